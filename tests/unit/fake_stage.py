@@ -1,0 +1,97 @@
+"""A small real stage for the tests of the frame: it inverts frames. Module-level, so that spawned workers find it."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from v2vkit.artifacts.images import encode_png
+from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Clip, Opened, Plan, Sample, Stage
+
+
+class SourceConfig(StageConfig):
+    """Frames from nothing."""
+
+    num_clips: int = setting(4, "Clips.", ge=1)
+    clip_frames: int = setting(5, "Frames of a clip.", ge=1)
+    seed: int = setting(0, "Seed.")
+    source: str = setting("", "A file whose content counts as input.")
+
+
+def _frame(seed: int, clip: str, t: int) -> np.ndarray:
+    digest = hashlib.sha256(f"{seed}/{clip}/{t}".encode()).digest()
+    return np.random.default_rng(list(digest)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def open_source(config: SourceConfig) -> Opened:
+    def function(clip: Clip) -> Iterator[Sample]:
+        for t in range(clip.info.num_frames):
+            labels = np.full((24, 32), t, np.uint8)
+            image = encode_png(_frame(config.seed, clip.info.name, t))
+            yield Sample(t, {"png": image, "label.png": encode_png(labels)})
+
+    return Opened(function)
+
+
+def plan_source(config: SourceConfig) -> Plan:
+    clips = [
+        ClipInfo(name=f"clip-{i:04d}", num_frames=config.clip_frames, width=32, height=24)
+        for i in range(config.num_clips)
+    ]
+    return Plan(tuple((clip,) for clip in clips), skipped={"bad.mp4": "it is empty"} if config.seed == 99 else {})
+
+
+def hash_source(config: SourceConfig) -> dict[str, str]:
+    if not config.source:
+        return {}
+    return {config.source: hashlib.sha256(Path(config.source).read_bytes()).hexdigest()}
+
+
+SOURCE = Stage(
+    name="fake-source",
+    summary="Frames from nothing.",
+    config=SourceConfig,
+    version=1,
+    output=lambda config: "frames",
+    sources=hash_source,
+    plan=plan_source,
+    open=open_source,
+    side_outputs=lambda config: {"labels": ("label.png",)},
+)
+
+
+class InvertConfig(StageConfig):
+    """Inverted frames."""
+
+    offset: int = setting(0, "Added after inverting.", ge=0, le=255)
+    delay: float = setting(0.0, "Seconds per frame.", neutral=True)
+    fail: bool = setting(False, "Refuse to open.")
+
+
+def open_invert(config: InvertConfig) -> Opened:
+    if config.fail:
+        raise V2VError("The inverter cannot be opened.", "Do not set fail.")
+
+    def function(clip: Clip) -> Iterator[Sample]:
+        for t in range(clip.info.num_frames):
+            time.sleep(config.delay)
+            image = 255 - clip.frame(t) + np.uint8(config.offset)
+            yield Sample(t, {"inv.png": encode_png(image)}, missing="third frame" if t == 2 else None)
+
+    return Opened(function, {"name": "inverter", "version": "1"})
+
+
+INVERT = Stage(
+    name="fake-invert",
+    summary="Inverted frames.",
+    config=InvertConfig,
+    version=1,
+    output=lambda config: "inverted",
+    inputs=lambda config: ("frames",),
+    open=open_invert,
+)

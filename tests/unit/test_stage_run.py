@@ -1,0 +1,294 @@
+"""The promises of `run`: resumable, byte-identical, refuses what is stale, names what is corrupt."""
+
+import errno
+import hashlib
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from tests.unit.fake_stage import INVERT, SOURCE, InvertConfig, SourceConfig
+from v2vkit.artifacts import folder as folder_module
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.artifacts.shard import list_members, load_shard
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions, run, status
+
+
+def _bytes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def _make(tmp_path: Path, workers: int = 1, **settings: object) -> tuple[str, RunOptions]:
+    options = RunOptions(work=str(tmp_path / "work"), workers=workers)
+    run(SOURCE, SourceConfig(**settings), options)
+    return options.work, options
+
+
+def test_two_stages_write_what_they_should(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    outcome = run(INVERT, InvertConfig(offset=1), options)
+    assert "20 frames in 4 clips" in outcome.message
+    assert "4 frames: third frame" in outcome.message
+    frames, inverted = read_manifest(Folder(f"{work}/frames")), read_manifest(Folder(f"{work}/inverted"))
+    assert frames is not None
+    assert inverted is not None
+    assert inverted.inputs == {"frames": frames.fingerprint}
+    assert inverted.estimator == {"name": "inverter", "version": "1"}
+    assert inverted.missing == {"third frame": 4}
+    assert inverted.units == frames.units
+    before = load_shard(Folder(f"{work}/frames"), frames.shards[1]).read("clip-0001/000003", "png")
+    after = load_shard(Folder(f"{work}/inverted"), inverted.shards[1]).read("clip-0001/000003", "inv.png")
+    np.testing.assert_array_equal(255 - decode_image(before) + np.uint8(1), decode_image(after))
+
+
+def test_side_output_is_an_artifact_of_its_own(tmp_path: Path) -> None:
+    work, _ = _make(tmp_path)
+    labels, frames = read_manifest(Folder(f"{work}/labels")), read_manifest(Folder(f"{work}/frames"))
+    assert labels is not None
+    assert frames is not None
+    assert labels.units == frames.units
+    assert labels.inputs == {"frames": frames.fingerprint}
+    shard = load_shard(Folder(f"{work}/labels"), labels.shards[0])
+    assert decode_gray(shard.read("clip-0000/000004", "label.png")).max() == 4
+    assert shard.extensions("clip-0000/000004") == ["label.png"]
+
+
+def test_same_command_again_does_nothing_and_says_so(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    run(INVERT, InvertConfig(), options)
+    before = {path: path.stat().st_mtime_ns for path in Path(work).rglob("*")}
+    assert "up to date" in run(INVERT, InvertConfig(delay=0.5), options).message
+    assert "up to date" in run(SOURCE, SourceConfig(), options).message
+    assert before == {path: path.stat().st_mtime_ns for path in Path(work).rglob("*")}
+    assert status(INVERT, InvertConfig(), options) == "done"
+
+
+def test_number_of_workers_does_not_change_a_byte(tmp_path: Path) -> None:
+    for workers in (1, 3):
+        _, options = _make(tmp_path / str(workers), workers)
+        run(INVERT, InvertConfig(), options)
+    for kind in ("frames", "labels", "inverted"):
+        assert _bytes(tmp_path / "1/work" / kind) == _bytes(tmp_path / "3/work" / kind)
+
+
+def test_changed_setting_is_refused_and_overwrite_makes_it_again(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    run(INVERT, InvertConfig(offset=1), options)
+    old = _bytes(Path(work) / "inverted")
+    with pytest.raises(V2VError, match=r"offset \(was 1, now 2\).*--overwrite"):
+        run(INVERT, InvertConfig(offset=2), options)
+    assert _bytes(Path(work) / "inverted") == old
+    assert status(INVERT, InvertConfig(offset=2), options) == "stale: changed offset (was 1, now 2)"
+    run(INVERT, InvertConfig(offset=2), RunOptions(work=work, workers=1, overwrite=True))
+    assert _bytes(Path(work) / "inverted") != old
+
+
+def test_changed_input_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "source.txt"
+    source.write_text("one")
+    work, options = _make(tmp_path, source=str(source))
+    run(INVERT, InvertConfig(), options)
+    source.write_text("two")
+    with pytest.raises(V2VError, match=r"content of input .*source\.txt"):
+        run(SOURCE, SourceConfig(source=str(source)), options)
+    run(SOURCE, SourceConfig(source=str(source)), RunOptions(work=work, workers=1, overwrite=True))
+    with pytest.raises(V2VError, match="content of input frames"):
+        run(INVERT, InvertConfig(), options)
+
+
+def test_missing_input_names_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(V2VError, match="no artifact frames.*v2v ingest"):
+        run(INVERT, InvertConfig(), RunOptions(work=str(tmp_path)))
+    assert not (tmp_path / "inverted").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_wrong_setup_is_raised_before_the_disk_is_touched(tmp_path: Path, workers: int) -> None:
+    work, _ = _make(tmp_path)
+    with pytest.raises(V2VError, match="cannot be opened"):
+        run(INVERT, InvertConfig(fail=True), RunOptions(work=work, workers=workers))
+    assert not (Path(work) / "inverted").exists()
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_corrupt_input_shard_is_found_and_named(tmp_path: Path, damage: str) -> None:
+    work, options = _make(tmp_path)
+    shard = Path(work) / "frames/shard-00002.tar"
+    data = bytearray(shard.read_bytes())
+    shard.chmod(0o644)
+    if damage == "delete":
+        shard.unlink()
+    else:
+        data[700] ^= 1
+        shard.write_bytes(data if damage == "flip" else data[:-600])
+    with pytest.raises(V2VError, match=r"shard-00002\.tar"):
+        run(INVERT, InvertConfig(), options)
+    # What was sound is kept, and making the input whole again is enough to go on.
+    if damage != "flip":
+        run(SOURCE, SourceConfig(), options)
+        assert "20 frames" in run(INVERT, InvertConfig(), options).message
+
+
+_KILLED = """
+import sys
+from tests.unit.fake_stage import INVERT, InvertConfig
+from v2vkit.stages.base import RunOptions, run
+if __name__ == "__main__":
+    run(INVERT, InvertConfig(delay=0.01), RunOptions(work=sys.argv[1], workers=int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_random_moments_resumes_to_the_same_bytes(tmp_path: Path, workers: int) -> None:
+    work, options = _make(tmp_path, num_clips=12, clip_frames=4)
+    run(INVERT, InvertConfig(), options)
+    whole = _bytes(Path(work) / "inverted")
+    for path in (Path(work) / "inverted").iterdir():
+        path.unlink()
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    root = str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
+    dice, kills, finished = random.Random(workers), 0, False
+    while not finished and kills < 60:
+        process = subprocess.Popen([sys.executable, str(script), work, str(workers)], env=environment, cwd=root)
+        start = time.monotonic()
+        if kills < 8:
+            # Wait until it has begun to write, then a random moment longer.
+            while (
+                time.monotonic() - start < 20
+                and process.poll() is None
+                and not any((Path(work) / "inverted").glob("*"))
+            ):
+                time.sleep(0.01)
+            time.sleep(dice.uniform(0.0, 0.25) if workers == 1 else dice.uniform(0.0, 0.8))
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+            process.wait()
+        else:
+            assert process.wait() == 0
+            finished = True
+    time.sleep(0.3)
+    result = _bytes(Path(work) / "inverted")
+    assert kills >= 8
+    assert {name: value for name, value in result.items() if name != "manifest.json"} == {
+        name: value for name, value in whole.items() if name != "manifest.json"
+    }
+
+
+def test_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, options = _make(tmp_path)
+
+    def full(file: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "_flush_to_disk", full)
+    with pytest.raises(V2VError, match="disk is full"):
+        run(INVERT, InvertConfig(), options)
+    monkeypatch.undo()
+    assert list((Path(work) / "inverted").glob("*")) == []
+    assert "20 frames" in run(INVERT, InvertConfig(), options).message
+
+
+def test_really_full_disk(tmp_path: Path) -> None:
+    """/dev/full refuses every write; the sentence comes through the real system call."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with (
+        pytest.raises(V2VError, match="disk is full"),
+        folder_module.explain_os_errors("x"),
+        Path("/dev/full").open("wb", buffering=0) as file,
+    ):
+        file.write(b"x")
+
+
+def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    work, _ = _make(tmp_path)
+    (Path(work) / "inverted").mkdir()
+    (Path(work) / "inverted/holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(V2VError, match=r"not an artifact.*holiday\.jpg"):
+        run(INVERT, InvertConfig(), RunOptions(work=work, workers=1, overwrite=True))
+    assert (Path(work) / "inverted/holiday.jpg").read_bytes() == b"precious"
+
+
+def test_file_in_the_place_of_the_workspace(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("a file")
+    with pytest.raises(V2VError, match="where a folder is needed"):
+        run(SOURCE, SourceConfig(), RunOptions(work=str(tmp_path / "work"), workers=1))
+
+
+def test_memory_filesystem() -> None:
+    options = RunOptions(work="memory://stage-run/work", workers=4)
+    run(SOURCE, SourceConfig(), options)
+    assert "20 frames" in run(INVERT, InvertConfig(), options).message
+    assert "up to date" in run(INVERT, InvertConfig(), options).message
+    names = fsspec.filesystem("memory").ls("/stage-run/work/inverted", detail=False)
+    assert "/stage-run/work/inverted/shard-00003.tar" in names
+
+
+def test_problems_reach_the_exit_code(tmp_path: Path) -> None:
+    options = RunOptions(work=str(tmp_path), workers=1)
+    assert run(SOURCE, SourceConfig(seed=99), options).problems == ("bad.mp4: it is empty",)
+
+
+def _tar(*members: tarfile.TarInfo) -> io.BytesIO:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for member in members:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    file.seek(0)
+    return file
+
+
+def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    info.size = 4 if kind == tarfile.REGTYPE else 0
+    return info
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        _member("/etc/passwd"),
+        _member("clip/../../evil.png"),
+        _member("clip\\..\\evil.png"),
+        _member("link", tarfile.SYMTYPE, "/etc/passwd"),
+        _member("hard", tarfile.LNKTYPE, "clip/000000.png"),
+        _member("device", tarfile.CHRTYPE),
+        _member("pipe", tarfile.FIFOTYPE),
+    ],
+    ids=lambda member: member.name,
+)
+def test_unsafe_tar_members_are_refused(member: tarfile.TarInfo) -> None:
+    with pytest.raises(V2VError, match="unsafe name|link, folder or device"):
+        list_members(_tar(_member("clip/000000.png"), member), "some.tar")
+
+
+def test_garbage_is_not_a_tar() -> None:
+    with pytest.raises(V2VError, match="not a readable tar"):
+        list_members(io.BytesIO(b"hello" * 1000), "some.tar")
+
+
+def test_shards_open_with_plain_tar_and_with_webdataset(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    run(INVERT, InvertConfig(), options)
+    shard = Path(work) / "frames/shard-00000.tar"
+    listed = subprocess.run(["tar", "tf", str(shard)], capture_output=True, text=True, check=True).stdout.split()
+    assert listed == [f"clip-0000/{t:06d}.png" for t in range(5)]
+    webdataset = pytest.importorskip("webdataset")
+    samples = list(webdataset.WebDataset([str(shard)], shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [f"clip-0000/{t:06d}" for t in range(5)]
+    assert decode_image(samples[0]["png"]).shape == (24, 32, 3)

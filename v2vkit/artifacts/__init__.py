@@ -1,0 +1,1 @@
+"""Sharded artifacts on disk: shards, indices, manifests."""

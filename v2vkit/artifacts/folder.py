@@ -1,0 +1,138 @@
+"""A folder on any fsspec file system, in which a file is either whole or absent."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import IO, Any
+
+import fsspec
+
+from v2vkit.errors import V2VError
+
+_TEMPORARY = ".tmp-"
+
+
+class Folder:
+    """One folder, local or remote (`work/anna/flow`, `memory://work/flow`, `s3://bucket/flow`).
+
+    Everything written goes to a temporary name first and is renamed when it is complete, so a reader never sees half a
+    file, whatever killed the writer.
+    """
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+        try:
+            self.fs, self.path = fsspec.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise V2VError(
+                f"The folder {url} cannot be opened: {error}.",
+                "Install the package that it names (extras: s3, gcs) or use a local folder.",
+            ) from None
+        self.path = self.path.rstrip("/")
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(f"{self.url}/{name}")
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes see the same files (not so for `memory://`)."""
+        return "memory" not in self.fs.protocol
+
+    def _full(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def names(self) -> list[str]:
+        """The complete files here, sorted; an absent folder is empty."""
+        try:
+            found = self.fs.ls(self.path, detail=False, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        names = sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
+        return [name for name in names if not name.startswith(_TEMPORARY)]
+
+    def exists(self, name: str) -> bool:
+        return bool(self.fs.exists(self._full(name)))
+
+    def size(self, name: str) -> int:
+        return int(self.fs.size(self._full(name)))
+
+    def read(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """The bytes [start, stop) of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with explain_os_errors(self._full(name)):
+            return bytes(self.fs.cat_file(self._full(name), start=start, end=stop))
+
+    def write(self, name: str, data: bytes) -> None:
+        with self.create(name) as file:
+            file.write(data)
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[IO[bytes]]:
+        """A file object to write `name` through; the name appears when the block ends well, else nothing does.
+
+        Raises:
+            V2VError: the disk is full, the folder is read-only or cannot be made.
+        """
+        temporary = f"{self.path}/{_TEMPORARY}{os.getpid()}-{name}"
+        with explain_os_errors(self._full(name)):
+            self.fs.makedirs(self.path, exist_ok=True)
+            try:
+                # fsspec uploads on close: the file object must be closed before the rename.
+                with self.fs.open(temporary, "wb") as file:
+                    yield file
+                    _flush_to_disk(file)
+                self.fs.mv(temporary, self._full(name))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self.fs.rm_file(temporary)
+                raise
+
+    def remove(self, name: str) -> None:
+        with explain_os_errors(self._full(name)), contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self._full(name))
+
+    def clean(self) -> None:
+        """Remove what a killed writer left under a temporary name."""
+        try:
+            found = self.fs.ls(self.path, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for path in found:
+            if str(path).rsplit("/", 1)[-1].startswith(_TEMPORARY):
+                with contextlib.suppress(OSError):
+                    self.fs.rm_file(path)
+
+
+def _flush_to_disk(file: Any) -> None:
+    """Force local files to the disk, so that a rename never outlives its content when the power fails."""
+    file.flush()
+    inner = getattr(file, "f", None)
+    if inner is not None and hasattr(inner, "fileno"):
+        os.fsync(inner.fileno())
+
+
+@contextlib.contextmanager
+def explain_os_errors(path: str) -> Iterator[None]:
+    """Turn a full disk, a read-only folder and a file in a folder's place into sentences."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise V2VError(
+                f"The disk is full: {path} could not be written.",
+                "Free some space and give the same command again; finished shards are kept.",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise V2VError(
+                f"{path} cannot be written: {os.strerror(error.errno)}.",
+                "Give a folder that you may write to with --work.",
+            ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise V2VError(
+                f"{path} cannot be reached: a file stands where a folder is needed.", "Name another folder with --work."
+            ) from error
+        raise

@@ -1,0 +1,115 @@
+"""What an artifact says about itself: clips, shards, and how it was made.
+
+`manifest.json` is written last: an artifact with a manifest is complete. While a stage is at work the same facts, less
+the results, stand in `manifest.partial.json`, against which a resumed run is checked.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
+
+MANIFEST = "manifest.json"
+PARTIAL = "manifest.partial.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipInfo(_Record):
+    """Consecutive frames of one shot.
+
+    Attributes:
+        name: unique in the workspace; the folder part of every sample key (`name/000012`).
+        num_frames: number of frames.
+        width, height: of the frames, in pixels.
+        fps: average frame rate as an exact fraction (`30000/1001`).
+        source: where the clip comes from (file, frame range, crop).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
+    num_frames: int = Field(ge=0)
+    width: int = Field(ge=0)
+    height: int = Field(ge=0)
+    fps: str = "25"
+    source: dict[str, Any] = {}
+
+
+class ShardEntry(_Record):
+    """One finished shard: file name, size in bytes, checksum and number of frames."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    num_samples: int = Field(ge=0)
+
+
+class Manifest(_Record):
+    """How an artifact was made and what is in it.
+
+    Attributes:
+        stage, stage_version, config: the stage and every setting.
+        inputs: artifact kind (or source file) -> fingerprint (or checksum).
+        fingerprint: of stage, version, config and inputs; what later stages compare.
+        estimator: name and version of the third-party estimator, where there is one.
+        units: the clips of each shard, in order: the assignment that every later stage keeps.
+        shards: the finished shards (none in a partial manifest).
+        missing: reason -> number of frames for which there is no result.
+        skipped: source -> why it could not be used.
+    """
+
+    v2vkit: str
+    stage: str
+    stage_version: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    fingerprint: str
+    estimator: dict[str, str] = {}
+    units: tuple[tuple[ClipInfo, ...], ...] = ()
+    shards: tuple[ShardEntry, ...] = ()
+    missing: dict[str, int] = {}
+    skipped: dict[str, str] = {}
+
+    @property
+    def clips(self) -> tuple[ClipInfo, ...]:
+        return tuple(clip for unit in self.units for clip in unit)
+
+    @property
+    def num_frames(self) -> int:
+        return sum(clip.num_frames for clip in self.clips)
+
+
+def fingerprint(stage: str, version: int, config: dict[str, Any], inputs: dict[str, str]) -> str:
+    """The identity of a result: what it was made by, with which settings, from what."""
+    text = json.dumps([stage, version, config, inputs], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_manifest(folder: Folder, manifest: Manifest, name: str = MANIFEST) -> None:
+    folder.write(name, (manifest.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
+    """The manifest of an artifact; None when there is none.
+
+    Raises:
+        V2VError: the file is there and is not a manifest.
+    """
+    try:
+        text = folder.read(name)
+    except FileNotFoundError:
+        return None
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise V2VError(
+            f"{folder.url}/{name} is damaged ({where}: {first['msg']}).",
+            "Make this artifact again with --overwrite.",
+        ) from None

@@ -1,0 +1,137 @@
+"""The command line: a table of commands, each loaded only when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from v2vkit import __version__
+from v2vkit.errors import V2VError
+
+# Command -> one-line summary; the file is stages/<command with underscores>.py. The summary stands here so that
+# `v2v --help` need not import anything.
+COMMANDS = {
+    "ingest": "Turn videos or folders of images into frames, cut into clips and packed into shards.",
+    "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
+    "extract-flow": "Compute backward optical flow with confidence between frames.",
+    "train": "Train one stage of the model on the artifacts of a workspace.",
+    "render": "Turn a driving video into a rendered video with a trained model.",
+    "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
+    "run": "Run the stages of a recipe in order; resumable.",
+    "show": "Make a contact sheet or video of any artifact.",
+    "check": "Check names, counts, ids and sizes before any long work.",
+    "doctor": "Print versions, devices and extras, and how to install what is missing.",
+    "make-toy": "Make a procedural street: videos, label maps, instances and exact flow.",
+}
+
+EXIT_PROBLEMS = 3
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports a command's module only to use it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return build_command(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"Did you mean `v2v {near[0]}`?" if near else "`v2v --help` lists the commands."
+            ctx.fail(f"There is no command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def load(name: str) -> Any:
+    """The Stage or Command object behind a command name."""
+    if name == "run":  # the one command that calls the others
+        from v2vkit.cli.recipe import recipe_command
+
+        return recipe_command(load)
+    module = importlib.import_module(f"v2vkit.stages.{name.replace('-', '_')}")
+    return getattr(module, "STAGE", None) or module.COMMAND
+
+
+def build_command(name: str) -> click.Command:
+    """The click command for a Stage or Command."""
+    from v2vkit.cli.options import parameters
+
+    target = load(name)
+    common: list[click.Parameter] = [
+        click.Option(
+            ["--work"], default="work", show_default=True, envvar="V2V_WORK", help="Workspace: a folder or fsspec URL."
+        ),
+        click.Option(["--workers"], type=click.IntRange(0), default=0, help="Processes; 0 = one per core."),
+        click.Option(["--overwrite"], is_flag=True, help="Make again what was made with other settings."),
+    ]
+    return click.Command(
+        name,
+        callback=lambda **values: _call(name, values),
+        params=[*parameters(target.config), *common],
+        help=_description(target),
+        short_help=COMMANDS[name],
+    )
+
+
+def _description(target: Any) -> str:
+    """The help text: the config model's docstring, paragraphs kept."""
+    return (target.config.__doc__ or target.summary).strip()
+
+
+def _call(name: str, values: dict[str, Any]) -> None:
+    from v2vkit.cli.options import given
+    from v2vkit.config import make_config
+    from v2vkit.stages.base import RunOptions, Stage, run
+
+    target = load(name)
+    options = RunOptions(work=values.pop("work"), workers=values.pop("workers"), overwrite=values.pop("overwrite"))
+    config = make_config(target.config, given(target.config, values), f"v2v {name}")
+    if isinstance(target, Stage):
+        outcome = run(target, config, options)
+        click.echo(outcome.message)
+        problems = list(outcome.problems)
+    else:
+        problems = target.call(config, options)
+    for problem in problems:
+        click.echo(f"problem: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(EXIT_PROBLEMS)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 1 a mistake to mend (told in a sentence), 2 wrong usage, 3 done with problems named.",
+)
+@click.version_option(__version__, prog_name="v2v")
+def cli() -> None:
+    """Video-to-video synthesis on your own footage.
+
+    in.mp4 -> ingest -> frames -> make-sketches and extract-flow -> train -> checkpoints -> render -> out.mp4
+    """
+
+
+def main() -> None:
+    """The console script `v2v`: user errors become sentences and exit code 1."""
+    try:
+        cli()
+    except V2VError as error:
+        click.echo(f"error: {error.message}\n{error.hint}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

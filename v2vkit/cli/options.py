@@ -1,0 +1,80 @@
+"""A stage's config model as click options: type, range, default and help are stated once, in the model."""
+
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from v2vkit.config import Size, StageConfig, extras
+
+
+def parameters(config: type[StageConfig]) -> list[click.Parameter]:
+    """One click parameter per field, in the model's order."""
+    return [_parameter(name, field, extras(config, name)) for name, field in config.model_fields.items()]
+
+
+def given(config: type[StageConfig], values: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were typed; the others keep their default or the recipe's value."""
+    return {
+        name: values[name] for name in config.model_fields if values.get(name) is not None and values.get(name) != ()
+    }
+
+
+def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Parameter:
+    kind, several = _unwrap(field.annotation)
+    if extra.get("argument"):
+        metavar = extra.get("metavar") or name.upper()
+        required = field.is_required()
+        return click.Argument(
+            [name], nargs=-1 if several else 1, type=_click_type(kind), required=required, metavar=metavar
+        )
+    flag = name.replace("_", "-")
+    text = (field.description or "") + _note(field, several)
+    if kind is bool:
+        return click.Option([f"--{flag}/--no-{flag}"], default=None, help=text)
+    return click.Option(
+        [f"--{flag}"],
+        type=_click_type(kind),
+        default=None,
+        multiple=several,
+        required=False,
+        metavar=extra.get("metavar") or ("WIDTHxHEIGHT" if kind is Size else None),
+        help=text,
+    )
+
+
+def _unwrap(annotation: Any) -> tuple[Any, bool]:
+    """The scalar type behind `X | None` and `tuple[X, ...]`, and whether there may be several."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (inner,) = [part for part in get_args(annotation) if part is not type(None)]
+        return _unwrap(inner)
+    if get_origin(annotation) is tuple:
+        return get_args(annotation)[0], True
+    if hasattr(annotation, "__metadata__"):
+        return _unwrap(get_args(annotation)[0])
+    return annotation, False
+
+
+def _click_type(kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        return click.Choice([str(choice) for choice in get_args(kind)])
+    return {int: click.INT, float: click.FLOAT}.get(kind, click.STRING)
+
+
+def _note(field: FieldInfo, several: bool) -> str:
+    """Default and range, after the help."""
+    parts = []
+    for bound, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+        parts += [f"{sign} {getattr(item, bound)}" for item in field.metadata if getattr(item, bound, None) is not None]
+    if field.is_required():
+        parts.append("required")
+    elif isinstance(field.default, bool):
+        parts.append(f"default: {'on' if field.default else 'off'}")
+    elif field.default is not None and field.default != ():
+        default = field.default
+        text = " ".join(map(str, default)) if several and isinstance(default, tuple) else str(default)
+        parts.append(f"default: {text}")
+    if several:
+        parts.append("repeatable")
+    return f"  [{'; '.join(parts)}]" if parts else ""

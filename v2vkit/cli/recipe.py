@@ -1,0 +1,86 @@
+"""`v2v run`: the stages of a TOML recipe, one after another."""
+
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from v2vkit.config import StageConfig, make_config, read_recipe, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Command, RunOptions, Stage, run, status
+
+
+class RecipeConfig(StageConfig):
+    """Run the stages of a recipe in the order in which its tables stand.
+
+    Stages that are done are recognised and skipped, an interrupted one is resumed, so giving the same command again is
+    always right. A table named like a command that makes no artifact (evaluate, render) runs every time.
+    """
+
+    recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)
+    dry_run: bool = setting(False, "Print done / unfinished / stale / missing for every stage and do nothing.")
+    set: tuple[str, ...] = setting((), "Override one setting: TABLE.KEY=VALUE (VALUE as in TOML).", metavar="T.K=V")
+
+
+def recipe_command(load: Callable[[str], Any]) -> Command:
+    """The command, given how to load the others by name."""
+    return Command(
+        name="run",
+        summary="Run the stages of a recipe in order; resumable.",
+        config=RecipeConfig,
+        call=lambda config, options: _run_recipe(config, options, load),
+    )
+
+
+def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str], Any]) -> list[str]:
+    """Check every table of the recipe first, then run them."""
+    steps = []
+    for name, values in _override(read_recipe(config.recipe), config.set):
+        target = _known(name, config.recipe, load)
+        steps.append((target, make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")))
+    problems: list[str] = []
+    for number, (target, settings) in enumerate(steps, 1):
+        label = f"[{number}/{len(steps)}] {target.name}"
+        if config.dry_run:
+            state = status(target, settings, options) if isinstance(target, Stage) else "runs every time"
+            click.echo(f"{label}: {state}")
+        elif isinstance(target, Stage):
+            outcome = run(target, settings, options)
+            click.echo(f"{label}: {outcome.message}")
+            problems += outcome.problems
+        else:
+            click.echo(label)
+            problems += target.call(settings, options)
+    return problems
+
+
+def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
+    from v2vkit.cli.main import COMMANDS
+
+    if name not in COMMANDS or name == "run":
+        known = ", ".join(command for command in COMMANDS if command != "run")
+        raise V2VError(f"Recipe {recipe} has a table [{name}], which is no command.", f"Known: {known}.")
+    return load(name)
+
+
+def _override(
+    steps: list[tuple[str, dict[str, Any]]], assignments: tuple[str, ...]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Apply `--set TABLE.KEY=VALUE`; a value that is not TOML is taken as text."""
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        table, dot, key = path.strip().rpartition(".")
+        if not equals or not dot:
+            raise V2VError(f"--set {assignment} is not TABLE.KEY=VALUE.", "Write for example --set ingest.size=64x64")
+        if table not in [name for name, _ in steps]:
+            raise V2VError(
+                f"--set {assignment}: the recipe has no table [{table}].",
+                f"Its tables: {', '.join(name for name, _ in steps)}.",
+            )
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        steps = [(name, values | {key: value} if name == table else values) for name, values in steps]
+    return steps

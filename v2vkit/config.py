@@ -1,0 +1,132 @@
+"""One frozen config model per stage: at once the CLI flags, the recipe keys and the manifest entry.
+
+Precedence is default < recipe < flag. Unknown keys fail and name the known ones.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from v2vkit.errors import V2VError
+
+C = TypeVar("C", bound="StageConfig")
+
+
+class StageConfig(BaseModel):
+    """Base of every stage's settings: frozen, unknown keys forbidden, defaults validated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def setting(
+    default: Any, help: str, *, argument: bool = False, metavar: str | None = None, neutral: bool = False, **bounds: Any
+) -> Any:
+    """One setting of a stage: its default, its help and its allowed range, stated once.
+
+    Args:
+        default: the default value; `...` makes the setting required.
+        help: one sentence for `--help`, the recipe reader and the docs.
+        argument: a positional argument on the command line instead of an option.
+        metavar: what stands for the value in the help.
+        neutral: does not change the result (a device, a logging interval), so a change does not make artifacts stale.
+        bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
+    """
+    extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "neutral": neutral}
+    return Field(default, description=help, json_schema_extra=extra, **bounds)
+
+
+def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
+    """What `setting` noted about a field besides its type, default and range."""
+    extra = config.model_fields[name].json_schema_extra
+    return extra if isinstance(extra, dict) else {}
+
+
+class Size(NamedTuple):
+    """Width and height in pixels, typed as `WIDTHxHEIGHT`."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+def _parse_size(value: Any) -> Any:
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value.strip().lower())
+        if found is None:
+            raise ValueError(f"{value!r} is not WIDTHxHEIGHT such as 128x128")
+        value = (int(found[1]), int(found[2]))
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, int) for v in value):
+        if min(value) < 16:
+            raise ValueError(f"{value[0]}x{value[1]} is too small: both sides must be at least 16 pixels")
+        return Size(*value)
+    raise ValueError("expected WIDTHxHEIGHT such as 128x128")
+
+
+SizeSetting = Annotated[Size, BeforeValidator(_parse_size), PlainSerializer(str, return_type=str)]
+
+
+def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
+    """`config` from plain values, with every mistake told as a sentence.
+
+    Args:
+        config: the config model.
+        values: field name to value, as read from TOML or the command line.
+        where: what the values came from, for the message (`recipe toy.toml, table [ingest]`).
+
+    Raises:
+        V2VError: unknown key, missing key or a value out of range; names the key and, for unknown keys, the known ones.
+    """
+    try:
+        return config.model_validate(values)
+    except ValidationError as error:
+        known = ", ".join(config.model_fields)
+        problems, unknown = [], False
+        for item in error.errors():
+            key = ".".join(str(part) for part in item["loc"]) or config.__name__
+            unknown |= item["type"] == "extra_forbidden"
+            text = {"extra_forbidden": "is not a setting", "missing": "is required"}.get(item["type"], item["msg"])
+            given = "" if item["type"] in ("extra_forbidden", "missing") else f" (got {item['input']!r})"
+            problems.append(f"{key}: {text}{given}")
+        hint = f"Known settings: {known}." if unknown else "Correct the value; `--help` lists the allowed ranges."
+        raise V2VError(f"{where}: " + "; ".join(problems) + ".", hint) from None
+
+
+def as_plain(config: StageConfig) -> dict[str, Any]:
+    """The config as JSON-ready values, every field present, for manifests and fingerprints."""
+    return config.model_dump(mode="json")
+
+
+def fingerprinted(config: StageConfig) -> dict[str, Any]:
+    """The settings that decide the result."""
+    return {key: value for key, value in as_plain(config).items() if not extras(type(config), key).get("neutral")}
+
+
+def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
+    """The stages of a TOML recipe in the order in which they stand.
+
+    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several.
+
+    Raises:
+        V2VError: the file is missing, is not TOML, or holds something that is not a table.
+    """
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise V2VError(f"Recipe {path} cannot be read: {error}.", "Give the path of a TOML recipe.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise V2VError(f"Recipe {path} is not valid TOML: {error}.", "Mend the line that it names.") from None
+    steps: list[tuple[str, dict[str, Any]]] = []
+    for name, body in tables.items():
+        for table in body if isinstance(body, list) else [body]:
+            if not isinstance(table, dict):
+                raise V2VError(
+                    f"Recipe {path}: `{name}` is not a table.",
+                    f"Write `[{name}]` on a line of its own above its settings.",
+                )
+            steps.append((name, table))
+    return steps

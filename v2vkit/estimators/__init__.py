@@ -1,0 +1,1 @@
+"""Third-party estimators, one library per file, behind four Protocols."""

@@ -1,0 +1,72 @@
+"""The four tasks that other people's networks and algorithms do for us, as Protocols.
+
+Every implementation is deterministic and stateless between calls: the result for a frame must not depend on which
+worker, shard or neighbour it had.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """What every estimator tells about itself; both strings go into the manifest."""
+
+    name: str
+    version: str
+
+
+@runtime_checkable
+class FaceEstimator(Estimator, Protocol):
+    """Facial landmarks."""
+
+    def __call__(self, image: Image) -> NDArray[np.float32] | None:
+        """The 68 landmarks of the most prominent face.
+
+        Args:
+            image: RGB uint8 [H, W, 3].
+
+        Returns:
+            float32 [68, 2], (x, y) in pixels, in dlib (iBUG-68) order; None when no face is found.
+        """
+        ...
+
+
+@runtime_checkable
+class FlowEstimator(Estimator, Protocol):
+    """Optical flow."""
+
+    def __call__(self, current: Image, previous: Image) -> NDArray[np.float32]:
+        """Backward flow: on the grid of `current`, pointing into `previous`.
+
+        Args:
+            current: RGB uint8 [H, W, 3].
+            previous: the same size.
+
+        Returns:
+            float32 [H, W, 2] in pixels, channel 0 = x (right positive), 1 = y (down positive), so that
+            `previous(p + flow(p))` matches `current(p)`.
+        """
+        ...
+
+
+@runtime_checkable
+class SegmentEstimator(Estimator, Protocol):
+    """Semantic segmentation."""
+
+    def __call__(self, image: Image) -> NDArray[np.uint8]:
+        """Label ids: RGB uint8 [H, W, 3] in, uint8 [H, W] out, 255 = ignore."""
+        ...
+
+
+@runtime_checkable
+class PoseEstimator(Estimator, Protocol):
+    """Body key points."""
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        """Key points: RGB uint8 [H, W, 3] in, float32 [people, points, 3] as (x, y, score) in pixels out."""
+        ...

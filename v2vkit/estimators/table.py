@@ -1,0 +1,40 @@
+"""Which implementation stands behind which name; a new back end is one file and one row here."""
+
+import importlib
+from typing import Any
+
+from v2vkit.errors import V2VError
+
+ESTIMATORS: dict[str, dict[str, str]] = {
+    "flow": {"dis": "v2vkit.estimators.dis:DIS", "ptlflow": "v2vkit.estimators.ptlflow_flow:PtlflowFlow"},
+    "face": {
+        "mediapipe": "v2vkit.estimators.mediapipe_face:MediapipeFace",
+        "dlib": "v2vkit.estimators.dlib_face:DlibFace",
+    },
+}
+
+EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow"}
+
+
+def open_estimator(task: str, name: str, **settings: Any) -> Any:
+    """The estimator `name` for `task`, ready to be called.
+
+    Raises:
+        V2VError: no such task or name, the library is not installed (with the pip line that installs it), or the
+            adapter refuses its settings. There is no silent fallback to another back end.
+    """
+    names = ESTIMATORS.get(task)
+    if names is None:
+        raise V2VError(f"There is no estimator task {task!r}.", f"Tasks: {', '.join(ESTIMATORS)}.")
+    if name not in names:
+        raise V2VError(f"There is no {task} estimator {name!r}.", f"Known: {', '.join(names)}.")
+    module, _, attribute = names[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)(**settings)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("v2vkit"):
+            raise
+        raise V2VError(
+            f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed.",
+            f"Install it with: pip install 'v2vkit[{EXTRAS.get(name, 'all')}]'",
+        ) from None

@@ -1,0 +1,1 @@
+"""Estimator output to source maps, in numpy and OpenCV."""

@@ -1,0 +1,219 @@
+"""Maps a stage's function over the clips of every shard."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry, write_manifest
+from v2vkit.artifacts.shard import Shard, ShardIndex, ShardWriter, load_shard, read_index, sample_key, shard_name
+from v2vkit.engine.local import LocalEngine
+from v2vkit.errors import V2VError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FRAME_EXTENSIONS = ("jpg", "png")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a stage gives for one frame.
+
+    Attributes:
+        t: the frame's number in its clip.
+        files: extension without the leading dot (`sketch.png`) -> bytes.
+        missing: why there is no proper result for this frame; counted in the manifest.
+    """
+
+    t: int
+    files: dict[str, bytes]
+    missing: str | None = None
+
+
+class Clip:
+    """One clip as a stage's function sees it: its facts, and the files of its frames from every input artifact."""
+
+    def __init__(self, info: ClipInfo, shards: dict[str, Shard]):
+        self.info, self._shards = info, shards
+
+    def read(self, kind: str, extension: str, t: int) -> bytes:
+        """The bytes of one file of frame `t`.
+
+        Raises:
+            V2VError: the artifact has no such file for this frame.
+        """
+        key = sample_key(self.info.name, t)
+        try:
+            return self._shards[kind].read(key, extension)
+        except KeyError:
+            raise V2VError(
+                f"{self._shards[kind].where} has no {extension} for frame {key}.", f"Make the artifact {kind} again."
+            ) from None
+
+    def has(self, kind: str, extension: str, t: int) -> bool:
+        return self._shards[kind].has(sample_key(self.info.name, t), extension)
+
+    def frame(self, t: int) -> "NDArray[np.uint8]":
+        """RGB uint8 [H, W, 3] of frame `t`."""
+        from v2vkit.artifacts.images import decode_image
+
+        for extension in FRAME_EXTENSIONS:
+            if self.has("frames", extension, t):
+                where = f"{self._shards['frames'].where}: {sample_key(self.info.name, t)}"
+                return decode_image(self.read("frames", extension, t), where)
+        return decode_image(self.read("frames", FRAME_EXTENSIONS[0], t))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stage's function with its estimator ready, and what the manifest says of that estimator."""
+
+    function: Callable[[Clip], Iterable[Sample]]
+    estimator: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything a worker process needs to know; sent to it once."""
+
+    open: Callable[[Any], Opened]
+    config: Any
+    work: str
+    kind: str
+    side_outputs: dict[str, tuple[str, ...]]
+    shards: dict[str, tuple[ShardEntry, ...]]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Unit:
+    number: int
+    clips: tuple[ClipInfo, ...]
+
+
+def _set_up(job: _Job) -> Callable[[_Unit], ShardIndex]:
+    opened = job.open(job.config)
+    return lambda unit: _make_shard(job, opened, unit)
+
+
+def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
+    """One shard of the output (and of each side output) from the shards of the inputs with the same number."""
+    work = Folder(job.work)
+    shards = {kind: load_shard(work / kind, entries[unit.number]) for kind, entries in job.shards.items()}
+    name = shard_name(unit.number)
+    writers: dict[str, ShardWriter] = {}
+    route = {extension: kind for kind, extensions in job.side_outputs.items() for extension in extensions}
+    missing: dict[str, list[str]] = {}
+    try:
+        for kind in (*job.side_outputs, job.kind):
+            writers[kind] = ShardWriter(work / kind, name)
+        for info in unit.clips:
+            last = -1
+            for sample in opened.function(Clip(info, shards)):
+                assert last < sample.t < info.num_frames, "samples must come in frame order, inside the clip"
+                last = sample.t
+                key = sample_key(info.name, sample.t)
+                for extension, data in sample.files.items():
+                    writers[route.get(extension, job.kind)].add(key, extension, data)
+                if sample.missing is not None:
+                    missing.setdefault(sample.missing, []).append(key)
+        reasons = {reason: tuple(keys) for reason, keys in missing.items()}
+        # The main shard comes last: its index says that the whole unit is done.
+        for kind in (*job.side_outputs, job.kind):
+            index = writers[kind].finish(
+                job.fingerprint, unit.clips, missing=reasons if kind == job.kind else None, estimator=opened.estimator
+            )
+        return index
+    except BaseException as error:
+        for writer in writers.values():
+            writer.__exit__(type(error), error, None)
+        raise
+
+
+def map_units(
+    started: Manifest,
+    *,
+    open: Callable[[Any], Opened],
+    config: Any,
+    work: Folder,
+    kind: str,
+    side_outputs: dict[str, tuple[str, ...]],
+    inputs: dict[str, Manifest],
+    workers: int,
+    begin: Callable[[], None],
+) -> Manifest:
+    """Make every shard that is not there yet, and give the finished manifest.
+
+    Args:
+        started: the manifest without results.
+        begin: called once the estimator is open, before the first write.
+
+    Raises:
+        V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards stay.
+    """
+    from tqdm import tqdm
+
+    units = [_Unit(number, clips) for number, clips in enumerate(started.units)]
+    for name, manifest in inputs.items():
+        if len(manifest.shards) != len(units):
+            raise V2VError(
+                f"The artifact {name} has {len(manifest.shards)} shards where {len(units)} are expected.",
+                f"Make it again: `v2v {manifest.stage} --overwrite`.",
+            )
+    folder = work / kind
+    done: dict[int, ShardIndex] = {}
+    for unit in units:
+        index = _finished(folder, unit, started.fingerprint)
+        sides = [_finished(work / side, unit, started.fingerprint) for side in side_outputs]
+        if index is not None and None not in sides:
+            done[unit.number] = index
+    todo = [unit for unit in units if unit.number not in done]
+    job = _Job(
+        open=open,
+        config=config,
+        work=work.url,
+        kind=kind,
+        side_outputs=side_outputs,
+        shards={name: manifest.shards for name, manifest in inputs.items()},
+        fingerprint=started.fingerprint,
+    )
+    workers = min(workers, len(todo)) if work.shared else 1
+    total = sum(clip.num_frames for clip in started.clips)
+    kept = sum(index.entry.num_samples for index in done.values())
+    engine: LocalEngine[_Unit, ShardIndex] = LocalEngine(_set_up, job, workers)
+    with engine, tqdm(total=total, initial=kept, desc=kind, unit="frame", disable=None) as progress:
+        begin()
+        for unit, index in engine.map(todo):
+            done[unit.number] = index
+            progress.update(index.entry.num_samples)
+    indices = [done[unit.number] for unit in units]
+    for side in side_outputs:
+        entries = [_finished(work / side, unit, started.fingerprint) for unit in units]
+        assert None not in entries
+        finished = tuple(index.entry for index in entries if index is not None)
+        inputs_of_side = {kind: started.fingerprint}
+        write_manifest(
+            work / side, started.model_copy(update={"shards": finished, "inputs": inputs_of_side, "skipped": {}})
+        )
+    missing: dict[str, int] = {}
+    for index in indices:
+        for reason, keys in index.missing.items():
+            missing[reason] = missing.get(reason, 0) + len(keys)
+    return started.model_copy(
+        update={
+            "shards": tuple(index.entry for index in indices),
+            "missing": missing,
+            "estimator": indices[0].estimator if indices else {},
+        }
+    )
+
+
+def _finished(folder: Folder, unit: _Unit, fingerprint: str) -> ShardIndex | None:
+    """The index of a shard that an earlier, killed run with the same settings finished."""
+    name = shard_name(unit.number)
+    index = read_index(folder, name)
+    if index is None or index.fingerprint != fingerprint or not folder.exists(name):
+        return None
+    return index if folder.size(name) == index.entry.bytes and index.clips == unit.clips else None

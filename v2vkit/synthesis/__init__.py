@@ -1,0 +1,1 @@
+"""Generating video frame by frame."""

@@ -1,0 +1,1 @@
+"""Dataset, schedule, loop and checkpoints."""
