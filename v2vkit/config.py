@@ -6,13 +6,17 @@ Precedence is default < recipe < flag. Unknown keys fail and name the known ones
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from v2vkit.errors import V2VError
 
 C = TypeVar("C", bound="StageConfig")
+
+# Names that stand in settings and that heavier modules spell out.
+DomainName = Literal["face", "street"]
+Preset = Literal["tiny", "small", "paper"]
 
 
 class StageConfig(BaseModel):

@@ -86,6 +86,7 @@ class Stage:
         plan: config -> clips and shards, likewise.
         side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
         build: makes the artifact as a whole instead of clip by clip (training); gives the files it consists of.
+        resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
         check: config, input manifests -> raises V2VError for what cannot work, before anything is written.
     """
 
@@ -100,6 +101,7 @@ class Stage:
     plan: Callable[[Any], Plan] | None = None
     side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
     build: Callable[[Build], tuple[ShardEntry, ...]] | None = None
+    resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest]], None] | None = None
 
 
@@ -205,6 +207,8 @@ def status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
     if old is None:
         return "missing"
     try:
+        if stage.resolve is not None:
+            config = stage.resolve(config, work)
         _, new = _prepare(stage, config, work)
     except V2VError as error:
         return f"stale: {error.message}"
@@ -222,6 +226,8 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         V2VError: inputs missing, stale or corrupt; settings changed without `overwrite`; wrong set-up.
     """
     work = Folder(options.work)
+    if stage.resolve is not None:
+        config = stage.resolve(config, work)
     kind = stage.output(config)
     folder = work / kind
     manifests, new = _prepare(stage, config, work)
@@ -243,7 +249,9 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     if old is not None and (old.units or stage.build is not None):
         started = old.model_copy(update={"shards": (), "missing": {}})
     else:
-        if stage.plan is not None:
+        if stage.build is not None:
+            plan = Plan(())
+        elif stage.plan is not None:
             plan = stage.plan(config)
         else:
             first = next(iter(manifests.values()), None)

@@ -1,0 +1,50 @@
+# Targets describe themselves: `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types docs docs-check bench check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make .venv with everything that is needed, pinned
+
+$(READY): pyproject.toml third_party/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("v2vkit needs Python 3.11 or newer; name one with PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c third_party/constraints.txt -e '.[all,dev]'
+	@touch $@
+
+demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contact sheet
+	$(BIN)/python benchmarks/demo.py
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+docs: $(READY) ## Generate docs/cli.md
+	$(BIN)/python docs/generate_cli.py docs/cli.md
+
+docs-check: $(READY) ## Fail if docs/cli.md is out of date
+	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
+
+bench: $(READY) ## Run the benchmarks and print their table
+	$(BIN)/python -m benchmarks
+
+check: lint types docs-check test ## Everything that CI runs
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,130 @@
+"""The command line: settings become flags, mistakes become sentences, recipes run in order."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from v2vkit.cli import main as main_module
+from v2vkit.cli.main import COMMANDS, cli, load
+from v2vkit.config import Size, StageConfig, make_config, read_recipe
+from v2vkit.errors import V2VError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _run(*args: str) -> Result:
+    return CliRunner().invoke(cli, list(args))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_every_setting(command: str) -> None:
+    output = _run(command, "--help").output
+    for name in load(command).config.model_fields:
+        assert name.replace("_", "-") in output or name.upper() in output, name
+    assert "--work" in output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_setting_explains_itself(command: str) -> None:
+    for name, field in load(command).config.model_fields.items():
+        assert field.description, f"{command} {name}"
+        assert field.description.endswith((".", "?")) or field.description[-1].isalnum(), f"{command} {name}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme_or_docs(command: str) -> None:
+    assert f"v2v {command}" in (ROOT / "docs/cli.md").read_text()
+
+
+def test_unknown_command_suggests_the_near_one() -> None:
+    result = _run("extract-flo")
+    assert result.exit_code == 2
+    assert "v2v extract-flow" in result.output
+
+
+def test_out_of_range_value_names_the_setting() -> None:
+    with pytest.raises(V2VError, match="max_frames"):
+        make_config(load("train").config, {"max_frames": 0}, "v2v train")
+
+
+def test_unknown_key_names_the_known_ones() -> None:
+    with pytest.raises(V2VError) as error:
+        make_config(load("ingest").config, {"sources": ["a"], "sise": "64x64"}, "recipe r.toml, table [ingest]")
+    assert "sise: is not a setting" in error.value.message
+    assert "size" in error.value.hint
+
+
+@pytest.mark.parametrize("text", ["64", "64x", "0x10", "axb", "100000x64"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(V2VError, match="size"):
+        make_config(load("ingest").config, {"sources": ["a"], "size": text}, "here")
+
+
+def test_size_round_trips() -> None:
+    config = make_config(load("ingest").config, {"sources": ["a"], "size": "128x96"}, "here")
+    assert config.size == Size(128, 96)
+    assert config.model_dump(mode="json")["size"] == "128x96"
+
+
+def test_user_errors_are_two_sentences_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["v2v", "extract-flow", "--work", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        main_module.main()
+    assert stopped.value.code == 1
+    captured = capsys.readouterr().err
+    assert captured.startswith("error: There is no artifact frames")
+    assert "v2v ingest" in captured
+    assert "Traceback" not in captured
+
+
+def test_recipe_tables_keep_their_order(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[train]\nepochs = 1\n[ingest]\nsources = ["a"]\n[[show]]\na = 1\n[[show]]\na = 2\n')
+    assert [name for name, _ in read_recipe(recipe)] == ["train", "ingest", "show", "show"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[ingest", "not valid TOML"), ("epochs = 3", "not a table"), ("[nonsense]", "which is no command")],
+)
+def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(text)
+    result = _run("run", str(recipe), "--work", str(tmp_path))
+    assert isinstance(result.exception, V2VError)
+    assert message in str(result.exception)
+
+
+def test_recipe_with_a_wrong_key_fails_before_anything_runs(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'[make-toy]\nout = "{tmp_path}/toy"\n[extract-flow]\nstride = 3\n')
+    result = _run("run", str(recipe), "--work", str(tmp_path / "work"))
+    assert "table [extract-flow]: stride: is not a setting" in str(result.exception)
+    assert not (tmp_path / "toy").exists()
+
+
+def test_dry_run_says_what_is_missing(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[extract-flow]\n")
+    result = _run("run", str(recipe), "--work", str(tmp_path), "--dry-run")
+    assert "[1/1] extract-flow: missing" in result.output
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_set_overrides_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[extract-flow]\nstrides = [1]\n")
+    result = _run("run", str(recipe), "--work", str(tmp_path), "--set", "extract-flow.preset=nonsense")
+    assert "preset" in str(result.exception)
+    result = _run("run", str(recipe), "--work", str(tmp_path), "--set", "train.epochs=1")
+    assert "no table [train]" in str(result.exception)
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "pipelines").glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes_hold_only_known_settings(recipe: Path) -> None:
+    for name, values in read_recipe(recipe):
+        config = make_config(load(name).config, values, str(recipe))
+        assert isinstance(config, StageConfig)

@@ -1,0 +1,128 @@
+"""The shape of the project: imports point one way, heavy libraries stay where they belong."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "v2vkit"
+
+# A module may import from its own layer's package and from any layer below (ARCHITECTURE.md).
+LAYERS = [
+    {"cli"},
+    {"stages"},
+    {"training", "evaluation"},
+    {"synthesis"},
+    {"estimators", "maps", "models"},
+    {"artifacts", "video", "engine"},
+    {"errors", "config", "weights"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+OWNERS = {
+    "click": {"cli"},
+    "av": {"video"},
+    "scenedetect": {"video"},
+    "mediapipe": {"estimators/mediapipe_face.py"},
+    "dlib": {"estimators/dlib_face.py"},
+    "ptlflow": {"estimators/ptlflow_flow.py"},
+}
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    layer = _layer(path)
+    if layer == "__init__":
+        return
+    for module in _imports(path):
+        parts = module.split(".")
+        if parts[0] != "v2vkit" or len(parts) == 1:
+            continue
+        other = parts[1]
+        if other == layer:
+            continue
+        assert RANK[other] > RANK[layer] or RANK[other] == RANK["errors"], f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_libraries_stay_in_their_place(path: Path) -> None:
+    place = str(path.relative_to(PACKAGE))
+    for module in _imports(path):
+        owners = OWNERS.get(module.split(".")[0])
+        if owners is not None:
+            assert place in owners or place.split("/")[0] in owners, f"{place} imports {module}"
+
+
+def test_stages_never_import_each_other() -> None:
+    shared = {"v2vkit.stages.base", "v2vkit.stages.mapping"}
+    for path in (PACKAGE / "stages").glob("*.py"):
+        others = {module for module in _imports(path) if module.startswith("v2vkit.stages")} - shared
+        assert not others, f"{path.name} imports {others}"
+
+
+def _modules_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(*sorted(m.split('.')[0] for m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "cv2", "av", "mediapipe", "skimage", "scenedetect", "webdataset", "torchvision", "matplotlib"}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"
+    code += "assert 'ingest' in CliRunner().invoke(cli, ['--help']).output"
+    assert not _modules_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("command", ["ingest", "make-sketches", "extract-flow", "train", "render", "evaluate", "show"])
+def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
+    code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"
+    code += f"assert '--work' in CliRunner().invoke(cli, ['{command}', '--help']).output"
+    assert not _modules_after(code) & HEAVY
+
+
+def test_no_pickles() -> None:
+    allowed = "weights_only=True"
+    for path in FILES:
+        text = path.read_text()
+        assert "torch.save(" not in text, path
+        for line in text.splitlines():
+            if "torch.load(" in line:
+                assert allowed in line, f"{path}: {line}"
+        assert "pickle.load" not in text, path
+
+
+def test_everything_imported_is_declared() -> None:
+    """Tests and package import nothing that pyproject.toml does not name."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {
+        "".join(c if c.isalnum() or c in "-_" else " " for c in entry).split()[0].lower().replace("-", "_")
+        for entries in lists
+        for entry in entries
+    }
+    module_of = {"opencv_python": "cv2", "pillow": "PIL", "scikit_image": "skimage", "dlib_bin": "dlib"}
+    modules = {module_of.get(name, name) for name in declared} | {"v2vkit", "tests", "benchmarks"}
+    for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        for module in _imports(path):
+            top = module.split(".")[0]
+            assert top in modules or top in sys.stdlib_module_names, f"{path} imports {top}"

@@ -1,0 +1,274 @@
+"""Training: exact resume, joint gradients, honest failures."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.errors import V2VError
+from v2vkit.models.discriminator import image_input, video_input
+from v2vkit.models.losses import feature_matching, lsgan
+from v2vkit.stages.base import RunOptions, run, status
+from v2vkit.stages.train import STAGE as TRAIN
+from v2vkit.synthesis.model import ModelInfo, load_model
+from v2vkit.training.build import Trainer, build_generator_config, build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import SequenceDataset, draw_windows, mirrored, stack
+from v2vkit.training.loop import train
+from v2vkit.training.step import begin_window, direct_losses, generate_chunk, train_chunk
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_workspace(tmp_path_factory.mktemp("work")).work
+
+
+@pytest.fixture(scope="module")
+def dataset(work: str) -> SequenceDataset:
+    return open_dataset(work)
+
+
+def _info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
+    return ModelInfo(
+        stage=config.stage,
+        fingerprint="f",
+        generator=build_generator_config(config, dataset.source),
+        source=dataset.source,
+        width=32,
+        height=24,
+        first_frame=config.first_frame,
+        frames={},
+        maps={},
+        maps_stage="ingest",
+    )
+
+
+def _train(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Trainer:
+    trainer = build_trainer(config, dataset.source, CPU)
+    stop = None if stop_at is None else (lambda now: now.steps >= stop_at)
+    train(config, trainer, dataset, Folder(str(folder)), _info(config, dataset), device=CPU, stop_after=stop)
+    return trainer
+
+
+@pytest.mark.parametrize("stop_at", [1, 7, 13])
+def test_resumed_training_is_bit_equal(dataset: SequenceDataset, tmp_path: Path, stop_at: int) -> None:
+    whole = _train(SMALL, dataset, tmp_path / "whole")
+    halted = _train(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
+    assert 0 < halted.steps < whole.steps
+    resumed = _train(SMALL, dataset, tmp_path / "halves")
+    assert resumed.steps == whole.steps
+    for name, module in whole.networks.named().items():
+        assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name
+    assert same(whole.average, resumed.average)
+    assert same(load_file(tmp_path / "whole/model.safetensors"), load_file(tmp_path / "halves/model.safetensors"))
+
+
+def test_training_changes_every_network(dataset: SequenceDataset, tmp_path: Path) -> None:
+    before = build_trainer(SMALL, dataset.source, CPU)
+    after = _train(SMALL, dataset, tmp_path)
+    for name, module in before.networks.named().items():
+        assert not same(module.state_dict(), after.networks.named()[name].state_dict()), name
+
+
+def _sequence(dataset: SequenceDataset, frames: int = 12):
+    windows = draw_windows(dataset.reader.clips, num_frames=frames - 2, context=2, batch=1, seed=0, epoch=0)[0]
+    return stack([dataset.load(window) for window in windows])
+
+
+@pytest.mark.parametrize("from_nothing", [False, True])
+def test_shared_passes_give_the_gradients_of_the_plain_formulation(
+    dataset: SequenceDataset, from_nothing: bool
+) -> None:
+    """One forward pass per network input gives the gradients of one pass per loss term, as published."""
+    config = SMALL.model_copy(update={"temporal_scales": 1})
+    sequence, frames = _sequence(dataset), [2, 3, 4]
+    shared, plain = build_trainer(config, dataset.source, CPU), build_trainer(config, dataset.source, CPU)
+    for optimizer in shared.optimizers.values():  # keep the gradients, change nothing
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+    state = begin_window(sequence, shared.networks.generator, from_nothing=from_nothing)
+    values, _ = train_chunk(config, shared.networks, shared.optimizers, sequence, state, frames)
+
+    networks = plain.networks
+    state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
+    outputs = generate_chunk(networks.generator, sequence, state, frames)
+    direct = direct_losses(config, sequence, state, frames, outputs, None)
+    s, x = (torch.cat([t[:, i] for i in frames]) for t in (sequence.s, sequence.x))
+    x_fake, h = torch.cat([o.x_fake for o in outputs]), torch.cat([o.h for o in outputs])
+    real = networks.image(image_input(s, x))
+    total, d_total = direct.total, torch.zeros(())
+    for fake in (x_fake, h):
+        judged = networks.image(image_input(s, fake))
+        total = total + lsgan(judged, real=True) + config.lambda_feature * feature_matching(judged, real)
+        d_total = d_total + lsgan(real, real=True) / 2
+        d_total = d_total + lsgan(networks.image(image_input(s, fake.detach())), real=False) / 2
+    flows = sequence.flow[1][:, [3, 4]]
+    t_real = networks.video[0](video_input(sequence.x[:, frames], flows))
+    t_fake = networks.video[0](video_input(torch.stack([o.x_fake for o in outputs], 1), flows))
+    total = total + lsgan(t_fake, real=True) + config.lambda_feature * feature_matching(t_fake, t_real)
+    detached = video_input(torch.stack([o.x_fake.detach() for o in outputs], 1), flows)
+    t_total = lsgan(t_real, real=True) / 2 + lsgan(networks.video[0](detached), real=False) / 2
+    expected = {
+        "generator": torch.autograd.grad(total, list(networks.generator.parameters()), retain_graph=True),
+        "image": torch.autograd.grad(d_total, list(networks.image.parameters())),
+        "video0": torch.autograd.grad(t_total, list(networks.video[0].parameters())),
+    }
+    for name, gradients in expected.items():
+        found = [parameter.grad for parameter in shared.networks.named()[name].parameters()]
+        for a, b in zip(found, gradients, strict=True):
+            assert a is not None
+            torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
+    assert values["G_T0"] == pytest.approx(float(lsgan(t_fake, real=True).detach()), rel=1e-5)
+    assert "F_Flow" in values
+    assert len([o for o in outputs if o.flow is None]) == int(from_nothing)
+
+
+def test_history_carries_no_gradient(dataset: SequenceDataset) -> None:
+    trainer = build_trainer(SMALL, dataset.source, CPU)
+    sequence = _sequence(dataset)
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    generate_chunk(trainer.networks.generator, sequence, state, [2, 3])
+    assert state.history is not None
+    assert not any(tensor.requires_grad for tensor in [*state.history, *state.x_fake])
+
+
+@pytest.mark.parametrize("term", ["F_Flow", "G_GAN"])
+def test_a_term_that_is_not_finite_is_named_and_nothing_is_updated(dataset: SequenceDataset, term: str) -> None:
+    trainer = build_trainer(SMALL, dataset.source, CPU)
+    sequence = _sequence(dataset)
+    if term == "F_Flow":
+        sequence.flow[1][:, 3] = float("nan")
+        sequence.confidence[1][:, 3] = 1.0
+    else:
+        with torch.no_grad():
+            next(trainer.networks.image.parameters()).fill_(float("nan"))
+    before = {name: value.clone() for name, value in trainer.networks.generator.state_dict().items()}
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    with pytest.raises(V2VError, match=rf"{term}.* not a finite number"):
+        train_chunk(SMALL, trainer.networks, trainer.optimizers, sequence, state, [2, 3])
+    assert same(before, trainer.networks.generator.state_dict())
+
+
+def test_windows_never_cross_clips_and_cover_all_clips() -> None:
+    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((2, 5, 40, 11)))
+    seen = set()
+    for epoch in range(20):
+        for batch in draw_windows(clips, num_frames=8, context=2, batch=2, seed=3, epoch=epoch):
+            assert len({window.num_frames for window in batch}) == 1
+            for window in batch:
+                assert window.num_frames >= 3
+                assert window.start + window.num_frames <= clips[window.clip].num_frames
+                seen.add(window.clip)
+    assert seen == {1, 2, 3}
+
+
+def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: SequenceDataset) -> None:
+    sequence = _sequence(dataset)
+    assert not sequence.confidence[3][:, :3].any()
+    assert not sequence.confidence[1][:, 0].any()
+
+
+def test_mirroring_turns_the_flow_around(dataset: SequenceDataset) -> None:
+    windows = draw_windows(dataset.reader.clips, num_frames=4, context=2, batch=1, seed=0, epoch=0)[0]
+    plain = dataset.load(windows[0])
+    flipped = mirrored(plain)
+    torch.testing.assert_close(flipped.flow[1][..., 0], plain.flow[1][..., -1] * torch.tensor([-1.0, 1.0])[:, None])
+    assert torch.equal(mirrored(flipped).x, plain.x)
+
+
+def test_stage_writes_a_model_that_loads_and_a_second_run_does_nothing(work: str, tmp_path: Path) -> None:
+    options = make_workspace(tmp_path)
+    config = SMALL.model_copy(update={"domain": None, "num_labels": None, "sample_every": 3})
+    run(TRAIN, config, options)
+    generator, info = load_model(Folder(f"{options.work}/checkpoints/spatial-1"))
+    assert (info.source.num_labels, info.source.domain, info.width, info.height) == (12, "street", 32, 24)
+    assert info.epochs == 3
+    assert not generator.training
+    assert list((tmp_path / "checkpoints/spatial-1").glob("sample-*.png"))
+    assert "up to date" in run(TRAIN, config.model_copy(update={"save_every": 1.0}), options).message
+    assert status(TRAIN, config, options) == "done"
+    with pytest.raises(V2VError, match=r"learning_rate \(was 0.0002, now 0.001\)"):
+        run(TRAIN, config.model_copy(update={"learning_rate": 1e-3}), options)
+
+
+_KILLED = """
+import sys
+from tests.unit.training_data import SMALL
+from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.train import STAGE
+if __name__ == "__main__":
+    run(STAGE, SMALL.model_copy(update={"save_every": 0.0, "threads": 1}), RunOptions(work=sys.argv[1]))
+"""
+
+
+def test_killed_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path / "killed")
+    run(TRAIN, SMALL.model_copy(update={"threads": 1}), make_workspace(tmp_path / "whole"))
+    script = tmp_path / "train.py"
+    script.write_text(_KILLED)
+    root = str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
+    folder = tmp_path / "killed/checkpoints/spatial-1"
+    for kill in (True, True, False):
+        before = (folder / "state.json").read_text() if (folder / "state.json").exists() else ""
+        process = subprocess.Popen([sys.executable, str(script), options.work], env=environment, cwd=root)
+        deadline = time.monotonic() + 120
+        while kill and process.poll() is None and time.monotonic() < deadline:
+            if (folder / "state.json").exists() and (folder / "state.json").read_text() != before:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        process.wait()
+    assert (folder / "manifest.json").exists()
+    assert same(
+        load_file(folder / "model.safetensors"),
+        load_file(tmp_path / "whole/checkpoints/spatial-1/model.safetensors"),
+    )
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "other"])
+def test_damaged_models_are_refused(work: str, tmp_path: Path, damage: str) -> None:
+    options = make_workspace(tmp_path)
+    run(TRAIN, SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0}), options)
+    path = tmp_path / "checkpoints/spatial-1/model.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "truncate":
+        data = data[: len(data) // 2]
+    elif damage == "flip":
+        data[12] ^= 0xFF
+    else:
+        data = bytearray(data.replace(b'width\\":8', b'width\\":9'))
+    path.write_bytes(data)
+    with pytest.raises(V2VError, match="is not a v2vkit model"):
+        load_model(Folder(str(path.parent)))
+
+
+def test_training_needs_maps(tmp_path: Path) -> None:
+    with pytest.raises(V2VError, match="no source maps.*make-sketches"):
+        run(TRAIN, SMALL.model_copy(update={"domain": None}), RunOptions(work=str(tmp_path)))
+
+
+def test_foreground_must_be_a_label(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path)
+    with pytest.raises(V2VError, match="--foreground 40"):
+        run(TRAIN, SMALL.model_copy(update={"foreground": (40,)}), options)
+
+
+def test_dataset_values_are_in_range(dataset: SequenceDataset) -> None:
+    sequence = _sequence(dataset)
+    assert sequence.x.min() >= -1
+    assert sequence.x.max() <= 1
+    assert set(np.unique(sequence.s.numpy())) <= {0.0, 1.0}
+    assert sequence.s.shape[2] == 13

@@ -1,0 +1,57 @@
+"""A tiny workspace and a tiny configuration for the tests of training."""
+
+from pathlib import Path
+
+import torch
+
+from tests.unit.fake_stage import SOURCE, SourceConfig
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.maps.clips import ClipReader
+from v2vkit.maps.source import SourceConfig as MapConfig
+from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.extract_flow import STAGE as FLOW
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import SequenceDataset
+
+SMALL = TrainConfig(
+    preset="tiny",
+    width=8,
+    num_down=2,
+    num_blocks=2,
+    discriminator_width=8,
+    epochs=2,
+    decay_epochs=1,
+    first_frames=3,
+    double_every=1,
+    max_frames=8,
+    chunk=2,
+    domain="street",
+    num_labels=12,
+    foreground=(1, 2),
+    drop_history=0.5,
+    lambda_l1=1.0,
+    device="cpu",
+    sample_every=0,
+    tensorboard=False,
+)
+
+
+def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12) -> RunOptions:
+    """Frames of noise with labels and flow: 32x24 pixels."""
+    options = RunOptions(work=str(path), workers=1)
+    run(SOURCE, SourceConfig(num_clips=num_clips, clip_frames=clip_frames), options)
+    run(FLOW, FLOW.config(), options)
+    return options
+
+
+def open_dataset(work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False) -> SequenceDataset:
+    folder = Folder(work)
+    manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
+    reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
+    return SequenceDataset(reader, MapConfig(domain="street", num_labels=12), strides=strides, flip=flip)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Bit-equal."""
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)

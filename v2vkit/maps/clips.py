@@ -1,0 +1,81 @@
+"""Random access to the frames, maps and flow of clips, joined over several artifacts."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import decode_image
+from v2vkit.artifacts.manifest import ClipInfo, Manifest
+from v2vkit.artifacts.shard import list_members, load_shard, sample_key
+from v2vkit.errors import V2VError
+from v2vkit.maps.flow_io import decode_kitti
+from v2vkit.maps.source import DOMAINS, SourceConfig
+
+
+class ClipReader:
+    """Random access to any frame of any clip of several artifacts that share their clips.
+
+    Args:
+        work: the workspace.
+        manifests: artifact kind -> manifest.
+
+    Raises:
+        V2VError: artifacts that do not join, a missing or corrupt shard (every checksum is verified once, here).
+    """
+
+    def __init__(self, work: Folder, manifests: dict[str, Manifest]):
+        self._folders = {kind: work / kind for kind in manifests}
+        first = next(iter(manifests.values()))
+        for kind, manifest in manifests.items():
+            if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
+                raise V2VError(
+                    f"The artifact {kind} in {work.url} has other clips than {first.stage}'s.",
+                    f"Make it again: `v2v {manifest.stage} --overwrite`.",
+                )
+        self.clips: tuple[ClipInfo, ...] = first.clips
+        self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
+        for kind, manifest in manifests.items():
+            for entry in manifest.shards:
+                # The offsets come from the tar that was just verified, never from the index file beside it.
+                shard = load_shard(self._folders[kind], entry)
+                for name, (offset, size) in list_members(io.BytesIO(shard.data), shard.where).items():
+                    self._place[kind, name] = (entry.name, offset, size)
+
+    def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
+        return (kind, f"{sample_key(clip, t)}.{extension}") in self._place
+
+    def read(self, kind: str, clip: str, t: int, extension: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            V2VError: there is no such file.
+        """
+        name = f"{sample_key(clip, t)}.{extension}"
+        try:
+            shard, offset, size = self._place[kind, name]
+        except KeyError:
+            raise V2VError(f"The artifact {kind} has no file {name}.", "Make that artifact again.") from None
+        return self._folders[kind].read(shard, offset, offset + size)
+
+    def frame(self, clip: str, t: int) -> NDArray[np.uint8]:
+        """RGB uint8 [H, W, 3]."""
+        extension = "jpg" if self.has("frames", clip, t, "jpg") else "png"
+        return decode_image(self.read("frames", clip, t, extension), f"frame {sample_key(clip, t)}")
+
+    def map_files(self, source: SourceConfig, clip: str, t: int) -> dict[str, bytes]:
+        """The files from which `source_map` builds s_t."""
+        domain = DOMAINS[source.domain]
+        files = {extension: self.read(domain.kind, clip, t, extension) for extension in domain.required}
+        for extension in domain.optional:
+            if self.has(domain.kind, clip, t, extension):
+                files[extension] = self.read(domain.kind, clip, t, extension)
+        return files
+
+    def flow(self, clip: str, t: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Backward flow float32 [H, W, 2] and confidence [H, W] of frame t into t - stride; None at a clip's start."""
+        if not self.has("flow", clip, t, f"flow{stride}.png"):
+            return None
+        data = self.read("flow", clip, t, f"flow{stride}.png")
+        return decode_kitti(data, f"flow{stride} of {sample_key(clip, t)}")

@@ -1,0 +1,24 @@
+"""Label maps as pictures."""
+
+import colorsys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def palette() -> NDArray[np.uint8]:
+    """RGB uint8 [256, 3]: distinct colours for the first ids (golden-angle hues), black for 255 (ignore)."""
+    colors = np.zeros((256, 3), np.uint8)
+    for i in range(255):
+        value = (0.95, 0.7, 0.5)[(i // 8) % 3]
+        colors[i] = [round(255 * c) for c in colorsys.hsv_to_rgb((0.58 + i * 0.381966) % 1.0, 0.65, value)]
+    return colors
+
+
+_PALETTE = palette()
+
+
+def colorize(ids: NDArray[Any]) -> NDArray[np.uint8]:
+    """Label ids [H, W] -> RGB uint8 [H, W, 3]; instance ids above 255 wrap around."""
+    return _PALETTE[ids.astype(np.int64) % 256]

@@ -1,0 +1,120 @@
+"""The source map s_t: what conditions the generator, per domain. Domains are rows of a table.
+
+Values are in [0, 1] (vid2vid specification 1.5); shapes are [C, H, W] for one frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.images import decode_gray
+from v2vkit.config import DomainName, StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.maps.landmarks import landmarks_from_json
+from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
+from v2vkit.maps.sketch import face_channels
+
+IGNORE = 255
+
+
+class SourceConfig(StageConfig):
+    """Everything that decides the source map; stored in checkpoints."""
+
+    domain: DomainName = setting(..., "what the video shows")
+    num_labels: int = setting(0, "label classes (street)", ge=0, le=255)
+    edges: bool = setting(True, "add a channel of instance edges (street)")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One row of the table.
+
+    Attributes:
+        kind: the artifact with this domain's maps.
+        required, optional: extensions of its files.
+        channels: config -> number of channels of one frame.
+        build: config, files by extension -> float32 [C, H, W] in [0, 1].
+    """
+
+    kind: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    channels: Callable[[SourceConfig], int]
+    build: Callable[[SourceConfig, dict[str, bytes]], NDArray[np.float32]]
+
+
+def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
+    """uint8 [H, W] ids -> float32 [num_labels, H, W]; ignored pixels (255) are zero in every channel.
+
+    Raises:
+        V2VError: an id that is neither below `num_labels` nor 255.
+    """
+    wrong = (labels >= num_labels) & (labels != IGNORE)
+    if wrong.any():
+        raise V2VError(
+            f"A label map holds id {int(labels[wrong].max())}, but the model knows {num_labels} labels.",
+            f"Train with --num-labels above the highest id, or mark such pixels {IGNORE} (ignore).",
+        )
+    return (labels[None] == np.arange(num_labels, dtype=np.uint8)[:, None, None]).astype(np.float32)
+
+
+def instance_edges(ids: NDArray[Any]) -> NDArray[np.float32]:
+    """1 where a pixel's id differs from any of its four neighbours, both sides marked: [H, W] -> float32 [H, W]."""
+    edges = np.zeros(ids.shape, bool)
+    for axis in (0, 1):
+        a = ids[1:] if axis == 0 else ids[:, 1:]
+        b = ids[:-1] if axis == 0 else ids[:, :-1]
+        differs = a != b
+        if axis == 0:
+            edges[1:] |= differs
+            edges[:-1] |= differs
+        else:
+            edges[:, 1:] |= differs
+            edges[:, :-1] |= differs
+    return edges.astype(np.float32)
+
+
+def street_channels(labels: NDArray[Any], instances: NDArray[Any] | None, config: SourceConfig) -> NDArray[np.float32]:
+    """One-hot labels and, if asked for, the edges between instances (between labels where there are no instances)."""
+    channels = one_hot(labels, config.num_labels)
+    if not config.edges:
+        return channels
+    edges = instance_edges(labels)
+    if instances is not None:
+        edges = np.maximum(edges, instance_edges(instances)) if instances.any() else edges
+    return np.concatenate([channels, edges[None]])
+
+
+def _build_face(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+    sketch = decode_gray(files["sketch.png"], "a sketch").astype(np.uint8, copy=False)
+    return face_channels(landmarks_from_json(files["json"])[0], sketch)
+
+
+def _build_street(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+    instances = files.get("inst.png")
+    return street_channels(
+        decode_gray(files["label.png"], "a label map"),
+        None if instances is None else decode_gray(instances, "an instance map"),
+        config,
+    )
+
+
+DOMAINS: dict[DomainName, Domain] = {
+    "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face),
+    "street": Domain(
+        "labels", ("label.png",), ("inst.png",), lambda config: config.num_labels + int(config.edges), _build_street
+    ),
+}
+
+
+def num_channels(config: SourceConfig) -> int:
+    """Channels of one frame's source map."""
+    return DOMAINS[config.domain].channels(config)
+
+
+def source_map(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+    """float32 [C, H, W] in [0, 1] from a frame's map files (extension -> bytes)."""
+    return DOMAINS[config.domain].build(config, files)

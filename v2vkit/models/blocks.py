@@ -1,0 +1,136 @@
+"""The layers that all networks are made of. B batch, C channels, H x W pixels everywhere."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["instance", "batch", "running"]
+"""`instance`: statistics of each image, the same in training and evaluation (default). `batch`: those of the batch,
+likewise; the published weights expect them (with a batch of one). `running`: ordinary batch norm."""
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Affine instance norm without running statistics, which lets a map of a single pixel through unnormalised.
+
+    The variance of one pixel is undefined, and torch raises there; tiny frames with deep networks get that small.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=True, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] * x.shape[3] > 1:
+            return super().forward(x)
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that lets a batch of a single value per channel through unnormalised, where torch raises."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        uses_batch = self.training or not self.track_running_stats
+        if not uses_batch or x.numel() // x.shape[1] > 1:
+            return super().forward(x)
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class ReflectConv(nn.Conv2d):
+    """Convolution of odd `kernel_size` that keeps the size: the border is reflected, on tiny maps replicated."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
+        super().__init__(in_channels, out_channels, kernel_size)
+        self.border = kernel_size // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        mode = "reflect" if min(x.shape[-2:]) > self.border else "replicate"
+        return super().forward(F.pad(x, [self.border] * 4, mode=mode))
+
+
+class ResBlock(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), no activation after the sum (vid2vid specification 1.2)."""
+
+    def __init__(self, channels: int, norm: Norm):
+        super().__init__()
+        self.layers = nn.Sequential(
+            ReflectConv(channels, channels, 3),
+            make_norm(norm, channels),
+            nn.ReLU(inplace=True),
+            ReflectConv(channels, channels, 3),
+            make_norm(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def make_norm(norm: Norm, channels: int) -> nn.Module:
+    """The normalisation layer of that name."""
+    if norm == "instance":
+        return InstanceNorm(channels)
+    return BatchNorm(channels, track_running_stats=norm == "running")
+
+
+def stem(in_channels: int, out_channels: int, norm: Norm) -> list[nn.Module]:
+    """Convolution 7x7, norm, ReLU: [B, in, H, W] -> [B, out, H, W]."""
+    return [ReflectConv(in_channels, out_channels, 7), make_norm(norm, out_channels), nn.ReLU(inplace=True)]
+
+
+def downs(width: int, count: int, norm: Norm) -> list[nn.Module]:
+    """`count` stride-2 convolutions that double the channels: [B, w, H, W] -> [B, w * 2^n, H / 2^n, W / 2^n]."""
+    layers: list[nn.Module] = []
+    for step in range(count):
+        channels = width << step
+        layers += [
+            nn.Conv2d(channels, channels * 2, 3, stride=2, padding=1),
+            make_norm(norm, channels * 2),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
+def ups(width: int, count: int, norm: Norm) -> list[nn.Module]:
+    """The reverse of `downs`: [B, w * 2^n, H, W] -> [B, w, H * 2^n, W * 2^n]."""
+    layers: list[nn.Module] = []
+    for step in reversed(range(count)):
+        channels = width << step
+        layers += [
+            nn.ConvTranspose2d(channels * 2, channels, 3, stride=2, padding=1, output_padding=1),
+            make_norm(norm, channels),
+            nn.ReLU(inplace=True),
+        ]
+    return layers
+
+
+def res_blocks(channels: int, count: int, norm: Norm) -> list[nn.Module]:
+    """`count` ResBlocks of that many channels."""
+    return [ResBlock(channels, norm) for _ in range(count)]
+
+
+def init_weights(network: nn.Module) -> None:
+    """Convolution weights N(0, 0.02), norm weights N(1, 0.02), norm biases 0 (specification 1.2); other biases stay."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, (InstanceNorm, BatchNorm)):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)
+
+
+def halve(x: Tensor) -> Tensor:
+    """One pyramid step, the average of 3x3 without the border: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+
+
+def pyramid(x: Tensor, num_scales: int) -> list[Tensor]:
+    """`x` [B, C, H, W] at `num_scales` sizes, the coarsest first and `x` itself last."""
+    levels = [x]
+    for _ in range(num_scales - 1):
+        levels.append(halve(levels[-1]))
+    return levels[::-1]
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """`x` [B, C, H, W] continued to the right and below by its border until both sides are multiples of `multiple`."""
+    below, right = -x.shape[2] % multiple, -x.shape[3] % multiple
+    return F.pad(x, [0, right, 0, below], mode="replicate") if below or right else x

@@ -1,0 +1,68 @@
+"""The feature encoder of the paper's multimodal synthesis: one small vector per object instance."""
+
+import torch
+from torch import Tensor, nn
+
+from v2vkit.config import StageConfig, setting
+from v2vkit.models.blocks import Norm, ReflectConv, downs, init_weights, pad_to_multiple, stem, ups
+
+
+class EncoderConfig(StageConfig):
+    """Everything that decides the feature encoder's layers; stored in checkpoints."""
+
+    out_channels: int = setting(3, "dimensions d of a feature vector", ge=1, le=64)
+    width: int = setting(16, "channels after the first convolution", ge=1, le=256)
+    num_down: int = setting(4, "halvings", ge=1, le=6)
+    norm: Norm = setting("instance", "normalisation: instance, batch or running")
+
+
+class FeatureEncoder(nn.Module):
+    """E: image -> feature map, to be averaged over each instance (vid2vid paper, multimodal synthesis)."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.config = config
+        norm, width = config.norm, config.width
+        self.layers = nn.Sequential(
+            *stem(3, width, norm),
+            *downs(width, config.num_down, norm),
+            *ups(width, config.num_down, norm),
+            ReflectConv(width, config.out_channels, 7),
+            nn.Tanh(),
+        )
+        init_weights(self)
+
+    def forward(self, image: Tensor, instance: Tensor | None = None) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> [B, d, H, W] in [-1, 1], averaged per id of `instance` [B, 1, H, W] if given."""
+        height, width = image.shape[-2:]
+        features = self.layers(pad_to_multiple(image, 1 << self.config.num_down))[..., :height, :width]
+        return features if instance is None else instance_average(features, instance)
+
+
+def instance_average(features: Tensor, instance: Tensor) -> Tensor:
+    """Each pixel gets the mean of its instance: [B, C, H, W], ids [B, 1, H, W] (any integers) -> [B, C, H, W].
+
+    Ids are counted per image: the same id in two images is two instances. Source: pix2pixHD, section 3.4.
+    """
+    vectors, _, index = instance_vectors(features, instance)
+    return vectors[index].unflatten(0, instance.shape[:1] + instance.shape[2:]).permute(0, 3, 1, 2)
+
+
+def instance_vectors(features: Tensor, instance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean feature vector of every instance.
+
+    Args:
+        features: [B, C, H, W].
+        instance: [B, 1, H, W] ids, integers of any dtype.
+
+    Returns:
+        vectors [N, C]; which [N, 2], the (image, id) of each, sorted; index [B * H * W], the row of each pixel.
+    """
+    ids = instance.flatten().long()
+    images = torch.arange(instance.shape[0], device=ids.device).repeat_interleave(ids.numel() // instance.shape[0])
+    lowest, span = ids.min(), ids.max() - ids.min() + 1
+    keys, index, counts = torch.unique(images * span + (ids - lowest), return_inverse=True, return_counts=True)
+    which = torch.stack([keys // span, keys % span + lowest], 1)
+    pixels = features.permute(0, 2, 3, 1).flatten(0, 2)
+    sums = pixels.new_zeros(which.shape[0], pixels.shape[1]).index_add(0, index, pixels)
+    return sums / counts[:, None], which, index

@@ -1,0 +1,264 @@
+"""The sequential generator F: source maps and its own past frames in, the next frame out, coarse to fine.
+
+Shapes: B batch, C source channels of one frame, L past frames, H x W the finest size. Scale s of S has the size
+ceil(H / 2^(S-1-s)) x ceil(W / 2^(S-1-s)); lists over scales have the coarsest first. Images are in [-1, 1], flow is in
+pixels of its own scale.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from v2vkit.config import StageConfig, setting
+from v2vkit.models.blocks import (
+    Norm,
+    ReflectConv,
+    downs,
+    init_weights,
+    pad_to_multiple,
+    pyramid,
+    res_blocks,
+    stem,
+    ups,
+)
+from v2vkit.models.warp import warp
+
+Composition = Literal["paper", "published"]
+
+
+class GeneratorConfig(StageConfig):
+    """Everything that decides the generator's layers; stored in checkpoints."""
+
+    source_channels: int = setting(..., "channels of one frame's source map", ge=1, le=1024)
+    num_scales: int = setting(1, "spatial scales; each finer one doubles the size and halves the width", ge=1, le=6)
+    width: int = setting(128, "channels after the first convolution of the coarsest scale", ge=1, le=512)
+    num_down: int = setting(3, "halvings inside the coarsest scale", ge=1, le=6)
+    num_blocks: int = setting(9, "residual blocks of the coarsest scale", ge=0, le=64)
+    num_blocks_fine: int = setting(3, "residual blocks of each finer scale", ge=0, le=64)
+    history: int = setting(2, "past frames L that the generator sees", ge=1, le=16)
+    foreground: tuple[int, ...] = setting((), "source channels of the foreground; empty: no foreground branch")
+    composition: Composition = setting(
+        "paper", "where the foreground enters: `paper` (eq. 9) or `published` (over the result)"
+    )
+    flow: bool = setting(True, "warp the last frame; without, every pixel is hallucinated")
+    norm: Norm = setting("instance", "normalisation: instance, batch or running")
+    flow_multiplier: float = setting(
+        20.0, "pixels per unit of the coarsest flow head; doubles with each scale", gt=0, le=1000
+    )
+
+    @property
+    def foreground_width(self) -> int:
+        """Width of the foreground branch of the coarsest scale."""
+        return self.width // 2 if self.num_down > 2 else self.width
+
+    @property
+    def multiple(self) -> int:
+        """The finest sides must be a multiple of this; others are padded inside."""
+        return 1 << (self.num_down + self.num_scales - 1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "GeneratorConfig":
+        narrowest = self.foreground_width if self.foreground else self.width
+        if narrowest % (1 << (self.num_scales - 1)) or narrowest < 1:
+            raise ValueError(f"width {self.width} cannot be halved for {self.num_scales} scales")
+        if any(not 0 <= channel < self.source_channels for channel in self.foreground):
+            raise ValueError(
+                f"foreground channels {self.foreground} are not among the {self.source_channels} source channels"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one scale made of one time step, h x w its size.
+
+    A first frame, and a generator without flow, have no flow, mask and warped image: everything is hallucinated.
+    """
+
+    x_fake: Tensor
+    """[B, 3, h, w] the frame."""
+    h: Tensor
+    """[B, 3, h, w] the hallucinated image, foreground included."""
+    flow: Tensor | None
+    """[B, 2, h, w] backward flow from this frame into the last one."""
+    mask: Tensor | None
+    """[B, 1, h, w] in [0, 1], 1 = hallucinate."""
+    warped: Tensor | None
+    """[B, 3, h, w] the last frame warped by `flow`."""
+
+
+class Features(NamedTuple):
+    """The last maps before the heads of one scale; the next finer scale adds them to its own."""
+
+    image: Tensor
+    flow: Tensor | None
+    foreground: Tensor | None
+
+
+def blend(warped: Tensor, h: Tensor, mask: Tensor) -> Tensor:
+    """(1 - m) w(x) + m h: warped where the mask is 0, hallucinated where it is 1 (vid2vid paper, eq. 4)."""
+    return (1 - mask) * warped + mask * h
+
+
+def add_foreground(background: Tensor, h_foreground: Tensor, foreground: Tensor) -> Tensor:
+    """(1 - m_B) h_F + m_B h_B with m_B = 1 - `foreground` [B, 1, h, w] (vid2vid paper, eq. 9)."""
+    return foreground * h_foreground + (1 - foreground) * background
+
+
+class Scale(nn.Module):
+    """The networks H, W, M (and H_F) of one scale; 0 is the coarsest; finer ones are shallow, on top of it."""
+
+    def __init__(self, config: GeneratorConfig, scale: int):
+        super().__init__()
+        coarsest = scale == 0
+        norm, width = config.norm, config.width >> scale
+        num_down = config.num_down if coarsest else 1
+        deepest = width << num_down
+        encoder_blocks = config.num_blocks - config.num_blocks // 2 if coarsest else 0
+        branch_blocks = config.num_blocks // 2 if coarsest else config.num_blocks_fine
+        sources = config.source_channels * (config.history + 1)
+
+        def encoder(channels: int) -> nn.Sequential:
+            blocks = res_blocks(deepest, encoder_blocks, norm)
+            return nn.Sequential(*stem(channels, width, norm), *downs(width, num_down, norm), *blocks)
+
+        def branch() -> nn.Sequential:
+            return nn.Sequential(*res_blocks(deepest, branch_blocks, norm), *ups(width, num_down, norm))
+
+        self.flow_multiplier = config.flow_multiplier * (1 << scale)
+        self.composition = config.composition
+        self.source_encoder = encoder(sources)
+        self.history_encoder = encoder(3 * config.history)
+        self.image_branch = branch()
+        self.image_head = ReflectConv(width, 3, 7)
+        self.has_flow, self.has_foreground = config.flow, bool(config.foreground)
+        if self.has_flow:
+            self.flow_branch = branch()
+            self.flow_head = ReflectConv(width, 2, 7)
+            self.mask_head = ReflectConv(width, 1, 7)
+        if self.has_foreground:
+            fg_width = config.foreground_width >> scale
+            fg_blocks = config.num_blocks if coarsest else config.num_blocks_fine
+            self.foreground_encoder = nn.Sequential(*stem(sources, fg_width, norm), *downs(fg_width, num_down, norm))
+            self.foreground_branch = nn.Sequential(
+                *res_blocks(fg_width << num_down, fg_blocks, norm), *ups(fg_width, num_down, norm)
+            )
+            self.foreground_head = ReflectConv(fg_width, 3, 7)
+
+    def features(self, source: Tensor, history: Tensor, below: Features | None, *, flow: bool) -> Features:
+        """The maps before the heads, from padded inputs; `flow=False` leaves the flow branch out."""
+        encoded = self.source_encoder(source) + self.history_encoder(history)
+        image = self.image_branch(_plus(encoded, below and below.image))
+        flow_map = self.flow_branch(_plus(encoded, below and below.flow)) if flow and self.has_flow else None
+        foreground = None
+        if self.has_foreground:
+            foreground = self.foreground_branch(_plus(self.foreground_encoder(source), below and below.foreground))
+        return Features(image, flow_map, foreground)
+
+    def compose(self, features: Features, last: Tensor, foreground: Tensor | None) -> Output:
+        """The frame from the maps: heads, warp, eq. 4 and eq. 9. `last` [B, 3, h, w] is the frame to warp."""
+        height, width = last.shape[-2:]
+
+        def head(layer: nn.Module, x: Tensor) -> Tensor:
+            return layer(x)[..., :height, :width]
+
+        h = torch.tanh(head(self.image_head, features.image))
+        h_foreground = (
+            None if features.foreground is None else torch.tanh(head(self.foreground_head, features.foreground))
+        )
+        h_background = h
+        if h_foreground is not None and foreground is not None:
+            h = add_foreground(h_background, h_foreground, foreground)
+        if features.flow is None:
+            return Output(x_fake=h, h=h, flow=None, mask=None, warped=None)
+        flow = head(self.flow_head, features.flow) * self.flow_multiplier
+        mask = torch.sigmoid(head(self.mask_head, features.flow))
+        warped = warp(last, flow)
+        if h_foreground is not None and foreground is not None and self.composition == "published":
+            x_fake = add_foreground(blend(warped, h_background, mask), h_foreground, foreground)
+        else:
+            x_fake = blend(warped, h, mask)
+        return Output(x_fake=x_fake, h=h, flow=flow, mask=mask, warped=warped)
+
+
+class VideoGenerator(nn.Module):
+    """F of the vid2vid paper for one time step; the caller carries the history from step to step (`advance`)."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.config = config
+        self.scales = nn.ModuleList(Scale(config, scale) for scale in range(config.num_scales))
+        init_weights(self)
+
+    def forward(
+        self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
+    ) -> list[Output]:
+        """One frame at every scale.
+
+        Args:
+            source: [B, (L+1) * C, H, W] source maps of frames t-L .. t, oldest first.
+            history: per scale [B, 3 * L, h, w], the frames that this scale made at t-L .. t-1, oldest first; may be
+                left out at a first frame.
+            first_frame: there is no past yet: the history counts as zero and every pixel is hallucinated (m = 1).
+            train_from: coarser scales than this run without gradients, so that only the newer ones train.
+
+        Returns:
+            One `Output` per scale, the coarsest first; the last one is the result.
+        """
+        config = self.config
+        assert source.shape[1] == config.source_channels * (config.history + 1), "source channels"
+        foreground = self._foreground(source)
+        sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
+        sources = pyramid(pad_to_multiple(source, config.multiple), config.num_scales)
+        foregrounds = [None] * config.num_scales if foreground is None else pyramid(foreground, config.num_scales)
+        outputs: list[Output] = []
+        below: Features | None = None
+        for index, scale in enumerate(self.scales):
+            assert isinstance(scale, Scale)
+            if first_frame or history is None:
+                assert first_frame, "a frame that is not the first needs a history"
+                past = source.new_zeros(source.shape[0], 3 * config.history, *sizes[index])
+            else:
+                past = history[index]
+            assert past.shape[-2:] == sizes[index], "each scale's history has that scale's size"
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= train_from):
+                padded = pad_to_multiple(past, config.multiple >> (config.num_scales - 1 - index))
+                below = scale.features(sources[index], padded, below, flow=not first_frame)
+                outputs.append(scale.compose(below, past[:, -3:], foregrounds[index]))
+        return outputs
+
+    def _foreground(self, source: Tensor) -> Tensor | None:
+        """[B, 1, H, W]: how much of each pixel of the current frame is foreground (soft at coarse scales)."""
+        if not self.config.foreground:
+            return None
+        current = source[:, -self.config.source_channels :]
+        return current[:, list(self.config.foreground)].sum(1, keepdim=True).clamp(0, 1)
+
+
+def advance(
+    history: list[Tensor] | None, outputs: list[Output], *, length: int = 2, detach: bool = True
+) -> list[Tensor]:
+    """The history for the next time step: the oldest frame leaves, each scale's own newest frame enters.
+
+    Args:
+        history: per scale [B, 3 * L, h, w], or None before the first frame (missing frames are zero).
+        outputs: what the generator returned for this step.
+        length: L, used where `history` is None.
+        detach: cut the gradient, so that it stays within the step.
+    """
+    frames = [output.x_fake.detach() if detach else output.x_fake for output in outputs]
+    if history is None:
+        history = [frame.new_zeros(frame.shape[0], 3 * length, *frame.shape[2:]) for frame in frames]
+    return [torch.cat([past[:, 3:], frame], 1) for past, frame in zip(history, frames, strict=True)]
+
+
+def history_from_images(images: Tensor, num_scales: int) -> list[Tensor]:
+    """The history that given frames make: [B, L, 3, H, W] in [-1, 1], oldest first -> per scale [B, 3 * L, h, w]."""
+    return pyramid(images.flatten(1, 2), num_scales)
+
+
+def _plus(x: Tensor, below: Tensor | None) -> Tensor:
+    return x if below is None else x + below

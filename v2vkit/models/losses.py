@@ -1,0 +1,116 @@
+"""The training losses as pure functions. Each returns a scalar without its weight.
+
+x real, x_fake generated, w flow in pixels (backward, on the grid of the newer frame), c confidence in [0, 1] of the
+reference flow, m mask with 1 = hallucinate. "Published" is the published code as the specification (1.9) describes it.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from v2vkit.models.warp import warp
+
+Judged = list[list[Tensor]]
+"""What a discriminator returns: per scale the hidden maps and, last, the scores."""
+
+
+def lsgan(judged: Judged, *, real: bool) -> Tensor:
+    """sum_scales mean (D(x) - t)^2, t = 1 for real and 0 for fake (LSGAN, Mao et al. 2017; summed as published)."""
+    target = 1.0 if real else 0.0
+    return torch.stack([(maps[-1] - target).square().mean() for maps in judged]).sum()
+
+
+def hinge_discriminator(judged: Judged, *, real: bool) -> Tensor:
+    """sum_scales mean max(0, 1 - D(x)) for real, max(0, 1 + D(x)) for fake (Lim and Ye 2017)."""
+    sign = -1.0 if real else 1.0
+    return torch.stack([F.relu(1 + sign * maps[-1]).mean() for maps in judged]).sum()
+
+
+def hinge_generator(judged: Judged) -> Tensor:
+    """-sum_scales mean D(x_fake) (Lim and Ye 2017)."""
+    return -torch.stack([maps[-1].mean() for maps in judged]).sum()
+
+
+def feature_matching(fake: Judged, real: Judged) -> Tensor:
+    """sum_{i,j} 4 / (n_hidden num_D) mean |D_ij(fake) - D_ij(real)| over the hidden maps j of each scale i.
+
+    The real side is detached: only what made `fake` learns. Source: pix2pixHD, eq. 4; factors as published.
+    """
+    terms = [
+        F.l1_loss(of_fake, of_real.detach()) * (4.0 / (len(maps_fake) - 1) / len(fake))
+        for maps_fake, maps_real in zip(fake, real, strict=True)
+        for of_fake, of_real in zip(maps_fake[:-1], maps_real[:-1], strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
+def masked_l1(a: Tensor, b: Tensor, weight: Tensor | None = None, *, normalized: bool = False) -> Tensor:
+    """mean |weight (a - b)| over all elements, as published; `normalized` divides by the mean weight as well.
+
+    Args:
+        a: [B, C, H, W].
+        b: [B, C, H, W].
+        weight: [B, 1, H, W] in [0, 1], or None for 1 everywhere.
+        normalized: makes a small weighted area count as much as a large one.
+    """
+    if weight is None:
+        return F.l1_loss(a, b)
+    loss = (weight * (a - b)).abs().mean()
+    return loss / weight.mean().clamp(min=1e-6) if normalized else loss
+
+
+def flow_loss(flow: Tensor, flow_real: Tensor, confidence: Tensor | None = None, *, normalized: bool = False) -> Tensor:
+    """mean |c (w - w_real)|: the first term of L_W (vid2vid paper, eq. 8)."""
+    return masked_l1(flow, flow_real, confidence, normalized=normalized)
+
+
+def warp_loss(
+    flow: Tensor, x_last: Tensor, x: Tensor, confidence: Tensor | None = None, *, normalized: bool = False
+) -> Tensor:
+    """mean |c (w(x_{t-1}) - x_t)|, real frames under the predicted flow: second term of L_W (vid2vid paper, eq. 8)."""
+    return masked_l1(warp(x_last, flow), x, confidence, normalized=normalized)
+
+
+def generated_warp_loss(
+    x_fake: Tensor,
+    x_fake_last: Tensor,
+    flow_real: Tensor,
+    confidence: Tensor | None = None,
+    *,
+    normalized: bool = False,
+) -> Tensor:
+    """mean |c (x_fake_t - w_real(x_fake_{t-1}))|, the older frame detached (published; not in the paper)."""
+    return masked_l1(x_fake, warp(x_fake_last.detach(), flow_real), confidence, normalized=normalized)
+
+
+def mask_loss(mask: Tensor, confidence: Tensor | None = None, *, normalized: bool = False) -> Tensor:
+    """mean |c m|: warp wherever the reference flow is reliable (published; not in the paper)."""
+    return masked_l1(mask, torch.zeros_like(mask), confidence, normalized=normalized)
+
+
+def pixel_l1(x_fake: Tensor, x: Tensor) -> Tensor:
+    """mean |x_fake - x|: steadies short trainings of small networks; not in the paper."""
+    return F.l1_loss(x_fake, x)
+
+
+def perceptual(fake: list[Tensor], real: list[Tensor]) -> Tensor:
+    """sum_i w_i mean |phi_i(x_fake) - phi_i(x)| over five VGG-19 maps, w = 1/32, 1/16, 1/8, 1/4, 1 (pix2pixHD).
+
+    Args:
+        fake: what `VGGFeatures` returns for the generated image.
+        real: the same for the real image (detached here).
+    """
+    weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+    terms = [weight * F.l1_loss(a, b.detach()) for weight, a, b in zip(weights, fake, real, strict=True)]
+    return torch.stack(terms).sum()
+
+
+def gram(features: Tensor) -> Tensor:
+    """G_ij = 1 / (C H W) sum_p F_i(p) F_j(p): [B, C, H, W] -> [B, C, C] (Johnson et al. 2016)."""
+    flat = features.flatten(2)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+def style(fake: list[Tensor], real: list[Tensor]) -> Tensor:
+    """sum_i mean |G(phi_i(x_fake)) - G(phi_i(x))|: the same texture, not the same place (Johnson et al. 2016)."""
+    return torch.stack([F.l1_loss(gram(a), gram(b).detach()) for a, b in zip(fake, real, strict=True)]).sum()

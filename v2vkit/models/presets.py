@@ -1,0 +1,40 @@
+"""Sizes of the networks by name: `tiny` for a few CPU cores, `small` for one modest GPU, `paper` as published."""
+
+from typing import Any
+
+from v2vkit.config import Preset, make_config
+from v2vkit.models.discriminator import DiscriminatorConfig, video_channels
+from v2vkit.models.generator import GeneratorConfig
+
+GENERATORS: dict[Preset, dict[str, int]] = {
+    "tiny": {"width": 32, "num_down": 3, "num_blocks": 4, "num_blocks_fine": 2},
+    "small": {"width": 64, "num_down": 3, "num_blocks": 6, "num_blocks_fine": 3},
+    "paper": {"width": 128, "num_down": 3, "num_blocks": 9, "num_blocks_fine": 3},
+}
+DISCRIMINATORS: dict[Preset, dict[str, int]] = {
+    "tiny": {"width": 32, "num_layers": 3, "num_scales": 2},
+    "small": {"width": 64, "num_layers": 3, "num_scales": 2},
+    "paper": {"width": 64, "num_layers": 3, "num_scales": 2},
+}
+
+
+def generator_config(preset: Preset, *, source_channels: int, **changes: Any) -> GeneratorConfig:
+    """The generator of that size; `changes` are other fields of `GeneratorConfig` (num_scales, foreground, flow ...).
+
+    Raises:
+        V2VError: a value out of range or fields that do not fit together. So do the functions below.
+    """
+    values = {**GENERATORS[preset], "source_channels": source_channels, **changes}
+    return make_config(GeneratorConfig, values, f"generator `{preset}`")
+
+
+def image_discriminator_config(preset: Preset, *, source_channels: int, **changes: Any) -> DiscriminatorConfig:
+    """D_I of that size: judges one frame beside its source map. `changes` are other fields of `DiscriminatorConfig`."""
+    values = {**DISCRIMINATORS[preset], "in_channels": source_channels + 3, **changes}
+    return make_config(DiscriminatorConfig, values, f"image discriminator `{preset}`")
+
+
+def video_discriminator_config(preset: Preset, *, num_frames: int = 3, **changes: Any) -> DiscriminatorConfig:
+    """One D_V of that size: judges K = `num_frames` frames and their flows. `changes` as above."""
+    values = {**DISCRIMINATORS[preset], "in_channels": video_channels(num_frames), **changes}
+    return make_config(DiscriminatorConfig, values, f"video discriminator `{preset}`")

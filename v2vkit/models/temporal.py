@@ -1,0 +1,44 @@
+"""Which frames each temporal discriminator judges."""
+
+Window = tuple[int, ...]
+
+
+def temporal_windows(
+    num_seen: int, num_new: int, *, num_frames: int = 3, num_scales: int = 3, sparse: bool = False
+) -> list[list[Window]]:
+    """The windows of every temporal scale after one chunk of a clip.
+
+    Scale s looks at K frames that lie K^s apart. The first window ends at the newest frame and the others end K, 2 K
+    ... frames before it, as long as that end is among the new frames; older frames enter as (detached) history. There
+    is no window until the clip reaches back far enough.
+
+    Args:
+        num_seen: frames of the clip generated so far, this chunk included.
+        num_new: frames of this chunk.
+        num_frames: K.
+        num_scales: temporal scales.
+        sparse: only windows that share no frame with another window of their scale, whatever the chunks: they end at
+            K^(s+1) - 1, 2 K^(s+1) - 1 ...
+
+    Returns:
+        Per scale a list of windows, the newest first; each is K frame numbers of the clip, oldest first.
+
+    Source: vid2vid supplementary (subsampling by K per scale); order and steps as published (specification 1.7).
+    """
+    scales: list[list[Window]] = []
+    for scale in range(num_scales):
+        spacing = num_frames**scale
+        reach = (num_frames - 1) * spacing
+        first_new = num_seen - num_new
+        if sparse:
+            period = num_frames * spacing
+            ends = [end for end in range(num_seen - 1, first_new - 1, -1) if (end + 1) % period == 0]
+        else:
+            ends = list(range(num_seen - 1, first_new - 1, -num_frames))
+        scales.append([tuple(range(end - reach, end + 1, spacing)) for end in ends if end >= reach])
+    return scales
+
+
+def frames_to_keep(*, num_frames: int = 3, num_scales: int = 3) -> int:
+    """Past frames that must be kept so that every scale's next window is complete: (K - 1) K^(S-1)."""
+    return (num_frames - 1) * num_frames ** (num_scales - 1) if num_scales else 0

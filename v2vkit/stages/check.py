@@ -1,0 +1,170 @@
+"""`v2v check`: look before any long work."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Command, RunOptions
+
+if TYPE_CHECKING:
+    from v2vkit.artifacts.shard import Shard
+
+# Extensions of which every frame must have at least one.
+_EXPECTED = {"frames": ("jpg", "png"), "labels": ("label.png",), "sketches": ("sketch.png",), "flow": ()}
+
+
+class CheckConfig(StageConfig):
+    """Check sources before they are ingested, or the artifacts of a workspace.
+
+    With SOURCEs (and --labels): every file opens, label maps pair with frames, have their size and hold single-channel
+    ids in range. Without: shards are there and unchanged, every clip has all its frames, artifacts belong together,
+    label ids are in range (with the share of each), clips are long enough to train on. Nothing is written. Exits with
+    3 when something is wrong.
+    """
+
+    sources: tuple[str, ...] = setting(
+        (), "Videos, folders or patterns, as for ingest.", argument=True, metavar="[SOURCE...]"
+    )
+    labels: str | None = setting(None, "Folder of label maps beside the sources.", metavar="FOLDER")
+    instances: str | None = setting(None, "Folder of instance maps beside the sources.", metavar="FOLDER")
+    allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
+    num_labels: int | None = setting(None, "Number of labels that ids must stay below.", ge=1, le=255)
+    min_frames: int = setting(3, "Shortest clip that is of use.", ge=1)
+
+
+def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
+    from v2vkit.artifacts.shard import load_shard
+
+    problems = []
+    labels: Counter[int] = Counter()
+    for number, entry in enumerate(manifest.shards):
+        try:
+            shard = load_shard(folder, entry)
+        except V2VError as error:
+            problems.append(str(error))
+            continue
+        problems += _check_frames(kind, manifest, number, shard)
+        if kind == "labels":
+            labels.update(_count_labels(manifest, number, shard))
+    lengths = [clip.num_frames for clip in manifest.clips]
+    sizes = Counter(f"{clip.width}x{clip.height}" for clip in manifest.clips)
+    print(
+        f"{kind}: {sum(lengths)} frames in {len(lengths)} clips of {min(lengths, default=0)} to "
+        f"{max(lengths, default=0)}, {len(manifest.shards)} shards, {', '.join(sizes)}"
+    )
+    for reason, count in manifest.missing.items():
+        print(f"  {count} frames: {reason}")
+    if kind == "frames":
+        short = [clip.name for clip in manifest.clips if clip.num_frames < config.min_frames]
+        if short:
+            problems.append(f"{len(short)} clips have fewer than {config.min_frames} frames, such as {short[0]}.")
+        if len(sizes) > 1:
+            problems.append(f"Frames have {len(sizes)} sizes; ingest again with one --size.")
+    if labels:
+        problems += _report_labels(labels, config.num_labels or manifest.config.get("num_labels"))
+    return problems
+
+
+def _check_frames(kind: str, manifest: Manifest, number: int, shard: "Shard") -> list[str]:
+    from v2vkit.artifacts.shard import sample_key
+
+    expected = _EXPECTED.get(kind, ())
+    problems = []
+    for clip in manifest.units[number]:
+        keys = [sample_key(clip.name, t) for t in range(clip.num_frames)]
+        lacking = [key for key in keys if expected and not any(shard.has(key, extension) for extension in expected)]
+        if lacking:
+            problems.append(f"{shard.where} lacks {len(lacking)} of {len(keys)} frames of {clip.name}: {lacking[0]} …")
+    return problems
+
+
+def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[int]:
+    import numpy as np
+
+    from v2vkit.artifacts.images import decode_gray
+    from v2vkit.artifacts.shard import sample_key
+
+    counts: Counter[int] = Counter()
+    for clip in manifest.units[number]:
+        for t in range(clip.num_frames):
+            key = sample_key(clip.name, t)
+            if shard.has(key, "label.png"):
+                ids, number_of = np.unique(decode_gray(shard.read(key, "label.png"), key), return_counts=True)
+                counts.update(dict(zip(ids.tolist(), number_of.tolist(), strict=True)))
+    return counts
+
+
+def _report_labels(labels: Counter[int], num_labels: int | None) -> list[str]:
+    total = sum(labels.values())
+    for label, count in sorted(labels.items()):
+        name = "ignore" if label == 255 else str(label)
+        print(f"  label {name:>6}: {100 * count / total:6.2f} % of the pixels")
+    problems = []
+    if num_labels is not None:
+        wrong = sorted(label for label in labels if num_labels <= label < 255)
+        if wrong:
+            problems.append(f"Label ids {wrong} are not below {num_labels}; raise --num-labels or map them to 255.")
+    known = [label for label in labels if label != 255]
+    if known and max(known) > 3 * len(known):
+        problems.append(
+            f"Only {len(known)} ids occur, but the highest is {max(known)}: are these label ids of another convention "
+            "(labelIds and trainIds of Cityscapes, say)?"
+        )
+    return problems
+
+
+def _check_sources(config: CheckConfig) -> list[str]:
+    """The checks that `ingest` makes first, without ingesting."""
+    from fractions import Fraction
+
+    from v2vkit.video.collect import collect
+    from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.sources import find_sources
+
+    given: dict[MapKind, str | None] = {"labels": config.labels, "instances": config.instances}
+    roots = {what: root for what, root in given.items() if root is not None}
+    rules = LabelRules(config.num_labels, config.allow_palette)
+    materials, skipped = collect(find_sources(config.sources), roots, rules, fps=Fraction(25))
+    for material in materials:
+        footage = material.footage
+        count = "?" if footage.num_frames is None else footage.num_frames
+        maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
+        size = f"{footage.width}x{footage.height}"
+        print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
+    return [f"{path}: {reason}" for path, reason in skipped.items()]
+
+
+def _check(config: CheckConfig, options: RunOptions) -> list[str]:
+    if config.sources:
+        return _check_sources(config)
+    work = Folder(options.work)
+    problems: list[str] = []
+    found: dict[str, Manifest] = {}
+    for kind in _EXPECTED:
+        manifest = read_manifest(work / kind)
+        if manifest is None:
+            if (work / kind).exists(PARTIAL):
+                problems.append(f"The artifact {kind} is unfinished; give its command again.")
+            continue
+        found[kind] = manifest
+        problems += _check_artifact(work / kind, kind, manifest, config)
+    if not found:
+        raise V2VError(f"There are no artifacts in {work.url}.", "Run `v2v ingest` first, or name another --work.")
+    for kind, manifest in found.items():
+        for parent, fingerprint in manifest.inputs.items():
+            if parent in found and found[parent].fingerprint != fingerprint:
+                problems.append(f"{kind} was made from other {parent}; run `v2v {manifest.stage} --overwrite`.")
+    if not problems:
+        print("everything is in order")
+    return problems
+
+
+COMMAND = Command(
+    name="check",
+    summary="Check names, counts, ids and sizes before any long work.",
+    config=CheckConfig,
+    call=_check,
+)

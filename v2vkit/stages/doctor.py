@@ -1,0 +1,128 @@
+"""`v2v doctor`: what is installed, what can be used, and how to get what is missing."""
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+
+from v2vkit import __version__
+from v2vkit.config import StageConfig
+from v2vkit.stages.base import Command, RunOptions
+
+# Distribution name -> module to import.
+CORE = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "torchmetrics": "torchmetrics",
+    "numpy": "numpy",
+    "opencv-python": "cv2",
+    "av": "av",
+    "scikit-image": "skimage",
+    "scenedetect": "scenedetect",
+    "pydantic": "pydantic",
+    "fsspec": "fsspec",
+    "safetensors": "safetensors",
+    "matplotlib": "matplotlib",
+}
+# Extra -> (distribution, what it is for).
+EXTRAS = {
+    "mediapipe": ("mediapipe", "face landmarks (make-sketches, render of faces)"),
+    "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
+    "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
+    "tensorboard": ("tensorboard", "training curves"),
+    "s3": ("s3fs", "workspaces on S3"),
+    "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
+}
+
+
+class DoctorConfig(StageConfig):
+    """Print versions, devices and extras, with the pip line for each that is missing.
+
+    Exits with 3 when something that every stage needs is missing or does not fit together.
+    """
+
+
+def version_of(distribution: str) -> str | None:
+    """The installed version; None when it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _import_problem(distribution: str, module: str) -> str | None:
+    """Why an installed package cannot be used; None when it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken binary package raises whatever it likes
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "torchvision::nms" in text:
+            return "torchvision does not fit this torch. Install both together: pip install -U torch torchvision"
+        return f"{distribution} cannot be imported ({text}). Reinstall it: pip install --force-reinstall {distribution}"
+    return None
+
+
+def _devices() -> list[str]:
+    import torch
+
+    lines = [
+        f"cpu: {os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    ]
+    for index in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(index).total_memory
+        lines.append(f"cuda:{index}: {torch.cuda.get_device_name(index)}, {memory / 2**30:.0f} GiB")
+    if torch.backends.mps.is_available():
+        lines.append("mps: available")
+    return lines
+
+
+def _conflicts() -> list[str]:
+    """Packages that overwrite each other's files."""
+    plain, contrib = version_of("opencv-python"), version_of("opencv-contrib-python")
+    problems = []
+    if contrib is not None and plain != contrib:
+        problems.append(
+            f"opencv-python {plain} and opencv-contrib-python {contrib} share one folder and differ. "
+            f"Install one version of both: pip install opencv-python=={contrib} opencv-contrib-python=={contrib}"
+        )
+    if version_of("dlib") is not None and version_of("dlib-bin") is not None:
+        problems.append("dlib and dlib-bin are both installed and overwrite each other: pip uninstall dlib-bin")
+    return problems
+
+
+def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
+    problems = []
+    print(f"v2vkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print("packages")
+    for distribution, module in CORE.items():
+        version = version_of(distribution)
+        if version is None:
+            print(f"  {distribution:14} MISSING")
+            problems.append(f"{distribution} is not installed. Install v2vkit again: pip install v2vkit")
+            continue
+        problem = _import_problem(distribution, module)
+        print(f"  {distribution:14} {version}" + ("  BROKEN" if problem else ""))
+        if problem is not None:
+            problems.append(problem)
+    print("extras")
+    for extra, (distribution, purpose) in EXTRAS.items():
+        version = version_of(distribution)
+        state = version if version is not None else f"not installed: pip install 'v2vkit[{extra}]'"
+        print(f"  {extra:14} {state}  ({purpose})")
+    if not any("torch " in problem or problem.startswith("torch") for problem in problems):
+        print("devices")
+        for line in _devices():
+            print(f"  {line}")
+    if "://" not in options.work:
+        free = shutil.disk_usage(options.work if os.path.isdir(options.work) else ".").free  # noqa: PTH112
+        print(f"disk\n  {free / 2**30:.0f} GiB free for {options.work}")
+    return problems + _conflicts()
+
+
+COMMAND = Command(
+    name="doctor",
+    summary="Print versions, devices and extras, and how to install what is missing.",
+    config=DoctorConfig,
+    call=_doctor,
+)

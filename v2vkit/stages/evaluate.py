@@ -1,0 +1,180 @@
+"""`v2v evaluate`: a trained model on held-out clips, beside simple baselines."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Command, RunOptions, load_input
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v2vkit.maps.clips import ClipReader
+    from v2vkit.maps.source import SourceConfig
+    from v2vkit.models.generator import VideoGenerator
+    from v2vkit.synthesis.model import ModelInfo
+
+
+class EvaluateConfig(StageConfig):
+    """Measure a trained model on the clips of another workspace.
+
+    DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each clip is
+    rendered from its maps alone and compared with its real frames: PSNR, SSIM, MS-SSIM, warp error, and for faces the
+    landmark error. The baselines "repeat first frame" and "source shown as is" stand beside. Writes evaluation.json, a
+    plot over time and a contact sheet (source | output | real), and prints a table.
+    """
+
+    data: str = setting(..., "Workspace with the held-out footage.", argument=True)
+    checkpoint: str | None = setting(None, "Checkpoint to use; the newest when not given.")
+    out: str | None = setting(None, "Folder for the report; <work>/evaluation when not given.", metavar="FOLDER")
+    columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
+    device: str = setting("auto", "cpu, cuda, mps or auto.")
+    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+
+
+def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
+    import torch
+    from tqdm import tqdm
+
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.estimators.table import open_estimator
+    from v2vkit.evaluation.compare import OURS, SOURCE, evaluate_clip
+    from v2vkit.evaluation.report import JSON_NAME, notes, table, write_report
+    from v2vkit.maps.clips import ClipReader
+    from v2vkit.maps.source import DOMAINS
+    from v2vkit.synthesis.model import find_model, load_model, pick_device
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    checkpoint = find_model(Folder(options.work), config.checkpoint)
+    generator, info = load_model(checkpoint)
+    generator = generator.to(pick_device(config.device))
+    data = Folder(config.data)
+    domain = DOMAINS[info.source.domain]
+    manifests: dict[str, Manifest] = {kind: load_input(data, kind) for kind in ("frames", domain.kind)}
+    if (data / "flow").exists(MANIFEST):
+        manifests["flow"] = load_input(data, "flow")
+    reader = ClipReader(data, manifests)
+    _refuse_other_sizes(reader, info, config.data)
+    face = None
+    if info.source.domain == "face":
+        weights = info.maps.get("weights")
+        face = open_estimator("face", info.maps.get("face", "mediapipe"), **({"weights": weights} if weights else {}))
+    out = Folder(config.out or f"{options.work}/evaluation")
+    rows: list[Any] = []
+    total = sum(clip.num_frames for clip in reader.clips)
+    with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:
+        for clip in reader.clips:
+            frames = range(clip.num_frames)
+            rows += evaluate_clip(
+                clip.name,
+                (reader.frame(clip.name, t) for t in frames),
+                {
+                    OURS: _counted(_rendered(generator, reader, info, clip), progress),
+                    SOURCE: _sources(reader, info.source, clip),
+                },
+                flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in manifests else None,
+                landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
+                face=face,
+                skip_first=info.generator.history if info.first_frame == "real" else 1,
+            )
+    first = reader.clips[0]
+    about = {
+        "model": {"checkpoint": checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
+        "data": config.data,
+        "frames_fingerprint": manifests["frames"].fingerprint,
+        "notes": notes(first.height, first.width),
+    }
+    summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
+    out.write("contact.png", encode_png(_contact_sheet(generator, reader, info, config.columns)))
+    print(table(summary))
+    for note in about["notes"]:
+        print(f"  {note}")
+    print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
+    return []
+
+
+def _refuse_other_sizes(reader: "ClipReader", info: "ModelInfo", data: str) -> None:
+    for clip in reader.clips:
+        if (clip.width, clip.height) != (info.width, info.height):
+            raise V2VError(
+                f"Clip {clip.name} in {data} is {clip.width}x{clip.height}; the model was trained on "
+                f"{info.width}x{info.height}.",
+                f"Ingest the held-out footage with --size {info.width}x{info.height}.",
+            )
+
+
+def _rendered(
+    generator: "VideoGenerator", reader: "ClipReader", info: "ModelInfo", clip: ClipInfo
+) -> "Iterator[NDArray[np.uint8]]":
+    """The model's frames for a clip, from its maps (and its first real frames where the model needs them)."""
+    import numpy as np
+
+    from v2vkit.maps.source import source_map
+    from v2vkit.synthesis.rollout import Rollout, to_image
+
+    rollout = Rollout(generator)
+    given = info.generator.history if info.first_frame == "real" else 0
+    if given:
+        rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(given)]))
+    for t in range(clip.num_frames):
+        s = source_map(info.source, reader.map_files(info.source, clip.name, t))
+        if t < given:
+            rollout.remember(s)
+            yield reader.frame(clip.name, t)
+        else:
+            yield to_image(rollout.step(s).x_fake[0])
+
+
+def _sources(reader: "ClipReader", source: "SourceConfig", clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":
+    from v2vkit.maps.source import source_map
+    from v2vkit.synthesis.render import source_image
+
+    for t in range(clip.num_frames):
+        yield source_image(source, source_map(source, reader.map_files(source, clip.name, t)))
+
+
+def _landmarks(reader: "ClipReader", clip: ClipInfo, t: int) -> "NDArray[np.float32] | None":
+    """The landmarks that the output should show; None where no face was found in the source."""
+    import json
+
+    from v2vkit.maps.landmarks import landmarks_from_json
+
+    data = reader.read("sketches", clip.name, t, "json")
+    return landmarks_from_json(data)[0] if json.loads(data).get("found") else None
+
+
+def _counted(frames: "Iterator[NDArray[np.uint8]]", progress: Any) -> "Iterator[NDArray[np.uint8]]":
+    for frame in frames:
+        progress.update()
+        yield frame
+
+
+def _contact_sheet(
+    generator: "VideoGenerator", reader: "ClipReader", info: "ModelInfo", columns: int
+) -> "NDArray[np.uint8]":
+    """Source, output, real as rows for frames spread over the longest clip."""
+    import numpy as np
+
+    clip = max(reader.clips, key=lambda clip: clip.num_frames)
+    chosen = np.unique(np.linspace(0, clip.num_frames - 1, min(columns, clip.num_frames)).round().astype(int))
+    triples = zip(
+        _sources(reader, info.source, clip),
+        _rendered(generator, reader, info, clip),
+        (reader.frame(clip.name, t) for t in range(clip.num_frames)),
+        strict=True,
+    )
+    picked = [np.concatenate(triple, 0) for t, triple in enumerate(triples) if t in chosen]
+    return np.concatenate(picked, 1)
+
+
+COMMAND = Command(
+    name="evaluate",
+    summary="Measure a trained model on held-out clips, beside simple baselines.",
+    config=EvaluateConfig,
+    call=_evaluate,
+)

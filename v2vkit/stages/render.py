@@ -1,0 +1,136 @@
+"""`v2v render`: a driving video (or maps) in, a rendered video out."""
+
+from typing import TYPE_CHECKING
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Command, RunOptions, load_input
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v2vkit.synthesis.driving import Drive
+    from v2vkit.synthesis.model import ModelInfo
+
+
+class RenderConfig(StageConfig):
+    """Render a video with the newest checkpoint of the workspace.
+
+    SOURCE is a video (face models), a folder of label maps (street models), or with --maps a workspace whose source
+    maps are there already. Source maps are made on the fly with the settings that the checkpoint carries. One pass,
+    constant memory; as many frames come out as go in, with their time stamps and audio.
+    """
+
+    source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
+    target: str = setting(..., "The video to write: .mp4, .mov or .mkv.", argument=True)
+    checkpoint: str | None = setting(None, "Checkpoint to use, such as spatial-1; the newest when not given.")
+    maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
+    compare: bool = setting(False, "Write source | output side by side.")
+    start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0)
+    duration: float | None = setting(None, "Render only so many seconds.", gt=0)
+    first_frames: str | None = setting(
+        None, "Folder with real images to begin from, instead of from nothing.", metavar="FOLDER"
+    )
+    crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
+    codec: str = setting("libx264", "Video encoder.")
+    device: str = setting("auto", "cpu, cuda, mps or auto.")
+    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+
+
+def _render(config: RenderConfig, options: RunOptions) -> list[str]:
+    """Open everything that can fail, then decode, map, generate and encode at the same time."""
+    import torch
+    from tqdm import tqdm
+
+    from v2vkit.engine.prefetch import prefetch
+    from v2vkit.synthesis.model import find_model, load_model, pick_device
+    from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
+    from v2vkit.video.encode import VideoWriter
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    generator, info = load_model(find_model(Folder(options.work), config.checkpoint))
+    generator = generator.to(pick_device(config.device))
+    first = _first_frames(config, info)
+    drive = _open_drive(config, info)
+    warm_up(generator, info.width, info.height)
+    count = 0
+    writer = VideoWriter(
+        config.target,
+        fps=drive.fps,
+        time_base=drive.time_base,
+        crf=config.crf,
+        codec=config.codec,
+        audio_from=drive.audio_from,
+    )
+    with writer, tqdm(total=drive.num_frames, desc="render", unit="frame", disable=None) as progress:
+        for driven, image in prefetch(render_frames(generator, drive, first_frames=first)):
+            picture = side_by_side(info.source, driven, image) if config.compare else image
+            writer.write(picture, pts=driven.pts)
+            count += 1
+            progress.update()
+    print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
+    problems = [f"{reason}: {number} frames of {config.source}" for reason, number in drive.missing.items()]
+    return [*problems, *writer.problems]
+
+
+def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
+    from v2vkit.synthesis.driving import drive_by_artifact, drive_by_label_folder, drive_by_video, is_image_folder
+
+    if not config.maps:
+        if is_image_folder(config.source):
+            return drive_by_label_folder(config.source, info)
+        return drive_by_video(config.source, info, start=config.start, duration=config.duration)
+    from v2vkit.artifacts.manifest import MANIFEST
+    from v2vkit.maps.source import DOMAINS
+
+    work = Folder(config.source)
+    kind = DOMAINS[info.source.domain].kind
+    manifests = {kind: load_input(work, kind)}
+    if (work / "frames").exists(MANIFEST):
+        manifests["frames"] = load_input(work, "frames")
+    clip = manifests[kind].clips[0]
+    if (clip.width, clip.height) != (info.width, info.height):
+        raise V2VError(
+            f"The maps in {work.url} are {clip.width}x{clip.height}; the model was trained on "
+            f"{info.width}x{info.height}.",
+            f"Ingest with --size {info.width}x{info.height}.",
+        )
+    return drive_by_artifact(work, manifests, info.source)
+
+
+def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8] | None":
+    """The L real frames to begin from; a model trained only from real frames needs them."""
+    length = info.generator.history
+    if config.first_frames is None:
+        if info.first_frame == "real":
+            raise V2VError(
+                "This model was trained to begin from real frames (--first-frame real).",
+                f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
+            )
+        return None
+    import numpy as np
+
+    from v2vkit.video.images import read_image
+    from v2vkit.video.sources import find_sources
+
+    (source,) = find_sources([config.first_frames])
+    if len(source.images) < length:
+        raise V2VError(
+            f"{config.first_frames} holds {len(source.images)} images; {length} are needed.", "Add the missing ones."
+        )
+    from v2vkit.video.framing import Window, reframe
+
+    images = [read_image(source.image_path(number)) for number in range(length)]
+    size = (info.width, info.height)
+    return np.stack([reframe(image, Window(0, 0, image.shape[1], image.shape[0]), size) for image in images])
+
+
+COMMAND = Command(
+    name="render",
+    summary="Turn a driving video into a rendered video with a trained model.",
+    config=RenderConfig,
+    call=_render,
+)

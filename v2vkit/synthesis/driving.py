@@ -1,0 +1,208 @@
+"""What drives a rendering: a stream of source maps, one per frame, prepared exactly as for training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import ClipInfo, Manifest
+from v2vkit.engine.prefetch import prefetch
+from v2vkit.errors import V2VError
+from v2vkit.estimators.table import open_estimator
+from v2vkit.maps.clips import ClipReader
+from v2vkit.maps.landmarks import face_crop, follow_face
+from v2vkit.maps.sketch import draw_sketch, face_channels
+from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
+from v2vkit.synthesis.model import ModelInfo
+from v2vkit.video.decode import decode
+from v2vkit.video.framing import Window, center_window, reframe, reframe_ids
+from v2vkit.video.label_files import LabelRules, read_map
+from v2vkit.video.probe import probe
+from v2vkit.video.sources import find_sources
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Driven:
+    """One frame to render.
+
+    Attributes:
+        s: source map float32 [C, H, W] in [0, 1].
+        image: the driving frame, RGB uint8 [H, W, 3]; None where only maps were given.
+        pts: time stamp in ticks of the drive's time base; None = constant rate.
+        begins: the first frame of a video: nothing before it belongs to it.
+    """
+
+    s: NDArray[np.float32]
+    image: Image | None = None
+    pts: int | None = None
+    begins: bool = False
+
+
+@dataclass
+class Drive:
+    """A stream of `Driven` frames and what the output file needs to know about it.
+
+    Attributes:
+        fps: average frame rate; `time_base` = seconds per tick of `pts`, None for a constant rate.
+        num_frames: how many there will be; None when the container does not tell.
+        audio_from: file whose audio belongs to these frames.
+        missing: reason -> number of frames without a proper source map, complete at the end of the stream.
+    """
+
+    frames: Iterator[Driven]
+    fps: Fraction
+    time_base: Fraction | None = None
+    num_frames: int | None = None
+    audio_from: str | None = None
+    missing: dict[str, int] = field(default_factory=dict)
+
+
+def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None) -> Drive:
+    """Drive a face model with a video: decode, crop and resize as `ingest` did, landmarks and sketch as
+    `make-sketches` did, each step in a thread of its own, in constant memory.
+
+    Args:
+        path: the driving video.
+        start, duration: the part to use, in seconds.
+
+    Raises:
+        V2VError: the video cannot be read, the model needs maps that no estimator makes here, the estimator is missing.
+    """
+    if info.source.domain != "face":
+        raise V2VError(
+            f"This model is conditioned on {DOMAINS[info.source.domain].kind}, which cannot be made from {path}.",
+            "Give a folder of label maps instead of a video, or a workspace with --maps.",
+        )
+    video = probe(path)
+    maps = info.maps
+    estimator = open_estimator("face", maps.get("face", "mediapipe"), **_weights(maps.get("weights")))
+    first = round(start * video.fps)
+    last = None if duration is None else first + max(1, round(duration * video.fps))
+    window = _face_window(path, info, estimator, first) if info.frames.get("crop") == "face" else None
+    drive = Drive(
+        frames=iter(()),
+        fps=video.fps,
+        time_base=video.time_base,
+        num_frames=None if video.num_frames is None else max(0, min(video.num_frames, last or 1 << 62) - first),
+        audio_from=path if video.has_audio and first == 0 and last is None else None,
+    )
+    size = (info.width, info.height)
+    stamps: list[int] = []
+
+    def pictures() -> Iterator[Image]:
+        for frame in decode(path, first, last):
+            stamps.append(frame.pts)
+            height, width = frame.image.shape[:2]
+            cut = window or (
+                center_window(width, height, aspect=size)
+                if info.frames.get("crop") == "center"
+                else Window(0, 0, width, height)
+            )
+            yield reframe(frame.image, cut, size)
+
+    def followed() -> Iterator[Driven]:
+        landmarks_of = follow_face(
+            prefetch(pictures()), estimator, smooth=maps.get("smooth", 0), missing=maps.get("missing", "hold")
+        )
+        origin = None
+        for image, landmarks, found in landmarks_of:
+            if not found:
+                drive.missing["no face"] = drive.missing.get("no face", 0) + 1
+            pts = stamps.pop(0)
+            origin = pts if origin is None and first else origin
+            sketch, _ = draw_sketch(image, landmarks, canny=maps.get("canny", True))
+            yield Driven(face_channels(landmarks, sketch), image, pts - (origin or 0))
+
+    drive.frames = prefetch(followed())
+    return drive
+
+
+def _weights(path: str | None) -> dict[str, str]:
+    return {"weights": path} if path else {}
+
+
+def _face_window(path: str, info: ModelInfo, estimator: Any, first: int) -> Window:
+    """The crop around the first face, as training cropped each clip around its first face."""
+    for frame in decode(path, first):
+        landmarks = estimator(frame.image)
+        if landmarks is not None:
+            height, width = frame.image.shape[:2]
+            left, top, right, bottom = face_crop(landmarks, (width, height))
+            return Window(left, top, right - left, bottom - top)
+    raise V2VError(f"No face was found in {path}.", "Drive this model with a video that shows a face.")
+
+
+def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:
+    """Drive a street model with a folder of label maps (ids as in training), resized as `ingest` did.
+
+    Raises:
+        V2VError: no folder of images, a palette or colour image, an id that the model does not know.
+    """
+    if info.source.domain != "street":
+        raise V2VError(
+            f"{folder} is a folder of images, but this model is driven by videos of faces.", "Give a video file."
+        )
+    (source,) = find_sources([folder])
+    rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
+    size = (info.width, info.height)
+
+    def maps() -> Iterator[Driven]:
+        for number in range(len(source.images)):
+            ids = read_map("labels", source.image_path(number), rules)
+            height, width = ids.shape
+            window = Window(0, 0, width, height)
+            if info.frames.get("crop") == "center":
+                window = center_window(width, height, aspect=size)
+            yield Driven(street_channels(reframe_ids(ids, window, size), None, info.source))
+
+    fps = Fraction(info.frames.get("fps", "25"))
+    return Drive(prefetch(maps()), fps, num_frames=len(source.images))
+
+
+def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], source: SourceConfig) -> Drive:
+    """Drive with the maps of a workspace; clips that follow each other in one source go on without a break.
+
+    Args:
+        manifests: of the map artifact and, where there is one, of `frames`.
+
+    Raises:
+        V2VError: a shard is missing or corrupt; names it.
+    """
+    manifest = manifests[DOMAINS[source.domain].kind]
+    reader = ClipReader(work, manifests)
+    return Drive(
+        prefetch(_from_clips(reader, source, images="frames" in manifests)),
+        Fraction(manifest.clips[0].fps),
+        num_frames=manifest.num_frames,
+        missing=dict(manifest.missing),
+    )
+
+
+def _from_clips(reader: ClipReader, source: SourceConfig, *, images: bool) -> Iterator[Driven]:
+    before: ClipInfo | None = None
+    for clip in reader.clips:
+        for t in range(clip.num_frames):
+            s = source_map(source, reader.map_files(source, clip.name, t))
+            image = reader.frame(clip.name, t) if images else None
+            yield Driven(s, image, begins=t == 0 and not _continues(before, clip))
+        before = clip
+
+
+def _continues(before: ClipInfo | None, clip: ClipInfo) -> bool:
+    """Whether a clip is the next part of the same shot (long shots are split at a set length)."""
+    if before is None or "file" not in clip.source:
+        return False
+    same_shot = all(before.source.get(key) == clip.source.get(key) for key in ("file", "shot"))
+    return same_shot and before.source.get("stop") == clip.source.get("start")
+
+
+def is_image_folder(path: str) -> bool:
+    """Whether a driving source is a folder (of label maps) and not a video file."""
+    return Path(path).is_dir()

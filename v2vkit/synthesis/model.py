@@ -1,0 +1,124 @@
+"""The model file: the generator's (averaged) weights as safetensors, its header carrying a JSON description.
+
+One file is all that rendering needs; nothing in it is executable, and a file that lies about sizes is refused before
+memory is allocated for it.
+"""
+
+import json
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
+from v2vkit.maps.source import SourceConfig
+from v2vkit.models.generator import GeneratorConfig, VideoGenerator
+
+MODEL = "model.safetensors"
+_METADATA_KEY = "v2vkit"
+_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1")
+
+
+class ModelInfo(BaseModel):
+    """What a model needs to be used as it was trained.
+
+    Attributes:
+        generator, source: the layers, and what conditions them.
+        width, height: size of the frames it was trained on, in pixels.
+        first_frame: how a video begins (`self` or `real`).
+        frames: settings of `ingest`, so that rendering crops and resizes alike.
+        maps: settings of the stage that made the source maps; `maps_stage` is its name.
+        estimator: name and version of the estimator behind them.
+        epochs, steps: how long it was trained.
+        stage, fingerprint: of the training run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    stage: str
+    fingerprint: str
+    generator: GeneratorConfig
+    source: SourceConfig
+    width: int
+    height: int
+    first_frame: str
+    frames: dict[str, Any]
+    maps: dict[str, Any]
+    maps_stage: str
+    estimator: dict[str, str] = {}
+    epochs: int = 0
+    steps: int = 0
+
+
+def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
+    """Write the generator's weights with their description."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: info.model_dump_json()}))
+
+
+def load_model(folder: Folder) -> tuple[VideoGenerator, ModelInfo]:
+    """The generator in evaluation mode, on the CPU, and its description.
+
+    Raises:
+        V2VError: no such file, damaged, or written by something else.
+    """
+    where = f"{folder.url}/{MODEL}"
+    try:
+        data = folder.read(MODEL)
+    except FileNotFoundError:
+        raise V2VError(f"There is no model {where}.", "Train one with `v2v train`, or name another --work.") from None
+    try:
+        tensors = load(data)
+        info = ModelInfo.model_validate_json(_metadata(data)[_METADATA_KEY])
+        # Layers are built without memory first: a file that lies about its size must not allocate it.
+        with torch.device("meta"):
+            generator = VideoGenerator(info.generator)
+        generator.load_state_dict(tensors, strict=True, assign=True)
+    except (SafetensorError, ValidationError, KeyError, RuntimeError, ValueError) as error:
+        text = str(error).splitlines()[0]
+        raise V2VError(f"{where} is not a v2vkit model ({text}).", "Copy or train it again.") from None
+    return generator.eval().requires_grad_(False), info
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The free metadata in a safetensors header (8 bytes of length, then JSON)."""
+    length = int.from_bytes(data[:8], "little")
+    return dict(json.loads(data[8 : 8 + length]).get("__metadata__", {}))
+
+
+def find_model(work: Folder, name: str | None) -> Folder:
+    """The folder of the named checkpoint, or of the finest one that has a model.
+
+    Raises:
+        V2VError: there is none.
+    """
+    for stage in _FINEST_FIRST if name is None else (name,):
+        folder = work / f"checkpoints/{stage}"
+        if folder.exists(MODEL):
+            return folder
+    wanted = f"no checkpoint {name}" if name else "no trained model"
+    raise V2VError(f"There is {wanted} in {work.url}.", "Run `v2v train` first, or name another --work.")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that was asked for; `auto` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        V2VError: not available here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        text = str(error).splitlines()[0]
+        raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
+    return device

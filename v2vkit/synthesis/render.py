@@ -1,0 +1,64 @@
+"""From driven frames to rendered ones, in one pass and constant memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v2vkit.maps.labels import colorize
+from v2vkit.maps.source import SourceConfig
+from v2vkit.models.generator import VideoGenerator
+from v2vkit.synthesis.driving import Drive, Driven
+from v2vkit.synthesis.rollout import Rollout, to_image
+
+Image = NDArray[np.uint8]
+
+
+def render_frames(
+    generator: VideoGenerator, drive: Drive, *, first_frames: Image | None = None
+) -> Iterator[tuple[Driven, Image]]:
+    """(driven frame, rendered frame RGB uint8 [H, W, 3]) for every frame of the drive.
+
+    Args:
+        generator: in evaluation mode, on its device.
+        first_frames: L real frames [L, H, W, 3] that come before each video, instead of beginning from nothing.
+    """
+    rollout = Rollout(generator)
+    started = False
+    for driven in drive.frames:
+        if driven.begins or not started:
+            rollout = Rollout(generator)
+            if first_frames is not None:
+                rollout.begin_with(first_frames)
+            started = True
+        yield driven, to_image(rollout.step(driven.s).x_fake[0])
+
+
+def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
+    """A source map [C, H, W] as people look at it: the sketch, or the labels in colours with edges darkened."""
+    if source.domain == "face":
+        return np.repeat(np.rint(s[0] * 255).astype(np.uint8)[..., None], 3, 2)
+    one_hot = s[: source.num_labels]
+    labels = np.where(one_hot.max(0) > 0, one_hot.argmax(0), 255).astype(np.uint8)
+    image = colorize(labels)
+    if source.edges:
+        image[s[-1] > 0] //= 2
+    return image
+
+
+def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:
+    """[driving frame |] source map | output, RGB uint8 [H, n W, 3]."""
+    parts = [source_image(source, driven.s), image]
+    if driven.image is not None:
+        parts.insert(0, driven.image)
+    return np.concatenate(parts, 1)
+
+
+def warm_up(generator: VideoGenerator, width: int, height: int) -> None:
+    """One throw-away frame, so that a model that does not fit fails before anything is written."""
+    config = generator.config
+    zeros = np.zeros((config.source_channels, height, width), np.float32)
+    Rollout(generator).step(zeros)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,56 @@
+"""Generating a video frame by frame, each frame from the source maps and the model's own past frames."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from v2vkit.models.generator import Output, VideoGenerator, advance, history_from_images
+
+
+@dataclass
+class Rollout:
+    """The state of one video in the making; constant size, however long the video is.
+
+    Attributes:
+        generator: in evaluation mode, on its device.
+        history: past frames per scale; None before the first frame.
+        sources: the last L source maps [1, C, H, W], oldest first.
+    """
+
+    generator: VideoGenerator
+    history: list[Tensor] | None = None
+    sources: list[Tensor] = field(default_factory=list)
+
+    def begin_with(self, images: NDArray[np.uint8]) -> None:
+        """Begin from L given frames, RGB uint8 [L, H, W, 3], instead of from nothing."""
+        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        device = next(self.generator.parameters()).device
+        self.history = history_from_images(x[None].to(device), self.generator.config.num_scales)
+
+    def remember(self, s: NDArray[np.float32]) -> Tensor:
+        """Take note of a frame's source map [C, H, W], and give s_{t-L} … s_t as [1, (L+1) C, H, W].
+
+        Before the first frame there is no past: its source map stands in for the missing ones, as in training.
+        """
+        length = self.generator.config.history
+        current = torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
+        stack = [*(self.sources or [current] * length), current]
+        self.sources = stack[-length:]
+        return torch.cat(stack, 1)
+
+    def step(self, s: NDArray[np.float32]) -> Output:
+        """The next frame of the finest scale from its source map float32 [C, H, W] in [0, 1]."""
+        stack = self.remember(s)
+        with torch.inference_mode():
+            outputs = self.generator(stack, self.history, first_frame=self.history is None)
+            self.history = advance(self.history, outputs, length=self.generator.config.history)
+        return outputs[-1]
+
+
+def to_image(x: Tensor) -> NDArray[np.uint8]:
+    """[3, H, W] in [-1, 1] -> RGB uint8 [H, W, 3]."""
+    scaled = ((x.detach().float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,80 @@
+"""Networks and optimisers from the settings."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.models.discriminator import Discriminator
+from v2vkit.models.generator import GeneratorConfig, VideoGenerator
+from v2vkit.models.presets import generator_config, image_discriminator_config, video_discriminator_config
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.step import Networks
+
+
+@dataclass
+class Trainer:
+    """Everything that changes while training.
+
+    Attributes:
+        networks, optimizers: by the names that checkpoints use.
+        average: exponential moving average of the generator's weights, what rendering uses.
+        epoch, batch, steps: the next batch, and optimiser steps so far.
+    """
+
+    networks: Networks
+    optimizers: dict[str, torch.optim.Optimizer]
+    average: dict[str, Tensor]
+    epoch: int = 0
+    batch: int = 0
+    steps: int = 0
+
+    def update_average(self, decay: float) -> None:
+        """average <- decay average + (1 - decay) weights; a young average follows faster, so that it never lags."""
+        decay = min(decay, (1 + self.steps) / (10 + self.steps)) if decay else 0.0
+        with torch.no_grad():
+            for name, value in self.networks.generator.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - decay)
+                else:
+                    self.average[name].copy_(value)
+
+
+def build_generator_config(config: TrainConfig, source: SourceConfig) -> GeneratorConfig:
+    """The generator's layers: the preset, with the sizes that were given instead of it."""
+    sizes = {"width": config.width, "num_down": config.num_down, "num_blocks": config.num_blocks}
+    return generator_config(
+        config.preset,
+        source_channels=num_channels(source),
+        foreground=config.foreground,
+        composition=config.composition,
+        flow=config.flow,
+        **{name: value for name, value in sizes.items() if value is not None},
+    )
+
+
+def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.device) -> Trainer:
+    """Freshly initialised networks (a pure function of the seed) and their optimisers."""
+    torch.manual_seed(config.seed)
+    channels = num_channels(source)
+    width = {} if config.discriminator_width is None else {"width": config.discriminator_width}
+    generator = VideoGenerator(build_generator_config(config, source)).to(device)
+    image = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **width)).to(device)
+    video = [
+        Discriminator(video_discriminator_config(config.preset, **width)).to(device)
+        for _ in range(config.temporal_scales)
+    ]
+    vgg = None
+    if config.vgg_weights:
+        from v2vkit.models.perceptual import VGGFeatures  # torchvision costs seconds, and only this loss needs it
+
+        vgg = VGGFeatures(config.vgg_weights).to(device)
+    networks = Networks(generator, image, video, vgg)
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.5, 0.999))
+        for name, module in networks.named().items()
+    }
+    average = {name: copy.deepcopy(value.detach()) for name, value in generator.state_dict().items()}
+    return Trainer(networks, optimizers, average)

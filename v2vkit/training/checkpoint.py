@@ -1,0 +1,112 @@
+"""Snapshots of training to resume from: safetensors and JSON, never a pickle.
+
+`state-*.safetensors` holds every weight and optimiser moment; `state.json`, written after it, says which one is current
+and where training stood.
+"""
+
+import hashlib
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
+
+STATE = "state.json"
+
+
+class Progress(BaseModel):
+    """Where training stands: the next batch to train on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fingerprint: str
+    file: str
+    sha256: str
+    epoch: int
+    batch: int
+    steps: int
+
+
+def save_state(
+    folder: Folder,
+    modules: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    averaged: dict[str, Tensor],
+    *,
+    fingerprint: str,
+    epoch: int,
+    batch: int,
+    steps: int,
+) -> None:
+    """Write everything that an exact resume needs, then remove the snapshot before."""
+    tensors: dict[str, Tensor] = {f"average/{name}": tensor for name, tensor in averaged.items()}
+    for name, module in modules.items():
+        tensors |= {f"network/{name}/{key}": value for key, value in module.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        for index, moments in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
+    # The average may share memory with nothing, but safetensors refuses shared storage: copy.
+    data = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+    file = f"state-{steps:08d}.safetensors"
+    folder.write(file, data)
+    progress = Progress(
+        fingerprint=fingerprint,
+        file=file,
+        sha256=hashlib.sha256(data).hexdigest(),
+        epoch=epoch,
+        batch=batch,
+        steps=steps,
+    )
+    folder.write(STATE, progress.model_dump_json().encode())
+    for name in folder.names():
+        if name.startswith("state-") and name != file:
+            folder.remove(name)
+
+
+def load_state(
+    folder: Folder,
+    modules: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    averaged: dict[str, Tensor],
+    *,
+    fingerprint: str,
+) -> Progress | None:
+    """Restore a snapshot of the same run in place; None when there is none.
+
+    Raises:
+        V2VError: the snapshot is damaged.
+    """
+    try:
+        progress = Progress.model_validate_json(folder.read(STATE))
+        if progress.fingerprint != fingerprint:
+            return None
+        data = folder.read(progress.file)
+        if hashlib.sha256(data).hexdigest() != progress.sha256:
+            raise ValueError("its checksum does not match")
+        tensors = load(data)
+        for name, module in modules.items():
+            module.load_state_dict(_below(tensors, f"network/{name}/"))
+        for name, tensor in _below(tensors, "average/").items():
+            averaged[name].copy_(tensor)
+        for name, optimizer in optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for path, tensor in _below(tensors, f"optimizer/{name}/").items():
+                index, _, key = path.partition("/")
+                state.setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, ValidationError, ValueError, KeyError, RuntimeError) as error:
+        raise V2VError(
+            f"The training snapshot in {folder.url} cannot be used ({str(error).splitlines()[0]}).",
+            "Train again with --overwrite.",
+        ) from None
+    return progress
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,64 @@
+"""The settings of `v2v train`."""
+
+from typing import Literal
+
+from v2vkit.config import DomainName, Preset, StageConfig, setting
+from v2vkit.training.schedule import Schedule
+
+
+class TrainConfig(StageConfig):
+    """Train one stage of the model on the artifacts of a workspace.
+
+    Reads frames, flow and the domain's maps, prints the plan (phases, losses, parameters, time), trains, and writes
+    `checkpoints/<stage>`. The same command again resumes exactly where a stopped run was. Sequences get longer as
+    training goes on: the number of frames doubles every --double-every epochs up to --max-frames.
+    """
+
+    stage: Literal["spatial-1"] = setting("spatial-1", "Which stage to train.")
+    preset: Preset = setting("small", "Size of the networks: tiny for a few CPU cores, paper as published.")
+    domain: DomainName | None = setting(None, "What the video shows; found from the artifacts when not given.")
+    num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
+    edges: bool = setting(True, "Condition on instance edges too (street).")
+    foreground: tuple[int, ...] = setting((), "Label id with a foreground branch of its own, eq. 9 (street).")
+    composition: Literal["paper", "published"] = setting("paper", "How the foreground is composed.")
+    flow: bool = setting(True, "Predict flow and warp the last frame; off: every pixel is hallucinated.")
+
+    epochs: int = setting(20, "Epochs at the full learning rate.", ge=0, le=100000)
+    decay_epochs: int = setting(20, "Epochs over which the learning rate then falls to zero.", ge=0, le=100000)
+    first_frames: int = setting(4, "Generated frames per sequence at the beginning.", ge=1, le=1024)
+    double_every: int = setting(5, "Epochs after which that number doubles; 0 = never.", ge=0)
+    max_frames: int = setting(16, "Most generated frames per sequence.", ge=1, le=1024)
+    chunk: int = setting(2, "Frames per optimiser step; history before it carries no gradient.", ge=1, le=64)
+    batch_size: int = setting(1, "Sequences per step.", ge=1, le=256)
+    learning_rate: float = setting(2e-4, "Learning rate of Adam (0.5, 0.999).", gt=0, le=1)
+    first_frame: Literal["self", "real"] = setting(
+        "self", "How a video begins: self = from nothing (trained with dropped history), real = from given frames."
+    )
+    drop_history: float = setting(0.2, "Share of sequences that begin from nothing (first frame: self).", ge=0, le=1)
+    flip: bool = setting(False, "Mirror half of the sequences (street; never faces).")
+
+    temporal_scales: int = setting(2, "Video discriminators, each looking three times as far; 0 = none.", ge=0, le=3)
+    lambda_feature: float = setting(10.0, "Weight of feature matching.", ge=0)
+    lambda_flow: float = setting(10.0, "Weight of the flow and warping losses (eq. 8).", ge=0)
+    lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
+    lambda_vgg: float = setting(10.0, "Weight of the VGG loss; needs --vgg-weights.", ge=0)
+    lambda_mask: float = setting(1.0, "Weight of the loss that pushes the mask to warping.", ge=0)
+    lambda_l1: float = setting(0.0, "Weight of a plain pixel loss; steadies tiny runs.", ge=0)
+    vgg_weights: str | None = setting(None, "File with torchvision's VGG-19 weights.", metavar="PATH")
+
+    width: int | None = setting(None, "Generator width, instead of the preset's.", ge=1, le=512)
+    num_down: int | None = setting(None, "Generator halvings, instead of the preset's.", ge=1, le=6)
+    num_blocks: int | None = setting(None, "Generator residual blocks, instead of the preset's.", ge=0, le=64)
+    discriminator_width: int | None = setting(None, "Discriminator width, instead of the preset's.", ge=1, le=512)
+
+    ema: float = setting(0.99, "Decay of the averaged weights that rendering uses; 0 = the last weights.", ge=0, lt=1)
+    seed: int = setting(0, "Seed of initial weights and sampling.", ge=0)
+    device: str = setting("auto", "cpu, cuda, cuda:1, mps or auto.", neutral=True)
+    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, neutral=True)
+    save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, neutral=True)
+    sample_every: int = setting(200, "Steps between sample strips; 0 = none.", ge=0, neutral=True)
+    tensorboard: bool = setting(True, "Write TensorBoard scalars and strips to <work>/logs.", neutral=True)
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(self.epochs, self.decay_epochs, self.first_frames, self.double_every, self.max_frames)

@@ -1,0 +1,152 @@
+"""Training sequences: windows of consecutive frames of one clip, joined from several artifacts.
+
+Which window step n of epoch e uses is a pure function of (seed, e, n), so a resumed run draws what the killed one would
+have drawn, whatever the number of loader processes.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.artifacts.shard import sample_key
+from v2vkit.errors import V2VError
+from v2vkit.maps.clips import ClipReader
+from v2vkit.maps.source import SourceConfig, source_map
+
+_CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Window:
+    """`num_frames` frames of `clip` from `start`."""
+
+    clip: int
+    start: int
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One training sequence; T frames, the first L of which are context.
+
+    Attributes:
+        x: real frames [T, 3, H, W] in [-1, 1].
+        s: source maps [T, C, H, W] in [0, 1].
+        flow: stride k -> backward flow [T, 2, H, W] in pixels; frame i points into frame i - k. Zero where absent.
+        confidence: stride k -> [T, 1, H, W] in [0, 1]; zero where the flow is absent.
+    """
+
+    x: Tensor
+    s: Tensor
+    flow: dict[int, Tensor]
+    confidence: dict[int, Tensor]
+
+
+class SequenceDataset:
+    """Windows of frames, maps and flow as tensors; decoded frames are kept in memory up to a limit."""
+
+    def __init__(self, reader: ClipReader, source: SourceConfig, *, strides: tuple[int, ...], flip: bool = False):
+        self.reader, self.source, self.strides, self.flip = reader, source, strides, flip
+        self._cache: OrderedDict[tuple[int, int], dict[str, NDArray[Any]]] = OrderedDict()
+        self._cached_bytes = 0
+
+    def _arrays(self, clip: int, t: int) -> dict[str, NDArray[Any]]:
+        """Everything about one frame, in compact types."""
+        found = self._cache.get((clip, t))
+        if found is not None:
+            self._cache.move_to_end((clip, t))
+            return found
+        name = self.reader.clips[clip].name
+        # s is 0/1 or n/255 in every domain, so bytes hold it exactly.
+        s = np.rint(source_map(self.source, self.reader.map_files(self.source, name, t)) * 255).astype(np.uint8)
+        arrays: dict[str, NDArray[Any]] = {"x": self.reader.frame(name, t), "s": s}
+        if arrays["x"].shape[:2] != s.shape[1:]:
+            raise V2VError(
+                f"Frame {sample_key(name, t)} is {arrays['x'].shape[1]}x{arrays['x'].shape[0]}, but its source map is "
+                f"{s.shape[2]}x{s.shape[1]}.",
+                "Make the maps again from these frames.",
+            )
+        for stride in self.strides:
+            pair = self.reader.flow(name, t, stride)
+            if pair is not None:
+                arrays[f"flow{stride}"] = pair[0].astype(np.float32)
+                arrays[f"conf{stride}"] = np.rint(pair[1] * 255).astype(np.uint8)
+        size = sum(array.nbytes for array in arrays.values())
+        if size <= _CACHE_BYTES:
+            self._cache[clip, t] = arrays
+            self._cached_bytes += size
+            while self._cached_bytes > _CACHE_BYTES:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= sum(array.nbytes for array in dropped.values())
+        return arrays
+
+    def load(self, window: Window, *, flip: bool = False) -> Sequence:
+        """The tensors of one window; `flip` mirrors it left to right (flow included)."""
+        frames = [self._arrays(window.clip, window.start + i) for i in range(window.num_frames)]
+        x = torch.from_numpy(np.stack([f["x"] for f in frames])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        s = torch.from_numpy(np.stack([f["s"] for f in frames])).float() / 255
+        height, width = x.shape[-2:]
+        flow, confidence = {}, {}
+        for stride in self.strides:
+            w = torch.zeros(len(frames), 2, height, width)
+            c = torch.zeros(len(frames), 1, height, width)
+            # A flow that points before the window has no frame to pair with.
+            for i in range(stride, len(frames)):
+                if f"flow{stride}" in frames[i]:
+                    w[i] = torch.from_numpy(frames[i][f"flow{stride}"]).permute(2, 0, 1)
+                    c[i, 0] = torch.from_numpy(frames[i][f"conf{stride}"]).float() / 255
+            flow[stride], confidence[stride] = w, c
+        sequence = Sequence(x, s, flow, confidence)
+        return mirrored(sequence) if flip else sequence
+
+
+def mirrored(sequence: Sequence) -> Sequence:
+    """The sequence seen in a mirror: every map flipped left to right, horizontal flow negated."""
+    sign = torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)
+    return Sequence(
+        sequence.x.flip(-1),
+        sequence.s.flip(-1),
+        {k: w.flip(-1) * sign for k, w in sequence.flow.items()},
+        {k: c.flip(-1) for k, c in sequence.confidence.items()},
+    )
+
+
+def stack(sequences: list[Sequence]) -> Sequence:
+    """Sequences of one length as a batch: [B, T, ...]."""
+    return Sequence(
+        torch.stack([q.x for q in sequences]),
+        torch.stack([q.s for q in sequences]),
+        {k: torch.stack([q.flow[k] for q in sequences]) for k in sequences[0].flow},
+        {k: torch.stack([q.confidence[k] for q in sequences]) for k in sequences[0].confidence},
+    )
+
+
+def draw_windows(
+    clips: tuple[ClipInfo, ...], *, num_frames: int, context: int, batch: int, seed: int, epoch: int
+) -> list[list[Window]]:
+    """The batches of one epoch: windows of context + num_frames frames that never cross a clip's end.
+
+    A clip is drawn in proportion to its length, the start uniformly; clips shorter than the window are used whole, by
+    all windows of a batch at that length. An epoch generates about as many frames as there are.
+
+    Args:
+        num_frames: generated frames per window.
+        context: real frames before them (L).
+    """
+    usable = [(index, clip.num_frames) for index, clip in enumerate(clips) if clip.num_frames > context]
+    total = sum(frames for _, frames in usable)
+    rng = np.random.default_rng([seed, epoch])
+    steps = max(1, round(total / (num_frames * batch)))
+    weights = np.array([frames for _, frames in usable], np.float64) / total
+    batches = []
+    for _ in range(steps):
+        chosen = [usable[i] for i in rng.choice(len(usable), size=batch, p=weights)]
+        length = min(context + num_frames, *(frames for _, frames in chosen))
+        batches.append([Window(index, int(rng.integers(frames - length + 1)), length) for index, frames in chosen])
+    return batches

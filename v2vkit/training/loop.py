@@ -1,0 +1,173 @@
+"""The training loop."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.synthesis.model import ModelInfo, save_model
+from v2vkit.training.build import Trainer
+from v2vkit.training.checkpoint import load_state, save_state
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack
+from v2vkit.training.schedule import frames_at, learning_rate_factor
+from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.strips import sample_strip
+
+
+def epoch_batches(config: TrainConfig, dataset: SequenceDataset, context: int, epoch: int) -> list[list[Window]]:
+    """The windows of one epoch; the same for every call."""
+    return draw_windows(
+        dataset.reader.clips,
+        num_frames=frames_at(config.schedule, epoch),
+        context=context,
+        batch=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+    )
+
+
+def load_batch(
+    config: TrainConfig, dataset: SequenceDataset, windows: list[Window], *, epoch: int, batch: int
+) -> tuple[Sequence, bool]:
+    """The tensors of one batch, and whether it begins from nothing; a pure function of (seed, epoch, batch)."""
+    rng = np.random.default_rng([config.seed, epoch, batch, 1])
+    from_nothing = config.first_frame == "self" and bool(rng.random() < config.drop_history)
+    mirror = [dataset.flip and bool(rng.random() < 0.5) for _ in windows]
+    sequence = stack([dataset.load(window, flip=flip) for window, flip in zip(windows, mirror, strict=True)])
+    return sequence, from_nothing
+
+
+def to_device(sequence: Sequence, device: torch.device) -> Sequence:
+    def move(tensors: dict[int, Tensor]) -> dict[int, Tensor]:
+        return {key: tensor.to(device) for key, tensor in tensors.items()}
+
+    return Sequence(sequence.x.to(device), sequence.s.to(device), move(sequence.flow), move(sequence.confidence))
+
+
+def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
+    """The generated frames of a window (those after the context) in chunks of at most `size`."""
+    for start in range(context, num_frames, size):
+        yield list(range(start, min(start + size, num_frames)))
+
+
+def train(
+    config: TrainConfig,
+    trainer: Trainer,
+    dataset: SequenceDataset,
+    folder: Folder,
+    info: ModelInfo,
+    *,
+    device: torch.device,
+    writer: Any = None,
+    stop_after: Callable[[Trainer], bool] | None = None,
+) -> bool:
+    """Train to the end of the schedule, resuming from a snapshot in `folder` where there is one of this run.
+
+    Args:
+        writer: a TensorBoard SummaryWriter, or None.
+        stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
+
+    Returns:
+        Whether the schedule was finished.
+
+    Raises:
+        V2VError: a loss is not finite, the disk is full, the snapshot is damaged.
+    """
+    from tqdm import tqdm
+
+    networks, schedule = trainer.networks, config.schedule
+    context = networks.generator.config.history
+    modules = networks.named()
+    found = load_state(folder, modules, trainer.optimizers, trainer.average, fingerprint=info.fingerprint)
+    if found is not None:
+        trainer.epoch, trainer.batch, trainer.steps = found.epoch, found.batch, found.steps
+    total, done = _count_frames(config, dataset, context, trainer)
+    saved_at, strip_at = time.monotonic(), -1
+
+    def snapshot(epoch: int, batch: int) -> None:
+        save_state(
+            folder,
+            modules,
+            trainer.optimizers,
+            trainer.average,
+            fingerprint=info.fingerprint,
+            epoch=epoch,
+            batch=batch,
+            steps=trainer.steps,
+        )
+        save_model(folder, trainer.average, info.model_copy(update={"epochs": epoch, "steps": trainer.steps}))
+
+    networks.generator.train()
+    with tqdm(total=total, initial=done, desc=config.stage, unit="frame", disable=None) as progress:
+        for epoch in range(trainer.epoch, schedule.total_epochs):
+            rate = config.learning_rate * learning_rate_factor(schedule, epoch)
+            for optimizer in trainer.optimizers.values():
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            batches = epoch_batches(config, dataset, context, epoch)
+            for number in range(trainer.batch, len(batches)):
+                loaded, from_nothing = load_batch(config, dataset, batches[number], epoch=epoch, batch=number)
+                sequence = to_device(loaded, device)
+                state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
+                for frames in chunks(sequence.x.shape[1], context, config.chunk):
+                    values, outputs = train_chunk(config, networks, trainer.optimizers, sequence, state, frames)
+                    trainer.steps += 1
+                    trainer.update_average(config.ema)
+                    progress.update(len(frames) * sequence.x.shape[0])
+                    if writer is not None:
+                        _log(writer, values, rate, trainer.steps)
+                    if config.sample_every and trainer.steps // config.sample_every > strip_at:
+                        strip_at = trainer.steps // config.sample_every
+                        _strip(config, folder, writer, sequence, frames, outputs, dataset, trainer.steps)
+                last_batch = number + 1 == len(batches)
+                trainer.epoch, trainer.batch = (epoch + 1, 0) if last_batch else (epoch, number + 1)
+                stop = stop_after is not None and stop_after(trainer)
+                if stop or time.monotonic() - saved_at >= config.save_every:
+                    snapshot(trainer.epoch, trainer.batch)
+                    saved_at = time.monotonic()
+                if stop:
+                    return False
+            progress.set_postfix({name: f"{values[name]:.3f}" for name in ("G_GAN", "D_GAN_fake") if name in values})
+    snapshot(trainer.epoch, 0)
+    return True
+
+
+def _count_frames(config: TrainConfig, dataset: SequenceDataset, context: int, trainer: Trainer) -> tuple[int, int]:
+    """Generated frames of the whole schedule, and those before the trainer's place."""
+    total = done = 0
+    for epoch in range(config.schedule.total_epochs):
+        for number, windows in enumerate(epoch_batches(config, dataset, context, epoch)):
+            frames = sum(window.num_frames - context for window in windows)
+            total += frames
+            if (epoch, number) < (trainer.epoch, trainer.batch):
+                done += frames
+    return total, done
+
+
+def _log(writer: Any, values: dict[str, float], rate: float, step: int) -> None:
+    for name, value in values.items():
+        writer.add_scalar(f"loss/{name}", value, step)
+    writer.add_scalar("learning_rate", rate, step)
+
+
+def _strip(
+    config: TrainConfig,
+    folder: Folder,
+    writer: Any,
+    sequence: Sequence,
+    frames: list[int],
+    outputs: list[Any],
+    dataset: SequenceDataset,
+    step: int,
+) -> None:
+    from v2vkit.artifacts.images import encode_png
+
+    strip = sample_strip(dataset.source, sequence, frames, outputs)
+    folder.write(f"sample-{step:08d}.png", encode_png(strip))
+    if writer is not None:
+        writer.add_image("sample", strip, step, dataformats="HWC")

@@ -1,0 +1,121 @@
+"""What a training run is going to do and what it will cost, measured before it starts."""
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from v2vkit.training.build import build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
+from v2vkit.training.loop import chunks, epoch_batches, to_device
+from v2vkit.training.schedule import phases
+from v2vkit.training.step import begin_window, train_chunk
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Measured on real steps with throw-away networks.
+
+    Attributes:
+        seconds_per_frame: of a generated frame, everything included.
+        peak_bytes: of the process (CPU) or of the device's allocator (CUDA).
+    """
+
+    seconds_per_frame: float
+    peak_bytes: int
+
+
+def measure(config: TrainConfig, dataset: SequenceDataset, device: torch.device, *, num_steps: int = 2) -> Cost:
+    """Time and memory of `num_steps` training steps after one to warm up; leaves nothing behind."""
+    trainer = build_trainer(config, dataset.source, device)
+    context = trainer.networks.generator.config.history
+    windows = draw_windows(
+        dataset.reader.clips,
+        num_frames=config.chunk * (num_steps + 1),
+        context=context,
+        batch=config.batch_size,
+        seed=config.seed,
+        epoch=0,
+    )[0]
+    sequence = to_device(stack([dataset.load(window) for window in windows]), device)
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds, frames = 0.0, 0
+    for number, chunk in enumerate(chunks(sequence.x.shape[1], context, config.chunk)):
+        start = time.perf_counter()
+        train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, chunk)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number or sequence.x.shape[1] - context <= config.chunk:
+            seconds += time.perf_counter() - start
+            frames += len(chunk) * config.batch_size
+    if device.type == "cuda":
+        return Cost(seconds / frames, torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Cost(seconds / frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+
+
+def losses_text(config: TrainConfig) -> list[str]:
+    """Which losses are on with which weight, and why the others are off."""
+    lines = [f"GAN 1, feature matching {config.lambda_feature:g} (image discriminator)"]
+    if config.temporal_scales and config.lambda_temporal:
+        lines.append(f"video discriminators x {config.temporal_scales}, weight {config.lambda_temporal:g}")
+    else:
+        lines.append("video discriminators OFF (--temporal-scales or --lambda-temporal is 0)")
+    if config.flow and config.lambda_flow:
+        lines.append(f"flow and warping {config.lambda_flow:g} (eq. 8, with confidence)")
+        if config.first_frame == "self":
+            lines.append(f"mask {config.lambda_mask:g}")
+    else:
+        lines.append("flow and warping OFF (--no-flow or --lambda-flow 0)")
+    if config.vgg_weights and config.lambda_vgg:
+        lines.append(f"VGG {config.lambda_vgg:g} ({config.vgg_weights})")
+    else:
+        lines.append("VGG OFF (give --vgg-weights FILE to switch it on)")
+    lines.append(f"pixel L1 {config.lambda_l1:g}" if config.lambda_l1 else "pixel L1 OFF (--lambda-l1)")
+    return lines
+
+
+def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.device, cost: Cost) -> str:
+    """The plan as it is printed: data, networks, losses, phases, cost."""
+    with torch.device("meta"):
+        trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
+    context = trainer.networks.generator.config.history
+    clips = dataset.reader.clips
+    short = sum(clip.num_frames <= context for clip in clips)
+    lines = [
+        f"plan: {config.stage}, {config.preset}, {dataset.source.domain}, {device}",
+        f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
+        + (f" ({short} too short to use)" if short else ""),
+    ]
+    for name, module in trainer.networks.named().items():
+        lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
+    lines += [f"  loss      {line}" for line in losses_text(config)]
+    total = 0.0
+    for phase in phases(config.schedule):
+        frames = sum(
+            sum(window.num_frames - context for window in windows)
+            for epoch in range(phase.first, phase.last + 1)
+            for windows in epoch_batches(config, dataset, context, epoch)
+        )
+        seconds = frames * cost.seconds_per_frame
+        total += seconds
+        lines.append(
+            f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
+            f"{frames} frames, {_duration(seconds)}"
+        )
+    lines.append(
+        f"  cost      {cost.seconds_per_frame:.3f} s per frame, peak memory {cost.peak_bytes / 2**30:.2f} GiB, "
+        f"{_duration(total)} in all (measured on two steps)"
+    )
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
