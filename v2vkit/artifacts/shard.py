@@ -201,7 +201,7 @@ class Shard:
     """The files of one shard held in memory."""
 
     def __init__(self, where: str, data: bytes, members: Members):
-        self.where, self._data, self._members = where, data, members
+        self.where, self.data, self._members = where, data, members
 
     def read(self, key: str, extension: str) -> bytes:
         """The bytes of one file.
@@ -210,7 +210,7 @@ class Shard:
             KeyError: the sample has no such file.
         """
         offset, size = self._members[f"{key}.{extension}"]
-        return self._data[offset : offset + size]
+        return self.data[offset : offset + size]
 
     def has(self, key: str, extension: str) -> bool:
         return f"{key}.{extension}" in self._members

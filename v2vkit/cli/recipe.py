@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,7 +16,8 @@ class RecipeConfig(StageConfig):
     """Run the stages of a recipe in the order in which its tables stand.
 
     Stages that are done are recognised and skipped, an interrupted one is resumed, so giving the same command again is
-    always right. A table named like a command that makes no artifact (evaluate, render) runs every time.
+    always right. A table named like a command that makes no artifact (evaluate, render) runs every time. In a recipe,
+    `{work}` in a text stands for the workspace, and the key `work` gives one table a workspace of its own.
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)
@@ -36,23 +38,38 @@ def recipe_command(load: Callable[[str], Any]) -> Command:
 def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str], Any]) -> list[str]:
     """Check every table of the recipe first, then run them."""
     steps = []
-    for name, values in _override(read_recipe(config.recipe), config.set):
+    for name, table in _override(read_recipe(config.recipe), config.set):
         target = _known(name, config.recipe, load)
-        steps.append((target, make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")))
+        values = _place(table, options.work)
+        work = str(values.pop("work", options.work))
+        settings = make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")
+        steps.append((target, settings, replace(options, work=work)))
     problems: list[str] = []
-    for number, (target, settings) in enumerate(steps, 1):
+    for number, (target, settings, where) in enumerate(steps, 1):
         label = f"[{number}/{len(steps)}] {target.name}"
         if config.dry_run:
-            state = status(target, settings, options) if isinstance(target, Stage) else "runs every time"
+            state = status(target, settings, where) if isinstance(target, Stage) else "runs every time"
             click.echo(f"{label}: {state}")
         elif isinstance(target, Stage):
-            outcome = run(target, settings, options)
+            click.echo(f"{label} ...")
+            outcome = run(target, settings, where)
             click.echo(f"{label}: {outcome.message}")
             problems += outcome.problems
         else:
-            click.echo(label)
-            problems += target.call(settings, options)
+            click.echo(f"{label} ...")
+            problems += target.call(settings, where)
     return problems
+
+
+def _place(value: Any, work: str) -> Any:
+    """The value with `{work}` replaced in every text."""
+    if isinstance(value, str):
+        return value.replace("{work}", work)
+    if isinstance(value, list):
+        return [_place(item, work) for item in value]
+    if isinstance(value, dict):
+        return {key: _place(item, work) for key, item in value.items()}
+    return value
 
 
 def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:

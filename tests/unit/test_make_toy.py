@@ -1,0 +1,125 @@
+"""`v2v make-toy`: what it writes can be read back, and it never destroys what it did not make."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.config import Size, make_config
+from v2vkit.errors import V2VError
+from v2vkit.maps.flow_io import read_flow
+from v2vkit.maps.toyworld import LABELS, make_scene, render_frame
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.make_toy import COMMAND, ToyConfig
+
+SIZE = Size(64, 32)
+
+
+def _config(out: Path, **more: object) -> ToyConfig:
+    values = {"out": str(out), "num_clips": 2, "num_frames": 4, "size": "64x32"} | more
+    return make_config(ToyConfig, values, "test")
+
+
+def _make(out: Path, *, overwrite: bool = False, **more: object) -> None:
+    assert COMMAND.call(_config(out, **more), RunOptions(workers=1, overwrite=overwrite)) == []
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("toy") / "street"
+    _make(out)
+    return out
+
+
+def test_folders_hold_what_the_renderer_says(toy: Path) -> None:
+    scene = make_scene(1, 4, SIZE)  # seed 0, clip 1
+    for t in range(4):
+        frame = render_frame(scene, t)
+        name = f"toy-001/{t:06d}.png"
+        assert np.array_equal(decode_image((toy / "images" / name).read_bytes()), frame.real)
+        assert np.array_equal(decode_gray((toy / "labels" / name).read_bytes()), frame.labels)
+        instances = decode_gray((toy / "instances" / name).read_bytes())
+        assert instances.dtype == np.uint16
+        assert np.array_equal(instances, frame.instances)
+        if t > 0:
+            flow, confidence = read_flow(toy / "flow" / name)
+            assert np.abs(flow - frame.flow).max() <= 0.5 / 64 + 1e-6
+            assert np.array_equal(confidence > 0, frame.visible)
+    assert not (toy / "flow/toy-001/000000.png").exists(), "the first frame has nothing to flow from"
+    assert sorted(path.name for path in (toy / "labels").iterdir()) == ["toy-000", "toy-001"]
+
+
+def test_videos_show_the_frames(toy: Path) -> None:
+    av = pytest.importorskip("av")
+    for kind in ("real", "plain"):
+        with av.open(str(toy / kind / "toy-000.mp4")) as container:
+            assert container.streams.video[0].average_rate == 15
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert len(frames) == 4
+        expected = getattr(render_frame(make_scene(0, 4, SIZE), 3), kind)
+        # Colour is stored at half the size, so brightness is what survives.
+        assert np.abs(frames[3].astype(float).mean(-1) - expected.astype(float).mean(-1)).mean() < 6
+
+
+def test_label_table_names_every_id(toy: Path) -> None:
+    table = json.loads((toy / "labels.json").read_text(encoding="utf-8"))
+    assert {int(key): (row["name"], tuple(row["colour"]), row["foreground"]) for key, row in table.items()} == {
+        label.id: (label.name, label.colour, label.foreground) for label in LABELS
+    }
+
+
+def test_same_command_again_does_nothing_and_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (toy / "labels/toy-000/000000.png").stat().st_mtime_ns
+    _make(toy)
+    assert "already there" in capsys.readouterr().out
+    assert (toy / "labels/toy-000/000000.png").stat().st_mtime_ns == before
+
+
+def test_two_runs_give_the_same_bytes(toy: Path, tmp_path: Path) -> None:
+    _make(tmp_path / "again")
+    files = sorted(path.relative_to(toy) for path in toy.rglob("*") if path.is_file())
+    assert files == sorted(p.relative_to(tmp_path / "again") for p in (tmp_path / "again").rglob("*") if p.is_file())
+    for file in files:
+        assert (toy / file).read_bytes() == (tmp_path / "again" / file).read_bytes(), file
+
+
+def test_other_settings_need_overwrite(tmp_path: Path) -> None:
+    out = tmp_path / "street"
+    _make(out, num_clips=1, num_frames=1)
+    old = (out / "images/toy-000/000000.png").read_bytes()
+    with pytest.raises(V2VError, match="other settings"):
+        _make(out, num_clips=1, num_frames=1, seed=3)
+    assert (out / "images/toy-000/000000.png").read_bytes() == old
+    _make(out, num_clips=1, num_frames=1, seed=3, overwrite=True)
+    assert (out / "images/toy-000/000000.png").read_bytes() != old
+    assert [path.name for path in tmp_path.iterdir()] == ["street"], "nothing temporary is left"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "thesis.txt").write_text("four years of work")
+    with pytest.raises(V2VError, match="not made by"):
+        _make(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "thesis.txt").read_text() == "four years of work"
+
+
+def test_out_may_be_an_empty_folder_but_not_a_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    _make(tmp_path / "empty", num_clips=1, num_frames=1)
+    assert (tmp_path / "empty/labels.json").is_file()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(V2VError, match="is a file"):
+        _make(tmp_path / "file")
+
+
+def test_a_failure_leaves_neither_the_folder_nor_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("v2vkit.maps.toyworld.render_frame", _fail_at_2)
+    with pytest.raises(ZeroDivisionError):
+        _make(tmp_path / "street")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _fail_at_2(scene: object, t: int) -> object:
+    return render_frame(scene, t) if t < 2 else 1 / 0  # type: ignore[arg-type]

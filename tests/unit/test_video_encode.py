@@ -1,0 +1,296 @@
+"""Writing: every frame once and at its time, right colours, audio untouched, and nothing left after a failure."""
+
+import itertools
+import resource
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from tests.unit.video_files import moving_frames, read_packets, read_raw, solid_frames, write_audio, write_file
+from v2vkit.errors import V2VError
+from v2vkit.video.decode import decode
+from v2vkit.video.encode import VideoWriter, write_video
+from v2vkit.video.probe import probe
+
+FPS = Fraction(25)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "A.MP4"])
+@pytest.mark.parametrize("rate", [Fraction(30000, 1001), Fraction(24000, 1001), Fraction(15, 2), Fraction(60)])
+def test_every_frame_once_at_the_exact_rate(tmp_path, name, rate):
+    images = moving_frames(33)
+    assert write_video(tmp_path / name, images, fps=rate, crf=10) == []
+    decoded, times = read_raw(tmp_path / name)
+    assert len(decoded) == 33
+    for ours, image in zip(decoded, images, strict=True):
+        assert np.abs(ours.astype(int) - image).mean() < 8
+    if name.endswith("mkv"):
+        assert max(abs(time - i / rate) for i, time in enumerate(times)) <= Fraction(1, 2000)
+        assert abs(probe(tmp_path / name).fps - rate) < 0.01
+    else:
+        assert times == [i / rate for i in range(33)]
+        assert probe(tmp_path / name).fps == rate
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_very_short_videos_keep_their_frames(tmp_path, count):
+    write_video(tmp_path / "a.mp4", moving_frames(count), fps=FPS)
+    assert len(list(decode(tmp_path / "a.mp4"))) == count
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_variable_rate_is_kept_exactly(tmp_path, name):
+    stamps = [0, 40, 45, 200, 210, 1000, 1001, 1500, 1600, 1610]
+    with VideoWriter(tmp_path / name, fps=FPS, time_base=Fraction(1, 1000)) as writer:
+        for image, stamp in zip(moving_frames(10), stamps, strict=True):
+            writer.write(image, pts=stamp)
+    assert read_raw(tmp_path / name)[1] == [Fraction(stamp, 1000) for stamp in stamps]
+
+
+@pytest.mark.parametrize("time_base", [Fraction(1, 90000), Fraction(1, 15360), Fraction(1001, 30000), Fraction(1, 30)])
+def test_decoded_time_stamps_go_straight_through(tmp_path, time_base):
+    stamps = [i * i + 7 for i in range(12)]
+    source = write_file(tmp_path / "in.mov", moving_frames(12), stamps=stamps, time_base=time_base)
+    before = list(decode(source))
+    with VideoWriter(tmp_path / "out.mp4", fps=probe(source).fps, time_base=before[0].time_base) as writer:
+        for frame in before:
+            writer.write(frame.image, pts=frame.pts)
+    after = list(decode(tmp_path / "out.mp4"))
+    assert [f.pts * f.time_base for f in after] == [f.pts * f.time_base for f in before]
+
+
+def test_a_constant_rate_given_by_time_stamps_is_stated_exactly(tmp_path):
+    rate = Fraction(30000, 1001)
+    with VideoWriter(tmp_path / "a.mp4", fps=rate, time_base=Fraction(1, 90000)) as writer:
+        for i, image in enumerate(moving_frames(40)):
+            writer.write(image, pts=3003 * i)
+    info = probe(tmp_path / "a.mp4", scan=True)
+    assert info.fps == rate
+    assert info.variable_rate is False
+
+
+COLOURS = [(200, 40, 60), (20, 180, 90), (30, 60, 200), (255, 255, 255), (0, 0, 0), (128, 128, 128), (250, 230, 20)]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_colours_are_converted_and_tagged(tmp_path, colour):
+    path = tmp_path / "a.mp4"
+    write_video(path, solid_frames(colour, 3), fps=FPS, crf=1)
+    for image in (next(decode(path)).image, read_raw(path)[0][0]):  # ours, and PyAV's default as a foreign reader
+        assert np.abs(image.astype(int) - colour).max() <= 3
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (1, 1, 1, 1)
+        assert frame.format.name == "yuv420p"
+        # The stored numbers are BT.709's (ITU-R BT.709-6, section 3.4), whatever a reader makes of the tags.
+        red, green, blue = (value / 255 for value in colour)
+        luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+        planes = frame.to_ndarray(format="yuv420p")
+        assert abs(planes[10, 10] - (16 + 219 * luma)) <= 2
+        assert abs(planes[48 + 6, 10] - (128 + 224 * (blue - luma) / 1.8556)) <= 2
+
+
+@pytest.mark.parametrize(("width", "height"), [(65, 48), (64, 49), (65, 49), (1, 1)])
+def test_odd_sizes_repeat_the_last_row_and_column(tmp_path, width, height):
+    images = moving_frames(4, width, height)
+    path = tmp_path / "odd.mkv"
+    write_video(path, images, fps=FPS, crf=4)
+    decoded = list(decode(path))
+    assert len(decoded) == 4
+    for frame, image in zip(decoded, images, strict=True):
+        assert frame.image.shape == (height + height % 2, width + width % 2, 3)
+        expected = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        assert np.abs(frame.image.astype(int) - expected).mean() < 6
+
+
+def test_faststart(tmp_path):
+    write_video(tmp_path / "a.mp4", moving_frames(5), fps=FPS)
+    content = (tmp_path / "a.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_crf_and_codec_are_obeyed(tmp_path):
+    images = moving_frames(20, 128, 96)
+    sizes = []
+    for crf in (10, 40):
+        write_video(tmp_path / f"{crf}.mp4", images, fps=FPS, crf=crf)
+        sizes.append((tmp_path / f"{crf}.mp4").stat().st_size)
+    assert sizes[0] > 3 * sizes[1]
+    write_video(tmp_path / "hevc.mp4", images, fps=FPS, codec="libx265")
+    assert probe(tmp_path / "hevc.mp4").codec == "hevc"
+    assert len(list(decode(tmp_path / "hevc.mp4"))) == 20
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "target"),
+    [
+        ("in.mp4", "aac", "out.mp4"),
+        ("in.mp4", "aac", "out.mkv"),
+        ("in.mkv", "libopus", "out.mp4"),
+        ("in.mkv", "pcm_s16le", "out.mkv"),
+        ("in.mkv", "flac", "out.mov"),
+        ("in.avi", "libmp3lame", "out.mp4"),
+    ],
+)
+def test_audio_packets_are_copied_bit_for_bit(tmp_path, source, codec, target):
+    video = "mpeg4" if source.endswith("avi") else "libx264"
+    path = write_file(tmp_path / source, moving_frames(25), codec=video, audio=codec)
+    problems = write_video(tmp_path / target, moving_frames(25), fps=FPS, audio_from=path)
+    if (codec, target) == ("flac", "out.mov"):
+        assert len(problems) == 1
+        assert "flac" in problems[0]
+        return
+    assert problems == []
+    packets = read_packets(path)
+    assert len(packets) > 5
+    assert read_packets(tmp_path / target) == packets
+    assert len(list(decode(tmp_path / target))) == 25
+
+
+def test_audio_from_a_transport_stream_stays_in_step(tmp_path):
+    source = write_file(tmp_path / "in.ts", moving_frames(25), audio="aac")  # starts at 1.4 s
+    write_video(tmp_path / "out.mp4", moving_frames(25), fps=FPS, audio_from=source)
+
+    def lag(path):
+        """Time of the last audio packet after the first picture."""
+        with av.open(str(path)) as container:
+            times = [p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None]
+        return float(times[-1] - read_raw(path)[1][0])
+
+    assert 0.8 < lag(source) < 1.1
+    assert lag(tmp_path / "out.mp4") == pytest.approx(lag(source), abs=0.002)
+    assert len(list(decode(tmp_path / "out.mp4"))) == 25
+
+
+@pytest.mark.parametrize(("codec", "name"), [("pcm_mulaw", "in.mov"), ("pcm_u8", "in.mkv")])
+def test_audio_that_the_container_cannot_hold_is_told_and_the_video_written(tmp_path, codec, name):
+    source = write_file(tmp_path / name, moving_frames(25), audio=codec)
+    problems = write_video(tmp_path / "out.mp4", moving_frames(25), fps=FPS, audio_from=source)
+    assert len(problems) == 1
+    assert codec in problems[0]
+    assert name in problems[0]
+    assert len(list(decode(tmp_path / "out.mp4"))) == 25
+    assert not probe(tmp_path / "out.mp4").has_audio
+
+
+def test_damaged_audio_is_told_and_the_video_written(tmp_path):
+    (tmp_path / "in.mp4").write_bytes(b"no media at all" * 100)
+    problems = write_video(tmp_path / "out.mp4", moving_frames(5), fps=FPS, audio_from=tmp_path / "in.mp4")
+    assert len(problems) == 1
+    assert "in.mp4" in problems[0]
+    assert len(list(decode(tmp_path / "out.mp4"))) == 5
+
+
+def test_a_silent_or_audio_only_source_is_no_problem(tmp_path):
+    silent = write_file(tmp_path / "silent.mp4", moving_frames(3))
+    assert write_video(tmp_path / "a.mp4", moving_frames(5), fps=FPS, audio_from=silent) == []
+    song = write_audio(tmp_path / "song.m4a", "aac")
+    assert write_video(tmp_path / "b.mp4", moving_frames(5), fps=FPS, audio_from=song) == []
+    assert read_packets(tmp_path / "b.mp4") == read_packets(song)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_target_may_be_the_source(tmp_path):
+    path = write_file(tmp_path / "a.mp4", moving_frames(10), audio="aac")
+    packets = read_packets(path)
+    with VideoWriter(path, fps=FPS, audio_from=path) as writer:
+        for frame in decode(path):
+            writer.write(255 - frame.image)
+    assert names(tmp_path) == ["a.mp4"]
+    assert read_packets(path) == packets
+    assert len(list(decode(path))) == 10
+
+
+def write_and_fail(path, after):
+    with VideoWriter(path, fps=FPS) as writer:
+        for image in moving_frames(after):
+            writer.write(image)
+        raise KeyError
+
+
+@pytest.mark.parametrize("after", [0, 1, 30])
+def test_an_exception_leaves_nothing(tmp_path, after):
+    with pytest.raises(KeyError):
+        write_and_fail(tmp_path / "a.mp4", after)
+    assert names(tmp_path) == []
+
+
+def test_a_failure_keeps_the_old_file(tmp_path):
+    path = write_file(tmp_path / "a.mp4", moving_frames(3))
+    before = path.read_bytes()
+    with pytest.raises(KeyError):
+        write_and_fail(path, 1)
+    assert names(tmp_path) == ["a.mp4"]
+    assert path.read_bytes() == before
+
+
+def test_no_frames_is_a_sentence(tmp_path):
+    with pytest.raises(V2VError, match=r"no frames.*a\.mp4"):
+        write_video(tmp_path / "a.mp4", [], fps=FPS)
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path):
+    """The limit on the size of a file stands in for the full disk: the same write calls fail."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), dtype=np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (0, 4096, 200_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            with pytest.raises(V2VError, match=r"a\.m.*cannot be written"):
+                write_video(tmp_path / "a.mp4", noise, fps=FPS, crf=1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.gif", "a", "a.mp4.part"])
+def test_an_unknown_ending_is_refused(tmp_path, name):
+    with pytest.raises(V2VError, match=r"\.mp4, \.mov, \.mkv"):
+        VideoWriter(tmp_path / name, fps=FPS)
+
+
+def test_a_missing_folder_and_a_folder_as_target_are_refused(tmp_path):
+    with pytest.raises(V2VError, match="does not exist"):
+        VideoWriter(tmp_path / "no" / "a.mp4", fps=FPS)
+    (tmp_path / "b.mp4").mkdir()
+    with pytest.raises(V2VError, match="is a folder"):
+        VideoWriter(tmp_path / "b.mp4", fps=FPS)
+
+
+def test_an_unknown_codec_names_the_known_ones(tmp_path):
+    with pytest.raises(V2VError, match="libx264"):
+        VideoWriter(tmp_path / "a.mp4", fps=FPS, codec="divx")
+
+
+def test_frames_of_two_sizes_and_times_that_stand_still_are_refused(tmp_path):
+    with pytest.raises(V2VError, match=r"32x48.*64x48"):
+        write_video(tmp_path / "a.mp4", [*moving_frames(2), *moving_frames(1, 32, 48)], fps=FPS)
+    images = moving_frames(3)
+    with VideoWriter(tmp_path / "a.mp4", fps=FPS, time_base=Fraction(1, 1000)) as writer:
+        writer.write(images[0], pts=0)
+        writer.write(images[1], pts=40)
+        with pytest.raises(V2VError, match="not later"):
+            writer.write(images[2], pts=40)
+    assert len(list(decode(tmp_path / "a.mp4"))) == 2
+
+
+def test_frames_are_taken_one_at_a_time(tmp_path):
+    """A generator is never run ahead of: constant memory."""
+    taken = itertools.count()
+
+    def images():
+        for image in moving_frames(30):
+            next(taken)
+            yield image
+
+    with VideoWriter(tmp_path / "a.mp4", fps=FPS) as writer:
+        for i, image in enumerate(images()):
+            writer.write(image)
+            assert writer.num_frames == i + 1
+    assert next(taken) == 30

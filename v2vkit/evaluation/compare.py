@@ -1,0 +1,159 @@
+"""Measures one clip, frame by frame: our output and the baselines beside the real frames.
+
+Streams: only the current and the previous frame of each video are held, so memory does not grow with the clip.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+from v2vkit.estimators.base import FaceEstimator
+from v2vkit.evaluation.metrics import landmark_error, ms_ssim, psnr, ssim, warp_error
+
+Image = NDArray[np.uint8]
+FloatMap = NDArray[np.float32]
+T = TypeVar("T")
+
+OURS = "ours"
+REPEAT = "repeat first frame"
+SOURCE = "source shown as is"
+REAL = "real frames"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one frame. A measure that does not apply there is None.
+
+    Attributes:
+        clip, frame: which frame.
+        method: `OURS`, `REPEAT`, `SOURCE`, or `REAL` (which has only the measures that need no real frame beside).
+        psnr, ssim, ms_ssim, warp_error, landmark_error: see `metrics`.
+        face_missed: a face was expected and none was found.
+    """
+
+    clip: str
+    frame: int
+    method: str
+    psnr: float | None = None
+    ssim: float | None = None
+    ms_ssim: float | None = None
+    warp_error: float | None = None
+    landmark_error: float | None = None
+    face_missed: bool = False
+
+
+def evaluate_clip(
+    clip: str,
+    real: Iterable[Image],
+    methods: Mapping[str, Iterable[Image]],
+    *,
+    flow: Iterable[tuple[FloatMap, FloatMap] | None] | None = None,
+    landmarks: Iterable[FloatMap | None] | None = None,
+    face: FaceEstimator | None = None,
+    skip_first: int = 1,
+) -> list[Row]:
+    """The measures of every method on every frame of one clip, and the baselines that come from the real frames.
+
+    `REPEAT` (the first real frame for ever) and `REAL` are added here. All inputs are read once, in step.
+
+    Args:
+        clip: its name, for the rows and messages.
+        real: the real frames.
+        methods: method -> its frames, as many and as large as the real ones (`OURS`, `SOURCE`).
+        flow: per frame the backward flow into the frame before and its confidence, from the real video; None where
+            there is none (first frame). Without it there is no warp error.
+        landmarks: per frame the expected landmarks [68, 2], None where the source has no face.
+        face: finds the landmarks in the outputs; needed exactly when `landmarks` is given.
+        skip_first: frames at the beginning that count for nobody. At least the one that `REPEAT` shows; more when
+            the model was given more real frames to start from.
+
+    Raises:
+        V2VError: a method, the flow or the landmarks have another number of frames or another size.
+    """
+    assert (landmarks is None) == (face is None), "landmarks and face go together"
+    if skip_first < 1:
+        raise V2VError("The first frame cannot be evaluated: a baseline repeats it.", "Set skip_first to 1 or more.")
+    streams: dict[str, Iterator[Any]] = {name: iter(frames) for name, frames in methods.items()}
+    extras = {"flow": flow, "landmarks": landmarks}
+    streams |= {name: iter(values) for name, values in extras.items() if values is not None}
+    finder = None if face is None else _Finder(face)
+    rows: list[Row] = []
+    before: dict[str, Image] = {}
+    first: Image | None = None
+    number = 0
+    for number, frame in enumerate(real, 1):
+        t = number - 1
+        first = frame if first is None else first
+        now = {name: _next(stream, name, clip, t) for name, stream in streams.items()}
+        moved, expected = now.pop("flow", None), now.pop("landmarks", None)
+        videos: dict[str, Image] = {**now, REPEAT: first, REAL: frame}
+        for name, image in videos.items():
+            if image.shape != frame.shape:
+                raise V2VError(
+                    f"{name}: frame {t} of clip {clip} is {image.shape[1]}x{image.shape[0]}, the real one "
+                    f"{frame.shape[1]}x{frame.shape[0]}.",
+                    "Evaluate frames of one size.",
+                )
+            if t >= skip_first:
+                rows.append(_measure(clip, t, name, image, frame, before.get(name), moved, expected, finder))
+        before = videos
+    for name, stream in streams.items():
+        if next(stream, _END) is not _END:
+            raise _other_length(name, clip, f"more than the {number} real ones")
+    return rows
+
+
+def _measure(
+    clip: str,
+    t: int,
+    name: str,
+    image: Image,
+    real: Image,
+    previous: Image | None,
+    moved: tuple[FloatMap, FloatMap] | None,
+    expected: FloatMap | None,
+    finder: "_Finder | None",
+) -> Row:
+    error = None if moved is None or previous is None else warp_error(image, previous, *moved)
+    distance, missed = None, False
+    if finder is not None and expected is not None:
+        found = finder(name, image)
+        missed = found is None
+        distance = None if found is None else landmark_error(found, expected)
+    compared = (
+        {} if name == REAL else {"psnr": psnr(image, real), "ssim": ssim(image, real), "ms_ssim": ms_ssim(image, real)}
+    )
+    return Row(clip, t, name, **compared, warp_error=error, landmark_error=distance, face_missed=missed)
+
+
+class _Finder:
+    """The face estimator, called once for a picture that a video repeats."""
+
+    def __init__(self, face: FaceEstimator):
+        self._face = face
+        self._last: dict[str, tuple[Image, FloatMap | None]] = {}
+
+    def __call__(self, name: str, image: Image) -> FloatMap | None:
+        if name in self._last and self._last[name][0] is image:
+            return self._last[name][1]
+        found = self._face(image)
+        self._last[name] = (image, found)
+        return found
+
+
+_END = object()
+
+
+def _next(stream: Iterator[T], name: str, clip: str, t: int) -> T:
+    value = next(stream, _END)
+    if value is _END:
+        raise _other_length(name, clip, f"only {t}")
+    return value  # type: ignore[return-value]
+
+
+def _other_length(name: str, clip: str, count: str) -> V2VError:
+    return V2VError(f"{name}: clip {clip} has {count} frames.", "Evaluate outputs with one frame per real frame.")

@@ -1,0 +1,163 @@
+"""`v2v extract-flow`: backward optical flow with confidence between the frames of every clip."""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import field_validator
+
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Clip, Opened, Sample, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v2vkit.estimators.base import FlowEstimator
+
+    Image = NDArray[np.uint8]
+    FloatMap = NDArray[np.float32]
+
+Confidence = Literal["forward-backward", "photometric", "none"]
+
+
+class FlowConfig(StageConfig):
+    """Compute backward optical flow with confidence between frames.
+
+    For every frame t and stride k the flow lies on the grid of frame t and points into frame t-k of the same clip. Each
+    is a 16-bit PNG as KITTI has it (u, v at 1/64 pixel), with the confidence in the third channel. The first k frames
+    of a clip have none.
+    """
+
+    flow: Literal["dis", "ptlflow"] = setting("dis", "Estimator: OpenCV's DIS, or a network of ptlflow.")
+    preset: Literal["medium", "quality"] = setting(
+        "medium", "Preset of DIS: quality halves the error at about four times the time."
+    )
+    model: Literal[
+        "raft", "raft_small", "sea_raft_s", "rapidflow", "neuflow2", "gmflow", "unimatch", "dpflow", "rpknet"
+    ] = setting("raft", "Network of ptlflow.")
+    weights: str | None = setting(None, "Weights file of the network of ptlflow.", metavar="FILE", neutral=True)
+    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the network of ptlflow runs.", neutral=True)
+    strides: tuple[int, ...] = setting(
+        (1, 3), "Distance k to the earlier frame; the temporal discriminators use 1, 3 and 9.", min_length=1
+    )
+    confidence: Confidence = setting(
+        "forward-backward",
+        "What makes flow trusted: going there and back ends near the start, the warped earlier frame looks the same, "
+        "or nothing (1 everywhere).",
+    )
+
+    @field_validator("strides")
+    @classmethod
+    def _sorted_strides(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
+        if min(strides) < 1 or max(strides) > 99:
+            raise ValueError("every stride must be from 1 to 99")
+        return tuple(sorted(set(strides)))
+
+
+def extract_flow(
+    clip: Clip, *, estimator: "FlowEstimator", strides: tuple[int, ...], confidence: Confidence
+) -> Iterator[Sample]:
+    """The flow of every frame of a clip.
+
+    Confidence and PNG of one frame are made in other threads while the estimator works on the next: all of them leave
+    the interpreter lock, and the result does not depend on who is first.
+
+    Args:
+        clip: frames in.
+        estimator: gives backward flow from a pair of frames.
+        strides: distances to the earlier frame, ascending.
+        confidence: how the third channel is made.
+
+    Yields:
+        one sample per frame in order, with `flow{k}.png` for each stride k <= t.
+
+    Raises:
+        V2VError: a frame is missing, damaged or of another size than its clip.
+    """
+    earlier: deque[Image] = deque(maxlen=max(strides))
+    waiting: tuple[int, dict[str, Future[bytes]]] | None = None
+    with ThreadPoolExecutor(max_workers=len(strides)) as encoders:
+        for t in range(clip.info.num_frames):
+            current = clip.frame(t)
+            if current.shape[:2] != (clip.info.height, clip.info.width):
+                raise V2VError(
+                    f"Frame {clip.info.name}/{t:06d} is {current.shape[1]}x{current.shape[0]} pixels; its clip "
+                    f"is {clip.info.width}x{clip.info.height}.",
+                    "Make the artifact frames again with `v2v ingest --overwrite`.",
+                )
+            encoded: dict[str, Future[bytes]] = {}
+            for k in strides:
+                if k > t:
+                    break
+                previous = earlier[-k]
+                backward = estimator(current, previous)
+                forward = estimator(previous, current) if confidence == "forward-backward" else None
+                encoded[f"flow{k}.png"] = encoders.submit(_encode, current, previous, backward, forward, confidence)
+            earlier.append(current)
+            if waiting is not None:
+                yield _collect(*waiting)
+            waiting = t, encoded
+        if waiting is not None:
+            yield _collect(*waiting)
+
+
+def _collect(t: int, encoded: dict[str, "Future[bytes]"]) -> Sample:
+    return Sample(t, {extension: future.result() for extension, future in encoded.items()})
+
+
+def _encode(
+    current: "Image", previous: "Image", backward: "FloatMap", forward: "FloatMap | None", confidence: Confidence
+) -> bytes:
+    from v2vkit.maps.flow import confidence_forward_backward, confidence_photometric
+    from v2vkit.maps.flow_io import encode_kitti
+
+    if forward is not None:
+        return encode_kitti(backward, confidence_forward_backward(backward, forward))
+    if confidence == "photometric":
+        return encode_kitti(backward, confidence_photometric(current, previous, backward))
+    return encode_kitti(backward)
+
+
+def open_flow(config: FlowConfig) -> Opened:
+    """Open the estimator; raises V2VError for a missing package or weights file."""
+    from v2vkit.estimators.table import open_estimator
+
+    settings: dict[str, Any] = (
+        {"preset": config.preset}
+        if config.flow == "dis"
+        else {"model": config.model, "weights": config.weights, "device": config.device}
+    )
+    estimator = open_estimator("flow", config.flow, **settings)
+    function = partial(extract_flow, estimator=estimator, strides=config.strides, confidence=config.confidence)
+    return Opened(function, {"name": estimator.name, "version": estimator.version})
+
+
+def weights_checksum(config: FlowConfig) -> dict[str, str]:
+    """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
+    if config.flow != "ptlflow" or config.weights is None:
+        return {}
+    try:
+        with Path(config.weights).open("rb") as file:
+            return {"flow weights": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise V2VError(
+            f"The weights {config.weights} cannot be read: {error.strerror}.", "Give the path of a weights file."
+        ) from None
+
+
+STAGE = Stage(
+    name="extract-flow",
+    summary="Compute backward optical flow with confidence between frames.",
+    config=FlowConfig,
+    version=1,
+    output=lambda config: "flow",
+    inputs=lambda config: ("frames",),
+    open=open_flow,
+    sources=weights_checksum,
+)

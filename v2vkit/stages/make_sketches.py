@@ -1,0 +1,174 @@
+"""`v2v make-sketches`: facial landmarks of every frame, drawn as curves, part labels and background edges."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Clip, Opened, Sample, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+    Landmarks = NDArray[np.float32]
+
+NO_FACE = "no face"
+_DRAWING_THREADS = 2
+_WAITING = 2 * _DRAWING_THREADS  # frames whose drawing may be under way, which bounds the memory
+
+
+class SketchConfig(StageConfig):
+    """Find face landmarks and draw them as sketches with background edges.
+
+    For every frame: sketch.png (curves, and Canny edges outside the face), parts.png (labels of facial parts) and json
+    (the 68 landmarks). Frames without a face are counted as "no face"; what is drawn there is decided by --missing:
+    hold moves linearly from the last face of the clip to the next one (the last face stays where the gap is longer than
+    15 frames, until 15 frames before the next; before the first face, that one is shown for at most 15 frames); blank
+    draws nothing. A clip without any face is blank. The json says of every frame whether its face was found.
+    """
+
+    face: Literal["mediapipe", "dlib"] = setting(
+        "mediapipe", "Estimator of the landmarks: mediapipe brings its models, dlib needs --weights."
+    )
+    weights: str | None = setting(
+        None, "68-point shape predictor (.dat) for dlib; never downloaded.", metavar="FILE", neutral=True
+    )
+    smooth: int = setting(
+        3,
+        "Smooth the landmarks over this many frames (Gaussian, centred, per clip); 3 halves the jitter and loses "
+        "nothing, more blurs fast movements, 0 = off.",
+        ge=0,
+        le=99,
+    )
+    canny: bool = setting(True, "Draw the edges of the background outside the face.")
+    missing: Literal["hold", "blank"] = setting(
+        "hold", "Frames without a face: hold interpolates between the neighbouring faces, blank draws nothing."
+    )
+
+
+def make_sketches(
+    clip: Clip,
+    *,
+    estimate: "Callable[[Image], Landmarks | None]",
+    estimator: str,
+    smooth: int,
+    canny: bool,
+    missing: Literal["hold", "blank"],
+) -> Iterator[Sample]:
+    """The sketch files of every frame of a clip, in order.
+
+    Decoding, estimating and drawing overlap in threads, because all three leave the interpreter lock; the result does
+    not depend on who is first, and memory is bounded.
+
+    Args:
+        clip: frames in.
+        estimate: a face estimator.
+        estimator: its name and version, for the JSON.
+        smooth, canny, missing: as in `SketchConfig`.
+
+    Raises:
+        V2VError: a frame is missing, damaged or of another size than its clip.
+    """
+    from v2vkit.engine.prefetch import prefetch
+    from v2vkit.maps.landmarks import follow_face
+
+    followed = follow_face(prefetch(_frames(clip)), estimate, smooth=smooth, missing=missing)
+    waiting: deque[Future[Sample]] = deque()
+    with ThreadPoolExecutor(_DRAWING_THREADS) as painters:
+        for t, (frame, landmarks, found) in enumerate(prefetch(followed)):
+            waiting.append(painters.submit(_draw, t, frame, landmarks, found, canny, estimator))
+            if len(waiting) > _WAITING:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _frames(clip: Clip) -> "Iterator[Image]":
+    for t in range(clip.info.num_frames):
+        frame = clip.frame(t)
+        if frame.shape[:2] != (clip.info.height, clip.info.width):
+            raise V2VError(
+                f"Frame {clip.info.name}/{t:06d} is {frame.shape[1]}x{frame.shape[0]} pixels; its clip is "
+                f"{clip.info.width}x{clip.info.height}.",
+                "Make the artifact frames again with `v2v ingest --overwrite`.",
+            )
+        yield frame
+
+
+def _draw(t: int, frame: "Image", landmarks: "Landmarks | None", found: bool, canny: bool, estimator: str) -> Sample:
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.maps.landmarks import landmarks_to_json
+    from v2vkit.maps.sketch import draw_sketch
+
+    sketch, parts = draw_sketch(frame, landmarks, canny=canny)
+    size = (frame.shape[1], frame.shape[0])
+    files = {
+        "sketch.png": encode_png(sketch, compression=1),
+        "parts.png": encode_png(parts, compression=1),
+        "json": landmarks_to_json(landmarks, found=found, size=size, estimator=estimator),
+    }
+    return Sample(t, files, None if found else NO_FACE)
+
+
+def _settings(config: SketchConfig) -> dict[str, Any]:
+    """The settings of the estimator.
+
+    Raises:
+        V2VError: weights for an estimator that takes none.
+    """
+    if config.face == "dlib":
+        return {"weights": config.weights}
+    if config.weights is not None:
+        raise V2VError(
+            f"The face estimator {config.face} takes no weights.", "Leave out --weights, or choose --face dlib."
+        )
+    return {}
+
+
+def open_sketches(config: SketchConfig) -> Opened:
+    """Open the estimator; raises V2VError for a missing package or weights file."""
+    from v2vkit.estimators.table import open_estimator
+
+    estimator = open_estimator("face", config.face, **_settings(config))
+    function = partial(
+        make_sketches,
+        estimate=estimator,
+        estimator=f"{estimator.name} {estimator.version}",
+        smooth=config.smooth,
+        canny=config.canny,
+        missing=config.missing,
+    )
+    return Opened(function, {"name": estimator.name, "version": estimator.version})
+
+
+def weights_checksum(config: SketchConfig) -> dict[str, str]:
+    """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
+    if _settings(config).get("weights") is None:
+        return {}
+    try:
+        with Path(str(config.weights)).open("rb") as file:
+            return {"face weights": hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise V2VError(
+            f"The weights {config.weights} cannot be read: {error.strerror}.",
+            "Give the path of a 68-point shape predictor (.dat) with --weights.",
+        ) from None
+
+
+STAGE = Stage(
+    name="make-sketches",
+    summary="Find face landmarks and draw them as sketches with background edges.",
+    config=SketchConfig,
+    version=1,
+    output=lambda config: "sketches",
+    inputs=lambda config: ("frames",),
+    open=open_sketches,
+    sources=weights_checksum,
+)

@@ -1,0 +1,175 @@
+"""`v2v make-toy`: a procedural street as videos, images, label maps, instances and exact flow."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from v2vkit.artifacts.folder import explain_os_errors
+from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
+from v2vkit.engine.local import LocalEngine
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Command, RunOptions
+
+SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
+VERSION = 1  # raise it when the same settings give other pictures
+
+
+class ToyConfig(StageConfig):
+    """Make a procedural street seen from a moving car, with ground truth that is exact.
+
+    Writes real/NAME.mp4 (textured and lit), plain/NAME.mp4 (one flat colour per label) and, per clip and frame,
+    images/NAME/000000.png, labels/NAME/000000.png (ids, see labels.json), instances/NAME/000000.png (16 bit, 0 = none)
+    and flow/NAME/000001.png (KITTI format: backward flow from frame 1 into frame 0, third channel 1 where the point was
+    visible there). Give real/*.mp4 or images and labels to `v2v ingest`.
+    """
+
+    out: str = setting(..., "Folder to make.", argument=True, metavar="OUT")
+    num_clips: int = setting(4, "How many clips, each in a street of its own.", ge=1, le=1000)
+    num_frames: int = setting(48, "Frames per clip.", ge=1, le=3000)
+    size: SizeSetting = setting("128x64", "Width and height of the frames.")
+    fps: float = setting(15.0, "Frames per second.", gt=0, le=240)
+    seed: int = setting(0, "Another number gives other streets; the same number gives the same bytes.", ge=0, le=10**9)
+
+
+class _Task(NamedTuple):
+    folder: str
+    name: str
+    seed: int
+
+
+def _clip_writer(config: ToyConfig) -> Callable[[_Task], None]:
+    """The function that renders and writes one clip."""
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.maps.flow_io import encode_kitti
+    from v2vkit.maps.toyworld import make_scene, render_frame
+    from v2vkit.video.encode import VideoWriter
+
+    fps = Fraction(str(config.fps)).limit_denominator(1001)
+
+    def write(task: _Task) -> None:
+        root = Path(task.folder)
+        scene = make_scene(task.seed, config.num_frames, (config.size.width, config.size.height), fps=float(fps))
+        kinds = {kind: root / kind / task.name for kind in ("images", "labels", "instances", "flow")}
+        for folder in kinds.values():
+            folder.mkdir(parents=True)
+        with contextlib.ExitStack() as stack:
+            # Nearly lossless: the usual quality would blur the small pictures that the toy is made for.
+            real, plain = (
+                stack.enter_context(VideoWriter(root / kind / f"{task.name}.mp4", fps=fps, crf=8))
+                for kind in ("real", "plain")
+            )
+            for t in range(config.num_frames):
+                frame = render_frame(scene, t)
+                real.write(frame.real)
+                plain.write(frame.plain)
+                file = f"{t:06d}.png"
+                (kinds["images"] / file).write_bytes(encode_png(frame.real))
+                (kinds["labels"] / file).write_bytes(encode_png(frame.labels))
+                (kinds["instances"] / file).write_bytes(encode_png(frame.instances))
+                if t > 0:
+                    (kinds["flow"] / file).write_bytes(encode_kitti(frame.flow, frame.visible.astype("float32")))
+
+    return write
+
+
+def _label_table() -> str:
+    from v2vkit.maps.toyworld import LABELS
+
+    table = {
+        label.id: {"name": label.name, "colour": list(label.colour), "foreground": label.foreground} for label in LABELS
+    }
+    return json.dumps(table, indent=2) + "\n"
+
+
+def _settings(config: ToyConfig) -> dict[str, object]:
+    return {"version": VERSION, **{key: value for key, value in as_plain(config).items() if key != "out"}}
+
+
+def _already_there(out: Path, config: ToyConfig, overwrite: bool) -> bool:
+    """Whether OUT holds exactly this toy already.
+
+    Raises:
+        V2VError: OUT holds something else, is no folder, or cannot be made.
+    """
+    if out.exists() and not out.is_dir():
+        raise V2VError(f"{out} is a file.", "Name a folder that does not exist yet.")
+    parent = next(folder for folder in out.parents if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise V2VError(f"{out} cannot be made: {parent} may not be written to.", "Name another folder.")
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    try:
+        found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Never delete what somebody else put there, not even with --overwrite.
+        raise V2VError(f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder.") from None
+    if overwrite:
+        return False
+    if found == _settings(config):
+        return True
+    raise V2VError(
+        f"{out} holds a toy made with other settings.", "Add --overwrite to replace it, or name another folder."
+    )
+
+
+def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
+    """Render all clips into a temporary folder beside OUT, which takes OUT's name when it is complete.
+
+    Raises:
+        V2VError: OUT is in the way or cannot be written, the disk is full.
+    """
+    out = Path(config.out).absolute()
+    if _already_there(out, config, options.overwrite):
+        print(f"{config.out} is already there, made with these settings.")
+        return []
+    building = out.with_name(f".{out.name}.part")
+    with explain_os_errors(str(out)):
+        shutil.rmtree(building, ignore_errors=True)  # what a killed run left
+        for kind in ("real", "plain"):
+            (building / kind).mkdir(parents=True)
+        try:
+            _render(config, options, building)
+            (building / "labels.json").write_text(_label_table(), encoding="utf-8")
+            (building / SETTINGS).write_text(json.dumps(_settings(config), indent=2) + "\n", encoding="utf-8")
+            _replace(out, building)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    print(f"{config.num_clips} clips of {config.num_frames} frames, {config.size}, are in {config.out}.")
+    return []
+
+
+def _render(config: ToyConfig, options: RunOptions, folder: Path) -> None:
+    from tqdm import tqdm
+
+    tasks = [_Task(str(folder), f"toy-{i:03d}", 1000 * config.seed + i) for i in range(config.num_clips)]
+    workers = min(options.workers or os.cpu_count() or 1, len(tasks))
+    with (
+        LocalEngine[_Task, None](_clip_writer, config, workers) as engine,
+        tqdm(total=len(tasks), desc="make-toy", unit="clip", disable=None) as bar,
+    ):
+        for _ in engine.map(tasks):
+            bar.update()
+
+
+def _replace(out: Path, building: Path) -> None:
+    """Move the finished folder to its name; an older toy is gone only once the new one is there."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    building.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+COMMAND = Command(
+    name="make-toy",
+    summary="Make a procedural street: videos, label maps, instances and exact flow.",
+    config=ToyConfig,
+    call=make_toy,
+)

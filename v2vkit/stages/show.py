@@ -1,0 +1,235 @@
+"""`v2v show`: a contact sheet or a video of any artifact."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from v2vkit.artifacts.folder import Folder, explain_os_errors
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, read_manifest
+from v2vkit.artifacts.shard import Shard, load_shard, sample_key
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Command, RunOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.uint8]
+
+VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
+
+
+class ShowConfig(StageConfig):
+    """Make a contact sheet or video of any artifact.
+
+    ARTIFACT is a kind in the workspace (frames, labels, sketches, flow, checkpoints/spatial-1) or the folder of one. A
+    sheet shows frames spread evenly over all clips, a video shows every frame; where there is no file for a frame its
+    field is grey. Of checkpoints the newest sample strip is shown.
+    """
+
+    artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
+    out: str = setting("sheet.png", "Picture to write, or video (.mp4, .mov, .mkv).", metavar="FILE")
+    clip: str | None = setting(None, "Only this clip.", metavar="NAME")
+    layer: str | None = setting(
+        None, "Which files to show where an artifact has several for a frame, such as flow3.png.", metavar="EXTENSION"
+    )
+    frames: int = setting(24, "Frames on a sheet.", ge=1, le=1000)
+    columns: int = setting(6, "Pictures in a row.", ge=1, le=100)
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """One frame: its shard's number, its clip, its number in the clip."""
+
+    shard: int
+    clip: ClipInfo
+    t: int
+
+    @property
+    def key(self) -> str:
+        return sample_key(self.clip.name, self.t)
+
+
+class _Reader:
+    """The shards of an artifact, one in memory at a time."""
+
+    def __init__(self, folder: Folder, manifest: Manifest):
+        self._folder, self._manifest = folder, manifest
+        self._loaded: tuple[int, Shard] | None = None
+
+    def __getitem__(self, number: int) -> Shard:
+        if self._loaded is None or self._loaded[0] != number:
+            self._loaded = number, load_shard(self._folder, self._manifest.shards[number])
+        return self._loaded[1]
+
+    def read(self, pick: _Pick, extension: str) -> bytes | None:
+        """The bytes of one file of a frame; None when the frame has none."""
+        shard = self[pick.shard]
+        return shard.read(pick.key, extension) if shard.has(pick.key, extension) else None
+
+
+def show(config: ShowConfig, options: RunOptions) -> list[str]:
+    """Write the sheet or video; no problems.
+
+    Raises:
+        V2VError: no such artifact, clip or layer, nothing to see in it, a damaged shard, or the target cannot be
+            written.
+    """
+    out = Path(config.out)
+    is_video = out.suffix.lower() in VIDEO_ENDINGS
+    if not is_video and out.suffix.lower() != ".png":
+        raise V2VError(f"{out} is neither a picture nor a video.", "Give --out a name that ends in .png or .mp4.")
+    if not out.parent.is_dir():
+        raise V2VError(f"The folder {out.parent} for {out.name} does not exist.", f"mkdir -p {out.parent}")
+    folder, manifest = _find(Folder(options.work), config.artifact)
+    if manifest.stage == "train":
+        if is_video:
+            raise V2VError(f"{folder.url} is a checkpoint, of which there is no video.", "Give --out a .png.")
+        _write_png(out, _newest_strip(folder))
+    elif is_video:
+        _write_video(config, folder, manifest)
+    else:
+        _write_png(out, _sheet(config, folder, manifest))
+    print(f"{out} shows {config.artifact}.")
+    return []
+
+
+def _find(work: Folder, artifact: str) -> tuple[Folder, Manifest]:
+    """The artifact of that kind in the workspace, else the one in that folder."""
+    for folder in (work / artifact, Folder(artifact)):
+        finished, started = _read(folder, MANIFEST), _read(folder, PARTIAL)
+        if finished is not None:
+            return folder, finished
+        if started is not None:
+            # Training writes its sample strips while it goes on.
+            if started.stage == "train":
+                return folder, started
+            raise V2VError(f"The artifact {folder.url} is unfinished.", f"Finish it: `v2v {started.stage}`, as before.")
+    kinds = [kind for kind in work.names() if _read(work / kind, MANIFEST) is not None]
+    kinds += [f"checkpoints/{name}" for name in (work / "checkpoints").names()]
+    raise V2VError(
+        f"There is no artifact {artifact} in {work.url}.",
+        f"There is: {', '.join(kinds) or 'nothing'}. Or name another --work.",
+    )
+
+
+def _read(folder: Folder, manifest: str) -> Manifest | None:
+    return read_manifest(folder, manifest) if manifest in folder.names() else None
+
+
+def _newest_strip(folder: Folder) -> "Image":
+    from v2vkit.artifacts.images import decode_image
+
+    strips = [name for name in folder.names() if name.startswith("sample-") and name.endswith(".png")]
+    if not strips:
+        raise V2VError(f"{folder.url} holds no sample strip yet.", "Train with --sample-every above 0, or wait.")
+    return decode_image(folder.read(strips[-1]), f"{folder.url}/{strips[-1]}")
+
+
+def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
+    """Every frame of the clip, or of all clips, in order."""
+    names = [info.name for info in manifest.clips]
+    if clip is not None and clip not in names:
+        listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+        raise V2VError(f"There is no clip {clip!r}.", f"Clips: {listed}.")
+    picks = [
+        _Pick(number, info, t)
+        for number, unit in enumerate(manifest.units)
+        for info in unit
+        if clip in (None, info.name)
+        for t in range(info.num_frames)
+    ]
+    if not picks:
+        raise V2VError("The artifact has no frames.", "Nothing can be shown.")
+    return picks
+
+
+def _spread(picks: list[_Pick], count: int) -> list[_Pick]:
+    """`count` of the frames at even distances, the middle of each stretch: the first frames often have no files."""
+    count = min(count, len(picks))
+    return [picks[(2 * i + 1) * len(picks) // (2 * count)] for i in range(count)]
+
+
+def _choose_layer(wanted: str | None, reader: _Reader, picks: list[_Pick]) -> str:
+    """The extension to show: the wanted one, else the most telling that these frames have."""
+    from v2vkit.maps.preview import sort_layers
+
+    found = {extension for pick in picks for extension in reader[pick.shard].extensions(pick.key)}
+    layers = sort_layers(found)
+    if not layers:
+        raise V2VError(
+            "The artifact holds nothing that can be shown for these frames.",
+            f"It has {', '.join(sorted(found)) or 'no files'}; try another --clip or more --frames.",
+        )
+    if wanted is not None and wanted not in layers:
+        raise V2VError(f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}.")
+    return wanted or layers[0]
+
+
+def _sheet(config: ShowConfig, folder: Folder, manifest: Manifest) -> "Image":
+    from v2vkit.maps.preview import contact_sheet, open_layer
+
+    reader = _Reader(folder, manifest)
+    picks = _spread(_all_frames(manifest, config.clip), config.frames)
+    name = _choose_layer(config.layer, reader, picks)
+    files = [reader.read(pick, name) for pick in picks]
+    layer = open_layer(name, [data for data in files if data is not None])
+    pictures = [
+        None if data is None else layer.render(data, f"{pick.key}.{name}")
+        for pick, data in zip(picks, files, strict=True)
+    ]
+    captions = [f"{pick.clip.name} {pick.t}" for pick in picks]
+    title = f"{config.artifact}: {name}" + (f"; {layer.note}" if layer.note else "")
+    return contact_sheet(pictures, captions, columns=config.columns, title=title)
+
+
+def _write_video(config: ShowConfig, folder: Folder, manifest: Manifest) -> None:
+    from v2vkit.video.encode import write_video
+
+    picks = _all_frames(manifest, config.clip)
+    kinds = {(pick.clip.width, pick.clip.height, pick.clip.fps) for pick in picks}
+    if len(kinds) > 1:
+        raise V2VError(
+            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.",
+            f"Choose one with --clip, such as {picks[0].clip.name}.",
+        )
+    write_video(config.out, _video_frames(config, folder, manifest, picks), fps=Fraction(picks[0].clip.fps))
+
+
+def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks: list[_Pick]) -> Iterator["Image"]:
+    import numpy as np
+    from tqdm import tqdm
+
+    from v2vkit.maps.preview import BLANK, open_layer
+
+    reader = _Reader(folder, manifest)
+    examples = _spread(picks, config.frames)
+    name = _choose_layer(config.layer, reader, examples)
+    found = (reader.read(pick, name) for pick in examples)
+    layer = open_layer(name, [data for data in found if data is not None])
+    for pick in tqdm(picks, desc=config.artifact, unit="frame", disable=None):
+        data = reader.read(pick, name)
+        if data is None:
+            yield np.full((pick.clip.height, pick.clip.width, 3), BLANK, np.uint8)
+        else:
+            yield layer.render(data, f"{pick.key}.{name}")
+
+
+def _write_png(out: Path, image: "Image") -> None:
+    from v2vkit.artifacts.images import encode_png
+
+    part = out.with_name(f".{out.name}.part")
+    try:
+        with explain_os_errors(str(out)):
+            part.write_bytes(encode_png(image))
+            part.replace(out)
+    except IsADirectoryError:
+        raise V2VError(f"{out} is a folder.", "Give --out the name of a file in it.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+COMMAND = Command(name="show", summary="Make a contact sheet or video of any artifact.", config=ShowConfig, call=show)

@@ -1,0 +1,118 @@
+"""Carrying audio over from one file to another, packet by packet, without decoding it."""
+
+import io
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+
+from v2vkit.errors import V2VError
+from v2vkit.video.container import demux, open_media, reading
+
+_NUM_TRIAL_PACKETS = 8
+
+
+class AudioCopy:
+    """The audio streams of `source` on their way into `target`.
+
+    A stream that the target's container cannot hold is left out and told in `problems`, as is a source that turns out
+    to be damaged; neither stops the video.
+
+    Args:
+        source: file with audio; a file without any gives nothing to do.
+        target: container whose header has not been written yet.
+        shift_to_zero: move the audio by what the source's video begins after zero, for a target whose video begins at
+            zero; False when the target keeps the source's time stamps.
+    """
+
+    def __init__(self, source: str | Path, target: OutputContainer, *, shift_to_zero: bool):
+        self.source = source
+        self.problems: list[str] = []
+        self._target = target
+        self._streams: dict[int, AudioStream] = {}
+        self._packets: Iterator[Packet[Any]] = iter(())
+        self._next: Packet[Any] | None = None
+        self._container: InputContainer | None = None
+        self._offset = Fraction(0)
+        try:
+            with reading(source):
+                self._container = open_media(source)
+                self._choose(shift_to_zero)
+                self._next = next(self._packets, None)
+        except V2VError as error:
+            self._stop(error.message)
+
+    def _choose(self, shift_to_zero: bool) -> None:
+        assert self._container is not None
+        video = self._container.streams.best("video")
+        if shift_to_zero and video is not None and video.start_time is not None and video.time_base is not None:
+            self._offset = -video.start_time * video.time_base
+        for stream in self._container.streams.audio:
+            reason = _why_not(self.source, stream.index, self._target.format.name)
+            if reason is None:
+                self._streams[stream.index] = self._target.add_stream_from_template(stream)
+            else:
+                self.problems.append(
+                    f"The audio of {self.source} ({stream.codec_context.name if stream.codec_context else 'unknown'}) "
+                    f"was left out: {reason}. Write to .mkv, which holds more kinds of audio."
+                )
+        wanted = [stream for stream in self._container.streams.audio if stream.index in self._streams]
+        if wanted:
+            self._packets = (packet for packet in demux(self._container, *wanted) if packet.dts is not None)
+
+    def pump(self, until: float | None) -> None:
+        """Writes the packets that begin before `until` seconds; None = all that are left."""
+        while self._next is not None:
+            packet = self._next
+            assert packet.dts is not None
+            begin = float(packet.dts * packet.time_base + self._offset)
+            if until is not None and begin > until:
+                return
+            shift = round(self._offset / packet.time_base)
+            packet.dts += shift
+            if packet.pts is not None:
+                packet.pts += shift
+            packet.stream = self._streams[packet.stream.index]
+            try:
+                self._target.mux(packet)
+            except ValueError as error:  # time stamps that the container refuses; a full disk is no ValueError
+                self._stop(f"the audio of {self.source} stops at {begin:.2f} s: {error}")
+                return
+            try:
+                with reading(self.source):
+                    self._next = next(self._packets, None)
+            except V2VError as error:
+                self._stop(f"the audio of {self.source} stops at {begin:.2f} s: {error.message}")
+
+    def close(self) -> None:
+        """Closes the source."""
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def _stop(self, problem: str) -> None:
+        self._next = None
+        self.problems.append(problem)
+        self.close()
+
+
+def _why_not(source: str | Path, index: int, container: str) -> str | None:
+    """Why the container cannot hold the audio stream, tried out on its first packets in memory; None when it can."""
+    with open_media(source) as trial_source, io.BytesIO() as file:
+        stream = next(stream for stream in trial_source.streams.audio if stream.index == index)
+        packets = list(islice((p for p in demux(trial_source, stream) if p.dts is not None), _NUM_TRIAL_PACKETS))
+        try:
+            with av.open(file, "w", format=container) as trial:
+                copy = trial.add_stream_from_template(stream)
+                for packet in packets:
+                    packet.stream = copy
+                    trial.mux(packet)
+        except (av.FFmpegError, ValueError):
+            return f"{container} files cannot hold this kind of audio"
+    return None

@@ -1,0 +1,97 @@
+"""Sources together with the label and instance maps that lie beside them, opened and checked."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from tqdm import tqdm
+
+from v2vkit.errors import V2VError
+from v2vkit.video.footage import Footage, describe
+from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
+from v2vkit.video.sources import Source, checksum, unique_names
+
+
+@dataclass(frozen=True)
+class Material:
+    """A source that can be opened.
+
+    Attributes:
+        source: where it is.
+        name: for its clips; unique among the sources.
+        footage: facts about its frames.
+        maps: its label and instance maps, if it has any.
+    """
+
+    source: Source
+    name: str
+    footage: Footage
+    maps: tuple[Maps, ...] = ()
+
+
+def maps_of(source: Source, roots: dict[MapKind, str], *, several: bool) -> tuple[Maps, ...]:
+    """The maps of one source.
+
+    Args:
+        source: a video or image sequence.
+        roots: kind of map -> folder that the user gave.
+        several: there are several sources, so that each has a sub-folder of its name.
+
+    Raises:
+        V2VError: a folder is missing, has no PNG or images of another kind.
+    """
+    folders: dict[MapKind, str] = {w: str(Path(root) / source.stem if several else root) for w, root in roots.items()}
+    return tuple(Maps(what, folder, find_maps(folder, what)) for what, folder in folders.items())
+
+
+def collect(
+    sources: tuple[Source, ...], roots: dict[MapKind, str], rules: LabelRules, *, fps: Fraction
+) -> tuple[list[Material], dict[str, str]]:
+    """Opens every source and reads every map.
+
+    Args:
+        sources: what was found.
+        roots: kind of map -> folder that the user gave.
+        rules: what label maps must be like.
+        fps: rate of image sequences.
+
+    Returns:
+        the sources that can be opened, and path -> reason for the others.
+
+    Raises:
+        V2VError: a map is missing, damaged, of another size than the frames, or against the rules: those are the
+            user's own files, and training on half of them would be worse than stopping.
+    """
+    if roots and len({source.stem for source in sources}) < len(sources):
+        raise V2VError("Two sources have the same name, so that their maps are not clear.", "Rename one of them.")
+    materials: list[Material] = []
+    skipped: dict[str, str] = {}
+    for source, name in zip(sources, unique_names(source.stem for source in sources), strict=True):
+        maps = maps_of(source, roots, several=len(sources) > 1)
+        try:
+            materials.append(Material(source, name, describe(source, fps=fps), maps))
+        except V2VError as error:
+            skipped[source.path] = error.message
+    total = sum(len(maps.names) for material in materials for maps in material.maps)
+    with tqdm(total=total, desc="checking maps", unit="file", disable=None if total else True) as progress:
+        for material in materials:
+            for of_kind in material.maps:
+                size = (material.footage.width, material.footage.height)
+                check_maps(material.source, size, of_kind, rules, progress.update)
+    return materials, skipped
+
+
+def checksums(sources: tuple[Source, ...], roots: dict[MapKind, str]) -> dict[str, str]:
+    """Name -> SHA-256 of every source and every folder of maps.
+
+    Raises:
+        V2VError: a folder of maps is missing or empty.
+    """
+    sums: dict[str, str] = {}
+    for source in sources:
+        path = Path(source.path)
+        folder, names = (path, source.images) if source.images else (path.parent, (path.name,))
+        sums[f"source {source.path}"] = checksum(folder, names)
+        for maps in maps_of(source, roots, several=len(sources) > 1):
+            sums[f"{maps.what} {maps.folder}"] = checksum(maps.folder, maps.names)
+    return sums

@@ -1,0 +1,146 @@
+"""Opening video files that somebody else made: every way in which that can fail is told as a sentence.
+
+Only demuxers of real video and audio files are allowed. FFmpeg would otherwise open play lists and concat scripts,
+which read other files or the network, and would render a text file as video.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from v2vkit.errors import V2VError
+
+MAX_PIXELS = 64 * 1024 * 1024
+"""Largest picture that is decoded (8192 x 8192); larger ones are taken for decompression bombs."""
+
+_DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,flv,asf,ogg,gif,apng,mxf,dv,nut,"
+    "wav,mp3,aac,flac,aiff,ac3"
+)
+_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+_COPY = "Copy or download the file again."
+_READABLE = "Give a video file such as .mp4, .mov, .mkv, .webm or .avi that plays from beginning to end."
+
+
+class OpenVideo(NamedTuple):
+    """An open file and its video stream."""
+
+    container: InputContainer
+    stream: VideoStream
+
+
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Turns FFmpeg's errors inside the block into sentences that name the file."""
+    try:
+        yield
+    except (av.FFmpegError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise V2VError(f"Video {path} is damaged, cut off or not a video ({reason}).", _READABLE) from None
+
+
+def check_file(path: str | Path) -> None:
+    """Refuses what cannot be a media file before FFmpeg sees it.
+
+    Raises:
+        V2VError: the path does not exist, is a folder or special file, is empty or may not be read.
+    """
+    file = Path(path)
+    try:
+        if not file.exists():
+            raise V2VError(f"Video {path} does not exist.", "Check the path.")
+        if file.is_dir():
+            raise V2VError(f"{path} is a folder, not a video file.", "Give a video file.")
+        if not file.is_file():
+            raise V2VError(f"{path} is not a regular file.", "Give a video file.")
+        if file.stat().st_size == 0:
+            raise V2VError(f"Video {path} is empty (0 bytes).", _COPY)
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise V2VError(f"Video {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+
+
+def open_media(path: str | Path) -> InputContainer:
+    """The file as an FFmpeg container, which the caller closes; call it inside `reading`."""
+    check_file(path)
+    # "file:" keeps a name such as "a:b.mp4" from being taken for a protocol.
+    return av.open(f"file:{path}", options=_OPTIONS, metadata_errors="replace")
+
+
+@contextmanager
+def open_video(path: str | Path, *, threads: bool = True) -> Iterator[OpenVideo]:
+    """The container and its video stream; FFmpeg's errors inside the block become sentences.
+
+    Args:
+        path: a local video file.
+        threads: let the decoder use every core; False means one thread.
+
+    Raises:
+        V2VError: missing, empty, unreadable, without a video stream (audio with a cover picture counts as such), or
+            larger than `MAX_PIXELS`.
+    """
+    with reading(path), open_media(path) as container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or _is_cover(stream):
+            kind = "only audio" if container.streams.audio else "no video stream"
+            raise V2VError(f"{path} holds {kind}.", _READABLE)
+        if stream.codec_context is None:  # although PyAV's annotation promises one
+            raise V2VError(f"Video {path} is coded in a way that is unknown here.", _READABLE)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width < 1 or height < 1:
+            raise V2VError(f"Video {path} does not tell its picture size: it is damaged or cut off.", _READABLE)
+        if width * height > MAX_PIXELS:
+            raise V2VError(
+                f"Video {path} claims {width}x{height} pixels, more than the allowed {MAX_PIXELS} in all.",
+                "Scale the video down with another program first.",
+            )
+        _check_index(path, stream)
+        stream.thread_type = "AUTO" if threads else "NONE"
+        stream.codec_context.thread_count = 0 if threads else 1
+        yield OpenVideo(container, stream)
+
+
+def demux(container: InputContainer, *streams: Stream) -> Iterator["Packet[Any]"]:
+    """The packets of some streams, and at the end of the file an empty one for each, which flushes its decoder.
+
+    PyAV (up to 18.1) reads past the end of its table of chosen streams when another stream turns up late, as transport
+    streams allow: it then gives packets of that stream, or an IndexError after the flush.
+    """
+    num_flushed = 0
+    try:
+        for packet in container.demux(*streams):
+            if any(packet.stream is stream for stream in streams):
+                num_flushed += not packet.size
+                yield packet
+    except IndexError:
+        if num_flushed < len(streams):
+            raise
+
+
+def decode_all(video: OpenVideo) -> Iterator[av.VideoFrame]:
+    """Every frame from the current position on."""
+    for packet in demux(*video):
+        yield from packet.decode()
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether the stream is the cover picture of an audio file."""
+    return Disposition.attached_pic in stream.disposition
+
+
+def _check_index(path: str | Path, stream: VideoStream) -> None:
+    """Refuses an .mp4 or .mov whose table of frames points behind the end of the file.
+
+    FFmpeg decodes such a file up to the cut, or fails somewhere in it, depending on where the cut is.
+    """
+    size = Path(path).stat().st_size
+    if "mov" in stream.container.format.name and any(item.pos + item.size > size for item in stream.index_entries):
+        raise V2VError(f"Video {path} is cut off: it has {size} bytes, its frames need more.", _COPY)

@@ -1,0 +1,271 @@
+"""Writing video files: H.264 yuv420p, BT.709, every frame exactly once and at its own time.
+
+A file is written under a temporary name beside its target and renamed when it is complete, so that nothing unfinished
+ever carries the target's name.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+from v2vkit.video.audio import AudioCopy
+from v2vkit.video.geometry import BICUBIC
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
+    "libx264": lambda crf, preset: {"crf": str(crf), "preset": preset},
+    "libx265": lambda crf, preset: {"crf": str(crf), "preset": preset, "x265-params": "log-level=error"},
+    "libsvtav1": lambda crf, _: {"crf": str(crf)},
+    "h264_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
+    "hevc_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
+}
+"""Encoders that take yuv420p, and how each is told the quality."""
+_BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
+_LIMITED = 1  # AVCOL_RANGE_MPEG
+
+
+class VideoWriter:
+    """Encodes frames one by one; use it as a context manager.
+
+    The number of frames in the file is the number of `write` calls. Odd sizes are padded to even ones by repeating the
+    last row or column (yuv420p stores colour for 2 x 2 pixels). Leaving the block because of an exception, or without
+    having written a frame, leaves no file.
+
+    Args:
+        path: target, ending in .mp4, .mov or .mkv. An existing file is replaced, at the end.
+        fps: frame rate, exact (`Fraction(30000, 1001)`); also the average rate stated for variable rate.
+        time_base: seconds per tick of `pts`; None = constant rate, frame i at i / fps. Time stamps are kept exactly
+            in .mp4 and .mov; .mkv rounds them to milliseconds.
+        crf: constant quality, 0 (lossless) to 51.
+        codec: name of an FFmpeg encoder that takes yuv420p.
+        preset: speed against size, for the encoders that know presets.
+        audio_from: copy the audio streams of this file, packet by packet, without decoding.
+
+    Attributes:
+        problems: sentences about audio that could not be carried over; complete after the block.
+
+    Raises:
+        V2VError: unknown ending or codec, missing or unwritable folder, frames of different sizes, time stamps that do
+            not increase, disk full, no frame.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        fps: Fraction,
+        time_base: Fraction | None = None,
+        crf: int = 18,
+        codec: str = "libx264",
+        preset: str = "fast",
+        audio_from: str | Path | None = None,
+    ):
+        self.path = Path(path)
+        self.problems: list[str] = []
+        self.num_frames = 0
+        self._fps, self._time_base = Fraction(fps), time_base
+        self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
+        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._audio: AudioCopy | None = None
+        self._size: tuple[int, int] = (0, 0)
+        self._last_pts: int | None = None
+        self._num_packets = 0
+        check_target(self.path)
+        check_codec(codec)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._abandon()
+
+    def write(self, image: NDArray[np.uint8], *, pts: int | None = None) -> None:
+        """Adds one frame.
+
+        Args:
+            image: RGB uint8 [H, W, 3]; every frame has the size of the first.
+            pts: time stamp in ticks of `time_base`; needed exactly when `time_base` was given.
+        """
+        assert (pts is None) == (self._time_base is None), "pts and time_base go together"
+        height, width = image.shape[:2]
+        if self._container is None:
+            self._open(width, height)
+        if (width, height) != self._size:
+            raise V2VError(
+                f"Frame {self.num_frames} for {self.path} is {width}x{height}, the frames before are "
+                f"{self._size[0]}x{self._size[1]}.",
+                "All frames of one video must have one size.",
+            )
+        stamp = self.num_frames if pts is None else pts
+        if self._last_pts is not None and stamp <= self._last_pts:
+            raise V2VError(
+                f"Frame {self.num_frames} for {self.path} is not later than the frame before it.",
+                "Give the frames in the order in which they are shown.",
+            )
+        self._last_pts = stamp
+        frame = av.VideoFrame.from_ndarray(_pad_to_even(image), format="rgb24")
+        # Convert AND tag: tagging BT.709 alone would shift every colour, because FFmpeg converts with BT.601.
+        frame = frame.reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation=BICUBIC, threads=1
+        )
+        frame.pts, frame.time_base = stamp, self._ticks
+        self._encode(frame, until=float(stamp * self._ticks))
+        self.num_frames += 1
+
+    @property
+    def _ticks(self) -> Fraction:
+        return 1 / self._fps if self._time_base is None else self._time_base
+
+    def _open(self, width: int, height: int) -> None:
+        self._size = (width, height)
+        try:
+            options = {"movflags": "+faststart"} if CONTAINERS[self.path.suffix.lower()] != "matroska" else {}
+            self._container = av.open(
+                str(self._temporary), "w", format=CONTAINERS[self.path.suffix.lower()], options=options
+            )
+            stream = self._container.add_stream(self._codec, rate=self._fps, time_base=self._ticks)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._failed(error) from None
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.width, context.height = width + width % 2, height + height % 2
+        context.pix_fmt = "yuv420p"
+        context.time_base = self._ticks
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
+        context.options = CODECS[self._codec](self._crf, self._preset)
+        self._stream = stream
+        if self._audio_from is not None:
+            self._audio = AudioCopy(self._audio_from, self._container, shift_to_zero=self._time_base is None)
+
+    def _encode(self, frame: av.VideoFrame | None, *, until: float | None) -> None:
+        assert self._container is not None
+        assert self._stream is not None
+        try:
+            packets = self._stream.encode(frame)
+            self._num_packets += len(packets)
+            self._container.mux(packets)
+            if self._audio is not None:
+                self._audio.pump(until)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from None
+
+    def _finish(self) -> None:
+        if self._container is None:
+            raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
+        self._encode(None, until=None)
+        try:
+            self._container.close()
+            self._container = None
+            if self._num_packets != self.num_frames:
+                raise V2VError(
+                    f"The encoder {self._codec} made {self._num_packets} frames of {self.num_frames} for {self.path}.",
+                    "Choose another codec.",
+                )
+            self._temporary.replace(self.path)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failed(error) from None
+
+    def _abandon(self) -> None:
+        """Closes everything and removes the temporary file, if the video was not finished."""
+        if self._audio is not None:
+            self.problems.extend(self._audio.problems)
+            self._audio.close()
+            self._audio = None
+        if self._container is not None:
+            with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+                self._container.close()
+            self._container = None
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    def _failed(self, error: Exception) -> V2VError:
+        reason = getattr(error, "strerror", None) or str(error)
+        return V2VError(
+            f"Video {self.path} cannot be written with {self._codec}: {reason}.",
+            "Check the free space and the permissions of its folder, and the codec.",
+        )
+
+
+def write_video(
+    path: str | Path,
+    images: Iterable[NDArray[np.uint8]],
+    *,
+    fps: Fraction,
+    crf: int = 18,
+    codec: str = "libx264",
+    audio_from: str | Path | None = None,
+) -> list[str]:
+    """Writes all `images` (RGB uint8 [H, W, 3]) at a constant rate; returns the problems with the audio.
+
+    Raises:
+        V2VError: see `VideoWriter`.
+    """
+    with VideoWriter(path, fps=fps, crf=crf, codec=codec, audio_from=audio_from) as writer:
+        for image in images:
+            writer.write(image)
+    return writer.problems
+
+
+def check_target(path: str | Path) -> None:
+    """Refuses a target that cannot become a video, before any work.
+
+    Raises:
+        V2VError: unknown ending, the folder is missing or not writable, or the target is a folder.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in CONTAINERS:
+        raise V2VError(
+            f"{path}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
+            "Change the ending.",
+        )
+    if target.is_dir():
+        raise V2VError(f"{path} is a folder.", "Give the name of a file in it.")
+    if not target.parent.is_dir():
+        raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
+
+
+def check_codec(codec: str) -> None:
+    """Refuses an encoder that is unknown to us or missing in this build of FFmpeg.
+
+    Raises:
+        V2VError: names the encoders that are there.
+    """
+    there = [name for name in CODECS if _has_encoder(name)]
+    if codec not in there:
+        raise V2VError(f"There is no video encoder {codec!r} here.", f"Choose one of: {', '.join(there)}.")
+
+
+def _has_encoder(name: str) -> bool:
+    try:
+        return av.codec.Codec(name, "w").is_encoder
+    except (av.FFmpegError, ValueError):
+        return False
+
+
+def _pad_to_even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return np.ascontiguousarray(image)
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

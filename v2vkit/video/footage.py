@@ -1,0 +1,75 @@
+"""One way to read both kinds of source: a video file and a sequence of images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import cv2
+
+from v2vkit.errors import V2VError
+from v2vkit.video.decode import Frame, decode
+from v2vkit.video.images import read_image
+from v2vkit.video.probe import probe
+from v2vkit.video.sources import Source
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Facts about a source: frame size as displayed, exact rate, and the number of frames where it is known."""
+
+    width: int
+    height: int
+    fps: Fraction
+    num_frames: int | None
+
+
+def describe(source: Source, *, fps: Fraction) -> Footage:
+    """Opens the source and reads its first frame.
+
+    Args:
+        source: what to open.
+        fps: rate of an image sequence; videos have their own.
+
+    Raises:
+        V2VError: it cannot be read.
+    """
+    if source.images:
+        height, width = read_image(source.image_path(0)).shape[:2]
+        return Footage(width, height, fps, len(source.images))
+    info = probe(source.path)
+    return Footage(info.width, info.height, info.fps, info.num_frames)
+
+
+def read_frames(
+    source: Source,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    fps: Fraction,
+    threads: bool = True,
+    start_pts: int | None = None,
+    long_side: int | None = None,
+) -> Iterator[Frame]:
+    """The frames `start` to `stop` (exclusive) of a source; see `decode` for the settings.
+
+    Raises:
+        V2VError: a file cannot be read, or an image differs in size from the first one.
+    """
+    if not source.images:
+        yield from decode(source.path, start, stop, threads=threads, start_pts=start_pts, long_side=long_side)
+        return
+    size: tuple[int, ...] | None = None
+    for number in range(start, len(source.images) if stop is None else min(stop, len(source.images))):
+        path = source.image_path(number)
+        image = read_image(path)
+        if size is not None and image.shape != size:
+            raise V2VError(
+                f"Image {path} is {image.shape[1]}x{image.shape[0]}, the ones before it are {size[1]}x{size[0]}.",
+                "All images of one sequence must have one size.",
+            )
+        size = image.shape
+        if long_side is not None and max(size[:2]) > long_side:
+            scale = long_side / max(size[:2])
+            target = (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))
+            image = cv2.resize(image, target, interpolation=cv2.INTER_AREA).astype(image.dtype, copy=False)
+        yield Frame(image, number, 1 / fps, number)

@@ -1,0 +1,78 @@
+"""Image files that somebody else made, as frames.
+
+Decoded with Pillow, which refuses a cut-off file; OpenCV would fill the rest with grey.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from v2vkit.errors import V2VError
+from v2vkit.video.container import MAX_PIXELS
+
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+_HINT = "Replace the file, or save it again as PNG or JPEG."
+
+
+def read_image(path: str | Path) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3], laid right by its EXIF orientation.
+
+    Grey becomes RGB, 16 bits become 8 (the upper ones), palettes become colours, and transparency is ignored.
+
+    Raises:
+        V2VError: missing, empty, damaged, not an image of a known kind, larger than `MAX_PIXELS`, or with pixels that
+            have no defined brightness (floats, 32-bit integers).
+    """
+    pixels, mode, format_name = _load(path, laid_right=True)
+    if mode.startswith("I;16") or (mode == "I" and format_name == "PNG"):
+        pixels = (pixels.astype(np.int64) >> 8).astype(np.uint8)
+    elif mode in ("I", "F"):
+        raise V2VError(f"Image {path} has floats or 32-bit integers as pixels.", "Save it with 8 or 16 bits.")
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def read_numbers(path: str | Path) -> NDArray[np.generic]:
+    """The numbers of a single-channel image [H, W] as they are stored (of a palette image: the indices).
+
+    Raises:
+        V2VError: as `read_image`.
+    """
+    return _load(path, laid_right=False)[0]
+
+
+def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], str, str | None]:
+    """Pixels, mode and format; the size is checked from the header before anything is decompressed."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            format_name = image.format
+            if laid_right:
+                picture = ImageOps.exif_transpose(image)
+                if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
+                    picture = picture.convert("RGB")
+                return np.array(picture), picture.mode, format_name
+            return np.array(image), image.mode, format_name
+    except FileNotFoundError:
+        raise V2VError(f"Image {path} does not exist.", "Check the path.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
+        raise V2VError(f"Image {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down.") from None
+    except UnidentifiedImageError:
+        empty = Path(path).stat().st_size == 0
+        raise V2VError(f"Image {path} is {'empty' if empty else 'not an image'}.", _HINT) from None
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        ZeroDivisionError,
+    ) as error:
+        # Pillow's parsers raise all of these on hostile bytes.
+        raise V2VError(f"Image {path} is damaged or cut off ({error}).", _HINT) from None

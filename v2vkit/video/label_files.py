@@ -1,0 +1,174 @@
+"""Label and instance maps that somebody else made: checked until nothing about them can surprise later."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+from v2vkit.video.images import read_numbers
+from v2vkit.video.sources import IMAGE_ENDINGS, Source, natural_key
+
+IGNORE = 255
+MapKind = Literal["labels", "instances"]
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """What label maps must be like: ids below `num_labels` (None = any), palettes taken as ids or refused."""
+
+    num_labels: int | None = None
+    allow_palette: bool = False
+
+
+def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
+    """Label ids, uint8 [H, W]; 255 = ignore.
+
+    Raises:
+        V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
+    """
+    ids = _read_ids(path, rules.allow_palette, "label")
+    limit = 256 if rules.num_labels is None else rules.num_labels
+    wrong = ids[(ids >= limit) & (ids != IGNORE)]
+    if wrong.size:
+        allowed = f"0 to {limit - 1}" if rules.num_labels is not None else "0 to 254"
+        hint = (
+            "Raise --num-labels, or map the ids" if limit < 256 else "Instance ids go into --instances; map label ids"
+        )
+        raise V2VError(
+            f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
+            f"{hint} before ingesting.",
+        )
+    return ids.astype(np.uint8)
+
+
+def read_instances(path: str | Path) -> NDArray[np.uint16]:
+    """Instance ids, uint16 [H, W].
+
+    Raises:
+        V2VError: not a PNG, damaged, or with colours or a palette instead of ids.
+    """
+    return _read_ids(path, False, "instance").astype(np.uint16)
+
+
+def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.int64]:
+    try:
+        with Path(path).open("rb") as file:
+            header = file.read(26)
+    except OSError as error:
+        raise V2VError(f"The {what} map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+    if len(header) < 26 or header[:8] != _SIGNATURE:
+        raise V2VError(
+            f"The {what} map {path} is not a PNG.", f"Save {what} maps as PNG: JPEG and WebP change the ids."
+        )
+    depth, kind = header[24], header[25]
+    if kind == _PALETTE and not allow_palette:
+        raise V2VError(
+            f"The {what} map {path} is a palette PNG, whose stored numbers need not be the ids.",
+            "If they are (as in PASCAL VOC), say --allow-palette; otherwise save it as a single-channel PNG of ids.",
+        )
+    if kind in (_RGB, _RGBA, _GREY_ALPHA):
+        channels = {_RGB: "3 channels (colours)", _RGBA: "4 channels (colours)", _GREY_ALPHA: "2 channels"}[kind]
+        raise V2VError(
+            f"The {what} map {path} has {channels} instead of one channel of ids.",
+            "Convert colours to ids with the table of your data set, and save a single-channel PNG.",
+        )
+    if kind == _GREY and depth < 8:
+        raise V2VError(
+            f"The {what} map {path} has {depth} bits per pixel, which programs read as different numbers.",
+            "Save it with 8 bits per pixel.",
+        )
+    return read_numbers(path).astype(np.int64)
+
+
+def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
+    """Names of the PNG files in a folder, in natural order.
+
+    Raises:
+        V2VError: no such folder, no PNG in it, or images of another kind beside them.
+    """
+    if not Path(folder).is_dir():
+        raise V2VError(f"The folder {folder} with {what} maps does not exist.", "Check the path.")
+    names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
+    images = sorted((name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS), key=natural_key)
+    other = [name for name in images if not name.lower().endswith(".png")]
+    if other:
+        raise V2VError(
+            f"The folder {folder} holds {other[0]}, which is not a PNG.",
+            f"Keep {what} maps as PNG in a folder of their own.",
+        )
+    if not images:
+        raise V2VError(f"The folder {folder} holds no {what} maps (*.png).", "Check the path.")
+    return tuple(images)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The maps of one kind for one source: `labels` or `instances`, their folder and file names."""
+
+    what: MapKind
+    folder: str
+    names: tuple[str, ...]
+
+
+def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.integer]:
+    """`read_labels` or `read_instances`, by the kind of map."""
+    return read_labels(path, rules) if what == "labels" else read_instances(path)
+
+
+def check_maps(
+    source: Source, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
+) -> None:
+    """Reads every map; `progress` is called with 1 after each.
+
+    Args:
+        source: what the maps belong to, for the message.
+        size: (width, height) of its frames.
+
+    Raises:
+        V2VError: a map cannot be read, breaks the rules, or has another size than the frames; names the file.
+    """
+    for name in maps.names:
+        path = Path(maps.folder) / name
+        height, width = read_map(maps.what, path, rules).shape
+        if (width, height) != size:
+            raise V2VError(
+                f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
+                "Maps must have the size of the frames that they belong to.",
+            )
+        progress(1)
+
+
+def match_maps(source: Source, num_frames: int, maps: Maps) -> Maps:
+    """The same maps in the order of the source's frames, one for each.
+
+    By equal names (less the ending) where the frames are images and any name agrees, by natural order otherwise.
+
+    Raises:
+        V2VError: a frame without map, a map without frame, or different counts; names the first one.
+    """
+    folder, what = maps.folder, maps.what
+    frames = [Path(name).stem for name in source.images]
+    by_stem = {Path(name).stem: name for name in maps.names}
+    if set(frames) & set(by_stem):
+        lost = next((stem for stem in frames if stem not in by_stem), None)
+        if lost is not None:
+            raise V2VError(f"{folder} has no {what} map for frame {lost} of {source.path}.", f"Add {lost}.png.")
+        spare = next((stem for stem in by_stem if stem not in set(frames)), None)
+        if spare is not None:
+            raise V2VError(
+                f"{folder} has a {what} map {by_stem[spare]} but {source.path} has no such frame.",
+                "Remove it, or add the frame.",
+            )
+        return replace(maps, names=tuple(by_stem[stem] for stem in frames))
+    if len(maps.names) != num_frames:
+        raise V2VError(
+            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {what} maps.",
+            "There must be one map per frame.",
+        )
+    return maps

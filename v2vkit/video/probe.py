@@ -1,0 +1,99 @@
+"""What a video file is, without decoding more than its first frame."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from av.video.stream import VideoStream
+
+from v2vkit.errors import V2VError
+from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
+from v2vkit.video.geometry import geometry_of
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video file.
+
+    Attributes:
+        width, height: pixels as displayed, after sample aspect ratio and rotation.
+        fps: exact average frame rate.
+        time_base: seconds per tick of the time stamps.
+        num_frames: as the file states it, or counted with `scan`; None when unknown.
+        duration: seconds, or None when the file does not tell.
+        rotation: counter-clockwise degrees (0, 90, 180, 270) that were needed to lay the picture right.
+        has_audio: whether there is an audio stream.
+        codec: FFmpeg's name of the codec.
+        variable_rate: whether frames are unevenly spaced in time; None unless scanned.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    time_base: Fraction
+    num_frames: int | None
+    duration: float | None
+    rotation: int
+    has_audio: bool
+    codec: str
+    variable_rate: bool | None
+
+
+def probe(path: str | Path, *, scan: bool = False) -> VideoInfo:
+    """Reads the header and the first frame.
+
+    Args:
+        path: a local video file.
+        scan: also read (not decode) every packet, so that `num_frames` and `variable_rate` are known. The count is
+            that of the packets; a few old codecs pack two frames in one or none.
+
+    Raises:
+        V2VError: the file is missing, empty, damaged, not a video or without a decodable frame.
+    """
+    with open_video(path, threads=False) as video:
+        frame = next(decode_all(video), None)
+        if frame is None:
+            raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
+        geometry = geometry_of(video.stream, frame)
+        width, height = geometry.displayed
+        seconds = _duration(video)
+        num_frames, variable = video.stream.frames or None, None
+        if scan:
+            num_frames, variable = _scan(video)
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=frame_rate(video.stream),
+            time_base=video.stream.time_base or Fraction(1, 90000),
+            num_frames=num_frames,
+            duration=seconds,
+            rotation=geometry.orientation.degrees,
+            has_audio=bool(video.container.streams.audio),
+            codec=video.stream.codec_context.name,
+            variable_rate=variable,
+        )
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """The average rate, else the rate that FFmpeg guesses, else 25 (raw streams and stills tell none)."""
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate is not None and 0 < rate <= 1000:
+            return rate
+    return Fraction(25)
+
+
+def _duration(video: OpenVideo) -> float | None:
+    if video.stream.duration is not None and video.stream.time_base is not None:
+        return float(video.stream.duration * video.stream.time_base)
+    return video.container.duration / 1e6 if video.container.duration is not None else None
+
+
+def _scan(video: OpenVideo) -> tuple[int, bool | None]:
+    """Number of packets, and whether their spacing differs by more than the rounding of the time stamps."""
+    video.container.seek(0)
+    stamps = [packet.pts for packet in demux(*video) if packet.size and not packet.is_discard]
+    known = sorted(stamp for stamp in stamps if stamp is not None)
+    gaps = [after - before for before, after in pairwise(known)]
+    variable = max(gaps) - min(gaps) > 1 if len(known) == len(stamps) and gaps else None
+    return len(stamps), variable
