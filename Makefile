@@ -19,7 +19,11 @@ $(READY): pyproject.toml third_party/constraints.txt
 	@touch $@
 
 demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contact sheet
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/v2v run pipelines/toy.toml --work runs/demo
+	@echo
+	@echo "video (source | output):          runs/demo/toy.mp4"
+	@echo "contact sheet (source, output, real): runs/demo/evaluation/contact.png"
+	@echo "measures over time:                runs/demo/evaluation/evaluation.png"
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest

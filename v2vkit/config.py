@@ -91,9 +91,13 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
         known = ", ".join(config.model_fields)
         problems, unknown = [], False
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"]) or config.__name__
+            key = ".".join(str(part) for part in item["loc"])
             unknown |= item["type"] == "extra_forbidden"
-            text = {"extra_forbidden": "is not a setting", "missing": "is required"}.get(item["type"], item["msg"])
+            message = item["msg"].removeprefix("Value error, ")
+            text = {"extra_forbidden": "is not a setting", "missing": "is required"}.get(item["type"], message)
+            if not key:  # two settings that do not fit together
+                problems.append(text)
+                continue
             given = "" if item["type"] in ("extra_forbidden", "missing") else f" (got {item['input']!r})"
             problems.append(f"{key}: {text}{given}")
         hint = f"Known settings: {known}." if unknown else "Correct the value; `--help` lists the allowed ranges."

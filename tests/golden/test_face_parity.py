@@ -1,6 +1,7 @@
 """The face drawing and the face landmarks against data made by others (the published reference, dlib)."""
 
 import csv
+import json
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 from tests.shared_data import SHARED, needs_shared
+from v2vkit.artifacts.images import decode_image
+from v2vkit.estimators.table import open_estimator
+from v2vkit.maps.landmarks import INNER_POINTS, landmark_error
 from v2vkit.maps.sketch import background_edges, distance_maps, draw_curves, draw_parts, draw_sketch
 
 pytestmark = needs_shared
@@ -79,3 +83,21 @@ def test_background_edges(case: dict[str, np.ndarray]) -> None:
 def test_whole_sketch(case: dict[str, np.ndarray]) -> None:
     sketch, _ = draw_sketch(case["frame"], case["landmarks"])
     assert iou(sketch > 0, case["edges_canny"] > 0) >= 0.95
+
+
+def test_mediapipe_agrees_with_dlibs_landmarks() -> None:
+    """Five frames of 640 x 480 with a face of about 123 pixels; the labels were made by dlib."""
+    pytest.importorskip("mediapipe")
+    assert SHARED is not None
+    estimator = open_estimator("face", "mediapipe")
+    folder = SHARED / "real" / "face" / "landmarks68_imaginaire"
+    pictures = sorted((folder / "images").glob("*.jpg"))
+    assert len(pictures) == 5
+    for picture in pictures:
+        truth = np.array(json.loads((folder / "landmarks-dlib68" / f"{picture.stem}.json").read_text()), np.float32)
+        assert np.ptp(truth[:, 0]) >= 100
+        landmarks = estimator(decode_image(picture.read_bytes()))
+        assert landmarks is not None
+        error = landmark_error(landmarks, truth)
+        assert error[INNER_POINTS].mean() <= 0.035
+        assert error.mean() <= 0.045

@@ -18,7 +18,7 @@ from v2vkit.models.published import (
     import_encoder,
     import_generator,
     import_image_generator,
-    read_state,
+    read_published,
 )
 from v2vkit.models.temporal import temporal_windows
 
@@ -34,7 +34,7 @@ def _tensors(case: str) -> dict[str, Tensor]:
 
 def _state(name: str) -> dict[str, Tensor]:
     assert PARITY is not None
-    return read_state(PARITY / f"{name}.pth")
+    return read_published(PARITY / f"{name}.pth")
 
 
 def _case(name: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _case(name: str) -> dict[str, Any]:
 
 
 def _label_source(labels: Tensor, instance: Tensor, num_labels: int) -> Tensor:
-    """[B, T, 1, H, W] ids -> [B, T, num_labels + 1, H, W]: one-hot labels and instance edges on both sides of a boundary."""
+    """[B, T, 1, H, W] ids -> [B, T, num_labels + 1, H, W]: one-hot labels, and edges on both sides of boundaries."""
     one_hot = F.one_hot(labels[:, :, 0].long(), num_labels).permute(0, 1, 4, 2, 3).float()
     edge = torch.zeros_like(instance, dtype=torch.bool)
     across, down = instance[..., 1:] != instance[..., :-1], instance[..., 1:, :] != instance[..., :-1, :]
@@ -54,14 +54,19 @@ def _label_source(labels: Tensor, instance: Tensor, num_labels: int) -> Tensor:
     return torch.cat([one_hot, edge.float()], 2)
 
 
-def _generate(generator: VideoGenerator, source: Tensor, real_first_two: Tensor) -> Tensor:
+def _generate(
+    generator: VideoGenerator, source: Tensor, real_first_two: Tensor, wanted: Tensor | None = None
+) -> Tensor:
+    """[B, T, 3, H, W] from the generator's own past frames, or (one scale only) from those of `wanted`."""
     history = history_from_images(real_first_two, generator.config.num_scales)
     frames = []
     with torch.no_grad():
         for t in range(2, source.shape[1]):
             outputs = generator(source[:, t - 2 : t + 1].flatten(1, 2), history)
-            history = advance(history, outputs)
             frames.append(outputs[-1].x_fake)
+            history = advance(history, outputs)
+            if wanted is not None:
+                history = [torch.cat([history[0][:, :3], wanted[:, t - 2]], 1)]
     return torch.stack(frames, 1)
 
 
@@ -70,25 +75,41 @@ def _generate(generator: VideoGenerator, source: Tensor, real_first_two: Tensor)
     [("street_2scale_fg", 2), ("street_3scale", 3), ("face_1scale", 1), ("pose_1scale_noflow", 1)],
 )
 def test_generated_video(name: str, num_scales: int) -> None:
+    """One step is equal to 1e-4; a free-running video is equal as far as float32 carries.
+
+    The random weights of the goldens make large flows from small differences, so that a rounding error grows about
+    fivefold with each frame that is fed back: the same network in float64 is up to 1e-3 from the goldens at the last
+    frames, and as far from itself in float32. There the bound is a small multiple of that distance, else it is 1e-4.
+    """
     case, tensors = _case(name), _tensors(name)
     states = [_state(f"{name}_net_G{scale}") for scale in range(num_scales)]
     imported = import_generator(states, foreground=tuple(case.get("fg_labels", ())))
-    config = imported.network.config
-    assert (config.num_scales, config.width, config.num_down, config.num_blocks) == (
+    generator = imported.network
+    config = generator.config
+    assert (config.num_scales, config.width, config.num_down) == (
         case["n_scales"],
         case["ngf_scale0"],
         case["n_downsample"],
-        case["n_blocks"],
     )
+    assert config.num_blocks == case["n_blocks"]
     assert config.flow is not case["no_flow"]
     assert imported.unknown == ()
     assert len(imported.used) + len(imported.statistics) == sum(map(len, states))
-    source = tensors["input/source"]
+    source, real, wanted = tensors["input/source"], tensors["input/real_first_two"], tensors["output/frames"]
     if "label_nc" in case:
         source = _label_source(source, tensors["input/instance"], case["label_nc"])
-    frames = _generate(imported.network, source, tensors["input/real_first_two"])
-    assert frames.shape[1] == case["frames_out"]
-    torch.testing.assert_close(frames, tensors["output/frames"], atol=TOLERANCE, rtol=0)
+
+    free = _generate(generator, source, real)
+    assert free.shape[1] == case["frames_out"]
+    torch.testing.assert_close(free[:, 0], wanted[:, 0], atol=TOLERANCE, rtol=0)
+    if num_scales == 1:  # coarse scales' past frames are not among the goldens
+        torch.testing.assert_close(_generate(generator, source, real, wanted), wanted, atol=TOLERANCE, rtol=0)
+
+    exact = _generate(generator.double(), source.double(), real.double())
+    for t in range(1, free.shape[1]):
+        rounding = float((exact[:, t] - free[:, t]).abs().max())
+        assert rounding < 5e-3
+        torch.testing.assert_close(free[:, t], wanted[:, t], atol=max(TOLERANCE, 4 * rounding), rtol=0)
 
 
 @pytest.mark.parametrize("name", ["image", "image_local"])

@@ -11,7 +11,6 @@ from v2vkit.maps.landmarks import (
     HOLD_FRAMES,
     INNER_POINTS,
     add_forehead,
-    face_crop,
     fill_gaps,
     follow_face,
     landmark_error,
@@ -56,24 +55,6 @@ def test_landmark_error_is_in_outer_eye_distances() -> None:
     np.testing.assert_allclose(error[:17], 1, rtol=1e-5)
     assert error[INNER_POINTS].shape == (51,)
     assert error[INNER_POINTS].max() == 0
-
-
-def test_face_crop_is_a_square_around_the_face() -> None:
-    face = face_landmarks(200, 150, 60)
-    left, top, right, bottom = face_crop(face, (640, 480))
-    assert right - left == bottom - top == 150
-    assert (left + right) / 2 == pytest.approx(200, abs=1)
-    expected = (3 * face[:, 1].min() + face[:, 1].max()) / 4
-    assert (top + bottom) / 2 == pytest.approx(expected, abs=1)
-
-
-@pytest.mark.parametrize(("x", "y"), [(5, 5), (315, 5), (5, 235), (315, 235)])
-def test_face_crop_stays_inside(x: float, y: float) -> None:
-    left, top, right, bottom = face_crop(face_landmarks(x, y, 60), (320, 240))
-    assert 0 <= left < right <= 320
-    assert 0 <= top < bottom <= 240
-    assert right - left == bottom - top == 150
-    assert face_crop(face_landmarks(160, 120, 300), (320, 240))[1::2] == (0, 240)
 
 
 def test_short_gaps_are_interpolated() -> None:

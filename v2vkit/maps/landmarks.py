@@ -63,25 +63,6 @@ def landmark_error(estimate: Landmarks, truth: Landmarks) -> NDArray[np.float32]
     return distance.astype(np.float32)
 
 
-def face_crop(landmarks: Landmarks, size: tuple[int, int], *, scale: float = 2.5) -> tuple[int, int, int, int]:
-    """The square around a face as (left, top, right, bottom) in pixels, inside the frame.
-
-    Its side is `scale` times the width of the landmarks (at most the frame's shorter side), its centre the middle in x
-    and (3 top + bottom) / 4 in y, shifted to stay inside (vid2vid's face crop). Take it once per clip, not per frame.
-
-    Args:
-        landmarks: float32 [68, 2].
-        size: (width, height) of the frame.
-        scale: side of the square in widths of the face.
-    """
-    width, height = size
-    (left, top), (right, bottom) = landmarks.min(0), landmarks.max(0)
-    side = max(1, min(round(scale * float(right - left)), width, height))
-    x = min(max(round(float(left + right) / 2 - side / 2), 0), width - side)
-    y = min(max(round(float(3 * top + bottom) / 4 - side / 2), 0), height - side)
-    return x, y, x + side, y + side
-
-
 def fill_gaps(found: Iterable[Landmarks | None], *, look_ahead: int = HOLD_FRAMES) -> Iterator[Landmarks | None]:
     """Landmarks for the frames in which no face was found (policy `hold`).
 
@@ -192,7 +173,7 @@ def landmarks_from_json(data: bytes) -> tuple[Landmarks | None, tuple[int, int]]
         if points is None:
             return None, size
         values = [[float(v) for v in point] for point in points]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise V2VError(f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint) from None
     if len(values) != NUM_LANDMARKS or any(len(point) != 2 for point in values):
         raise V2VError(f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).", hint)

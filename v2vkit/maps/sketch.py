@@ -62,6 +62,7 @@ _PART_POLYGONS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (6, tuple(INNER_LIPS)),
 )
 
+_PEN = 2  # pixels
 _MAX_CURVATURE = 1.0  # quadratic coefficient (1 / pixel) above which a fit is an artefact of nearly coincident points
 _MAX_OVERSHOOT = 0.15  # of the longer side of the points' box; fits on real faces stay below 0.06 where they are good
 _FAR = 30000  # pixels; keeps polygon corners inside OpenCV's fixed-point range
@@ -92,7 +93,8 @@ def _through(points: Points) -> Points:
 
 def _parabola(u: NDArray[np.float64], v: NDArray[np.float64]) -> Points | None:
     """(u, v) at unit spacing in u on the parabola (line) through three (two) points; None if there is no good one."""
-    if len(np.unique(u)) < len(u):
+    directions = np.sign(np.diff(u))
+    if not directions.all() or directions[0] != directions[-1]:
         return None
     # Newton's form: v = v0 + slope (u - u0) + curvature (u - u0) (u - u1)
     slope, curvature = (v[1] - v[0]) / (u[1] - u[0]), 0.0
@@ -100,8 +102,15 @@ def _parabola(u: NDArray[np.float64], v: NDArray[np.float64]) -> Points | None:
         curvature = ((v[2] - v[1]) / (u[2] - u[1]) - slope) / (u[2] - u[0])
     if abs(curvature) > _MAX_CURVATURE:
         return None
-    t = np.linspace(u[0], u[-1], _num_samples(abs(u[-1] - u[0])))
-    return np.stack([t, v[0] + (t - u[0]) * (slope + curvature * (t - u[1]))], axis=1)
+
+    def sample(count: int) -> Points:
+        t = np.linspace(u[0], u[-1], count)
+        return np.stack([t, v[0] + (t - u[0]) * (slope + curvature * (t - u[1]))], axis=1)
+
+    count = _num_samples(abs(u[-1] - u[0]))
+    drawn = sample(count)
+    gap = float(np.abs(np.diff(drawn, axis=0)).max())
+    return drawn if gap <= _PEN else sample(_num_samples(count * gap))
 
 
 def _arc(points: Points) -> Points:

@@ -210,10 +210,9 @@ class VideoGenerator(nn.Module):
         """
         config = self.config
         assert source.shape[1] == config.source_channels * (config.history + 1), "source channels"
-        foreground = self._foreground(source)
         sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
         sources = pyramid(pad_to_multiple(source, config.multiple), config.num_scales)
-        foregrounds = [None] * config.num_scales if foreground is None else pyramid(foreground, config.num_scales)
+        foregrounds = self._foregrounds(source)
         outputs: list[Output] = []
         below: Features | None = None
         for index, scale in enumerate(self.scales):
@@ -230,12 +229,14 @@ class VideoGenerator(nn.Module):
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index]))
         return outputs
 
-    def _foreground(self, source: Tensor) -> Tensor | None:
-        """[B, 1, H, W]: how much of each pixel of the current frame is foreground (soft at coarse scales)."""
-        if not self.config.foreground:
-            return None
-        current = source[:, -self.config.source_channels :]
-        return current[:, list(self.config.foreground)].sum(1, keepdim=True).clamp(0, 1)
+    def _foregrounds(self, source: Tensor) -> list[Tensor | None]:
+        """Per scale [B, 1, h, w]: how much of each pixel of the current frame is foreground (soft at coarse scales)."""
+        config = self.config
+        if not config.foreground:
+            return [None] * config.num_scales
+        current = source[:, -config.source_channels :]
+        share = current[:, list(config.foreground)].sum(1, keepdim=True)
+        return [level.clamp(0, 1) for level in pyramid(share, config.num_scales)]
 
 
 def advance(

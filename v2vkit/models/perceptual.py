@@ -1,20 +1,18 @@
 """VGG-19 feature maps for the perceptual and the style loss, from a weights file that the user gives."""
 
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
 from v2vkit.errors import V2VError
+from v2vkit.models.state_dict import read_state
 
 TAPS = (1, 6, 11, 20, 29)
 """Positions of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in torchvision's VGG-19."""
-MAX_WIDTH = 1024
+MAX_WIDTH, MIN_SIDE = 1024, 16
 
 
 class VGGFeatures(nn.Module):
@@ -45,8 +43,8 @@ class VGGFeatures(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] in [-1, 1] -> five maps; images wider than 1024 are halved first, as published."""
-        while x.shape[3] > MAX_WIDTH:
+        """[B, 3, H, W] in [-1, 1], sides of 16 or more -> five maps; wider than 1024 is halved first, as published."""
+        while x.shape[3] > MAX_WIDTH and x.shape[2] >= 2 * MIN_SIDE:
             x = F.avg_pool2d(x, 2, stride=2, count_include_pad=False)
         if self.normalize:
             x = ((x + 1) / 2 - self.mean) / self.std
@@ -60,22 +58,11 @@ class VGGFeatures(nn.Module):
 
 def _load(layers: nn.Sequential, path: Path) -> None:
     hint = "Give the state dict of torchvision's vgg19 (`vgg19-dcbb9e9d.pth`), or switch the VGG loss off."
-    if not path.is_file():
-        raise V2VError(f"The VGG-19 weights {path} do not exist.", hint)
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise V2VError(f"The VGG-19 weights {path} cannot be read: {error}.", hint) from None
-    wanted = layers.state_dict()
-    state = {} if not isinstance(state, dict) else state
-    found = {key: state[f"features.{key}"] for key in wanted if f"features.{key}" in state}
-    missing = sorted(set(wanted) - set(found))
-    if missing:
-        raise V2VError(f"{path} is not VGG-19: it has no `features.{missing[0]}`.", hint)
-    for key, tensor in found.items():
-        if not isinstance(tensor, Tensor) or tensor.shape != wanted[key].shape:
-            raise V2VError(f"{path} is not VGG-19: `features.{key}` has another shape.", hint)
+    state = read_state(path, hint=hint)
+    found = {}
+    for key, wanted in layers.state_dict().items():
+        tensor = state.get(f"features.{key}")
+        if tensor is None or tensor.shape != wanted.shape:
+            raise V2VError(f"{path} is not VGG-19: `features.{key}` is missing or has another shape.", hint)
+        found[key] = tensor
     layers.load_state_dict(found)

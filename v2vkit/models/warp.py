@@ -21,7 +21,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     Source: vid2vid paper, the operator w~_{t-1}(x~_{t-1}) of eq. 4; direction and border as in the published code.
     """
     batch, channels, height, width = image.shape
-    flow = flow.float()  # half precision cannot address pixels
+    if flow.dtype.itemsize < 4:
+        flow = flow.float()  # half precision cannot address pixels
     x = torch.arange(width, device=flow.device, dtype=flow.dtype) + flow[:, 0]
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1]
     left, right, fx = _neighbours(x, width)

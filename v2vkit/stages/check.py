@@ -121,7 +121,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
     from fractions import Fraction
 
     from v2vkit.video.collect import collect
-    from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.label_files import LabelRules, MapKind, match_maps
     from v2vkit.video.sources import find_sources
 
     given: dict[MapKind, str | None] = {"labels": config.labels, "instances": config.instances}
@@ -130,6 +130,9 @@ def _check_sources(config: CheckConfig) -> list[str]:
     materials, skipped = collect(find_sources(config.sources), roots, rules, fps=Fraction(25))
     for material in materials:
         footage = material.footage
+        if footage.num_frames is not None:
+            for item in material.maps:
+                match_maps(material.source, footage.num_frames, item)
         count = "?" if footage.num_frames is None else footage.num_frames
         maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
         size = f"{footage.width}x{footage.height}"

@@ -189,7 +189,12 @@ def _clips(
     footage, clips = material.footage, list[ClipInfo]()
     width, height = config.size or (footage.width, footage.height)
     for piece in shots.pieces:
-        source: dict[str, Any] = {"file": material.source.path, "start": piece.start, "stop": piece.stop}
+        source: dict[str, Any] = {
+            "file": material.source.path,
+            "start": piece.start,
+            "stop": piece.stop,
+            "shot": piece.shot,
+        }
         if find_face is None:
             source["crop"] = _window(config, footage)
         elif (around := _around_face(material, piece, find_face)) is not None:

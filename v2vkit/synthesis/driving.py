@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +12,15 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.engine.prefetch import prefetch
 from v2vkit.errors import V2VError
+from v2vkit.estimators.base import FaceEstimator
 from v2vkit.estimators.table import open_estimator
 from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.landmarks import face_crop, follow_face
+from v2vkit.maps.landmarks import follow_face
 from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.video.decode import decode
-from v2vkit.video.framing import Window, center_window, reframe, reframe_ids
+from v2vkit.video.framing import Window, center_window, first_face, reframe, reframe_ids
 from v2vkit.video.label_files import LabelRules, read_map
 from v2vkit.video.probe import probe
 from v2vkit.video.sources import find_sources
@@ -85,7 +85,7 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
     estimator = open_estimator("face", maps.get("face", "mediapipe"), **_weights(maps.get("weights")))
     first = round(start * video.fps)
     last = None if duration is None else first + max(1, round(duration * video.fps))
-    window = _face_window(path, info, estimator, first) if info.frames.get("crop") == "face" else None
+    window = _face_window(path, estimator, first) if info.frames.get("crop") == "face" else None
     drive = Drive(
         frames=iter(()),
         fps=video.fps,
@@ -128,15 +128,12 @@ def _weights(path: str | None) -> dict[str, str]:
     return {"weights": path} if path else {}
 
 
-def _face_window(path: str, info: ModelInfo, estimator: Any, first: int) -> Window:
+def _face_window(path: str, estimator: FaceEstimator, first: int) -> Window:
     """The crop around the first face, as training cropped each clip around its first face."""
-    for frame in decode(path, first):
-        landmarks = estimator(frame.image)
-        if landmarks is not None:
-            height, width = frame.image.shape[:2]
-            left, top, right, bottom = face_crop(landmarks, (width, height))
-            return Window(left, top, right - left, bottom - top)
-    raise V2VError(f"No face was found in {path}.", "Drive this model with a video that shows a face.")
+    found = first_face(decode(path, first), estimator)
+    if found is None:
+        raise V2VError(f"No face was found in {path}.", "Drive this model with a video that shows a face.")
+    return found[1]
 
 
 def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:

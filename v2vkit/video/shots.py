@@ -33,10 +33,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `start` to `stop` (exclusive) of one shot, and the time stamp of the first when it can be sought by it."""
+    """Frames `start` to `stop` (exclusive), the number of their shot, and the time stamp of the first when it can be
+    sought by it."""
 
     start: int
     stop: int
+    shot: int = 0
     start_pts: int | None = None
 
 
@@ -117,11 +119,12 @@ def find_shots(
     bounds = [0, *found, len(stamps)]
     pieces: list[Piece] = []
     short: list[tuple[int, int]] = []
-    for begin, end in pairwise(bounds):
+    for shot, (begin, end) in enumerate(pairwise(bounds)):
         if end - begin < min_length:
             if end > begin:
                 short.append((first + begin, first + end))
             continue
         for a, b in split_shot(begin, end, max_length):
-            pieces.append(Piece(first + a, first + b, stamps[a] if exact and not source.images else None))
+            pts = stamps[a] if exact and not source.images else None
+            pieces.append(Piece(first + a, first + b, shot, pts))
     return Shots(tuple(pieces), tuple(short), num_read)

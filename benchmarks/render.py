@@ -1,0 +1,168 @@
+"""render against its slowest part alone, and its memory over the length of the video.
+
+Every part (decode and resize, landmarks and sketch, generate, encode) is run alone over the same frames; then rendering
+does all of them at once. The ratio is the slowest part's time over the whole command's loop.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage import data
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.estimators.table import open_estimator
+from v2vkit.maps.landmarks import follow_face
+from v2vkit.maps.sketch import draw_sketch, face_channels
+from v2vkit.maps.source import SourceConfig
+from v2vkit.models.presets import generator_config
+from v2vkit.synthesis.driving import drive_by_video
+from v2vkit.synthesis.model import ModelInfo, load_model, save_model
+from v2vkit.synthesis.rollout import Rollout, to_image
+from v2vkit.video.decode import decode
+from v2vkit.video.encode import VideoWriter, write_video
+from v2vkit.video.framing import Window, reframe
+
+Row = tuple[str, float, str]
+SIDE = 128
+FRAMES = 90
+
+
+def _write_face_video(path: Path, num_frames: int) -> None:
+    """A photographed face that sways, 256x256."""
+    face = cv2.resize(data.astronaut()[0:300, 80:380], (256, 256), interpolation=cv2.INTER_AREA)
+
+    def frames() -> Iterable[NDArray[np.uint8]]:
+        for t in range(num_frames):
+            matrix = cv2.getRotationMatrix2D((128, 128), 6 * np.sin(t / 9), 1 + 0.05 * np.sin(t / 13))
+            yield np.asarray(cv2.warpAffine(face, matrix, (256, 256), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+    write_video(path, frames(), fps=Fraction(25))
+
+
+def _make_model(work: Path, *, width: int) -> None:
+    """An untrained model: rendering takes the same time."""
+    from v2vkit.models.generator import VideoGenerator
+
+    torch.manual_seed(0)
+    source = SourceConfig(domain="face")
+    config = generator_config("tiny", source_channels=15, width=width)
+    info = ModelInfo(
+        stage="spatial-1",
+        fingerprint="benchmark",
+        generator=config,
+        source=source,
+        width=SIDE,
+        height=SIDE,
+        first_frame="self",
+        frames={"crop": "none"},
+        maps={"face": "mediapipe"},
+        maps_stage="make-sketches",
+    )
+    save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
+
+
+def _timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def _parts(video: Path, work: Path) -> dict[str, float]:
+    """Seconds that each part takes alone, with warm libraries."""
+    generator, _ = load_model(Folder(f"{work}/checkpoints/spatial-1"))
+    estimator = open_estimator("face", "mediapipe")
+    frames: list[NDArray[np.uint8]] = []
+    sources: list[NDArray[np.float32]] = []
+    images: list[NDArray[np.uint8]] = []
+
+    def decoding() -> None:
+        frames.extend(reframe(f.image, Window(0, 0, 256, 256), (SIDE, SIDE)) for f in decode(video))
+
+    def mapping() -> None:
+        for image, landmarks, _ in follow_face(frames, estimator):
+            sources.append(face_channels(landmarks, draw_sketch(image, landmarks)[0]))
+
+    def generating() -> None:
+        rollout = Rollout(generator)
+        images.extend(to_image(rollout.step(s).x_fake[0]) for s in sources)
+
+    def encoding() -> None:
+        write_video(work / "part.mp4", images, fps=Fraction(25))
+
+    estimator(frames[0] if frames else np.zeros((SIDE, SIDE, 3), np.uint8))
+    Rollout(generator).step(np.zeros((15, SIDE, SIDE), np.float32))
+    return {
+        "decode": _timed(decoding),
+        "map": _timed(mapping),
+        "generate": _timed(generating),
+        "encode": _timed(encoding),
+    }
+
+
+def _whole(video: Path, work: Path) -> float:
+    """Seconds of the rendering loop, everything opened beforehand as in `_parts`."""
+    from v2vkit.engine.prefetch import prefetch
+    from v2vkit.synthesis.render import render_frames, warm_up
+
+    generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
+    drive_by_video(str(video), info)  # loads the estimator's library
+    warm_up(generator, SIDE, SIDE)
+
+    def render() -> None:
+        drive = drive_by_video(str(video), info)
+        with VideoWriter(work / "whole.mp4", fps=drive.fps, time_base=drive.time_base) as writer:
+            for driven, image in prefetch(render_frames(generator, drive)):
+                writer.write(image, pts=driven.pts)
+
+    return _timed(render)
+
+
+def _peak_memory(video: Path, work: Path) -> float:
+    """Peak resident memory of `v2v render` in MiB, in a process of its own."""
+    code = (
+        "import resource,sys; from v2vkit.cli.main import cli\n"
+        "cli(sys.argv[1:], standalone_mode=False)\n"
+        "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, "render", str(video), str(work / "long.mp4"), "--work", str(work)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(done.stdout.rsplit("PEAK", 1)[1]) * unit / 2**20
+
+
+def run() -> list[Row]:
+    """The rows of the table."""
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        _make_model(work, width=32)
+        video = work / "face.mp4"
+        _write_face_video(video, FRAMES)
+        parts = _parts(video, work)
+        whole = min(_whole(video, work) for _ in range(2))
+        slowest = max(parts, key=lambda part: parts[part])
+        rows = [
+            (f"render: slowest part alone ({slowest}) / render, {SIDE}x{SIDE} tiny", parts[slowest] / whole, ">= 0.8"),
+            ("render: sum of the parts alone / render", sum(parts.values()) / whole, "> 1: the parts overlap"),
+        ]
+        _make_model(work, width=8)
+        peaks = []
+        for count in (300, 3000):
+            _write_face_video(video, count)
+            peaks.append(_peak_memory(video, work))
+        rows.append(("render: peak memory of 3,000 frames / 300 frames", peaks[1] / peaks[0], "0.9 to 1.1"))
+        rows.append(("render: peak memory of 3,000 frames, MiB", peaks[1], "for information"))
+    return rows
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(row)

@@ -1,0 +1,83 @@
+"""`v2v check` and `v2v doctor`."""
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.training_data import make_workspace
+from tests.unit.video_files import moving_frames, write_file
+from v2vkit.artifacts.images import encode_png
+from v2vkit.errors import V2VError
+from v2vkit.stages import doctor
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.check import COMMAND as CHECK
+from v2vkit.stages.check import CheckConfig
+
+
+def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make_workspace(tmp_path)
+    assert CHECK.call(CheckConfig(), options) == []
+    output = capsys.readouterr().out
+    assert "frames: 24 frames in 2 clips of 12 to 12, 2 shards, 32x24" in output
+    assert "label     11:" in output
+    assert "everything is in order" in output
+
+
+def test_damage_ids_and_short_clips_are_told(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path)
+    shard = tmp_path / "frames/shard-00001.tar"
+    data = bytearray(shard.read_bytes())
+    data[600] ^= 1
+    shard.write_bytes(data)
+    problems = CHECK.call(CheckConfig(num_labels=5, min_frames=20), options)
+    text = "\n".join(problems)
+    assert "shard-00001.tar is corrupt" in text
+    assert "Label ids [5, 6, 7, 8, 9, 10, 11] are not below 5" in text
+    assert "2 clips have fewer than 20 frames" in text
+
+
+def test_sources_are_checked_before_they_are_ingested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_file(tmp_path / "good.mp4", moving_frames(7))
+    (tmp_path / "bad.mp4").write_bytes(b"not a video at all" * 10)
+    sources = (str(tmp_path / "good.mp4"), str(tmp_path / "bad.mp4"))
+    problems = CHECK.call(CheckConfig(sources=sources), RunOptions(work=str(tmp_path / "none")))
+    assert len(problems) == 1
+    assert "bad.mp4" in problems[0]
+    assert "good.mp4: 7 frames, 64x48, 25 frames per second" in capsys.readouterr().out
+
+
+def test_label_maps_that_do_not_fit_are_explained(tmp_path: Path) -> None:
+    for folder, count in (("images", 4), ("labels", 3)):
+        (tmp_path / folder).mkdir()
+        for t in range(count):
+            image = np.zeros((24, 32, 3) if folder == "images" else (24, 32), np.uint8)
+            (tmp_path / folder / f"{t:03d}.png").write_bytes(encode_png(image))
+    config = CheckConfig(sources=(str(tmp_path / "images"),), labels=str(tmp_path / "labels"))
+    with pytest.raises(V2VError, match=r"003|3 label"):
+        CHECK.call(config, RunOptions())
+
+
+def test_nothing_to_check(tmp_path: Path) -> None:
+    with pytest.raises(V2VError, match="no artifacts"):
+        CHECK.call(CheckConfig(), RunOptions(work=str(tmp_path)))
+
+
+def test_doctor_names_versions_and_the_pip_line_for_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = doctor.version_of
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "ptlflow" else real(name))
+    assert doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions()) == []
+    output = capsys.readouterr().out
+    assert importlib.metadata.version("torch") in output
+    assert "pip install 'v2vkit[flow]'" in output
+    assert "cpu: " in output
+
+
+def test_doctor_finds_two_opencvs_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"opencv-python": "4.11.0.86", "opencv-contrib-python": "4.10.0.84"}
+    monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name, "1.0"))
+    problems = doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions())
+    assert any("share one folder and differ" in problem for problem in problems)

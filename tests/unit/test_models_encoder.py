@@ -1,0 +1,67 @@
+"""The feature encoder, its average over instances, and the image generator."""
+
+import pytest
+import torch
+
+from v2vkit.config import make_config
+from v2vkit.errors import V2VError
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder, instance_average, instance_vectors
+from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
+
+
+def test_every_instance_has_its_mean_everywhere() -> None:
+    features = torch.rand(2, 3, 6, 7)
+    instance = torch.randint(0, 4, (2, 1, 6, 7)) * 11_000 - 5
+    pooled = instance_average(features, instance)
+    for image in range(2):
+        for one in instance[image].unique():
+            where = instance[image, 0] == one
+            mean = features[image][:, where].mean(1)
+            torch.testing.assert_close(pooled[image][:, where], mean[:, None].expand(-1, int(where.sum())))
+
+
+def test_the_same_id_in_two_images_is_two_instances() -> None:
+    features = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
+    instance = torch.full((2, 1, 2, 2), 26_001)
+    assert torch.equal(instance_average(features, instance), features)
+    vectors, which, index = instance_vectors(features, instance)
+    assert vectors.flatten().tolist() == [0, 1]
+    assert which.tolist() == [[0, 26_001], [1, 26_001]]
+    assert index.tolist() == [0] * 4 + [1] * 4
+
+
+def test_gradients_spread_over_the_instance() -> None:
+    features = torch.rand(1, 1, 2, 4, requires_grad=True)
+    instance = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1]]).view(1, 1, 2, 4)
+    instance_average(features, instance)[0, 0, 0, 0].backward()
+    assert features.grad is not None
+    assert features.grad[0, 0].tolist() == [[0.25, 0.25, 0, 0], [0.25, 0.25, 0, 0]]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (33, 50), (8, 8)])
+def test_encoder_keeps_any_size_and_range(size: tuple[int, int]) -> None:
+    encoder = FeatureEncoder(EncoderConfig(width=4, num_down=3))
+    out = encoder(torch.rand(1, 3, *size), torch.ones(1, 1, *size))
+    assert out.shape == (1, 3, *size)
+    assert float(out.detach().abs().max()) <= 1
+    assert len(out.detach().flatten(2)[0].unique(dim=1)[0]) == 1
+
+
+@pytest.mark.parametrize("num_enhancers", [0, 1, 2])
+def test_image_generator_makes_any_size_and_every_layer_learns(num_enhancers: int) -> None:
+    torch.manual_seed(0)
+    config = ImageGeneratorConfig(in_channels=5, width=4, num_down=2, num_blocks=1, num_enhancers=num_enhancers)
+    network = ImageGenerator(config)
+    image = network(torch.rand(1, 5, 37, 50))
+    assert image.shape == (1, 3, 37, 50)
+    assert float(image.detach().abs().max()) <= 1
+    image.mean().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_enhancers_double_the_width_of_the_global_network() -> None:
+    network = ImageGenerator(ImageGeneratorConfig(in_channels=5, width=4, num_down=1, num_blocks=1, num_enhancers=2))
+    assert network.coarse[0].out_channels == 16
+    assert [enhancer.encoder[0].out_channels for enhancer in network.enhancers] == [8, 4]
+    with pytest.raises(V2VError, match="above 512"):
+        make_config(ImageGeneratorConfig, {"in_channels": 5, "width": 64, "num_enhancers": 5}, "checkpoint")

@@ -1,0 +1,229 @@
+"""Rendering: as many frames out as in, their times and sound kept, prepared as for training, in constant memory."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tests.faces import photo
+from tests.unit.training_data import make_workspace
+from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.cli.main import EXIT_PROBLEMS, cli
+from v2vkit.errors import V2VError
+from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.models.generator import VideoGenerator
+from v2vkit.models.presets import generator_config
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.render import COMMAND, RenderConfig
+from v2vkit.synthesis.driving import drive_by_video
+from v2vkit.synthesis.model import ModelInfo, load_model, save_model
+from v2vkit.synthesis.rollout import Rollout
+from v2vkit.video.probe import probe
+
+pytest.importorskip("mediapipe")
+
+
+def _save_model(work: Path, domain: str, *, size: tuple[int, int] = (64, 48), **changes: object) -> ModelInfo:
+    """An untrained model in a workspace."""
+    torch.manual_seed(0)
+    source = SourceConfig(domain=domain, num_labels=12 if domain == "street" else 0)
+    config = generator_config("tiny", source_channels=num_channels(source), width=8, num_down=2, num_blocks=2)
+    values = {
+        "stage": "spatial-1",
+        "fingerprint": "f",
+        "generator": config,
+        "source": source,
+        "width": size[0],
+        "height": size[1],
+        "first_frame": "self",
+        "frames": {"crop": "none"},
+        "maps": {"face": "mediapipe", "smooth": 3, "missing": "hold", "canny": True},
+        "maps_stage": "make-sketches",
+    }
+    info = ModelInfo.model_validate(values | changes)
+    save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
+    return info
+
+
+def _faces(count: int) -> list[np.ndarray]:
+    return [photo(200, 240, dx=2 * t) for t in range(count)]
+
+
+def _render(source: Path, target: Path, work: Path, **settings: object) -> list[str]:
+    config = RenderConfig(source=str(source), target=str(target), device="cpu", threads=1, **settings)
+    return COMMAND.call(config, RunOptions(work=str(work)))
+
+
+def test_frames_times_and_sound_are_kept(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    rate = Fraction(30000, 1001)
+    source = write_file(tmp_path / "in.mp4", _faces(12), rate=rate, audio="aac")
+    assert _render(source, tmp_path / "out.mp4", tmp_path) == []
+    frames, times = read_raw(tmp_path / "out.mp4")
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 12
+    assert times == read_raw(source)[1]
+    assert probe(tmp_path / "out.mp4").fps == rate
+    assert read_packets(tmp_path / "out.mp4") == read_packets(source)
+
+
+def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    times = [0, 1, 2, 5, 6, 10, 11, 12]
+    source = write_file(tmp_path / "in.mp4", _faces(8), rate=Fraction(25), stamps=times)
+    _render(source, tmp_path / "out.mp4", tmp_path)
+    assert read_raw(tmp_path / "out.mp4")[1] == read_raw(source)[1]
+
+
+def test_frames_without_a_face_are_counted_and_rendered(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    frames = _faces(10)
+    frames[4:6] = [np.zeros_like(frames[0])] * 2
+    source = write_file(tmp_path / "in.mp4", frames)
+    result = CliRunner().invoke(
+        cli, ["render", str(source), str(tmp_path / "out.mp4"), "--work", str(tmp_path), "--device", "cpu"]
+    )
+    assert result.exit_code == EXIT_PROBLEMS
+    assert "no face: 2 frames" in result.output
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 10
+
+
+def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
+    """The maps made on the fly equal those that `ingest --lossless` and `make-sketches` write."""
+    from v2vkit.artifacts.manifest import read_manifest
+    from v2vkit.maps.clips import ClipReader
+    from v2vkit.maps.source import source_map
+    from v2vkit.stages.base import run
+    from v2vkit.stages.ingest import STAGE as INGEST
+    from v2vkit.stages.ingest import IngestConfig
+    from v2vkit.stages.make_sketches import STAGE as SKETCHES
+    from v2vkit.stages.make_sketches import SketchConfig
+
+    source = write_file(tmp_path / "in.mp4", _faces(9))
+    options = RunOptions(work=str(tmp_path), workers=1)
+    ingest = IngestConfig(sources=(str(source),), size="96x80", crop="center", cuts="none", lossless=True)
+    run(INGEST, ingest, options)
+    run(SKETCHES, SketchConfig(smooth=3), options)
+    info = _save_model(tmp_path, "face", size=(96, 80), frames={"crop": "center"})
+    work = Folder(str(tmp_path))
+    manifests = {kind: read_manifest(work / kind) for kind in ("frames", "sketches")}
+    reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
+    clip = reader.clips[0].name
+    driven = list(drive_by_video(str(source), info).frames)
+    assert len(driven) == 9
+    for t, frame in enumerate(driven):
+        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+
+
+def test_two_halves_with_saved_state_equal_one_go(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    sources = np.random.default_rng(0).random((8, 15, 48, 64), dtype=np.float32)
+    whole = Rollout(generator)
+    expected = [whole.step(s).x_fake for s in sources]
+    first = Rollout(generator)
+    outputs = [first.step(s).x_fake for s in sources[:4]]
+    second = Rollout(generator, history=first.history, sources=list(first.sources))
+    outputs += [second.step(s).x_fake for s in sources[4:]]
+    assert all(torch.equal(a, b) for a, b in zip(expected, outputs, strict=True))
+    assert second.history is not None
+    assert sum(tensor.numel() for tensor in second.history) == 6 * 48 * 64
+
+
+def test_past_frames_matter(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    sources = np.random.default_rng(0).random((3, 15, 48, 64), dtype=np.float32)
+    rollout, fresh = Rollout(generator), Rollout(generator)
+    for s in sources:
+        last = rollout.step(s)
+    assert not torch.equal(last.x_fake, fresh.step(sources[2]).x_fake)
+
+
+def test_compare_writes_the_frame_the_map_and_the_output(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", _faces(3))
+    _render(source, tmp_path / "out.mp4", tmp_path, compare=True)
+    assert read_raw(tmp_path / "out.mp4")[0][0].shape == (48, 3 * 64, 3)
+
+
+def test_part_of_a_video(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", _faces(20), rate=Fraction(10), audio="aac")
+    _render(source, tmp_path / "out.mp4", tmp_path, start=0.5, duration=1.0)
+    frames, times = read_raw(tmp_path / "out.mp4")
+    assert len(frames) == 10
+    assert times[0] == 0
+
+
+def test_street_is_driven_by_a_folder_of_label_maps(tmp_path: Path) -> None:
+    _save_model(tmp_path, "street")
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for t in range(11):
+        (folder / f"{t}.png").write_bytes(encode_png(np.full((50, 70), t % 12, np.uint8)))
+    _render(folder, tmp_path / "out.mp4", tmp_path)
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 11
+    (folder / "3.png").write_bytes(encode_png(np.full((50, 70), 77, np.uint8)))
+    with pytest.raises(V2VError, match="77"):
+        _render(folder, tmp_path / "bad.mp4", tmp_path)
+    assert not (tmp_path / "bad.mp4").exists()
+
+
+def test_street_is_driven_by_the_maps_of_a_workspace(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path / "data", num_clips=2, clip_frames=5)
+    _save_model(tmp_path, "street", size=(32, 24))
+    _render(Path(options.work), tmp_path / "out.mp4", tmp_path, maps=True)
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 10
+    _save_model(tmp_path, "street", size=(64, 48))
+    with pytest.raises(V2VError, match=r"32x24.*64x48"):
+        _render(Path(options.work), tmp_path / "out.mp4", tmp_path, maps=True)
+
+
+def test_street_cannot_be_driven_by_a_video(tmp_path: Path) -> None:
+    _save_model(tmp_path, "street")
+    source = write_file(tmp_path / "in.mp4", moving_frames(3))
+    with pytest.raises(V2VError, match="conditioned on labels"):
+        _render(source, tmp_path / "out.mp4", tmp_path)
+
+
+def test_a_model_that_needs_real_frames_says_so_and_takes_them(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face", first_frame="real")
+    source = write_file(tmp_path / "in.mp4", _faces(4))
+    with pytest.raises(V2VError, match="--first-frames"):
+        _render(source, tmp_path / "out.mp4", tmp_path)
+    folder = tmp_path / "real"
+    folder.mkdir()
+    for t, frame in enumerate(_faces(2)):
+        (folder / f"{t}.png").write_bytes(encode_png(frame))
+    _render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(folder))
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 4
+
+
+@pytest.mark.parametrize(("name", "message"), [("missing.mp4", "missing"), ("text.mp4", "text.mp4")])
+def test_bad_sources_are_sentences_and_leave_no_file(tmp_path: Path, name: str, message: str) -> None:
+    _save_model(tmp_path, "face")
+    if name == "text.mp4":
+        (tmp_path / name).write_text("hello")
+    with pytest.raises(V2VError, match=message):
+        _render(tmp_path / name, tmp_path / "out.mp4", tmp_path)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_truncated_video_leaves_no_file(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.mkv", _faces(30))
+    data = source.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    with pytest.raises(V2VError, match=r"cut\.mkv"):
+        _render(tmp_path / "cut.mkv", tmp_path / "out.mp4", tmp_path)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_no_model(tmp_path: Path) -> None:
+    with pytest.raises(V2VError, match="no trained model.*v2v train"):
+        _render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)

@@ -1,0 +1,64 @@
+"""Source maps per domain."""
+
+import numpy as np
+import pytest
+
+from tests.faces import face_landmarks, photo
+from v2vkit.artifacts.images import encode_png
+from v2vkit.errors import V2VError
+from v2vkit.maps.landmarks import landmarks_to_json
+from v2vkit.maps.sketch import draw_sketch, face_channels
+from v2vkit.maps.source import SourceConfig, instance_edges, num_channels, one_hot, source_map
+
+LABELS = np.array([[0, 0, 1], [0, 2, 1], [255, 2, 2]], np.uint8)
+
+
+def test_one_hot_is_one_exactly_where_the_label_is_and_nowhere_for_ignored_pixels() -> None:
+    channels = one_hot(LABELS, 3)
+    assert channels.shape == (3, 3, 3)
+    assert channels.sum() == 8
+    assert channels[:, 2, 0].tolist() == [0, 0, 0]
+    assert channels[2].tolist() == [[0, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+def test_an_unknown_label_is_named() -> None:
+    with pytest.raises(V2VError, match=r"id 2.*2 labels"):
+        one_hot(LABELS, 2)
+
+
+def test_edges_mark_both_sides() -> None:
+    edges = instance_edges(np.array([[5, 5, 9, 9]], np.uint16))
+    assert edges.tolist() == [[0, 1, 1, 0]]
+    assert instance_edges(np.full((4, 4), 7, np.uint16)).sum() == 0
+
+
+def test_street_channels_with_instances_separate_touching_objects() -> None:
+    labels = np.zeros((4, 6), np.uint8)
+    instances = np.zeros((4, 6), np.uint16)
+    instances[:, 3:] = 1000
+    files = {"label.png": encode_png(labels)}
+    config = SourceConfig(domain="street", num_labels=2)
+    assert source_map(config, files)[-1].sum() == 0
+    s = source_map(config, files | {"inst.png": encode_png(instances)})
+    assert s.shape == (num_channels(config), 4, 6)
+    assert s[-1].sum() == 8
+
+
+def test_face_channels_come_from_the_files_of_make_sketches() -> None:
+    landmarks, frame = np.round(face_landmarks(60, 50, 50), 3), photo(120, 128)
+    sketch, _ = draw_sketch(frame, landmarks)
+    files = {
+        "sketch.png": encode_png(sketch),
+        "json": landmarks_to_json(landmarks, found=True, size=(128, 120), estimator="x"),
+    }
+    config = SourceConfig(domain="face")
+    s = source_map(config, files)
+    assert s.shape == (15, 120, 128) == (num_channels(config), 120, 128)
+    np.testing.assert_array_equal(s, face_channels(landmarks, sketch))
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"landmarks": [[1]]}', b"[" * 5000])
+def test_damaged_landmark_files_are_sentences(data: bytes) -> None:
+    files = {"sketch.png": encode_png(np.zeros((8, 8), np.uint8)), "json": data}
+    with pytest.raises(V2VError):
+        source_map(SourceConfig(domain="face"), files)

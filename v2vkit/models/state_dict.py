@@ -1,0 +1,44 @@
+"""Reading weights that somebody else wrote."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from v2vkit.errors import V2VError
+
+State = dict[str, Tensor]
+
+
+def read_state(path: str | Path, *, hint: str) -> State:
+    """The tensors of a `.pth` or `.safetensors` state dict on the CPU; nothing that the file may contain is run.
+
+    Args:
+        path: the file.
+        hint: what to do when it is not usable, for the message.
+
+    Raises:
+        V2VError: missing, unreadable, not a state dict of dense tensors, or tensors larger than what is stored.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise V2VError(f"The weights {path} do not exist.", hint)
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged or hostile file makes the readers raise nearly anything
+        raise V2VError(f"The weights {path} cannot be read safely ({type(error).__name__}).", hint) from None
+    if not isinstance(state, dict) or not state:
+        raise V2VError(f"{path} is not a state dict.", hint)
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            raise V2VError(f"{path} is not a state dict: `{key}` is not a dense tensor.", hint)
+        if tensor.is_meta or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise V2VError(f"{path} is damaged: `{key}` is larger than what is stored.", hint)
+    return dict(state)
+
+
+def _load_pth(path: Path) -> object:
+    return torch.load(path, map_location="cpu", weights_only=True)
