@@ -6,14 +6,12 @@ import pytest
 from skimage.feature import canny
 
 from tests.faces import face_landmarks, photo
+from v2vkit.maps.curves import CURVES, NUM_CURVES, curve_pixels
 from v2vkit.maps.landmarks import add_forehead
 from v2vkit.maps.sketch import (
-    CURVES,
     NUM_CHANNELS,
-    NUM_CURVES,
     PARTS,
     background_edges,
-    curve_pixels,
     distance_maps,
     draw_curves,
     draw_parts,
@@ -33,7 +31,7 @@ def _near(canvas: np.ndarray, x: float, y: float) -> bool:
 def test_fourteen_curves_pass_through_their_landmarks() -> None:
     face = face_landmarks()
     points = add_forehead(face)
-    curves = list(curve_pixels(face, SIZE))
+    curves = curve_pixels(face, SIZE)
     assert len(curves) == len(CURVES) == NUM_CURVES == 14
     for corners, (rows, columns) in zip(CURVES, curves, strict=True):
         canvas = np.zeros(SIZE[::-1], bool)
@@ -45,7 +43,7 @@ def test_fourteen_curves_pass_through_their_landmarks() -> None:
 def test_the_contour_is_closed_over_the_forehead() -> None:
     face = face_landmarks()
     canvas = np.zeros(SIZE[::-1], np.uint8)
-    rows, columns = next(curve_pixels(face, SIZE))
+    rows, columns = curve_pixels(face, SIZE)[0]
     canvas[rows, columns] = 255
     inside = face[[30, 57]].mean(0).astype(int)
     filled = cv2.floodFill(canvas.copy(), None, (int(inside[0]), int(inside[1])), 255)[1]
@@ -79,7 +77,7 @@ def test_open_mouths_draw_no_stray_loops(mouth_open: float, width: float) -> Non
     face = face_landmarks(300, 200, width, mouth_open=mouth_open)
     lips = face[48:]
     margin = 0.06 * width + 2
-    for rows, columns in list(curve_pixels(face, (600, 700)))[10:]:
+    for rows, columns in curve_pixels(face, (600, 700))[10:]:
         assert len(rows)
         assert lips[:, 0].min() - margin <= columns.min() <= columns.max() <= lips[:, 0].max() + margin
         assert lips[:, 1].min() - margin <= rows.min() <= rows.max() <= lips[:, 1].max() + margin
@@ -90,7 +88,7 @@ def test_no_piece_vanishes_where_a_parabola_is_too_steep() -> None:
     face[18] = face[17] + (0.3, -8)  # the brow turns back on itself: |quadratic coefficient| far above 1
     face[19] = face[17] + (6, -4)
     canvas = np.zeros(SIZE[::-1], bool)
-    rows, columns = list(curve_pixels(face, SIZE))[1]
+    rows, columns = curve_pixels(face, SIZE)[1]
     canvas[rows, columns] = True
     assert all(_near(canvas, *face[corner]) for corner in (17, 18, 19))
 

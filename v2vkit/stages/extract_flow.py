@@ -65,8 +65,8 @@ def extract_flow(
 ) -> Iterator[Sample]:
     """The flow of every frame of a clip.
 
-    Confidence and PNG of one frame are made in other threads while the estimator works on the next: all of them leave
-    the interpreter lock, and the result does not depend on who is first.
+    Other threads decode the next frame and make confidence and PNG of the last one while the estimator works: all that
+    leaves the interpreter lock, and the result does not depend on who is first.
 
     Args:
         clip: frames in.
@@ -82,15 +82,12 @@ def extract_flow(
     """
     earlier: deque[Image] = deque(maxlen=max(strides))
     waiting: tuple[int, dict[str, Future[bytes]]] | None = None
-    with ThreadPoolExecutor(max_workers=len(strides)) as encoders:
+    with ThreadPoolExecutor(max_workers=len(strides)) as helpers:
+        upcoming = helpers.submit(_load, clip, 0)
         for t in range(clip.info.num_frames):
-            current = clip.frame(t)
-            if current.shape[:2] != (clip.info.height, clip.info.width):
-                raise V2VError(
-                    f"Frame {clip.info.name}/{t:06d} is {current.shape[1]}x{current.shape[0]} pixels; its clip "
-                    f"is {clip.info.width}x{clip.info.height}.",
-                    "Make the artifact frames again with `v2v ingest --overwrite`.",
-                )
+            current = upcoming.result()
+            if t + 1 < clip.info.num_frames:
+                upcoming = helpers.submit(_load, clip, t + 1)
             encoded: dict[str, Future[bytes]] = {}
             for k in strides:
                 if k > t:
@@ -98,13 +95,24 @@ def extract_flow(
                 previous = earlier[-k]
                 backward = estimator(current, previous)
                 forward = estimator(previous, current) if confidence == "forward-backward" else None
-                encoded[f"flow{k}.png"] = encoders.submit(_encode, current, previous, backward, forward, confidence)
+                encoded[f"flow{k}.png"] = helpers.submit(_encode, current, previous, backward, forward, confidence)
             earlier.append(current)
             if waiting is not None:
                 yield _collect(*waiting)
             waiting = t, encoded
         if waiting is not None:
             yield _collect(*waiting)
+
+
+def _load(clip: Clip, t: int) -> "Image":
+    image = clip.frame(t)
+    if image.shape[:2] != (clip.info.height, clip.info.width):
+        raise V2VError(
+            f"Frame {clip.info.name}/{t:06d} is {image.shape[1]}x{image.shape[0]} pixels; its clip is "
+            f"{clip.info.width}x{clip.info.height}.",
+            "Make the artifact frames again with `v2v ingest --overwrite`.",
+        )
+    return image
 
 
 def _collect(t: int, encoded: dict[str, "Future[bytes]"]) -> Sample:

@@ -103,15 +103,14 @@ def _frames(clip: Clip) -> "Iterator[Image]":
 
 
 def _draw(t: int, frame: "Image", landmarks: "Landmarks | None", found: bool, canny: bool, estimator: str) -> Sample:
-    from v2vkit.artifacts.images import encode_png
     from v2vkit.maps.landmarks import landmarks_to_json
-    from v2vkit.maps.sketch import draw_sketch
+    from v2vkit.maps.sketch import draw_sketch, encode_drawing
 
     sketch, parts = draw_sketch(frame, landmarks, canny=canny)
     size = (frame.shape[1], frame.shape[0])
     files = {
-        "sketch.png": encode_png(sketch, compression=1),
-        "parts.png": encode_png(parts, compression=1),
+        "sketch.png": encode_drawing(sketch),
+        "parts.png": encode_drawing(parts),
         "json": landmarks_to_json(landmarks, found=found, size=size, estimator=estimator),
     }
     return Sample(t, files, None if found else NO_FACE)
