@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types docs docs-check bench check clean
+.PHONY: help setup demo test lint format types docs docs-check wheel-check bench check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,10 +45,14 @@ docs: $(READY) ## Generate docs/cli.md
 docs-check: $(READY) ## Fail if docs/cli.md is out of date
 	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
 
+wheel-check: $(READY) ## Build the wheel and see that the recipes are in it
+	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
+	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -q pipelines/toy.toml && echo "the wheel holds the recipes"
+
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks
 
-check: lint types docs-check test ## Everything that CI runs
+check: lint types docs-check wheel-check test ## Everything that CI runs
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
