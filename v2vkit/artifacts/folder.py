@@ -14,7 +14,7 @@ _TEMPORARY = ".tmp-"
 
 
 class Folder:
-    """One folder, local or remote (`work/anna/flow`, `memory://work/flow`, `s3://bucket/flow`).
+    """One folder, local or remote (`work/anna/flow`, `memory://anna/flow`, `s3://bucket/flow`).
 
     Everything written goes to a temporary name first and is renamed when it is complete, so a reader never sees half a
     file, whatever killed the writer.

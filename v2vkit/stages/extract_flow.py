@@ -1,18 +1,16 @@
 """`v2v extract-flow`: backward optical flow with confidence between the frames of every clip."""
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,11 +81,11 @@ def extract_flow(
     earlier: deque[Image] = deque(maxlen=max(strides))
     waiting: tuple[int, dict[str, Future[bytes]]] | None = None
     with ThreadPoolExecutor(max_workers=len(strides)) as helpers:
-        upcoming = helpers.submit(_load, clip, 0)
+        upcoming = helpers.submit(clip.frame, 0)
         for t in range(clip.info.num_frames):
             current = upcoming.result()
             if t + 1 < clip.info.num_frames:
-                upcoming = helpers.submit(_load, clip, t + 1)
+                upcoming = helpers.submit(clip.frame, t + 1)
             encoded: dict[str, Future[bytes]] = {}
             for k in strides:
                 if k > t:
@@ -102,17 +100,6 @@ def extract_flow(
             waiting = t, encoded
         if waiting is not None:
             yield _collect(*waiting)
-
-
-def _load(clip: Clip, t: int) -> "Image":
-    image = clip.frame(t)
-    if image.shape[:2] != (clip.info.height, clip.info.width):
-        raise V2VError(
-            f"Frame {clip.info.name}/{t:06d} is {image.shape[1]}x{image.shape[0]} pixels; its clip is "
-            f"{clip.info.width}x{clip.info.height}.",
-            "Make the artifact frames again with `v2v ingest --overwrite`.",
-        )
-    return image
 
 
 def _collect(t: int, encoded: dict[str, "Future[bytes]"]) -> Sample:
@@ -150,13 +137,7 @@ def weights_checksum(config: FlowConfig) -> dict[str, str]:
     """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
     if config.flow != "ptlflow" or config.weights is None:
         return {}
-    try:
-        with Path(config.weights).open("rb") as file:
-            return {"flow weights": hashlib.file_digest(file, "sha256").hexdigest()}
-    except OSError as error:
-        raise V2VError(
-            f"The weights {config.weights} cannot be read: {error.strerror}.", "Give the path of a weights file."
-        ) from None
+    return {"flow weights": file_digest(config.weights)}
 
 
 STAGE = Stage(

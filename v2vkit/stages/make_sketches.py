@@ -1,16 +1,15 @@
 """`v2v make-sketches`: facial landmarks of every frame, drawn as curves, part labels and background edges."""
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +78,8 @@ def make_sketches(
     from v2vkit.engine.prefetch import prefetch
     from v2vkit.maps.landmarks import follow_face
 
-    followed = follow_face(prefetch(_frames(clip)), estimate, smooth=smooth, missing=missing)
+    frames = (clip.frame(t) for t in range(clip.info.num_frames))
+    followed = follow_face(prefetch(frames), estimate, smooth=smooth, missing=missing)
     waiting: deque[Future[Sample]] = deque()
     with ThreadPoolExecutor(_DRAWING_THREADS) as painters:
         for t, (frame, landmarks, found) in enumerate(prefetch(followed)):
@@ -88,18 +88,6 @@ def make_sketches(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _frames(clip: Clip) -> "Iterator[Image]":
-    for t in range(clip.info.num_frames):
-        frame = clip.frame(t)
-        if frame.shape[:2] != (clip.info.height, clip.info.width):
-            raise V2VError(
-                f"Frame {clip.info.name}/{t:06d} is {frame.shape[1]}x{frame.shape[0]} pixels; its clip is "
-                f"{clip.info.width}x{clip.info.height}.",
-                "Make the artifact frames again with `v2v ingest --overwrite`.",
-            )
-        yield frame
 
 
 def _draw(t: int, frame: "Image", landmarks: "Landmarks | None", found: bool, canny: bool, estimator: str) -> Sample:
@@ -151,14 +139,7 @@ def weights_checksum(config: SketchConfig) -> dict[str, str]:
     """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
     if _settings(config).get("weights") is None:
         return {}
-    try:
-        with Path(str(config.weights)).open("rb") as file:
-            return {"face weights": hashlib.file_digest(file, "sha256").hexdigest()}
-    except OSError as error:
-        raise V2VError(
-            f"The weights {config.weights} cannot be read: {error.strerror}.",
-            "Give the path of a 68-point shape predictor (.dat) with --weights.",
-        ) from None
+    return {"face weights": file_digest(str(config.weights))}
 
 
 STAGE = Stage(

@@ -56,14 +56,23 @@ class Clip:
         return self._shards[kind].has(sample_key(self.info.name, t), extension)
 
     def frame(self, t: int) -> "NDArray[np.uint8]":
-        """RGB uint8 [H, W, 3] of frame `t`."""
+        """RGB uint8 [H, W, 3] of frame `t`.
+
+        Raises:
+            V2VError: the frame is absent, damaged or of another size than its clip.
+        """
         from v2vkit.artifacts.images import decode_image
 
-        for extension in FRAME_EXTENSIONS:
-            if self.has("frames", extension, t):
-                where = f"{self._shards['frames'].where}: {sample_key(self.info.name, t)}"
-                return decode_image(self.read("frames", extension, t), where)
-        return decode_image(self.read("frames", FRAME_EXTENSIONS[0], t))
+        key = sample_key(self.info.name, t)
+        extension = next((e for e in FRAME_EXTENSIONS if self.has("frames", e, t)), FRAME_EXTENSIONS[0])
+        image = decode_image(self.read("frames", extension, t), f"{self._shards['frames'].where}: {key}")
+        height, width = image.shape[:2]
+        if (width, height) != (self.info.width, self.info.height):
+            raise V2VError(
+                f"Frame {key} is {width}x{height} pixels; its clip is {self.info.width}x{self.info.height}.",
+                "Make the artifact frames again with `v2v ingest --overwrite`.",
+            )
+        return image
 
 
 @dataclass(frozen=True)
