@@ -5,6 +5,7 @@ byte-reproducible: fixed owner, mode and time, members in frame order. The stand
 bytes that `webdataset.TarWriter(encoder=False, mtime=0)` stands for without importing torch into every worker.
 """
 
+import contextlib
 import hashlib
 import io
 import tarfile
@@ -112,6 +113,9 @@ class ShardWriter:
         if self._open:
             self._open = False
             failure = error or V2VError("A shard was left unfinished.", "Report this as a bug.")
+            # Closed while its file still is open, or the garbage collector would write to a closed one later.
+            with contextlib.suppress(OSError):
+                self._tar.close()
             # The creation context removes the temporary file and raises the error again; ours is already on its way.
             try:
                 self._creation.__exit__(type(failure), failure, trace)
