@@ -127,8 +127,8 @@ def cli() -> None:
 
 def main() -> None:
     """The console script `v2v`: user errors become sentences and exit code 1."""
-    # torch's threads (libgomp) spin while they wait. Spinning only briefly is as fast on an idle machine, and many times
-    # faster when anything else runs: our own decoding and encoding, or the user's other programs.
+    # torch's threads (libgomp) spin while they wait. Spinning only briefly is as fast on an idle machine, and many
+    # times faster when anything else runs: our own decoding and encoding, or the user's other programs.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
         cli()
