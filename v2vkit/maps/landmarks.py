@@ -154,7 +154,7 @@ def follow_face(
 
 def landmarks_to_json(landmarks: Landmarks | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:
     """The landmark file of one frame: points (or null), whether this frame's face was found, image size, estimator."""
-    points = None if landmarks is None else [[round(float(v), _DECIMALS) for v in point] for point in landmarks]
+    points = None if landmarks is None else np.round(landmarks.astype(np.float64), _DECIMALS).tolist()
     document = {"landmarks": points, "found": found, "width": size[0], "height": size[1], "estimator": estimator}
     return json.dumps(document).encode()
 
