@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Landmarks = NDArray[np.float32]
 
 NO_FACE = "no face"
-_DRAWING_THREADS = 3  # at 512 x 512 the edges of one frame take twice as long as its landmarks
+_DRAWING_THREADS = 2
 _WAITING = 2 * _DRAWING_THREADS  # frames whose drawing may be under way, which bounds the memory
 
 
