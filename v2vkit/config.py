@@ -17,6 +17,12 @@ C = TypeVar("C", bound="StageConfig")
 # Names that stand in settings and that heavier modules spell out.
 DomainName = Literal["face", "street"]
 Preset = Literal["tiny", "small", "paper"]
+Upsample = Literal["transposed", "resize"]
+"""How networks enlarge. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour enlargement,
+then a convolution, which leaves no checkerboard (Odena et al. 2016) and suits short training on few frames."""
+Precision = Literal["auto", "fp32", "bf16"]
+"""What convolutions compute in; losses, optimisers and weights are always float32. `auto`: bfloat16 where the device
+has matrix units for it."""
 
 
 class StageConfig(BaseModel):

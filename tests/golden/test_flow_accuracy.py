@@ -13,8 +13,9 @@ from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.artifacts.shard import load_shard
 from v2vkit.maps.flow import warp_backward
 from v2vkit.maps.flow_io import decode_kitti, read_flow
-from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
+from v2vkit.stages.runner import run
 from v2vkit.video.decode import decode
 
 pytestmark = needs_shared

@@ -16,8 +16,9 @@ from v2vkit.estimators import table
 from v2vkit.estimators.dis import DIS
 from v2vkit.maps.flow import confidence_forward_backward, confidence_photometric
 from v2vkit.maps.flow_io import decode_kitti
-from v2vkit.stages.base import RunOptions, run, status
+from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
+from v2vkit.stages.runner import run, status
 
 SPEEDS = {"a": (3, 0), "b": (-2, 1), "c": (0, 2)}
 

@@ -22,8 +22,9 @@ from v2vkit.estimators import table
 from v2vkit.estimators.table import open_estimator
 from v2vkit.maps.landmarks import follow_face, landmarks_from_json
 from v2vkit.maps.sketch import draw_sketch
-from v2vkit.stages.base import RunOptions, run, status
+from v2vkit.stages.base import RunOptions
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
+from v2vkit.stages.runner import run, status
 
 FACE_AT = 100  # brightness from which the fake estimator sees a face, and thereby where it is
 

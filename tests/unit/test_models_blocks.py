@@ -1,9 +1,12 @@
 """Layers at their limits: tiny maps, statistics, pyramids, initial weights."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 
+from v2vkit.config import Upsample
 from v2vkit.models.blocks import (
     BatchNorm,
     InstanceNorm,
@@ -55,11 +58,24 @@ def test_reflected_borders() -> None:
     assert conv(row)[0, 0, 1].tolist() == [20, 10, 20]  # 20 mirrored about the first pixel
 
 
+def test_resizing_treats_every_pixel_of_a_constant_map_alike() -> None:
+    """No checkerboard: away from the border a constant stays constant, which transposed convolutions do not give."""
+    for upsample, constant in (("resize", True), ("transposed", False)):
+        torch.manual_seed(0)
+        layers = ups(4, 2, "instance", upsample)
+        kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Upsample)
+        enlarge = nn.Sequential(*[layer for layer in layers if isinstance(layer, kinds)])
+        with torch.no_grad():
+            inside = enlarge(torch.ones(1, 16, 8, 8))[..., 8:-8, 8:-8]
+        assert (inside.std((-1, -2)).max().item() < 1e-5) == constant
+
+
 def test_down_and_up_are_inverse_in_shape() -> None:
     x = torch.randn(1, 3, 16, 24)
     deep = nn.Sequential(*stem(3, 4, "instance"), *downs(4, 3, "instance"))(x)
     assert deep.shape == (1, 32, 2, 3)
-    assert nn.Sequential(*ups(4, 3, "instance"))(deep).shape == (1, 4, 16, 24)
+    for upsample in get_args(Upsample):
+        assert nn.Sequential(*ups(4, 3, "instance", upsample))(deep).shape == (1, 4, 16, 24)
 
 
 def test_pyramids_keep_constants_to_the_border() -> None:

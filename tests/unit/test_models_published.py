@@ -17,6 +17,7 @@ from v2vkit.models.published import (
     import_encoder,
     import_generator,
     import_image_generator,
+    infer_generator,
     read_published,
 )
 
@@ -85,6 +86,16 @@ def test_imported_weights_are_copies_that_train(networks: tuple[Coarse, Fine]) -
 def test_a_foreground_branch_needs_to_be_told_its_channels(networks: tuple[Coarse, Fine]) -> None:
     with pytest.raises(V2VError, match="foreground"):
         import_generator([networks[0].state_dict()])
+    with pytest.raises(V2VError, match="no foreground"):
+        import_generator([_without(networks[0].state_dict(), "indv")], foreground=FOREGROUND)
+
+
+def test_scales_stand_in_order(networks: tuple[Coarse, Fine]) -> None:
+    coarse, fine = (network.state_dict() for network in networks)
+    assert infer_generator([coarse, fine])[0].num_scales == 2
+    for states in ([fine, coarse], [fine], [coarse, coarse], [coarse, fine, fine]):
+        with pytest.raises(V2VError, match="coarsest first"):
+            infer_generator(states)
 
 
 @pytest.mark.parametrize("running", [False, True])
@@ -108,7 +119,7 @@ def test_a_discriminator(tmp_path: Path, running: bool) -> None:
 
 def test_an_image_generator_whose_norms_store_nothing(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = image_network(5, 4)
+    network: Any = image_network(5, 4)
     imported = import_image_generator(_saved(network, tmp_path / "G.pth"))
     assert imported.network.config.norm == "instance"
     assert imported.statistics == imported.unknown == ()

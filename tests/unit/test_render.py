@@ -97,11 +97,11 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     from v2vkit.artifacts.manifest import read_manifest
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import source_map
-    from v2vkit.stages.base import run
     from v2vkit.stages.ingest import STAGE as INGEST
     from v2vkit.stages.ingest import IngestConfig
     from v2vkit.stages.make_sketches import STAGE as SKETCHES
     from v2vkit.stages.make_sketches import SketchConfig
+    from v2vkit.stages.runner import run
 
     source = write_file(tmp_path / "in.mp4", _faces(9))
     options = RunOptions(work=str(tmp_path), workers=1)

@@ -17,8 +17,9 @@ from v2vkit.maps.flow import flow_color
 from v2vkit.maps.flow_io import encode_kitti
 from v2vkit.maps.labels import colorize
 from v2vkit.maps.preview import BLANK, contact_sheet, open_layer, sort_layers
-from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
+from v2vkit.stages.runner import run
 from v2vkit.stages.show import ShowConfig, show
 from v2vkit.video.decode import decode
 from v2vkit.video.probe import probe

@@ -23,7 +23,8 @@ from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.artifacts.shard import list_members, load_shard
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions, run, status
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run, status
 
 
 def _bytes(folder: Path) -> dict[str, str]:
@@ -144,7 +145,8 @@ def test_corrupt_input_shard_is_found_and_named(tmp_path: Path, damage: str) -> 
 _KILLED = """
 import sys
 from tests.unit.fake_stage import INVERT, InvertConfig
-from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run
 if __name__ == "__main__":
     run(INVERT, InvertConfig(delay=0.01), RunOptions(work=sys.argv[1], workers=int(sys.argv[2])))
 """

@@ -18,7 +18,8 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input, video_input
 from v2vkit.models.losses import feature_matching, lsgan
-from v2vkit.stages.base import RunOptions, run, status
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.synthesis.model import ModelInfo, load_model
 from v2vkit.training.build import Trainer, build_generator_config, build_trainer
@@ -206,7 +207,8 @@ def test_stage_writes_a_model_that_loads_and_a_second_run_does_nothing(work: str
 _KILLED = """
 import sys
 from tests.unit.training_data import SMALL
-from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
 if __name__ == "__main__":
     run(STAGE, SMALL.model_copy(update={"save_every": 0.0, "threads": 1}), RunOptions(work=sys.argv[1]))

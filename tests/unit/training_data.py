@@ -9,8 +9,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.source import SourceConfig as MapConfig
-from v2vkit.stages.base import RunOptions, run
+from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
+from v2vkit.stages.runner import run
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset
 
@@ -32,6 +33,7 @@ SMALL = TrainConfig(
     drop_history=0.5,
     lambda_l1=1.0,
     device="cpu",
+    precision="fp32",
     sample_every=0,
     tensorboard=False,
 )
@@ -45,11 +47,15 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12) -> 
     return options
 
 
-def open_dataset(work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False) -> SequenceDataset:
+def open_dataset(
+    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0
+) -> SequenceDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
     reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
-    return SequenceDataset(reader, MapConfig(domain="street", num_labels=12), strides=strides, flip=flip)
+    return SequenceDataset(
+        reader, MapConfig(domain="street", num_labels=12), strides=strides, flip=flip, halvings=halvings
+    )
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -17,6 +17,7 @@ COMMANDS = {
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
     "train": "Train one stage of the model on the artifacts of a workspace.",
+    "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "render": "Turn a driving video into a rendered video with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
     "run": "Run the stages of a recipe in order; resumable.",
@@ -95,7 +96,8 @@ def _description(target: Any) -> str:
 def _call(name: str, values: dict[str, Any]) -> None:
     from v2vkit.cli.options import given
     from v2vkit.config import make_config
-    from v2vkit.stages.base import RunOptions, Stage, run
+    from v2vkit.stages.base import RunOptions, Stage
+    from v2vkit.stages.runner import run
 
     target = load(name)
     options = RunOptions(work=values.pop("work"), workers=values.pop("workers"), overwrite=values.pop("overwrite"))

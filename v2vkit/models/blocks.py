@@ -5,6 +5,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from v2vkit.config import Upsample
+
 Norm = Literal["instance", "batch", "running"]
 """`instance`: statistics of each image, the same in training and evaluation (default). `batch`: those of the batch,
 likewise; the published weights expect them (with a batch of one). `running`: ordinary batch norm."""
@@ -89,16 +91,16 @@ def downs(width: int, count: int, norm: Norm) -> list[nn.Module]:
     return layers
 
 
-def ups(width: int, count: int, norm: Norm) -> list[nn.Module]:
+def ups(width: int, count: int, norm: Norm, upsample: Upsample = "transposed") -> list[nn.Module]:
     """The reverse of `downs`: [B, w * 2^n, H, W] -> [B, w, H * 2^n, W * 2^n]."""
     layers: list[nn.Module] = []
     for step in reversed(range(count)):
         channels = width << step
-        layers += [
-            nn.ConvTranspose2d(channels * 2, channels, 3, stride=2, padding=1, output_padding=1),
-            make_norm(norm, channels),
-            nn.ReLU(inplace=True),
-        ]
+        if upsample == "transposed":
+            layers.append(nn.ConvTranspose2d(channels * 2, channels, 3, stride=2, padding=1, output_padding=1))
+        else:
+            layers += [nn.Upsample(scale_factor=2, mode="nearest"), ReflectConv(channels * 2, channels, 3)]
+        layers += [make_norm(norm, channels), nn.ReLU(inplace=True)]
     return layers
 
 

@@ -12,7 +12,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import (
     Norm,
     ReflectConv,
@@ -45,6 +45,7 @@ class GeneratorConfig(StageConfig):
     )
     flow: bool = setting(True, "warp the last frame; without, every pixel is hallucinated")
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
+    upsample: Upsample = setting("transposed", "how the branches enlarge: transposed, or resize and convolve")
     flow_multiplier: float = setting(
         20.0, "pixels per unit of the coarsest flow head; doubles with each scale", gt=0, le=1000
     )
@@ -126,7 +127,9 @@ class Scale(nn.Module):
             return nn.Sequential(*stem(channels, width, norm), *downs(width, num_down, norm), *blocks)
 
         def branch() -> nn.Sequential:
-            return nn.Sequential(*res_blocks(deepest, branch_blocks, norm), *ups(width, num_down, norm))
+            return nn.Sequential(
+                *res_blocks(deepest, branch_blocks, norm), *ups(width, num_down, norm, config.upsample)
+            )
 
         self.flow_multiplier = config.flow_multiplier * (1 << scale)
         self.composition = config.composition
@@ -144,7 +147,7 @@ class Scale(nn.Module):
             fg_blocks = config.num_blocks if coarsest else config.num_blocks_fine
             self.foreground_encoder = nn.Sequential(*stem(sources, fg_width, norm), *downs(fg_width, num_down, norm))
             self.foreground_branch = nn.Sequential(
-                *res_blocks(fg_width << num_down, fg_blocks, norm), *ups(fg_width, num_down, norm)
+                *res_blocks(fg_width << num_down, fg_blocks, norm), *ups(fg_width, num_down, norm, config.upsample)
             )
             self.foreground_head = ReflectConv(fg_width, 3, 7)
 
@@ -163,7 +166,7 @@ class Scale(nn.Module):
         height, width = last.shape[-2:]
 
         def head(layer: nn.Module, x: Tensor) -> Tensor:
-            return layer(x)[..., :height, :width]
+            return layer(x)[..., :height, :width].float()  # autocast ends here: images and flow need float32
 
         h = torch.tanh(head(self.image_head, features.image))
         h_foreground = (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from v2vkit.config import make_config
+from v2vkit.config import as_plain, make_config
 from v2vkit.errors import V2VError
 from v2vkit.models.blocks import Norm
 from v2vkit.models.discriminator import Discriminator, DiscriminatorConfig
@@ -15,6 +15,8 @@ from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
 from v2vkit.models.state_dict import State, read_state
 
+_INFERRED = "the architecture inferred from the weights"
+_ORDER = "Give one file per scale, the coarsest first: latest_net_G0.pth latest_net_G1.pth and so on."
 _BRANCHES: dict[str, tuple[str, ...]] = {
     "source_encoder": ("model_down_seg",),
     "history_encoder": ("model_down_img",),
@@ -34,29 +36,36 @@ def read_published(path: str | Path) -> State:
     """The tensors of one published `.pth` file.
 
     Raises:
-        V2VError: missing, unreadable or not a state dict.
+        V2VError: missing, unreadable or not a state dict; names that no network of torch has.
     """
-    return read_state(path, hint=HINT)
+    state = read_state(path, hint=HINT)
+    for key in state:
+        if not re.fullmatch(r"[\w.-]{1,200}", key, re.ASCII):  # they are printed, and split at their dots
+            raise V2VError(f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
+    return state
 
 
-def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = ()) -> Imported[VideoGenerator]:
-    """The video generator from the state dicts of its scales, G0 (the coarsest) first.
+def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
+    """The architecture of the video generator, from the state dicts of its scales, G0 (the coarsest) first.
 
-    Args:
-        states: one state dict per scale.
-        foreground: source channels of the foreground; the weights do not tell, so needed where they have that branch.
+    Returns:
+        Everything that the tensors tell (so without the foreground's channels), and whether there is a foreground
+        branch.
 
     Raises:
-        V2VError: the tensors are not those of the published video generator.
+        V2VError: the tensors are not those of the published video generator, or the scales are not in order.
     """
     first = states[0]
     plain, encoder_blocks = count_layers(first, "model_down_seg")
     blocks = encoder_blocks + count_layers(first, "model_res_img")[1]
     history = _shape(first, "model_down_img.1.weight")[1] // 3
     width, channels = _shape(first, "model_down_seg.1.weight")[:2]
-    has_foreground = "indv_final.1.weight" in first
-    if has_foreground and not foreground:
-        raise V2VError("These weights have a foreground branch.", "Name the source channels that are foreground.")
+    if count_layers(first, "model_up_img")[1]:
+        raise V2VError("The first of these weights are those of a finer scale, not of G0.", _ORDER)
+    for scale, state in enumerate(states):
+        found = _shape(state, "model_down_seg.1.weight")[0]
+        if found != width >> scale:
+            raise V2VError(f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.", _ORDER)
     values = {
         "source_channels": channels // (history + 1),
         "num_scales": len(states),
@@ -65,12 +74,32 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
         "num_blocks": blocks,
         "num_blocks_fine": count_layers(states[1], "model_up_img")[1] if len(states) > 1 else 3,
         "history": history,
-        "foreground": foreground if has_foreground else (),
         "composition": "published",
         "flow": "model_final_flow.1.weight" in first,
         "norm": _norm(first, "model_down_seg", affine="batch"),
+        "upsample": "transposed",
+        "flow_multiplier": 20.0,
     }
-    config = make_config(GeneratorConfig, values, "the architecture inferred from the weights")
+    return make_config(GeneratorConfig, values, _INFERRED), "indv_final.1.weight" in first
+
+
+def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = ()) -> Imported[VideoGenerator]:
+    """The video generator from the state dicts of its scales, G0 (the coarsest) first.
+
+    Args:
+        states: one state dict per scale.
+        foreground: source channels of the foreground; the weights do not tell, so needed where they have that branch,
+            and only there.
+
+    Raises:
+        V2VError: the tensors are not those of the published video generator; `foreground` does not fit them.
+    """
+    inferred, has_foreground = infer_generator(states)
+    if has_foreground and not foreground:
+        raise V2VError("These weights have a foreground branch.", "Name the source channels that are foreground.")
+    if foreground and not has_foreground:
+        raise V2VError("These weights have no foreground branch.", "Name no source channels that are foreground.")
+    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, _INFERRED)
     branches = [
         (scale, (f"scales.{scale}.{ours}",), theirs)
         for scale in range(len(states))
@@ -102,7 +131,7 @@ def import_discriminator(state: State, *, running_statistics: bool = False) -> I
         "num_layers": depth - 2,
         "norm": norm,
     }
-    config = make_config(DiscriminatorConfig, values, "the architecture inferred from the weights")
+    config = make_config(DiscriminatorConfig, values, _INFERRED)
     branches = [
         (0, (f"scales.{scale}.layers.{layer}",), (f"scale{scale}_layer{layer}",))
         for scale in range(num_scales)
@@ -131,7 +160,7 @@ def import_image_generator(state: State) -> Imported[ImageGenerator]:
         "num_blocks_enhancer": count_layers(state, "model1_2")[1] if enhancers else 3,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(ImageGeneratorConfig, values, "the architecture inferred from the weights")
+    config = make_config(ImageGeneratorConfig, values, _INFERRED)
     branches: list[Branch] = [(0, ("coarse",) if enhancers else ("coarse", "head"), ("model",))]
     for i in range(enhancers):
         last = ("head",) if i + 1 == enhancers else ()
@@ -156,7 +185,7 @@ def import_encoder(state: State) -> Imported[FeatureEncoder]:
         "num_down": (plain - 2) // 2,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(EncoderConfig, values, "the architecture inferred from the weights")
+    config = make_config(EncoderConfig, values, _INFERRED)
     return build(lambda: FeatureEncoder(config), [state], [(0, ("layers",), ("model",))])
 
 

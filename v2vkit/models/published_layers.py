@@ -43,7 +43,7 @@ def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Bra
     """The network of `make` with every parameter taken from `states`.
 
     Raises:
-        V2VError: a layer is missing, is one too many, or has another shape.
+        V2VError: a layer is missing, is one too many, has another shape, or values that are not finite.
     """
     with torch.device("meta"):
         network = make()
@@ -67,6 +67,8 @@ def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Bra
                     raise V2VError(
                         f"`{key}.{field}` is missing or does not have the shape {tuple(tensor.shape)}.", HINT
                     )
+                if not (value.is_floating_point() or field in _STATISTICS) or not value.isfinite().all():
+                    raise V2VError(f"`{key}.{field}` holds something other than finite numbers.", HINT)
                 loaded[f"{name}.{field}"] = value.to(tensor.dtype).clone()
     network.load_state_dict(loaded, assign=True)
     keys, known = (_label(states, number, key) for number, state in enumerate(states) for key in state), set(used)

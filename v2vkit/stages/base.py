@@ -1,32 +1,16 @@
-"""What a stage is, and the one `run` that does for all of them what is not their own business.
+"""What a stage is, and what a command is that makes no artifact; `runner` runs them."""
 
-run: load the input manifests -> fingerprint -> refuse what is stale -> open the estimator -> touch the disk -> map the
-shards through the engine -> rename each into place -> write the manifest last. Killing it loses at most the shards in
-flight; the same command again resumes; a changed setting or input is noticed and named.
-"""
-
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from v2vkit import __version__
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import (
-    MANIFEST,
-    PARTIAL,
-    ClipInfo,
-    Manifest,
-    ShardEntry,
-    fingerprint,
-    read_manifest,
-    write_manifest,
-)
-from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
+from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, Manifest, ShardEntry, read_manifest
+from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
-from v2vkit.stages.mapping import Clip, Opened, Sample, map_units
+from v2vkit.stages.mapping import Clip, Opened, Sample
 
-__all__ = ["Build", "Clip", "Command", "Opened", "Outcome", "Plan", "RunOptions", "Sample", "Stage", "run", "status"]
+__all__ = ["Build", "Clip", "Command", "Opened", "Plan", "RunOptions", "Sample", "Stage", "load_input"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +71,8 @@ class Stage:
         side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
         build: makes the artifact as a whole instead of clip by clip (training); gives the files it consists of.
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
-        check: config, input manifests -> raises V2VError for what cannot work, before anything is written.
+        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
+        parts: config -> the configs of several artifacts that one command makes one after another.
     """
 
     name: str
@@ -102,7 +87,8 @@ class Stage:
     side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
     build: Callable[[Build], tuple[ShardEntry, ...]] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
-    check: Callable[[Any, dict[str, Manifest]], None] | None = None
+    check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
+    parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
 
 
 @dataclass(frozen=True)
@@ -113,14 +99,6 @@ class Command:
     summary: str
     config: type[StageConfig]
     call: Callable[[Any, RunOptions], list[str]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run did: a sentence to print, and the problems that the exit code tells of."""
-
-    message: str
-    problems: tuple[str, ...] = ()
 
 
 def load_input(work: Folder, kind: str) -> Manifest:
@@ -144,173 +122,3 @@ _MAKERS = {
     "sketches": "make-sketches",
     "flow": "extract-flow",
 }
-
-
-def _prepare(stage: Stage, config: StageConfig, work: Folder) -> tuple[dict[str, Manifest], Manifest]:
-    """The input manifests and the manifest that a run with these settings would begin with."""
-    manifests = {kind: load_input(work, kind) for kind in stage.inputs(config)}
-    for kind, manifest in manifests.items():
-        for parent, seen in manifest.inputs.items():
-            if parent in manifests and manifests[parent].fingerprint != seen:
-                raise V2VError(
-                    f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
-                    f"Make it again: `v2v {manifest.stage} --overwrite` with its settings.",
-                )
-    inputs = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
-    if stage.sources is not None:
-        inputs |= stage.sources(config)
-    return manifests, Manifest(
-        v2vkit=__version__,
-        stage=stage.name,
-        stage_version=stage.version,
-        config=as_plain(config),
-        inputs=inputs,
-        fingerprint=fingerprint(stage.name, stage.version, fingerprinted(config), inputs),
-    )
-
-
-def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> list[str]:
-    """What differs between two runs, as phrases."""
-    found = []
-    if old.stage != new.stage:
-        return [f"it was made by {old.stage}"]
-    if old.stage_version != new.stage_version:
-        found.append(f"the stage itself (version {old.stage_version}, now {new.stage_version})")
-    for key in sorted(old.config.keys() | new.config.keys()):
-        before, now = old.config.get(key), new.config.get(key)
-        neutral = key in config.model_fields and extras(config, key).get("neutral", False)
-        if before != now and not neutral:
-            found.append(f"{key} (was {before}, now {now})")
-    for key in sorted(old.inputs.keys() | new.inputs.keys()):
-        if key not in old.inputs:
-            found.append(f"input {key} (new)")
-        elif key not in new.inputs:
-            found.append(f"input {key} (gone)")
-        elif old.inputs[key] != new.inputs[key]:
-            found.append(f"the content of input {key}")
-    return found
-
-
-def _incomplete(folder: Folder, manifest: Manifest) -> list[str]:
-    """Shards of a finished artifact that are gone or have another size."""
-    present = set(folder.names())
-    return [
-        entry.name for entry in manifest.shards if entry.name not in present or folder.size(entry.name) != entry.bytes
-    ]
-
-
-def status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
-    """`done`, `missing`, `unfinished`, or `stale: …` for a stage with these settings; writes nothing."""
-    work = Folder(options.work)
-    folder = work / stage.output(config)
-    old = read_manifest(folder) or read_manifest(folder, PARTIAL)
-    if old is None:
-        return "missing"
-    try:
-        if stage.resolve is not None:
-            config = stage.resolve(config, work)
-        _, new = _prepare(stage, config, work)
-    except V2VError as error:
-        return f"stale: {error.message}"
-    if old.fingerprint != new.fingerprint:
-        return "stale: changed " + ", ".join(_changes(old, new, stage.config))
-    if not folder.exists(MANIFEST) or _incomplete(folder, old):
-        return "unfinished"
-    return "done"
-
-
-def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
-    """Make, resume or recognise the artifact of a stage.
-
-    Raises:
-        V2VError: inputs missing, stale or corrupt; settings changed without `overwrite`; wrong set-up.
-    """
-    work = Folder(options.work)
-    if stage.resolve is not None:
-        config = stage.resolve(config, work)
-    kind = stage.output(config)
-    folder = work / kind
-    manifests, new = _prepare(stage, config, work)
-    finished, partial = read_manifest(folder), read_manifest(folder, PARTIAL)
-    old = partial or finished
-    same = old is not None and old.fingerprint == new.fingerprint
-    if finished is not None and same and partial is None and not _incomplete(folder, finished):
-        return Outcome(f"{kind}: up to date, nothing to do ({_summary(finished)}).", tuple(_problems(finished)))
-    if old is not None and not same and not options.overwrite:
-        changed = ", ".join(_changes(old, new, stage.config))
-        raise V2VError(
-            f"The artifact {folder.url} was made with other settings or inputs; changed: {changed}.",
-            "Give the command with --overwrite to make it again, or with the old settings to keep it.",
-        )
-    if old is not None and not same:
-        finished = partial = old = None
-    if stage.check is not None:
-        stage.check(config, manifests)
-    if old is not None and (old.units or stage.build is not None):
-        started = old.model_copy(update={"shards": (), "missing": {}})
-    else:
-        if stage.build is not None:
-            plan = Plan(())
-        elif stage.plan is not None:
-            plan = stage.plan(config)
-        else:
-            first = next(iter(manifests.values()), None)
-            plan = Plan(first.units if first is not None else ())
-        started = new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
-
-    def begin() -> None:
-        """First touch of the disk: everything that could be wrong with the set-up has been raised by now."""
-        _refuse_foreign(folder)
-        if finished is None and partial is None:
-            for name in folder.names():
-                folder.remove(name)
-            for side in stage.side_outputs(config):
-                for name in (work / side).names():
-                    (work / side).remove(name)
-        folder.clean()
-        write_manifest(folder, started, PARTIAL)
-        folder.remove(MANIFEST)
-
-    if stage.build is not None:
-        begin()
-        folders = {name: work / name for name in manifests}
-        shards = stage.build(Build(config, options, folder, manifests, folders, new.fingerprint))
-        done = started.model_copy(update={"shards": shards})
-    else:
-        assert stage.open is not None
-        done = map_units(
-            started,
-            open=stage.open,
-            config=config,
-            work=work,
-            kind=kind,
-            side_outputs=stage.side_outputs(config),
-            inputs=manifests,
-            workers=options.workers or os.cpu_count() or 1,
-            begin=begin,
-        )
-    write_manifest(folder, done)
-    folder.remove(PARTIAL)
-    return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
-
-
-def _refuse_foreign(folder: Folder) -> None:
-    """Never clear a folder that is not an artifact's."""
-    names = folder.names()
-    if names and not {MANIFEST, PARTIAL} & set(names):
-        raise V2VError(
-            f"{folder.url} exists and is not an artifact (it holds {names[0]}).", "Move it away or name another --work."
-        )
-
-
-def _summary(manifest: Manifest) -> str:
-    if not manifest.units:
-        return f"made by {manifest.stage}"
-    text = f"{manifest.num_frames} frames in {len(manifest.clips)} clips, {len(manifest.shards)} shards"
-    for reason, count in manifest.missing.items():
-        text += f"; {count} frames: {reason}"
-    return text
-
-
-def _problems(manifest: Manifest) -> list[str]:
-    return [f"{source}: {reason}" for source, reason in manifest.skipped.items()]

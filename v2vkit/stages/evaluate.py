@@ -115,9 +115,9 @@ def _rendered(
     import numpy as np
 
     from v2vkit.maps.source import source_map
-    from v2vkit.synthesis.rollout import Rollout, to_image
+    from v2vkit.synthesis.rollout import Rollout
 
-    rollout = Rollout(generator)
+    rollout = Rollout(generator, info.halvings)
     given = info.generator.history if info.first_frame == "real" else 0
     if given:
         rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(given)]))
@@ -127,7 +127,7 @@ def _rendered(
             rollout.remember(s)
             yield reader.frame(clip.name, t)
         else:
-            yield to_image(rollout.step(s).x_fake[0])
+            yield rollout.image(s)
 
 
 def _sources(reader: "ClipReader", source: "SourceConfig", clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":

@@ -55,7 +55,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     generator = generator.to(pick_device(config.device))
     first = _first_frames(config, info)
     drive = _open_drive(config, info)
-    warm_up(generator, info.width, info.height)
+    warm_up(generator, info.width, info.height, info.halvings)
+    frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first)
     count = 0
     writer = VideoWriter(
         config.target,
@@ -66,7 +67,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         audio_from=drive.audio_from,
     )
     with writer, tqdm(total=drive.num_frames, desc="render", unit="frame", disable=None) as progress:
-        for driven, image in prefetch(render_frames(generator, drive, first_frames=first)):
+        for driven, image in prefetch(frames):
             picture = side_by_side(info.source, driven, image) if config.compare else image
             writer.write(picture, pts=driven.pts)
             count += 1

@@ -35,12 +35,37 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
     )
 
 
+def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
+    """The stages that `all` stands for, coarse to fine."""
+    if config.stage != "all":
+        return (config,)
+    total = config.num_scales or 1
+    stages = [config.model_copy(update={"stage": f"spatial-{k}", "num_scales": total}) for k in range(1, total + 1)]
+    # Only the first stage has no coarser one in this workspace; the others start from the one before.
+    return (stages[0], *(stage.model_copy(update={"start_from": None}) for stage in stages[1:]))
+
+
 def _inputs(config: TrainConfig) -> tuple[str, ...]:
     assert config.domain is not None
-    return ("frames", _KINDS[config.domain], "flow")
+    below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
+    return ("frames", _KINDS[config.domain], "flow", *below)
 
 
-def _check(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
+def _start(config: TrainConfig, work: Folder) -> Folder | None:
+    """The folder of the model that training begins from; None = random weights."""
+    if config.start_from:
+        return Folder(config.start_from)
+    return None if config.scale == 1 else work / f"checkpoints/spatial-{config.scale - 1}"
+
+
+def _sources(config: TrainConfig) -> dict[str, str]:
+    """A model from elsewhere is an input by its content, wherever it lies."""
+    from v2vkit.synthesis.model import read_info
+
+    return {"start": read_info(Folder(config.start_from)).identity} if config.start_from else {}
+
+
+def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
     """What would fail hours later."""
     frames, flow = manifests["frames"], manifests["flow"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
@@ -61,10 +86,38 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
             f"The flow has strides {sorted(have)}; --temporal-scales {config.temporal_scales} needs {sorted(need)}.",
             f"Run `v2v extract-flow {strides} --overwrite`, or train with fewer --temporal-scales.",
         )
+    if config.halvings < 0:
+        raise V2VError(
+            f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
+            f"Give --num-scales {config.scale} or more, or leave it out.",
+        )
+    if config.fix_epochs and config.scale == 1:
+        raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
     if config.domain == "face" and (config.foreground or config.flip):
         raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces.")
     if config.schedule.total_epochs < 1:
         raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
+    if (start := _start(config, work)) is not None:
+        _check_start(config, manifests, work, start)
+
+
+def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
+    """Whether the model to start from has the layers and the size that this stage builds on."""
+    from v2vkit.maps.clips import ClipReader
+    from v2vkit.synthesis.model import halved_size
+    from v2vkit.training.build import build_generator_config
+    from v2vkit.training.start import check_start
+
+    assert config.domain is not None
+    reader = ClipReader(work, _maps(manifests))
+    generator = build_generator_config(config, _source_config(config, reader, manifests[_KINDS[config.domain]]))
+    clip = reader.clips[0]
+    check_start(start, generator, halved_size(clip.width, clip.height, config.halvings))
+
+
+def _maps(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+    """The inputs that have clips."""
+    return {kind: manifest for kind, manifest in manifests.items() if not kind.startswith("checkpoints")}
 
 
 def _source_config(config: TrainConfig, reader: "ClipReader", labels: Manifest) -> "SourceConfig":
@@ -106,6 +159,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.loop import train
     from v2vkit.training.plan import measure, plan_text
+    from v2vkit.training.start import inherit
 
     config: TrainConfig = build.config
     assert config.domain is not None
@@ -113,11 +167,11 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     work = Folder(build.options.work)
-    reader = ClipReader(work, build.inputs)
+    reader = ClipReader(work, _maps(build.inputs))
     kind = _KINDS[config.domain]
     source = _source_config(config, reader, build.inputs[kind])
     strides = tuple(3**scale for scale in range(max(1, config.temporal_scales)))
-    dataset = SequenceDataset(reader, source, strides=strides, flip=config.flip)
+    dataset = SequenceDataset(reader, source, strides=strides, flip=config.flip, halvings=config.halvings)
     maps, clip = build.inputs[kind], reader.clips[0]
     info = ModelInfo(
         stage=config.stage,
@@ -126,14 +180,17 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         source=source,
         width=clip.width,
         height=clip.height,
+        halvings=config.halvings,
         first_frame=config.first_frame,
         frames=build.inputs["frames"].config,
         maps=maps.config,
         maps_stage=maps.stage,
         estimator=maps.estimator,
     )
-    print(plan_text(config, dataset, device, measure(config, dataset, device)), flush=True)
+    start = _start(config, work)
     trainer = build_trainer(config, source, device)
+    started = [] if start is None else inherit(trainer, start)
+    print(plan_text(config, dataset, device, measure(config, dataset, device), started), flush=True)
     writer = _open_tensorboard(config, work)
     try:
         train(config, trainer, dataset, build.folder, info, device=device, writer=writer)
@@ -164,6 +221,8 @@ STAGE = Stage(
     version=1,
     output=lambda config: f"checkpoints/{config.stage}",
     inputs=_inputs,
+    sources=_sources,
+    parts=_parts,
     resolve=_resolve,
     check=_check,
     build=_build,

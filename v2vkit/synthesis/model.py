@@ -20,7 +20,12 @@ from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 
 MODEL = "model.safetensors"
 _METADATA_KEY = "v2vkit"
-_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1")
+_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image")
+
+
+def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
+    """What is left of a picture that was halved `times` times, odd sides rounded up."""
+    return -(-width // 2**times), -(-height // 2**times)
 
 
 class ModelInfo(BaseModel):
@@ -28,7 +33,8 @@ class ModelInfo(BaseModel):
 
     Attributes:
         generator, source: the layers, and what conditions them.
-        width, height: size of the frames it was trained on, in pixels.
+        width, height: size of the frames and source maps of its workspace, in pixels.
+        halvings: how often source maps are halved for it: a coarse scale trained below frames of the finest size.
         first_frame: how a video begins (`self` or `real`).
         frames: settings of `ingest`, so that rendering crops and resizes alike.
         maps: settings of the stage that made the source maps; `maps_stage` is its name.
@@ -46,6 +52,7 @@ class ModelInfo(BaseModel):
     source: SourceConfig
     width: int
     height: int
+    halvings: int = 0
     first_frame: str
     frames: dict[str, Any]
     maps: dict[str, Any]
@@ -53,6 +60,16 @@ class ModelInfo(BaseModel):
     estimator: dict[str, str] = {}
     epochs: int = 0
     steps: int = 0
+
+    @property
+    def identity(self) -> str:
+        """What tells this model from another one, wherever its file lies."""
+        return f"{self.fingerprint}/{self.steps}"
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Width and height of what the generator makes; rendering enlarges it to the size of the frames."""
+        return halved_size(self.width, self.height, self.halvings)
 
 
 def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
@@ -67,28 +84,51 @@ def load_model(folder: Folder) -> tuple[VideoGenerator, ModelInfo]:
     Raises:
         V2VError: no such file, damaged, or written by something else.
     """
-    where = f"{folder.url}/{MODEL}"
-    try:
-        data = folder.read(MODEL)
-    except FileNotFoundError:
-        raise V2VError(f"There is no model {where}.", "Train one with `v2v train`, or name another --work.") from None
+    data = _read(folder)
     try:
         tensors = load(data)
-        info = ModelInfo.model_validate_json(_metadata(data)[_METADATA_KEY])
+        info = _parse(data)
         # Layers are built without memory first: a file that lies about its size must not allocate it.
         with torch.device("meta"):
             generator = VideoGenerator(info.generator)
         generator.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, ValidationError, KeyError, RuntimeError, ValueError) as error:
-        text = str(error).splitlines()[0]
-        raise V2VError(f"{where} is not a v2vkit model ({text}).", "Copy or train it again.") from None
+        raise _no_model(folder, error) from None
     return generator.eval().requires_grad_(False), info
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """The free metadata in a safetensors header (8 bytes of length, then JSON)."""
+def read_info(folder: Folder) -> ModelInfo:
+    """Only the description of the model in `folder`.
+
+    Raises:
+        V2VError: as `load_model`.
+    """
+    data = _read(folder)
+    try:
+        return _parse(data)
+    except (ValidationError, KeyError, ValueError) as error:
+        raise _no_model(folder, error) from None
+
+
+def _read(folder: Folder) -> bytes:
+    try:
+        return folder.read(MODEL)
+    except FileNotFoundError:
+        raise V2VError(
+            f"There is no model {folder.url}/{MODEL}.", "Train one with `v2v train`, or name another --work."
+        ) from None
+
+
+def _parse(data: bytes) -> ModelInfo:
+    """The description, from the free metadata in a safetensors header (8 bytes of length, then JSON)."""
     length = int.from_bytes(data[:8], "little")
-    return dict(json.loads(data[8 : 8 + length]).get("__metadata__", {}))
+    metadata = dict(json.loads(data[8 : 8 + length]).get("__metadata__", {}))
+    return ModelInfo.model_validate_json(metadata[_METADATA_KEY])
+
+
+def _no_model(folder: Folder, error: Exception) -> V2VError:
+    text = (str(error).splitlines() or ["damaged"])[0]
+    return V2VError(f"{folder.url}/{MODEL} is not a v2vkit model ({text}).", "Copy or train it again.")
 
 
 def find_model(work: Folder, name: str | None) -> Folder:

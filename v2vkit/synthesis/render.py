@@ -10,29 +10,30 @@ from v2vkit.maps.labels import colorize
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.synthesis.driving import Drive, Driven
-from v2vkit.synthesis.rollout import Rollout, to_image
+from v2vkit.synthesis.rollout import Rollout
 
 Image = NDArray[np.uint8]
 
 
 def render_frames(
-    generator: VideoGenerator, drive: Drive, *, first_frames: Image | None = None
+    generator: VideoGenerator, drive: Drive, *, halvings: int = 0, first_frames: Image | None = None
 ) -> Iterator[tuple[Driven, Image]]:
     """(driven frame, rendered frame RGB uint8 [H, W, 3]) for every frame of the drive.
 
     Args:
         generator: in evaluation mode, on its device.
+        halvings: of `ModelInfo`.
         first_frames: L real frames [L, H, W, 3] that come before each video, instead of beginning from nothing.
     """
-    rollout = Rollout(generator)
+    rollout = Rollout(generator, halvings)
     started = False
     for driven in drive.frames:
         if driven.begins or not started:
-            rollout = Rollout(generator)
+            rollout = Rollout(generator, halvings)
             if first_frames is not None:
                 rollout.begin_with(first_frames)
             started = True
-        yield driven, to_image(rollout.step(driven.s).x_fake[0])
+        yield driven, rollout.image(driven.s)
 
 
 def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
@@ -55,10 +56,10 @@ def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:
     return np.concatenate(parts, 1)
 
 
-def warm_up(generator: VideoGenerator, width: int, height: int) -> None:
+def warm_up(generator: VideoGenerator, width: int, height: int, halvings: int = 0) -> None:
     """One throw-away frame, so that a model that does not fit fails before anything is written."""
     config = generator.config
     zeros = np.zeros((config.source_channels, height, width), np.float32)
-    Rollout(generator).step(zeros)
+    Rollout(generator, halvings).step(zeros)
     if torch.cuda.is_available():
         torch.cuda.synchronize()

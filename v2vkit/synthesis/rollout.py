@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
+from v2vkit.models.blocks import halve
 from v2vkit.models.generator import Output, VideoGenerator, advance, history_from_images
 
 
@@ -16,19 +18,21 @@ class Rollout:
 
     Attributes:
         generator: in evaluation mode, on its device.
+        halvings: how often what it is given is halved first (`ModelInfo.halvings`).
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
     """
 
     generator: VideoGenerator
+    halvings: int = 0
     history: list[Tensor] | None = None
     sources: list[Tensor] = field(default_factory=list)
 
     def begin_with(self, images: NDArray[np.uint8]) -> None:
         """Begin from L given frames, RGB uint8 [L, H, W, 3], instead of from nothing."""
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        device = next(self.generator.parameters()).device
-        self.history = history_from_images(x[None].to(device), self.generator.config.num_scales)
+        x = self._halved(x.to(next(self.generator.parameters()).device))
+        self.history = history_from_images(x[None], self.generator.config.num_scales)
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
         """Take note of a frame's source map [C, H, W], and give s_{t-L} … s_t as [1, (L+1) C, H, W].
@@ -37,6 +41,7 @@ class Rollout:
         """
         length = self.generator.config.history
         current = torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
+        current = self._halved(current)
         stack = [*(self.sources or [current] * length), current]
         self.sources = stack[-length:]
         return torch.cat(stack, 1)
@@ -48,6 +53,18 @@ class Rollout:
             outputs = self.generator(stack, self.history, first_frame=self.history is None)
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
+
+    def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller."""
+        x = self.step(s).x_fake
+        if self.halvings:
+            x = F.interpolate(x, s.shape[1:], mode="bicubic", align_corners=False)
+        return to_image(x[0])
+
+    def _halved(self, x: Tensor) -> Tensor:
+        for _ in range(self.halvings):
+            x = halve(x)
+        return x
 
 
 def to_image(x: Tensor) -> NDArray[np.uint8]:

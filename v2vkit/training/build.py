@@ -9,7 +9,12 @@ from torch import Tensor
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.models.presets import generator_config, image_discriminator_config, video_discriminator_config
+from v2vkit.models.presets import (
+    DISCRIMINATORS,
+    generator_config,
+    image_discriminator_config,
+    video_discriminator_config,
+)
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.step import Networks
 
@@ -44,13 +49,15 @@ class Trainer:
 
 def build_generator_config(config: TrainConfig, source: SourceConfig) -> GeneratorConfig:
     """The generator's layers: the preset, with the sizes that were given instead of it."""
-    sizes = {"width": config.width, "num_down": config.num_down, "num_blocks": config.num_blocks}
+    names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample")
+    sizes = {name: getattr(config, name) for name in names}
     return generator_config(
         config.preset,
         source_channels=num_channels(source),
         foreground=config.foreground,
         composition=config.composition,
         flow=config.flow,
+        num_scales=config.scale,
         **{name: value for name, value in sizes.items() if value is not None},
     )
 
@@ -59,11 +66,14 @@ def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.devic
     """Freshly initialised networks (a pure function of the seed) and their optimisers."""
     torch.manual_seed(config.seed)
     channels = num_channels(source)
-    width = {} if config.discriminator_width is None else {"width": config.discriminator_width}
+    # A finer picture gets a discriminator with one more scale, whose coarser ones judge what they judged before.
+    judged = {"num_scales": DISCRIMINATORS[config.preset]["num_scales"] + config.scale - 1}
+    if config.discriminator_width is not None:
+        judged["width"] = config.discriminator_width
     generator = VideoGenerator(build_generator_config(config, source)).to(device)
-    image = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **width)).to(device)
+    image = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **judged)).to(device)
     video = [
-        Discriminator(video_discriminator_config(config.preset, **width)).to(device)
+        Discriminator(video_discriminator_config(config.preset, **judged)).to(device)
         for _ in range(config.temporal_scales)
     ]
     vgg = None

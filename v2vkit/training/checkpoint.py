@@ -108,5 +108,20 @@ def load_state(
     return progress
 
 
+def read_networks(folder: Folder) -> dict[str, dict[str, Tensor]]:
+    """The weights of every network in a finished stage's snapshot, by network; empty when there is no usable one."""
+    try:
+        progress = Progress.model_validate_json(folder.read(STATE))
+        data = folder.read(progress.file)
+        tensors = load(data) if hashlib.sha256(data).hexdigest() == progress.sha256 else {}
+    except (FileNotFoundError, SafetensorError, ValidationError):
+        return {}
+    found: dict[str, dict[str, Tensor]] = {}
+    for path, tensor in _below(tensors, "network/").items():
+        name, _, key = path.partition("/")
+        found.setdefault(name, {})[key] = tensor
+    return found
+
+
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

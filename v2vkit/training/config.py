@@ -2,8 +2,10 @@
 
 from typing import Literal
 
-from v2vkit.config import DomainName, Preset, StageConfig, setting
+from v2vkit.config import DomainName, Precision, Preset, StageConfig, Upsample, setting
 from v2vkit.training.schedule import Schedule
+
+StageName = Literal["spatial-1", "spatial-2", "spatial-3", "all"]
 
 
 class TrainConfig(StageConfig):
@@ -11,10 +13,26 @@ class TrainConfig(StageConfig):
 
     Reads frames, flow and the domain's maps, prints the plan (phases, losses, parameters, time), trains, and writes
     `checkpoints/<stage>`. The same command again resumes exactly where a stopped run was. Sequences get longer as
-    training goes on: the number of frames doubles every --double-every epochs up to --max-frames.
+    training goes on: the number of frames doubles every --double-every epochs up to --max-frames. Coarse to fine:
+    spatial-2 puts a finer scale on the model of spatial-1, spatial-3 another.
     """
 
-    stage: Literal["spatial-1"] = setting("spatial-1", "Which stage to train.")
+    stage: StageName = setting("spatial-1", "Which stage to train; all: every spatial stage, one after another.")
+    num_scales: int | None = setting(
+        None,
+        "Spatial scales in all; spatial-k trains at 1/2^(scales - k) of the frames' size. Not given: k.",
+        ge=1,
+        le=3,
+    )
+    start_from: str | None = setting(
+        None,
+        "Checkpoint folder to start from; that of the coarser stage in the workspace when not given.",
+        metavar="FOLDER",
+        neutral=True,
+    )
+    fix_epochs: int = setting(
+        0, "Epochs at the beginning in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
+    )
     preset: Preset = setting("small", "Size of the networks: tiny for a few CPU cores, paper as published.")
     domain: DomainName | None = setting(None, "What the video shows; found from the artifacts when not given.")
     num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
@@ -49,11 +67,18 @@ class TrainConfig(StageConfig):
     width: int | None = setting(None, "Generator width, instead of the preset's.", ge=1, le=512)
     num_down: int | None = setting(None, "Generator halvings, instead of the preset's.", ge=1, le=6)
     num_blocks: int | None = setting(None, "Generator residual blocks, instead of the preset's.", ge=0, le=64)
+    num_blocks_fine: int | None = setting(
+        None, "Residual blocks of finer scales, instead of the preset's.", ge=0, le=64
+    )
+    upsample: Upsample | None = setting(None, "How the generator enlarges, instead of the preset's way.")
     discriminator_width: int | None = setting(None, "Discriminator width, instead of the preset's.", ge=1, le=512)
 
     ema: float = setting(0.99, "Decay of the averaged weights that rendering uses; 0 = the last weights.", ge=0, lt=1)
     seed: int = setting(0, "Seed of initial weights and sampling.", ge=0)
     device: str = setting("auto", "cpu, cuda, cuda:1, mps or auto.", neutral=True)
+    precision: Precision = setting(
+        "auto", "What convolutions compute in; auto: bf16 where the device is fast at it.", neutral=True
+    )
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, neutral=True)
     save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, neutral=True)
     sample_every: int = setting(200, "Steps between sample strips; 0 = none.", ge=0, neutral=True)
@@ -61,4 +86,20 @@ class TrainConfig(StageConfig):
 
     @property
     def schedule(self) -> Schedule:
-        return Schedule(self.epochs, self.decay_epochs, self.first_frames, self.double_every, self.max_frames)
+        return Schedule(
+            self.epochs, self.decay_epochs, self.first_frames, self.double_every, self.max_frames, self.fix_epochs
+        )
+
+    @property
+    def scale(self) -> int:
+        """k of spatial-k: how many scales the generator has at the end of this stage."""
+        return int(self.stage.rpartition("-")[2])
+
+    @property
+    def halvings(self) -> int:
+        """How often frames and maps are halved before this stage sees them."""
+        return 0 if self.num_scales is None else self.num_scales - self.scale
+
+    def newest_scale(self, epoch: int) -> int:
+        """The first scale that trains in `epoch` (counted from 0): the newest one alone at first, then all."""
+        return self.scale - 1 if epoch < self.fix_epochs else 0

@@ -18,6 +18,7 @@ from v2vkit.artifacts.shard import sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.source import SourceConfig, source_map
+from v2vkit.models.blocks import halve
 
 _CACHE_BYTES = 1 << 30
 
@@ -51,8 +52,16 @@ class Sequence:
 class SequenceDataset:
     """Windows of frames, maps and flow as tensors; decoded frames are kept in memory up to a limit."""
 
-    def __init__(self, reader: ClipReader, source: SourceConfig, *, strides: tuple[int, ...], flip: bool = False):
-        self.reader, self.source, self.strides, self.flip = reader, source, strides, flip
+    def __init__(
+        self,
+        reader: ClipReader,
+        source: SourceConfig,
+        *,
+        strides: tuple[int, ...],
+        flip: bool = False,
+        halvings: int = 0,
+    ):
+        self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
         self._cache: OrderedDict[tuple[int, int], dict[str, NDArray[Any]]] = OrderedDict()
         self._cached_bytes = 0
 
@@ -87,7 +96,7 @@ class SequenceDataset:
         return arrays
 
     def load(self, window: Window, *, flip: bool = False) -> Sequence:
-        """The tensors of one window; `flip` mirrors it left to right (flow included)."""
+        """The tensors of one window, halved as often as set; `flip` mirrors it left to right (flow included)."""
         frames = [self._arrays(window.clip, window.start + i) for i in range(window.num_frames)]
         x = torch.from_numpy(np.stack([f["x"] for f in frames])).permute(0, 3, 1, 2).float() / 127.5 - 1
         s = torch.from_numpy(np.stack([f["s"] for f in frames])).float() / 255
@@ -102,7 +111,7 @@ class SequenceDataset:
                     w[i] = torch.from_numpy(frames[i][f"flow{stride}"]).permute(2, 0, 1)
                     c[i, 0] = torch.from_numpy(frames[i][f"conf{stride}"]).float() / 255
             flow[stride], confidence[stride] = w, c
-        sequence = Sequence(x, s, flow, confidence)
+        sequence = halved(Sequence(x, s, flow, confidence), self.halvings)
         return mirrored(sequence) if flip else sequence
 
 
@@ -115,6 +124,18 @@ def mirrored(sequence: Sequence) -> Sequence:
         {k: w.flip(-1) * sign for k, w in sequence.flow.items()},
         {k: c.flip(-1) for k, c in sequence.confidence.items()},
     )
+
+
+def halved(sequence: Sequence, times: int) -> Sequence:
+    """The sequence at 1 / 2^times of its size, maps as the generator's pyramid makes them, flow in the new pixels."""
+    for _ in range(times):
+        sequence = Sequence(
+            halve(sequence.x),
+            halve(sequence.s),
+            {k: halve(w) / 2 for k, w in sequence.flow.items()},
+            {k: halve(c) for k, c in sequence.confidence.items()},
+        )
+    return sequence
 
 
 def stack(sequences: list[Sequence]) -> Sequence:

@@ -110,12 +110,15 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             batches = epoch_batches(config, dataset, context, epoch)
+            newest = config.newest_scale(epoch)
             for number in range(trainer.batch, len(batches)):
                 loaded, from_nothing = load_batch(config, dataset, batches[number], epoch=epoch, batch=number)
                 sequence = to_device(loaded, device)
                 state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
                 for frames in chunks(sequence.x.shape[1], context, config.chunk):
-                    values, outputs = train_chunk(config, networks, trainer.optimizers, sequence, state, frames)
+                    values, outputs = train_chunk(
+                        config, networks, trainer.optimizers, sequence, state, frames, train_from=newest
+                    )
                     trainer.steps += 1
                     trainer.update_average(config.ema)
                     progress.update(len(frames) * sequence.x.shape[0])

@@ -80,8 +80,10 @@ def losses_text(config: TrainConfig) -> list[str]:
     return lines
 
 
-def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.device, cost: Cost) -> str:
-    """The plan as it is printed: data, networks, losses, phases, cost."""
+def plan_text(
+    config: TrainConfig, dataset: SequenceDataset, device: torch.device, cost: Cost, started: list[str]
+) -> str:
+    """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, cost."""
     with torch.device("meta"):
         trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
     context = trainer.networks.generator.config.history
@@ -94,6 +96,7 @@ def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.devic
     ]
     for name, module in trainer.networks.named().items():
         lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
+    lines += [f"  start     {line}" for line in started]
     lines += [f"  loss      {line}" for line in losses_text(config)]
     total = 0.0
     for phase in phases(config.schedule):
@@ -104,9 +107,10 @@ def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.devic
         )
         seconds = frames * cost.seconds_per_frame
         total += seconds
+        alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
             f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
-            f"{frames} frames, {_duration(seconds)}"
+            f"{frames} frames{alone}, {_duration(seconds)}"
         )
     lines.append(
         f"  cost      {cost.seconds_per_frame:.3f} s per frame, peak memory {cost.peak_bytes / 2**30:.2f} GiB, "

@@ -3,7 +3,7 @@
 Source: vid2vid specification 1.10 (clip length doubles every few epochs; learning rate constant, then linear to zero).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Schedule:
         first_frames: generated frames per training sequence at the beginning.
         double_every: the number doubles after so many epochs; 0 = never.
         max_frames: and never exceeds this.
+        fix_epochs: epochs at the beginning in which only the newest spatial scale trains.
     """
 
     epochs: int
@@ -23,6 +24,7 @@ class Schedule:
     first_frames: int
     double_every: int
     max_frames: int
+    fix_epochs: int = 0
 
     @property
     def total_epochs(self) -> int:
@@ -31,11 +33,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs [first, last] that train with sequences of `num_frames` generated frames."""
+    """Epochs [first, last] that train alike: sequences of `num_frames` frames; all scales or the newest only."""
 
     first: int
     last: int
     num_frames: int
+    newest_only: bool = False
 
 
 def frames_at(schedule: Schedule, epoch: int) -> int:
@@ -54,12 +57,12 @@ def learning_rate_factor(schedule: Schedule, epoch: int) -> float:
 
 
 def phases(schedule: Schedule) -> list[Phase]:
-    """The temporal progression as a list of phases."""
+    """The progression in space and time as a list of phases."""
     found: list[Phase] = []
     for epoch in range(schedule.total_epochs):
-        frames = frames_at(schedule, epoch)
-        if found and found[-1].num_frames == frames:
-            found[-1] = Phase(found[-1].first, epoch, frames)
+        phase = Phase(epoch, epoch, frames_at(schedule, epoch), epoch < schedule.fix_epochs)
+        if found and (found[-1].num_frames, found[-1].newest_only) == (phase.num_frames, phase.newest_only):
+            found[-1] = replace(found[-1], last=epoch)
         else:
-            found.append(Phase(epoch, epoch, frames))
+            found.append(phase)
     return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from v2vkit.config import Precision
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import Discriminator, image_input, video_input
 from v2vkit.models.generator import Output, VideoGenerator, advance, history_from_images
@@ -31,6 +32,7 @@ from v2vkit.models.losses import (
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
+from v2vkit.training.precision import autocast
 
 if TYPE_CHECKING:
     from v2vkit.models.perceptual import VGGFeatures
@@ -81,9 +83,12 @@ def source_stack(sequence: Sequence, frame: int, history: int, *, first: int) ->
 
 
 def generate_chunk(
-    generator: VideoGenerator, sequence: Sequence, state: WindowState, frames: list[int]
+    generator: VideoGenerator, sequence: Sequence, state: WindowState, frames: list[int], *, train_from: int = 0
 ) -> list[Output]:
     """Generate `frames` of the window one after another, each frame's history detached (the published default).
+
+    Args:
+        train_from: the first spatial scale that gets gradients.
 
     Returns:
         The finest scale's output for each frame, with its graph; `state` has moved on.
@@ -92,7 +97,7 @@ def generate_chunk(
     outputs = []
     for frame in frames:
         source = source_stack(sequence, frame, state.context, first=first)
-        scales = generator(source, state.history, first_frame=state.history is None)
+        scales = generator(source, state.history, first_frame=state.history is None, train_from=train_from)
         state.history = advance(state.history, scales, length=state.context)
         outputs.append(scales[-1])
     state.x_fake += [output.x_fake.detach() for output in outputs]
@@ -144,7 +149,8 @@ def direct_losses(
         x_last = _join([sequence.x[:, t - 1] for t in times])
         x_fake_last = _join([_generated(sequence, state, t - 1) for t in times])
         x, x_fake = _join([sequence.x[:, t] for t in times]), _join([o.x_fake for _, o, *_ in flows])
-        losses.add("F_Flow", flow_loss(flow, flow_real, confidence), config.lambda_flow)
+        # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
+        losses.add("F_Flow", flow_loss(flow, flow_real, confidence), config.lambda_flow / 2 ** (config.scale - 1))
         losses.add("F_Warp", warp_loss(flow, x_last, x, confidence), config.lambda_flow)
         losses.add("G_Warp", generated_warp_loss(x_fake, x_fake_last, flow_real, confidence), config.lambda_flow)
         if config.first_frame == "self" and config.lambda_mask:
@@ -157,11 +163,18 @@ def _generated(sequence: Sequence, state: WindowState, frame: int) -> Tensor:
     return sequence.x[:, frame] if frame < state.context else state.x_fake[frame - state.context]
 
 
-def _judge(discriminator: Callable[[Tensor], Judged], real: Tensor, fakes: list[Tensor]) -> tuple[Judged, list[Judged]]:
-    """What D says of the real input [n, C, H, W] and of several fake ones, in two forward passes."""
-    judged = discriminator(torch.cat(fakes, 0))
+def _judge(
+    discriminator: Callable[[Tensor], Judged], real: Tensor, fakes: list[Tensor], precision: Precision
+) -> tuple[Judged, list[Judged]]:
+    """What D says of the real input [n, C, H, W] and of several fake ones, in two forward passes; float32."""
+
+    def judge(x: Tensor) -> Judged:
+        return [[maps.float() for maps in scale] for scale in discriminator(x)]
+
+    with autocast(precision, real.device):
+        judged, judged_real = judge(torch.cat(fakes, 0)), judge(real)
     parts = [[[maps.chunk(len(fakes), 0)[i] for maps in scale] for scale in judged] for i in range(len(fakes))]
-    return discriminator(real), parts
+    return judged_real, parts
 
 
 def _play(
@@ -187,11 +200,14 @@ def train_chunk(
     sequence: Sequence,
     state: WindowState,
     frames: list[int],
+    *,
+    train_from: int = 0,
 ) -> tuple[dict[str, float], list[Output]]:
     """Generate the chunk, compute every loss, update every network once.
 
     Args:
         frames: numbers of the chunk's frames in the window.
+        train_from: the first spatial scale that trains; coarser ones stay as they are.
 
     Returns:
         The unweighted loss terms, and the generator's outputs (for pictures).
@@ -199,7 +215,8 @@ def train_chunk(
     Raises:
         V2VError: a loss term is not finite; names it, and nothing has been updated.
     """
-    outputs = generate_chunk(networks.generator, sequence, state, frames)
+    with autocast(config.precision, sequence.x.device):
+        outputs = generate_chunk(networks.generator, sequence, state, frames, train_from=train_from)
     direct = direct_losses(config, sequence, state, frames, outputs, networks.vgg)
     # From here on the discriminators see leaves, so that G's and D's gradients come from one forward pass.
     x_leaf = [o.x_fake.detach().requires_grad_() for o in outputs]
@@ -211,7 +228,7 @@ def train_chunk(
     s = _join([sequence.s[:, t] for t in frames])
     x = _join([sequence.x[:, t] for t in frames])
     fakes = [image_input(s, _join(x_leaf)), image_input(s, _join(h_leaf))]
-    judged_real, judged_fakes = _judge(networks.image, image_input(s, x), fakes)
+    judged_real, judged_fakes = _judge(networks.image, image_input(s, x), fakes, config.precision)
     d_losses["image"], terms = _play("GAN", judged_real, judged_fakes, config, 1.0, adversarial)
     d_terms |= terms
 
@@ -220,7 +237,7 @@ def train_chunk(
         if not windows[scale]:
             continue
         real, fake = _video_inputs(sequence, state, windows[scale], 3**scale, x_leaf)
-        judged_real, judged_fakes = _judge(network, real, [fake])
+        judged_real, judged_fakes = _judge(network, real, [fake], config.precision)
         name = f"T{scale}"
         d_losses[f"video{scale}"], terms = _play(
             name, judged_real, judged_fakes, config, config.lambda_temporal, adversarial

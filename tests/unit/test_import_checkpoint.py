@@ -1,0 +1,346 @@
+"""`v2v import-checkpoint`: published weights in, a checkpoint out that makes the published network's frames."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+from tests.shared_data import SHARED, needs_shared
+from tests.unit.published_networks import Coarse, Fine
+from tests.unit.training_data import make_workspace
+from tests.unit.video_files import read_raw
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.artifacts.manifest import MANIFEST
+from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
+from v2vkit.config import DomainName
+from v2vkit.errors import V2VError
+from v2vkit.maps.source import SourceConfig, instance_edges, num_channels, one_hot
+from v2vkit.models.blocks import halve
+from v2vkit.models.generator import advance, history_from_images
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.import_checkpoint import COMMAND, REPORT, ImportConfig
+from v2vkit.stages.render import COMMAND as RENDER
+from v2vkit.stages.render import RenderConfig
+from v2vkit.synthesis.model import MODEL, find_model, load_model
+
+LABELS, FOREGROUND = 4, (1, 3)
+CHANNELS = LABELS + 1
+STREET: dict[str, Any] = {"domain": "street", "size": "48x32", "foreground": FOREGROUND}
+State = dict[str, Tensor]
+
+
+def _state(network: nn.Module) -> State:
+    return network.state_dict()
+
+
+def _coarse(channels: int = CHANNELS) -> Coarse:
+    torch.manual_seed(0)
+    return Coarse(3 * channels, 8)
+
+
+def _fine(channels: int = CHANNELS) -> Fine:
+    torch.manual_seed(1)
+    return Fine(3 * channels, 4)
+
+
+def _without(state: State, *prefixes: str) -> State:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(prefixes)}
+
+
+def _saved(folder: Path, *states: State) -> tuple[str, ...]:
+    paths = [folder / f"latest_net_G{scale}.pth" for scale in range(len(states))]
+    for path, state in zip(paths, states, strict=True):
+        torch.save(state, path)
+    return tuple(map(str, paths))
+
+
+def _import(work: Path, files: tuple[str, ...], *, overwrite: bool = False, **settings: Any) -> list[str]:
+    config = ImportConfig(**({"files": files} | settings))
+    return COMMAND.call(config, RunOptions(work=str(work), overwrite=overwrite))
+
+
+def _refused(work: Path, files: tuple[str, ...], match: str, **settings: Any) -> None:
+    """Refused with a sentence, and nothing is left behind."""
+    with pytest.raises(V2VError, match=match):
+        _import(work, files, **settings)
+    assert not (work / "checkpoints").exists()
+
+
+def test_the_checkpoint_makes_the_frames_of_the_published_network(tmp_path: Path) -> None:
+    """Two scales with flow and foreground, through the command line, over three frames that are fed back."""
+    coarse, fine = _coarse(), _fine()
+    files = _saved(tmp_path, _state(coarse), _state(fine))
+    flags = ["--domain", "street", "--size", "48x32", "--foreground", "1", "--foreground", "3"]
+    result = CliRunner().invoke(cli, ["import-checkpoint", *files, *flags, "--work", str(tmp_path / "w")])
+    assert result.exit_code == 0, result.output
+    assert "2 scales, width 8, 2 halvings, 3 blocks, 5 source channels" in result.output
+    folder = find_model(Folder(str(tmp_path / "w")), None)
+    assert folder.url.endswith("checkpoints/spatial-2")
+    generator, info = load_model(folder)
+    assert (info.source.num_labels, info.source.edges, info.generator.foreground) == (LABELS, True, FOREGROUND)
+    assert (info.stage, info.width, info.height, info.first_frame) == ("spatial-2", 48, 32, "real")
+    assert (info.frames["crop"], info.maps_stage) == ("none", "ingest")
+
+    torch.manual_seed(2)
+    sources = torch.rand(1, 5, CHANNELS, 32, 48)
+    past = history_from_images(torch.rand(1, 2, 3, 32, 48) * 2 - 1, 2)
+    reference = past
+    for t in range(2, 5):
+        source = sources[:, t - 2 : t + 1].flatten(1, 2)
+        share = sources[:, t, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
+        low = halve(source)[:, -CHANNELS:][:, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
+        with torch.no_grad():
+            below, features = coarse(halve(source), reference[0], low)
+            wanted = fine(source, reference[1], share, features)
+            outputs = generator(source, past)
+        torch.testing.assert_close(outputs[0].x_fake, below, atol=1e-4, rtol=0)
+        torch.testing.assert_close(outputs[1].x_fake, wanted, atol=1e-4, rtol=0)
+        past = advance(past, outputs)
+        reference = [torch.cat([p[:, 3:], x], 1) for p, x in zip(reference, (below, wanted), strict=True)]
+
+
+def test_a_face_model_without_flow_and_foreground(tmp_path: Path) -> None:
+    network: Any = _coarse(15)
+    state = _without(_state(network), "indv", "model_res_flow", "model_up_flow", "model_final_flow", "model_final_w")
+    _import(tmp_path, _saved(tmp_path, state), domain="face", size="32x32", first_frame="self")
+    generator, info = load_model(find_model(Folder(str(tmp_path)), "spatial-1"))
+    assert (info.first_frame, info.frames["crop"], info.maps_stage) == ("self", "face", "make-sketches")
+    source, past = torch.rand(1, 45, 32, 32), torch.rand(1, 6, 32, 32)
+    with torch.no_grad():
+        encoded = network.model_down_seg(source) + network.model_down_img(past)
+        wanted = torch.tanh(network.model_final_img(network.model_up_img(network.model_res_img(encoded))))
+        x_fake = generator(source, [past])[-1].x_fake
+    torch.testing.assert_close(x_fake, wanted, atol=1e-4, rtol=0)
+
+
+def test_the_imported_model_renders_the_maps_of_a_workspace(tmp_path: Path) -> None:
+    data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=4)  # 32x24, 12 labels
+    state = _state(_coarse(13))
+    _import(tmp_path, _saved(tmp_path, state), domain="street", size="32x24", foreground=(2,), num_labels=12)
+    real = tmp_path / "real"
+    real.mkdir()
+    for t in range(2):
+        (real / f"{t}.png").write_bytes(encode_png(torch.full((24, 32, 3), 90 * t, dtype=torch.uint8).numpy()))
+    target = str(tmp_path / "out.mp4")
+    config = RenderConfig(source=data.work, target=target, maps=True, device="cpu", first_frames=str(real))
+    assert RENDER.call(config, RunOptions(work=str(tmp_path))) == []
+    assert [frame.shape for frame in read_raw(Path(target))[0]] == [(24, 32, 3)] * 4
+
+
+def test_every_key_is_reported_and_those_of_no_layer_are_problems(tmp_path: Path) -> None:
+    coarse, fine = _state(_coarse()), _state(_fine())
+    files = _saved(tmp_path, coarse, fine | {f"extra.{i}": torch.zeros(1) for i in range(25)})
+    command = ["import-checkpoint", *files, "--domain", "street", "--size", "48x32", "--work", str(tmp_path)]
+    for _ in range(2):  # made, and recognised
+        result = CliRunner().invoke(cli, [*command, "--foreground", "1", "--foreground", "3"])
+        assert result.exit_code == EXIT_PROBLEMS
+        assert "G1:extra.19 belongs to no layer" in result.output
+        assert "and 5 more such keys" in result.output
+    assert "nothing to do" in result.output
+    report = json.loads((tmp_path / f"checkpoints/spatial-2/{REPORT}").read_text())
+    keys = report["keys"]
+    assert keys["unknown"] == [f"G1:extra.{i}" for i in range(25)]
+    assert keys["unused statistics"]
+    assert all(
+        key.endswith(("running_mean", "running_var", "num_batches_tracked")) for key in keys["unused statistics"]
+    )
+    assert report["counts"] == {name: len(found) for name, found in keys.items()}
+    whole = [key for found in keys.values() for key in found]
+    wanted = {f"G0:{key}" for key in coarse} | {f"G1:{key}" for key in fine} | set(keys["unknown"])
+    assert set(whole) == wanted
+    assert len(whole) == len(wanted)
+    assert report["parameters"] == sum(p.numel() for network in (_coarse(), _fine()) for p in network.parameters())
+    assert [file["file"] for file in report["files"]] == list(files)
+
+
+def test_an_existing_checkpoint_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    files = _saved(tmp_path, _state(_coarse()))
+    _import(tmp_path, files, **STREET)
+    model = tmp_path / "checkpoints/spatial-1" / MODEL
+    before = model.read_bytes()
+    torch.manual_seed(9)
+    (tmp_path / "other").mkdir()
+    other = _saved(tmp_path / "other", _state(Coarse(3 * CHANNELS, 8)))
+    with pytest.raises(V2VError, match=r"content of input G0.*--overwrite"):
+        _import(tmp_path, other, **STREET)
+    with pytest.raises(V2VError, match=r"size \(was 48x32, now 64x32\).*--overwrite"):
+        _import(tmp_path, files, **(STREET | {"size": "64x32"}))
+    (tmp_path / "bad.pth").write_bytes(b"hello")
+    with pytest.raises(V2VError, match="cannot be read safely"):  # a bad file never costs the good checkpoint
+        _import(tmp_path, (str(tmp_path / "bad.pth"),), overwrite=True, **STREET)
+    assert model.read_bytes() == before
+    _import(tmp_path, other, overwrite=True, **STREET)
+    assert model.read_bytes() != before
+    (model.parent / REPORT).unlink()  # what was lost is made again
+    _import(tmp_path, other, **STREET)
+    assert sorted(path.name for path in model.parent.iterdir()) == [REPORT, MANIFEST, MODEL]
+
+
+def test_a_folder_that_is_no_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / "checkpoints/spatial-1"
+    place.mkdir(parents=True)
+    (place / "thesis.txt").write_text("years of work")
+    with pytest.raises(V2VError, match=r"thesis\.txt"):
+        _import(tmp_path, _saved(tmp_path, _state(_coarse())), overwrite=True, **STREET)
+    assert [path.name for path in place.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_labels": 6}, "take 5 source channels a frame; street with 6 labels and edges has 7"),
+        ({"num_labels": 4, "edges": False}, "5 source channels a frame; street with 4 labels without edges has 4"),
+        ({"foreground": ()}, "foreground branch.*--foreground"),
+        ({"foreground": (4,)}, "--foreground 4 is no label: there are 4"),
+        ({"foreground": (-1,)}, "--foreground -1 is no label"),
+        ({"foreground": (1, 1)}, "twice"),
+        ({"domain": "face", "foreground": ()}, "take 5 source channels a frame; face has 15"),
+        ({"domain": "face"}, "are for streets"),
+        ({"domain": "face", "foreground": (), "num_labels": 4}, "are for streets"),
+        ({"crop": "face"}, "--crop face"),
+    ],
+)
+def test_settings_that_contradict_the_weights(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    _refused(tmp_path / "w", _saved(tmp_path, _state(_coarse())), message, **(STREET | settings))
+
+
+def test_contradictions_of_the_foreground(tmp_path: Path) -> None:
+    _refused(tmp_path / "w", _saved(tmp_path, _without(_state(_coarse()), "indv")), "no foreground branch", **STREET)
+    files = _saved(tmp_path, _state(_coarse(15)))
+    _refused(tmp_path / "w", files, "--domain face does not", domain="face", size="32x32")
+
+
+@pytest.mark.parametrize("domain", get_args(DomainName))
+def test_every_domain_can_be_imported(tmp_path: Path, domain: DomainName) -> None:
+    source = SourceConfig(domain=domain, num_labels=LABELS if domain == "street" else 0)
+    state = _without(_state(_coarse(num_channels(source))), "indv")
+    _import(tmp_path, _saved(tmp_path, state), domain=domain, size="32x32")
+    _, info = load_model(find_model(Folder(str(tmp_path)), None))
+    assert info.source == source
+    assert info.maps_stage in COMMANDS
+
+
+@pytest.mark.parametrize("missing", ["domain", "size"])
+def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, missing: str) -> None:
+    given = [("--domain", "street"), ("--size", "48x32")]
+    flags = [text for flag in given if missing not in flag[0] for text in flag]
+    files = _saved(tmp_path, _state(_coarse()))
+    arguments = ["import-checkpoint", *files, *flags, "--work", str(tmp_path / "w")]
+    result = CliRunner().invoke(cli, arguments)
+    assert isinstance(result.exception, V2VError)
+    assert f"{missing}: is required" in result.exception.message
+
+
+def test_scales_out_of_order(tmp_path: Path) -> None:
+    files = _saved(tmp_path, _state(_coarse()), _state(_fine()))
+    _refused(tmp_path / "w", files[::-1], "coarsest first", **STREET)
+    _refused(tmp_path / "w", files[1:], "coarsest first", **STREET)
+    _refused(tmp_path / "w", (files[0], files[0]), "G1", **STREET)
+
+
+class _Bomb:
+    def __init__(self, path: Path):
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
+    for number, dump in enumerate((torch.save, lambda state, path: path.write_bytes(pickle.dumps(state)))):
+        path, sign = tmp_path / f"{number}.pth", tmp_path / f"ran-{number}"
+        dump(_state(_coarse()) | {"model_down_seg.99.weight": _Bomb(sign)}, path)
+        _refused(tmp_path / "w", (str(path),), "cannot be read safely", **STREET)
+        assert not sign.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["current", "torch-0.4"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.999])
+def test_truncated_files(tmp_path: Path, share: float, zipped: bool) -> None:
+    path = tmp_path / "G0.pth"
+    torch.save(_state(_coarse()), path, _use_new_zipfile_serialization=zipped)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    _refused(tmp_path / "w", (str(path),), "G0", **STREET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {},
+        lambda state: list(state.values()),
+        lambda state: {"state": state},
+        lambda state: _without(state, "model_down_seg.1."),
+        lambda state: _without(state, "model_up_flow.0"),
+        lambda state: _without(state, "indv_up"),
+        lambda state: state | {"model_final_w.1.weight": torch.zeros(2, 8, 7, 7)},
+        lambda state: state | {"model_down_img.1.weight": torch.zeros(8, 2, 7, 7)},
+        lambda state: state | {"model_final_flow.1.bias": torch.tensor([0.0, float("nan")])},
+        lambda state: state | {"model_final_flow.1.bias": torch.tensor([0.0, float("inf")])},
+        lambda state: state | {"model_final_flow.1.bias": torch.zeros(2, dtype=torch.int64)},
+        lambda state: state | {"model_final_flow.1.bias": torch.zeros(2, dtype=torch.complex64)},
+        lambda state: state | {"model_final_flow.1.bias": torch.zeros(2).to_sparse()},
+        lambda state: state | {"model_down_seg.1.weight": torch.zeros(1, 1, 1, 1).expand(100_000, 100_000, 7, 7)},
+        lambda state: state | {"\x1b[2J": torch.zeros(1)},
+        lambda state: state | {f"model_down_seg.{'9' * 5000}.weight": torch.zeros(1)},
+    ],
+)
+def test_files_that_hold_something_else(tmp_path: Path, change: Callable[[State], Any]) -> None:
+    path = tmp_path / "G0.pth"
+    torch.save(change(_state(_coarse())), path)
+    _refused(tmp_path / "w", (str(path),), ".", **STREET)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    _refused(tmp_path / "w", (str(tmp_path / "G0.pth"),), "G0.pth", **STREET)
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "num_scales", "settings"),
+    [
+        ("street_2scale_fg", 2, {"domain": "street", "size": "128x64", "num_labels": 6, "foreground": (2, 4)}),
+        ("street_3scale", 3, {"domain": "street", "size": "256x128", "num_labels": 5}),
+        ("face_1scale", 1, {"domain": "face", "size": "64x64"}),
+        # a pose map has as many channels as a street of six labels without edges
+        ("pose_1scale_noflow", 1, {"domain": "street", "size": "64x64", "edges": False, "first_frame": "self"}),
+    ],
+)
+def test_the_published_networks_outputs(tmp_path: Path, name: str, num_scales: int, settings: dict[str, Any]) -> None:
+    """The goldens' weights through the command: the golden frames, each from the golden frames before it.
+
+    Of networks with several scales only the first frame: the coarse scales' own past is not among the goldens.
+    """
+    from safetensors.torch import load_file
+
+    assert SHARED is not None
+    parity = SHARED / "parity"
+    files = tuple(str(parity / f"{name}_net_G{scale}.pth") for scale in range(num_scales))
+    assert _import(tmp_path, files, **settings) == []
+    counts = json.loads((tmp_path / f"checkpoints/spatial-{num_scales}/{REPORT}").read_text())["counts"]
+    stored = sum(len(torch.load(path, weights_only=True)) for path in files)
+    assert counts["used"] + counts["unused statistics"] == stored
+    generator, info = load_model(find_model(Folder(str(tmp_path)), None))
+    tensors = load_file(parity / f"{name}.safetensors")
+    source, wanted = tensors["input/source"], tensors["output/frames"]
+    if "input/instance" in tensors:
+        maps = zip(source[0, :, 0].numpy(), tensors["input/instance"][0, :, 0].numpy(), strict=True)
+        layers = [
+            torch.cat([torch.tensor(one_hot(ids, info.source.num_labels)), torch.tensor(instance_edges(inst))[None]])
+            for ids, inst in maps
+        ]
+        source = torch.stack(layers)[None]
+    frames = torch.cat([tensors["input/real_first_two"], wanted], 1)
+    for t in range(2, 3 if num_scales > 1 else frames.shape[1]):
+        past = history_from_images(frames[:, t - 2 : t], num_scales)
+        with torch.no_grad():
+            x_fake = generator(source[:, t - 2 : t + 1].flatten(1, 2), past)[-1].x_fake
+        torch.testing.assert_close(x_fake, wanted[:, t - 2], atol=1e-4, rtol=0)

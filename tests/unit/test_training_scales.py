@@ -1,0 +1,155 @@
+"""Coarse to fine: the second spatial stage on the model of the first."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
+from v2vkit.models.blocks import halve
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run, status
+from v2vkit.stages.train import STAGE
+from v2vkit.synthesis.model import find_model, load_model
+from v2vkit.synthesis.rollout import Rollout
+from v2vkit.training.build import build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Window, draw_windows, stack
+from v2vkit.training.schedule import Phase, Schedule, phases
+from v2vkit.training.step import begin_window, train_chunk
+
+SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1})
+TWO = SHORT.model_copy(update={"num_scales": 2, "discriminator_width": 64})
+
+
+def stage(base: TrainConfig, name: str, **changes: object) -> TrainConfig:
+    return base.model_copy(update={"stage": name, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    """A workspace in which `all` has trained two scales."""
+    options = make_workspace(tmp_path_factory.mktemp("scales") / "work")
+    run(STAGE, stage(TWO, "all"), options)
+    return options
+
+
+def test_all_trains_every_scale_from_the_one_before(trained: RunOptions) -> None:
+    assert status(STAGE, stage(TWO, "all"), trained) == "done"
+    coarse, coarse_info = load_model(find_model(Folder(trained.work), "spatial-1"))
+    fine, fine_info = load_model(find_model(Folder(trained.work), None))
+    assert (len(coarse.scales), len(fine.scales)) == (1, 2)
+    assert coarse_info.output_size == (16, 12)
+    assert fine_info.output_size == (32, 24)
+    assert coarse.config.model_copy(update={"num_scales": 2}) == fine.config
+
+
+def test_a_coarse_model_renders_at_the_size_of_the_frames(trained: RunOptions) -> None:
+    model, info = load_model(find_model(Folder(trained.work), "spatial-1"))
+    s = np.random.default_rng(0).random((13, 24, 32)).astype(np.float32)
+    rollout = Rollout(model, info.halvings)
+    assert rollout.image(s).shape == (24, 32, 3)
+    inside = halve(torch.from_numpy(s)[None]).repeat(1, 3, 1, 1)
+    with torch.no_grad():
+        small = model(inside, None, first_frame=True)[-1].x_fake
+    assert torch.allclose(small, Rollout(model, info.halvings).step(s).x_fake, atol=1e-5)
+
+
+def test_only_the_new_scale_trains_at_first(trained: RunOptions, tmp_path: Path) -> None:
+    out = RunOptions(work=trained.work, overwrite=True)
+    before, _ = load_model(find_model(Folder(trained.work), "spatial-1"))
+    run(STAGE, stage(TWO, "spatial-2", fix_epochs=1, ema=0.0), out)
+    after, _ = load_model(find_model(Folder(trained.work), "spatial-2"))
+    assert same(before.scales[0].state_dict(), after.scales[0].state_dict())
+    run(STAGE, stage(TWO, "spatial-2", fix_epochs=0, ema=0.0), out)
+    after, _ = load_model(find_model(Folder(trained.work), "spatial-2"))
+    assert not same(before.scales[0].state_dict(), after.scales[0].state_dict())
+
+
+def test_discriminators_go_on_from_the_coarser_stage(trained: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    run(STAGE, stage(TWO, "spatial-2", seed=5), RunOptions(work=trained.work, overwrite=True))
+    text = capsys.readouterr().out
+    assert "generator: 1 of 2 scales" in text
+    assert "image: 2 of 3 scales" in text
+    assert "video0: 2 of 3 scales" in text
+
+
+def test_a_frozen_scale_gets_no_gradient_and_a_free_one_does(trained: RunOptions) -> None:
+    dataset = open_dataset(trained.work, strides=(1,))
+    config = stage(TWO, "spatial-2")
+    trainer = build_trainer(config, dataset.source, torch.device("cpu"))
+    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    sequence = stack([dataset.load(window) for window in windows])
+    for train_from in (1, 0):
+        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+        train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, [2, 3], train_from=train_from)
+        coarse, fine = trainer.networks.generator.scales
+        assert all(p.grad is not None for p in fine.parameters())
+        assert any(p.grad is not None for p in coarse.parameters()) == (train_from == 0)
+
+
+def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> None:
+    full = open_dataset(trained.work, strides=(1,))
+    half = open_dataset(trained.work, strides=(1,), halvings=1)
+    a, b = full.load(Window(0, 0, 4)), half.load(Window(0, 0, 4))
+    assert b.x.shape[-2:] == (12, 16)
+    assert torch.allclose(b.flow[1], halve(a.flow[1]) / 2)
+    assert torch.equal(b.s, halve(a.s))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage": "spatial-2"}, "32x24; here 16x12 is needed"),
+        ({"stage": "spatial-2", "num_scales": 1}, "--num-scales is 1"),
+        ({"stage": "spatial-1", "fix_epochs": 1}, "--fix-epochs"),
+        ({"stage": "spatial-2", "width": 4}, r"width 8 \(here 4\)"),
+        ({"stage": "spatial-3"}, "no artifact checkpoints/spatial-2"),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
+    run(STAGE, SHORT, options)
+    with pytest.raises(V2VError, match=message):
+        run(STAGE, SHORT.model_copy(update=changes), RunOptions(work=options.work, overwrite=True))
+    load_model(find_model(Folder(options.work), "spatial-1"))  # nothing was thrown away
+
+
+def test_a_model_of_another_workspace_can_be_started_from(trained: RunOptions, tmp_path: Path) -> None:
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
+    run(STAGE, SHORT.model_copy(update={"seed": 3}), options)
+    with pytest.raises(V2VError, match=r"16x12|32x24"):
+        run(STAGE, stage(SHORT, "spatial-2", start_from=f"{options.work}/checkpoints/spatial-1"), options)
+    again = RunOptions(work=options.work, overwrite=True)
+    outcome = run(STAGE, stage(SHORT, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), again)
+    assert "spatial-2" in outcome.message
+
+
+def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
+    found = phases(Schedule(4, 2, 4, 2, 8, fix_epochs=3))
+    assert found == [Phase(0, 1, 4, True), Phase(2, 2, 8, True), Phase(3, 5, 8, False)]
+
+
+def test_bf16_computes_nearly_the_same_losses(trained: RunOptions) -> None:
+    """On textured frames: noise maps that are constant in space would divide by a variance of zero."""
+    dataset = open_dataset(trained.work, strides=(1,))
+    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    loaded = stack([dataset.load(window) for window in windows])
+    torch.manual_seed(0)
+    sequence = replace(loaded, s=torch.rand_like(loaded.s))
+    found = {}
+    for precision in ("fp32", "bf16"):
+        config = SHORT.model_copy(update={"precision": precision})
+        trainer = build_trainer(config, dataset.source, torch.device("cpu"))
+        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+        found[precision], outputs = train_chunk(
+            config, trainer.networks, trainer.optimizers, sequence, state, [2, 3], train_from=0
+        )
+        assert all(output.x_fake.dtype == torch.float32 for output in outputs)
+    assert found["fp32"] != found["bf16"]
+    for name, value in found["fp32"].items():
+        assert found["bf16"][name] == pytest.approx(value, rel=0.05, abs=0.02), name

@@ -1,0 +1,89 @@
+"""Beginning a stage from the weights of another: the coarser scale below a new one, or a model to go on with."""
+
+from torch import Tensor
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.config import as_plain
+from v2vkit.errors import V2VError
+from v2vkit.models.discriminator import Discriminator
+from v2vkit.models.generator import GeneratorConfig
+from v2vkit.synthesis.model import ModelInfo, load_model, read_info
+from v2vkit.training.build import Trainer
+from v2vkit.training.checkpoint import read_networks
+from v2vkit.training.step import Networks
+
+
+def check_start(folder: Folder, generator: GeneratorConfig, size: tuple[int, int]) -> ModelInfo:
+    """The description of the model to start from, if `generator` can be built on it.
+
+    Args:
+        generator: what is going to be trained.
+        size: width and height that this stage trains at, in pixels.
+
+    Raises:
+        V2VError: no model there; other layers; the model was trained at neither this size (as many scales) nor half of
+            it (one scale less).
+    """
+    info = read_info(folder)
+    if not isinstance(info.generator, GeneratorConfig):
+        raise V2VError(f"{folder.url} makes single images and cannot begin a video model.", "Start from spatial-1.")
+    before, now = as_plain(info.generator), as_plain(generator)
+    new_scales = generator.num_scales - info.generator.num_scales
+    different = [name for name in now if name != "num_scales" and before.get(name) != now[name]]
+    if different or new_scales not in (0, 1):
+        names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
+        raise V2VError(
+            f"The model in {folder.url} has other layers: {names}.",
+            "Train with the settings of that model, or train the stage before again with these.",
+        )
+    expected = tuple(-(-side // 2**new_scales) for side in size)
+    if info.output_size != expected:
+        raise V2VError(
+            f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
+            "Train the stages of one workspace with the same --num-scales.",
+        )
+    return info
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return "x".join(str(side) for side in size)
+
+
+def inherit(trainer: Trainer, folder: Folder) -> list[str]:
+    """Copy the weights of the stage before into freshly built networks.
+
+    The generator starts from the averaged weights that rendering uses. Discriminators start from those of the stage
+    before where its snapshot is still there, scale by scale (the coarsest first, as they are stored), if they fit.
+
+    Returns:
+        What began from where, for the plan.
+    """
+    model, _ = load_model(folder)
+    weights = model.state_dict()
+    generator = trainer.networks.generator
+    generator.load_state_dict(weights, strict=False)
+    for name, tensor in weights.items():
+        trainer.average[name].copy_(tensor)
+    texts = [f"generator: {len(model.scales)} of {len(generator.scales)} scales from {folder.url}"]
+    states = read_networks(folder)
+    for name, network in _discriminators(trainer.networks).items():
+        copied = _copy_fitting(network, states.get(name, {}))
+        texts.append(f"{name}: {copied} of {len(network.scales)} scales" if copied else f"{name}: from scratch")
+    return texts
+
+
+def _discriminators(networks: Networks) -> dict[str, Discriminator]:
+    return {name: module for name, module in networks.named().items() if isinstance(module, Discriminator)}
+
+
+def _copy_fitting(network: Discriminator, state: dict[str, Tensor]) -> int:
+    """Copy those whole scales of a discriminator whose tensors all have the right shape; how many there were."""
+    copied = 0
+    own = network.state_dict()
+    for index in range(len(network.scales)):
+        prefix = f"scales.{index}."
+        names = [name for name in own if name.startswith(prefix)]
+        if all(name in state and state[name].shape == own[name].shape for name in names):
+            network.load_state_dict({name: state[name] for name in names}, strict=False)
+            copied += 1
+    return copied
