@@ -32,6 +32,7 @@ def open_source(config: SourceConfig) -> Opened:
     def function(clip: Clip) -> Iterator[Sample]:
         for t in range(clip.info.num_frames):
             labels = np.full((24, 32), t, np.uint8)
+            labels[4 + t % 5 : 18, 6 + t : 20 + t] = 0
             image = encode_png(_frame(config.seed, clip.info.name, t))
             yield Sample(t, {"png": image, "label.png": encode_png(labels)})
 

@@ -106,3 +106,19 @@ def test_initial_weights_follow_the_specification() -> None:
         assert float(norm.weight.detach().mean()) == pytest.approx(1, abs=0.005)
         assert float(norm.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
         assert torch.equal(norm.bias, torch.zeros(512))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_instance_norm_has_the_gradients_of_its_definition(layout: torch.memory_format, batch: int) -> None:
+    torch.manual_seed(0)
+    norm = InstanceNorm(5)
+    init_weights(norm)
+    x, gradient = (torch.randn(batch, 5, 6, 7).to(memory_format=layout) for _ in range(2))
+    found = torch.autograd.grad(norm(x.requires_grad_()), [x, norm.weight, norm.bias], gradient)
+    variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
+    y = (x - mean) / (variance + norm.eps).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
+    expected = torch.autograd.grad(y, [x, norm.weight, norm.bias], gradient)
+    torch.testing.assert_close(norm(x), y)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

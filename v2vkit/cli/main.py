@@ -57,6 +57,10 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+_OPTIONS = ("work", "workers", "overwrite", "dry_run")
+"""What every command is told about how to run, as opposed to what to make."""
+
+
 def load(name: str) -> Any:
     """The Stage or Command object behind a command name."""
     if name == "run":  # the one command that calls the others
@@ -70,6 +74,7 @@ def load(name: str) -> Any:
 def build_command(name: str) -> click.Command:
     """The click command for a Stage or Command."""
     from v2vkit.cli.options import parameters
+    from v2vkit.stages.base import Stage
 
     target = load(name)
     common: list[click.Parameter] = [
@@ -79,6 +84,9 @@ def build_command(name: str) -> click.Command:
         click.Option(["--workers"], type=click.IntRange(0), default=0, help="Processes; 0 = one per core."),
         click.Option(["--overwrite"], is_flag=True, help="Make again what was made with other settings."),
     ]
+    if isinstance(target, Stage):
+        text = "Check everything, say what would be done and what it costs, and do nothing."
+        common.append(click.Option(["--dry-run"], is_flag=True, help=text))
     return click.Command(
         name,
         callback=lambda **values: _call(name, values),
@@ -100,7 +108,8 @@ def _call(name: str, values: dict[str, Any]) -> None:
     from v2vkit.stages.runner import run
 
     target = load(name)
-    options = RunOptions(work=values.pop("work"), workers=values.pop("workers"), overwrite=values.pop("overwrite"))
+    settings = target.config.model_fields
+    options = RunOptions(**{name: values.pop(name) for name in _OPTIONS if name in values and name not in settings})
     config = make_config(target.config, given(target.config, values), f"v2v {name}")
     if isinstance(target, Stage):
         outcome = run(target, config, options)

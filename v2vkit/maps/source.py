@@ -14,8 +14,11 @@ from v2vkit.artifacts.images import decode_gray
 from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.maps.landmarks import landmarks_from_json
+from v2vkit.maps.moving import Move, move_ids, move_points
 from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
-from v2vkit.maps.sketch import face_channels
+from v2vkit.maps.sketch import draw_sketch, face_channels
+
+Image = NDArray[np.uint8]
 
 IGNORE = 255
 
@@ -37,6 +40,8 @@ class Domain:
         required, optional: extensions of its files.
         channels: config -> number of channels of one frame.
         build: config, files by extension -> float32 [C, H, W] in [0, 1].
+        moved: the same after a move: also the moved frame (RGB uint8 [H, W, 3]), the move, and the settings of the
+            stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
     """
 
     kind: str
@@ -44,6 +49,7 @@ class Domain:
     optional: tuple[str, ...]
     channels: Callable[[SourceConfig], int]
     build: Callable[[SourceConfig, dict[str, bytes]], NDArray[np.float32]]
+    moved: Callable[[SourceConfig, dict[str, bytes], Image, Move, dict[str, Any]], NDArray[np.float32]]
 
 
 def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
@@ -93,19 +99,44 @@ def _build_face(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.flo
     return face_channels(landmarks_from_json(files["json"])[0], sketch)
 
 
+def _moved_face(
+    config: SourceConfig, files: dict[str, bytes], image: Image, move: Move, settings: dict[str, Any]
+) -> NDArray[np.float32]:
+    landmarks = landmarks_from_json(files["json"])[0]
+    landmarks = None if landmarks is None else move_points(landmarks, move)
+    sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
+    return face_channels(landmarks, sketch)
+
+
 def _build_street(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+    return street_channels(*_ids(files), config)
+
+
+def _moved_street(
+    config: SourceConfig, files: dict[str, bytes], image: Image, move: Move, settings: dict[str, Any]
+) -> NDArray[np.float32]:
+    labels, instances = _ids(files)
+    return street_channels(move_ids(labels, move), None if instances is None else move_ids(instances, move), config)
+
+
+def _ids(files: dict[str, bytes]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Labels, and instances where there are some."""
     instances = files.get("inst.png")
-    return street_channels(
+    return (
         decode_gray(files["label.png"], "a label map"),
         None if instances is None else decode_gray(instances, "an instance map"),
-        config,
     )
 
 
 DOMAINS: dict[DomainName, Domain] = {
-    "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face),
+    "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face, _moved_face),
     "street": Domain(
-        "labels", ("label.png",), ("inst.png",), lambda config: config.num_labels + int(config.edges), _build_street
+        "labels",
+        ("label.png",),
+        ("inst.png",),
+        lambda config: config.num_labels + int(config.edges),
+        _build_street,
+        _moved_street,
     ),
 }
 

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import (
@@ -56,6 +57,11 @@ class GeneratorConfig(StageConfig):
         return self.width // 2 if self.num_down > 2 else self.width
 
     @property
+    def takes_flow(self) -> bool:
+        """Whether flow and confidence are appended to the source map: this generator finds its own."""
+        return False
+
+    @property
     def multiple(self) -> int:
         """The finest sides must be a multiple of this; others are padded inside."""
         return 1 << (self.num_down + self.num_scales - 1)
@@ -89,6 +95,8 @@ class Output:
     """[B, 1, h, w] in [0, 1], 1 = hallucinate."""
     warped: Tensor | None
     """[B, 3, h, w] the last frame warped by `flow`."""
+    memory: Tensor | None = None
+    """What the generator wants to see of this step at the next one, where that is not the frame."""
 
 
 class Features(NamedTuple):
@@ -194,6 +202,8 @@ class VideoGenerator(nn.Module):
         super().__init__()
         self.config = config
         self.scales = nn.ModuleList(Scale(config, scale) for scale in range(config.num_scales))
+        self.checkpointing = False
+        """Forget each scale's activations in training and compute them again for the gradients."""
         init_weights(self)
 
     def forward(
@@ -228,7 +238,13 @@ class VideoGenerator(nn.Module):
             assert past.shape[-2:] == sizes[index], "each scale's history has that scale's size"
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= train_from):
                 padded = pad_to_multiple(past, config.multiple >> (config.num_scales - 1 - index))
-                below = scale.features(sources[index], padded, below, flow=not first_frame)
+                if self.checkpointing and torch.is_grad_enabled():
+                    below = checkpoint(
+                        scale.features, sources[index], padded, below, flow=not first_frame, use_reentrant=False
+                    )
+                else:
+                    below = scale.features(sources[index], padded, below, flow=not first_frame)
+                assert below is not None
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index]))
         return outputs
 
@@ -253,10 +269,14 @@ def advance(
         length: L, used where `history` is None.
         detach: cut the gradient, so that it stays within the step.
     """
+    memories = [output.memory for output in outputs if output.memory is not None]
+    if memories:
+        return [memory.detach() if detach else memory for memory in memories]
     frames = [output.x_fake.detach() if detach else output.x_fake for output in outputs]
     if history is None:
         history = [frame.new_zeros(frame.shape[0], 3 * length, *frame.shape[2:]) for frame in frames]
-    return [torch.cat([past[:, 3:], frame], 1) for past, frame in zip(history, frames, strict=True)]
+    # A generator without history (L = 0) keeps nothing of the new frame either.
+    return [torch.cat([past[:, 3:], frame[:, : past.shape[1]]], 1) for past, frame in zip(history, frames, strict=True)]
 
 
 def history_from_images(images: Tensor, num_scales: int) -> list[Tensor]:

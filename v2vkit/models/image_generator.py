@@ -1,14 +1,19 @@
 """The image generator of pix2pixHD: a global network, and local enhancers that each double its size.
 
-It makes first frames, and run frame by frame it is the pix2pixHD baseline.
+It makes first frames, and run frame by frame it is the pix2pixHD baseline (`FrameGenerator`).
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import Norm, ReflectConv, downs, init_weights, pad_to_multiple, pyramid, res_blocks, stem, ups
+from v2vkit.models.generator import Output
 
 
 class ImageGeneratorConfig(StageConfig):
@@ -21,11 +26,42 @@ class ImageGeneratorConfig(StageConfig):
     num_enhancers: int = setting(0, "local enhancers; each doubles the size and halves the width", ge=0, le=5)
     num_blocks_enhancer: int = setting(3, "residual blocks of each enhancer", ge=0, le=64)
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
+    upsample: Upsample = setting("transposed", "how the networks enlarge: transposed, or resize and convolve")
+    covst: float = setting(
+        0.0, "share of the last frame's features, moved by given flow, where that is certain (COVST)", ge=0, le=1
+    )
 
     @property
     def global_width(self) -> int:
         """Channels after the first convolution of the global network."""
         return self.width << self.num_enhancers
+
+    @property
+    def multiple(self) -> int:
+        """Both sides must be a multiple of this; others are padded inside."""
+        return 1 << (self.num_down + self.num_enhancers)
+
+    # What whoever runs a generator frame by frame asks of its settings, as of `GeneratorConfig`.
+
+    @property
+    def history(self) -> int:
+        """Past frames that the generator sees: none."""
+        return 0
+
+    @property
+    def num_scales(self) -> int:
+        """Sizes at which the generator makes each frame: one."""
+        return 1
+
+    @property
+    def takes_flow(self) -> bool:
+        """Whether flow and confidence are appended to the source map."""
+        return self.covst > 0
+
+    @property
+    def source_channels(self) -> int:
+        """Channels of what a frame is made from."""
+        return self.in_channels + (3 if self.takes_flow else 0)
 
     @model_validator(mode="after")
     def _fits(self) -> "ImageGeneratorConfig":
@@ -41,7 +77,9 @@ class Enhancer(nn.Module):
         super().__init__()
         norm = config.norm
         self.encoder = nn.Sequential(*stem(config.in_channels, width, norm), *downs(width, 1, norm))
-        self.branch = nn.Sequential(*res_blocks(width * 2, config.num_blocks_enhancer, norm), *ups(width, 1, norm))
+        self.branch = nn.Sequential(
+            *res_blocks(width * 2, config.num_blocks_enhancer, norm), *ups(width, 1, norm, config.upsample)
+        )
 
     def forward(self, source: Tensor, below: Tensor) -> Tensor:
         return self.branch(self.encoder(source) + below)
@@ -54,22 +92,67 @@ class ImageGenerator(nn.Module):
         super().__init__()
         self.config = config
         width, norm = config.global_width, config.norm
-        self.coarse = nn.Sequential(
+        down = [
             *stem(config.in_channels, width, norm),
             *downs(width, config.num_down, norm),
             *res_blocks(width << config.num_down, config.num_blocks, norm),
-            *ups(width, config.num_down, norm),
-        )
+        ]
+        self._depth = len(down)
+        self.coarse = nn.Sequential(*down, *ups(width, config.num_down, norm, config.upsample))
         self.enhancers = nn.ModuleList(Enhancer(config, width >> (i + 1)) for i in range(config.num_enhancers))
         self.head = ReflectConv(config.width, 3, 7)
         init_weights(self)
 
     def forward(self, source: Tensor) -> Tensor:
         """[B, in_channels, H, W] -> [B, 3, H, W] in [-1, 1]; any size, padded inside."""
-        height, width = source.shape[-2:]
-        multiple = 1 << (self.config.num_down + self.config.num_enhancers)
-        sources = pyramid(pad_to_multiple(source, multiple), self.config.num_enhancers + 1)
-        x = self.coarse(sources[0])
+        sources = self.levels(source)
+        return self.decode(self.encode(sources), sources)[..., : source.shape[2], : source.shape[3]]
+
+    def levels(self, source: Tensor) -> list[Tensor]:
+        """The source map, padded, at the size of the global network and of each enhancer."""
+        return pyramid(pad_to_multiple(source, self.config.multiple), self.config.num_enhancers + 1)
+
+    def encode(self, sources: list[Tensor]) -> Tensor:
+        """The deepest features, after the residual blocks: [B, global_width * 2^num_down, H, W over `multiple`]."""
+        x = sources[0]
+        for layer in list(self.coarse)[: self._depth]:
+            x = layer(x)
+        return x
+
+    def decode(self, features: Tensor, sources: list[Tensor]) -> Tensor:
+        """The image from the deepest features, still padded: [B, 3, H, W] in [-1, 1]."""
+        x = features
+        for layer in list(self.coarse)[self._depth :]:
+            x = layer(x)
         for enhancer, level in zip(self.enhancers, sources[1:], strict=True):
             x = enhancer(level, x)
-        return torch.tanh(self.head(x))[..., :height, :width]
+        return torch.tanh(self.head(x).float())  # autocast ends here: images need float32
+
+
+class FrameGenerator(nn.Module):
+    """The image generator in the place of the video generator: every frame from its own source map alone."""
+
+    def __init__(self, config: ImageGeneratorConfig):
+        super().__init__()
+        self.config = config
+        self.network = ImageGenerator(config)
+        self.checkpointing = False
+        """Forget the activations in training and compute them again for the gradients."""
+
+    def forward(
+        self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
+    ) -> list[Output]:
+        """One frame, as `VideoGenerator` gives it; there is nothing but the hallucinated image.
+
+        Args:
+            source: [B, source_channels, H, W] source map.
+            history, first_frame, train_from: not used; there is no past and only one scale.
+        """
+        x_fake = self.run(self.network, source)
+        return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
+
+    def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`function(*inputs)`, its activations kept or not as `checkpointing` says."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False)
+        return function(*inputs)

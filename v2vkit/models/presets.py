@@ -5,11 +5,17 @@ from typing import Any
 from v2vkit.config import Preset, make_config
 from v2vkit.models.discriminator import DiscriminatorConfig, video_channels
 from v2vkit.models.generator import GeneratorConfig
+from v2vkit.models.image_generator import ImageGeneratorConfig
 
 GENERATORS: dict[Preset, dict[str, int]] = {
     "tiny": {"width": 32, "num_down": 3, "num_blocks": 4, "num_blocks_fine": 2},
     "small": {"width": 64, "num_down": 3, "num_blocks": 6, "num_blocks_fine": 3},
     "paper": {"width": 128, "num_down": 3, "num_blocks": 9, "num_blocks_fine": 3},
+}
+IMAGE_GENERATORS: dict[Preset, dict[str, int]] = {
+    "tiny": {"width": 32, "num_down": 3, "num_blocks": 4, "num_blocks_enhancer": 2},
+    "small": {"width": 64, "num_down": 3, "num_blocks": 6, "num_blocks_enhancer": 3},
+    "paper": {"width": 64, "num_down": 4, "num_blocks": 9, "num_blocks_enhancer": 3},
 }
 DISCRIMINATORS: dict[Preset, dict[str, int]] = {
     "tiny": {"width": 32, "num_layers": 3, "num_scales": 2},
@@ -26,6 +32,20 @@ def generator_config(preset: Preset, *, source_channels: int, **changes: Any) ->
     """
     values = {**GENERATORS[preset], "source_channels": source_channels, **changes}
     return make_config(GeneratorConfig, values, f"generator `{preset}`")
+
+
+def image_generator_config(
+    preset: Preset, *, source_channels: int, num_enhancers: int = 0, width: int | None = None, **changes: Any
+) -> ImageGeneratorConfig:
+    """The image generator of that size.
+
+    Args:
+        width: of the global network, instead of the preset's; each enhancer halves it.
+        changes: other fields of `ImageGeneratorConfig`.
+    """
+    values = {**IMAGE_GENERATORS[preset], "in_channels": source_channels, "num_enhancers": num_enhancers, **changes}
+    values["width"] = (width or IMAGE_GENERATORS[preset]["width"]) >> num_enhancers
+    return make_config(ImageGeneratorConfig, values, f"image generator `{preset}`")
 
 
 def image_discriminator_config(preset: Preset, *, source_channels: int, **changes: Any) -> DiscriminatorConfig:

@@ -21,11 +21,13 @@ class RunOptions:
         work: the workspace, a local folder or an fsspec URL.
         workers: processes; 0 = one per core.
         overwrite: throw away an artifact made with other settings.
+        dry_run: check everything, say what would be done and what it costs, and do nothing.
     """
 
     work: str = "work"
     workers: int = 0
     overwrite: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Stage:
         plan: config -> clips and shards, likewise.
         side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
         build: makes the artifact as a whole instead of clip by clip (training); gives the files it consists of.
+        preview: what a `build` would do and cost, as text.
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
         check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
@@ -86,6 +89,7 @@ class Stage:
     plan: Callable[[Any], Plan] | None = None
     side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
     build: Callable[[Build], tuple[ShardEntry, ...]] | None = None
+    preview: Callable[[Build], str] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)

@@ -30,6 +30,7 @@ EXTRAS = {
     "mediapipe": ("mediapipe", "face landmarks (make-sketches, render of faces)"),
     "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
     "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
+    "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import SourceConfig
-    from v2vkit.models.generator import VideoGenerator
     from v2vkit.synthesis.model import ModelInfo
+    from v2vkit.synthesis.rollout import Rollout
 
 
 class EvaluateConfig(StageConfig):
@@ -31,6 +31,12 @@ class EvaluateConfig(StageConfig):
     data: str = setting(..., "Workspace with the held-out footage.", argument=True)
     checkpoint: str | None = setting(None, "Checkpoint to use; the newest when not given.")
     out: str | None = setting(None, "Folder for the report; <work>/evaluation when not given.", metavar="FOLDER")
+    first_frame_model: str | None = setting(
+        None,
+        "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
+        "checkpoints/image of --work when not given.",
+        metavar="FOLDER",
+    )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", "cpu, cuda, mps or auto.")
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
@@ -47,19 +53,28 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
     from v2vkit.synthesis.model import find_model, load_model, pick_device
+    from v2vkit.synthesis.opening import find_opener
+    from v2vkit.synthesis.rollout import Rollout
 
     if config.threads:
         torch.set_num_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
-    generator = generator.to(pick_device(config.device))
+    device = pick_device(config.device)
+    generator = generator.to(device)
+    opener = find_opener(Folder(options.work), config.first_frame_model, info)
+    opener = None if opener is None else opener.to(device)
     data = Folder(config.data)
     domain = DOMAINS[info.source.domain]
     manifests: dict[str, Manifest] = {kind: load_input(data, kind) for kind in ("frames", domain.kind)}
-    if (data / "flow").exists(MANIFEST):
+    if info.generator.takes_flow or (data / "flow").exists(MANIFEST):
         manifests["flow"] = load_input(data, "flow")
     reader = ClipReader(data, manifests)
     _refuse_other_sizes(reader, info, config.data)
+
+    def new_rollout() -> Rollout:
+        return Rollout(generator, info.halvings, opener)
+
     face = None
     if info.source.domain == "face":
         weights = info.maps.get("weights")
@@ -74,7 +89,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
                 clip.name,
                 (reader.frame(clip.name, t) for t in frames),
                 {
-                    OURS: _counted(_rendered(generator, reader, info, clip), progress),
+                    OURS: _counted(_rendered(new_rollout(), reader, info, clip), progress),
                     SOURCE: _sources(reader, info.source, clip),
                 },
                 flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in manifests else None,
@@ -90,7 +105,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         "notes": notes(first.height, first.width),
     }
     summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
-    out.write("contact.png", encode_png(_contact_sheet(generator, reader, info, config.columns)))
+    out.write("contact.png", encode_png(_contact_sheet(new_rollout(), reader, info, config.columns)))
     print(table(summary))
     for note in about["notes"]:
         print(f"  {note}")
@@ -109,20 +124,21 @@ def _refuse_other_sizes(reader: "ClipReader", info: "ModelInfo", data: str) -> N
 
 
 def _rendered(
-    generator: "VideoGenerator", reader: "ClipReader", info: "ModelInfo", clip: ClipInfo
+    rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", clip: ClipInfo
 ) -> "Iterator[NDArray[np.uint8]]":
     """The model's frames for a clip, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
 
     from v2vkit.maps.source import source_map
-    from v2vkit.synthesis.rollout import Rollout
+    from v2vkit.synthesis.driving import flow_channels
 
-    rollout = Rollout(generator, info.halvings)
     given = info.generator.history if info.first_frame == "real" else 0
     if given:
         rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(given)]))
     for t in range(clip.num_frames):
         s = source_map(info.source, reader.map_files(info.source, clip.name, t))
+        if info.generator.takes_flow:
+            s = np.concatenate([s, flow_channels(reader, clip, t)])
         if t < given:
             rollout.remember(s)
             yield reader.frame(clip.name, t)
@@ -154,9 +170,7 @@ def _counted(frames: "Iterator[NDArray[np.uint8]]", progress: Any) -> "Iterator[
         yield frame
 
 
-def _contact_sheet(
-    generator: "VideoGenerator", reader: "ClipReader", info: "ModelInfo", columns: int
-) -> "NDArray[np.uint8]":
+def _contact_sheet(rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", columns: int) -> "NDArray[np.uint8]":
     """Source, output, real as rows for frames spread over the longest clip."""
     import numpy as np
 
@@ -164,7 +178,7 @@ def _contact_sheet(
     chosen = np.unique(np.linspace(0, clip.num_frames - 1, min(columns, clip.num_frames)).round().astype(int))
     triples = zip(
         _sources(reader, info.source, clip),
-        _rendered(generator, reader, info, clip),
+        _rendered(rollout, reader, info, clip),
         (reader.frame(clip.name, t) for t in range(clip.num_frames)),
         strict=True,
     )

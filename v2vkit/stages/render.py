@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.synthesis.driving import Drive
     from v2vkit.synthesis.model import ModelInfo
 
@@ -33,6 +34,12 @@ class RenderConfig(StageConfig):
     first_frames: str | None = setting(
         None, "Folder with real images to begin from, instead of from nothing.", metavar="FOLDER"
     )
+    first_frame_model: str | None = setting(
+        None,
+        "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
+        "checkpoints/image of the workspace when not given.",
+        metavar="FOLDER",
+    )
     crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     device: str = setting("auto", "cpu, cuda, mps or auto.")
@@ -52,11 +59,14 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     if config.threads:
         torch.set_num_threads(config.threads)
     generator, info = load_model(find_model(Folder(options.work), config.checkpoint))
-    generator = generator.to(pick_device(config.device))
-    first = _first_frames(config, info)
+    device = pick_device(config.device)
+    generator = generator.to(device)
+    first, opener = _first_frames(config, info), _opener(config, options, info)
     drive = _open_drive(config, info)
     warm_up(generator, info.width, info.height, info.halvings)
-    frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first)
+    if opener is not None:
+        warm_up(opener.to(device), info.width, info.height)
+    frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first, opener=opener)
     count = 0
     writer = VideoWriter(
         config.target,
@@ -81,6 +91,12 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
     from v2vkit.synthesis.driving import drive_by_artifact, drive_by_label_folder, drive_by_video, is_image_folder
 
     if not config.maps:
+        if info.generator.takes_flow:
+            raise V2VError(
+                "This model (COVST) moves its features along flow that it is given; nothing here computes it from "
+                f"{config.source}.",
+                "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
+            )
         if is_image_folder(config.source):
             return drive_by_label_folder(config.source, info)
         return drive_by_video(config.source, info, start=config.start, duration=config.duration)
@@ -92,6 +108,8 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
     manifests = {kind: load_input(work, kind)}
     if (work / "frames").exists(MANIFEST):
         manifests["frames"] = load_input(work, "frames")
+    if info.generator.takes_flow:
+        manifests["flow"] = load_input(work, "flow")
     clip = manifests[kind].clips[0]
     if (clip.width, clip.height) != (info.width, info.height):
         raise V2VError(
@@ -100,6 +118,17 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
             f"Ingest with --size {info.width}x{info.height}.",
         )
     return drive_by_artifact(work, manifests, info.source)
+
+
+def _opener(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
+    """The image model that makes the first frames; none where real ones are given."""
+    from v2vkit.synthesis.opening import find_opener
+
+    if config.first_frames is None:
+        return find_opener(Folder(options.work), config.first_frame_model, info)
+    if config.first_frame_model is not None:
+        raise V2VError("--first-frames and --first-frame-model both give the first frames.", "Give one of them.")
+    return None
 
 
 def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8] | None":

@@ -19,6 +19,7 @@ from v2vkit.artifacts.manifest import (
     write_manifest,
 )
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
+from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Plan, RunOptions, Stage, load_input
 from v2vkit.stages.mapping import map_units
@@ -119,9 +120,16 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     Raises:
         V2VError: inputs missing, stale or corrupt; settings changed without `overwrite`; wrong set-up.
     """
-    outcomes = [_run(stage, part, options) for part in stage.parts(config)]
+    outcomes = []
+    for part in stage.parts(config):
+        try:
+            outcomes.append(_run(stage, part, options))
+        except V2VError as error:
+            if not (options.dry_run and outcomes):
+                raise
+            outcomes.append(Outcome(f"{stage.output(part)}: cannot be planned yet. {error}"))
     return Outcome(
-        " ".join(outcome.message for outcome in outcomes), tuple(p for outcome in outcomes for p in outcome.problems)
+        "\n".join(outcome.message for outcome in outcomes), tuple(p for outcome in outcomes for p in outcome.problems)
     )
 
 
@@ -147,6 +155,10 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         finished = partial = old = None
     if stage.check is not None:
         stage.check(config, manifests, work)
+    if options.dry_run:
+        state = "missing" if old is None else "unfinished" if same else "stale"
+        text = stage.preview(Build(config, options, folder, manifests, {}, new.fingerprint)) if stage.preview else ""
+        return Outcome(f"{text}\n{kind}: {state}; nothing was done.".lstrip())
     if old is not None and (old.units or stage.build is not None):
         started = old.model_copy(update={"shards": (), "missing": {}})
     else:
@@ -173,9 +185,13 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         folder.remove(MANIFEST)
 
     if stage.build is not None:
-        begin()
+        writes = launched_rank() == 0
+        if writes:
+            begin()
         folders = {name: work / name for name in manifests}
         shards = stage.build(Build(config, options, folder, manifests, folders, new.fingerprint))
+        if not writes:
+            return Outcome(f"{kind}: made with the other processes.")
         done = started.model_copy(update={"shards": shards})
     else:
         assert stage.open is not None

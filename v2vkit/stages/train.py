@@ -1,24 +1,34 @@
 """`v2v train`: finished artifacts in, `checkpoints/<stage>` out."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry
+from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Stage
 from v2vkit.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    import torch
+
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import SourceConfig
+    from v2vkit.synthesis.model import ModelInfo
+    from v2vkit.training.build import Trainer
+    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.parallel import Parallel
 
 _KINDS = {"face": "sketches", "street": "labels"}
 _CONTEXT = 2
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts that are there."""
+    """Fill in the domain from the artifacts that are there, and what has no choice for images."""
+    if config.images:
+        config = config.for_images()
     if config.domain is not None:
         return config
     found = [domain for domain, kind in _KINDS.items() if (work / kind).exists(MANIFEST)]
@@ -48,7 +58,7 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
 def _inputs(config: TrainConfig) -> tuple[str, ...]:
     assert config.domain is not None
     below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", _KINDS[config.domain], "flow", *below)
+    return ("frames", _KINDS[config.domain], *(("flow",) if config.strides else ()), *below)
 
 
 def _start(config: TrainConfig, work: Folder) -> Folder | None:
@@ -67,19 +77,22 @@ def _sources(config: TrainConfig) -> dict[str, str]:
 
 def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
     """What would fail hours later."""
-    frames, flow = manifests["frames"], manifests["flow"]
+    from v2vkit.training.build import check_images
+
+    check_images(config)
+    frames, context = manifests["frames"], 0 if config.images else _CONTEXT
     longest = max((clip.num_frames for clip in frames.clips), default=0)
-    if longest <= _CONTEXT:
+    if longest <= context:
         raise V2VError(
-            f"The longest clip has {longest} frames; training needs at least {_CONTEXT + 1}.",
+            f"The longest clip has {longest} frames; training needs at least {context + 1}.",
             "Ingest longer shots, or lower --min-frames only for clips that are long enough.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
         raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
-    have = set(flow.config.get("strides", ()))
-    need = {3**scale for scale in range(max(1, config.temporal_scales))}
+    have = set(manifests["flow"].config.get("strides", ())) if config.strides else set()
+    need = set(config.strides)
     if not need <= have:
         strides = " ".join(f"--strides {stride}" for stride in sorted(need))
         raise V2VError(
@@ -95,6 +108,13 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
         raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
     if config.domain == "face" and (config.foreground or config.flip):
         raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces.")
+    if config.batch_size % launched_processes():
+        raise V2VError(
+            f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",
+            f"Give a multiple of {launched_processes()}.",
+        )
+    if config.lambda_style and not config.vgg_weights:
+        raise V2VError("--lambda-style needs VGG features.", "Give --vgg-weights FILE, or leave --lambda-style at 0.")
     if config.schedule.total_epochs < 1:
         raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
     if (start := _start(config, work)) is not None:
@@ -149,32 +169,47 @@ def _count_labels(reader: "ClipReader") -> int:
     return highest + 1
 
 
-def _build(build: Build) -> tuple[ShardEntry, ...]:
-    """Print the plan, train, and give the checkpoint's files."""
+@dataclass(frozen=True)
+class _Run:
+    """Everything that training needs, opened; `plan` is what is printed before it starts."""
+
+    trainer: "Trainer"
+    dataset: "SequenceDataset"
+    info: "ModelInfo"
+    device: "torch.device"
+    plan: str
+
+
+def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
     from v2vkit.maps.clips import ClipReader
-    from v2vkit.synthesis.model import MODEL, ModelInfo, pick_device
+    from v2vkit.synthesis.model import ModelInfo, pick_device
     from v2vkit.training.build import build_generator_config, build_trainer
     from v2vkit.training.dataset import SequenceDataset
-    from v2vkit.training.loop import train
-    from v2vkit.training.plan import measure, plan_text
+    from v2vkit.training.plan import plan_text
     from v2vkit.training.start import inherit
 
     config: TrainConfig = build.config
     assert config.domain is not None
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = pick_device(config.device)
+    device = parallel.device or pick_device(config.device)
     work = Folder(build.options.work)
     reader = ClipReader(work, _maps(build.inputs))
     kind = _KINDS[config.domain]
     source = _source_config(config, reader, build.inputs[kind])
-    strides = tuple(3**scale for scale in range(max(1, config.temporal_scales)))
-    dataset = SequenceDataset(reader, source, strides=strides, flip=config.flip, halvings=config.halvings)
+    dataset = SequenceDataset(
+        reader,
+        source,
+        strides=config.strides,
+        flip=config.flip,
+        halvings=config.halvings,
+        map_settings=build.inputs[kind].config,
+    )
     maps, clip = build.inputs[kind], reader.clips[0]
     info = ModelInfo(
-        stage=config.stage,
+        stage=config.checkpoint,
         fingerprint=build.fingerprint,
         generator=build_generator_config(config, source),
         source=source,
@@ -190,13 +225,45 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     start = _start(config, work)
     trainer = build_trainer(config, source, device)
     started = [] if start is None else inherit(trainer, start)
-    print(plan_text(config, dataset, device, measure(config, dataset, device), started), flush=True)
-    writer = _open_tensorboard(config, work)
+    return _Run(trainer, dataset, info, device, "" if parallel.rank else plan_text(config, dataset, device, started))
+
+
+def _preview(build: Build) -> str:
+    """The plan, measured on steps that leave nothing behind."""
+    from v2vkit.training.parallel import ALONE
+
+    return _open(build, ALONE).plan
+
+
+def _build(build: Build) -> tuple[ShardEntry, ...]:
+    """Print the plan, train, and give the checkpoint's files."""
+    from v2vkit.synthesis.model import MODEL
+    from v2vkit.training.loop import train
+    from v2vkit.training.parallel import open_parallel
+
+    config: TrainConfig = build.config
+    parallel = open_parallel(config.device)
+    opened = _open(build, parallel)
+    first = parallel.rank == 0
+    if first:
+        print(opened.plan, flush=True)
+    writer = _open_tensorboard(config, Folder(build.options.work)) if first else None
     try:
-        train(config, trainer, dataset, build.folder, info, device=device, writer=writer)
+        train(
+            config,
+            opened.trainer,
+            opened.dataset,
+            build.folder,
+            opened.info,
+            device=opened.device,
+            writer=writer,
+            parallel=parallel,
+        )
     finally:
         if writer is not None:
             writer.close()
+    if not first:
+        return ()
     data = build.folder.read(MODEL)
     digest = hashlib.sha256(data).hexdigest()
     return (ShardEntry(name=MODEL, bytes=len(data), sha256=digest, num_samples=0),)
@@ -211,7 +278,7 @@ def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:
     except ImportError:
         print("TensorBoard is not installed; no logs are written. To have them: pip install 'v2vkit[tensorboard]'")
         return None
-    return SummaryWriter(f"{work.path}/logs/{config.stage}")
+    return SummaryWriter(f"{work.path}/logs/{config.checkpoint}")
 
 
 STAGE = Stage(
@@ -219,11 +286,12 @@ STAGE = Stage(
     summary="Train one stage of the model on the artifacts of a workspace.",
     config=TrainConfig,
     version=1,
-    output=lambda config: f"checkpoints/{config.stage}",
+    output=lambda config: f"checkpoints/{config.checkpoint}",
     inputs=_inputs,
     sources=_sources,
     parts=_parts,
     resolve=_resolve,
     check=_check,
+    preview=_preview,
     build=_build,
 )

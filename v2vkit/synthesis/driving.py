@@ -37,12 +37,19 @@ class Driven:
         image: the driving frame, RGB uint8 [H, W, 3]; None where only maps were given.
         pts: time stamp in ticks of the drive's time base; None = constant rate.
         begins: the first frame of a video: nothing before it belongs to it.
+        flow: `flow_channels` of this frame, for generators that take them; None = none is given.
     """
 
     s: NDArray[np.float32]
     image: Image | None = None
     pts: int | None = None
     begins: bool = False
+    flow: NDArray[np.float32] | None = None
+
+    @property
+    def conditioning(self) -> NDArray[np.float32]:
+        """What the frame is made from: the source map, then the flow where it is given."""
+        return self.s if self.flow is None else np.concatenate([self.s, self.flow])
 
 
 @dataclass
@@ -167,7 +174,7 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], source: Sour
     """Drive with the maps of a workspace; clips that follow each other in one source go on without a break.
 
     Args:
-        manifests: of the map artifact and, where there is one, of `frames`.
+        manifests: of the map artifact and, where there are any, of `frames` and `flow` (both are then given).
 
     Raises:
         V2VError: a shard is missing or corrupt; names it.
@@ -175,20 +182,32 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], source: Sour
     manifest = manifests[DOMAINS[source.domain].kind]
     reader = ClipReader(work, manifests)
     return Drive(
-        prefetch(_from_clips(reader, source, images="frames" in manifests)),
+        prefetch(_from_clips(reader, source, images="frames" in manifests, flow="flow" in manifests)),
         Fraction(manifest.clips[0].fps),
         num_frames=manifest.num_frames,
         missing=dict(manifest.missing),
     )
 
 
-def _from_clips(reader: ClipReader, source: SourceConfig, *, images: bool) -> Iterator[Driven]:
+def flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
+    """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at a clip's start.
+
+    The order is that of `models.covst.with_flow`.
+    """
+    pair = reader.flow(clip.name, t, 1)
+    if pair is None:
+        return np.zeros((3, clip.height, clip.width), np.float32)
+    return np.concatenate([pair[0].transpose(2, 0, 1), pair[1][None]]).astype(np.float32)
+
+
+def _from_clips(reader: ClipReader, source: SourceConfig, *, images: bool, flow: bool) -> Iterator[Driven]:
     before: ClipInfo | None = None
     for clip in reader.clips:
         for t in range(clip.num_frames):
             s = source_map(source, reader.map_files(source, clip.name, t))
             image = reader.frame(clip.name, t) if images else None
-            yield Driven(s, image, begins=t == 0 and not _continues(before, clip))
+            given = flow_channels(reader, clip, t) if flow else None
+            yield Driven(s, image, begins=t == 0 and not _continues(before, clip), flow=given)
         before = clip
 
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
-from v2vkit.models.generator import GeneratorConfig, VideoGenerator
+from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 
 MODEL = "model.safetensors"
 _METADATA_KEY = "v2vkit"
-_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image")
+_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image", "covst")
 
 
 def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
@@ -35,7 +35,7 @@ class ModelInfo(BaseModel):
         generator, source: the layers, and what conditions them.
         width, height: size of the frames and source maps of its workspace, in pixels.
         halvings: how often source maps are halved for it: a coarse scale trained below frames of the finest size.
-        first_frame: how a video begins (`self` or `real`).
+        first_frame: how a video begins (`self`, `real` or `image`).
         frames: settings of `ingest`, so that rendering crops and resizes alike.
         maps: settings of the stage that made the source maps; `maps_stage` is its name.
         estimator: name and version of the estimator behind them.
@@ -48,7 +48,7 @@ class ModelInfo(BaseModel):
     format: int = 1
     stage: str
     fingerprint: str
-    generator: GeneratorConfig
+    generator: AnyGeneratorConfig
     source: SourceConfig
     width: int
     height: int
@@ -78,7 +78,7 @@ def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> N
     folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: info.model_dump_json()}))
 
 
-def load_model(folder: Folder) -> tuple[VideoGenerator, ModelInfo]:
+def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
     """The generator in evaluation mode, on the CPU, and its description.
 
     Raises:
@@ -90,7 +90,7 @@ def load_model(folder: Folder) -> tuple[VideoGenerator, ModelInfo]:
         info = _parse(data)
         # Layers are built without memory first: a file that lies about its size must not allocate it.
         with torch.device("meta"):
-            generator = VideoGenerator(info.generator)
+            generator = build_generator(info.generator)
         generator.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, ValidationError, KeyError, RuntimeError, ValueError) as error:
         raise _no_model(folder, error) from None

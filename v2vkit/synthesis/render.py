@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from v2vkit.maps.labels import colorize
 from v2vkit.maps.source import SourceConfig
-from v2vkit.models.generator import VideoGenerator
+from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.synthesis.driving import Drive, Driven
 from v2vkit.synthesis.rollout import Rollout
 
@@ -16,7 +16,12 @@ Image = NDArray[np.uint8]
 
 
 def render_frames(
-    generator: VideoGenerator, drive: Drive, *, halvings: int = 0, first_frames: Image | None = None
+    generator: AnyGenerator,
+    drive: Drive,
+    *,
+    halvings: int = 0,
+    first_frames: Image | None = None,
+    opener: AnyGenerator | None = None,
 ) -> Iterator[tuple[Driven, Image]]:
     """(driven frame, rendered frame RGB uint8 [H, W, 3]) for every frame of the drive.
 
@@ -24,16 +29,17 @@ def render_frames(
         generator: in evaluation mode, on its device.
         halvings: of `ModelInfo`.
         first_frames: L real frames [L, H, W, 3] that come before each video, instead of beginning from nothing.
+        opener: makes the first L frames of each video (`find_opener`).
     """
-    rollout = Rollout(generator, halvings)
+    rollout = Rollout(generator, halvings, opener)
     started = False
     for driven in drive.frames:
         if driven.begins or not started:
-            rollout = Rollout(generator, halvings)
+            rollout = Rollout(generator, halvings, opener)
             if first_frames is not None:
                 rollout.begin_with(first_frames)
             started = True
-        yield driven, rollout.image(driven.s)
+        yield driven, rollout.image(driven.conditioning)
 
 
 def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
@@ -56,7 +62,7 @@ def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:
     return np.concatenate(parts, 1)
 
 
-def warm_up(generator: VideoGenerator, width: int, height: int, halvings: int = 0) -> None:
+def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0) -> None:
     """One throw-away frame, so that a model that does not fit fails before anything is written."""
     config = generator.config
     zeros = np.zeros((config.source_channels, height, width), np.float32)

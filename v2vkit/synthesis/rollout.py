@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from v2vkit.models.blocks import halve
-from v2vkit.models.generator import Output, VideoGenerator, advance, history_from_images
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.blocks import halve, pyramid
+from v2vkit.models.generator import Output, advance, history_from_images
 
 
 @dataclass
@@ -19,17 +20,22 @@ class Rollout:
     Attributes:
         generator: in evaluation mode, on its device.
         halvings: how often what it is given is halved first (`ModelInfo.halvings`).
+        opener: makes the first L frames in the generator's place, on the same device; None = the generator begins.
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
+        opened: frames that the opener has made.
     """
 
-    generator: VideoGenerator
+    generator: AnyGenerator
     halvings: int = 0
+    opener: AnyGenerator | None = None
     history: list[Tensor] | None = None
     sources: list[Tensor] = field(default_factory=list)
+    opened: int = 0
 
     def begin_with(self, images: NDArray[np.uint8]) -> None:
-        """Begin from L given frames, RGB uint8 [L, H, W, 3], instead of from nothing."""
+        """Begin from L given frames, RGB uint8 [L, H, W, 3], instead of from nothing or from the opener."""
+        self.opener = None
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = self._halved(x.to(next(self.generator.parameters()).device))
         self.history = history_from_images(x[None], self.generator.config.num_scales)
@@ -40,19 +46,27 @@ class Rollout:
         Before the first frame there is no past: its source map stands in for the missing ones, as in training.
         """
         length = self.generator.config.history
-        current = torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
-        current = self._halved(current)
+        current = self._halved(self._tensor(s))
         stack = [*(self.sources or [current] * length), current]
-        self.sources = stack[-length:]
+        self.sources = stack[1:]
         return torch.cat(stack, 1)
 
     def step(self, s: NDArray[np.float32]) -> Output:
         """The next frame of the finest scale from its source map float32 [C, H, W] in [0, 1]."""
         stack = self.remember(s)
         with torch.inference_mode():
-            outputs = self.generator(stack, self.history, first_frame=self.history is None)
+            if self.opener is not None and self.opened < self.generator.config.history:
+                outputs = self._open(self.opener, s)
+            else:
+                outputs = self.generator(stack, self.history, first_frame=self.history is None)
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
+
+    def _open(self, opener: AnyGenerator, s: NDArray[np.float32]) -> list[Output]:
+        """A frame of the opener at every scale of the generator, as if the generator had made it."""
+        self.opened += 1
+        x = self._halved(opener(self._tensor(s), None, first_frame=True)[-1].x_fake)
+        return [Output(x, h=x, flow=None, mask=None, warped=None) for x in pyramid(x, self.generator.config.num_scales)]
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller."""
@@ -60,6 +74,9 @@ class Rollout:
         if self.halvings:
             x = F.interpolate(x, s.shape[1:], mode="bicubic", align_corners=False)
         return to_image(x[0])
+
+    def _tensor(self, s: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
     def _halved(self, x: Tensor) -> Tensor:
         for _ in range(self.halvings):

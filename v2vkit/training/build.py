@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
-from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.presets import (
     DISCRIMINATORS,
     generator_config,
     image_discriminator_config,
+    image_generator_config,
     video_discriminator_config,
 )
 from v2vkit.training.config import TrainConfig
@@ -47,10 +49,19 @@ class Trainer:
                     self.average[name].copy_(value)
 
 
-def build_generator_config(config: TrainConfig, source: SourceConfig) -> GeneratorConfig:
+def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGeneratorConfig:
     """The generator's layers: the preset, with the sizes that were given instead of it."""
     names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample")
     sizes = {name: getattr(config, name) for name in names}
+    if config.images:
+        sizes["num_blocks_enhancer"] = sizes.pop("num_blocks_fine")
+        return image_generator_config(
+            config.preset,
+            source_channels=num_channels(source),
+            num_enhancers=config.num_enhancers,
+            covst=config.covst,
+            **{name: value for name, value in sizes.items() if value is not None},
+        )
     return generator_config(
         config.preset,
         source_channels=num_channels(source),
@@ -62,18 +73,43 @@ def build_generator_config(config: TrainConfig, source: SourceConfig) -> Generat
     )
 
 
+def check_images(config: TrainConfig) -> None:
+    """Whether the settings of image generators stand where they have a meaning, and only there, and fit together.
+
+    Raises:
+        V2VError: they do not.
+    """
+    if not config.images:
+        if config.covst or config.num_enhancers:
+            raise V2VError("--covst and --num-enhancers are for --stage image.", "Leave them out.")
+        return
+    given = {
+        "--num-scales": config.num_scales is not None,
+        "--fix-epochs": config.fix_epochs > 0,
+        "--foreground": bool(config.foreground),
+    }
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise V2VError(
+            f"{' and '.join(wrong)} belong to video models, not to --stage image.",
+            "Leave them out; --num-enhancers makes the image generator finer.",
+        )
+    build_generator_config(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, in any domain
+
+
 def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.device) -> Trainer:
     """Freshly initialised networks (a pure function of the seed) and their optimisers."""
     torch.manual_seed(config.seed)
     channels = num_channels(source)
     # A finer picture gets a discriminator with one more scale, whose coarser ones judge what they judged before.
-    judged = {"num_scales": DISCRIMINATORS[config.preset]["num_scales"] + config.scale - 1}
+    sizes = config.discriminator_scales or DISCRIMINATORS[config.preset]["num_scales"]
+    judged = {"num_scales": sizes + config.scale - 1}
     if config.discriminator_width is not None:
         judged["width"] = config.discriminator_width
-    generator = VideoGenerator(build_generator_config(config, source)).to(device)
+    generator = build_generator(build_generator_config(config, source)).to(device)
     image = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **judged)).to(device)
     video = [
-        Discriminator(video_discriminator_config(config.preset, **judged)).to(device)
+        Discriminator(video_discriminator_config(config.preset, num_frames=config.video_frames, **judged)).to(device)
         for _ in range(config.temporal_scales)
     ]
     vgg = None
@@ -81,7 +117,13 @@ def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.devic
         from v2vkit.models.perceptual import VGGFeatures  # torchvision costs seconds, and only this loss needs it
 
         vgg = VGGFeatures(config.vgg_weights).to(device)
+    generator.checkpointing = config.checkpointing
     networks = Networks(generator, image, video, vgg)
+    for module in networks.named().values():
+        if device.type == "cuda" if config.channels_last is None else config.channels_last:
+            module.to(memory_format=torch.channels_last)
+        if config.compile and device.type != "meta":
+            module.compile()  # in place: names of weights stay
     optimizers: dict[str, torch.optim.Optimizer] = {
         name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.5, 0.999))
         for name, module in networks.named().items()

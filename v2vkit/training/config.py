@@ -1,11 +1,11 @@
 """The settings of `v2v train`."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from v2vkit.config import DomainName, Precision, Preset, StageConfig, Upsample, setting
 from v2vkit.training.schedule import Schedule
 
-StageName = Literal["spatial-1", "spatial-2", "spatial-3", "all"]
+StageName = Literal["spatial-1", "spatial-2", "spatial-3", "image", "all"]
 
 
 class TrainConfig(StageConfig):
@@ -14,10 +14,19 @@ class TrainConfig(StageConfig):
     Reads frames, flow and the domain's maps, prints the plan (phases, losses, parameters, time), trains, and writes
     `checkpoints/<stage>`. The same command again resumes exactly where a stopped run was. Sequences get longer as
     training goes on: the number of frames doubles every --double-every epochs up to --max-frames. Coarse to fine:
-    spatial-2 puts a finer scale on the model of spatial-1, spatial-3 another.
+    spatial-2 puts a finer scale on the model of spatial-1, spatial-3 another. The stage `image` is apart: it trains a
+    generator of single images on frames and maps, without flow, losses over time or lengths of sequences; it makes
+    first frames, and by itself it is the pix2pixHD baseline.
     """
 
     stage: StageName = setting("spatial-1", "Which stage to train; all: every spatial stage, one after another.")
+    covst: float = setting(
+        0.0,
+        "Train the COVST baseline: `image` with this share of the last frame's features where the flow is certain, "
+        "into checkpoints/covst; 0 = not.",
+        ge=0,
+        le=1,
+    )
     num_scales: int | None = setting(
         None,
         "Spatial scales in all; spatial-k trains at 1/2^(scales - k) of the frames' size. Not given: k.",
@@ -49,17 +58,27 @@ class TrainConfig(StageConfig):
     chunk: int = setting(2, "Frames per optimiser step; history before it carries no gradient.", ge=1, le=64)
     batch_size: int = setting(1, "Sequences per step.", ge=1, le=256)
     learning_rate: float = setting(2e-4, "Learning rate of Adam (0.5, 0.999).", gt=0, le=1)
-    first_frame: Literal["self", "real"] = setting(
-        "self", "How a video begins: self = from nothing (trained with dropped history), real = from given frames."
+    first_frame: Literal["self", "real", "image"] = setting(
+        "self",
+        "How a video begins: self = from nothing (trained with dropped history), real = from given frames, image = "
+        "from frames that the stage `image` makes (trained like real).",
     )
     drop_history: float = setting(0.2, "Share of sequences that begin from nothing (first frame: self).", ge=0, le=1)
     flip: bool = setting(False, "Mirror half of the sequences (street; never faces).")
 
-    temporal_scales: int = setting(2, "Video discriminators, each looking three times as far; 0 = none.", ge=0, le=3)
+    jitter: float = setting(
+        0.0, "Shift, turn and zoom each sequence at random; 1 = up to a tenth of the size and 10 degrees.", ge=0, le=2
+    )
+
+    temporal_scales: int = setting(2, "Video discriminators, each looking K times as far; 0 = none.", ge=0, le=3)
+    video_frames: int = setting(3, "Frames K that a video discriminator judges.", ge=2, le=8)
+    sparse: bool = setting(False, "Video discriminators judge only windows that share no frame.")
+    gan: Literal["lsgan", "hinge"] = setting("lsgan", "The adversarial loss.")
     lambda_feature: float = setting(10.0, "Weight of feature matching.", ge=0)
     lambda_flow: float = setting(10.0, "Weight of the flow and warping losses (eq. 8).", ge=0)
     lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
     lambda_vgg: float = setting(10.0, "Weight of the VGG loss; needs --vgg-weights.", ge=0)
+    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss; needs --vgg-weights.", ge=0)
     lambda_mask: float = setting(1.0, "Weight of the loss that pushes the mask to warping.", ge=0)
     lambda_l1: float = setting(0.0, "Weight of a plain pixel loss; steadies tiny runs.", ge=0)
     vgg_weights: str | None = setting(None, "File with torchvision's VGG-19 weights.", metavar="PATH")
@@ -70,8 +89,27 @@ class TrainConfig(StageConfig):
     num_blocks_fine: int | None = setting(
         None, "Residual blocks of finer scales, instead of the preset's.", ge=0, le=64
     )
+    num_enhancers: int = setting(
+        0, "Local enhancers of the image generator; each doubles the size at which it sees.", ge=0, le=5
+    )
     upsample: Upsample | None = setting(None, "How the generator enlarges, instead of the preset's way.")
+    discriminator_scales: int | None = setting(
+        None,
+        "Sizes that discriminators judge in spatial-1, instead of the preset's; one more per finer stage.",
+        ge=1,
+        le=4,
+    )
     discriminator_width: int | None = setting(None, "Discriminator width, instead of the preset's.", ge=1, le=512)
+
+    warm_up: float = setting(
+        0.0, "Epochs over which losses that begin with longer sequences grow to their weight.", ge=0, le=1000
+    )
+    gradient_clip: float = setting(0.0, "Largest gradient norm of a network; 0 = any.", ge=0)
+    checkpointing: bool = setting(
+        False, "Forget the generator's activations and compute them again: less memory, more time.", neutral=True
+    )
+    channels_last: bool | None = setting(None, "Memory layout; on CUDA by default.", neutral=True)
+    compile: bool = setting(False, "torch.compile the networks (CUDA; minutes at the beginning).", neutral=True)
 
     ema: float = setting(0.99, "Decay of the averaged weights that rendering uses; 0 = the last weights.", ge=0, lt=1)
     seed: int = setting(0, "Seed of initial weights and sampling.", ge=0)
@@ -93,12 +131,41 @@ class TrainConfig(StageConfig):
     @property
     def scale(self) -> int:
         """k of spatial-k: how many scales the generator has at the end of this stage."""
-        return int(self.stage.rpartition("-")[2])
+        return 1 if self.images else int(self.stage.rpartition("-")[2])
+
+    @property
+    def images(self) -> bool:
+        """Whether this stage trains an image generator."""
+        return self.stage == "image"
+
+    @property
+    def checkpoint(self) -> str:
+        """Name of the checkpoint that this stage writes."""
+        return "covst" if self.covst else self.stage
 
     @property
     def halvings(self) -> int:
         """How often frames and maps are halved before this stage sees them."""
         return 0 if self.num_scales is None else self.num_scales - self.scale
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Spacing K^s of the frames that video discriminator s judges; the flow losses always need stride 1."""
+        if self.images and not self.covst:
+            return ()
+        return tuple(self.video_frames**scale for scale in range(max(1, self.temporal_scales)))
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """Generated frames from the first to the last that each video discriminator judges at once."""
+        return tuple((self.video_frames - 1) * stride + 1 for stride in self.strides)
+
+    def for_images(self) -> "TrainConfig":
+        """The settings with those that have no meaning for an image generator at what it does."""
+        values: dict[str, Any] = {"flow": False, "temporal_scales": 0, "first_frame": "self", "drop_history": 0.0}
+        if not self.covst:
+            values |= {"first_frames": 1, "double_every": 0, "max_frames": 1, "chunk": 1}
+        return self.model_copy(update=values)
 
     def newest_scale(self, epoch: int) -> int:
         """The first scale that trains in `epoch` (counted from 0): the newest one alone at first, then all."""

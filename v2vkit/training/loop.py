@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.engine.prefetch import prefetch
+from v2vkit.maps.moving import draw_move
 from v2vkit.synthesis.model import ModelInfo, save_model
 from v2vkit.training.build import Trainer
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack
-from v2vkit.training.schedule import frames_at, learning_rate_factor
+from v2vkit.training.parallel import ALONE, Parallel
+from v2vkit.training.schedule import frames_at, learning_rate_factor, warm_up_factors
 from v2vkit.training.step import begin_window, train_chunk
 from v2vkit.training.strips import sample_strip
 
@@ -32,13 +35,22 @@ def epoch_batches(config: TrainConfig, dataset: SequenceDataset, context: int, e
 
 
 def load_batch(
-    config: TrainConfig, dataset: SequenceDataset, windows: list[Window], *, epoch: int, batch: int
+    config: TrainConfig,
+    dataset: SequenceDataset,
+    windows: list[Window],
+    *,
+    epoch: int,
+    batch: int,
+    parallel: Parallel = ALONE,
 ) -> tuple[Sequence, bool]:
-    """The tensors of one batch, and whether it begins from nothing; a pure function of (seed, epoch, batch)."""
+    """This process's tensors of one batch, and whether it begins from nothing; pure in (seed, epoch, batch)."""
     rng = np.random.default_rng([config.seed, epoch, batch, 1])
     from_nothing = config.first_frame == "self" and bool(rng.random() < config.drop_history)
     mirror = [dataset.flip and bool(rng.random() < 0.5) for _ in windows]
-    sequence = stack([dataset.load(window, flip=flip) for window, flip in zip(windows, mirror, strict=True)])
+    size = (dataset.reader.clips[0].width, dataset.reader.clips[0].height)
+    moves = [draw_move(rng, config.jitter, size) if config.jitter else None for _ in windows]
+    mine = parallel.share(list(zip(windows, mirror, moves, strict=True)))
+    sequence = stack([dataset.load(window, flip=flip, move=move) for window, flip, move in mine])
     return sequence, from_nothing
 
 
@@ -64,12 +76,14 @@ def train(
     *,
     device: torch.device,
     writer: Any = None,
+    parallel: Parallel = ALONE,
     stop_after: Callable[[Trainer], bool] | None = None,
 ) -> bool:
     """Train to the end of the schedule, resuming from a snapshot in `folder` where there is one of this run.
 
     Args:
         writer: a TensorBoard SummaryWriter, or None.
+        parallel: the other processes of this run; only the first one writes.
         stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
 
     Returns:
@@ -90,6 +104,8 @@ def train(
     saved_at, strip_at = time.monotonic(), -1
 
     def snapshot(epoch: int, batch: int) -> None:
+        if parallel.rank:
+            return
         save_state(
             folder,
             modules,
@@ -103,7 +119,9 @@ def train(
         save_model(folder, trainer.average, info.model_copy(update={"epochs": epoch, "steps": trainer.steps}))
 
     networks.generator.train()
-    with tqdm(total=total, initial=done, desc=config.stage, unit="frame", disable=None) as progress:
+    with tqdm(
+        total=total, initial=done, desc=config.stage, unit="frame", disable=True if parallel.rank else None
+    ) as progress:
         for epoch in range(trainer.epoch, schedule.total_epochs):
             rate = config.learning_rate * learning_rate_factor(schedule, epoch)
             for optimizer in trainer.optimizers.values():
@@ -111,20 +129,35 @@ def train(
                     group["lr"] = rate
             batches = epoch_batches(config, dataset, context, epoch)
             newest = config.newest_scale(epoch)
-            for number in range(trainer.batch, len(batches)):
-                loaded, from_nothing = load_batch(config, dataset, batches[number], epoch=epoch, batch=number)
+            first = trainer.batch
+            loader = (
+                load_batch(config, dataset, batches[number], epoch=epoch, batch=number, parallel=parallel)
+                for number in range(first, len(batches))
+            )
+            for number, (loaded, from_nothing) in enumerate(prefetch(loader, ahead=1), first):
+                warmed = warm_up_factors(
+                    schedule, config.spans, progress=epoch + number / len(batches), warm_up=config.warm_up
+                )
                 sequence = to_device(loaded, device)
                 state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
                 for frames in chunks(sequence.x.shape[1], context, config.chunk):
                     values, outputs = train_chunk(
-                        config, networks, trainer.optimizers, sequence, state, frames, train_from=newest
+                        config,
+                        networks,
+                        trainer.optimizers,
+                        sequence,
+                        state,
+                        frames,
+                        train_from=newest,
+                        warmed=warmed,
+                        parallel=parallel,
                     )
                     trainer.steps += 1
                     trainer.update_average(config.ema)
-                    progress.update(len(frames) * sequence.x.shape[0])
+                    progress.update(len(frames) * config.batch_size)
                     if writer is not None:
                         _log(writer, values, rate, trainer.steps)
-                    if config.sample_every and trainer.steps // config.sample_every > strip_at:
+                    if config.sample_every and not parallel.rank and trainer.steps // config.sample_every > strip_at:
                         strip_at = trainer.steps // config.sample_every
                         _strip(config, folder, writer, sequence, frames, outputs, dataset, trainer.steps)
                 last_batch = number + 1 == len(batches)

@@ -11,6 +11,7 @@ from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
+from v2vkit.training.precision import uses_bf16
 from v2vkit.training.schedule import phases
 from v2vkit.training.step import begin_window, train_chunk
 
@@ -21,15 +22,30 @@ class Cost:
 
     Attributes:
         seconds_per_frame: of a generated frame, everything included.
+        seconds_per_step: of an optimiser step.
         peak_bytes: of the process (CPU) or of the device's allocator (CUDA).
+        frame_bytes: of one frame's image, maps and flow as tensors.
     """
 
     seconds_per_frame: float
+    seconds_per_step: float
     peak_bytes: int
+    frame_bytes: int
 
 
-def measure(config: TrainConfig, dataset: SequenceDataset, device: torch.device, *, num_steps: int = 2) -> Cost:
-    """Time and memory of `num_steps` training steps after one to warm up; leaves nothing behind."""
+def measure(
+    config: TrainConfig,
+    dataset: SequenceDataset,
+    device: torch.device,
+    *,
+    newest_only: bool = False,
+    num_steps: int = 2,
+) -> Cost:
+    """Time and memory of `num_steps` training steps after one to warm up; leaves nothing behind.
+
+    Args:
+        newest_only: measure the epochs in which only the newest scale trains.
+    """
     trainer = build_trainer(config, dataset.source, device)
     context = trainer.networks.generator.config.history
     windows = draw_windows(
@@ -44,24 +60,42 @@ def measure(config: TrainConfig, dataset: SequenceDataset, device: torch.device,
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    seconds, frames = 0.0, 0
+    train_from = config.scale - 1 if newest_only else 0
+    seconds, frames, steps = 0.0, 0, 0
     for number, chunk in enumerate(chunks(sequence.x.shape[1], context, config.chunk)):
         start = time.perf_counter()
-        train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, chunk)
+        train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, chunk, train_from=train_from)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if number or sequence.x.shape[1] - context <= config.chunk:
             seconds += time.perf_counter() - start
             frames += len(chunk) * config.batch_size
+            steps += 1
     if device.type == "cuda":
-        return Cost(seconds / frames, torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(seconds / frames, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    tensors = [sequence.x, sequence.s, *sequence.flow.values(), *sequence.confidence.values()]
+    per_frame = sum(tensor.nbytes for tensor in tensors) // (sequence.x.shape[0] * sequence.x.shape[1])
+    return Cost(seconds / frames, seconds / steps, peak, per_frame)
 
 
 def losses_text(config: TrainConfig) -> list[str]:
     """Which losses are on with which weight, and why the others are off."""
-    lines = [f"GAN 1, feature matching {config.lambda_feature:g} (image discriminator)"]
+    lines = [f"GAN 1 ({config.gan}), feature matching {config.lambda_feature:g} (image discriminator)"]
+    lines += ["no losses over time (images)"] if config.images else _over_time_text(config)
+    if config.lambda_style:
+        lines.append(f"style {config.lambda_style:g}")
+    if config.vgg_weights and config.lambda_vgg:
+        lines.append(f"VGG {config.lambda_vgg:g} ({config.vgg_weights})")
+    else:
+        lines.append("VGG OFF (give --vgg-weights FILE to switch it on)")
+    lines.append(f"pixel L1 {config.lambda_l1:g}" if config.lambda_l1 else "pixel L1 OFF (--lambda-l1)")
+    return lines
+
+
+def _over_time_text(config: TrainConfig) -> list[str]:
+    lines = []
     if config.temporal_scales and config.lambda_temporal:
         lines.append(f"video discriminators x {config.temporal_scales}, weight {config.lambda_temporal:g}")
     else:
@@ -72,25 +106,18 @@ def losses_text(config: TrainConfig) -> list[str]:
             lines.append(f"mask {config.lambda_mask:g}")
     else:
         lines.append("flow and warping OFF (--no-flow or --lambda-flow 0)")
-    if config.vgg_weights and config.lambda_vgg:
-        lines.append(f"VGG {config.lambda_vgg:g} ({config.vgg_weights})")
-    else:
-        lines.append("VGG OFF (give --vgg-weights FILE to switch it on)")
-    lines.append(f"pixel L1 {config.lambda_l1:g}" if config.lambda_l1 else "pixel L1 OFF (--lambda-l1)")
     return lines
 
 
-def plan_text(
-    config: TrainConfig, dataset: SequenceDataset, device: torch.device, cost: Cost, started: list[str]
-) -> str:
-    """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, cost."""
+def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.device, started: list[str]) -> str:
+    """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, measured cost."""
     with torch.device("meta"):
         trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
     context = trainer.networks.generator.config.history
     clips = dataset.reader.clips
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
-        f"plan: {config.stage}, {config.preset}, {dataset.source.domain}, {device}",
+        f"plan: {config.checkpoint}, {config.preset}, {dataset.source.domain}, {device}",
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]
@@ -98,6 +125,8 @@ def plan_text(
         lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
     lines += [f"  start     {line}" for line in started]
     lines += [f"  loss      {line}" for line in losses_text(config)]
+    steps = sorted({phase.newest_only for phase in phases(config.schedule)}, reverse=True)
+    costs = {newest_only: measure(config, dataset, device, newest_only=newest_only) for newest_only in steps}
     total = 0.0
     for phase in phases(config.schedule):
         frames = sum(
@@ -105,16 +134,20 @@ def plan_text(
             for epoch in range(phase.first, phase.last + 1)
             for windows in epoch_batches(config, dataset, context, epoch)
         )
+        cost = costs[phase.newest_only]
         seconds = frames * cost.seconds_per_frame
         total += seconds
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
             f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
-            f"{frames} frames{alone}, {_duration(seconds)}"
+            f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, {_duration(seconds)}"
         )
+    precision = "bf16" if uses_bf16(config.precision, device) else "fp32"
+    cost = costs[steps[-1]]
     lines.append(
-        f"  cost      {cost.seconds_per_frame:.3f} s per frame, peak memory {cost.peak_bytes / 2**30:.2f} GiB, "
-        f"{_duration(total)} in all (measured on two steps)"
+        f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "
+        f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} GiB, "
+        f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {_duration(total)} in all (measured on two steps)"
     )
     return "\n".join(lines)
 

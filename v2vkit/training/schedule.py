@@ -56,6 +56,27 @@ def learning_rate_factor(schedule: Schedule, epoch: int) -> float:
     return max(0.0, 1.0 - (epoch - schedule.epochs + 1) / (schedule.decay_epochs + 1))
 
 
+def warm_up_factors(
+    schedule: Schedule, spans: tuple[int, ...], *, progress: float, warm_up: float
+) -> tuple[float, ...]:
+    """The share of its weight that the loss of each temporal scale has reached.
+
+    A loss that is there from the beginning has its whole weight at once. One that begins when sequences become long
+    enough for it grows linearly over `warm_up` epochs, so that a fresh discriminator upsets nothing.
+
+    Args:
+        spans: generated frames that each temporal scale needs.
+        progress: epochs done, with fraction.
+        warm_up: epochs; 0 = none.
+    """
+    factors = []
+    for span in spans:
+        fits = (epoch for epoch in range(schedule.total_epochs) if frames_at(schedule, epoch) >= span)
+        begins = next(fits, schedule.total_epochs)
+        factors.append(min(1.0, max(0.0, (progress - begins) / warm_up)) if begins and warm_up else 1.0)
+    return tuple(factors)
+
+
 def phases(schedule: Schedule) -> list[Phase]:
     """The progression in space and time as a list of phases."""
     found: list[Phase] = []

@@ -5,15 +5,16 @@ from torch import Tensor
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import as_plain
 from v2vkit.errors import V2VError
+from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
-from v2vkit.models.generator import GeneratorConfig
+from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.synthesis.model import ModelInfo, load_model, read_info
 from v2vkit.training.build import Trainer
 from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.step import Networks
 
 
-def check_start(folder: Folder, generator: GeneratorConfig, size: tuple[int, int]) -> ModelInfo:
+def check_start(folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, int]) -> ModelInfo:
     """The description of the model to start from, if `generator` can be built on it.
 
     Args:
@@ -25,11 +26,13 @@ def check_start(folder: Folder, generator: GeneratorConfig, size: tuple[int, int
             it (one scale less).
     """
     info = read_info(folder)
-    if not isinstance(info.generator, GeneratorConfig):
-        raise V2VError(f"{folder.url} makes single images and cannot begin a video model.", "Start from spatial-1.")
+    if type(info.generator) is not type(generator):
+        if isinstance(generator, GeneratorConfig):
+            raise V2VError(f"{folder.url} makes single images and cannot begin a video model.", "Start from spatial-1.")
+        raise V2VError(f"{folder.url} makes videos and cannot begin an image model.", "Start from image, or nothing.")
     before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
-    different = [name for name in now if name != "num_scales" and before.get(name) != now[name]]
+    different = [name for name in now if name not in ("num_scales", "covst") and before.get(name) != now[name]]
     if different or new_scales not in (0, 1):
         names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
         raise V2VError(
@@ -64,7 +67,10 @@ def inherit(trainer: Trainer, folder: Folder) -> list[str]:
     generator.load_state_dict(weights, strict=False)
     for name, tensor in weights.items():
         trainer.average[name].copy_(tensor)
-    texts = [f"generator: {len(model.scales)} of {len(generator.scales)} scales from {folder.url}"]
+    part = ""
+    if isinstance(generator, VideoGenerator) and isinstance(model, VideoGenerator):
+        part = f"{len(model.scales)} of {len(generator.scales)} scales "
+    texts = [f"generator: {part}from {folder.url}"]
     states = read_networks(folder)
     for name, network in _discriminators(trainer.networks).items():
         copied = _copy_fitting(network, states.get(name, {}))

@@ -16,22 +16,28 @@ from torch import Tensor
 
 from v2vkit.config import Precision
 from v2vkit.errors import V2VError
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.covst import with_flow
 from v2vkit.models.discriminator import Discriminator, image_input, video_input
-from v2vkit.models.generator import Output, VideoGenerator, advance, history_from_images
+from v2vkit.models.generator import Output, advance, history_from_images
 from v2vkit.models.losses import (
     Judged,
     feature_matching,
     flow_loss,
     generated_warp_loss,
+    hinge_discriminator,
+    hinge_generator,
     lsgan,
     mask_loss,
     perceptual,
     pixel_l1,
+    style,
     warp_loss,
 )
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
+from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.precision import autocast
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ if TYPE_CHECKING:
 class Networks:
     """Everything that is trained, and VGG where a weights file was given."""
 
-    generator: VideoGenerator
+    generator: AnyGenerator
     image: Discriminator
     video: list[Discriminator]
     vgg: "VGGFeatures | None" = None
@@ -70,10 +76,11 @@ class WindowState:
     x_fake: list[Tensor] = field(default_factory=list)
 
 
-def begin_window(sequence: Sequence, generator: VideoGenerator, *, from_nothing: bool) -> WindowState:
+def begin_window(sequence: Sequence, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
     """The state before the first generated frame: nothing at all, or the L real frames."""
     config = generator.config
-    history = None if from_nothing else history_from_images(sequence.x[:, : config.history], config.num_scales)
+    real = config.history and not from_nothing
+    history = history_from_images(sequence.x[:, : config.history], config.num_scales) if real else None
     return WindowState(config.history, history, from_nothing)
 
 
@@ -83,7 +90,7 @@ def source_stack(sequence: Sequence, frame: int, history: int, *, first: int) ->
 
 
 def generate_chunk(
-    generator: VideoGenerator, sequence: Sequence, state: WindowState, frames: list[int], *, train_from: int = 0
+    generator: AnyGenerator, sequence: Sequence, state: WindowState, frames: list[int], *, train_from: int = 0
 ) -> list[Output]:
     """Generate `frames` of the window one after another, each frame's history detached (the published default).
 
@@ -97,6 +104,8 @@ def generate_chunk(
     outputs = []
     for frame in frames:
         source = source_stack(sequence, frame, state.context, first=first)
+        if generator.config.takes_flow:
+            source = with_flow(source, sequence.flow[1][:, frame], sequence.confidence[1][:, frame])
         scales = generator(source, state.history, first_frame=state.history is None, train_from=train_from)
         state.history = advance(state.history, scales, length=state.context)
         outputs.append(scales[-1])
@@ -132,13 +141,19 @@ def direct_losses(
     """The losses that need no discriminator: VGG, pixels, flow and warping (eq. 8), mask; means over the chunk."""
     losses = Losses()
     x = _join([sequence.x[:, t] for t in frames])
-    x_fake, h = _join([o.x_fake for o in outputs]), _join([o.h for o in outputs])
+    fakes = [_join([o.x_fake for o in outputs])]
+    if not config.images:  # whose hallucination is the frame itself
+        fakes.append(_join([o.h for o in outputs]))
     if config.lambda_l1:
-        losses.add("G_L1", pixel_l1(x_fake, x) + pixel_l1(h, x), config.lambda_l1)
-    if vgg is not None and config.lambda_vgg:
+        losses.add("G_L1", torch.stack([pixel_l1(fake, x) for fake in fakes]).sum(), config.lambda_l1)
+    if vgg is not None and (config.lambda_vgg or config.lambda_style):
         with torch.no_grad():
             real = vgg(x)
-        losses.add("G_VGG", perceptual(vgg(x_fake), real) + perceptual(vgg(h), real), config.lambda_vgg)
+        features = [vgg(fake) for fake in fakes]
+        if config.lambda_vgg:
+            losses.add("G_VGG", torch.stack([perceptual(of, real) for of in features]).sum(), config.lambda_vgg)
+        if config.lambda_style:
+            losses.add("G_Style", torch.stack([style(of, real) for of in features]).sum(), config.lambda_style)
     warped = [(t, o, o.flow, o.mask) for t, o in zip(frames, outputs, strict=True)]
     flows = [(t, o, flow, mask) for t, o, flow, mask in warped if flow is not None and mask is not None]
     if flows and config.lambda_flow:
@@ -184,12 +199,14 @@ def _play(
 
     Each fake input plays against the real one: D's loss is half the sum over the fakes of real + fake terms (1.9).
     """
-    gan = torch.stack([lsgan(fake, real=True) for fake in fakes]).sum()
+    hinge = config.gan == "hinge"
+    gan = torch.stack([hinge_generator(fake) if hinge else lsgan(fake, real=True) for fake in fakes]).sum()
     matching = torch.stack([feature_matching(fake, real) for fake in fakes]).sum()
     generator.add(f"G_{name}", gan, weight)
     generator.add(f"G_{name}_Feat", matching, weight * config.lambda_feature)
-    d_real = lsgan(real, real=True) * len(fakes)
-    d_fake = torch.stack([lsgan(fake, real=False) for fake in fakes]).sum()
+    judge = hinge_discriminator if hinge else lsgan
+    d_real = judge(real, real=True) * len(fakes)
+    d_fake = torch.stack([judge(fake, real=False) for fake in fakes]).sum()
     return (d_real + d_fake) / 2, {f"D_{name}_real": d_real.detach(), f"D_{name}_fake": d_fake.detach()}
 
 
@@ -202,12 +219,16 @@ def train_chunk(
     frames: list[int],
     *,
     train_from: int = 0,
+    warmed: tuple[float, ...] = (1.0, 1.0, 1.0),
+    parallel: Parallel = ALONE,
 ) -> tuple[dict[str, float], list[Output]]:
     """Generate the chunk, compute every loss, update every network once.
 
     Args:
         frames: numbers of the chunk's frames in the window.
         train_from: the first spatial scale that trains; coarser ones stay as they are.
+        warmed: per temporal scale, the share of its weight that its loss has grown to (`warm_up_factors`).
+        parallel: the other processes of this run.
 
     Returns:
         The unweighted loss terms, and the generator's outputs (for pictures).
@@ -220,32 +241,39 @@ def train_chunk(
     direct = direct_losses(config, sequence, state, frames, outputs, networks.vgg)
     # From here on the discriminators see leaves, so that G's and D's gradients come from one forward pass.
     x_leaf = [o.x_fake.detach().requires_grad_() for o in outputs]
-    h_leaf = [o.h.detach().requires_grad_() for o in outputs]
+    h_leaf = [] if config.images else [o.h.detach().requires_grad_() for o in outputs]
     adversarial = Losses()
     d_losses: dict[str, Tensor] = {}
     d_terms: dict[str, Tensor] = {}
 
     s = _join([sequence.s[:, t] for t in frames])
     x = _join([sequence.x[:, t] for t in frames])
-    fakes = [image_input(s, _join(x_leaf)), image_input(s, _join(h_leaf))]
+    fakes = [image_input(s, _join(leaves)) for leaves in (x_leaf, h_leaf) if leaves]
     judged_real, judged_fakes = _judge(networks.image, image_input(s, x), fakes, config.precision)
     d_losses["image"], terms = _play("GAN", judged_real, judged_fakes, config, 1.0, adversarial)
     d_terms |= terms
 
-    windows = temporal_windows(len(state.x_fake), len(frames), num_scales=len(networks.video))
+    windows = temporal_windows(
+        len(state.x_fake),
+        len(frames),
+        num_frames=config.video_frames,
+        num_scales=len(networks.video),
+        sparse=config.sparse,
+    )
     for scale, network in enumerate(networks.video):
         if not windows[scale]:
             continue
-        real, fake = _video_inputs(sequence, state, windows[scale], 3**scale, x_leaf)
+        real, fake = _video_inputs(sequence, state, windows[scale], config.strides[scale], x_leaf)
         judged_real, judged_fakes = _judge(network, real, [fake], config.precision)
         name = f"T{scale}"
         d_losses[f"video{scale}"], terms = _play(
-            name, judged_real, judged_fakes, config, config.lambda_temporal, adversarial
+            name, judged_real, judged_fakes, config, config.lambda_temporal * warmed[scale], adversarial
         )
         d_terms |= terms
 
     all_terms = direct.terms | adversarial.terms | d_terms
-    values = dict(zip(all_terms, torch.stack(list(all_terms.values())).tolist(), strict=True))
+    stacked = parallel.mean(torch.stack(list(all_terms.values())))
+    values = dict(zip(all_terms, stacked.tolist(), strict=True))
     _refuse_non_finite(values)
 
     assert adversarial.total is not None
@@ -255,12 +283,16 @@ def train_chunk(
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
     optimizers["generator"].zero_grad()
-    heads: list[Tensor] = [*(o.x_fake for o in outputs), *(o.h for o in outputs)]
+    heads: list[Tensor] = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(h_leaf)])]
     if direct.total is None:
         torch.autograd.backward(heads, list(gradients))
     else:
         torch.autograd.backward([direct.total, *heads], [torch.ones_like(direct.total), *gradients])
     for name in ("generator", *d_losses):
+        parameters = list(networks.named()[name].parameters())
+        parallel.average_gradients(parameters)
+        if config.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
         optimizers[name].step()
     return values, outputs
 

@@ -1,0 +1,127 @@
+"""Augmentation by affine moves: frame, maps and flow stay joined."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from v2vkit.artifacts.images import encode_png
+from v2vkit.maps.landmarks import landmarks_to_json
+from v2vkit.maps.moving import Move, draw_move, move_flow, move_ids, move_image, move_points
+from v2vkit.maps.sketch import draw_sketch, face_channels
+from v2vkit.maps.source import DOMAINS, SourceConfig
+from v2vkit.models.warp import warp
+from v2vkit.training.dataset import Window
+from v2vkit.training.loop import load_batch
+
+SHIFT = np.array([[1.0, 0, 3], [0, 1, -2]])
+
+
+def turned(degrees: float = 8, zoom: float = 1.1, size: int = 64) -> Move:
+    return cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), degrees, zoom)
+
+
+def texture(size: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return cv2.resize(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def test_a_shift_moves_pixels_ids_and_points_alike() -> None:
+    image = texture()
+    assert np.array_equal(move_image(image, SHIFT)[:-2, 3:], image[2:, :-3])
+    ids = (image[..., 0] // 64).astype(np.uint16) * 1000
+    assert np.array_equal(move_ids(ids, SHIFT)[:-2, 3:], ids[2:, :-3])
+    assert np.array_equal(move_points(np.float32([[10, 20]]), SHIFT), [[13, 18]])
+
+
+def test_moved_ids_are_never_mixed() -> None:
+    ids = np.zeros((64, 64), np.uint8)
+    ids[20:40, 20:40] = 7
+    moved = move_ids(ids, turned())
+    assert set(np.unique(moved)) == {0, 7}
+    assert np.allclose(np.argwhere(moved == 7).mean(0), np.argwhere(ids == 7).mean(0), atol=1)
+
+
+def test_points_land_where_the_picture_lands() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    cv2.circle(image, (40, 22), 3, (255, 255, 255), -1)
+    y, x = np.argwhere(move_image(image, turned())[..., 0] > 128).mean(0)
+    assert np.allclose(move_points(np.float32([[40, 22]]), turned())[0], [x, y], atol=0.5)
+
+
+def test_moved_flow_still_takes_the_moved_frame_into_the_one_before() -> None:
+    before = texture()
+    flow = np.zeros((64, 64, 2), np.float32)
+    flow[...] = (-4.0, 2.0)
+    as_tensor = torch.from_numpy(before).permute(2, 0, 1)[None].float()
+    current = (
+        warp(as_tensor, torch.from_numpy(flow).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    )
+    move = turned(20, 1.2)
+    vectors, confidence = move_flow(flow, np.ones((64, 64), np.float32), move)
+    moved = [torch.from_numpy(move_image(image, move)).permute(2, 0, 1)[None].float() for image in (before, current)]
+    inside = slice(16, 48)
+
+    def difference(w: np.ndarray) -> float:
+        found = warp(moved[0], torch.from_numpy(np.ascontiguousarray(w)).permute(2, 0, 1)[None])
+        return float((found - moved[1]).abs()[..., inside, inside].mean())
+
+    assert difference(vectors) < 2
+    assert difference(flow) > 2 * difference(vectors)  # the unmoved flow points elsewhere
+    assert confidence.min() >= 0
+    assert confidence[32, 32] == 1
+
+
+def test_nothing_outside_the_frame_is_trusted() -> None:
+    _, confidence = move_flow(np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32), SHIFT)
+    assert confidence[:, :2].max() == 0
+    assert confidence[-1].max() == 0
+
+
+def test_a_moved_face_is_drawn_anew() -> None:
+    """The same thin lines as at any other place: moving the drawn picture instead would blur them."""
+    angles = np.linspace(0, np.pi, 17)
+    landmarks = np.zeros((68, 2), np.float32)
+    landmarks[:17] = np.stack([32 - 18 * np.cos(angles), 28 + 20 * np.sin(angles)], 1)
+    landmarks[17:] = np.random.default_rng(0).uniform(22, 42, (51, 2))
+    frame = texture()
+    sketch, _ = draw_sketch(frame, landmarks)
+    move = turned(5, 1.0)
+    moved = move_image(frame, move)
+    files = {
+        "sketch.png": encode_png(sketch),
+        "json": landmarks_to_json(landmarks, found=True, size=(64, 64), estimator="test"),
+    }
+    found = DOMAINS["face"].moved(SourceConfig(domain="face"), files, moved, move, {"canny": False})
+    expected_points = move_points(landmarks, move)
+    expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
+    assert np.abs(found - expected).mean() < 0.01
+    assert set(np.unique(found[0])) <= {0.0, 1.0}
+
+
+def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
+    dataset = open_dataset(make_workspace(tmp_path_factory.mktemp("moving") / "work").work, strides=(1,))
+    still, lively = SMALL, SMALL.model_copy(update={"jitter": 1.0})
+    windows = [Window(0, 0, 4)]
+    loads = [
+        load_batch(config, dataset, windows, epoch=0, batch=batch)[0]
+        for config, batch in ((still, 0), (lively, 0), (lively, 0), (lively, 1))
+    ]
+    plain, first, again, second = loads
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.s, again.s)
+    assert not torch.equal(first.x, plain.x)
+    assert not torch.equal(first.x, second.x)
+    assert set(first.s.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_moves_stay_within_their_strength() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        move = draw_move(rng, 0.5, (100, 60))
+        centre = move_points(np.float32([[49.5, 29.5]]), move)[0] - (49.5, 29.5)
+        assert abs(centre[0]) <= 5.01
+        assert abs(centre[1]) <= 3.01
+        assert 1.1**-0.5 - 1e-6 <= np.sqrt(np.linalg.det(move[:, :2])) <= 1.1**0.5 + 1e-6
+    assert np.allclose(draw_move(np.random.default_rng(1), 0.0, (8, 8)), [[1, 0, 0], [0, 1, 0]])

@@ -1,0 +1,59 @@
+"""The recipes that are shipped: valid, and at the paper's settings where they say so (vid2vid specification 1.10)."""
+
+from pathlib import Path
+
+import pytest
+
+from v2vkit.cli.main import load
+from v2vkit.config import make_config, read_recipe
+from v2vkit.stages.base import Stage
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.schedule import frames_at, learning_rate_factor
+
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+RECIPES = sorted(PIPELINES.glob("*.toml"))
+
+
+def training(name: str) -> list[TrainConfig]:
+    tables = [table for command, table in read_recipe(str(PIPELINES / f"{name}.toml")) if command == "train"]
+    return [make_config(TrainConfig, table, name) for table in tables]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_table_of_every_recipe_is_valid(path: Path) -> None:
+    tables = read_recipe(str(path))
+    assert tables
+    strides: set[int] = set()
+    for command, table in tables:
+        target = load(command)
+        config = make_config(target.config, {key: value for key, value in table.items() if key != "work"}, str(path))
+        if command == "extract-flow":
+            strides = set(config.strides)
+        if isinstance(config, TrainConfig):
+            assert isinstance(target, Stage)
+            assert set(config.strides) <= strides, "flow for every video discriminator"
+
+
+# recipe -> per stage: scales of D, n0, epochs per doubling, epochs of the new scale alone, epochs, decay, learning rate
+TABLE = {
+    "street-paper": [(2, 6, 5, 0, 10, 10, 2e-4), (3, 4, 2, 10, 10, 10, 1e-4), (4, 4, 1, 5, 5, 5, 5e-5)],
+    "street-1gpu": [(1, 6, 5, 0, 10, 10, 2e-4), (2, 4, 2, 8, 10, 5, 2e-4), (3, 4, 2, 8, 10, 5, 1e-4)],
+    "face-paper": [(3, 12, 5, 0, 20, 20, 2e-4)],
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_recipes_follow_the_published_table(name: str) -> None:
+    for number, (config, row) in enumerate(zip(training(name), TABLE[name], strict=True), 1):
+        judged, first, doubling, fixed, epochs, decay, rate = row
+        assert config.scale == number
+        assert (config.num_scales or 1) == len(TABLE[name])
+        assert (config.discriminator_scales or 2) + number - 1 == judged
+        assert config.learning_rate == rate
+        schedule = config.schedule
+        for epoch in range(schedule.total_epochs):
+            assert frames_at(schedule, epoch) == min(first * 2 ** (epoch // doubling), config.max_frames)
+            assert config.newest_scale(epoch) == (number - 1 if epoch < fixed else 0)
+            left = 1.0 if epoch < epochs else 1 - (epoch - epochs + 1) / (decay + 1)
+            assert learning_rate_factor(schedule, epoch) == pytest.approx(left)
+        assert schedule.total_epochs == epochs + decay

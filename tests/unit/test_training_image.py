@@ -1,0 +1,269 @@
+"""The image generator as a stage, first frames made by it, and COVST: features carried along given flow."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.unit.fake_stage import SOURCE, SourceConfig
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from tests.unit.video_files import read_raw
+from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
+from v2vkit.models.discriminator import image_input
+from v2vkit.models.generator import advance, history_from_images
+from v2vkit.models.image_generator import FrameGenerator
+from v2vkit.models.losses import feature_matching, lsgan, pixel_l1
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.evaluate import COMMAND as EVALUATE
+from v2vkit.stages.evaluate import EvaluateConfig
+from v2vkit.stages.render import COMMAND as RENDER
+from v2vkit.stages.render import RenderConfig
+from v2vkit.stages.runner import run
+from v2vkit.stages.train import STAGE
+from v2vkit.synthesis.model import ModelInfo, find_model, load_model, save_model
+from v2vkit.synthesis.opening import find_opener
+from v2vkit.synthesis.rollout import Rollout
+from v2vkit.training.build import Trainer, build_generator_config, build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import SequenceDataset, Window, stack
+from v2vkit.training.loop import train
+from v2vkit.training.step import begin_window, train_chunk
+
+CPU = torch.device("cpu")
+VIDEO = SMALL.model_copy(
+    update={"foreground": (), "epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 0, "threads": 1}
+)
+IMAGE = VIDEO.model_copy(update={"stage": "image", "num_enhancers": 1, "batch_size": 2})
+COVST = VIDEO.model_copy(update={"stage": "image", "covst": 0.8})
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    """A workspace in which the image model, COVST and a video model that begins from images were trained."""
+    options = make_workspace(tmp_path_factory.mktemp("images") / "work", num_clips=2, clip_frames=5)
+    for config in (IMAGE, COVST, VIDEO.model_copy(update={"first_frame": "image"})):
+        run(STAGE, config, options)
+    return options
+
+
+def _train(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Trainer:
+    config = config.for_images()
+    trainer = build_trainer(config, dataset.source, CPU)
+    stop = None if stop_at is None else (lambda now: now.steps >= stop_at)
+    info = ModelInfo(
+        stage=config.checkpoint,
+        fingerprint="f",
+        generator=build_generator_config(config, dataset.source),
+        source=dataset.source,
+        width=32,
+        height=24,
+        first_frame=config.first_frame,
+        frames={},
+        maps={},
+        maps_stage="ingest",
+    )
+    train(config, trainer, dataset, Folder(str(folder)), info, device=CPU, stop_after=stop)
+    return trainer
+
+
+@pytest.mark.parametrize(("config", "stop_at"), [(IMAGE, 2), (COVST, 3)], ids=["image", "covst"])
+def test_resumed_training_is_bit_equal(work: RunOptions, tmp_path: Path, config: TrainConfig, stop_at: int) -> None:
+    config = config.model_copy(update={"epochs": 2, "flip": True})
+    dataset = open_dataset(work.work, strides=config.strides, flip=True)
+    fresh = build_trainer(config.for_images(), dataset.source, CPU)
+    whole = _train(config, dataset, tmp_path / "whole")
+    halted = _train(config, dataset, tmp_path / "halves", stop_at=stop_at)
+    assert 0 < halted.steps < whole.steps
+    resumed = _train(config, dataset, tmp_path / "halves")
+    assert set(whole.networks.named()) == {"generator", "image"}
+    for name, module in whole.networks.named().items():
+        assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name
+        assert not same(module.state_dict(), fresh.networks.named()[name].state_dict()), name
+    averaged = load_file(tmp_path / "whole/model.safetensors")
+    assert same(averaged, load_file(tmp_path / "halves/model.safetensors"))
+    assert not same(averaged, whole.networks.generator.state_dict())
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_one_judgement_of_each_image(work: RunOptions, checkpointing: bool) -> None:
+    config = IMAGE.for_images().model_copy(update={"checkpointing": checkpointing})
+    dataset = open_dataset(work.work, strides=())
+    sequence = stack([dataset.load(Window(0, 1, 1)), dataset.load(Window(1, 3, 1))])
+    shared, plain = build_trainer(config, dataset.source, CPU), build_trainer(config, dataset.source, CPU)
+    for optimizer in shared.optimizers.values():  # keep the gradients, change nothing
+        optimizer.param_groups[0]["lr"] = 0.0
+    state = begin_window(sequence, shared.networks.generator, from_nothing=False)
+    values, _ = train_chunk(config, shared.networks, shared.optimizers, sequence, state, [0])
+
+    s, x, networks = sequence.s[:, 0], sequence.x[:, 0], plain.networks
+    networks.generator.checkpointing = False
+    x_fake = networks.generator(s)[-1].x_fake
+    judged, real = networks.image(image_input(s, x_fake)), networks.image(image_input(s, x))
+    total = lsgan(judged, real=True) + config.lambda_feature * feature_matching(judged, real)
+    total = total + config.lambda_l1 * pixel_l1(x_fake, x)
+    d_total = (lsgan(real, real=True) + lsgan(networks.image(image_input(s, x_fake.detach())), real=False)) / 2
+    for name, loss in (("generator", total), ("image", d_total)):
+        expected = torch.autograd.grad(loss, list(networks.named()[name].parameters()), retain_graph=True)
+        for parameter, gradient in zip(shared.networks.named()[name].parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=2e-3, atol=2e-5)
+    assert values["G_L1"] == pytest.approx(float(pixel_l1(x_fake, x).detach()), rel=1e-5)
+    assert values["D_GAN_real"] == pytest.approx(float(lsgan(real, real=True).detach()), rel=1e-5)
+
+
+def test_the_stage_needs_frames_and_maps_but_no_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = RunOptions(work=str(tmp_path))
+    run(SOURCE, SourceConfig(num_clips=3, clip_frames=1), options)  # not even two frames of a clip
+    run(STAGE, IMAGE, options)
+    assert "no losses over time" in capsys.readouterr().out
+    generator, info = load_model(find_model(Folder(options.work), None))
+    assert isinstance(generator, FrameGenerator)
+    assert (info.stage, len(generator.network.enhancers), info.output_size) == ("image", 1, (32, 24))
+    assert "up to date" in run(STAGE, IMAGE, options).message
+    with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
+        run(STAGE, COVST, options)
+
+
+def test_video_models_are_found_before_image_models(work: RunOptions) -> None:
+    assert find_model(Folder(work.work), None).url.endswith("spatial-1")
+    assert find_model(Folder(work.work), "covst").url.endswith("covst")
+
+
+def test_frame_by_frame_no_frame_depends_on_another(work: RunOptions) -> None:
+    generator, info = load_model(find_model(Folder(work.work), "image"))
+    sources = np.random.default_rng(0).random((3, 13, 24, 32), dtype=np.float32)
+    rollout = Rollout(generator, info.halvings)
+    for s in sources:
+        assert torch.equal(rollout.step(s).x_fake, Rollout(generator).step(s).x_fake)
+    assert rollout.sources == []
+
+
+def test_the_image_model_makes_the_first_frames_and_the_video_model_the_others(work: RunOptions) -> None:
+    generator, info = load_model(find_model(Folder(work.work), None))
+    opener = find_opener(Folder(work.work), None, info)
+    assert opener is not None
+    sources = np.random.default_rng(0).random((4, 13, 24, 32), dtype=np.float32)
+    rollout = Rollout(generator, opener=opener)
+    made = [rollout.step(s).x_fake for s in sources]
+    s = torch.from_numpy(sources)
+    with torch.no_grad():
+        first = torch.cat([opener(s[t : t + 1])[-1].x_fake for t in range(2)])
+        history = history_from_images(first[None], 1)
+        for t in (2, 3):
+            outputs = generator(s[t - 2 : t + 1].flatten(0, 1)[None], history)
+            torch.testing.assert_close(made[t], outputs[-1].x_fake)
+            history = advance(history, outputs)
+    torch.testing.assert_close(torch.cat(made[:2]), first)
+
+
+def _render(source: str, target: Path, work: str, **settings: object) -> list[np.ndarray]:
+    config = RenderConfig(source=source, target=str(target), device="cpu", threads=1, maps=True, **settings)
+    assert RENDER.call(config, RunOptions(work=work)) == []
+    return read_raw(target)[0]
+
+
+@pytest.mark.parametrize("checkpoint", ["spatial-1", "image", "covst"])
+def test_as_many_frames_come_out_as_go_in(work: RunOptions, tmp_path: Path, checkpoint: str) -> None:
+    assert len(_render(work.work, tmp_path / "out.mp4", work.work, checkpoint=checkpoint)) == 10
+
+
+@pytest.mark.parametrize("checkpoint", ["spatial-1", "image", "covst"])
+def test_every_kind_of_model_is_evaluated(work: RunOptions, tmp_path: Path, checkpoint: str) -> None:
+    config = EvaluateConfig(data=work.work, checkpoint=checkpoint, out=str(tmp_path / "out"), device="cpu", threads=1)
+    assert EVALUATE.call(config, work) == []
+    found = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert found["model"]["checkpoint"].endswith(checkpoint)
+
+
+def test_a_first_frame_model_of_another_place_is_used(work: RunOptions, tmp_path: Path) -> None:
+    video, info = load_model(find_model(Folder(work.work), "spatial-1"))
+    save_model(Folder(f"{tmp_path}/checkpoints/spatial-1"), video.state_dict(), info)
+    with pytest.raises(V2VError, match=r"there is none in.*--first-frame-model"):
+        _render(work.work, tmp_path / "out.mp4", str(tmp_path))
+    image = f"{work.work}/checkpoints/image"
+    expected = _render(work.work, tmp_path / "a.mp4", work.work)
+    found = _render(work.work, tmp_path / "b.mp4", str(tmp_path), first_frame_model=image)
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def _image_like(work: RunOptions, path: Path, **changes: object) -> str:
+    generator, info = load_model(find_model(Folder(work.work), "image"))
+    save_model(Folder(str(path)), generator.state_dict(), info.model_copy(update=changes))
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["size", "source", "covst", "video", "not needed", "missing"])
+def test_first_frame_models_that_do_not_fit_are_refused(work: RunOptions, tmp_path: Path, kind: str) -> None:
+    _, info = load_model(find_model(Folder(work.work), "spatial-1"))
+    folder, message = {
+        "size": (_image_like(work, tmp_path / "a", width=64), "makes 64x24; 32x24 is needed"),
+        "source": (
+            _image_like(work, tmp_path / "b", source=info.source.model_copy(update={"num_labels": 13})),
+            "13 labels, with edges; here street, 12 labels",
+        ),
+        "covst": (f"{work.work}/checkpoints/covst", "makes no first frames"),
+        "video": (f"{work.work}/checkpoints/spatial-1", "makes no first frames"),
+        "not needed": (f"{work.work}/checkpoints/image", "begins by itself"),
+        "missing": (str(tmp_path / "nowhere"), "There is no model"),
+    }[kind]
+    if kind == "not needed":
+        info = info.model_copy(update={"first_frame": "self"})
+    with pytest.raises(V2VError, match=message):
+        find_opener(Folder(work.work), folder, info)
+
+
+def test_covst_rolled_out_remembers_the_last_frame(work: RunOptions) -> None:
+    generator, _ = load_model(find_model(Folder(work.work), "covst"))
+    sources = np.random.default_rng(0).random((2, 16, 24, 32), dtype=np.float32)
+    rollout = Rollout(generator)
+    made = [rollout.step(s).x_fake for s in sources]
+    assert torch.equal(made[0], Rollout(generator).step(sources[0]).x_fake)
+    assert not torch.equal(made[1], Rollout(generator).step(sources[1]).x_fake)
+
+
+def test_covst_is_rendered_from_maps_with_flow_only(work: RunOptions, tmp_path: Path) -> None:
+    config = RenderConfig(source="in.mp4", target=str(tmp_path / "out.mp4"), checkpoint="covst", device="cpu")
+    with pytest.raises(V2VError, match="moves its features along flow.*--maps"):
+        RENDER.call(config, work)
+    run(SOURCE, SourceConfig(num_clips=1, clip_frames=3), RunOptions(work=str(tmp_path / "data")))
+    with pytest.raises(V2VError, match="no artifact flow"):
+        _render(str(tmp_path / "data"), tmp_path / "out.mp4", work.work, checkpoint="covst")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_scales": 2}, "--num-scales belong"),
+        ({"fix_epochs": 1, "foreground": (1,)}, "--fix-epochs and --foreground belong"),
+        ({"stage": "spatial-1"}, "are for --stage image"),
+        ({"num_enhancers": 5}, "width"),
+        ({"start_from": "spatial-1"}, "makes videos"),
+        ({"start_from": "image", "num_blocks": 1}, r"num_blocks 2 \(here 1\)"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(work: RunOptions, changes: dict[str, object], message: str) -> None:
+    if "start_from" in changes:
+        changes = changes | {"start_from": f"{work.work}/checkpoints/{changes['start_from']}"}
+    with pytest.raises(V2VError, match=message):
+        run(STAGE, IMAGE.model_copy(update=changes), RunOptions(work=work.work, overwrite=True))
+    load_model(find_model(Folder(work.work), "image"))  # nothing was thrown away
+
+
+def test_an_image_model_is_no_beginning_of_a_video_model(work: RunOptions) -> None:
+    config = VIDEO.model_copy(update={"start_from": f"{work.work}/checkpoints/image"})
+    with pytest.raises(V2VError, match="cannot begin a video model"):
+        run(STAGE, config, RunOptions(work=work.work, overwrite=True))
+
+
+def test_covst_goes_on_from_an_image_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=4)
+    run(STAGE, IMAGE, options)
+    start = f"{options.work}/checkpoints/image"
+    run(STAGE, IMAGE.model_copy(update={"covst": 0.8, "start_from": start, "learning_rate": 1e-9}), options)
+    assert "generator: from" in capsys.readouterr().out
+    image, covst = (load_model(find_model(Folder(options.work), name))[0] for name in ("image", "covst"))
+    for name, value in image.state_dict().items():
+        torch.testing.assert_close(value, covst.state_dict()[name], rtol=0, atol=1e-5)

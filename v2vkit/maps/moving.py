@@ -1,0 +1,59 @@
+"""Moving a frame and everything that belongs to it by the same affine map: augmentation that keeps them joined.
+
+A move is a float64 matrix [2, 3] that takes a pixel (x, y, 1) of the old frame to its place (x, y) in the new one.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Move = NDArray[np.float64]
+Points = NDArray[np.float32]
+
+_SHARE = 0.1
+_DEGREES = 10.0
+
+
+def draw_move(rng: np.random.Generator, strength: float, size: tuple[int, int]) -> Move:
+    """A random shift, turn and zoom about the centre of a frame of `size` (width, height).
+
+    Args:
+        strength: 1 = shifts of up to a tenth of the size, turns of up to 10 degrees, zooms of up to a tenth.
+    """
+    width, height = size
+    dx, dy, turn, zoom = rng.uniform(-strength, strength, 4)
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    move: Move = cv2.getRotationMatrix2D(centre, _DEGREES * turn, (1 + _SHARE) ** zoom).astype(np.float64)
+    move[:, 2] += _SHARE * dx * width, _SHARE * dy * height
+    return move
+
+
+def move_image(image: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3], what lies outside the frame mirrored in."""
+    return _warp(image, move, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
+
+
+def move_ids(ids: NDArray[Any], move: Move) -> NDArray[Any]:
+    """Labels or instances [H, W], mirrored like the image; no id is mixed from others."""
+    return _warp(ids, move, cv2.INTER_NEAREST, cv2.BORDER_REFLECT_101)
+
+
+def move_points(points: Points, move: Move) -> Points:
+    """Landmarks [N, 2]."""
+    return (points @ move[:, :2].T + move[:, 2]).astype(np.float32)
+
+
+def move_flow(
+    flow: NDArray[np.float32], confidence: NDArray[np.float32], move: Move
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Flow [H, W, 2] and its confidence [H, W] when both frames of the pair are moved; nothing is trusted outside."""
+    turn = move[:, :2].T.astype(np.float32)
+    vectors = np.matmul(_warp(flow, move, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE), turn, dtype=np.float32)
+    return vectors, _warp(confidence, move, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+
+
+def _warp(array: NDArray[Any], move: Move, interpolation: int, border: int) -> NDArray[Any]:
+    height, width = array.shape[:2]
+    return cv2.warpAffine(array, move, (width, height), flags=interpolation, borderMode=border)

@@ -1,0 +1,80 @@
+"""Several processes on one training run: the sequences of a batch are shared out, gradients averaged (data parallel).
+
+Processes come from `torchrun --nproc-per-node N -m v2vkit train …` or another launcher that sets the same variables;
+Lightning Fabric does the talking. With one process none of it is imported.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from v2vkit.engine.launcher import launched_processes
+from v2vkit.errors import V2VError
+
+
+class Parallel:
+    """How this process works together with the others; alone by default, then everything here does nothing."""
+
+    def __init__(self, fabric: Any = None):
+        self._fabric = fabric
+        self.rank: int = 0 if fabric is None else fabric.global_rank
+        self.num_processes: int = 1 if fabric is None else fabric.world_size
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device that Fabric gave this process; None when alone."""
+        return None if self._fabric is None else self._fabric.device
+
+    def share(self, windows: list[Any]) -> list[Any]:
+        """This process's part of a batch; all parts are equally large."""
+        return windows[self.rank :: self.num_processes]
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over all processes."""
+        return tensor if self._fabric is None else self._fabric.all_reduce(tensor, reduce_op="mean")
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace every gradient by its mean over all processes, in one message."""
+        if self._fabric is None:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self._fabric is not None:
+            self._fabric.barrier()
+
+
+ALONE = Parallel()
+
+
+def open_parallel(device: str) -> Parallel:
+    """Join the other processes, if a launcher started several.
+
+    Args:
+        device: as in the settings: cpu, cuda or auto; each process gets one.
+
+    Raises:
+        V2VError: Lightning is not installed.
+    """
+    number = launched_processes()
+    if number == 1:
+        return ALONE
+    try:
+        from lightning.fabric import Fabric
+    except ImportError:
+        raise V2VError(
+            f"A launcher started {number} processes, and Lightning, which lets them work together, is not installed.",
+            "pip install 'v2vkit[cluster]', or start one process.",
+        ) from None
+    accelerator = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
+    nodes = max(1, number // int(os.environ.get("LOCAL_WORLD_SIZE", number)))
+    fabric = Fabric(accelerator=accelerator, devices=number // nodes, num_nodes=nodes, strategy="ddp")
+    fabric.launch()
+    return Parallel(fabric)
