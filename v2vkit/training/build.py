@@ -42,11 +42,12 @@ class Trainer:
         """average <- decay average + (1 - decay) weights; a young average follows faster, so that it never lags."""
         decay = min(decay, (1 + self.steps) / (10 + self.steps)) if decay else 0.0
         with torch.no_grad():
-            for name, value in self.networks.generator.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - decay)
-                else:
-                    self.average[name].copy_(value)
+            state = self.networks.generator.state_dict()
+            floating = [name for name, value in state.items() if value.is_floating_point()]
+            averages, values = [self.average[name] for name in floating], [state[name] for name in floating]
+            torch._foreach_lerp_(averages, values, 1 - decay)
+            for name in state.keys() - floating:
+                self.average[name].copy_(state[name])
 
 
 def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGeneratorConfig:
@@ -125,7 +126,9 @@ def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.devic
         if config.compile and device.type != "meta":
             module.compile()  # in place: names of weights stay
     optimizers: dict[str, torch.optim.Optimizer] = {
-        name: torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=(0.5, 0.999))
+        name: torch.optim.Adam(
+            module.parameters(), lr=config.learning_rate, betas=(0.5, 0.999), fused=device.type in ("cpu", "cuda")
+        )
         for name, module in networks.named().items()
     }
     average = {name: copy.deepcopy(value.detach()) for name, value in generator.state_dict().items()}

@@ -134,7 +134,9 @@ def train(
                 load_batch(config, dataset, batches[number], epoch=epoch, batch=number, parallel=parallel)
                 for number in range(first, len(batches))
             )
-            for number, (loaded, from_nothing) in enumerate(prefetch(loader, ahead=1), first):
+            # On a CPU a loading thread would only take cores and the interpreter away from training.
+            ready = loader if device.type == "cpu" else prefetch(loader, ahead=1)
+            for number, (loaded, from_nothing) in enumerate(ready, first):
                 warmed = warm_up_factors(
                     schedule, config.spans, progress=epoch + number / len(batches), warm_up=config.warm_up
                 )
