@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +26,10 @@ class InstanceNorm(nn.InstanceNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[2] * x.shape[3] > 1:
+            if x.shape[0] == 1 and x.device.type == "cpu" and not x.is_contiguous():
+                # The same function for one image. In channels-last layout torch's group norm is slow on a CPU, and
+                # loses digits (it subtracts squares).
+                return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
             return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
@@ -39,7 +44,30 @@ class BatchNorm(nn.BatchNorm2d):
         return x * self.weight[:, None, None] + self.bias[:, None, None]
 
 
-class ReflectConv(nn.Conv2d):
+class NarrowConv(nn.Conv2d):
+    """Square convolution of stride 1 for few output channels, fast on a CPU.
+
+    CPU kernels work on 8 or 16 output channels at a time, however few there are. So a k x k convolution to C channels
+    is done as a 1 x k convolution to k C channels, one set per row of the kernel, and these are shifted by their row
+    and added: the same sum in another order.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = self.kernel_size
+        wide = self.out_channels >= 8 or x.device.type != "cpu" or x.dtype != torch.float32
+        if wide or torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        weight = self.weight.permute(2, 0, 1, 3).reshape(rows * self.out_channels, -1, 1, columns)
+        parts = F.conv2d(x, weight, padding=self.padding).split(self.out_channels, 1)
+        height = parts[0].shape[2] - rows + 1
+        assert self.bias is not None
+        y = self.bias[:, None, None]
+        for row, part in enumerate(parts):
+            y = y + part[:, :, row : row + height]
+        return y
+
+
+class ReflectConv(NarrowConv):
     """Convolution of odd `kernel_size` that keeps the size: the border is reflected, on tiny maps replicated."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):

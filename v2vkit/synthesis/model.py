@@ -94,7 +94,8 @@ def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
         generator.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, ValidationError, KeyError, RuntimeError, ValueError) as error:
         raise _no_model(folder, error) from None
-    return generator.eval().requires_grad_(False), info
+    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies).
+    return generator.eval().requires_grad_(False).to(memory_format=torch.channels_last), info
 
 
 def read_info(folder: Folder) -> ModelInfo:

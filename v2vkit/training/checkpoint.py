@@ -98,6 +98,11 @@ def load_state(
                 index, _, key = path.partition("/")
                 state.setdefault(int(index), {})[key] = tensor
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            # Files hold contiguous tensors; fused Adam needs the layout of the weights, and does not check it on a CPU.
+            for parameter, values in optimizer.state.items():
+                for key, value in values.items():
+                    if value.shape == parameter.shape:
+                        values[key] = torch.empty_like(parameter).copy_(value)
     except FileNotFoundError:
         return None
     except (SafetensorError, ValidationError, ValueError, KeyError, RuntimeError) as error:

@@ -281,7 +281,9 @@ def train_chunk(
     for name, loss in d_losses.items():
         parameters = list(networks.named()[name].parameters())
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
+            # In the layout of the weights: fused Adam relies on it, and does not check it on a CPU.
+            same = gradient.stride() == parameter.stride()
+            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
     optimizers["generator"].zero_grad()
     heads: list[Tensor] = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(h_leaf)])]
     if direct.total is None:

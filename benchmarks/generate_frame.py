@@ -1,0 +1,124 @@
+"""Generating one frame against the plain formulation (`benchmarks.plain`), on the same weights, and where time goes.
+
+The workload, the options and the way of measuring are those of `benchmarks.train_step`.
+"""
+
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.plain import plain_frame
+from benchmarks.train_step import (
+    CONTEXT,
+    Row,
+    Workload,
+    compare_rows,
+    count,
+    large_product,
+    main,
+    make_sequence,
+    plain_trainer,
+    take_turns,
+    wait,
+    with_threads,
+)
+from v2vkit.artifacts.folder import Folder
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.generator import VideoGenerator, advance
+from v2vkit.synthesis.model import ModelInfo, load_model, save_model
+from v2vkit.synthesis.rollout import Rollout
+from v2vkit.training.build import build_trainer
+
+CONVOLUTION = ("conv", "xdnn", "cudnn", "gemm")
+"""Parts of the names of the operators and kernels that convolve."""
+
+
+def _opened(work: Workload) -> AnyGenerator:
+    """The generator as rendering opens it, from its file."""
+    networks = build_trainer(work.config(), work.source(), torch.device("cpu")).networks
+    info = ModelInfo(
+        stage="spatial-1",
+        fingerprint="benchmark",
+        generator=networks.generator.config,
+        source=work.source(),
+        width=work.width,
+        height=work.height,
+        first_frame="self",
+        frames={},
+        maps={},
+        maps_stage="ingest",
+    )
+    with tempfile.TemporaryDirectory() as name:
+        save_model(Folder(name), networks.generator.state_dict(), info)
+        return load_model(Folder(name))[0].to(work.device)
+
+
+def measure_frame(work: Workload) -> list[Row]:
+    """The rows about generating a frame, and where its time goes."""
+    stock = plain_trainer(work).networks.generator.eval().requires_grad_(False)
+    generator = _opened(work)
+    assert isinstance(stock, VideoGenerator)
+    sequence = make_sequence(work)
+    maps = sequence.s[0].cpu().numpy()
+    images = ((sequence.x[0, :CONTEXT].permute(0, 2, 3, 1).cpu().numpy() + 1) * 127.5).astype(np.uint8)
+    rollout = Rollout(generator)
+    rollout.begin_with(images)
+    assert rollout.history is not None
+    for s in maps[:CONTEXT]:
+        rollout.remember(s)
+    history, t = list(rollout.history), {"plain": CONTEXT, "ours": CONTEXT}
+    last: dict[str, Tensor] = {}
+
+    def following(name: str) -> int:
+        t[name] += 1
+        return t[name] - 1
+
+    def plain() -> None:
+        frame = following("plain")
+        with torch.no_grad():
+            stack = [torch.from_numpy(maps[(frame - k) % len(maps)])[None].to(work.device) for k in (2, 1, 0)]
+            output = plain_frame(stock, torch.cat(stack, 1), history[0])
+            history[:] = advance(history, [output])
+        last["plain"] = output.x_fake
+
+    def ours() -> None:
+        last["ours"] = rollout.step(maps[following("ours") % len(maps)]).x_fake
+
+    gflop = {"plain": count(plain), "ours": count(ours)}
+    apart = float((last["plain"] - last["ours"]).abs().max())
+    product, product_gflop = large_product(work)
+    seconds = take_turns({"plain": plain, "ours": ours, "product": product}, work, times=3)
+    rows = compare_rows("frame", gflop, seconds, product_gflop)
+    rows.append(("frame, ours / plain: time", seconds["ours"] / seconds["plain"], "<= 0.9, or the profile below"))
+    rows.append(("frame: largest difference of a pixel in [-1, 1], in 1e-5", apart * 1e5, "<= 10"))
+    return rows + _profile(ours, work)
+
+
+def _profile(function: Callable[[], object], work: Workload, *, top: int = 6) -> list[Row]:
+    """Share of the operators' own time: convolutions together, then the most expensive operators."""
+    cuda = torch.device(work.device).type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    with profile(activities=activities) as profiled:
+        for _ in range(work.repeats):
+            function()
+        wait(work)
+    name = "self_device_time_total" if cuda else "self_cpu_time_total"
+    own = {event.key: float(getattr(event, name)) for event in profiled.key_averages()}
+    total = sum(own.values())
+    convolution = sum(value for key, value in own.items() if any(part in key.lower() for part in CONVOLUTION))
+    rows: list[Row] = [("frame, ours: convolutions' share of the time", convolution / total, "the rest is below")]
+    dearest = sorted(own, key=lambda key: -own[key])[:top]
+    return rows + [(f"frame, ours: share of {key[:48]}", own[key] / total, "") for key in dearest]
+
+
+def run(work: Workload | None = None) -> list[Row]:
+    """(what, value, target) per row."""
+    return with_threads(measure_frame, work or Workload())
+
+
+if __name__ == "__main__":
+    main(run)

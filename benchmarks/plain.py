@@ -1,0 +1,127 @@
+"""The plain formulation of a training step and of a frame: one pass per term, as the specification describes it.
+
+What v2vkit computes in other ways (shared passes, layers of its own) is compared with this, in the benchmark and in the
+tests, so nothing here uses those ways: torch's own layers one after another, frame after frame, a discriminator pass
+per loss term. One spatial scale, LSGAN. Shapes as in `v2vkit.training.step`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from v2vkit.models.blocks import InstanceNorm, ReflectConv
+from v2vkit.models.discriminator import Discriminator, image_input, video_input
+from v2vkit.models.generator import Output, Scale, VideoGenerator, add_foreground, advance, blend
+from v2vkit.models.losses import feature_matching, lsgan
+from v2vkit.models.temporal import temporal_windows
+from v2vkit.models.warp import warp
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Sequence
+from v2vkit.training.step import Losses, Networks, WindowState, direct_losses
+
+
+def use_stock_layers(network: nn.Module) -> None:
+    """Replace v2vkit's layers inside `network` by torch's own with the same parameters (the very same tensors)."""
+    for name, child in list(network.named_children()):
+        layer: nn.Module
+        if isinstance(child, InstanceNorm):
+            layer = nn.InstanceNorm2d(child.num_features, child.eps, affine=True)
+            layer.weight, layer.bias = child.weight, child.bias
+        elif isinstance(child, ReflectConv):
+            conv = nn.Conv2d(child.in_channels, child.out_channels, child.kernel_size[0])
+            conv.weight, conv.bias = child.weight, child.bias
+            layer = nn.Sequential(nn.ReflectionPad2d(child.border), conv)
+        else:
+            use_stock_layers(child)
+            continue
+        setattr(network, name, layer)
+
+
+def plain_frame(generator: VideoGenerator, source: Tensor, history: Tensor) -> Output:
+    """One frame from the stacked source maps and past frames: the coarse generator G0 (specification 1.2, eq. 4, 9)."""
+    (scale,) = generator.scales
+    assert isinstance(scale, Scale)
+    encoded = scale.source_encoder(source) + scale.history_encoder(history)
+    h = torch.tanh(scale.image_head(scale.image_branch(encoded)))
+    if scale.has_foreground:
+        config = generator.config
+        h_foreground = torch.tanh(scale.foreground_head(scale.foreground_branch(scale.foreground_encoder(source))))
+        current = source[:, -config.source_channels :]
+        foreground = current[:, list(config.foreground)].sum(1, keepdim=True).clamp(0, 1)
+        h = add_foreground(h, h_foreground, foreground)
+    flow_maps = scale.flow_branch(encoded)
+    flow = scale.flow_head(flow_maps) * scale.flow_multiplier
+    mask = torch.sigmoid(scale.mask_head(flow_maps))
+    warped = warp(history[:, -3:], flow)
+    return Output(x_fake=blend(warped, h, mask), h=h, flow=flow, mask=mask, warped=warped)
+
+
+def _game(
+    name: str, network: Discriminator, real: Tensor, fake: Tensor, weight: float, config: TrainConfig, game: Losses
+) -> Tensor:
+    """Three passes for one term: real, detached fake for D, and fake for G; returns D's loss (specification 1.9)."""
+    judged_real, judged_detached, judged_fake = network(real), network(fake.detach()), network(fake)
+    game.add(f"G_{name}", lsgan(judged_fake, real=True), weight)
+    game.add(f"G_{name}_Feat", feature_matching(judged_fake, judged_real), weight * config.lambda_feature)
+    d_real, d_fake = lsgan(judged_real, real=True), lsgan(judged_detached, real=False)
+    game.terms |= {f"D_{name}_real": d_real.detach(), f"D_{name}_fake": d_fake.detach()}
+    return (d_real + d_fake) / 2
+
+
+def plain_chunk(
+    config: TrainConfig,
+    networks: Networks,
+    optimizers: dict[str, torch.optim.Optimizer],
+    sequence: Sequence,
+    state: WindowState,
+    frames: list[int],
+) -> dict[str, float]:
+    """What `train_chunk` does, in the plain formulation, with the same terms; one update of every network.
+
+    A discriminator gets three passes per fake image, and the generator's backward pass also computes gradients of the
+    discriminators' weights, which are then thrown away.
+    """
+    assert state.history is not None, "a window that begins with real frames"
+    assert config.gan == "lsgan"
+    generator, outputs = networks.generator, []
+    assert isinstance(generator, VideoGenerator)
+    for frame in frames:
+        source = torch.cat([sequence.s[:, t] for t in range(frame - state.context, frame + 1)], 1)
+        outputs.append(plain_frame(generator, source, state.history[0]))
+        state.history = advance(state.history, outputs[-1:], length=state.context)
+    x_fake = [*state.x_fake, *(output.x_fake for output in outputs)]
+    state.x_fake += [output.x_fake.detach() for output in outputs]
+    direct = direct_losses(config, sequence, state, frames, outputs, networks.vgg)
+
+    s, x = (torch.cat([maps[:, t] for t in frames], 0) for maps in (sequence.s, sequence.x))
+    of_x, of_h, of_video = games = Losses(), Losses(), Losses()
+    d_losses: dict[str, Tensor] = {}
+    real = image_input(s, x)
+    for images, game in ((x_fake[-len(frames) :], of_x), ([o.h for o in outputs], of_h)):
+        d_loss = _game("GAN", networks.image, real, image_input(s, torch.cat(images, 0)), 1.0, config, game)
+        d_losses["image"] = d_losses["image"] + d_loss if "image" in d_losses else d_loss
+    windows = temporal_windows(
+        len(x_fake), len(frames), num_frames=config.video_frames, num_scales=len(networks.video), sparse=config.sparse
+    )
+    for scale, network in enumerate(networks.video):
+        pairs = []
+        for window in windows[scale]:
+            times = [state.context + i for i in window]
+            flows = sequence.flow[config.strides[scale]][:, times[1:]]
+            made = torch.stack([x_fake[i] for i in window], 1)
+            pairs.append((video_input(sequence.x[:, times], flows), video_input(made, flows)))
+        if pairs:
+            real, fake = (torch.cat(inputs, 0) for inputs in zip(*pairs, strict=True))
+            d_losses[f"video{scale}"] = _game(
+                f"T{scale}", network, real, fake, config.lambda_temporal, config, of_video
+            )
+
+    totals = [part.total for part in (direct, *games) if part.total is not None]
+    optimizers["generator"].zero_grad()
+    torch.stack(totals).sum().backward()
+    optimizers["generator"].step()
+    for name, loss in d_losses.items():
+        optimizers[name].zero_grad()
+        loss.backward()
+        optimizers[name].step()
+    of_image = {name: value + of_h.terms[name] for name, value in of_x.terms.items()}
+    return {name: float(value) for name, value in (direct.terms | of_image | of_video.terms).items()}

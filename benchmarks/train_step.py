@@ -1,0 +1,237 @@
+"""A training step against the plain formulation (`benchmarks.plain`), on the same weights.
+
+Arithmetic is counted with torch's counter. Times are medians of repetitions that take turns, so that a busy machine
+slows all of them; they are also set against the time that large fp32 matrix products take for the same arithmetic.
+`python -m benchmarks.train_step --help` lists the sizes and options. Those for bf16, channels-last and compile are for
+our step alone: the plain one stays as it is.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.plain import plain_chunk, use_stock_layers
+from v2vkit.config import Precision
+from v2vkit.maps.source import SourceConfig, instance_edges, one_hot
+from v2vkit.training.build import Trainer, build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Sequence
+from v2vkit.training.step import begin_window, train_chunk
+
+Row = tuple[str, float, str]
+CONTEXT = 2
+"""Frames that the generator sees behind the current one."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sizes; the defaults are the workload that results are reported for. The last three change only our step."""
+
+    width: int = 256
+    height: int = 128
+    labels: int = 12
+    frames: int = 3
+    generator_width: int = 32
+    blocks: int = 9
+    discriminator_width: int = 64
+    temporal_scales: int = 1
+    repeats: int = 7
+    matrix: int = 2048
+    threads: int = 0
+    device: str = "cpu"
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: bool = False
+
+    def config(self) -> TrainConfig:
+        """The training that both formulations do, in float32."""
+        return TrainConfig(
+            preset="tiny",
+            domain="street",
+            num_labels=self.labels,
+            foreground=(1, 2),
+            width=self.generator_width,
+            num_blocks=self.blocks,
+            discriminator_width=self.discriminator_width,
+            temporal_scales=self.temporal_scales,
+            chunk=self.frames,
+            device=self.device,
+            precision="fp32",
+        )
+
+    def fast_config(self) -> TrainConfig:
+        """The same with what was asked for to make it faster."""
+        changes = {"precision": self.precision, "channels_last": self.channels_last or None, "compile": self.compile}
+        return TrainConfig.model_validate(self.config().model_dump() | changes)
+
+    def source(self) -> SourceConfig:
+        return SourceConfig(domain="street", num_labels=self.labels)
+
+
+def make_sequence(work: Workload) -> Sequence:
+    """A seeded window of L + `frames` frames: patches of labels and their edges, clouds as images, even flow."""
+    rng, length, size = np.random.default_rng(0), CONTEXT + work.frames, (work.height, work.width)
+    patches = rng.integers(0, work.labels, (length, -(-work.height // 8), -(-work.width // 8)), dtype=np.uint8)
+    labels = patches.repeat(8, 1).repeat(8, 2)[:, : work.height, : work.width]
+    s = np.stack([np.concatenate([one_hot(ids, work.labels), instance_edges(ids)[None]]) for ids in labels])
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(0, 1, shape).astype(np.float32))
+
+    x = F.interpolate(uniform(length, 3, 9, 17) * 2 - 1, size, mode="bilinear", align_corners=True)
+    flow = ((uniform(1, length, 2, 1, 1) - 0.5) * 8).expand(1, length, 2, *size).contiguous().to(work.device)
+    confidence = (uniform(1, length, 1, *size) < 0.8).float().to(work.device)
+    strides = work.config().strides
+    return Sequence(
+        x[None].to(work.device),
+        torch.from_numpy(s)[None].to(work.device),
+        dict.fromkeys(strides, flow),
+        dict.fromkeys(strides, confidence),
+    )
+
+
+def plain_trainer(work: Workload) -> Trainer:
+    """The networks of `config`, made of torch's own layers."""
+    config = work.config().model_copy(update={"channels_last": False})
+    trainer = build_trainer(config, work.source(), torch.device(work.device))
+    for network in trainer.networks.named().values():
+        use_stock_layers(network)
+    return trainer
+
+
+def plain_step(config: TrainConfig, trainer: Trainer, sequence: Sequence) -> dict[str, float]:
+    """One step as the specification describes it; the unweighted loss terms."""
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    frames = list(range(CONTEXT, CONTEXT + config.chunk))
+    return plain_chunk(config, trainer.networks, trainer.optimizers, sequence, state, frames)
+
+
+def our_step(config: TrainConfig, trainer: Trainer, sequence: Sequence) -> dict[str, float]:
+    """One step as v2vkit takes it."""
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    frames = list(range(CONTEXT, CONTEXT + config.chunk))
+    return train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, frames)[0]
+
+
+def count(function: Callable[[], object]) -> float:
+    """GFLOP of a call, a multiplication and an addition as two."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops() / 1e9
+
+
+def take_turns(functions: dict[str, Callable[[], object]], work: Workload, *, times: int = 1) -> dict[str, float]:
+    """Median seconds of each function; each of `times` x `repeats` repetitions calls all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(times * work.repeats + 1):
+        for name, function in functions.items():
+            wait(work)
+            start = time.perf_counter()
+            function()
+            wait(work)
+            if repeat:  # the first call allocates and chooses algorithms
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def wait(work: Workload) -> None:
+    """Until the device has done everything that it was asked for."""
+    if torch.device(work.device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def large_product(work: Workload) -> tuple[Callable[[], object], float]:
+    """A large fp32 matrix product, and its GFLOP."""
+    a, b = torch.rand(2, work.matrix, work.matrix, device=work.device)
+    return lambda: a @ b, 2 * work.matrix**3 / 1e9
+
+
+def compare_rows(what: str, gflop: dict[str, float], seconds: dict[str, float], product_gflop: float) -> list[Row]:
+    """Arithmetic and time of both formulations, and how far each is from what the machine can do."""
+    rows: list[Row] = []
+    for name, amount in gflop.items():
+        limit = seconds["product"] / product_gflop * amount
+        rows.append((f"{what}, {name}: GFLOP", amount, ""))
+        rows.append((f"{what}, {name}: milliseconds", seconds[name] * 1e3, ""))
+        rows.append((f"{what}, {name}: time / the same arithmetic in matrix products", seconds[name] / limit, ""))
+    return rows
+
+
+def measure_step(work: Workload) -> list[Row]:
+    """The rows about training."""
+    device, sequence, config = torch.device(work.device), make_sequence(work), work.config()
+    plain, same, ours = plain_trainer(work), *(build_trainer(config, work.source(), device) for _ in range(2))
+    terms: dict[str, dict[str, float]] = {}
+    gflop = {
+        "plain": count(lambda: terms.update(stock=plain_step(config, plain, sequence))),
+        "ours": count(lambda: terms.update(ours=our_step(config, ours, sequence))),
+    }
+    terms["plain"] = plain_step(config, same, sequence)
+    apart = {name: _apart(terms["ours"], terms[name]) for name in ("plain", "stock")}
+    fast = work.fast_config()
+    if fast != config:
+        ours = build_trainer(fast, work.source(), device)
+    product, product_gflop = large_product(work)
+    seconds = take_turns(
+        {
+            "plain": lambda: plain_step(config, plain, sequence),
+            "ours": lambda: our_step(fast, ours, sequence),
+            "product": product,
+        },
+        work,
+    )
+    rows = compare_rows("train step", gflop, seconds, product_gflop)
+    target = "<= 0.35" if work.device != "cpu" and work.precision == "bf16" else "<= 0.88"
+    rows.append(("train step, ours / plain: arithmetic", gflop["ours"] / gflop["plain"], "<= 0.83"))
+    rows.append(("train step, ours / plain: time", seconds["ours"] / seconds["plain"], target))
+    what = "train step: largest relative difference of a loss term, in 1e-5"
+    rows.append((f"{what}, the same layers", apart["plain"] * 1e5, "<= 1"))
+    rows.append((f"{what}, torch's layers", apart["stock"] * 1e5, "rounding"))
+    return rows
+
+
+def _apart(a: dict[str, float], b: dict[str, float]) -> float:
+    """Largest relative difference of a loss term."""
+    assert a.keys() == b.keys()
+    return max(abs(a[name] / b[name] - 1) for name in b)
+
+
+def run(work: Workload | None = None) -> list[Row]:
+    """(what, value, target) per row."""
+    return with_threads(measure_step, work or Workload())
+
+
+def with_threads(measure: Callable[[Workload], list[Row]], work: Workload) -> list[Row]:
+    """What `measure` finds with as many CPU threads as the workload asks for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(work.threads or threads)
+    try:
+        return measure(work)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def main(run: Callable[[Workload], list[Row]], arguments: list[str] | None = None) -> None:
+    """Print the rows of the workload that the command line describes."""
+    parser = argparse.ArgumentParser()
+    for field in dataclasses.fields(Workload):
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action="store_true")
+        else:
+            parser.add_argument(flag, type=type(field.default), default=field.default)
+    for what, value, target in run(Workload(**vars(parser.parse_args(arguments)))):
+        print(f"{what:84} {value:9.3f}  {target}")
+
+
+if __name__ == "__main__":
+    main(run)
