@@ -94,8 +94,10 @@ def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
         generator.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, ValidationError, KeyError, RuntimeError, ValueError) as error:
         raise _no_model(folder, error) from None
-    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies).
-    return generator.eval().requires_grad_(False).to(memory_format=torch.channels_last), info
+    generator = generator.eval().requires_grad_(False)
+    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
+    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
+    return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
 
 
 def read_info(folder: Folder) -> ModelInfo:
