@@ -16,7 +16,9 @@ from v2vkit.models.temporal import temporal_windows
 from v2vkit.models.warp import warp
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
-from v2vkit.training.step import Losses, Networks, WindowState, direct_losses
+from v2vkit.training.objectives import Losses, direct_losses
+from v2vkit.training.step import Networks
+from v2vkit.training.window import WindowState
 
 
 def use_stock_layers(network: nn.Module) -> None:

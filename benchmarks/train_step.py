@@ -25,7 +25,8 @@ from v2vkit.maps.source import SourceConfig, instance_edges, one_hot
 from v2vkit.training.build import Trainer, build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
 
 Row = tuple[str, float, str]
 CONTEXT = 2

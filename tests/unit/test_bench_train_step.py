@@ -11,7 +11,8 @@ from benchmarks.train_step import CONTEXT, Workload, make_sequence, plain_traine
 from benchmarks.train_step import run as run_step
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.training.build import Trainer, build_trainer
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
 
 TINY = Workload(
     width=48, height=32, frames=4, generator_width=8, blocks=2, discriminator_width=8, repeats=1, matrix=64, threads=1

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.errors import V2VError
@@ -21,12 +21,12 @@ from v2vkit.models.losses import feature_matching, lsgan
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.synthesis.model import ModelInfo, load_model
-from v2vkit.training.build import Trainer, build_generator_config, build_trainer
-from v2vkit.training.config import TrainConfig
+from v2vkit.synthesis.model import load_model
+from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import SequenceDataset, draw_windows, mirrored, stack
-from v2vkit.training.loop import train
-from v2vkit.training.step import begin_window, direct_losses, generate_chunk, train_chunk
+from v2vkit.training.objectives import direct_losses
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window, generate_chunk
 
 CPU = torch.device("cpu")
 
@@ -41,34 +41,12 @@ def dataset(work: str) -> SequenceDataset:
     return open_dataset(work)
 
 
-def _info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
-    return ModelInfo(
-        stage=config.stage,
-        fingerprint="f",
-        generator=build_generator_config(config, dataset.source),
-        source=dataset.source,
-        width=32,
-        height=24,
-        first_frame=config.first_frame,
-        frames={},
-        maps={},
-        maps_stage="ingest",
-    )
-
-
-def _train(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Trainer:
-    trainer = build_trainer(config, dataset.source, CPU)
-    stop = None if stop_at is None else (lambda now: now.steps >= stop_at)
-    train(config, trainer, dataset, Folder(str(folder)), _info(config, dataset), device=CPU, stop_after=stop)
-    return trainer
-
-
 @pytest.mark.parametrize("stop_at", [1, 7, 13])
 def test_resumed_training_is_bit_equal(dataset: SequenceDataset, tmp_path: Path, stop_at: int) -> None:
-    whole = _train(SMALL, dataset, tmp_path / "whole")
-    halted = _train(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
+    whole = train_into(SMALL, dataset, tmp_path / "whole")
+    halted = train_into(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
     assert 0 < halted.steps < whole.steps
-    resumed = _train(SMALL, dataset, tmp_path / "halves")
+    resumed = train_into(SMALL, dataset, tmp_path / "halves")
     assert resumed.steps == whole.steps
     for name, module in whole.networks.named().items():
         assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name
@@ -78,7 +56,7 @@ def test_resumed_training_is_bit_equal(dataset: SequenceDataset, tmp_path: Path,
 
 def test_training_changes_every_network(dataset: SequenceDataset, tmp_path: Path) -> None:
     before = build_trainer(SMALL, dataset.source, CPU)
-    after = _train(SMALL, dataset, tmp_path)
+    after = train_into(SMALL, dataset, tmp_path)
     for name, module in before.networks.named().items():
         assert not same(module.state_dict(), after.networks.named()[name].state_dict()), name
 

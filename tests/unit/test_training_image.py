@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.fake_stage import SOURCE, SourceConfig
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
@@ -24,14 +24,14 @@ from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
-from v2vkit.synthesis.model import ModelInfo, find_model, load_model, save_model
+from v2vkit.synthesis.model import find_model, load_model, save_model
 from v2vkit.synthesis.opening import find_opener
 from v2vkit.synthesis.rollout import Rollout
-from v2vkit.training.build import Trainer, build_generator_config, build_trainer
+from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import SequenceDataset, Window, stack
-from v2vkit.training.loop import train
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.dataset import Window, stack
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
 
 CPU = torch.device("cpu")
 VIDEO = SMALL.model_copy(
@@ -50,35 +50,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
     return options
 
 
-def _train(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Trainer:
-    config = config.for_images()
-    trainer = build_trainer(config, dataset.source, CPU)
-    stop = None if stop_at is None else (lambda now: now.steps >= stop_at)
-    info = ModelInfo(
-        stage=config.checkpoint,
-        fingerprint="f",
-        generator=build_generator_config(config, dataset.source),
-        source=dataset.source,
-        width=32,
-        height=24,
-        first_frame=config.first_frame,
-        frames={},
-        maps={},
-        maps_stage="ingest",
-    )
-    train(config, trainer, dataset, Folder(str(folder)), info, device=CPU, stop_after=stop)
-    return trainer
-
-
 @pytest.mark.parametrize(("config", "stop_at"), [(IMAGE, 2), (COVST, 3)], ids=["image", "covst"])
 def test_resumed_training_is_bit_equal(work: RunOptions, tmp_path: Path, config: TrainConfig, stop_at: int) -> None:
     config = config.model_copy(update={"epochs": 2, "flip": True})
     dataset = open_dataset(work.work, strides=config.strides, flip=True)
     fresh = build_trainer(config.for_images(), dataset.source, CPU)
-    whole = _train(config, dataset, tmp_path / "whole")
-    halted = _train(config, dataset, tmp_path / "halves", stop_at=stop_at)
+    whole = train_into(config.for_images(), dataset, tmp_path / "whole")
+    halted = train_into(config.for_images(), dataset, tmp_path / "halves", stop_at=stop_at)
     assert 0 < halted.steps < whole.steps
-    resumed = _train(config, dataset, tmp_path / "halves")
+    resumed = train_into(config.for_images(), dataset, tmp_path / "halves")
     assert set(whole.networks.named()) == {"generator", "image"}
     for name, module in whole.networks.named().items():
         assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name

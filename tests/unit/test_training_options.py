@@ -22,7 +22,8 @@ from v2vkit.training.build import Trainer, build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
 from v2vkit.training.schedule import Schedule, warm_up_factors
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
 
 CPU = torch.device("cpu")
 ONE = SMALL.model_copy(

@@ -20,7 +20,8 @@ from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Window, draw_windows, stack
 from v2vkit.training.schedule import Phase, Schedule, phases
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
 
 SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1})
 TWO = SHORT.model_copy(update={"num_scales": 2, "discriminator_width": 64})

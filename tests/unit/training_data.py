@@ -12,8 +12,11 @@ from v2vkit.maps.source import SourceConfig as MapConfig
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.runner import run
+from v2vkit.synthesis.model import ModelInfo
+from v2vkit.training.build import Trainer, build_generator_config, build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset
+from v2vkit.training.loop import train
 
 SMALL = TrainConfig(
     preset="tiny",
@@ -56,6 +59,31 @@ def open_dataset(
     return SequenceDataset(
         reader, MapConfig(domain="street", num_labels=12), strides=strides, flip=flip, halvings=halvings
     )
+
+
+def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
+    """The description of a model trained on `make_workspace`."""
+    return ModelInfo(
+        stage=config.checkpoint,
+        fingerprint="f",
+        generator=build_generator_config(config, dataset.source),
+        source=dataset.source,
+        width=32,
+        height=24,
+        first_frame=config.first_frame,
+        frames={},
+        maps={},
+        maps_stage="ingest",
+    )
+
+
+def train_into(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Trainer:
+    """Train to the end, or until after so many steps, without the stage around it."""
+    trainer = build_trainer(config, dataset.source, torch.device("cpu"))
+    stop = None if stop_at is None else (lambda now: now.steps >= stop_at)
+    info = model_info(config, dataset)
+    train(config, trainer, dataset, Folder(str(folder)), info, device=torch.device("cpu"), stop_after=stop)
+    return trainer
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -187,7 +187,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.synthesis.model import ModelInfo, pick_device
     from v2vkit.training.build import build_generator_config, build_trainer
     from v2vkit.training.dataset import SequenceDataset
-    from v2vkit.training.plan import plan_text
+    from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.start import inherit
 
     config: TrainConfig = build.config
@@ -223,9 +223,11 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         estimator=maps.estimator,
     )
     start = _start(config, work)
+    costs = {} if parallel.rank else measure_phases(config, dataset, device)
     trainer = build_trainer(config, source, device)
     started = [] if start is None else inherit(trainer, start)
-    return _Run(trainer, dataset, info, device, "" if parallel.rank else plan_text(config, dataset, device, started))
+    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
+    return _Run(trainer, dataset, info, device, plan)
 
 
 def _preview(build: Build) -> str:

@@ -18,8 +18,9 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.schedule import frames_at, learning_rate_factor, warm_up_factors
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.step import train_chunk
 from v2vkit.training.strips import sample_strip
+from v2vkit.training.window import begin_window
 
 
 def epoch_batches(config: TrainConfig, dataset: SequenceDataset, context: int, epoch: int) -> list[list[Window]]:

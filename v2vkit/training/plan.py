@@ -13,7 +13,8 @@ from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
 from v2vkit.training.precision import uses_bf16
 from v2vkit.training.schedule import phases
-from v2vkit.training.step import begin_window, train_chunk
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,23 @@ def _over_time_text(config: TrainConfig) -> list[str]:
     return lines
 
 
-def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.device, started: list[str]) -> str:
-    """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, measured cost."""
+def measure_phases(config: TrainConfig, dataset: SequenceDataset, device: torch.device) -> dict[bool, Cost]:
+    """What the epochs cost in which only the newest scale trains (True), and the others (False), where there are any.
+
+    To be asked before the networks that will be trained exist: theirs would count as memory of the throw-away ones.
+    """
+    kinds = sorted({phase.newest_only for phase in phases(config.schedule)}, reverse=True)
+    return {newest_only: measure(config, dataset, device, newest_only=newest_only) for newest_only in kinds}
+
+
+def plan_text(
+    config: TrainConfig,
+    dataset: SequenceDataset,
+    device: torch.device,
+    costs: dict[bool, Cost],
+    started: list[str],
+) -> str:
+    """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, `costs`."""
     with torch.device("meta"):
         trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
     context = trainer.networks.generator.config.history
@@ -125,8 +141,6 @@ def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.devic
         lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
     lines += [f"  start     {line}" for line in started]
     lines += [f"  loss      {line}" for line in losses_text(config)]
-    steps = sorted({phase.newest_only for phase in phases(config.schedule)}, reverse=True)
-    costs = {newest_only: measure(config, dataset, device, newest_only=newest_only) for newest_only in steps}
     total = 0.0
     for phase in phases(config.schedule):
         frames = sum(
@@ -143,7 +157,7 @@ def plan_text(config: TrainConfig, dataset: SequenceDataset, device: torch.devic
             f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, {_duration(seconds)}"
         )
     precision = "bf16" if uses_bf16(config.precision, device) else "fp32"
-    cost = costs[steps[-1]]
+    cost = costs[min(costs)]
     lines.append(
         f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "
         f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} GiB, "

@@ -16,5 +16,6 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
         return precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Without AMX tiles a CPU converts to and from bfloat16 for little gain, or emulates it.
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())  # torch has no public name for it
+    # Without AMX tiles a CPU converts to and from bfloat16 for little gain, or emulates it. torch has no public name
+    # for the question, so another version of it may not have this one.
+    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())

@@ -1,0 +1,65 @@
+"""Generating a training window chunk by chunk. A window has L context frames and then the generated ones; B batch."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.covst import with_flow
+from v2vkit.models.generator import Output, advance, history_from_images
+from v2vkit.training.dataset import Sequence
+
+
+@dataclass
+class WindowState:
+    """What one chunk of a window hands to the next; nothing in it carries a gradient.
+
+    Attributes:
+        context: L, real frames at the head of the window.
+        history: the generator's past frames per scale; None before a first frame from nothing.
+        from_nothing: the window began without real frames.
+        x_fake: finest frames generated so far, each [B, 3, H, W]; number i is frame `context + i` of the window.
+    """
+
+    context: int
+    history: list[Tensor] | None
+    from_nothing: bool
+    x_fake: list[Tensor] = field(default_factory=list)
+
+
+def begin_window(sequence: Sequence, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
+    """The state before the first generated frame: nothing at all, or the L real frames."""
+    config = generator.config
+    real = config.history and not from_nothing
+    history = history_from_images(sequence.x[:, : config.history], config.num_scales) if real else None
+    return WindowState(config.history, history, from_nothing)
+
+
+def source_stack(sequence: Sequence, frame: int, history: int, *, first: int) -> Tensor:
+    """s_{t-L} … s_t on the channels, [B, (L+1) C, H, W]; there is no past before `first`: it repeats."""
+    return torch.cat([sequence.s[:, max(first, t)] for t in range(frame - history, frame + 1)], 1)
+
+
+def generate_chunk(
+    generator: AnyGenerator, sequence: Sequence, state: WindowState, frames: list[int], *, train_from: int = 0
+) -> list[Output]:
+    """Generate `frames` of the window one after another, each frame's history detached (the published default).
+
+    Args:
+        train_from: the first spatial scale that gets gradients.
+
+    Returns:
+        The finest scale's output for each frame, with its graph; `state` has moved on.
+    """
+    first = state.context if state.from_nothing else 0
+    outputs = []
+    for frame in frames:
+        source = source_stack(sequence, frame, state.context, first=first)
+        if generator.config.takes_flow:
+            source = with_flow(source, sequence.flow[1][:, frame], sequence.confidence[1][:, frame])
+        scales = generator(source, state.history, first_frame=state.history is None, train_from=train_from)
+        state.history = advance(state.history, scales, length=state.context)
+        outputs.append(scales[-1])
+    state.x_fake += [output.x_fake.detach() for output in outputs]
+    return outputs
