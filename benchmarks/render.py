@@ -34,7 +34,7 @@ from v2vkit.video.framing import Window, reframe
 
 Row = tuple[str, float, str]
 SIDE = 128
-FRAMES = 90
+FRAMES = 240
 REPEATS = 3
 
 
@@ -112,7 +112,7 @@ def _parts(video: Path, work: Path) -> dict[str, float]:
 
 def _whole(video: Path, work: Path) -> float:
     """Seconds of the rendering loop, everything opened beforehand as in `_parts`."""
-    from v2vkit.engine.prefetch import prefetch
+    from v2vkit.engine.threads import map_in_threads
     from v2vkit.synthesis.render import render_frames, warm_up
 
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
@@ -122,8 +122,8 @@ def _whole(video: Path, work: Path) -> float:
     def render() -> None:
         drive = drive_by_video(str(video), info)
         with VideoWriter(work / "whole.mp4", fps=drive.fps, time_base=drive.time_base) as writer:
-            for driven, image in prefetch(render_frames(generator, drive)):
-                writer.write(image, pts=driven.pts)
+            for _ in map_in_threads(lambda r: writer.write(r[1], pts=r[0].pts), render_frames(generator, drive)):
+                pass
 
     return _timed(render)
 

@@ -45,7 +45,7 @@ def decode_image(data: bytes, where: str = "an image") -> NDArray[np.uint8]:
     Raises:
         V2VError: not an image, damaged, or too large.
     """
-    return cv2.cvtColor(_decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, where), cv2.COLOR_BGR2RGB)  # type: ignore[return-value, arg-type]
+    return np.asarray(_decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION, where), np.uint8)
 
 
 def decode_gray(data: bytes, where: str = "an image") -> NDArray[np.generic]:

@@ -32,10 +32,13 @@ def canny(image: FloatImage) -> Mask:
     down = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, borderType=cv2.BORDER_REFLECT)
     right = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, borderType=cv2.BORDER_REFLECT)
     thin = suppress(down, right, cv2.magnitude(down, right), inside, LOW)
-    count, labels = cv2.connectedComponents((thin > 0).astype(np.uint8), connectivity=8)
+    edges: Mask = thin > 0
+    count, labels = cv2.connectedComponents(edges.view(np.uint8), connectivity=8)
+    pixels = np.flatnonzero(edges)  # few: what follows is done for them alone
+    component = labels.ravel()[pixels]
     strong = np.zeros(count, bool)
-    strong[labels[thin >= HIGH]] = True
-    edges: Mask = strong[labels]
+    strong[component[thin.ravel()[pixels] >= HIGH]] = True
+    edges.ravel()[pixels] = strong[component]
     return edges
 
 

@@ -39,6 +39,7 @@ _PART_POLYGONS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (6, tuple(INNER_LIPS)),
 )
 
+_UNIT = np.arange(256, dtype=np.float32) / np.float32(255)  # grey level -> [0, 1]
 _FAR = 30000  # pixels; keeps polygon corners inside OpenCV's fixed-point range
 
 
@@ -61,8 +62,9 @@ def draw_parts(landmarks: Landmarks, size: tuple[int, int]) -> Gray:
 
 def background_edges(frame: Image, parts: Gray) -> Gray:
     """Canny edges of the frame where the part map is 0, uint8 [H, W], 255 on 0."""
-    gray = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)
-    return (canny_edges(gray) & (parts == 0)).astype(np.uint8) * np.uint8(255)
+    gray = cv2.LUT(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), _UNIT)
+    edges = canny_edges(np.asarray(gray, np.float32)).view(np.uint8)
+    return np.asarray(cv2.compare(edges, parts, cv2.CMP_GT), np.uint8)  # an edge is 1, the background is part 0
 
 
 def draw_sketch(frame: Image, landmarks: Landmarks | None, *, canny: bool = True) -> tuple[Gray, Gray]:

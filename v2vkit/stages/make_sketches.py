@@ -1,8 +1,6 @@
 """`v2v make-sketches`: facial landmarks of every frame, drawn as curves, part labels and background edges."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 NO_FACE = "no face"
 _DRAWING_THREADS = 2
-_WAITING = 2 * _DRAWING_THREADS  # frames whose drawing may be under way, which bounds the memory
 
 
 class SketchConfig(StageConfig):
@@ -75,25 +72,20 @@ def make_sketches(
     Raises:
         V2VError: a frame is missing, damaged or of another size than its clip.
     """
-    from v2vkit.engine.prefetch import prefetch
+    from v2vkit.engine.threads import map_in_threads, prefetch
     from v2vkit.maps.landmarks import follow_face
 
     frames = (clip.frame(t) for t in range(clip.info.num_frames))
     followed = follow_face(prefetch(frames), estimate, smooth=smooth, missing=missing)
-    waiting: deque[Future[Sample]] = deque()
-    with ThreadPoolExecutor(_DRAWING_THREADS) as painters:
-        for t, (frame, landmarks, found) in enumerate(prefetch(followed)):
-            waiting.append(painters.submit(_draw, t, frame, landmarks, found, canny, estimator))
-            if len(waiting) > _WAITING:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    draw = partial(_draw, canny=canny, estimator=estimator)
+    yield from map_in_threads(draw, enumerate(prefetch(followed)), threads=_DRAWING_THREADS)
 
 
-def _draw(t: int, frame: "Image", landmarks: "Landmarks | None", found: bool, canny: bool, estimator: str) -> Sample:
+def _draw(followed: "tuple[int, tuple[Image, Landmarks | None, bool]]", *, canny: bool, estimator: str) -> Sample:
     from v2vkit.maps.landmarks import landmarks_to_json
     from v2vkit.maps.sketch import draw_sketch, encode_drawing
 
+    t, (frame, landmarks, found) = followed
     sketch, parts = draw_sketch(frame, landmarks, canny=canny)
     size = (frame.shape[1], frame.shape[0])
     files = {

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from v2vkit.models.any_generator import AnyGenerator
-    from v2vkit.synthesis.driving import Drive
+    from v2vkit.synthesis.driving import Drive, Driven
     from v2vkit.synthesis.model import ModelInfo
 
 
@@ -51,7 +51,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     import torch
     from tqdm import tqdm
 
-    from v2vkit.engine.prefetch import prefetch
+    from v2vkit.engine.threads import map_in_threads
     from v2vkit.synthesis.model import find_model, load_model, pick_device
     from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
     from v2vkit.video.encode import VideoWriter
@@ -67,7 +67,6 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     if opener is not None:
         warm_up(opener.to(device), info.width, info.height)
     frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first, opener=opener)
-    count = 0
     writer = VideoWriter(
         config.target,
         fps=drive.fps,
@@ -76,10 +75,16 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         codec=config.codec,
         audio_from=drive.audio_from,
     )
+    count = 0
+
+    def write(rendered: "tuple[Driven, NDArray[np.uint8]]") -> None:
+        driven, image = rendered
+        writer.write(side_by_side(info.source, driven, image) if config.compare else image, pts=driven.pts)
+
+    # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
+    # calls it, and two teams are more than there are cores.
     with writer, tqdm(total=drive.num_frames, desc="render", unit="frame", disable=None) as progress:
-        for driven, image in prefetch(frames):
-            picture = side_by_side(info.source, driven, image) if config.compare else image
-            writer.write(picture, pts=driven.pts)
+        for _ in map_in_threads(write, frames):
             count += 1
             progress.update()
     print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")

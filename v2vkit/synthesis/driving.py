@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
-from v2vkit.engine.prefetch import prefetch
+from v2vkit.engine.threads import prefetch
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
 from v2vkit.estimators.table import open_estimator

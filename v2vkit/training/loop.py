@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.engine.prefetch import prefetch
+from v2vkit.engine.threads import prefetch
 from v2vkit.maps.moving import draw_move
 from v2vkit.synthesis.model import ModelInfo, save_model
 from v2vkit.training.build import Trainer

@@ -1,0 +1,101 @@
+"""Threads that run ahead."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from v2vkit.engine.threads import map_in_threads, prefetch
+
+
+def test_order_is_kept() -> None:
+    assert list(prefetch(iter(range(100)), ahead=3)) == list(range(100))
+
+
+def test_it_runs_ahead_but_not_far() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(50):
+            made.append(i)
+            yield i
+
+    stream = prefetch(items(), ahead=3)
+    assert next(stream) == 0
+    time.sleep(0.3)
+    assert 3 <= len(made) <= 6
+    stream.close()
+
+
+def test_errors_arrive_after_the_items_before_them() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken")
+
+    stream = prefetch(items())
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(stream)
+
+
+def test_closing_stops_the_thread_and_closes_the_source() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    stream = prefetch(items(), ahead=2)
+    next(stream)
+    stream.close()
+    assert closed.wait(2)
+    assert threading.active_count() == before
+
+
+def test_mapping_keeps_the_order_and_uses_other_threads() -> None:
+    caller = threading.get_ident()
+
+    def slow(i: int) -> tuple[int, bool]:
+        time.sleep(0.02 if i % 3 == 0 else 0)
+        return i, threading.get_ident() != caller
+
+    assert list(map_in_threads(slow, range(30), threads=4)) == [(i, True) for i in range(30)]
+
+
+def test_mapping_draws_its_items_in_the_callers_thread_and_not_far_ahead() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(50):
+            drawn.append(threading.get_ident())
+            yield i
+
+    stream = map_in_threads(lambda i: i, items(), waiting=3)
+    assert next(stream) == 0
+    assert len(drawn) == 4
+    assert set(drawn) == {threading.get_ident()}
+    stream.close()
+
+
+def test_an_error_while_mapping_is_raised_and_nothing_later_begins() -> None:
+    begun: list[int] = []
+
+    def work(i: int) -> int:
+        begun.append(i)
+        time.sleep(0.05)
+        if i == 1:
+            raise ValueError("broken")
+        return i
+
+    stream = map_in_threads(work, range(100), waiting=4)
+    assert next(stream) == 0
+    with pytest.raises(ValueError, match="broken"):
+        next(stream)
+    known = list(begun)
+    time.sleep(0.2)
+    assert begun == known
+    assert len(begun) <= 4
