@@ -17,7 +17,7 @@ from v2vkit.models.warp import warp
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.objectives import Losses, direct_losses
-from v2vkit.training.step import Networks
+from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import WindowState
 
 
@@ -70,12 +70,7 @@ def _game(
 
 
 def plain_chunk(
-    config: TrainConfig,
-    networks: Networks,
-    optimizers: dict[str, torch.optim.Optimizer],
-    sequence: Sequence,
-    state: WindowState,
-    frames: list[int],
+    config: TrainConfig, trainer: Trainer, sequence: Sequence, state: WindowState, frames: list[int]
 ) -> dict[str, float]:
     """What `train_chunk` does, in the plain formulation, with the same terms; one update of every network.
 
@@ -84,6 +79,7 @@ def plain_chunk(
     """
     assert state.history is not None, "a window that begins with real frames"
     assert config.gan == "lsgan"
+    networks, optimizers = trainer.networks, trainer.optimizers
     generator, outputs = networks.generator, []
     assert isinstance(generator, VideoGenerator)
     for frame in frames:

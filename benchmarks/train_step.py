@@ -22,10 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.plain import plain_chunk, use_stock_layers
 from v2vkit.config import Precision
 from v2vkit.maps.source import SourceConfig, instance_edges, one_hot
-from v2vkit.training.build import Trainer, build_trainer
+from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.step import train_chunk
+from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 Row = tuple[str, float, str]
@@ -113,14 +114,14 @@ def plain_step(config: TrainConfig, trainer: Trainer, sequence: Sequence) -> dic
     """One step as the specification describes it; the unweighted loss terms."""
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     frames = list(range(CONTEXT, CONTEXT + config.chunk))
-    return plain_chunk(config, trainer.networks, trainer.optimizers, sequence, state, frames)
+    return plain_chunk(config, trainer, sequence, state, frames)
 
 
 def our_step(config: TrainConfig, trainer: Trainer, sequence: Sequence) -> dict[str, float]:
     """One step as v2vkit takes it."""
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     frames = list(range(CONTEXT, CONTEXT + config.chunk))
-    return train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, frames)[0]
+    return train_chunk(config, trainer, sequence, state, frames)[0]
 
 
 def count(function: Callable[[], object]) -> float:

@@ -10,8 +10,9 @@ from benchmarks.plain import plain_chunk, plain_frame
 from benchmarks.train_step import CONTEXT, Workload, make_sequence, plain_trainer
 from benchmarks.train_step import run as run_step
 from v2vkit.models.generator import VideoGenerator
-from v2vkit.training.build import Trainer, build_trainer
+from v2vkit.training.build import build_trainer
 from v2vkit.training.step import train_chunk
+from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 TINY = Workload(
@@ -32,8 +33,8 @@ def test_plain_steps_give_our_losses_and_gradients_in_every_chunk_of_a_window() 
     ours, plain = (_still(build_trainer(config, TINY.source(), torch.device("cpu"))) for _ in range(2))
     states = [begin_window(sequence, t.networks.generator, from_nothing=False) for t in (ours, plain)]
     for frames in ([CONTEXT, CONTEXT + 1], [CONTEXT + 2, CONTEXT + 3]):  # D_V sees frames of the first in the second
-        values, _ = train_chunk(config, ours.networks, ours.optimizers, sequence, states[0], frames)
-        expected = plain_chunk(config, plain.networks, plain.optimizers, sequence, states[1], frames)
+        values, _ = train_chunk(config, ours, sequence, states[0], frames)
+        expected = plain_chunk(config, plain, sequence, states[1], frames)
         assert values == pytest.approx(expected, rel=1e-5)
         for name, network in ours.networks.named().items():
             for a, b in zip(network.parameters(), plain.networks.named()[name].parameters(), strict=True):
@@ -63,7 +64,7 @@ def test_our_step_needs_less_arithmetic() -> None:
         trainer = build_trainer(config, TINY.source(), torch.device("cpu"))
         state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
         with FlopCounterMode(display=False) as counter:
-            step(config, trainer.networks, trainer.optimizers, sequence, state, [2, 3, 4])
+            step(config, trainer, sequence, state, [2, 3, 4])
         amounts.append(counter.get_total_flops())
     assert 0 < amounts[0] < 0.9 * amounts[1]
 

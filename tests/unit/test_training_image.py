@@ -77,7 +77,7 @@ def test_gradients_are_those_of_one_judgement_of_each_image(work: RunOptions, ch
     for optimizer in shared.optimizers.values():  # keep the gradients, change nothing
         optimizer.param_groups[0]["lr"] = 0.0
     state = begin_window(sequence, shared.networks.generator, from_nothing=False)
-    values, _ = train_chunk(config, shared.networks, shared.optimizers, sequence, state, [0])
+    values, _ = train_chunk(config, shared, sequence, state, [0])
 
     s, x, networks = sequence.s[:, 0], sequence.x[:, 0], plain.networks
     networks.generator.checkpointing = False

@@ -1,28 +1,23 @@
 """Switches of training: they change what they say and nothing else."""
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import Trainer, build_trainer
-from v2vkit.training.config import TrainConfig
+from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
+from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 CPU = torch.device("cpu")
@@ -41,13 +36,20 @@ def dataset(work: str) -> SequenceDataset:
     return open_dataset(work, strides=(1, 2))
 
 
-def one_step(dataset: SequenceDataset, **changes: object) -> tuple[dict[str, float], Trainer]:
-    """The losses of one step of freshly initialised networks, and the trainer with its gradients."""
+def one_step(
+    dataset: SequenceDataset, scale: float | None = None, **changes: object
+) -> tuple[dict[str, float], Trainer]:
+    """The losses of one step of freshly initialised networks, and the trainer with its gradients.
+
+    `scale` is what float16's losses are multiplied with in this step.
+    """
     config = ONE.model_copy(update=changes)
     trainer = build_trainer(config, dataset.source, CPU)
+    if scale is not None:
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     sequence = textured(dataset)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    values, _ = train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, [2, 3, 4])
+    values, _ = train_chunk(config, trainer, sequence, state, [2, 3, 4])
     return values, trainer
 
 
@@ -72,6 +74,32 @@ def test_memory_switches_change_no_loss_and_no_gradient(dataset: SequenceDataset
     for a, b in zip(gradients(plain), gradients(switched), strict=True):
         if a.dim() == 4:  # other orders of summation, made large by fresh networks' steep gradients
             assert (a - b).norm() < 0.05 * a.norm()
+
+
+def test_float16_gradients_come_back_to_their_size(dataset: SequenceDataset) -> None:
+    _, full = one_step(dataset)
+    _, half = one_step(dataset, scale=256.0, precision="fp16")
+    a, b = (torch.cat([gradient.flatten() for gradient in gradients(trainer)]) for trainer in (full, half))
+    assert 0.5 < float(b.norm() / a.norm()) < 2  # and not 256
+    assert float(torch.cosine_similarity(a, b, dim=0)) > 0.8
+
+
+def test_a_float16_step_that_overflows_is_left_out(dataset: SequenceDataset) -> None:
+    _, trainer = one_step(dataset, scale=2.0**60, precision="fp16")
+    begun = build_trainer(ONE, dataset.source, CPU)
+    for name, network in begun.networks.named().items():
+        assert same(network.state_dict(), trainer.networks.named()[name].state_dict()), name
+    assert trainer.scaler.get_scale() == 2.0**59
+
+
+def test_float16_resumes_with_its_scale(dataset: SequenceDataset, tmp_path: Path) -> None:
+    config = SMALL.model_copy(update={"precision": "fp16", "max_frames": 3, "temporal_scales": 1})
+    whole = train_into(config, dataset, tmp_path / "whole")
+    train_into(config, dataset, tmp_path / "halves", stop_at=3)
+    resumed = train_into(config, dataset, tmp_path / "halves")
+    assert whole.scaler.get_scale() == resumed.scaler.get_scale()
+    assert whole.scaler._get_growth_tracker() == resumed.scaler._get_growth_tracker() > 0
+    assert same(whole.networks.generator.state_dict(), resumed.networks.generator.state_dict())
 
 
 def test_gradient_clipping_bounds_every_network(dataset: SequenceDataset) -> None:
@@ -108,7 +136,7 @@ def test_sparse_windows_are_fewer(dataset: SequenceDataset) -> None:
     trainer = build_trainer(config, dataset.source, CPU)
     sequence = textured(dataset)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    first, _ = train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, [2, 3])
+    first, _ = train_chunk(config, trainer, sequence, state, [2, 3])
     assert "G_T0" not in first
 
 
@@ -152,69 +180,3 @@ def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(V2VError, match="multiple of 2"):
         run(STAGE, ONE, RunOptions(work=work))
-
-
-def train_command(work: Path, config: TrainConfig) -> list[str]:
-    flags = ["--stage", "spatial-1", "--work", str(work), "--no-tensorboard"]
-    for name in (
-        "preset",
-        "width",
-        "num_down",
-        "num_blocks",
-        "discriminator_width",
-        "epochs",
-        "decay_epochs",
-        "device",
-    ):
-        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
-    for name in (
-        "first_frames",
-        "max_frames",
-        "chunk",
-        "domain",
-        "num_labels",
-        "temporal_scales",
-        "threads",
-        "precision",
-    ):
-        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
-    return ["train", *flags, "--batch-size", "2", "--drop-history", "0", "--sample-every", "0"]
-
-
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    """Data parallel over gloo: the batch is shared out, gradients averaged, rank 0 writes."""
-    pytest.importorskip("lightning")
-    one, two = tmp_path / "one", tmp_path / "two"
-    for path in (one, two):
-        make_workspace(path, clip_frames=3)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, "-m", "v2vkit", *train_command(one, ONE)], check=True, env=common, capture_output=True
-    )
-    pair = {**common, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    pair |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}  # what torchrun sets
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "v2vkit", *train_command(two, ONE)],
-            env={**pair, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert "plan:" in outputs[0]
-    assert "plan:" not in outputs[1]
-    alone, together = (load_file(path / "checkpoints/spatial-1/model.safetensors") for path in (one, two))
-    begun = build_trainer(ONE.model_copy(update={"foreground": ()}), open_dataset(str(one)).source, CPU).average
-    # One step: Adam makes every gradient equally large, those near zero too, and so rounding grows from step to step.
-    # Convolution biases before a norm have no gradient but rounding.
-    names = [name for name in alone if alone[name].dim() == 4]
-    moved = sum(float((alone[name] - begun[name]).norm()) for name in names)
-    apart = sum(float((alone[name] - together[name]).norm()) for name in names)
-    assert apart < 0.1 * moved

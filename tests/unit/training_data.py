@@ -13,10 +13,11 @@ from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.runner import run
 from v2vkit.synthesis.model import ModelInfo
-from v2vkit.training.build import Trainer, build_generator_config, build_trainer
+from v2vkit.training.build import build_generator_config, build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset
 from v2vkit.training.loop import train
+from v2vkit.training.trainer import Trainer
 
 SMALL = TrainConfig(
     preset="tiny",

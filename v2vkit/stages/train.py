@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import SourceConfig
     from v2vkit.synthesis.model import ModelInfo
-    from v2vkit.training.build import Trainer
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.parallel import Parallel
+    from v2vkit.training.trainer import Trainer
 
 _KINDS = {"face": "sketches", "street": "labels"}
 _CONTEXT = 2
@@ -224,7 +224,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     )
     start = _start(config, work)
     costs = {} if parallel.rank else measure_phases(config, dataset, device)
-    trainer = build_trainer(config, source, device)
+    trainer = build_trainer(config, source, device, parallel)
     started = [] if start is None else inherit(trainer, start)
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
     return _Run(trainer, dataset, info, device, plan)

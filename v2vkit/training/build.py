@@ -1,10 +1,8 @@
 """Networks and optimisers from the settings."""
 
 import copy
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig, num_channels
@@ -18,36 +16,9 @@ from v2vkit.models.presets import (
     video_discriminator_config,
 )
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.step import Networks
-
-
-@dataclass
-class Trainer:
-    """Everything that changes while training.
-
-    Attributes:
-        networks, optimizers: by the names that checkpoints use.
-        average: exponential moving average of the generator's weights, what rendering uses.
-        epoch, batch, steps: the next batch, and optimiser steps so far.
-    """
-
-    networks: Networks
-    optimizers: dict[str, torch.optim.Optimizer]
-    average: dict[str, Tensor]
-    epoch: int = 0
-    batch: int = 0
-    steps: int = 0
-
-    def update_average(self, decay: float) -> None:
-        """average <- decay average + (1 - decay) weights; a young average follows faster, so that it never lags."""
-        decay = min(decay, (1 + self.steps) / (10 + self.steps)) if decay else 0.0
-        with torch.no_grad():
-            state = self.networks.generator.state_dict()
-            floating = [name for name, value in state.items() if value.is_floating_point()]
-            averages, values = [self.average[name] for name in floating], [state[name] for name in floating]
-            torch._foreach_lerp_(averages, values, 1 - decay)
-            for name in state.keys() - floating:
-                self.average[name].copy_(state[name])
+from v2vkit.training.parallel import ALONE, Parallel
+from v2vkit.training.precision import make_scaler
+from v2vkit.training.trainer import Networks, Trainer
 
 
 def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGeneratorConfig:
@@ -98,8 +69,14 @@ def check_images(config: TrainConfig) -> None:
     build_generator_config(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, in any domain
 
 
-def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.device) -> Trainer:
-    """Freshly initialised networks (a pure function of the seed) and their optimisers."""
+def build_trainer(
+    config: TrainConfig, source: SourceConfig, device: torch.device, parallel: Parallel = ALONE
+) -> Trainer:
+    """Freshly initialised networks (a pure function of the seed) and their optimisers.
+
+    Args:
+        parallel: the processes that share out the optimisers' moments where `config.shard` asks for it.
+    """
     torch.manual_seed(config.seed)
     channels = num_channels(source)
     # A finer picture gets a discriminator with one more scale, whose coarser ones judge what they judged before.
@@ -125,11 +102,15 @@ def build_trainer(config: TrainConfig, source: SourceConfig, device: torch.devic
             module.to(memory_format=torch.channels_last)
         if config.compile and device.type != "meta":
             module.compile()  # in place: names of weights stay
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        name: torch.optim.Adam(
-            module.parameters(), lr=config.learning_rate, betas=(0.5, 0.999), fused=device.type in ("cpu", "cuda")
+    optimizers = {
+        name: parallel.adam(
+            module.parameters(),
+            shard=config.shard,
+            lr=config.learning_rate,
+            betas=(0.5, 0.999),
+            fused=device.type in ("cpu", "cuda"),
         )
         for name, module in networks.named().items()
     }
     average = {name: copy.deepcopy(value.detach()) for name, value in generator.state_dict().items()}
-    return Trainer(networks, optimizers, average)
+    return Trainer(networks, optimizers, make_scaler(config.precision, device), average)

@@ -10,12 +10,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
+from v2vkit.training.trainer import Trainer
 
 STATE = "state.json"
+_SCALER = ("scale", "_growth_tracker")  # what changes in a GradScaler
 
 
 class Progress(BaseModel):
@@ -31,35 +33,30 @@ class Progress(BaseModel):
     steps: int
 
 
-def save_state(
-    folder: Folder,
-    modules: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
-    averaged: dict[str, Tensor],
-    *,
-    fingerprint: str,
-    epoch: int,
-    batch: int,
-    steps: int,
-) -> None:
-    """Write everything that an exact resume needs, then remove the snapshot before."""
-    tensors: dict[str, Tensor] = {f"average/{name}": tensor for name, tensor in averaged.items()}
-    for name, module in modules.items():
+def save_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> None:
+    """Write everything that an exact resume needs, then remove the snapshot before.
+
+    Moments that are shared out between processes must have been collected (`Parallel.collect`).
+    """
+    tensors: dict[str, Tensor] = {f"average/{name}": tensor for name, tensor in trainer.average.items()}
+    for name, module in trainer.networks.named().items():
         tensors |= {f"network/{name}/{key}": value for key, value in module.state_dict().items()}
-    for name, optimizer in optimizers.items():
+    scaler = trainer.scaler.state_dict()  # empty where losses are not scaled
+    tensors |= {f"scaler/{key}": torch.tensor(scaler[key]) for key in _SCALER if key in scaler}
+    for name, optimizer in trainer.optimizers.items():
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
     # The average may share memory with nothing, but safetensors refuses shared storage: copy.
     data = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
-    file = f"state-{steps:08d}.safetensors"
+    file = f"state-{trainer.steps:08d}.safetensors"
     folder.write(file, data)
     progress = Progress(
         fingerprint=fingerprint,
         file=file,
         sha256=hashlib.sha256(data).hexdigest(),
-        epoch=epoch,
-        batch=batch,
-        steps=steps,
+        epoch=trainer.epoch,
+        batch=trainer.batch,
+        steps=trainer.steps,
     )
     folder.write(STATE, progress.model_dump_json().encode())
     for name in folder.names():
@@ -67,15 +64,8 @@ def save_state(
             folder.remove(name)
 
 
-def load_state(
-    folder: Folder,
-    modules: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
-    averaged: dict[str, Tensor],
-    *,
-    fingerprint: str,
-) -> Progress | None:
-    """Restore a snapshot of the same run in place; None when there is none.
+def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
+    """Restore a snapshot of the same run in place, its place in the schedule too; False when there is none.
 
     Raises:
         V2VError: the snapshot is damaged.
@@ -83,34 +73,42 @@ def load_state(
     try:
         progress = Progress.model_validate_json(folder.read(STATE))
         if progress.fingerprint != fingerprint:
-            return None
+            return False
         data = folder.read(progress.file)
         if hashlib.sha256(data).hexdigest() != progress.sha256:
             raise ValueError("its checksum does not match")
         tensors = load(data)
-        for name, module in modules.items():
+        for name, module in trainer.networks.named().items():
             module.load_state_dict(_below(tensors, f"network/{name}/"))
         for name, tensor in _below(tensors, "average/").items():
-            averaged[name].copy_(tensor)
-        for name, optimizer in optimizers.items():
+            trainer.average[name].copy_(tensor)
+        scaler = {key: tensor.item() for key, tensor in _below(tensors, "scaler/").items()}
+        if scaler and trainer.scaler.is_enabled():
+            trainer.scaler.load_state_dict(trainer.scaler.state_dict() | scaler)
+        for name, optimizer in trainer.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for path, tensor in _below(tensors, f"optimizer/{name}/").items():
                 index, _, key = path.partition("/")
                 state.setdefault(int(index), {})[key] = tensor
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+            groups, start = [], 0
+            for group in optimizer.param_groups:
+                numbers = list(range(start, start := start + len(group["params"])))
+                groups.append(group | {"params": numbers})
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
             # Files hold contiguous tensors; fused Adam needs the layout of the weights, and does not check it on a CPU.
-            for parameter, values in optimizer.state.items():
+            for parameter, values in getattr(optimizer, "optim", optimizer).state.items():  # this process's share
                 for key, value in values.items():
                     if value.shape == parameter.shape:
                         values[key] = torch.empty_like(parameter).copy_(value)
     except FileNotFoundError:
-        return None
+        return False
     except (SafetensorError, ValidationError, ValueError, KeyError, RuntimeError) as error:
         raise V2VError(
             f"The training snapshot in {folder.url} cannot be used ({str(error).splitlines()[0]}).",
             "Train again with --overwrite.",
         ) from None
-    return progress
+    trainer.epoch, trainer.batch, trainer.steps = progress.epoch, progress.batch, progress.steps
+    return True
 
 
 def read_networks(folder: Folder) -> dict[str, dict[str, Tensor]]:

@@ -108,6 +108,11 @@ class TrainConfig(StageConfig):
     checkpointing: bool = setting(
         False, "Forget the generator's activations and compute them again: less memory, more time.", neutral=True
     )
+    shard: bool = setting(
+        False,
+        "Share out the optimisers' moments between the processes of a launcher: less memory on each.",
+        neutral=True,
+    )
     channels_last: bool | None = setting(None, "Memory layout; on CUDA by default.", neutral=True)
     compile: bool = setting(False, "torch.compile the networks (CUDA; minutes at the beginning).", neutral=True)
 
@@ -115,7 +120,9 @@ class TrainConfig(StageConfig):
     seed: int = setting(0, "Seed of initial weights and sampling.", ge=0)
     device: str = setting("auto", "cpu, cuda, cuda:1, mps or auto.", neutral=True)
     precision: Precision = setting(
-        "auto", "What convolutions compute in; auto: bf16 where the device is fast at it.", neutral=True
+        "auto",
+        "What convolutions compute in; auto: bf16 where the device is fast at it; fp16 scales the losses.",
+        neutral=True,
     )
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, neutral=True)
     save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, neutral=True)

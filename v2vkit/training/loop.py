@@ -12,7 +12,6 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.engine.threads import prefetch
 from v2vkit.maps.moving import draw_move
 from v2vkit.synthesis.model import ModelInfo, save_model
-from v2vkit.training.build import Trainer
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack
@@ -20,6 +19,7 @@ from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.schedule import frames_at, learning_rate_factor, warm_up_factors
 from v2vkit.training.step import train_chunk
 from v2vkit.training.strips import sample_strip
+from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 
@@ -97,27 +97,16 @@ def train(
 
     networks, schedule = trainer.networks, config.schedule
     context = networks.generator.config.history
-    modules = networks.named()
-    found = load_state(folder, modules, trainer.optimizers, trainer.average, fingerprint=info.fingerprint)
-    if found is not None:
-        trainer.epoch, trainer.batch, trainer.steps = found.epoch, found.batch, found.steps
+    load_state(folder, trainer, fingerprint=info.fingerprint)
     total, done = _count_frames(config, dataset, context, trainer)
     saved_at, strip_at = time.monotonic(), -1
 
-    def snapshot(epoch: int, batch: int) -> None:
+    def snapshot() -> None:
+        parallel.collect(trainer.optimizers.values())
         if parallel.rank:
             return
-        save_state(
-            folder,
-            modules,
-            trainer.optimizers,
-            trainer.average,
-            fingerprint=info.fingerprint,
-            epoch=epoch,
-            batch=batch,
-            steps=trainer.steps,
-        )
-        save_model(folder, trainer.average, info.model_copy(update={"epochs": epoch, "steps": trainer.steps}))
+        save_state(folder, trainer, fingerprint=info.fingerprint)
+        save_model(folder, trainer.average, info.model_copy(update={"epochs": trainer.epoch, "steps": trainer.steps}))
 
     networks.generator.train()
     with tqdm(
@@ -146,8 +135,7 @@ def train(
                 for frames in chunks(sequence.x.shape[1], context, config.chunk):
                     values, outputs = train_chunk(
                         config,
-                        networks,
-                        trainer.optimizers,
+                        trainer,
                         sequence,
                         state,
                         frames,
@@ -166,13 +154,13 @@ def train(
                 last_batch = number + 1 == len(batches)
                 trainer.epoch, trainer.batch = (epoch + 1, 0) if last_batch else (epoch, number + 1)
                 stop = stop_after is not None and stop_after(trainer)
-                if stop or time.monotonic() - saved_at >= config.save_every:
-                    snapshot(trainer.epoch, trainer.batch)
+                if parallel.agree(stop or time.monotonic() - saved_at >= config.save_every):
+                    snapshot()
                     saved_at = time.monotonic()
                 if stop:
                     return False
             progress.set_postfix({name: f"{values[name]:.3f}" for name in ("G_GAN", "D_GAN_fake") if name in values})
-    snapshot(trainer.epoch, 0)
+    snapshot()
     return True
 
 

@@ -45,6 +45,24 @@ class Parallel:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def adam(self, parameters: Iterable[Tensor], *, shard: bool, **settings: Any) -> torch.optim.Optimizer:
+        """Adam; with `shard` every process keeps the moments of its share of the weights and updates that share."""
+        if not shard or self._fabric is None:
+            return torch.optim.Adam(parameters, **settings)
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        return ZeroRedundancyOptimizer(parameters, torch.optim.Adam, **settings)
+
+    def collect(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        """Bring moments that are shared out to the first process, which can then save them; every process calls it."""
+        for optimizer in optimizers:
+            if hasattr(optimizer, "consolidate_state_dict"):
+                optimizer.consolidate_state_dict(to=0)
+
+    def agree(self, yes: bool) -> bool:
+        """The first process's answer, in every process."""
+        return yes if self._fabric is None else bool(self._fabric.broadcast(yes))
+
     def wait(self) -> None:
         """Until every process is here."""
         if self._fabric is not None:

@@ -11,7 +11,7 @@ from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
-from v2vkit.training.precision import uses_bf16
+from v2vkit.training.precision import computes_in
 from v2vkit.training.schedule import phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
@@ -65,7 +65,7 @@ def measure(
     seconds, frames, steps = 0.0, 0, 0
     for number, chunk in enumerate(chunks(sequence.x.shape[1], context, config.chunk)):
         start = time.perf_counter()
-        train_chunk(config, trainer.networks, trainer.optimizers, sequence, state, chunk, train_from=train_from)
+        train_chunk(config, trainer, sequence, state, chunk, train_from=train_from)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         if number or sequence.x.shape[1] - context <= config.chunk:
@@ -156,7 +156,7 @@ def plan_text(
             f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
             f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, {_duration(seconds)}"
         )
-    precision = "bf16" if uses_bf16(config.precision, device) else "fp32"
+    precision = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[computes_in(config.precision, device)]
     cost = costs[min(costs)]
     lines.append(
         f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "

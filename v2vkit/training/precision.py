@@ -7,15 +7,31 @@ from v2vkit.config import Precision
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The context in which forward passes run; outside of it everything is float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(precision, device))
+    dtype = computes_in(precision, device)
+    return torch.autocast(device.type, dtype, enabled=True) if dtype else torch.autocast(device.type, enabled=False)
 
 
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether convolutions compute in bfloat16 there. `auto` says yes where it was measured to be faster."""
-    if precision != "auto":
-        return precision == "bf16"
+def computes_in(precision: Precision, device: torch.device) -> torch.dtype | None:
+    """The half precision that convolutions compute in there; None = float32.
+
+    `auto` says bfloat16 where it was measured to be faster, never float16: its range asks for scaled losses.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if _bf16_is_fast(device) else None
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def _bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Without AMX tiles a CPU converts to and from bfloat16 for little gain, or emulates it. torch has no public name
     # for the question, so another version of it may not have this one.
     return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
+    """Scales losses so that float16 gradients neither vanish nor overflow; a step whose gradients did is left out.
+
+    Does nothing in other precisions, whose range is that of float32.
+    """
+    return torch.amp.GradScaler(device.type, enabled=computes_in(precision, device) is torch.float16)

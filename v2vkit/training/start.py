@@ -9,9 +9,8 @@ from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.synthesis.model import ModelInfo, load_model, read_info
-from v2vkit.training.build import Trainer
 from v2vkit.training.checkpoint import read_networks
-from v2vkit.training.step import Networks
+from v2vkit.training.trainer import Networks, Trainer
 
 
 def check_start(folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, int]) -> ModelInfo:

@@ -7,15 +7,11 @@ pass through D once, and the generator's update never computes weight gradients 
 Shapes: B batch; a window has L context frames and then the generated ones.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from v2vkit.errors import V2VError
-from v2vkit.models.any_generator import AnyGenerator
-from v2vkit.models.discriminator import Discriminator, image_input
+from v2vkit.models.discriminator import image_input
 from v2vkit.models.generator import Output
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
@@ -23,31 +19,13 @@ from v2vkit.training.dataset import Sequence
 from v2vkit.training.objectives import Losses, direct_losses, join, judge_inputs, play, video_inputs
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.precision import autocast
+from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import WindowState, generate_chunk
-
-if TYPE_CHECKING:
-    from v2vkit.models.perceptual import VGGFeatures
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Everything that is trained, and VGG where a weights file was given."""
-
-    generator: AnyGenerator
-    image: Discriminator
-    video: list[Discriminator]
-    vgg: "VGGFeatures | None" = None
-
-    def named(self) -> dict[str, torch.nn.Module]:
-        """The trained networks by the name that checkpoints use."""
-        modules: dict[str, torch.nn.Module] = {"generator": self.generator, "image": self.image}
-        return modules | {f"video{scale}": network for scale, network in enumerate(self.video)}
 
 
 def train_chunk(
     config: TrainConfig,
-    networks: Networks,
-    optimizers: dict[str, torch.optim.Optimizer],
+    trainer: Trainer,
     sequence: Sequence,
     state: WindowState,
     frames: list[int],
@@ -70,6 +48,7 @@ def train_chunk(
     Raises:
         V2VError: a loss term is not finite; names it, and nothing has been updated.
     """
+    networks, scaler = trainer.networks, trainer.scaler
     with autocast(config.precision, sequence.x.device):
         outputs = generate_chunk(networks.generator, sequence, state, frames, train_from=train_from)
     direct = direct_losses(config, sequence, state, frames, outputs, networks.vgg)
@@ -111,25 +90,28 @@ def train_chunk(
     _refuse_non_finite(values)
 
     assert adversarial.total is not None
-    gradients = torch.autograd.grad(adversarial.total, [*x_leaf, *h_leaf], retain_graph=True)
+    gradients = torch.autograd.grad(scaler.scale(adversarial.total), [*x_leaf, *h_leaf], retain_graph=True)
     for name, loss in d_losses.items():
         parameters = list(networks.named()[name].parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        for parameter, gradient in zip(parameters, torch.autograd.grad(scaler.scale(loss), parameters), strict=True):
             # In the layout of the weights: fused Adam relies on it, and does not check it on a CPU.
             same = gradient.stride() == parameter.stride()
             parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
-    optimizers["generator"].zero_grad()
+    trainer.optimizers["generator"].zero_grad()
     heads: list[Tensor] = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(h_leaf)])]
     if direct.total is None:
         torch.autograd.backward(heads, list(gradients))
     else:
-        torch.autograd.backward([direct.total, *heads], [torch.ones_like(direct.total), *gradients])
+        total = scaler.scale(direct.total)
+        torch.autograd.backward([total, *heads], [torch.ones_like(total), *gradients])
     for name in ("generator", *d_losses):
         parameters = list(networks.named()[name].parameters())
         parallel.average_gradients(parameters)
+        scaler.unscale_(trainer.optimizers[name])
         if config.gradient_clip:
             torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
-        optimizers[name].step()
+        scaler.step(trainer.optimizers[name])
+    scaler.update()
     return values, outputs
 
 
