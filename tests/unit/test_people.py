@@ -12,8 +12,8 @@ from v2vkit.maps.people import (
     PEOPLE,
     People,
     Person,
+    certain,
     follow_people,
-    from_bodies,
     move_people,
     people_from_json,
     people_to_json,
@@ -114,14 +114,15 @@ def test_scores_stay_between_zero_and_one() -> None:
 
 
 def test_points_below_the_score_are_missing_and_people_without_points_are_nobody() -> None:
-    bodies = np.stack([body(), body(score=0.2), np.zeros((25, 3), np.float32)])
-    bodies[0, 4, 2] = 0.1
-    people = from_bodies(bodies, min_score=0.3)
+    somebody = Person(body())
+    somebody.body[4, 2] = 0.1
+    people = certain((somebody, Person(body(score=0.2)), Person(np.zeros((25, 3), np.float32))), 0.3)
     assert people is not None
     assert len(people) == 1
     assert people[0].body[4, 2] == 0
     assert (people[0].body[:, 2] > 0).sum() == 24
-    assert from_bodies(np.zeros((0, 25, 3), np.float32)) is None
+    assert somebody.body[4, 2] > 0
+    assert certain((), 0.0) is certain((somebody,), 0.95) is None
 
 
 def test_gaps_are_filled_person_by_person_whatever_their_order() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
+F = TypeVar("F")
 Image = NDArray[np.uint8]
 Missing = Literal["hold", "blank"]
 Weights = NDArray[np.float32]
@@ -84,25 +85,25 @@ def smooth(items: Iterable[T | None], kind: Kind[T], window: int) -> Iterator[T 
 
 
 def follow(
-    frames: Iterable[Image],
-    estimate: Callable[[Image], T | None],
+    frames: Iterable[F],
+    estimate: Callable[[F], T | None],
     kind: Kind[T],
     *,
     window: int = 0,
     missing: Missing = "hold",
-) -> Iterator[tuple[Image, T | None, bool]]:
+) -> Iterator[tuple[F, T | None, bool]]:
     """What the maps of one clip are drawn from: (frame, thing or None, found) in frame order.
 
     `found` tells whether the estimator saw something in this very frame. Frames are pulled only as far ahead as needed:
     `window // 2`, and `HOLD_FRAMES` more while nothing is found.
 
     Args:
-        frames: RGB uint8 [H, W, 3], consecutive frames of one shot.
-        estimate: an estimator.
+        frames: consecutive frames of one shot, as `estimate` takes them (pictures, or numbers of files).
+        estimate: an estimator, or what reads its results.
         window: of `smooth` in frames, 0 = off.
         missing: `hold` fills frames in which nothing was found (`fill_gaps`), `blank` leaves them None.
     """
-    buffered: deque[tuple[Image, bool]] = deque()
+    buffered: deque[tuple[F, bool]] = deque()
 
     def estimates() -> Iterator[T | None]:
         for frame in frames:

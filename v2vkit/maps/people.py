@@ -27,6 +27,7 @@ Points = NDArray[np.float32]
 NUM_BODY, NUM_FACE, NUM_HAND = 25, 70, 21
 NECK, MID_HIP = 1, 8
 
+MIN_SCORE = 0.2  # of an estimator's points: below, they appear and vanish from frame to frame
 MAX_PEOPLE = 100  # more in one file is damage
 _MAX_COORDINATE = 1e5  # pixels; a point farther away than this is damage, not a limb beside the frame
 _DECIMALS = 3  # of pixels and scores, on disk and in memory alike
@@ -74,14 +75,14 @@ def _parts(person: Person) -> dict[str, Any]:
     return {name: points for name, points in parts.items() if points is not None}
 
 
-def from_bodies(bodies: Points, *, min_score: float = 0.0) -> People | None:
-    """People from an estimator's bodies, float32 [people, 25, 3]; None when there is nobody.
+def certain(people: People, min_score: float) -> People | None:
+    """The people without the points that score less than `min_score`; None when nobody is left."""
 
-    Args:
-        min_score: points that score less are missing.
-    """
-    kept = np.where(bodies[..., 2:] < np.float32(min_score), np.float32(0), bodies)
-    return tuple(Person(body) for body in kept.astype(np.float32) if (body[:, 2] > 0).any()) or None
+    def keep(points: Points) -> Points:
+        return np.where(points[:, 2:] < np.float32(min_score), np.float32(0), points)
+
+    kept = (map_points(person, keep) for person in people)
+    return tuple(person for person in kept if any((part[:, 2] > 0).any() for part in _parts(person).values())) or None
 
 
 def move_people(people: People, move: Move) -> People:
@@ -174,7 +175,7 @@ def follow_people(
     """
 
     def found(frame: Image) -> People | None:
-        return from_bodies(estimate(frame), min_score=min_score)
+        return certain(tuple(Person(body) for body in estimate(frame)), min_score)
 
     return follow(frames, found, PEOPLE, window=smooth, missing=missing)
 
@@ -231,10 +232,12 @@ def _mean(around: Sequence[People | None], weights: NDArray[np.float32]) -> Peop
 
 
 def _rounded(people: People) -> People:
-    return tuple(
-        map_points(person, lambda points: np.round(points.astype(np.float64), _DECIMALS).astype(np.float32))
-        for person in people
-    )
+    def keep(points: Points) -> Points:
+        kept = np.round(points.astype(np.float64), _DECIMALS).astype(np.float32)
+        kept[kept[:, 0] == 0, 2] = 0  # as the file will be read
+        return kept
+
+    return tuple(map_points(person, keep) for person in people)
 
 
 PEOPLE: Kind[People] = Kind(_between, _mean, _rounded)
