@@ -15,7 +15,7 @@ from v2vkit.errors import V2VError
 C = TypeVar("C", bound="StageConfig")
 
 # Names that stand in settings and that heavier modules spell out.
-DomainName = Literal["face", "street"]
+DomainName = Literal["face", "street", "pose"]
 Preset = Literal["tiny", "small", "paper"]
 Upsample = Literal["transposed", "resize"]
 """How networks enlarge. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour enlargement,

@@ -1,24 +1,32 @@
 """Landmarks in space and time: the forehead, gaps, smoothing as a stream, and the JSON on disk."""
 
 import json
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
 
 from tests.faces import face_landmarks
 from v2vkit.errors import V2VError
+from v2vkit.maps import following
+from v2vkit.maps.following import HOLD_FRAMES
 from v2vkit.maps.landmarks import (
-    HOLD_FRAMES,
+    FACE,
     INNER_POINTS,
     add_forehead,
-    fill_gaps,
     follow_face,
     landmark_error,
     landmarks_from_json,
     landmarks_to_json,
     outer_eye_distance,
-    smooth_landmarks,
 )
+
+fill_gaps = partial(following.fill_gaps, kind=FACE)
+
+
+def smooth_landmarks(landmarks: Iterable[np.ndarray | None], window: int) -> Iterator[np.ndarray | None]:
+    return following.smooth(landmarks, FACE, window)
 
 
 def at(x: float) -> np.ndarray:

@@ -26,7 +26,7 @@ OWNERS = {
     "click": {"cli"},
     "av": {"video"},
     "scenedetect": {"video"},
-    "mediapipe": {"estimators/mediapipe_face.py"},
+    "mediapipe": {"estimators/mediapipe_face.py", "estimators/mediapipe_pose.py"},
     "dlib": {"estimators/dlib_face.py"},
     "ptlflow": {"estimators/ptlflow_flow.py"},
 }
@@ -91,7 +91,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert not _modules_after(code) & HEAVY
 
 
-@pytest.mark.parametrize("command", ["ingest", "make-sketches", "extract-flow", "train", "render", "evaluate", "show"])
+@pytest.mark.parametrize(
+    "command", ["ingest", "make-sketches", "estimate-pose", "extract-flow", "train", "render", "evaluate", "show"]
+)
 def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"
     code += f"assert '--work' in CliRunner().invoke(cli, ['{command}', '--help']).output"

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
 from v2vkit.maps.landmarks import landmarks_to_json
 from v2vkit.maps.moving import Move, draw_move, move_flow, move_ids, move_image, move_points
+from v2vkit.maps.people import map_points, people_to_json
+from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import DOMAINS, SourceConfig
 from v2vkit.models.warp import warp
@@ -98,6 +101,23 @@ def test_a_moved_face_is_drawn_anew() -> None:
     expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
     assert np.abs(found - expected).mean() < 0.01
     assert set(np.unique(found[0])) <= {0.0, 1.0}
+
+
+def test_moved_people_are_drawn_anew() -> None:
+    """Strokes are as wide as elsewhere, in the stage's setting; points that are missing do not appear."""
+    someone = person(32, 6, 50)
+    someone.body[4] = 0
+    move = turned(5, 1.0)
+    files = {
+        "skeleton.png": encode_png(draw_people((someone,), (64, 64), stroke=2)),
+        "json": people_to_json((someone,), found=True, size=(64, 64), estimator="test"),
+    }
+    found = DOMAINS["pose"].moved(SourceConfig(domain="pose"), files, texture(), move, {"stroke": 2})
+    expected = map_points(
+        someone, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1).astype(np.float32)
+    )
+    assert np.abs(found - skeleton_channels(draw_people((expected,), (64, 64), stroke=2))).mean() < 0.01
+    assert np.abs(found - DOMAINS["pose"].moved(SourceConfig(domain="pose"), files, texture(), move, {})).max() > 0
 
 
 def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:

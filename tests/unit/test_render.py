@@ -3,10 +3,12 @@
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from skimage import data
 
 from tests.faces import photo
 from tests.unit.training_data import make_workspace
@@ -117,6 +119,75 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     assert len(driven) == 9
     for t, frame in enumerate(driven):
         np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+
+
+POSE_MAPS = {"pose": "mediapipe", "openpose": None, "min_score": None, "smooth": 3, "stroke": 0, "missing": "hold"}
+
+
+def _bodies(count: int) -> list[np.ndarray]:
+    """A person to the hips who moves to the right; nobody in the third frame."""
+    frames = [np.roll(data.astronaut()[::2, ::2], 2 * t, 1) for t in range(count)]
+    frames[2] = np.zeros_like(frames[2])
+    return frames
+
+
+def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
+    """The maps made on the fly equal those that `ingest --lossless` and `estimate-pose` write."""
+    from v2vkit.artifacts.manifest import read_manifest
+    from v2vkit.maps.clips import ClipReader
+    from v2vkit.maps.source import source_map
+    from v2vkit.stages.estimate_pose import STAGE as POSES
+    from v2vkit.stages.estimate_pose import PoseConfig
+    from v2vkit.stages.ingest import STAGE as INGEST
+    from v2vkit.stages.ingest import IngestConfig
+    from v2vkit.stages.runner import run
+
+    source = write_file(tmp_path / "in.mp4", _bodies(6))
+    options = RunOptions(work=str(tmp_path), workers=1)
+    run(INGEST, IngestConfig(sources=(str(source),), size="96x96", cuts="none", min_frames=1, lossless=True), options)
+    run(POSES, PoseConfig(), options)
+    work = Folder(str(tmp_path))
+    manifests = {kind: read_manifest(work / kind) for kind in ("frames", "poses")}
+    reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
+    assert manifests["poses"] is not None
+    assert manifests["poses"].missing == {"no person": 1}
+    info = _save_model(tmp_path, "pose", size=(96, 96), maps=manifests["poses"].config, maps_stage="estimate-pose")
+    clip = reader.clips[0].name
+    drive = drive_by_video(str(source), info)
+    driven = list(drive.frames)
+    assert drive.missing == {"no person": 1}
+    assert len(driven) == 6
+    for t, frame in enumerate(driven):
+        assert frame.s.any()
+        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+
+
+def test_poses_are_rendered_and_compared(tmp_path: Path) -> None:
+    _save_model(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, maps_stage="estimate-pose")
+    source = write_file(tmp_path / "in.mp4", _bodies(4))
+    assert _render(source, tmp_path / "out.mp4", tmp_path, compare=True) == [f"no person: 1 frames of {source}"]
+    frames = read_raw(tmp_path / "out.mp4")[0]
+    assert [frame.shape for frame in frames] == [(64, 3 * 64, 3)] * 4
+    skeleton = frames[0][:, 64:128].astype(int)
+    assert np.median(skeleton) < 20, "a skeleton on black"
+    assert (np.ptp(skeleton, axis=2) > 60).sum() > 20, "in colours"
+
+
+def test_a_pose_model_can_be_cropped_around_the_face(tmp_path: Path) -> None:
+    frames = {"crop": "face", "face": "mediapipe", "face_weights": None}
+    info = _save_model(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, frames=frames)
+    source = write_file(tmp_path / "in.mp4", [data.astronaut()] * 3)
+    driven = list(drive_by_video(str(source), info).frames)
+    image = driven[0].image
+    assert image is not None
+    assert np.abs(image.astype(int) - cv2.resize(data.astronaut(), (64, 64)).astype(int)).mean() > 20
+
+
+def test_key_points_of_openpose_are_not_made_from_a_video(tmp_path: Path) -> None:
+    _save_model(tmp_path, "pose", maps=POSE_MAPS | {"openpose": "keypoints"})
+    source = write_file(tmp_path / "in.mp4", _bodies(3))
+    with pytest.raises(V2VError, match="OpenPose wrote.*--maps"):
+        _render(source, tmp_path / "out.mp4", tmp_path)
 
 
 def test_two_halves_with_saved_state_equal_one_go(tmp_path: Path) -> None:

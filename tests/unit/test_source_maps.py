@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from tests.faces import face_landmarks, photo
+from tests.people import person
 from v2vkit.artifacts.images import encode_png
 from v2vkit.errors import V2VError
 from v2vkit.maps.landmarks import landmarks_to_json
+from v2vkit.maps.people import people_to_json
+from v2vkit.maps.skeleton import draw_people
 from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import SourceConfig, instance_edges, num_channels, one_hot, source_map
 
@@ -55,6 +58,19 @@ def test_face_channels_come_from_the_files_of_make_sketches() -> None:
     s = source_map(config, files)
     assert s.shape == (15, 120, 128) == (num_channels(config), 120, 128)
     np.testing.assert_array_equal(s, face_channels(landmarks, sketch))
+
+
+def test_pose_channels_are_the_drawing() -> None:
+    drawing = draw_people((person(),), (64, 96))
+    files = {
+        "skeleton.png": encode_png(drawing),
+        "json": people_to_json((person(),), found=True, size=(64, 96), estimator="x"),
+    }
+    config = SourceConfig(domain="pose")
+    s = source_map(config, files)
+    assert s.shape == (3, 96, 64) == (num_channels(config), 96, 64)
+    assert s.dtype == np.float32
+    np.testing.assert_array_equal(np.rint(s * 255), drawing.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"landmarks": [[1]]}', b"[" * 5000])

@@ -15,6 +15,7 @@ from v2vkit.errors import V2VError
 COMMANDS = {
     "ingest": "Turn videos or folders of images into frames, cut into clips and packed into shards.",
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
+    "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
     "train": "Train one stage of the model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
@@ -132,7 +133,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
 def cli() -> None:
     """Video-to-video synthesis on your own footage.
 
-    in.mp4 -> ingest -> frames -> make-sketches and extract-flow -> train -> checkpoints -> render -> out.mp4
+    in.mp4 -> ingest -> frames -> make-sketches or estimate-pose; extract-flow -> train -> render -> out.mp4
     """
 
 

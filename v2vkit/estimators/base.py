@@ -68,5 +68,13 @@ class PoseEstimator(Estimator, Protocol):
     """Body key points."""
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
-        """Key points: RGB uint8 [H, W, 3] in, float32 [people, points, 3] as (x, y, score) in pixels out."""
+        """The people in an image.
+
+        Args:
+            image: RGB uint8 [H, W, 3].
+
+        Returns:
+            float32 [people, 25, 3], (x, y, score) in OpenPose's BODY_25 order (`v2vkit.maps.people`): x and y in
+            pixels, also of points outside the image; score in [0, 1], 0 = missing. No people: [0, 25, 3].
+        """
         ...

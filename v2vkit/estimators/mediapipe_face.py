@@ -6,14 +6,13 @@ repetition, in any order and in any process). Smoothing in time is ours, see `v2
 
 import contextlib
 import importlib.metadata
-import os
-import sys
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.estimators.base import Image
+from v2vkit.estimators.quiet import quiet_stderr
 
 # Mesh vertices behind each of the 68 dlib points; two vertices mean the point half-way between them. The jaw runs along
 # the face oval, spaced as dlib spaces it; the rest are the vertices on the same feature (brow ridge, lid and lip rims).
@@ -43,21 +42,6 @@ _SECOND = [_MESH.index(vertices[-1]) for vertices in _VERTICES]
 _MAX_FACES = 4  # the largest of them is taken
 
 
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Sends file descriptor 2 to nowhere: no environment variable stops MediaPipe's own log lines."""
-    sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
 def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
     """Nine overlapping tiles of half the frame's sides, as (left, top, right, bottom)."""
     tile_width, tile_height = -(-width // 2), -(-height // 2)
@@ -77,7 +61,7 @@ class MediapipeFace:
     name = "mediapipe"
 
     def __init__(self) -> None:
-        with _quiet_stderr():
+        with quiet_stderr():
             import mediapipe
 
             self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
@@ -89,7 +73,7 @@ class MediapipeFace:
 
     def __call__(self, image: Image) -> NDArray[np.float32] | None:
         """The 68 landmarks of the largest face in an RGB uint8 [H, W, 3] image, float32 [68, 2] (x, y); or None."""
-        with _quiet_stderr() if self._quiet else contextlib.nullcontext():
+        with quiet_stderr() if self._quiet else contextlib.nullcontext():
             faces = self._faces(image) or self._small_faces(image)
         if not faces:
             return None

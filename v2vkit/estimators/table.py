@@ -11,6 +11,7 @@ ESTIMATORS: dict[str, dict[str, str]] = {
         "mediapipe": "v2vkit.estimators.mediapipe_face:MediapipeFace",
         "dlib": "v2vkit.estimators.dlib_face:DlibFace",
     },
+    "pose": {"mediapipe": "v2vkit.estimators.mediapipe_pose:MediapipePose"},
 }
 
 EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow"}

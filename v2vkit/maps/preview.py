@@ -70,6 +70,7 @@ def _photos(examples: Sequence[bytes]) -> Layer:
 LAYERS: tuple[tuple[str, Callable[[Sequence[bytes]], Layer]], ...] = (
     (r"flow\d+\.png", _flow),
     (r"sketch\.png", _strokes),
+    (r"skeleton\.png", _photos),
     (r"label\.png", _ids),
     (r"inst\.png", _ids),
     (r"parts\.png", _ids),

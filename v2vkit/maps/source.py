@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.artifacts.images import decode_gray
+from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.maps.landmarks import landmarks_from_json
 from v2vkit.maps.moving import Move, move_ids, move_points
+from v2vkit.maps.people import move_people, people_from_json
+from v2vkit.maps.skeleton import NUM_CHANNELS as POSE_CHANNELS
+from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
 from v2vkit.maps.sketch import draw_sketch, face_channels
 
@@ -108,6 +111,18 @@ def _moved_face(
     return face_channels(landmarks, sketch)
 
 
+def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+    return skeleton_channels(decode_image(files["skeleton.png"], "a skeleton"))
+
+
+def _moved_pose(
+    config: SourceConfig, files: dict[str, bytes], image: Image, move: Move, settings: dict[str, Any]
+) -> NDArray[np.float32]:
+    people = move_people(people_from_json(files["json"]), move)
+    size = (image.shape[1], image.shape[0])
+    return skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0)))
+
+
 def _build_street(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
     return street_channels(*_ids(files), config)
 
@@ -130,6 +145,7 @@ def _ids(files: dict[str, bytes]) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 DOMAINS: dict[DomainName, Domain] = {
     "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face, _moved_face),
+    "pose": Domain("poses", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _moved_pose),
     "street": Domain(
         "labels",
         ("label.png",),

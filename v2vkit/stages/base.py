@@ -124,5 +124,6 @@ _MAKERS = {
     "frames": "ingest",
     "labels": "ingest --labels",
     "sketches": "make-sketches",
+    "poses": "estimate-pose",
     "flow": "extract-flow",
 }

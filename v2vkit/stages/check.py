@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
 
 # Extensions of which every frame must have at least one.
-_EXPECTED = {"frames": ("jpg", "png"), "labels": ("label.png",), "sketches": ("sketch.png",), "flow": ()}
+_EXPECTED = {
+    "frames": ("jpg", "png"),
+    "labels": ("label.png",),
+    "sketches": ("sketch.png",),
+    "poses": ("skeleton.png",),
+    "flow": (),
+}
 
 
 class CheckConfig(StageConfig):

@@ -27,7 +27,7 @@ CORE = {
 }
 # Extra -> (distribution, what it is for).
 EXTRAS = {
-    "mediapipe": ("mediapipe", "face landmarks (make-sketches, render of faces)"),
+    "mediapipe": ("mediapipe", "face landmarks and poses (make-sketches, estimate-pose, render)"),
     "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
     "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
     "cluster": ("lightning", "training on several devices (torchrun)"),

@@ -21,6 +21,7 @@ REPORT = "import.json"
 _SHOWN = 20
 _MAPS: dict[DomainName, tuple[str, dict[str, Any]]] = {
     "face": ("make-sketches", {"face": "mediapipe", "smooth": 0, "canny": True, "missing": "hold"}),
+    "pose": ("estimate-pose", {"pose": "mediapipe", "smooth": 0, "missing": "hold"}),
     "street": ("ingest", {}),
 }
 """Which stage makes the source maps, and its settings as the published models saw them (sketches not smoothed)."""

@@ -25,9 +25,9 @@ VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of any artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sketches, flow, checkpoints/spatial-1) or the folder of one. A
-    sheet shows frames spread evenly over all clips, a video shows every frame; where there is no file for a frame its
-    field is grey. Of checkpoints the newest sample strip is shown.
+    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, flow, checkpoints/spatial-1) or the folder of
+    one. A sheet shows frames spread evenly over all clips, a video shows every frame; where there is no file for a
+    frame its field is grey. Of checkpoints the newest sample strip is shown.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from v2vkit.training.parallel import Parallel
     from v2vkit.training.trainer import Trainer
 
-_KINDS = {"face": "sketches", "street": "labels"}
+_KINDS = {"face": "sketches", "pose": "poses", "street": "labels"}
 _CONTEXT = 2
 
 
@@ -40,8 +40,8 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
             f"Say which to train on: --domain {' or '.join(found)}.",
         )
     raise V2VError(
-        f"There are no source maps in {work.url}: neither sketches nor labels.",
-        "Run `v2v make-sketches` (faces), or `v2v ingest --labels FOLDER` (streets).",
+        f"There are no source maps in {work.url}: neither sketches nor poses nor labels.",
+        "Run `v2v make-sketches` (faces), `v2v estimate-pose` (bodies) or `v2v ingest --labels FOLDER` (streets).",
     )
 
 
@@ -106,8 +106,8 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
         )
     if config.fix_epochs and config.scale == 1:
         raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
-    if config.domain == "face" and (config.foreground or config.flip):
-        raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces.")
+    if config.domain != "street" and (config.foreground or config.flip):
+        raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces and poses.")
     if config.batch_size % launched_processes():
         raise V2VError(
             f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",
@@ -145,8 +145,8 @@ def _source_config(config: TrainConfig, reader: "ClipReader", labels: Manifest) 
     from v2vkit.maps.source import SourceConfig
 
     assert config.domain is not None
-    if config.domain == "face":
-        return SourceConfig(domain="face")
+    if config.domain != "street":
+        return SourceConfig(domain=config.domain)
     number = config.num_labels or labels.config.get("num_labels") or _count_labels(reader)
     wrong = [label for label in config.foreground if not 0 <= label < number]
     if wrong:

@@ -13,11 +13,9 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.engine.threads import prefetch
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
-from v2vkit.estimators.table import open_estimator
 from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.landmarks import follow_face
-from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
+from v2vkit.synthesis.live import open_face, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, center_window, first_face, reframe, reframe_ids
@@ -72,8 +70,8 @@ class Drive:
 
 
 def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None) -> Drive:
-    """Drive a face model with a video: decode, crop and resize as `ingest` did, landmarks and sketch as
-    `make-sketches` did, each step in a thread of its own, in constant memory.
+    """Drive a face or pose model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
+    of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
 
     Args:
         path: the driving video.
@@ -82,17 +80,13 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
     Raises:
         V2VError: the video cannot be read, the model needs maps that no estimator makes here, the estimator is missing.
     """
-    if info.source.domain != "face":
-        raise V2VError(
-            f"This model is conditioned on {DOMAINS[info.source.domain].kind}, which cannot be made from {path}.",
-            "Give a folder of label maps instead of a video, or a workspace with --maps.",
-        )
+    live = open_live(info, path)
     video = probe(path)
-    maps = info.maps
-    estimator = open_estimator("face", maps.get("face", "mediapipe"), **_weights(maps.get("weights")))
     first = round(start * video.fps)
     last = None if duration is None else first + max(1, round(duration * video.fps))
-    window = _face_window(path, estimator, first) if info.frames.get("crop") == "face" else None
+    window = None
+    if info.frames.get("crop") == "face":
+        window = _face_window(path, live.find_face or open_face(info.frames, weights="face_weights"), first)
     drive = Drive(
         frames=iter(()),
         fps=video.fps,
@@ -114,25 +108,17 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
             )
             yield reframe(frame.image, cut, size)
 
-    def followed() -> Iterator[Driven]:
-        landmarks_of = follow_face(
-            prefetch(pictures()), estimator, smooth=maps.get("smooth", 0), missing=maps.get("missing", "hold")
-        )
+    def driven() -> Iterator[Driven]:
         origin = None
-        for image, landmarks, found in landmarks_of:
+        for image, s, found in live.maps(prefetch(pictures())):
             if not found:
-                drive.missing["no face"] = drive.missing.get("no face", 0) + 1
+                drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
             pts = stamps.pop(0)
             origin = pts if origin is None and first else origin
-            sketch, _ = draw_sketch(image, landmarks, canny=maps.get("canny", True))
-            yield Driven(face_channels(landmarks, sketch), image, pts - (origin or 0))
+            yield Driven(s, image, pts - (origin or 0))
 
-    drive.frames = prefetch(followed())
+    drive.frames = prefetch(driven())
     return drive
-
-
-def _weights(path: str | None) -> dict[str, str]:
-    return {"weights": path} if path else {}
 
 
 def _face_window(path: str, estimator: FaceEstimator, first: int) -> Window:
@@ -150,9 +136,7 @@ def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:
         V2VError: no folder of images, a palette or colour image, an id that the model does not know.
     """
     if info.source.domain != "street":
-        raise V2VError(
-            f"{folder} is a folder of images, but this model is driven by videos of faces.", "Give a video file."
-        )
+        raise V2VError(f"{folder} is a folder of images, but this model is driven by videos.", "Give a video file.")
     (source,) = find_sources([folder])
     rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
     size = (info.width, info.height)

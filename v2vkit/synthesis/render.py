@@ -43,9 +43,11 @@ def render_frames(
 
 
 def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
-    """A source map [C, H, W] as people look at it: the sketch, or the labels in colours with edges darkened."""
+    """A source map [C, H, W] as people look at it: sketch, skeleton, or labels in colours with edges darkened."""
     if source.domain == "face":
         return np.repeat(np.rint(s[0] * 255).astype(np.uint8)[..., None], 3, 2)
+    if source.domain == "pose":
+        return np.ascontiguousarray(np.rint(s * 255).astype(np.uint8).transpose(1, 2, 0))
     one_hot = s[: source.num_labels]
     labels = np.where(one_hot.max(0) > 0, one_hot.argmax(0), 255).astype(np.uint8)
     image = colorize(labels)

@@ -1,0 +1,45 @@
+"""The drawing of skeletons and the body key points against data made by others (the published reference, OpenPose)."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.shared_data import SHARED, needs_shared
+from v2vkit.artifacts.images import decode_image
+from v2vkit.maps.people import people_from_json
+from v2vkit.maps.skeleton import draw_people
+
+pytestmark = needs_shared
+
+
+@pytest.fixture(params=["0", "1"])
+def case(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
+    """Our drawing and the reference's, both RGB uint8 1920 x 1080."""
+    assert SHARED is not None
+    folder: Path = SHARED / "parity" / "pose_map"
+    people = people_from_json((folder / f"{request.param}_openpose.json").read_bytes())
+    theirs = decode_image((folder / f"{request.param}_pose.png").read_bytes())
+    return draw_people(people, (theirs.shape[1], theirs.shape[0]), stroke=3), theirs
+
+
+def share_within_one_pixel(pixels: np.ndarray, target: np.ndarray) -> float:
+    near = cv2.dilate(target.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return float(near[pixels].mean())
+
+
+def test_strokes_lie_within_one_pixel(case: tuple[np.ndarray, np.ndarray]) -> None:
+    ours, theirs = (picture.any(2) for picture in case)
+    assert theirs.sum() > 10_000
+    assert share_within_one_pixel(ours, theirs) >= 0.98
+    assert share_within_one_pixel(theirs, ours) >= 0.98
+
+
+def test_colours_are_the_same(case: tuple[np.ndarray, np.ndarray]) -> None:
+    """Over the pixels that either of them colours, which is far stricter than over the whole picture."""
+    ours, theirs = case
+    drawn = ours.any(2) | theirs.any(2)
+    difference = np.abs(ours.astype(int) - theirs)[drawn]
+    assert difference.mean() <= 1
+    assert (difference.max(1) == 0).mean() >= 0.999

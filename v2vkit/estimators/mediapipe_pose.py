@@ -1,0 +1,72 @@
+"""Body key points with MediaPipe's Pose (Apache-2.0; its model comes inside the wheel, nothing is fetched).
+
+Static mode: every frame is looked at afresh, so that its result depends on nothing but its pixels (bit-identical on
+repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.maps.following`. It finds one
+person, the most prominent one, and neither fingers nor the lines of a face that OpenPose has.
+"""
+
+import contextlib
+import importlib.metadata
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.estimators.base import Image
+from v2vkit.estimators.quiet import quiet_stderr
+
+# MediaPipe's points behind each point of BODY_25; two mean the point half-way between them, none = missing. The neck is
+# the middle of the shoulders, the big toe the "foot index"; nothing stands for the small toes.
+_NOSE, _NECK, _MID_HIP = (0,), (11, 12), (23, 24)
+_RIGHT_ARM, _LEFT_ARM = ((12,), (14,), (16,)), ((11,), (13,), (15,))
+_RIGHT_LEG, _LEFT_LEG = ((24,), (26,), (28,)), ((23,), (25,), (27,))
+_EYES_AND_EARS = ((5,), (2,), (8,), (7,))
+_LEFT_FOOT, _RIGHT_FOOT = ((31,), (), (29,)), ((32,), (), (30,))
+_SOURCES: tuple[tuple[int, ...], ...] = (
+    _NOSE,
+    _NECK,
+    *_RIGHT_ARM,
+    *_LEFT_ARM,
+    _MID_HIP,
+    *_RIGHT_LEG,
+    *_LEFT_LEG,
+    *_EYES_AND_EARS,
+    *_LEFT_FOOT,
+    *_RIGHT_FOOT,
+)
+_THERE = [number for number, sources in enumerate(_SOURCES) if sources]
+_FIRST = [_SOURCES[number][0] for number in _THERE]
+_LAST = [_SOURCES[number][-1] for number in _THERE]
+
+
+class MediapipePose:
+    """`PoseEstimator`: the body of the most prominent person. One instance per process or thread.
+
+    The score of a point is MediaPipe's visibility (how likely it is inside the image and not hidden); of a point
+    half-way between two, the lesser of theirs. Points outside the image are guesses and score near 0.
+    """
+
+    name = "mediapipe"
+
+    def __init__(self) -> None:
+        with quiet_stderr():
+            import mediapipe
+
+            # model_complexity 1 is the only model in the wheel; for others MediaPipe would go and fetch
+            self._pose = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
+            self._pose.process(np.zeros((64, 64, 3), np.uint8))  # returns when all its threads have logged
+        self.version = importlib.metadata.version("mediapipe")
+        self._quiet = True
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        """The body in an RGB uint8 [H, W, 3] image, float32 [1, 25, 3] (x, y, score), or [0, 25, 3]."""
+        with quiet_stderr() if self._quiet else contextlib.nullcontext():
+            found = self._pose.process(np.ascontiguousarray(image)).pose_landmarks
+        if found is None:
+            return np.zeros((0, len(_SOURCES), 3), np.float32)
+        self._quiet = False  # the last lines come with the first person
+        height, width = image.shape[:2]
+        points = np.array([(p.x * width, p.y * height, p.visibility) for p in found.landmark], np.float32)
+        body = np.zeros((1, len(_SOURCES), 3), np.float32)
+        body[0, _THERE] = (points[_FIRST] + points[_LAST]) / 2
+        body[0, _THERE, 2] = np.clip(np.minimum(points[_FIRST, 2], points[_LAST, 2]), 0, 1)
+        return body

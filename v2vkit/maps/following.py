@@ -1,0 +1,122 @@
+"""What an estimator finds in single frames, followed through time: gaps filled, movements smoothed.
+
+Everything is a generator with a bounded look-ahead, used for whole clips and for streams alike, so that `render` sees
+the same numbers as training did. What is followed (T) is landmarks of a face or the people of a frame; None stands for
+a frame in which nothing was found.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+F = TypeVar("F")
+Image = NDArray[np.uint8]
+Missing = Literal["hold", "blank"]
+Weights = NDArray[np.float32]
+
+HOLD_FRAMES = 15  # look-ahead of `fill_gaps`: half a second of video
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """The arithmetic of what is followed.
+
+    Attributes:
+        between: (before, after, share) -> what lies between them, share 0..1 of the way from before to after.
+        mean: (2 r + 1 neighbours, their weights) -> the middle one averaged with those around it; the middle one is
+            there, others may be None, and the weights that remain are renormalised.
+        rounded: what is kept of it on disk, so that a map drawn now and one drawn later from disk are the same.
+    """
+
+    between: Callable[[T, T, float], T]
+    mean: Callable[[Sequence[T | None], Weights], T]
+    rounded: Callable[[T], T]
+
+
+def fill_gaps(found: Iterable[T | None], kind: Kind[T], *, look_ahead: int = HOLD_FRAMES) -> Iterator[T | None]:
+    """Something for the frames in which nothing was found (policy `hold`).
+
+    A gap of at most `look_ahead` frames is interpolated linearly between its neighbours. In a longer one the last thing
+    found is held, and the last `look_ahead` frames move linearly to the next. After the last one it is held; before the
+    first one, that one is held for at most `look_ahead` frames and the frames before them stay None. So a frame never
+    depends on anything more than `look_ahead` frames later, and a stream gives the numbers of the whole clip.
+    """
+    last: T | None = None
+    waiting = 0
+    for current in found:
+        if current is None:
+            waiting += 1
+            if waiting > look_ahead:
+                waiting -= 1
+                yield last
+            continue
+        for step in range(1, waiting + 1):
+            yield current if last is None else kind.between(last, current, step / (waiting + 1))
+        waiting, last = 0, current
+        yield current
+    for _ in range(waiting):
+        yield last
+
+
+def smooth(items: Iterable[T | None], kind: Kind[T], window: int) -> Iterator[T | None]:
+    """Smoothed in time with a centred Gaussian over `window` frames; 0 or 1 changes nothing.
+
+    The standard deviation is a quarter of the window. At the ends of the clip and beside frames without anything the
+    weights that remain are renormalised; such frames stay None. It yields with a delay of `window // 2` frames, and a
+    stream gives exactly the numbers of the whole clip.
+
+    Args:
+        items: one entry per frame.
+        window: number of frames, odd (an even one counts as the next odd one).
+    """
+    radius = window // 2
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(window / 4, 1e-6)) ** 2).astype(np.float32)
+    around: deque[T | None] = deque([None] * (2 * radius + 1), maxlen=2 * radius + 1)
+    for count, current in enumerate(chain(items, [None] * radius), start=1):
+        around.append(current)
+        if count > radius:
+            yield None if around[radius] is None else kind.mean(around, weights)
+
+
+def follow(
+    frames: Iterable[F],
+    estimate: Callable[[F], T | None],
+    kind: Kind[T],
+    *,
+    window: int = 0,
+    missing: Missing = "hold",
+) -> Iterator[tuple[F, T | None, bool]]:
+    """What the maps of one clip are drawn from: (frame, thing or None, found) in frame order.
+
+    `found` tells whether the estimator saw something in this very frame. Frames are pulled only as far ahead as needed:
+    `window // 2`, and `HOLD_FRAMES` more while nothing is found.
+
+    Args:
+        frames: consecutive frames of one shot, as `estimate` takes them (pictures, or numbers of files).
+        estimate: an estimator, or what reads its results.
+        window: of `smooth` in frames, 0 = off.
+        missing: `hold` fills frames in which nothing was found (`fill_gaps`), `blank` leaves them None.
+    """
+    buffered: deque[tuple[F, bool]] = deque()
+
+    def estimates() -> Iterator[T | None]:
+        for frame in frames:
+            thing = estimate(frame)
+            buffered.append((frame, thing is not None))
+            yield thing
+
+    things: Iterator[T | None] = estimates()
+    # mypy takes the T of both calls for `T | None`
+    if missing == "hold":
+        things = fill_gaps(things, kind)  # type: ignore[arg-type]
+    if window > 1:
+        things = smooth(things, kind, window)  # type: ignore[arg-type]
+    for thing in things:
+        frame, found = buffered.popleft()
+        yield frame, None if thing is None else kind.rounded(thing), found

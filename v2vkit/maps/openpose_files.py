@@ -1,0 +1,76 @@
+"""Key points that OpenPose wrote, one JSON file per frame of a source, as the key points of a clip's frames."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.errors import V2VError
+from v2vkit.maps.people import People, move_people, people_from_json
+
+_HINT = "Name a folder with one OpenPose JSON file for every frame of the source, sorted as the frames are."
+_MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
+
+
+def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
+    """The files of a clip's frames, in order.
+
+    They lie in FOLDER/NAME, where NAME is the source's file without its ending (or its folder of images), or in FOLDER
+    itself when there is no such folder. Sorted by name, file n belongs to frame n of the source.
+
+    Raises:
+        V2VError: no such folder, or fewer files than the source has frames up to the clip's end.
+    """
+    if not {"file", "start", "stop", "crop"} <= set(clip.source):
+        raise V2VError(f"Nothing tells from which frames of which file the clip {clip.name} comes.", "Ingest it again.")
+    file = Path(clip.source["file"])
+    name = file.name if clip.source.get("images") else file.stem
+    place = Path(folder) / name if (Path(folder) / name).is_dir() else Path(folder)
+    if not place.is_dir():
+        raise V2VError(f"There is no folder {place}.", _HINT)
+    files = sorted(place.glob("*.json"))
+    if len(files) < clip.source["stop"]:
+        raise V2VError(
+            f"{place} holds {len(files)} JSON files; the clip {clip.name} needs those of the frames up to "
+            f"{clip.source['stop'] - 1} of {file.name}.",
+            _HINT,
+        )
+    return files[clip.source["start"] : clip.source["stop"]]
+
+
+def read_people(file: Path, clip: ClipInfo) -> People:
+    """The people in one file, moved to where they are in the clip's frame (cropped and resized as by `ingest`).
+
+    Raises:
+        V2VError: the file cannot be read, or is no OpenPose JSON.
+    """
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise V2VError(f"{file} has more than {_MAX_BYTES} bytes.", _HINT)
+        data = file.read_bytes()
+    except OSError as error:
+        raise V2VError(f"{file} cannot be read: {error.strerror}.", _HINT) from None
+    left, top, width, height = clip.source["crop"]
+    across, down = clip.width / width, clip.height / height
+    move = np.array([[across, 0, -left * across], [0, down, -top * down]])
+    return move_people(people_from_json(data, str(file)), move)
+
+
+def files_digest(folder: str) -> str:
+    """SHA-256 over the names and contents of all JSON files in a folder and its folders.
+
+    Raises:
+        V2VError: no such folder, or a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    files = sorted(Path(folder).rglob("*.json"))
+    if not files:
+        raise V2VError(f"There are no JSON files in {folder}.", _HINT)
+    for file in files:
+        digest.update(f"{file.relative_to(folder).as_posix()}\n".encode())
+        try:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise V2VError(f"{file} cannot be read: {error.strerror}.", _HINT) from None
+    return digest.hexdigest()

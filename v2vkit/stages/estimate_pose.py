@@ -1,0 +1,178 @@
+"""`v2v estimate-pose`: key points of the people in every frame, drawn as coloured skeletons."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest
+from v2vkit.config import StageConfig, setting
+from v2vkit.stages.base import Clip, Opened, Sample, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v2vkit.maps.people import People
+
+    Followed = Iterable[tuple[object, People | None, bool]]
+
+NO_PERSON = "no person"
+_DRAWING_THREADS = 2
+
+
+class PoseConfig(StageConfig):
+    """Find people's key points and draw them as coloured skeletons.
+
+    For every frame: skeleton.png (the drawing) and json (the key points, in OpenPose's format with the 25 points of
+    BODY_25). Frames without a person are counted as "no person"; what is drawn there is decided by --missing: hold
+    moves linearly from the last people of the clip to the next ones (they stay where the gap is longer than 15 frames,
+    until 15 frames before the next; before the first ones, those are shown for at most 15 frames); blank draws nothing.
+    A clip without anybody is blank. With --openpose key points that OpenPose wrote are used instead of an estimator:
+    bodies, and faces and hands where it looked for them.
+    """
+
+    pose: Literal["mediapipe"] = setting(
+        "mediapipe", "Estimator of the key points: mediapipe brings its model and finds one person."
+    )
+    openpose: str | None = setting(
+        None,
+        "Take the key points from OpenPose's JSON files, one for every frame of the source: in FOLDER, or, where there "
+        "are several sources, in FOLDER/NAME with each source's name without ending.",
+        metavar="FOLDER",
+        neutral=True,
+    )
+    min_score: float | None = setting(
+        None,
+        "Points that score less are missing; 0.2 when not given (0 with --openpose), at which points flicker least.",
+        ge=0,
+        le=1,
+    )
+    smooth: int = setting(
+        3,
+        "Smooth the key points over this many frames (Gaussian, centred, per clip and person); more blurs fast "
+        "movements, 0 = off.",
+        ge=0,
+        le=99,
+    )
+    stroke: int = setting(
+        0,
+        "Half the width of a body's strokes in pixels (hands and faces: a third); 0 = 3 for frames 512 high, in "
+        "proportion, at least 1.",
+        ge=0,
+        le=64,
+    )
+    missing: Literal["hold", "blank"] = setting(
+        "hold", "Frames without a person: hold interpolates between the neighbouring people, blank draws nothing."
+    )
+
+
+def estimate_poses(
+    clip: Clip, *, follow: "Callable[[Clip], Followed]", estimator: str, stroke: int
+) -> Iterator[Sample]:
+    """The pose files of every frame of a clip, in order.
+
+    Decoding, estimating and drawing overlap in threads; the result does not depend on who is first, and memory is
+    bounded.
+
+    Args:
+        clip: frames in.
+        follow: gives (anything, people or None, found) for every frame of a clip.
+        estimator: its name and version, for the JSON.
+        stroke: as in `PoseConfig`.
+
+    Raises:
+        V2VError: a frame or a file of key points is missing, damaged or does not fit.
+    """
+    from v2vkit.engine.threads import map_in_threads, prefetch
+
+    draw = partial(_draw, size=(clip.info.width, clip.info.height), estimator=estimator, stroke=stroke)
+    yield from map_in_threads(draw, enumerate(prefetch(follow(clip))), threads=_DRAWING_THREADS)
+
+
+def _draw(
+    followed: "tuple[int, tuple[object, People | None, bool]]", *, size: tuple[int, int], estimator: str, stroke: int
+) -> Sample:
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.maps.people import people_to_json
+    from v2vkit.maps.skeleton import draw_people
+
+    t, (_, people, found) = followed
+    files = {
+        "skeleton.png": encode_png(draw_people(people, size, stroke=stroke)),
+        "json": people_to_json(people, found=found, size=size, estimator=estimator),
+    }
+    return Sample(t, files, None if found else NO_PERSON)
+
+
+def _from_frames(
+    clip: Clip, *, estimate: "Callable[[NDArray[np.uint8]], NDArray[np.float32]]", config: PoseConfig
+) -> "Followed":
+    from v2vkit.engine.threads import prefetch
+    from v2vkit.maps.people import MIN_SCORE, follow_people
+
+    return follow_people(
+        prefetch(clip.frame(t) for t in range(clip.info.num_frames)),
+        estimate,
+        smooth=config.smooth,
+        missing=config.missing,
+        min_score=MIN_SCORE if config.min_score is None else config.min_score,
+    )
+
+
+def _from_files(clip: Clip, *, folder: str, config: PoseConfig) -> "Followed":
+    from v2vkit.maps.following import follow
+    from v2vkit.maps.openpose_files import pose_files, read_people
+    from v2vkit.maps.people import PEOPLE, certain
+
+    return follow(
+        pose_files(folder, clip.info),
+        lambda file: certain(read_people(file, clip.info), config.min_score or 0.0),
+        PEOPLE,
+        window=config.smooth,
+        missing=config.missing,
+    )
+
+
+def open_poses(config: PoseConfig) -> Opened:
+    """Open the estimator; raises V2VError for a missing package."""
+    if config.openpose is not None:
+        name, version = "openpose", "files"
+        follow: Callable[[Clip], Followed] = partial(_from_files, folder=config.openpose, config=config)
+    else:
+        from v2vkit.estimators.table import open_estimator
+
+        estimator = open_estimator("pose", config.pose)
+        name, version = estimator.name, estimator.version
+        follow = partial(_from_frames, estimate=estimator, config=config)
+    function = partial(estimate_poses, follow=follow, estimator=f"{name} {version}", stroke=config.stroke)
+    return Opened(function, {"name": name, "version": version})
+
+
+def files_checksum(config: PoseConfig) -> dict[str, str]:
+    """The checksum of ready-made key points, so that other ones under the same name make the artifact stale."""
+    from v2vkit.maps.openpose_files import files_digest
+
+    return {} if config.openpose is None else {"openpose files": files_digest(config.openpose)}
+
+
+def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> None:
+    """Whether there are key points for every frame of every clip."""
+    from v2vkit.maps.openpose_files import pose_files
+
+    if config.openpose is not None:
+        for clip in manifests["frames"].clips:
+            pose_files(config.openpose, clip)
+
+
+STAGE = Stage(
+    name="estimate-pose",
+    summary="Find people's key points and draw them as coloured skeletons.",
+    config=PoseConfig,
+    version=1,
+    output=lambda config: "poses",
+    inputs=lambda config: ("frames",),
+    open=open_poses,
+    sources=files_checksum,
+    check=_check,
+)
