@@ -9,7 +9,7 @@ from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
 from v2vkit.maps.landmarks import landmarks_to_json
-from v2vkit.maps.moving import Move, draw_move, move_flow, move_ids, move_image, move_points
+from v2vkit.maps.moving import STAY, Change, Move, draw_move, move_flow, move_ids, move_image, move_points
 from v2vkit.maps.people import map_points, people_to_json
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
@@ -96,7 +96,7 @@ def test_a_moved_face_is_drawn_anew() -> None:
         "sketch.png": encode_png(sketch),
         "json": landmarks_to_json(landmarks, found=True, size=(64, 64), estimator="test"),
     }
-    found = DOMAINS["face"].moved(SourceConfig(domain="face"), files, moved, move, {"canny": False})
+    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), {"canny": False})
     expected_points = move_points(landmarks, move)
     expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
     assert np.abs(found - expected).mean() < 0.01
@@ -112,12 +112,34 @@ def test_moved_people_are_drawn_anew() -> None:
         "skeleton.png": encode_png(draw_people((someone,), (64, 64), stroke=2)),
         "json": people_to_json((someone,), found=True, size=(64, 64), estimator="test"),
     }
-    found = DOMAINS["pose"].moved(SourceConfig(domain="pose"), files, texture(), move, {"stroke": 2})
+    found = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), {"stroke": 2})
     expected = map_points(
         someone, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1).astype(np.float32)
     )
     assert np.abs(found - skeleton_channels(draw_people((expected,), (64, 64), stroke=2))).mean() < 0.01
-    assert np.abs(found - DOMAINS["pose"].moved(SourceConfig(domain="pose"), files, texture(), move, {})).max() > 0
+    assert (
+        np.abs(found - DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), {})).max()
+        > 0
+    )
+
+
+def test_parts_are_left_out_anew_for_every_frame() -> None:
+    someone = person(32, 6, 50)
+    files = {
+        "skeleton.png": encode_png(draw_people((someone,), (64, 64))),
+        "json": people_to_json((someone,), found=True, size=(64, 64), estimator="test"),
+    }
+
+    def drawn(drop: float, frame: int) -> np.ndarray:
+        change = Change(STAY, drop, seed=(3,)).at(frame)
+        return DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), change, {})
+
+    whole = DOMAINS["pose"].build(SourceConfig(domain="pose"), files)
+    assert np.array_equal(drawn(0.0, 0), whole)
+    assert np.array_equal(drawn(0.4, 0), drawn(0.4, 0))
+    assert not np.array_equal(drawn(0.4, 0), drawn(0.4, 1))
+    assert 0 < np.count_nonzero(drawn(0.4, 0)) < np.count_nonzero(whole)
+    assert not drawn(1.0, 0).any()
 
 
 def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -3,6 +3,7 @@
 A move is a float64 matrix [2, 3] that takes a pixel (x, y, 1) of the old frame to its place (x, y) in the new one.
 """
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -12,8 +13,30 @@ from numpy.typing import NDArray
 Move = NDArray[np.float64]
 Points = NDArray[np.float32]
 
+STAY: Move = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+"""Leaves everything where it is."""
+
 _SHARE = 0.1
 _DEGREES = 10.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """How the frames of a training window differ from those on disk.
+
+    Attributes:
+        move: where every pixel of every frame goes.
+        drop: share of a person's limbs, hands and faces that are not drawn (pose), chosen for each frame.
+        seed: what that choice is a function of.
+    """
+
+    move: Move
+    drop: float = 0.0
+    seed: tuple[int, ...] = (0,)
+
+    def at(self, frame: int) -> "Change":
+        """The change of one frame."""
+        return replace(self, seed=(*self.seed, frame))
 
 
 def draw_move(rng: np.random.Generator, strength: float, size: tuple[int, int]) -> Move:

@@ -14,10 +14,10 @@ from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.maps.landmarks import landmarks_from_json
-from v2vkit.maps.moving import Move, move_ids, move_points
+from v2vkit.maps.moving import Change, move_ids, move_points
 from v2vkit.maps.people import move_people, people_from_json
 from v2vkit.maps.skeleton import NUM_CHANNELS as POSE_CHANNELS
-from v2vkit.maps.skeleton import draw_people, skeleton_channels
+from v2vkit.maps.skeleton import draw_people, drop_parts, skeleton_channels
 from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
 from v2vkit.maps.sketch import draw_sketch, face_channels
 
@@ -43,8 +43,8 @@ class Domain:
         required, optional: extensions of its files.
         channels: config -> number of channels of one frame.
         build: config, files by extension -> float32 [C, H, W] in [0, 1].
-        moved: the same after a move: also the moved frame (RGB uint8 [H, W, 3]), the move, and the settings of the
-            stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
+        changed: the same after a change: also the moved frame (RGB uint8 [H, W, 3]), the change, and the settings of
+            the stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Domain:
     optional: tuple[str, ...]
     channels: Callable[[SourceConfig], int]
     build: Callable[[SourceConfig, dict[str, bytes]], NDArray[np.float32]]
-    moved: Callable[[SourceConfig, dict[str, bytes], Image, Move, dict[str, Any]], NDArray[np.float32]]
+    changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, dict[str, Any]], NDArray[np.float32]]
 
 
 def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
@@ -102,11 +102,11 @@ def _build_face(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.flo
     return face_channels(landmarks_from_json(files["json"])[0], sketch)
 
 
-def _moved_face(
-    config: SourceConfig, files: dict[str, bytes], image: Image, move: Move, settings: dict[str, Any]
+def _changed_face(
+    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
 ) -> NDArray[np.float32]:
     landmarks = landmarks_from_json(files["json"])[0]
-    landmarks = None if landmarks is None else move_points(landmarks, move)
+    landmarks = None if landmarks is None else move_points(landmarks, change.move)
     sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
     return face_channels(landmarks, sketch)
 
@@ -115,10 +115,12 @@ def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.flo
     return skeleton_channels(decode_image(files["skeleton.png"], "a skeleton"))
 
 
-def _moved_pose(
-    config: SourceConfig, files: dict[str, bytes], image: Image, move: Move, settings: dict[str, Any]
+def _changed_pose(
+    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
 ) -> NDArray[np.float32]:
-    people = move_people(people_from_json(files["json"]), move)
+    people = move_people(people_from_json(files["json"]), change.move)
+    if people is not None and change.drop:
+        people = drop_parts(people, np.random.default_rng(change.seed), change.drop)
     size = (image.shape[1], image.shape[0])
     return skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0)))
 
@@ -127,11 +129,12 @@ def _build_street(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.f
     return street_channels(*_ids(files), config)
 
 
-def _moved_street(
-    config: SourceConfig, files: dict[str, bytes], image: Image, move: Move, settings: dict[str, Any]
+def _changed_street(
+    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
 ) -> NDArray[np.float32]:
     labels, instances = _ids(files)
-    return street_channels(move_ids(labels, move), None if instances is None else move_ids(instances, move), config)
+    instances = None if instances is None else move_ids(instances, change.move)
+    return street_channels(move_ids(labels, change.move), instances, config)
 
 
 def _ids(files: dict[str, bytes]) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -144,15 +147,15 @@ def _ids(files: dict[str, bytes]) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 DOMAINS: dict[DomainName, Domain] = {
-    "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face, _moved_face),
-    "pose": Domain("poses", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _moved_pose),
+    "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face, _changed_face),
+    "pose": Domain("poses", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _changed_pose),
     "street": Domain(
         "labels",
         ("label.png",),
         ("inst.png",),
         lambda config: config.num_labels + int(config.edges),
         _build_street,
-        _moved_street,
+        _changed_street,
     ),
 }
 

@@ -108,6 +108,8 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
         raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
     if config.domain != "street" and (config.foreground or config.flip):
         raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces and poses.")
+    if config.domain != "pose" and (config.lambda_face or config.drop_parts):
+        raise V2VError("--lambda-face and --drop-parts are for poses.", "Leave them out for faces and streets.")
     if config.batch_size % launched_processes():
         raise V2VError(
             f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",

@@ -90,13 +90,17 @@ def build_trainer(
         Discriminator(video_discriminator_config(config.preset, num_frames=config.video_frames, **judged)).to(device)
         for _ in range(config.temporal_scales)
     ]
+    face = None
+    if config.lambda_face:
+        region = judged | {"num_scales": max(1, judged["num_scales"] - 2)}
+        face = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **region)).to(device)
     vgg = None
     if config.vgg_weights:
         from v2vkit.models.perceptual import VGGFeatures  # torchvision costs seconds, and only this loss needs it
 
         vgg = VGGFeatures(config.vgg_weights).to(device)
     generator.checkpointing = config.checkpointing
-    networks = Networks(generator, image, video, vgg)
+    networks = Networks(generator, image, video, face, vgg)
     for module in networks.named().values():
         if device.type == "cuda" if config.channels_last is None else config.channels_last:
             module.to(memory_format=torch.channels_last)

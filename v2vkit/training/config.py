@@ -70,6 +70,10 @@ class TrainConfig(StageConfig):
         0.0, "Shift, turn and zoom each sequence at random; 1 = up to a tenth of the size and 10 degrees.", ge=0, le=2
     )
 
+    drop_parts: float = setting(
+        0.0, "Share of limbs, hands and faces left out of the drawings, anew for every frame (pose).", ge=0, le=1
+    )
+
     temporal_scales: int = setting(2, "Video discriminators, each looking K times as far; 0 = none.", ge=0, le=3)
     video_frames: int = setting(3, "Frames K that a video discriminator judges.", ge=2, le=8)
     sparse: bool = setting(False, "Video discriminators judge only windows that share no frame.")
@@ -77,6 +81,9 @@ class TrainConfig(StageConfig):
     lambda_feature: float = setting(10.0, "Weight of feature matching.", ge=0)
     lambda_flow: float = setting(10.0, "Weight of the flow and warping losses (eq. 8).", ge=0)
     lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
+    lambda_face: float = setting(
+        0.0, "Weight of a discriminator of the face's surroundings (pose); 2 in the paper's recipes, 0 = none.", ge=0
+    )
     lambda_vgg: float = setting(10.0, "Weight of the VGG loss; needs --vgg-weights.", ge=0)
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss; needs --vgg-weights.", ge=0)
     lambda_mask: float = setting(1.0, "Weight of the loss that pushes the mask to warping.", ge=0)

@@ -17,7 +17,7 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.artifacts.shard import sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.moving import Move, move_flow, move_image
+from v2vkit.maps.moving import Change, move_flow, move_image
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map
 from v2vkit.models.blocks import halve
 
@@ -98,30 +98,33 @@ class SequenceDataset:
                 self._cached_bytes -= sum(array.nbytes for array in dropped.values())
         return arrays
 
-    def _moved(self, clip: int, t: int, move: Move) -> dict[str, NDArray[Any]]:
-        """The same of a moved frame, made anew each time."""
+    def _changed(self, clip: int, t: int, change: Change) -> dict[str, NDArray[Any]]:
+        """The same of a changed frame, made anew each time."""
         arrays = dict(self._arrays(clip, t))
         name = self.reader.clips[clip].name
-        arrays["x"] = move_image(arrays["x"], move)
+        arrays["x"] = move_image(arrays["x"], change.move)
         files = self.reader.map_files(self.source, name, t)
-        s = DOMAINS[self.source.domain].moved(self.source, files, arrays["x"], move, self.map_settings)
+        s = DOMAINS[self.source.domain].changed(self.source, files, arrays["x"], change, self.map_settings)
         arrays["s"] = np.rint(s * 255).astype(np.uint8)
         for stride in self.strides:
             if f"flow{stride}" in arrays:
                 confidence = arrays[f"conf{stride}"].astype(np.float32)
-                flow, confidence = move_flow(arrays[f"flow{stride}"], confidence, move)
+                flow, confidence = move_flow(arrays[f"flow{stride}"], confidence, change.move)
                 arrays[f"flow{stride}"], arrays[f"conf{stride}"] = flow, np.rint(confidence).astype(np.uint8)
         return arrays
 
-    def load(self, window: Window, *, flip: bool = False, move: Move | None = None) -> Sequence:
+    def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> Sequence:
         """The tensors of one window, halved as often as set.
 
         Args:
             flip: mirror it left to right, flow included.
-            move: shift, turn and zoom it.
+            change: shift, turn and zoom it, leave parts of people out.
         """
         times = range(window.start, window.start + window.num_frames)
-        frames = [self._arrays(window.clip, t) if move is None else self._moved(window.clip, t, move) for t in times]
+        frames = [
+            self._arrays(window.clip, t) if change is None else self._changed(window.clip, t, change.at(t))
+            for t in times
+        ]
         x = torch.from_numpy(np.stack([f["x"] for f in frames])).permute(0, 3, 1, 2).float() / 127.5 - 1
         s = torch.from_numpy(np.stack([f["s"] for f in frames])).float() / 255
         height, width = x.shape[-2:]

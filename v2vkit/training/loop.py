@@ -10,7 +10,7 @@ from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.engine.threads import prefetch
-from v2vkit.maps.moving import draw_move
+from v2vkit.maps.moving import STAY, Change, draw_move
 from v2vkit.synthesis.model import ModelInfo, save_model
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
@@ -49,9 +49,14 @@ def load_batch(
     from_nothing = config.first_frame == "self" and bool(rng.random() < config.drop_history)
     mirror = [dataset.flip and bool(rng.random() < 0.5) for _ in windows]
     size = (dataset.reader.clips[0].width, dataset.reader.clips[0].height)
-    moves = [draw_move(rng, config.jitter, size) if config.jitter else None for _ in windows]
-    mine = parallel.share(list(zip(windows, mirror, moves, strict=True)))
-    sequence = stack([dataset.load(window, flip=flip, move=move) for window, flip, move in mine])
+    moves = [draw_move(rng, config.jitter, size) if config.jitter else STAY for _ in windows]
+    seeds = [(config.seed, epoch, batch, number) for number in range(len(windows))]
+    changes = [Change(move, config.drop_parts, seed) for move, seed in zip(moves, seeds, strict=True)]
+    mine = parallel.share(list(zip(windows, mirror, changes, strict=True)))
+    changing = bool(config.jitter or config.drop_parts)
+    sequence = stack(
+        [dataset.load(window, flip=flip, change=change if changing else None) for window, flip, change in mine]
+    )
     return sequence, from_nothing
 
 

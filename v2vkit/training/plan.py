@@ -85,6 +85,8 @@ def losses_text(config: TrainConfig) -> list[str]:
     """Which losses are on with which weight, and why the others are off."""
     lines = [f"GAN 1 ({config.gan}), feature matching {config.lambda_feature:g} (image discriminator)"]
     lines += ["no losses over time (images)"] if config.images else _over_time_text(config)
+    if config.lambda_face:
+        lines.append(f"discriminator of faces {config.lambda_face:g}")
     if config.lambda_style:
         lines.append(f"style {config.lambda_style:g}")
     if config.vgg_weights and config.lambda_vgg:

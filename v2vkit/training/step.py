@@ -16,6 +16,7 @@ from v2vkit.models.generator import Output
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
+from v2vkit.training.face_region import cut_faces, find_faces
 from v2vkit.training.objectives import Losses, direct_losses, join, judge_inputs, play, video_inputs
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.precision import autocast
@@ -83,6 +84,19 @@ def train_chunk(
             name, judged_real, judged_fakes, config, config.lambda_temporal * warmed[scale], adversarial
         )
         d_terms |= terms
+
+    if networks.face is not None:
+        corners = find_faces(s)
+        seen = any(corner is not None for corner in corners)
+        if parallel.any(seen):
+            # A process that sees no face takes part with a window that weighs nothing: gradients are averaged over all.
+            corners = corners if seen else [(0, 0)] * len(corners)
+            real, fake = (cut_faces(image_input(s, images), corners) for images in (x, join(x_leaf)))
+            judged_real, judged_fakes = judge_inputs(networks.face, real, [fake], config.precision)
+            weight = config.lambda_face * float(seen)
+            d_losses["face"], terms = play("Face", judged_real, judged_fakes, config, weight, adversarial)
+            d_losses["face"] = d_losses["face"] * float(seen)
+            d_terms |= terms
 
     all_terms = direct.terms | adversarial.terms | d_terms
     stacked = parallel.mean(torch.stack(list(all_terms.values())))

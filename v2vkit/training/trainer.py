@@ -20,12 +20,14 @@ class Networks:
     generator: AnyGenerator
     image: Discriminator
     video: list[Discriminator]
+    face: Discriminator | None = None
     vgg: "VGGFeatures | None" = None
 
     def named(self) -> dict[str, torch.nn.Module]:
         """The trained networks by the name that checkpoints use."""
         modules: dict[str, torch.nn.Module] = {"generator": self.generator, "image": self.image}
-        return modules | {f"video{scale}": network for scale, network in enumerate(self.video)}
+        modules |= {f"video{scale}": network for scale, network in enumerate(self.video)}
+        return modules if self.face is None else modules | {"face": self.face}
 
 
 @dataclass

@@ -1,0 +1,105 @@
+"""The discriminator of faces: where it looks, and that it takes part in training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.people import person
+from tests.unit.training_data import SMALL, make_workspace, same
+from v2vkit.errors import V2VError
+from v2vkit.maps.skeleton import draw_people, skeleton_channels
+from v2vkit.maps.source import SourceConfig
+from v2vkit.stages.runner import run
+from v2vkit.stages.train import STAGE
+from v2vkit.training.build import build_trainer
+from v2vkit.training.dataset import Sequence
+from v2vkit.training.face_region import cut_faces, find_faces, region_side
+from v2vkit.training.step import train_chunk
+from v2vkit.training.window import begin_window
+
+CPU = torch.device("cpu")
+POSE = SMALL.model_copy(
+    update={"domain": "pose", "num_labels": None, "foreground": (), "temporal_scales": 1, "lambda_face": 2.0}
+)
+
+
+def drawn(x: float, y: float, height: float = 88.0, size: tuple[int, int] = (64, 96)) -> torch.Tensor:
+    """The source map [3, H, W] of one person."""
+    return torch.from_numpy(skeleton_channels(draw_people((person(x, y, height),), size)))
+
+
+def test_the_window_lies_around_the_face() -> None:
+    (corner,) = find_faces(drawn(32, 4)[None])
+    assert corner is not None
+    side = region_side(96, 64)
+    assert side == 24
+    nose = (4 + 0.08 * 88, 32.0)
+    assert all(low <= place <= low + side for low, place in zip(corner, nose, strict=True))
+    (moved,) = find_faces(drawn(40, 10)[None])
+    assert moved is not None
+    assert np.abs(np.subtract(moved, corner) - (6, 8)).max() <= 1
+
+
+def test_windows_stay_inside_the_frame_and_are_cut_where_there_are_faces() -> None:
+    maps = torch.stack([drawn(1, 2), torch.zeros(3, 96, 64), drawn(63, 60)])
+    corners = find_faces(maps)
+    assert corners[1] is None
+    frames = torch.arange(3 * 96 * 64.0).view(3, 1, 96, 64)
+    cut = cut_faces(frames, corners)
+    assert cut.shape == (2, 1, 24, 24)
+    for number, frame in ((0, 0), (1, 2)):
+        corner = corners[frame]
+        assert corner is not None
+        assert 0 <= corner[0] <= 96 - 24
+        assert 0 <= corner[1] <= 64 - 24
+        assert torch.equal(cut[number, 0, 0, 0], frames[frame, 0, corner[0], corner[1]])
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(512, 256, 128), (96, 64, 24), (20, 30, 8), (4, 4, 4)])
+def test_the_side_is_a_quarter_of_the_height(height: int, width: int, side: int) -> None:
+    assert region_side(height, width) == side
+
+
+def _sequence(*, faces: bool) -> Sequence:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 5, 3, 96, 64, generator=generator) * 2 - 1
+    blue = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1) * torch.rand(1, 5, 3, 96, 64, generator=generator)
+    s = drawn(32, 4).expand(1, 5, -1, -1, -1) if faces else blue
+    flow = {1: torch.zeros(1, 5, 2, 96, 64)}
+    return Sequence(x, s, flow, {1: torch.ones(1, 5, 1, 96, 64)})
+
+
+@pytest.mark.parametrize("faces", [True, False])
+def test_it_trains_where_faces_are_drawn(faces: bool) -> None:
+    trainer, begun = (build_trainer(POSE, SourceConfig(domain="pose"), CPU) for _ in range(2))
+    face = trainer.networks.named()["face"]
+    sequence = _sequence(faces=faces)
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    values, _ = train_chunk(POSE, trainer, sequence, state, [2, 3])
+    names = {name for name in values if "Face" in name}
+    assert names == ({"G_Face", "G_Face_Feat", "D_Face_real", "D_Face_fake"} if faces else set())
+    assert same(face.state_dict(), begun.networks.named()["face"].state_dict()) is not faces
+
+
+def test_its_gradient_reaches_the_generator_with_its_weight() -> None:
+    moved = {}
+    for weight in (0.0, 1.0, 2.0):
+        config = POSE.model_copy(update={"lambda_face": weight})
+        trainer = build_trainer(config, SourceConfig(domain="pose"), CPU)
+        sequence = _sequence(faces=True)
+        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+        train_chunk(config, trainer, sequence, state, [2, 3])
+        parameters = trainer.networks.generator.parameters()
+        moved[weight] = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+    one, two = moved[1.0] - moved[0.0], moved[2.0] - moved[0.0]
+    assert one.norm() > 0
+    torch.testing.assert_close(two, 2 * one, rtol=1e-2, atol=float(1e-3 * two.abs().max()))
+
+
+def test_it_is_for_poses(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path)
+    for changes in ({"lambda_face": 2.0}, {"drop_parts": 0.1}):
+        with pytest.raises(V2VError, match="are for poses"):
+            run(STAGE, SMALL.model_copy(update=changes), options)

@@ -1,0 +1,56 @@
+"""Where the faces of people are in their source maps, for a discriminator that looks at nothing else (spec. 1.5, 1.7).
+
+B frames, H x W pixels.
+"""
+
+import torch
+from torch import Tensor
+
+from v2vkit.maps.skeleton import LIMBS
+
+_NECK = next(color for first, last, color in LIMBS if (first, last) == (0, 1))
+_FAINTEST = 0.1  # of full brightness: strokes are drawn with soft edges, their colour mixed with black
+_TOLERANCE = 0.1  # of that brightness
+
+Corner = tuple[int, int]
+
+
+def region_side(height: int, width: int) -> int:
+    """Side of the square window in pixels: a quarter of the frame's height, in whole eighths of 32, at least 8."""
+    return min(height, width, max(8, height // 32 * 8))
+
+
+def find_faces(s: Tensor) -> list[Corner | None]:
+    """Top left corner (y, x) of each frame's window, centred on the stroke from nose to neck and kept inside the frame.
+
+    Args:
+        s: source maps of the pose domain [B, 3, H, W] in [0, 1].
+
+    Returns:
+        One per frame; None where that stroke is not drawn.
+    """
+    height, width = s.shape[-2:]
+    side = region_side(height, width)
+    color = s.new_tensor(_NECK).view(1, 3, 1, 1) / max(_NECK)
+    brightness = s.amax(1, keepdim=True)
+    neck = ((s - color * brightness).abs() <= _TOLERANCE * brightness).all(1) & (brightness[:, 0] > _FAINTEST)
+    corners: list[Corner | None] = []
+    for frame in neck:
+        y, x = torch.nonzero(frame, as_tuple=True)
+        if not len(y):
+            corners.append(None)
+            continue
+        top, left = (int(torch.stack([axis.min(), axis.max()]).sum()) // 2 - side // 2 for axis in (y, x))
+        corners.append((min(max(top, 0), height - side), min(max(left, 0), width - side)))
+    return corners
+
+
+def cut_faces(frames: Tensor, corners: list[Corner | None]) -> Tensor:
+    """The windows [N, C, side, side] of the N frames of [B, C, H, W] that have one."""
+    side = region_side(*frames.shape[-2:])
+    cut = [
+        frame[:, corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+        for frame, corner in zip(frames, corners, strict=True)
+        if corner is not None
+    ]
+    return torch.stack(cut)
