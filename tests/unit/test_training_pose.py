@@ -15,6 +15,8 @@ from v2vkit.estimators import table
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.estimate_pose import STAGE as POSES
 from v2vkit.stages.estimate_pose import PoseConfig
+from v2vkit.stages.evaluate import COMMAND as EVALUATE
+from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
@@ -57,6 +59,8 @@ def test_poses_are_trained_on_and_rendered(options: RunOptions, tmp_path: Path) 
     config = RenderConfig(source=str(tmp_path), target=str(tmp_path / "out.mp4"), maps=True, device="cpu", threads=1)
     assert RENDER.call(config, options) == []
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 12
+    assert EVALUATE.call(EvaluateConfig(data=str(tmp_path), device="cpu", threads=1), options) == []
+    assert (tmp_path / "evaluation" / "contact.png").exists()
 
 
 @pytest.mark.parametrize("setting", [{"flip": True}, {"foreground": (1,)}], ids=str)
