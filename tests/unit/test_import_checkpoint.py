@@ -121,6 +121,28 @@ def test_a_face_model_without_flow_and_foreground(tmp_path: Path) -> None:
     torch.testing.assert_close(x_fake, wanted, atol=1e-4, rtol=0)
 
 
+def test_a_pose_model_takes_our_maps_in_place_of_the_published_ones(tmp_path: Path) -> None:
+    """Published skeletons are in [-1, 1], ours in [0, 1]; both scales give the same frames all the same."""
+    networks: list[Any] = [_coarse(3), _fine(3)]
+    states = [_without(_state(network), "indv") for network in networks]
+    _import(tmp_path, _saved(tmp_path, *states), domain="pose", size="48x32", first_frame="self")
+    generator, info = load_model(find_model(Folder(str(tmp_path)), "spatial-2"))
+    assert (info.source.domain, info.maps_stage, info.frames["crop"]) == ("pose", "estimate-pose", "none")
+    for network in (generator, *networks):
+        network.double()  # in float32 the norms carry on what the shift is rounded by
+    source = torch.rand(1, 9, 32, 48).double()
+    past = history_from_images(torch.rand(1, 2, 3, 32, 48).double() * 2 - 1, 2)
+    published, none = 2 * source - 1, torch.zeros(1, 1, 1, 1).double()
+    with torch.no_grad():
+        below, features = networks[0](halve(published), past[0], none)
+        wanted = networks[1](published, past[1], none, features)
+        outputs = generator(source, past)
+    # statistics of the frame take out most of the shift by themselves, not all of it
+    assert float((networks[0](halve(source), past[0], none)[0] - below).abs().max()) > 1e-3
+    torch.testing.assert_close(outputs[0].x_fake, below, atol=1e-4, rtol=0)
+    torch.testing.assert_close(outputs[1].x_fake, wanted, atol=1e-4, rtol=0)
+
+
 def test_the_imported_model_renders_the_maps_of_a_workspace(tmp_path: Path) -> None:
     data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=4)  # 32x24, 12 labels
     state = _state(_coarse(13))

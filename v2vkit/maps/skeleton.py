@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from v2vkit.maps.people import People, Person, Points
 
 Image = NDArray[np.uint8]
-Canvas = NDArray[np.uint8]
+Canvas = NDArray[np.int32]  # red, green and blue of a pixel in one number, so that they are averaged in one go
 Places = NDArray[np.int64]
 Color = tuple[int, int, int]
 
@@ -61,6 +61,8 @@ _BODY_SCORE, _HAND_SCORE, _FACE_SCORE = np.float32(0.01), np.float32(0.01), np.f
 
 _BODY_STROKE = 3  # pixels, half of a body's stroke in a frame of `_STROKE_HEIGHT`
 _STROKE_HEIGHT = 512
+_SHIFTS = (0, 10, 20)  # of red, green and blue in a `Canvas`
+_MASK = sum(255 << shift for shift in _SHIFTS)
 _DECIMALS = 3  # of a pixel: float32 must not push a point over the edge of one
 
 
@@ -120,7 +122,7 @@ def _draw_person(person: Person, size: tuple[int, int], stroke: int) -> Image:
     """One person alone, RGB uint8 [H, W, 3]."""
     width, height = size
     margin = 4 * stroke  # so that no place of the pen lies outside the canvas
-    canvas = np.zeros(((height + 2 * margin) * (width + 2 * margin), 3), np.uint8)
+    canvas = np.zeros((height + 2 * margin) * (width + 2 * margin), np.int32)
     for first, last, half, color in _strokes(person, stroke):
         places = _segment(first, last)
         inside = (places >= -2 * stroke) & (places < np.array(size) + 2 * stroke)
@@ -132,8 +134,8 @@ def _draw_person(person: Person, size: tuple[int, int], stroke: int) -> Image:
             if len(chosen):
                 start = (chosen[:, 1] + margin) * (width + 2 * margin) + chosen[:, 0] + margin
                 _stamp(canvas, start, offsets @ np.array([1, width + 2 * margin]), color)
-    drawn = canvas.reshape(height + 2 * margin, width + 2 * margin, 3)
-    return np.ascontiguousarray(drawn[margin : margin + height, margin : margin + width])
+    drawn = canvas.reshape(height + 2 * margin, width + 2 * margin)[margin : margin + height, margin : margin + width]
+    return np.stack([drawn >> shift & 255 for shift in _SHIFTS], -1).astype(np.uint8)
 
 
 def _strokes(person: Person, stroke: int) -> Iterator[tuple[Points, Points, int, Color]]:
@@ -186,7 +188,7 @@ def _stamp(canvas: Canvas, places: Places, shifts: Places, color: Color) -> None
     it is averaged with what lies below (rounded down), black included; otherwise it is set. So strokes that run askew
     have soft edges.
     """
-    ink = np.array(color, np.uint16)
-    for shift in shifts:
-        below = canvas.take(places + shift, axis=0)
-        canvas[places + shift] = (below + ink) // 2 if below.any() else color
+    ink = sum(part << shift for part, shift in zip(color, _SHIFTS, strict=True))
+    for copy in places + shifts[:, None]:
+        below = canvas[copy]
+        canvas[copy] = (below + ink >> 1) & _MASK if below.any() else ink

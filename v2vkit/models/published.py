@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from v2vkit.config import as_plain, make_config
 from v2vkit.errors import V2VError
-from v2vkit.models.blocks import Norm
+from v2vkit.models.blocks import Norm, ReflectConv
 from v2vkit.models.discriminator import Discriminator, DiscriminatorConfig
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
-from v2vkit.models.generator import GeneratorConfig, VideoGenerator
+from v2vkit.models.generator import GeneratorConfig, Scale, VideoGenerator
 from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
 from v2vkit.models.state_dict import State, read_state
@@ -107,6 +109,23 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
         if (config.flow or not ours.startswith(("flow", "mask"))) and (has_foreground or not ours.startswith("fore"))
     ]
     return build(lambda: VideoGenerator(config), states, branches)
+
+
+@torch.no_grad()
+def take_unit_sources(network: VideoGenerator) -> None:
+    """Let a network that was made for source maps in [-1, 1] take the same maps in [0, 1], in place.
+
+    2 s - 1 is folded into the first convolutions. That is exact up to rounding: they reflect at the border, so nothing
+    but maps ever enters them, and averaging the maps for coarse scales commutes with it.
+    """
+    for scale in network.scales:
+        assert isinstance(scale, Scale)
+        for encoder in (scale.source_encoder, *([scale.foreground_encoder] if scale.has_foreground else [])):
+            first = encoder[0]
+            assert isinstance(first, ReflectConv)
+            assert first.bias is not None
+            first.bias -= first.weight.sum((1, 2, 3))
+            first.weight *= 2
 
 
 def import_discriminator(state: State, *, running_statistics: bool = False) -> Imported[Discriminator]:

@@ -45,7 +45,7 @@ class ImportConfig(StageConfig):
         min_length=1,
         max_length=3,
     )
-    domain: DomainName = setting(..., "What the video shows.")
+    domain: DomainName = setting(..., "What the video shows (pose: networks that see OpenPose's skeletons alone).")
     size: SizeSetting = setting(..., "Size of the frames to make, as the weights were trained for.")
     num_labels: int | None = setting(
         None, "Label classes (street); as many as the weights have channels for when not given.", ge=1, le=255
@@ -126,14 +126,17 @@ def _crop(config: ImportConfig) -> str:
 
 def _read(config: ImportConfig) -> "tuple[Imported[VideoGenerator], SourceConfig]":
     """The network and what conditions it; everything that can be wrong with files and settings is raised here."""
-    from v2vkit.models.published import import_generator, infer_generator, read_published
+    from v2vkit.models.published import import_generator, infer_generator, read_published, take_unit_sources
 
     _crop(config)
     states = [read_published(path) for path in config.files]
     inferred, has_foreground = infer_generator(states)
     source = _source(config, inferred.source_channels)
     _check_foreground(config, source, has_foreground)
-    return import_generator(states, foreground=config.foreground), source
+    imported = import_generator(states, foreground=config.foreground)
+    if config.domain == "pose":  # the one domain whose published maps are in [-1, 1]
+        take_unit_sources(imported.network)
+    return imported, source
 
 
 def _digests(config: ImportConfig) -> dict[str, str]:

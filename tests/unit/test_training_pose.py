@@ -1,0 +1,71 @@
+"""The pose domain through training: found by its artifact, trained with jitter, rendered, and never mirrored."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.flow_scenes import write_frames
+from tests.people import body
+from tests.unit.training_data import SMALL
+from tests.unit.video_files import read_raw
+from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
+from v2vkit.estimators import table
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.estimate_pose import STAGE as POSES
+from v2vkit.stages.estimate_pose import PoseConfig
+from v2vkit.stages.evaluate import COMMAND as EVALUATE
+from v2vkit.stages.evaluate import EvaluateConfig
+from v2vkit.stages.extract_flow import STAGE as FLOW
+from v2vkit.stages.render import COMMAND as RENDER
+from v2vkit.stages.render import RenderConfig
+from v2vkit.stages.runner import run
+from v2vkit.stages.train import STAGE as TRAIN
+from v2vkit.synthesis.model import load_model
+
+POSE = SMALL.model_copy(
+    update={"domain": None, "num_labels": None, "foreground": (), "jitter": 0.5, "first_frame": "self", "threads": 1}
+)
+
+
+class FakePose:
+    """Sees a person whose place hangs on the brightness of the picture."""
+
+    name, version = "fake", "7"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return body(float(image.mean()) / 4, 1, 22)[None]
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
+    """A workspace with poses and flow: one clip of 12 frames, 32 x 24 pixels."""
+    monkeypatch.setitem(table.ESTIMATORS["pose"], "mediapipe", f"{__name__}:FakePose")
+    write_frames(tmp_path, {"a": [np.full((24, 32, 3), 40 + 3 * t, np.uint8) for t in range(12)]})
+    options = RunOptions(work=str(tmp_path), workers=1)
+    run(POSES, PoseConfig(stroke=2), options)
+    run(FLOW, FLOW.config(), options)
+    return options
+
+
+def test_poses_are_trained_on_and_rendered(options: RunOptions, tmp_path: Path) -> None:
+    run(TRAIN, POSE, options)
+    generator, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    assert info.source.domain == "pose"
+    assert generator.config.source_channels == 3
+    assert (info.maps_stage, info.maps["stroke"]) == ("estimate-pose", 2)
+    assert info.estimator == {"name": "fake", "version": "7"}
+    config = RenderConfig(source=str(tmp_path), target=str(tmp_path / "out.mp4"), maps=True, device="cpu", threads=1)
+    assert RENDER.call(config, options) == []
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 12
+    assert EVALUATE.call(EvaluateConfig(data=str(tmp_path), device="cpu", threads=1), options) == []
+    assert (tmp_path / "evaluation" / "contact.png").exists()
+
+
+@pytest.mark.parametrize("setting", [{"flip": True}, {"foreground": (1,)}], ids=str)
+def test_left_and_right_stay_as_they_are(options: RunOptions, tmp_path: Path, setting: dict[str, object]) -> None:
+    """A mirrored skeleton would have its colours on the wrong sides."""
+    with pytest.raises(V2VError, match="are for streets"):
+        run(TRAIN, POSE.model_copy(update=setting), options)
+    assert not (tmp_path / "checkpoints").exists()
