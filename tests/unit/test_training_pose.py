@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from tests.flow_scenes import write_frames
 from tests.people import body
@@ -25,7 +26,15 @@ from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.synthesis.model import load_model
 
 POSE = SMALL.model_copy(
-    update={"domain": None, "num_labels": None, "foreground": (), "jitter": 0.5, "first_frame": "self", "threads": 1}
+    update={
+        "domain": None,
+        "num_labels": None,
+        "foreground": (),
+        "jitter": 0.5,
+        "drop_parts": 0.1,
+        "lambda_face": 2.0,
+        "threads": 1,
+    }
 )
 
 
@@ -49,8 +58,15 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
     return options
 
 
-def test_poses_are_trained_on_and_rendered(options: RunOptions, tmp_path: Path) -> None:
+def test_poses_are_trained_on_and_rendered(
+    options: RunOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(TRAIN, POSE, options)
+    plan = capsys.readouterr().out
+    assert "network   face:" in plan
+    assert "discriminator of faces 2" in plan
+    (state,) = (tmp_path / "checkpoints/spatial-1").glob("state-*.safetensors")
+    assert any(name.startswith("network/face/") for name in load_file(state))
     generator, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
     assert info.source.domain == "pose"
     assert generator.config.source_channels == 3
