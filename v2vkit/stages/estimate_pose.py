@@ -37,8 +37,8 @@ class PoseConfig(StageConfig):
     )
     openpose: str | None = setting(
         None,
-        "Take the key points from OpenPose's JSON files, one for every frame of the source: in FOLDER, or, where there "
-        "are several sources, in FOLDER/NAME with each source's name without ending.",
+        "Take the key points from OpenPose's JSON files (BODY_25, its default), one for every frame of the source: in "
+        "FOLDER, or, where there are several sources, in FOLDER/NAME with each source's name without ending.",
         metavar="FOLDER",
         neutral=True,
     )
