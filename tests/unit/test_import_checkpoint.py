@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tests.shared_data import SHARED, needs_shared
 from tests.unit.published_networks import Coarse, Fine
-from tests.unit.training_data import make_workspace
+from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
@@ -29,6 +29,8 @@ from v2vkit.stages.base import RunOptions
 from v2vkit.stages.import_checkpoint import COMMAND, REPORT, ImportConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
+from v2vkit.stages.runner import run
+from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.synthesis.model import MODEL, find_model, load_model
 
 LABELS, FOREGROUND = 4, (1, 3)
@@ -155,6 +157,27 @@ def test_the_imported_model_renders_the_maps_of_a_workspace(tmp_path: Path) -> N
     config = RenderConfig(source=data.work, target=target, maps=True, device="cpu", first_frames=str(real))
     assert RENDER.call(config, RunOptions(work=str(tmp_path))) == []
     assert [frame.shape for frame in read_raw(Path(target))[0]] == [(24, 32, 3)] * 4
+
+
+def test_training_goes_on_from_the_imported_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the layers of the import: its norm, its composition, its sizes; with others it is refused."""
+    data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)  # 32x24, 12 labels
+    files = _saved(tmp_path, _state(_coarse(13)))
+    _import(tmp_path, files, domain="street", size="32x24", foreground=(2,), num_labels=12)
+    imported, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    layers = imported.config
+    config = SMALL.model_copy(
+        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay_epochs": 0}
+        | {"width": layers.width, "num_down": layers.num_down, "num_blocks": layers.num_blocks}
+        | {"composition": layers.composition, "learning_rate": 1e-9, "num_blocks_fine": layers.num_blocks_fine}
+    )
+    with pytest.raises(V2VError, match="norm batch"):
+        run(TRAIN, config, data)
+    run(TRAIN, config.model_copy(update={"norm": "batch"}), data)
+    assert "generator: 1 of 1 scales from" in capsys.readouterr().out
+    trained, _ = load_model(Folder(f"{data.work}/checkpoints/spatial-1"))
+    for name, tensor in imported.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
 
 def test_every_key_is_reported_and_those_of_no_layer_are_problems(tmp_path: Path) -> None:

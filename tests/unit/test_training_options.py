@@ -76,6 +76,23 @@ def test_memory_switches_change_no_loss_and_no_gradient(dataset: SequenceDataset
             assert (a - b).norm() < 0.05 * a.norm()
 
 
+def test_compiled_networks_compute_the_same_losses(dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated as torch.compile does; only the code generator, which takes minutes, is left out."""
+    compiled: list[torch.nn.Module] = []
+    compile_module = torch.nn.Module.compile
+
+    def compile_without_code(module: torch.nn.Module) -> None:
+        compiled.append(module)
+        compile_module(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_without_code)
+    plain, _ = one_step(dataset)
+    assert compiled == []
+    traced, trainer = one_step(dataset, compile=True)
+    assert compiled == list(trainer.networks.named().values())
+    assert traced == pytest.approx(plain, rel=1e-4)
+
+
 def test_float16_gradients_come_back_to_their_size(dataset: SequenceDataset) -> None:
     _, full = one_step(dataset)
     _, half = one_step(dataset, scale=256.0, precision="fp16")

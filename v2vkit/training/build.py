@@ -1,6 +1,7 @@
 """Networks and optimisers from the settings."""
 
 import copy
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ from v2vkit.training.trainer import Networks, Trainer
 
 def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGeneratorConfig:
     """The generator's layers: the preset, with the sizes that were given instead of it."""
-    names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample")
+    names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample", "norm")
     sizes = {name: getattr(config, name) for name in names}
     if config.images:
         sizes["num_blocks_enhancer"] = sizes.pop("num_blocks_fine")
@@ -81,7 +82,9 @@ def build_trainer(
     channels = num_channels(source)
     # A finer picture gets a discriminator with one more scale, whose coarser ones judge what they judged before.
     sizes = config.discriminator_scales or DISCRIMINATORS[config.preset]["num_scales"]
-    judged = {"num_scales": sizes + config.scale - 1}
+    judged: dict[str, Any] = {"num_scales": sizes + config.scale - 1}
+    if config.norm is not None:
+        judged["norm"] = config.norm
     if config.discriminator_width is not None:
         judged["width"] = config.discriminator_width
     generator = build_generator(build_generator_config(config, source)).to(device)

@@ -100,6 +100,9 @@ class TrainConfig(StageConfig):
         0, "Local enhancers of the image generator; each doubles the size at which it sees.", ge=0, le=5
     )
     upsample: Upsample | None = setting(None, "How the generator enlarges, instead of the preset's way.")
+    norm: Literal["instance", "batch"] | None = setting(
+        None, "Normalisation of all networks: instance (default); batch, with which the published weights were trained."
+    )
     discriminator_scales: int | None = setting(
         None,
         "Sizes that discriminators judge in spatial-1, instead of the preset's; one more per finer stage.",
