@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from tests.shared_data import SHARED, needs_shared
-from tests.unit.published_networks import Coarse, Fine
+from tests.unit.published_networks import Coarse, Fine, image_network
 from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
@@ -32,6 +32,7 @@ from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.synthesis.model import MODEL, find_model, load_model
+from v2vkit.synthesis.opening import find_opener
 
 LABELS, FOREGROUND = 4, (1, 3)
 CHANNELS = LABELS + 1
@@ -157,6 +158,39 @@ def test_the_imported_model_renders_the_maps_of_a_workspace(tmp_path: Path) -> N
     config = RenderConfig(source=data.work, target=target, maps=True, device="cpu", first_frames=str(real))
     assert RENDER.call(config, RunOptions(work=str(tmp_path))) == []
     assert [frame.shape for frame in read_raw(Path(target))[0]] == [(24, 32, 3)] * 4
+
+
+def test_an_image_generator_makes_its_images_and_opens_videos(tmp_path: Path) -> None:
+    network = image_network(CHANNELS, 8)
+    torch.manual_seed(2)
+    (file,) = _saved(tmp_path, _state(network))
+    assert _import(tmp_path, (file,), image=True, domain="street", size="48x32") == []
+    image, info = load_model(Folder(f"{tmp_path}/checkpoints/image"))
+    assert (info.stage, info.source.num_labels, info.output_size) == ("image", LABELS, (48, 32))
+    source = torch.rand(1, CHANNELS, 32, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(image(source)[-1].x_fake, network.model(source), atol=1e-4, rtol=0)
+    opener = find_opener(Folder(str(tmp_path)), None, info.model_copy(update={"first_frame": "image"}))
+    assert opener is not None
+    report = json.loads((tmp_path / "checkpoints/image" / REPORT).read_text())
+    assert report["counts"]["used"] == len(network.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domain": "pose"}, "no published image generator for poses"),
+        ({"foreground": FOREGROUND}, "no foreground branch"),
+        ({"num_labels": 9}, "source channels"),
+    ],
+    ids=["pose", "foreground", "labels"],
+)
+def test_image_generators_that_do_not_fit(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    files = _saved(tmp_path, _state(image_network(CHANNELS, 8)))
+    settings: dict[str, Any] = {"image": True, "domain": "street", "size": "48x32"} | changes
+    _refused(tmp_path / "w", files, message, **settings)
+    _refused(tmp_path / "w", files * 2, "one file", image=True, domain="street", size="48x32")
+    _refused(tmp_path / "w", _saved(tmp_path, _state(_coarse())), ".", image=True, domain="street", size="48x32")
 
 
 def test_training_goes_on_from_the_imported_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

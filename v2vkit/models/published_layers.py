@@ -16,6 +16,7 @@ from v2vkit.models.blocks import BatchNorm, InstanceNorm
 from v2vkit.models.state_dict import State
 
 N = TypeVar("N", bound=nn.Module)
+N_co = TypeVar("N_co", bound=nn.Module, covariant=True)
 
 HINT = "Give the published state dict of that network (`latest_net_G0.pth` and so on)."
 _DEFAULTS = {"weight": 1.0, "bias": 0.0, "num_batches_tracked": 0.0}
@@ -24,10 +25,10 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
-class Imported(Generic[N]):
+class Imported(Generic[N_co]):
     """A network with published weights, and what became of each key (`G1:key` where there are several files)."""
 
-    network: N
+    network: N_co
     used: tuple[str, ...]
     statistics: tuple[str, ...]
     """Running statistics that the published networks carry but never use."""

@@ -14,7 +14,7 @@ from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     from v2vkit.maps.source import SourceConfig
-    from v2vkit.models.generator import VideoGenerator
+    from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.models.published_layers import Imported
 
 REPORT = "import.json"
@@ -28,12 +28,13 @@ _MAPS: dict[DomainName, tuple[str, dict[str, Any]]] = {
 
 
 class ImportConfig(StageConfig):
-    """Make a checkpoint from the published `.pth` weights of vid2vid's video generator.
+    """Make a checkpoint from the published `.pth` weights of vid2vid's video generator or pix2pixHD's image generator.
 
     FILES are the state dicts of its scales, the coarsest first: latest_net_G0.pth, latest_net_G1.pth, latest_net_G2.pth
-    as far as there are any. Nothing in them is run. The layers are read off the tensors; what tensors cannot tell is
-    asked for. Writes checkpoints/spatial-N (N files), ready for render and evaluate, and import.json with every key of
-    the files and whether it was used. Exits with 3 when the files hold keys that belong to no layer.
+    as far as there are any; with --image one file, latest_net_G.pth. Nothing in them is run. The layers are read off
+    the tensors; what tensors cannot tell is asked for. Writes checkpoints/spatial-N (N files) or checkpoints/image,
+    ready for render and evaluate, and import.json with every key of the files and whether it was used. Exits with 3
+    when the files hold keys that belong to no layer.
     """
 
     files: tuple[str, ...] = setting(
@@ -45,6 +46,7 @@ class ImportConfig(StageConfig):
         min_length=1,
         max_length=3,
     )
+    image: bool = setting(False, "FILES is the one file of an image generator (pix2pixHD).")
     domain: DomainName = setting(..., "What the video shows (pose: networks that see OpenPose's skeletons alone).")
     size: SizeSetting = setting(..., "Size of the frames to make, as the weights were trained for.")
     num_labels: int | None = setting(
@@ -124,11 +126,13 @@ def _crop(config: ImportConfig) -> str:
     return config.crop or ("face" if config.domain == "face" and square else "none")
 
 
-def _read(config: ImportConfig) -> "tuple[Imported[VideoGenerator], SourceConfig]":
+def _read(config: ImportConfig) -> "tuple[Imported[AnyGenerator], SourceConfig]":
     """The network and what conditions it; everything that can be wrong with files and settings is raised here."""
     from v2vkit.models.published import import_generator, infer_generator, read_published, take_unit_sources
 
     _crop(config)
+    if config.image:
+        return _read_image(config)
     states = [read_published(path) for path in config.files]
     inferred, has_foreground = infer_generator(states)
     source = _source(config, inferred.source_channels)
@@ -139,11 +143,28 @@ def _read(config: ImportConfig) -> "tuple[Imported[VideoGenerator], SourceConfig
     return imported, source
 
 
+def _read_image(config: ImportConfig) -> "tuple[Imported[AnyGenerator], SourceConfig]":
+    from v2vkit.models.image_generator import FrameGenerator
+    from v2vkit.models.published import import_image_generator, read_published
+    from v2vkit.models.published_layers import Imported
+
+    if len(config.files) > 1:
+        raise V2VError("An image generator is one file.", "Leave out --image for the scales of a video generator.")
+    if config.domain == "pose":
+        raise V2VError("There is no published image generator for poses.", "Give --domain street or face.")
+    imported = import_image_generator(read_published(config.files[0]))
+    source = _source(config, imported.network.config.in_channels)
+    _check_foreground(config, source, has_foreground=False)
+    generator = FrameGenerator(imported.network.config)
+    generator.network = imported.network
+    return Imported(generator, imported.used, imported.statistics, imported.unknown), source
+
+
 def _digests(config: ImportConfig) -> dict[str, str]:
-    return {f"G{scale}": file_digest(path) for scale, path in enumerate(config.files)}
+    return {"G" if config.image else f"G{scale}": file_digest(path) for scale, path in enumerate(config.files)}
 
 
-def _report(config: ImportConfig, imported: "Imported[VideoGenerator]", digests: dict[str, str]) -> dict[str, Any]:
+def _report(config: ImportConfig, imported: "Imported[AnyGenerator]", digests: dict[str, str]) -> dict[str, Any]:
     """What was made of which files, and what became of every key."""
     keys = {"used": imported.used, "unused statistics": imported.statistics, "unknown": imported.unknown}
     return {
@@ -158,7 +179,7 @@ def _report(config: ImportConfig, imported: "Imported[VideoGenerator]", digests:
     }
 
 
-def _write(build: Build, imported: "Imported[VideoGenerator]", source: "SourceConfig") -> tuple[ShardEntry, ...]:
+def _write(build: Build, imported: "Imported[AnyGenerator]", source: "SourceConfig") -> tuple[ShardEntry, ...]:
     from v2vkit.synthesis.model import MODEL, ModelInfo, save_model
 
     config: ImportConfig = build.config
@@ -170,7 +191,7 @@ def _write(build: Build, imported: "Imported[VideoGenerator]", source: "SourceCo
         source=source,
         width=config.size.width,
         height=config.size.height,
-        first_frame=config.first_frame,
+        first_frame="self" if config.image else config.first_frame,
         frames={"crop": _crop(config), "size": str(config.size)},
         maps=maps,
         maps_stage=maps_stage,
@@ -187,12 +208,12 @@ def _entry(folder: Folder, name: str) -> ShardEntry:
 
 
 def _stage_name(config: ImportConfig) -> str:
-    return f"spatial-{len(config.files)}"
+    return "image" if config.image else f"spatial-{len(config.files)}"
 
 
 def _import(config: ImportConfig, options: RunOptions) -> list[str]:
     """Read and check everything, then write the checkpoint as `run` writes artifacts: whole or not at all."""
-    found: list[tuple[Imported[VideoGenerator], SourceConfig]] = []
+    found: list[tuple[Imported[AnyGenerator], SourceConfig]] = []
     kind = f"checkpoints/{_stage_name(config)}"
     stage = Stage(
         name=COMMAND.name,
@@ -215,11 +236,13 @@ def _import(config: ImportConfig, options: RunOptions) -> list[str]:
 def _tell(report: dict[str, Any], message: str) -> list[str]:
     """Print what was made and how many keys were used; the keys of no layer are problems."""
     counts, layers, unknown = report["counts"], report["generator"], report["keys"]["unknown"]
-    print(
-        f"{layers['num_scales']} scales, width {layers['width']}, {layers['num_down']} halvings, "
-        f"{layers['num_blocks']} blocks, {layers['source_channels']} source channels, history {layers['history']}, "
-        f"{'with' if layers['flow'] else 'without'} flow, {report['parameters']:,} parameters."
-    )
+    size = f"width {layers['width']}, {layers['num_down']} halvings, {layers['num_blocks']} blocks"
+    if "num_scales" in layers:
+        kind = f"{layers['num_scales']} scales, {size}, {layers['source_channels']} source channels, "
+        kind += f"history {layers['history']}, {'with' if layers['flow'] else 'without'} flow"
+    else:
+        kind = f"image generator with {layers['num_enhancers']} enhancers, {size}, {layers['in_channels']} channels"
+    print(f"{kind}, {report['parameters']:,} parameters.")
     print(
         f"{counts['used']} keys used; {counts['unused statistics']} not used: running statistics, which the published "
         f"networks carry and never read; {counts['unknown']} not used: of no layer."
