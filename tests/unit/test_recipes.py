@@ -31,7 +31,7 @@ def test_every_table_of_every_recipe_is_valid(path: Path) -> None:
             strides = set(config.strides)
         if isinstance(config, TrainConfig):
             assert isinstance(target, Stage)
-            assert set(config.strides) <= strides, "flow for every video discriminator"
+            assert set(config.flow_strides) <= strides, "flow for every video discriminator"
 
 
 # recipe -> per stage: scales of D, n0, epochs per doubling, epochs of the new scale alone, epochs, decay, learning rate

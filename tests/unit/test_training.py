@@ -18,7 +18,7 @@ from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.synthesis.model import load_model
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import SequenceDataset, draw_windows, mirrored, stack
+from v2vkit.training.dataset import SequenceDataset, Window, draw_windows, mirrored, stack
 from v2vkit.training.objectives import direct_losses
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window, generate_chunk
@@ -146,6 +146,34 @@ def test_windows_never_cross_clips_and_cover_all_clips() -> None:
                 assert window.start + window.num_frames <= clips[window.clip].num_frames
                 seen.add(window.clip)
     assert seen == {1, 2, 3}
+
+
+def test_windows_with_a_step_stay_inside_their_clip() -> None:
+    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((5, 40, 11)))
+    seen = set()
+    for epoch in range(40):
+        for batch in draw_windows(clips, num_frames=3, context=2, batch=1, seed=3, epoch=epoch, max_step=4):
+            for window in batch:
+                assert window.num_frames == 5
+                assert window.times[-1] < clips[window.clip].num_frames
+                seen.add((window.clip, window.step))
+    assert seen == {(0, 1), (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)}
+
+
+def test_a_step_takes_every_other_frame_and_the_flow_between_them(work: str) -> None:
+    stepping = open_dataset(work, strides=(1,), max_step=3)
+    plain = open_dataset(work, strides=(1, 3))
+    found, every = stepping.load(Window(0, 2, 3, step=3)), plain.load(Window(0, 2, 7))
+    assert torch.equal(found.x, every.x[::3])
+    assert torch.equal(found.s, every.s[::3])
+    assert torch.equal(found.flow[1][1:], every.flow[3][3::3])
+    assert torch.equal(found.confidence[1][1:], every.confidence[3][3::3])
+    assert found.confidence[1][1:].any()
+
+
+def test_a_step_needs_its_flow(work: str) -> None:
+    with pytest.raises(V2VError, match=r"--max-step 2 need \[1, 2\].*--strides 1 --strides 2"):
+        run(TRAIN, SMALL.model_copy(update={"max_step": 2, "temporal_scales": 1}), RunOptions(work=work))
 
 
 def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: SequenceDataset) -> None:

@@ -52,13 +52,18 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12) -> 
 
 
 def open_dataset(
-    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0
+    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0, max_step: int = 1
 ) -> SequenceDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
     reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     return SequenceDataset(
-        reader, MapConfig(domain="street", num_labels=12), strides=strides, flip=flip, halvings=halvings
+        reader,
+        MapConfig(domain="street", num_labels=12),
+        strides=strides,
+        flip=flip,
+        halvings=halvings,
+        max_step=max_step,
     )
 
 

@@ -92,12 +92,13 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
         raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
     have = set(manifests["flow"].config.get("strides", ())) if config.strides else set()
-    need = set(config.strides)
+    need = set(config.flow_strides)
     if not need <= have:
         strides = " ".join(f"--strides {stride}" for stride in sorted(need))
         raise V2VError(
-            f"The flow has strides {sorted(have)}; --temporal-scales {config.temporal_scales} needs {sorted(need)}.",
-            f"Run `v2v extract-flow {strides} --overwrite`, or train with fewer --temporal-scales.",
+            f"The flow has strides {sorted(have)}; --temporal-scales {config.temporal_scales} "
+            f"and --max-step {config.max_step} need {sorted(need)}.",
+            f"Run `v2v extract-flow {strides} --overwrite`, or train with less of both.",
         )
     if config.halvings < 0:
         raise V2VError(
@@ -205,6 +206,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         reader,
         source,
         strides=config.strides,
+        max_step=config.max_step,
         flip=config.flip,
         halvings=config.halvings,
         map_settings=build.inputs[kind].config,

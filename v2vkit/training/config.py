@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from v2vkit.config import DomainName, Precision, Preset, StageConfig, Upsample, setting
-from v2vkit.training.schedule import Schedule
+from v2vkit.training.schedule import Schedule, flow_strides
 
 StageName = Literal["spatial-1", "spatial-2", "spatial-3", "image", "all"]
 
@@ -55,6 +55,12 @@ class TrainConfig(StageConfig):
     first_frames: int = setting(4, "Generated frames per sequence at the beginning.", ge=1, le=1024)
     double_every: int = setting(5, "Epochs after which that number doubles; 0 = never.", ge=0)
     max_frames: int = setting(16, "Most generated frames per sequence.", ge=1, le=1024)
+    max_step: int = setting(
+        1,
+        "Frames of a sequence lie 1 to this many frames apart, drawn for each; needs flow of all those strides.",
+        ge=1,
+        le=8,
+    )
     chunk: int = setting(2, "Frames per optimiser step; history before it carries no gradient.", ge=1, le=64)
     batch_size: int = setting(1, "Sequences per step.", ge=1, le=256)
     learning_rate: float = setting(2e-4, "Learning rate of Adam (0.5, 0.999).", gt=0, le=1)
@@ -171,6 +177,11 @@ class TrainConfig(StageConfig):
         if self.images and not self.covst:
             return ()
         return tuple(self.video_frames**scale for scale in range(max(1, self.temporal_scales)))
+
+    @property
+    def flow_strides(self) -> tuple[int, ...]:
+        """Strides of the flow that training reads: those of the video discriminators, times every step."""
+        return flow_strides(self.strides, self.max_step)
 
     @property
     def spans(self) -> tuple[int, ...]:

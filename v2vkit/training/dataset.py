@@ -20,17 +20,24 @@ from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.moving import Change, move_flow, move_image
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map
 from v2vkit.models.blocks import halve
+from v2vkit.training.schedule import flow_strides
 
 _CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Window:
-    """`num_frames` frames of `clip` from `start`."""
+    """`num_frames` frames of `clip` from `start`, `step` frames apart."""
 
     clip: int
     start: int
     num_frames: int
+    step: int = 1
+
+    @property
+    def times(self) -> range:
+        """The numbers of its frames in the clip."""
+        return range(self.start, self.start + self.num_frames * self.step, self.step)
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,14 @@ class SequenceDataset:
         source: SourceConfig,
         *,
         strides: tuple[int, ...],
+        max_step: int = 1,
         flip: bool = False,
         halvings: int = 0,
         map_settings: dict[str, Any] | None = None,
     ):
         self.map_settings = map_settings or {}
         self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
+        self._flows = flow_strides(strides, max_step)
         self._cache: OrderedDict[tuple[int, int], dict[str, NDArray[Any]]] = OrderedDict()
         self._cached_bytes = 0
 
@@ -84,7 +93,7 @@ class SequenceDataset:
                 f"{s.shape[2]}x{s.shape[1]}.",
                 "Make the maps again from these frames.",
             )
-        for stride in self.strides:
+        for stride in self._flows:
             pair = self.reader.flow(name, t, stride)
             if pair is not None:
                 arrays[f"flow{stride}"] = pair[0].astype(np.float32)
@@ -106,7 +115,7 @@ class SequenceDataset:
         files = self.reader.map_files(self.source, name, t)
         s = DOMAINS[self.source.domain].changed(self.source, files, arrays["x"], change, self.map_settings)
         arrays["s"] = np.rint(s * 255).astype(np.uint8)
-        for stride in self.strides:
+        for stride in self._flows:
             if f"flow{stride}" in arrays:
                 confidence = arrays[f"conf{stride}"].astype(np.float32)
                 flow, confidence = move_flow(arrays[f"flow{stride}"], confidence, change.move)
@@ -120,10 +129,9 @@ class SequenceDataset:
             flip: mirror it left to right, flow included.
             change: shift, turn and zoom it, leave parts of people out.
         """
-        times = range(window.start, window.start + window.num_frames)
         frames = [
             self._arrays(window.clip, t) if change is None else self._changed(window.clip, t, change.at(t))
-            for t in times
+            for t in window.times
         ]
         x = torch.from_numpy(np.stack([f["x"] for f in frames])).permute(0, 3, 1, 2).float() / 127.5 - 1
         s = torch.from_numpy(np.stack([f["s"] for f in frames])).float() / 255
@@ -134,9 +142,10 @@ class SequenceDataset:
             c = torch.zeros(len(frames), 1, height, width)
             # A flow that points before the window has no frame to pair with.
             for i in range(stride, len(frames)):
-                if f"flow{stride}" in frames[i]:
-                    w[i] = torch.from_numpy(frames[i][f"flow{stride}"]).permute(2, 0, 1)
-                    c[i, 0] = torch.from_numpy(frames[i][f"conf{stride}"]).float() / 255
+                name = stride * window.step
+                if f"flow{name}" in frames[i]:
+                    w[i] = torch.from_numpy(frames[i][f"flow{name}"]).permute(2, 0, 1)
+                    c[i, 0] = torch.from_numpy(frames[i][f"conf{name}"]).float() / 255
             flow[stride], confidence[stride] = w, c
         sequence = halved(Sequence(x, s, flow, confidence), self.halvings)
         return mirrored(sequence) if flip else sequence
@@ -176,7 +185,14 @@ def stack(sequences: list[Sequence]) -> Sequence:
 
 
 def draw_windows(
-    clips: tuple[ClipInfo, ...], *, num_frames: int, context: int, batch: int, seed: int, epoch: int
+    clips: tuple[ClipInfo, ...],
+    *,
+    num_frames: int,
+    context: int,
+    batch: int,
+    seed: int,
+    epoch: int,
+    max_step: int = 1,
 ) -> list[list[Window]]:
     """The batches of one epoch: windows of context + num_frames frames that never cross a clip's end.
 
@@ -186,6 +202,7 @@ def draw_windows(
     Args:
         num_frames: generated frames per window.
         context: real frames before them (L).
+        max_step: frames of a window lie 1 to this many frames apart, as far as its clip reaches.
     """
     usable = [(index, clip.num_frames) for index, clip in enumerate(clips) if clip.num_frames > context]
     total = sum(frames for _, frames in usable)
@@ -196,5 +213,12 @@ def draw_windows(
     for _ in range(steps):
         chosen = [usable[i] for i in rng.choice(len(usable), size=batch, p=weights)]
         length = min(context + num_frames, *(frames for _, frames in chosen))
-        batches.append([Window(index, int(rng.integers(frames - length + 1)), length) for index, frames in chosen])
+        batches.append([_draw_window(rng, index, frames, length, max_step) for index, frames in chosen])
     return batches
+
+
+def _draw_window(rng: np.random.Generator, clip: int, frames: int, length: int, max_step: int) -> Window:
+    """One window of `length` frames from a clip of `frames`."""
+    most = min(max_step, (frames - 1) // max(1, length - 1))
+    step = int(rng.integers(1, most + 1)) if most > 1 else 1
+    return Window(clip, int(rng.integers(frames - (length - 1) * step)), length, step)

@@ -32,6 +32,7 @@ def epoch_batches(config: TrainConfig, dataset: SequenceDataset, context: int, e
         batch=config.batch_size,
         seed=config.seed,
         epoch=epoch,
+        max_step=config.max_step,
     )
 
 

@@ -87,3 +87,8 @@ def phases(schedule: Schedule) -> list[Phase]:
         else:
             found.append(phase)
     return found
+
+
+def flow_strides(strides: tuple[int, ...], max_step: int) -> tuple[int, ...]:
+    """Strides of the flow between frames that are up to `max_step` apart, where those judged are `strides` apart."""
+    return tuple(sorted({stride * step for stride in strides for step in range(1, max_step + 1)}))
