@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry
-from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Stage
 from v2vkit.training.config import TrainConfig
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from v2vkit.training.trainer import Trainer
 
 _KINDS = {"face": "sketches", "pose": "poses", "street": "labels"}
-_CONTEXT = 2
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
@@ -77,49 +75,9 @@ def _sources(config: TrainConfig) -> dict[str, str]:
 
 def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
     """What would fail hours later."""
-    from v2vkit.training.build import check_images
+    from v2vkit.training.check import check_settings
 
-    check_images(config)
-    frames, context = manifests["frames"], 0 if config.images else _CONTEXT
-    longest = max((clip.num_frames for clip in frames.clips), default=0)
-    if longest <= context:
-        raise V2VError(
-            f"The longest clip has {longest} frames; training needs at least {context + 1}.",
-            "Ingest longer shots, or lower --min-frames only for clips that are long enough.",
-        )
-    sizes = {(clip.width, clip.height) for clip in frames.clips}
-    if len(sizes) > 1:
-        listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
-        raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
-    have = set(manifests["flow"].config.get("strides", ())) if config.strides else set()
-    need = set(config.flow_strides)
-    if not need <= have:
-        strides = " ".join(f"--strides {stride}" for stride in sorted(need))
-        raise V2VError(
-            f"The flow has strides {sorted(have)}; --temporal-scales {config.temporal_scales} "
-            f"and --max-step {config.max_step} need {sorted(need)}.",
-            f"Run `v2v extract-flow {strides} --overwrite`, or train with less of both.",
-        )
-    if config.halvings < 0:
-        raise V2VError(
-            f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
-            f"Give --num-scales {config.scale} or more, or leave it out.",
-        )
-    if config.fix_epochs and config.scale == 1:
-        raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
-    if config.domain != "street" and (config.foreground or config.flip):
-        raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces and poses.")
-    if config.domain != "pose" and (config.lambda_face or config.drop_parts):
-        raise V2VError("--lambda-face and --drop-parts are for poses.", "Leave them out for faces and streets.")
-    if config.batch_size % launched_processes():
-        raise V2VError(
-            f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",
-            f"Give a multiple of {launched_processes()}.",
-        )
-    if config.lambda_style and not config.vgg_weights:
-        raise V2VError("--lambda-style needs VGG features.", "Give --vgg-weights FILE, or leave --lambda-style at 0.")
-    if config.schedule.total_epochs < 1:
-        raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
+    check_settings(config, manifests)
     if (start := _start(config, work)) is not None:
         _check_start(config, manifests, work, start)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
@@ -44,30 +43,6 @@ def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGene
         num_scales=config.scale,
         **{name: value for name, value in sizes.items() if value is not None},
     )
-
-
-def check_images(config: TrainConfig) -> None:
-    """Whether the settings of image generators stand where they have a meaning, and only there, and fit together.
-
-    Raises:
-        V2VError: they do not.
-    """
-    if not config.images:
-        if config.covst or config.num_enhancers:
-            raise V2VError("--covst and --num-enhancers are for --stage image.", "Leave them out.")
-        return
-    given = {
-        "--num-scales": config.num_scales is not None,
-        "--fix-epochs": config.fix_epochs > 0,
-        "--foreground": bool(config.foreground),
-    }
-    wrong = [name for name, is_given in given.items() if is_given]
-    if wrong:
-        raise V2VError(
-            f"{' and '.join(wrong)} belong to video models, not to --stage image.",
-            "Leave them out; --num-enhancers makes the image generator finer.",
-        )
-    build_generator_config(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, in any domain
 
 
 def build_trainer(

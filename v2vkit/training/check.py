@@ -1,0 +1,87 @@
+"""What can be wrong with the settings of training, found before any work starts."""
+
+from v2vkit.artifacts.manifest import Manifest
+from v2vkit.engine.launcher import launched_processes
+from v2vkit.errors import V2VError
+from v2vkit.maps.source import SourceConfig
+from v2vkit.training.build import build_generator_config
+from v2vkit.training.config import TrainConfig
+
+CONTEXT = 2
+"""L: past frames that a video generator sees."""
+
+
+def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
+    """Whether the settings fit together and to the artifacts.
+
+    Args:
+        manifests: of the artifacts that training reads, by kind.
+
+    Raises:
+        V2VError: they do not.
+    """
+    _check_images(config)
+    frames, context = manifests["frames"], 0 if config.images else CONTEXT
+    longest = max((clip.num_frames for clip in frames.clips), default=0)
+    if longest <= context:
+        raise V2VError(
+            f"The longest clip has {longest} frames; training needs at least {context + 1}.",
+            "Ingest longer shots, or lower --min-frames only for clips that are long enough.",
+        )
+    sizes = {(clip.width, clip.height) for clip in frames.clips}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
+        raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
+    have = set(manifests["flow"].config.get("strides", ())) if config.strides else set()
+    need = set(config.flow_strides)
+    if not need <= have:
+        strides = " ".join(f"--strides {stride}" for stride in sorted(need))
+        raise V2VError(
+            f"The flow has strides {sorted(have)}; --temporal-scales {config.temporal_scales} "
+            f"and --max-step {config.max_step} need {sorted(need)}.",
+            f"Run `v2v extract-flow {strides} --overwrite`, or train with less of both.",
+        )
+    if config.halvings < 0:
+        raise V2VError(
+            f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
+            f"Give --num-scales {config.scale} or more, or leave it out.",
+        )
+    if config.fix_epochs and config.scale == 1:
+        raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
+    if config.domain != "street" and (config.foreground or config.flip):
+        raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces and poses.")
+    if config.domain != "pose" and (config.lambda_face or config.drop_parts):
+        raise V2VError("--lambda-face and --drop-parts are for poses.", "Leave them out for faces and streets.")
+    if config.batch_size % launched_processes():
+        raise V2VError(
+            f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",
+            f"Give a multiple of {launched_processes()}.",
+        )
+    if config.lambda_style and not config.vgg_weights:
+        raise V2VError("--lambda-style needs VGG features.", "Give --vgg-weights FILE, or leave --lambda-style at 0.")
+    if config.schedule.total_epochs < 1:
+        raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
+
+
+def _check_images(config: TrainConfig) -> None:
+    """Whether the settings of image generators stand where they have a meaning, and only there, and fit together.
+
+    Raises:
+        V2VError: they do not.
+    """
+    if not config.images:
+        if config.covst or config.num_enhancers:
+            raise V2VError("--covst and --num-enhancers are for --stage image.", "Leave them out.")
+        return
+    given = {
+        "--num-scales": config.num_scales is not None,
+        "--fix-epochs": config.fix_epochs > 0,
+        "--foreground": bool(config.foreground),
+    }
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise V2VError(
+            f"{' and '.join(wrong)} belong to video models, not to --stage image.",
+            "Leave them out; --num-enhancers makes the image generator finer.",
+        )
+    build_generator_config(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, in any domain
