@@ -70,12 +70,6 @@ class YoloPose:
 
     def __init__(self, *, weights: str | Path | None = None, min_score: float = MIN_SCORE, device: str = "cpu"):
         self._model = _Model("pose", weights, min_score=min_score, input_side=None, max_det=_MAX_PEOPLE, device=device)
-        shape = tuple(getattr(self._model.network, "kpt_shape", ()))
-        if not shape or shape[0] != _NUM_COCO:
-            raise V2VError(
-                f"The weights {weights} find {shape[0] if shape else 'no'} key points instead of COCO's {_NUM_COCO}.",
-                "Give weights for the poses of people.",
-            )
         self.version = self._model.version
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
@@ -131,11 +125,6 @@ class YoloSegment:
             "segment", weights, min_score=score, input_side=input_side, max_det=_MAX_OBJECTS, device=device
         )
         names = self._model.network.names
-        if not 1 <= len(names) <= _MAX_CLASSES or sorted(names) != list(range(len(names))):
-            raise V2VError(
-                f"The weights {weights} are for {len(names)} classes; 1 to {_MAX_CLASSES} are possible.",
-                "Give weights with fewer classes.",
-            )
         self.num_labels = len(names)
         self.classes = tuple(str(names[number]) for number in range(len(names)))
         self.version = self._model.version
@@ -183,6 +172,7 @@ class _Model:
         self._device = open_device(device)
         with safe_ultralytics() as ultralytics, one_thread():
             model = _load(ultralytics, data, str(weights), task)
+            _CHECKS[task](model.model, str(weights))
             trained = model.overrides.get("imgsz")
             side = input_side or (trained if isinstance(trained, int) and 0 < trained <= _LARGEST_SIDE else _INPUT_SIDE)
             self._settings = {
@@ -233,6 +223,27 @@ def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
     if model.task != task:
         raise V2VError(f"The weights {where} are for the task {model.task!r}.", hint)
     return model
+
+
+def _check_points(network: Any, where: str) -> None:
+    shape = tuple(getattr(network, "kpt_shape", ()))
+    if not shape or shape[0] != _NUM_COCO:
+        raise V2VError(
+            f"The weights {where} find {shape[0] if shape else 'no'} key points instead of COCO's {_NUM_COCO}.",
+            "Give weights for the poses of people.",
+        )
+
+
+def _check_classes(network: Any, where: str) -> None:
+    names = network.names
+    if not 1 <= len(names) <= _MAX_CLASSES or sorted(names) != list(range(len(names))):
+        raise V2VError(
+            f"The weights {where} are for {len(names)} classes; 1 to {_MAX_CLASSES} are possible.",
+            "Give weights with fewer classes.",
+        )
+
+
+_CHECKS = {"pose": _check_points, "segment": _check_classes}
 
 
 @contextlib.contextmanager
