@@ -34,8 +34,8 @@ _PUBLISHED = {
     "lraspp_mobilenet_v3_large": "LRASPP_MobileNet_V3_Large_Weights",
 }
 _HINT = (
-    "Give a file that holds a state dict of one of torchvision's DeepLabV3 or LR-ASPP networks, "
-    'or {"model": state dict, "classes": [names]}.'
+    "Give a file with --weights that holds a state dict of one of torchvision's DeepLabV3 or LR-ASPP networks, "
+    'or {"model": state dict, "classes": [names]}; v2vkit never fetches one.'
 )
 
 
