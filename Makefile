@@ -15,7 +15,7 @@ setup: $(READY) ## Make .venv with everything that is needed, pinned
 $(READY): pyproject.toml third_party/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("v2vkit needs Python 3.11 or newer; name one with PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c third_party/constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c third_party/constraints.txt -e '.[full,dev]'
 	@touch $@
 
 demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contact sheet

@@ -4,19 +4,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from skimage import data
 
+from tests.networks import needs_ultralytics, yolo_weights
 from v2vkit.engine.local import LocalEngine
 from v2vkit.estimators.base import PoseEstimator
 from v2vkit.estimators.table import ESTIMATORS, open_estimator
 from v2vkit.maps.people import MID_HIP, NECK
 
-# Row of the table -> pixels by which a moved person's head and shoulders may miss the movement.
-TOLERANCE = {"mediapipe": 3.5}
+# Row of the table -> pixels by which a moved person's head and shoulders may miss the movement. `LEARNED` ones get
+# random weights here: what they see is worth nothing, so that only the rest of the contract can be checked; that it is
+# put in the right place is shown in tests/unit/test_ultralytics_models.py.
+TOLERANCE = {"mediapipe": 3.5, "yolo": 0.0}
+LEARNED = {"yolo"}
 SHOULDERS = [2, 5]
 UPPER_BODY = [0, 1, 2, 5, 15, 16, 17, 18]
 
@@ -31,14 +36,30 @@ def photo(height: int = 300, width: int = 300, *, dx: int = 0, dy: int = 0) -> n
 
 @pytest.fixture(scope="module", params=list(TOLERANCE))
 def name(request: pytest.FixtureRequest) -> str:
-    pytest.importorskip(request.param)
+    if request.param in LEARNED:
+        needs_ultralytics()
+    else:
+        pytest.importorskip(request.param)
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def estimator(name: str) -> PoseEstimator:
-    found: PoseEstimator = open_estimator("pose", name)
+def settings(name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    if name not in LEARNED:
+        return {}
+    return {"weights": str(yolo_weights(tmp_path_factory.mktemp("weights") / "random.pt", "pose"))}
+
+
+@pytest.fixture(scope="module")
+def estimator(name: str, settings: dict[str, Any]) -> PoseEstimator:
+    found: PoseEstimator = open_estimator("pose", name, **settings)
     return found
+
+
+@pytest.fixture
+def sees(name: str) -> None:
+    if name in LEARNED:
+        pytest.skip("random weights see nothing")
 
 
 def found(estimator: PoseEstimator, image: np.ndarray) -> np.ndarray:
@@ -59,6 +80,7 @@ def test_says_what_it_is(estimator: PoseEstimator, name: str) -> None:
     assert estimator.version
 
 
+@pytest.mark.usefixtures("sees")
 def test_gives_the_points_of_body_25(estimator: PoseEstimator) -> None:
     image = data.astronaut()
     before = image.copy()
@@ -78,6 +100,7 @@ def test_gives_the_points_of_body_25(estimator: PoseEstimator) -> None:
     assert 90 < y[0] < 160
 
 
+@pytest.mark.usefixtures("sees")
 def test_points_out_of_sight_score_low(estimator: PoseEstimator) -> None:
     """Knees and feet are below the picture; small toes are in no back end here."""
     points = found(estimator, data.astronaut())
@@ -86,19 +109,20 @@ def test_points_out_of_sight_score_low(estimator: PoseEstimator) -> None:
     np.testing.assert_array_equal(missing, 0)
 
 
+@pytest.mark.usefixtures("sees")
 @pytest.mark.parametrize(("dx", "dy"), [(6, 0), (-9, 0), (0, 7)])
 def test_points_move_with_the_picture(estimator: PoseEstimator, name: str, dx: int, dy: int) -> None:
     moved = (found(estimator, photo(dx=dx, dy=dy)) - found(estimator, photo()))[UPPER_BODY, :2]
     np.testing.assert_allclose(moved.mean(0), [dx, dy], atol=TOLERANCE[name])
 
 
-def test_identical_frames_give_identical_points(estimator: PoseEstimator, name: str) -> None:
+def test_identical_frames_give_identical_points(estimator: PoseEstimator, name: str, settings: dict[str, Any]) -> None:
     first = estimator(photo())
     kept = first.copy()
     for _ in range(3):
         np.testing.assert_array_equal(estimator(photo()), kept)
     np.testing.assert_array_equal(first, kept, err_msg="a result must not be overwritten by the next call")
-    np.testing.assert_array_equal(open_estimator("pose", name)(photo()), kept)
+    np.testing.assert_array_equal(open_estimator("pose", name, **settings)(photo()), kept)
 
 
 def test_the_order_of_frames_does_not_matter(estimator: PoseEstimator) -> None:
@@ -109,6 +133,7 @@ def test_the_order_of_frames_does_not_matter(estimator: PoseEstimator) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.usefixtures("sees")
 @pytest.mark.parametrize("size", [(301, 257), (255, 401), (131, 97)], ids=str)
 def test_odd_sizes(estimator: PoseEstimator, size: tuple[int, int]) -> None:
     """Points scale with the picture, each side on its own."""
@@ -119,6 +144,7 @@ def test_odd_sizes(estimator: PoseEstimator, size: tuple[int, int]) -> None:
     assert np.abs(points - whole).mean() < 0.03
 
 
+@pytest.mark.usefixtures("sees")
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (2, 300), (16, 16), (128, 128)], ids=str)
 def test_blank_frames_have_no_people(estimator: PoseEstimator, size: tuple[int, int]) -> None:
     for value in (0, 127, 255):
@@ -135,18 +161,19 @@ def test_frames_need_not_be_contiguous(estimator: PoseEstimator) -> None:
     np.testing.assert_array_equal(estimator(inside), estimator(image))
 
 
-def _open_in_worker(name: str) -> Callable[[int], bytes]:
-    estimator = open_estimator("pose", name)
+def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:
+    estimator = open_estimator("pose", case[0], **case[1])
     return lambda dx: found(estimator, photo(dx=dx)).tobytes()
 
 
-def test_spawned_workers_give_the_same_bits(name: str) -> None:
-    here = _open_in_worker(name)
-    with LocalEngine(_open_in_worker, name, workers=2) as engine:
+def test_spawned_workers_give_the_same_bits(name: str, settings: dict[str, Any]) -> None:
+    here = _open_in_worker((name, settings))
+    with LocalEngine(_open_in_worker, (name, settings), workers=2) as engine:
         results = dict(engine.map([-5, 0, 3, 8]))
     assert results == {dx: here(dx) for dx in (-5, 0, 3, 8)}
 
 
+@pytest.mark.usefixtures("sees")
 def test_it_is_silent(name: str) -> None:
     """No environment variable stops MediaPipe's log lines, so the adapter does."""
     code = (

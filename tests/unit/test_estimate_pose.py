@@ -10,6 +10,7 @@ import pytest
 from skimage import data
 
 from tests.flow_scenes import write_frames
+from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.people import body, person
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.folder import Folder
@@ -206,6 +207,60 @@ def test_show_and_check_know_poses(tmp_path: Path, capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert "poses: 3 frames in 1 clips" in text
     assert "1 frames: no person" in text
+
+
+# Key points by YOLO
+
+
+class FakeYolo(FakePose):
+    """Needs a weights file."""
+
+    def __init__(self, *, weights: str | None, device: str):
+        if weights is None:
+            raise V2VError("It needs weights.", "Give --weights.")
+        self.weights = weights
+
+
+@pytest.fixture
+def yolo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(table.ESTIMATORS["pose"], "yolo", f"{__name__}:FakeYolo")
+    (tmp_path / "yolo.pt").write_bytes(b"weights")
+    return tmp_path / "yolo.pt"
+
+
+def test_weights_are_known_by_their_content(tmp_path: Path, yolo: Path) -> None:
+    write_frames(tmp_path, {"a": scene([160])})
+    manifest = _make(tmp_path, pose="yolo", weights=str(yolo))
+    assert manifest.estimator["weights"] == hashlib.sha256(b"weights").hexdigest()
+    options = RunOptions(work=str(tmp_path))
+    moved = yolo.rename(tmp_path / "moved.pt")
+    assert status(STAGE, PoseConfig(pose="yolo", weights=str(moved)), options) == "done"
+    moved.write_bytes(b"others")
+    assert "weights" in status(STAGE, PoseConfig(pose="yolo", weights=str(moved)), options)
+
+
+def test_weights_are_needed_by_yolo_and_refused_by_others(tmp_path: Path, yolo: Path) -> None:
+    write_frames(tmp_path, {"a": scene([160])})
+    for settings, sentence in (
+        ({"pose": "yolo"}, "needs weights"),
+        ({"pose": "yolo", "weights": str(tmp_path / "gone.pt")}, "gone.pt cannot be read"),
+        ({"weights": str(yolo)}, "mediapipe takes no weights"),
+        ({"pose": "yolo", "weights": str(yolo), "openpose": str(tmp_path)}, "--openpose takes no weights"),
+    ):
+        with pytest.raises(V2VError, match=sentence):
+            _make(tmp_path, **settings)
+        assert not (tmp_path / "poses").exists()
+
+
+def test_several_people_of_yolo_are_drawn(tmp_path: Path) -> None:
+    needs_ultralytics()
+    write_frames(tmp_path, {"a": [noise(96, 128, seed) for seed in range(2)]})
+    weights = yolo_weights(tmp_path / "random.pt", "pose")
+    manifest = _make(tmp_path, pose="yolo", weights=str(weights), smooth=0)
+    people = people_from_json(_files(tmp_path, manifest, "a/000001")["json"])
+    assert len(people) > 1
+    assert not any(one.body[19:].any() for one in people), "no feet"
+    assert manifest.estimator["name"] == "yolo"
 
 
 # Key points that OpenPose wrote

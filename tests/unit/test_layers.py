@@ -29,6 +29,7 @@ OWNERS = {
     "mediapipe": {"estimators/mediapipe_face.py", "estimators/mediapipe_pose.py"},
     "dlib": {"estimators/dlib_face.py"},
     "ptlflow": {"estimators/ptlflow_flow.py"},
+    "ultralytics": {"estimators/ultralytics_models.py"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 
@@ -92,7 +93,8 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["ingest", "make-sketches", "estimate-pose", "extract-flow", "train", "render", "evaluate", "show"]
+    "command",
+    ["ingest", "segment", "make-sketches", "estimate-pose", "extract-flow", "train", "render", "evaluate", "show"],
 )
 def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"

@@ -11,12 +11,16 @@ from click.testing import CliRunner
 from skimage import data
 
 from tests.faces import photo
+from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
 from v2vkit.errors import V2VError
+from v2vkit.estimators.ultralytics_models import YoloPose
+from v2vkit.maps.people import follow_people
+from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import generator_config
@@ -26,6 +30,7 @@ from v2vkit.synthesis.driving import drive_by_video
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.rollout import Rollout
 from v2vkit.video.probe import probe
+from v2vkit.weights import file_digest
 
 pytest.importorskip("mediapipe")
 
@@ -181,6 +186,26 @@ def test_a_pose_model_can_be_cropped_around_the_face(tmp_path: Path) -> None:
     image = driven[0].image
     assert image is not None
     assert np.abs(image.astype(int) - cv2.resize(data.astronaut(), (64, 64)).astype(int)).mean() > 20
+
+
+def test_poses_of_yolo_are_made_with_the_weights_of_training(tmp_path: Path) -> None:
+    needs_ultralytics()
+    weights = yolo_weights(tmp_path / "random.pt", "pose")
+    maps = POSE_MAPS | {"pose": "yolo", "weights": str(weights), "device": "cpu", "smooth": 0}
+    estimator = {"name": "yolo", "version": "v", "weights": file_digest(weights)}
+    changes = {"maps": maps, "maps_stage": "estimate-pose", "estimator": estimator}
+    info = _save_model(tmp_path, "pose", size=(96, 64), **changes)
+    source = write_file(tmp_path / "in.mp4", [noise(64, 96, seed) for seed in range(2)])
+    driven = list(drive_by_video(str(source), info).frames)
+    people = follow_people(
+        iter([frame.image for frame in driven if frame.image is not None]), YoloPose(weights=weights), min_score=0.2
+    )
+    for frame, (_, found, _) in zip(driven, people, strict=True):
+        assert frame.s.any()
+        np.testing.assert_array_equal(frame.s, skeleton_channels(draw_people(found, (96, 64))))
+    weights.unlink()
+    with pytest.raises(V2VError, match=r"weights .*random\.pt, which are not there any more"):
+        drive_by_video(str(source), info)
 
 
 def test_key_points_of_openpose_are_not_made_from_a_video(tmp_path: Path) -> None:

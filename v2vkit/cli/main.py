@@ -14,6 +14,7 @@ from v2vkit.errors import V2VError
 # `v2v --help` need not import anything.
 COMMANDS = {
     "ingest": "Turn videos or folders of images into frames, cut into clips and packed into shards.",
+    "segment": "Make label maps of the frames with a segmentation network.",
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
@@ -133,7 +134,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
 def cli() -> None:
     """Video-to-video synthesis on your own footage.
 
-    in.mp4 -> ingest -> frames -> make-sketches or estimate-pose; extract-flow -> train -> render -> out.mp4
+    in.mp4 -> ingest -> frames -> make-sketches, estimate-pose or segment; extract-flow -> train -> render -> out.mp4
     """
 
 

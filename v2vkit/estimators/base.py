@@ -4,6 +4,7 @@ Every implementation is deterministic and stateless between calls: the result fo
 worker, shard or neighbour it had.
 """
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -54,12 +55,34 @@ class FlowEstimator(Estimator, Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What is where in an image.
+
+    Attributes:
+        labels: uint8 [H, W], label ids below the estimator's `num_labels`; 255 = ignore (nothing was recognised).
+        instances: uint16 [H, W], another number for every object, 0 = none; None when the estimator knows no objects.
+            Numbers are of this image alone: the same object may have another one in the next.
+    """
+
+    labels: NDArray[np.uint8]
+    instances: NDArray[np.uint16] | None = None
+
+
 @runtime_checkable
 class SegmentEstimator(Estimator, Protocol):
-    """Semantic segmentation."""
+    """Semantic segmentation, with or without instances.
 
-    def __call__(self, image: Image) -> NDArray[np.uint8]:
-        """Label ids: RGB uint8 [H, W, 3] in, uint8 [H, W] out, 255 = ignore."""
+    Attributes:
+        num_labels: label ids are below it (1 to 255).
+        classes: the names of the labels, in the order of their ids; empty when they are not known.
+    """
+
+    num_labels: int
+    classes: tuple[str, ...]
+
+    def __call__(self, image: Image) -> Segments:
+        """The labels (and instances) of an image: RGB uint8 [H, W, 3] in, maps of the same size out."""
         ...
 
 

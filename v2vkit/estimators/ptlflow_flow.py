@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import importlib
 import io
-import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image
+from v2vkit.estimators.running import load_weights, one_thread, open_device, read_weights
 
 MODELS = (
     "raft",
@@ -57,15 +57,14 @@ class PtlflowFlow:
     def __init__(self, *, model: str = "raft", weights: str | Path | None = None, device: str = "cpu"):
         if model not in MODELS:
             raise V2VError(f"There is no ptlflow model {model!r} here.", f"Models: {', '.join(MODELS)}.")
-        if weights is None or not Path(weights).is_file():
-            found = "None were given" if weights is None else f"There is no file {weights}"
-            raise V2VError(
-                f"The flow estimator ptlflow needs the weights of {model}. {found}.",
-                "Download them (ptlflow's documentation lists them) and give their path with --weights.",
-            )
-        self._device = _open_device(device)
-        data = Path(weights).read_bytes()
-        state = _read_state(data, weights)
+        data = read_weights(
+            weights,
+            wanted=f"The flow estimator ptlflow needs the weights of {model}",
+            hint="Download them (ptlflow's documentation lists them) and give their path with --weights.",
+        )
+        self._device = open_device(device)
+        loaded = load_weights(data, str(weights))
+        state = loaded.get("state_dict", loaded)
         ptlflow = _import_quietly()
         with _quiet():
             self._model = ptlflow.get_model(model).eval()
@@ -89,7 +88,7 @@ class PtlflowFlow:
         height, width = current.shape[:2]
         pair = np.stack([_pad(image)[..., ::-1] for image in (current, previous)])  # [2, H, W, 3], BGR
         images = torch.from_numpy(pair.transpose(0, 3, 1, 2).astype(np.float32) / 255)[None]
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             flow = self._model({"images": images.to(self._device)})["flows"][0, 0]  # [2, H, W]
         flow = flow.float().cpu().permute(1, 2, 0)[:height, :width]
         return np.ascontiguousarray(flow.numpy())
@@ -100,39 +99,6 @@ def _pad(image: Image) -> Image:
     if down or right:
         return cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_REPLICATE)  # type: ignore[return-value]
     return image
-
-
-def _open_device(name: str) -> torch.device:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(name, False):
-        there = ", ".join(device for device, found in present.items() if found)
-        raise V2VError(f"There is no device {name!r} on this machine.", f"Give --device {there}.")
-    return torch.device(name)
-
-
-def _read_state(data: bytes, where: str | Path) -> Any:
-    """The state dict in a weights file; nothing in the file is executed."""
-    try:
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise V2VError(
-            f"The weights {where} cannot be read ({type(error).__name__}).",
-            "Give a file made by torch.save that holds a state dict and nothing else.",
-        ) from None
-    if not isinstance(loaded, dict):
-        raise V2VError(f"The weights {where} hold no state dict.", "Give a file that holds a state dict.")
-    return loaded.get("state_dict", loaded)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """On the CPU the last bits depend on the number of threads; a worker has one, so one gives the same everywhere."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,17 @@ ESTIMATORS: dict[str, dict[str, str]] = {
         "mediapipe": "v2vkit.estimators.mediapipe_face:MediapipeFace",
         "dlib": "v2vkit.estimators.dlib_face:DlibFace",
     },
-    "pose": {"mediapipe": "v2vkit.estimators.mediapipe_pose:MediapipePose"},
+    "pose": {
+        "mediapipe": "v2vkit.estimators.mediapipe_pose:MediapipePose",
+        "yolo": "v2vkit.estimators.ultralytics_models:YoloPose",
+    },
+    "segment": {
+        "torchvision": "v2vkit.estimators.torchvision_segment:TorchvisionSegment",
+        "yolo": "v2vkit.estimators.ultralytics_models:YoloSegment",
+    },
 }
 
-EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow"}
+EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow", "yolo": "yolo"}
 
 
 def open_estimator(task: str, name: str, **settings: Any) -> Any:

@@ -1,10 +1,30 @@
-"""Label maps as pictures."""
+"""Label maps: which labels are kept, and how they look as pictures."""
 
 import colorsys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+IGNORE = 255
+
+
+def keep_labels(
+    labels: NDArray[np.uint8], instances: NDArray[np.uint16] | None, keep: tuple[int, ...]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
+    """Only the labels in `keep`, renumbered 0, 1, ... in its order; the rest is 255 (ignore) and no instance.
+
+    Args:
+        labels: uint8 [H, W].
+        instances: uint16 [H, W], 0 = none; or None.
+        keep: ids below 255; none = all are kept as they are.
+    """
+    if not keep:
+        return labels, instances
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(keep)] = np.arange(len(keep))
+    kept = table[labels]
+    return kept, None if instances is None else np.where(kept == IGNORE, np.uint16(0), instances)
 
 
 def palette() -> NDArray[np.uint8]:

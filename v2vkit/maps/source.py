@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
+from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.landmarks import landmarks_from_json
 from v2vkit.maps.moving import Change, move_ids, move_points
 from v2vkit.maps.people import move_people, people_from_json
@@ -22,8 +23,6 @@ from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
 from v2vkit.maps.sketch import draw_sketch, face_channels
 
 Image = NDArray[np.uint8]
-
-IGNORE = 255
 
 
 class SourceConfig(StageConfig):

@@ -122,7 +122,7 @@ def load_input(work: Folder, kind: str) -> Manifest:
 
 _MAKERS = {
     "frames": "ingest",
-    "labels": "ingest --labels",
+    "labels": "ingest --labels FOLDER` or `v2v segment",
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",

@@ -30,6 +30,7 @@ EXTRAS = {
     "mediapipe": ("mediapipe", "face landmarks and poses (make-sketches, estimate-pose, render)"),
     "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
     "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
+    "yolo": ("ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
     "s3": ("s3fs", "workspaces on S3"),

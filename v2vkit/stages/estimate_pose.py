@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +34,15 @@ class PoseConfig(StageConfig):
     bodies, and faces and hands where it looked for them.
     """
 
-    pose: Literal["mediapipe"] = setting(
-        "mediapipe", "Estimator of the key points: mediapipe brings its model and finds one person."
+    pose: Literal["mediapipe", "yolo"] = setting(
+        "mediapipe",
+        "Estimator of the key points: mediapipe brings its model and finds one person; yolo finds several, without "
+        "feet, and needs --weights and the extra of that name, which is under the AGPL.",
     )
+    weights: str | None = setting(
+        None, "Weights for yolo (.pt, task pose, COCO's 17 points); never downloaded.", metavar="FILE", neutral=True
+    )
+    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the network of yolo runs.", neutral=True)
     openpose: str | None = setting(
         None,
         "Take the key points from OpenPose's JSON files (BODY_25, its default), one for every frame of the source: in "
@@ -134,26 +142,47 @@ def _from_files(clip: Clip, *, folder: str, config: PoseConfig) -> "Followed":
     )
 
 
+def _settings(config: PoseConfig) -> dict[str, Any]:
+    """The settings of the estimator.
+
+    Raises:
+        V2VError: weights for an estimator that takes none.
+    """
+    if config.pose == "yolo" and config.openpose is None:
+        return {"weights": config.weights, "device": config.device}
+    if config.weights is not None:
+        what = "--openpose" if config.openpose is not None else f"The pose estimator {config.pose}"
+        raise V2VError(f"{what} takes no weights.", "Leave out --weights, or choose --pose yolo.")
+    return {}
+
+
 def open_poses(config: PoseConfig) -> Opened:
-    """Open the estimator; raises V2VError for a missing package."""
+    """Open the estimator; raises V2VError for a missing package or weights file."""
     if config.openpose is not None:
         name, version = "openpose", "files"
         follow: Callable[[Clip], Followed] = partial(_from_files, folder=config.openpose, config=config)
     else:
         from v2vkit.estimators.table import open_estimator
 
-        estimator = open_estimator("pose", config.pose)
+        estimator = open_estimator("pose", config.pose, **_settings(config))
         name, version = estimator.name, estimator.version
         follow = partial(_from_frames, estimate=estimator, config=config)
     function = partial(estimate_poses, follow=follow, estimator=f"{name} {version}", stroke=config.stroke)
-    return Opened(function, {"name": name, "version": version})
+    return Opened(function, {"name": name, "version": version, **_weights(config)})
+
+
+def _weights(config: PoseConfig) -> dict[str, str]:
+    """The checksum of the weights, where there are some."""
+    weights = _settings(config).get("weights")
+    return {} if weights is None else {"weights": file_digest(weights)}
 
 
 def files_checksum(config: PoseConfig) -> dict[str, str]:
-    """The checksum of ready-made key points, so that other ones under the same name make the artifact stale."""
+    """The checksums of ready-made key points and of weights, so that others under the same name make it stale."""
     from v2vkit.maps.openpose_files import files_digest
 
-    return {} if config.openpose is None else {"openpose files": files_digest(config.openpose)}
+    files = {} if config.openpose is None else {"openpose files": files_digest(config.openpose)}
+    return files | _weights(config)
 
 
 def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> None:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 class RenderConfig(StageConfig):
     """Render a video with the newest checkpoint of the workspace.
 
-    SOURCE is a video (face and pose models), a folder of label maps (street models), or with --maps a workspace whose
-    source maps are there already. Source maps are made on the fly with the settings that the checkpoint carries. One
-    pass, constant memory; as many frames come out as go in, with their time stamps and audio.
+    SOURCE is a video (face and pose models, and street models whose labels `v2v segment` made), a folder of label maps
+    (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
+    with the settings that the checkpoint carries. One pass, constant memory; as many frames come out as go in, with
+    their time stamps and audio.
     """
 
     source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)

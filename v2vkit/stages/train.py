@@ -39,7 +39,7 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         )
     raise V2VError(
         f"There are no source maps in {work.url}: neither sketches nor poses nor labels.",
-        "Run `v2v make-sketches` (faces), `v2v estimate-pose` (bodies) or `v2v ingest --labels FOLDER` (streets).",
+        "Run `v2v make-sketches` (faces), `v2v estimate-pose` (bodies), `v2v segment` or `v2v ingest --labels FOLDER`.",
     )
 
 

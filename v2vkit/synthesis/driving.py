@@ -70,7 +70,7 @@ class Drive:
 
 
 def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None) -> Drive:
-    """Drive a face or pose model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
+    """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
     of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
 
     Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ from numpy.typing import NDArray
 
 from v2vkit.config import DomainName
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import FaceEstimator, PoseEstimator
+from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator
 from v2vkit.estimators.table import open_estimator
+from v2vkit.maps.labels import IGNORE, keep_labels
 from v2vkit.maps.landmarks import follow_face
 from v2vkit.maps.people import MIN_SCORE, follow_people
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
-from v2vkit.maps.source import DOMAINS
+from v2vkit.maps.source import DOMAINS, street_channels
 from v2vkit.synthesis.model import ModelInfo
+from v2vkit.weights import file_digest
 
 Image = NDArray[np.uint8]
 Mapped = tuple[Image, NDArray[np.float32], bool]
@@ -47,13 +50,26 @@ def open_live(info: ModelInfo, source: str) -> Live:
     Raises:
         V2VError: the model needs maps that no estimator makes here, or the estimator is missing.
     """
-    domain = info.source.domain
-    if domain not in _LIVE:
-        raise V2VError(
-            f"This model is conditioned on {DOMAINS[domain].kind}, which cannot be made from {source}.",
-            "Give a folder of label maps instead of a video, or a workspace with --maps.",
-        )
-    return _LIVE[domain](info.maps)
+    _check_weights(info)
+    return _LIVE[info.source.domain](info, source)
+
+
+def _check_weights(info: ModelInfo) -> None:
+    """Whether the weights behind the model's maps, where their checksum is known, are the same as then."""
+    path, known = info.maps.get("weights"), info.estimator.get("weights")
+    if path is None or known is None:
+        return
+    what = f"{DOMAINS[info.source.domain].kind} that this model was trained on were made with the weights {path}"
+    if not Path(path).is_file():
+        problem = "which are not there any more"
+    elif file_digest(path) != known:
+        problem = "which have changed since"
+    else:
+        return
+    raise V2VError(
+        f"The {what}, {problem}.",
+        f"Put them back, or make a workspace of the driving video with `v2v {info.maps_stage}` and render with --maps.",
+    )
 
 
 def open_face(settings: dict[str, Any], *, weights: str = "weights") -> FaceEstimator:
@@ -65,7 +81,8 @@ def open_face(settings: dict[str, Any], *, weights: str = "weights") -> FaceEsti
     return estimator
 
 
-def _live_face(settings: dict[str, Any]) -> Live:
+def _live_face(info: ModelInfo, source: str) -> Live:
+    settings = info.maps
     estimator = open_face(settings)
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
@@ -79,13 +96,16 @@ def _live_face(settings: dict[str, Any]) -> Live:
     return Live(maps, "no face", estimator)
 
 
-def _live_pose(settings: dict[str, Any]) -> Live:
+def _live_pose(info: ModelInfo, source: str) -> Live:
+    settings = info.maps
     if settings.get("openpose") is not None:
         raise V2VError(
             "This model was trained on key points that OpenPose wrote; nothing here makes them from a video.",
             "Make a workspace of the driving video with `v2v estimate-pose --openpose FOLDER`, and render with --maps.",
         )
-    estimator: PoseEstimator = open_estimator("pose", settings.get("pose", "mediapipe"))
+    name = settings.get("pose", "mediapipe")
+    network = {key: settings[key] for key in ("weights", "device") if key in settings} if name == "yolo" else {}
+    estimator: PoseEstimator = open_estimator("pose", name, **network)
     score = settings.get("min_score")
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
@@ -103,4 +123,30 @@ def _live_pose(settings: dict[str, Any]) -> Live:
     return Live(maps, "no person")
 
 
-_LIVE: dict[DomainName, Callable[[dict[str, Any]], Live]] = {"face": _live_face, "pose": _live_pose}
+def _live_street(info: ModelInfo, source: str) -> Live:
+    if info.maps_stage != "segment":
+        raise V2VError(
+            f"This model is conditioned on labels that came with their frames, which cannot be made from {source}.",
+            "Give a folder of label maps instead of a video, or a workspace with --maps.",
+        )
+    settings = info.maps
+    network = {key: settings.get(key) for key in ("weights", "input_side", "min_score")}
+    estimator: SegmentEstimator = open_estimator(
+        "segment", settings["segment"], device=settings.get("device", "cpu"), **network
+    )
+    keep = tuple(settings.get("keep", ()))
+
+    def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
+        for image in frames:
+            segments = estimator(image)
+            labels, instances = keep_labels(segments.labels, segments.instances, keep)
+            yield image, street_channels(labels, instances, info.source), bool((labels != IGNORE).any())
+
+    return Live(maps, "nothing recognised")
+
+
+_LIVE: dict[DomainName, Callable[[ModelInfo, str], Live]] = {
+    "face": _live_face,
+    "pose": _live_pose,
+    "street": _live_street,
+}

@@ -1,0 +1,128 @@
+"""torchvision's segmentation networks: what is read off their weights, and that labels land where things are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import segmentation
+
+from tests.networks import brightness_weights, noise, random_network, torchvision_weights
+from v2vkit.errors import V2VError
+from v2vkit.estimators import torchvision_segment
+from v2vkit.estimators.torchvision_segment import TorchvisionSegment
+
+
+def _square(height: int, width: int, top: int, left: int, side: int) -> np.ndarray:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[top : top + side, left : left + side] = 255
+    return image
+
+
+@pytest.fixture(scope="module")
+def by_brightness(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return brightness_weights(tmp_path_factory.mktemp("weights") / "brightness.pth")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classes"),
+    [
+        ("deeplabv3_resnet50", 21),
+        ("deeplabv3_resnet101", 3),
+        ("deeplabv3_mobilenet_v3_large", 1),
+        ("lraspp_mobilenet_v3_large", 255),
+    ],
+)
+def test_network_and_classes_are_read_off_the_weights(tmp_path: Path, architecture: str, classes: int) -> None:
+    estimator = TorchvisionSegment(
+        weights=torchvision_weights(tmp_path / "w.pth", architecture=architecture, num_classes=classes), input_side=64
+    )
+    assert estimator.num_labels == classes
+    assert architecture in estimator.version
+    assert estimator.classes == ()
+    image = noise(64, 64)
+    found = estimator(image).labels
+    x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        logits = random_network(architecture, classes)((x - mean.view(3, 1, 1)) / std.view(3, 1, 1))["out"]
+    assert (found == logits[0].argmax(0).numpy()).mean() > 0.999, "the same network, put together by hand"
+
+
+@pytest.mark.parametrize("size", [(96, 128), (300, 180)], ids=str)
+def test_labels_land_where_things_are(by_brightness: Path, size: tuple[int, int]) -> None:
+    estimator = TorchvisionSegment(weights=by_brightness, input_side=256)
+    assert estimator.classes == ("night", "day")
+    side = min(size) // 2
+    for top, left in ((10, 20), (size[0] - side - 8, size[1] - side - 20)):
+        expected = _square(*size, top, left, side)[..., 0] > 0
+        labels = estimator(_square(*size, top, left, side)).labels
+        assert set(np.unique(labels)) == {0, 1}
+        shared = ((labels == 1) & expected).sum() / ((labels == 1) | expected).sum()
+        assert shared > 0.75, "intersection over union"
+        centre = np.argwhere(labels == 1).mean(0)
+        np.testing.assert_allclose(centre, (top + side / 2, left + side / 2), atol=0.1 * side)
+
+
+def test_unsure_pixels_are_ignored(by_brightness: Path) -> None:
+    image = _square(96, 128, 20, 30, 48)
+    plain = TorchvisionSegment(weights=by_brightness, input_side=128)(image).labels
+    sure = TorchvisionSegment(weights=by_brightness, input_side=128, min_score=0.6)(image).labels
+    ignored = sure == 255
+    assert 0 < ignored.mean() < 0.5
+    np.testing.assert_array_equal(sure[~ignored], plain[~ignored])
+    assert (TorchvisionSegment(weights=by_brightness, input_side=128, min_score=1.0)(image).labels == 255).all()
+
+
+def test_strips_do_not_become_gigantic() -> None:
+    assert torchvision_segment._network_size(144, 256, 520) == (520, 924)
+    assert torchvision_segment._network_size(2, 300, 520) == (14, 2080)
+
+
+def test_auxiliary_classifiers_and_wrappings_are_taken(tmp_path: Path) -> None:
+    network = segmentation.deeplabv3_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=4, aux_loss=True
+    )
+    for name, content in {
+        "plain": network.state_dict(),
+        "model": {"model": network.state_dict(), "epoch": 3},
+        "state_dict": {"state_dict": network.state_dict()},
+    }.items():
+        torch.save(content, tmp_path / name)
+        assert TorchvisionSegment(weights=tmp_path / name, input_side=32).num_labels == 4
+
+
+def test_published_weights_are_known_by_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is torchvision's own when its checksum begins as the file's published name ends."""
+    path = torchvision_weights(tmp_path / "w.pth", num_classes=21)
+    assert TorchvisionSegment(weights=path).classes == ()
+
+    class Digest:
+        def __init__(self, data: bytes):
+            self.data = data
+
+        def hexdigest(self) -> str:
+            return "d234d4ea" + "0" * 56
+
+    monkeypatch.setattr(torchvision_segment.hashlib, "sha256", Digest)
+    classes = TorchvisionSegment(weights=path).classes
+    assert len(classes) == 21
+    assert (classes[0], classes[7]) == ("__background__", "car")
+
+
+def test_weights_that_do_not_fit_are_sentences(tmp_path: Path) -> None:
+    whole = random_network("lraspp_mobilenet_v3_large", 3).state_dict()
+    changes = {
+        "lacks": {name: value for name, value in whole.items() if name != "backbone.0.0.weight"},
+        "shape": whole | {"backbone.0.0.weight": torch.zeros(16, 4, 3, 3)},
+        "flat": whole | {"classifier.low_classifier.weight": torch.zeros(3)},
+        "many": whole | {"classifier.low_classifier.weight": torch.zeros(300, 40, 1, 1)},
+        "names": {"model": whole, "classes": ["one"]},
+        "nested": {"model": {"layer": {"weight": torch.zeros(3)}}},
+    }
+    for name, state in changes.items():
+        torch.save(state, tmp_path / name)
+        with pytest.raises(V2VError, match=name):
+            TorchvisionSegment(weights=tmp_path / name)
+    with pytest.raises(V2VError, match="no device 'warp'"):
+        TorchvisionSegment(weights=torchvision_weights(tmp_path / "w"), device="warp")

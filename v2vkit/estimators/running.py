@@ -1,0 +1,73 @@
+"""What the adapters of torch networks share: weights read without executing anything, the device, one thread."""
+
+import contextlib
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from v2vkit.errors import V2VError
+
+
+def read_weights(path: str | Path | None, *, wanted: str, hint: str) -> bytes:
+    """The bytes of a weights file of the user's.
+
+    Args:
+        wanted: what needs which weights, the beginning of the message's sentence.
+        hint: what to do about it.
+
+    Raises:
+        V2VError: no path was given, or there is no such file, or it cannot be read.
+    """
+    if path is None or not Path(path).is_file():
+        found = "None were given" if path is None else f"There is no file {path}"
+        raise V2VError(f"{wanted}. {found}.", hint)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise V2VError(f"The weights {path} cannot be read: {error.strerror}.", "Check the file.") from None
+
+
+def load_weights(data: bytes, where: str | Path) -> dict[str, Any]:
+    """The dictionary in a weights file; nothing in the file is executed.
+
+    Raises:
+        V2VError: no file of torch's, or one that holds more than tensors and plain values.
+    """
+    try:
+        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise V2VError(
+            f"The weights {where} cannot be read ({type(error).__name__}).",
+            "Give a file made by torch.save that holds a state dict and nothing else.",
+        ) from None
+    if not isinstance(loaded, dict):
+        raise V2VError(f"The weights {where} hold no state dict.", "Give a file that holds a state dict.")
+    return loaded
+
+
+def open_device(name: str) -> torch.device:
+    """The device `cpu`, `cuda` or `mps`.
+
+    Raises:
+        V2VError: it is not on this machine.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(name, False):
+        there = ", ".join(device for device, found in present.items() if found)
+        raise V2VError(f"There is no device {name!r} on this machine.", f"Give --device {there}.")
+    return torch.device(name)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """On the CPU the last bits depend on the number of threads; a worker has one, so one gives the same everywhere."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

@@ -1,0 +1,287 @@
+"""Key points of people and instances of objects by ultralytics' YOLO networks (AGPL-3.0), with weights of the user's.
+
+The only module that imports ultralytics. Left to itself that library reports usage, installs packages, fetches weights
+that it cannot find, loads pickles, and changes settings of other libraries when it is imported. Here it is opened
+offline with all of that switched off, in a configuration folder that is thrown away, it is shown only files that are
+there and hold nothing but tensors and its own layers, and what it changed in this process is put back.
+"""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torchvision  # noqa: F401  (ultralytics merges boxes in another way as soon as somebody has imported it)
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+from v2vkit.estimators.base import Image, Segments
+from v2vkit.estimators.running import one_thread, open_device, read_weights
+
+MIN_SCORE = 0.25  # of an object; ultralytics' own default
+_MAX_PEOPLE, _MAX_OBJECTS = 100, 300
+_NUM_COCO, _NUM_BODY, _MAX_CLASSES = 17, 25, 255
+_INPUT_SIDE, _LARGEST_SIDE = 640, 4096  # of weights that do not say at which they were trained; of those that do
+
+_SAFE = {
+    "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_VERBOSE": "false",
+    "ULTRALYTICS_SAFE_LOAD": "1",
+}
+_SILENT = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
+
+# COCO's points behind each point of BODY_25; two mean the point half-way between them (neck, middle of the hips), none
+# = missing (feet).
+_SOURCES: tuple[tuple[int, ...], ...] = (
+    *((0,), (5, 6)),
+    *((6,), (8,), (10,), (5,), (7,), (9,)),
+    (11, 12),
+    *((12,), (14,), (16,), (11,), (13,), (15,)),
+    *((2,), (1,), (4,), (3,)),
+    *((),) * 6,
+)
+_THERE = [number for number, sources in enumerate(_SOURCES) if sources]
+_FIRST = [_SOURCES[number][0] for number in _THERE]
+_LAST = [_SOURCES[number][-1] for number in _THERE]
+
+
+class YoloPose:
+    """`PoseEstimator`: the bodies of several people, the surest first; feet are missing.
+
+    Args:
+        weights: a YOLO file (`.pt`) for poses with COCO's 17 key points.
+        min_score: people that score less are left out.
+        device: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        V2VError: the weights are absent, unreadable or for something else, or the device is not there.
+        ModuleNotFoundError: ultralytics is not installed.
+    """
+
+    name = "yolo"
+
+    def __init__(self, *, weights: str | Path | None = None, min_score: float = MIN_SCORE, device: str = "cpu"):
+        self._model = _Model("pose", weights, min_score=min_score, input_side=None, max_det=_MAX_PEOPLE, device=device)
+        self.version = self._model.version
+
+    def __call__(self, image: Image) -> NDArray[np.float32]:
+        """The people in an RGB uint8 [H, W, 3] image of any size, float32 [people, 25, 3] (x, y, score)."""
+        found = self._model(image)
+        order = np.argsort(-_numpy(found.boxes.conf), kind="stable")
+        points = _numpy(found.keypoints.data).reshape(len(order), _NUM_COCO, -1)[order]
+        if points.shape[2] == 2:  # of a network that does not say how sure it is of a point
+            points = np.concatenate([points, np.ones_like(points[..., :1])], 2)
+        return coco_to_body(points)
+
+
+def coco_to_body(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """COCO's 17 key points [people, 17, 3] as BODY_25 [people, 25, 3], (x, y, score), score 0 = missing.
+
+    The neck is the middle of the shoulders and the mid-hip that of the hips, both with the lesser of the two scores.
+    """
+    body = np.zeros((len(points), _NUM_BODY, 3), np.float32)
+    body[:, _THERE] = (points[:, _FIRST] + points[:, _LAST]) / 2
+    body[:, _THERE, 2] = np.clip(np.minimum(points[:, _FIRST, 2], points[:, _LAST, 2]), 0, 1)
+    body[body[..., 2] == 0] = 0
+    return body
+
+
+class YoloSegment:
+    """`SegmentEstimator`: the objects in an image, each with its class and a number of its own (1 = the surest).
+
+    Where objects overlap, the surer one is seen; where there is none, labels are 255 (ignore) and instances 0.
+
+    Args:
+        weights: a YOLO file (`.pt`) for instance segmentation.
+        input_side: the frame's longer side in pixels as the network sees it; None = as it was trained.
+        min_score: objects that score less are left out; None = 0.25.
+        device: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        V2VError: the weights are absent, unreadable or for something else, or the device is not there.
+        ModuleNotFoundError: ultralytics is not installed.
+    """
+
+    name = "yolo"
+
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        input_side: int | None = None,
+        min_score: float | None = None,
+        device: str = "cpu",
+    ):
+        score = MIN_SCORE if min_score is None else min_score
+        self._model = _Model(
+            "segment", weights, min_score=score, input_side=input_side, max_det=_MAX_OBJECTS, device=device
+        )
+        names = self._model.network.names
+        self.num_labels = len(names)
+        self.classes = tuple(str(names[number]) for number in range(len(names)))
+        self.version = self._model.version
+
+    def __call__(self, image: Image) -> Segments:
+        """The objects in an RGB uint8 [H, W, 3] image of any size."""
+        found = self._model(image)
+        if found.masks is None:
+            masks = np.zeros((0, *image.shape[:2]), np.uint8)
+        else:
+            masks = _numpy(found.masks.data)
+        return paint(masks, _numpy(found.boxes.cls), _numpy(found.boxes.conf))
+
+
+def paint(masks: NDArray[Any], labels: NDArray[Any], scores: NDArray[np.float32]) -> Segments:
+    """Objects as maps: masks [n, H, W] (0 = outside), their label ids [n] and scores [n]; the surest lies on top."""
+    segments = Segments(np.full(masks.shape[1:], 255, np.uint8), np.zeros(masks.shape[1:], np.uint16))
+    assert segments.instances is not None
+    order = np.argsort(-scores, kind="stable")
+    for place in range(len(order) - 1, -1, -1):
+        inside = masks[order[place]] > 0
+        segments.labels[inside] = labels[order[place]]
+        segments.instances[inside] = place + 1
+    return segments
+
+
+class _Model:
+    """A YOLO network, ready to be called: RGB uint8 [H, W, 3] in, ultralytics' results out."""
+
+    def __init__(
+        self,
+        task: str,
+        weights: str | Path | None,
+        *,
+        min_score: float,
+        input_side: int | None,
+        max_det: int,
+        device: str,
+    ):
+        data = read_weights(
+            weights,
+            wanted=f"The {task} estimator yolo needs weights for the task {task!r}",
+            hint="Give the path of a YOLO file (.pt) with --weights; v2vkit never fetches one.",
+        )
+        self._device = open_device(device)
+        with safe_ultralytics() as ultralytics, one_thread():
+            model = _load(ultralytics, data, str(weights), task)
+            _CHECKS[task](model.model, str(weights))
+            trained = model.overrides.get("imgsz")
+            side = input_side or (trained if isinstance(trained, int) and 0 < trained <= _LARGEST_SIDE else _INPUT_SIDE)
+            self._settings = {
+                "imgsz": side,
+                "conf": max(min_score, 1e-3),  # at 0 everything is an object
+                "max_det": max_det,
+                "device": str(self._device),
+                "retina_masks": True,  # masks of the frame's size, cut where its border is
+                "save": False,
+                "verbose": False,
+            }
+            self._model = model
+            self._predict(np.zeros((64, 64, 3), np.uint8))  # whatever it sets on first use, it sets now
+            self.version = f"{ultralytics.__version__}, weights {hashlib.sha256(data).hexdigest()[:12]}"
+
+    @property
+    def network(self) -> Any:
+        return self._model.model
+
+    def __call__(self, image: Image) -> Any:
+        with one_thread():
+            return self._predict(image)
+
+    def _predict(self, image: Image) -> Any:
+        return self._model.predict(np.ascontiguousarray(image[..., ::-1]), **self._settings)[0]
+
+
+def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
+    """The network in a weights file; from a copy, because ultralytics reads meaning into a file's name."""
+    if not ultralytics.nn.tasks._SafeLoad.SUPPORTED:
+        raise V2VError("This torch cannot load YOLO files safely.", "Install torch 2.6 or newer.")
+    hint = f"Give a YOLO file that ultralytics saved for the task {task!r}."
+    allowed = torch.serialization.get_safe_globals()
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "weights.pt"
+        copy.write_bytes(data)
+        try:
+            model = ultralytics.YOLO(str(copy))
+        except Exception as error:  # a damaged or foreign file raises whatever its bytes lead to
+            text = (str(error).splitlines() or [""])[0].replace(str(copy), "it").encode("ascii", "ignore").decode()
+            raise V2VError(
+                f"The weights {where} cannot be read ({type(error).__name__}: {text[:200]}).", hint
+            ) from None
+        finally:
+            # The file's classes would stay allowed for every later weights_only load of this process.
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(allowed)
+    if model.task != task:
+        raise V2VError(f"The weights {where} are for the task {model.task!r}.", hint)
+    return model
+
+
+def _check_points(network: Any, where: str) -> None:
+    shape = tuple(getattr(network, "kpt_shape", ()))
+    if not shape or shape[0] != _NUM_COCO:
+        raise V2VError(
+            f"The weights {where} find {shape[0] if shape else 'no'} key points instead of COCO's {_NUM_COCO}.",
+            "Give weights for the poses of people.",
+        )
+
+
+def _check_classes(network: Any, where: str) -> None:
+    names = network.names
+    if not 1 <= len(names) <= _MAX_CLASSES or sorted(names) != list(range(len(names))):
+        raise V2VError(
+            f"The weights {where} are for {len(names)} classes; 1 to {_MAX_CLASSES} are possible.",
+            "Give weights with fewer classes.",
+        )
+
+
+_CHECKS = {"pose": _check_points, "segment": _check_classes}
+
+
+@contextlib.contextmanager
+def safe_ultralytics() -> Iterator[Any]:
+    """The package ultralytics, opened offline and without reports, installing or pickles.
+
+    Environment variables, warning filters, OpenCV's threads, printing of arrays and `torch.save` are as before
+    afterwards.
+
+    Raises:
+        ModuleNotFoundError: ultralytics is not installed.
+    """
+    environment, threads, printing = dict(os.environ), cv2.getNumThreads(), np.get_printoptions()
+    tensors, save = vars(torch._tensor_str.PRINT_OPTS).copy(), torch.save
+    try:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            os.environ.update(_SAFE, YOLO_CONFIG_DIR=folder)
+            os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+            import ultralytics
+            import ultralytics.nn.tasks
+
+            if not ultralytics.nn.tasks.SAFE_LOAD:
+                raise V2VError(
+                    "Something else in this program has opened ultralytics, not in its safe mode.",
+                    "Let v2vkit open it first.",
+                )
+            ultralytics.settings.update({name: False for name in _SILENT if name in ultralytics.settings})
+            yield ultralytics
+    finally:
+        for added in set(os.environ) - set(environment):
+            del os.environ[added]
+        os.environ.update(environment)
+        cv2.setNumThreads(threads)
+        np.set_printoptions(**printing)
+        vars(torch._tensor_str.PRINT_OPTS).update(tensors)
+        torch.save = save
+
+
+def _numpy(tensor: Any) -> NDArray[Any]:
+    found: NDArray[Any] = tensor.cpu().numpy()
+    return found

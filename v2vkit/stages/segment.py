@@ -1,0 +1,172 @@
+"""`v2v segment`: label maps (and instances) of every frame, by a segmentation network with weights of the user's."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import field_validator
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.weights import file_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v2vkit.estimators.base import SegmentEstimator, Segments
+
+    Image = NDArray[np.uint8]
+
+NOTHING = "nothing recognised"
+_THREADS = 2
+
+
+class SegmentConfig(StageConfig):
+    """Make label maps of the frames with a segmentation network.
+
+    For every frame: label.png (a label id per pixel, 255 = ignore) and, from yolo, inst.png (a number per object, 0 =
+    none), in the format of `v2v ingest --labels`. torchvision knows a class for every pixel (DeepLabV3, LR-ASPP); yolo
+    knows objects, and what lies between them is 255. Frames in which everything is 255 are counted as "nothing
+    recognised". Weights are a file of yours and are never downloaded.
+    """
+
+    segment: Literal["torchvision", "yolo"] = setting(
+        "torchvision", "Segmentation network; yolo needs the extra of that name, which is under the AGPL."
+    )
+    weights: str | None = setting(
+        None,
+        "Weights: for torchvision a state dict of DeepLabV3 or LR-ASPP, for yolo a .pt file for the task segment.",
+        metavar="FILE",
+        neutral=True,
+    )
+    keep: tuple[int, ...] = setting(
+        (),
+        "Only these classes of the weights, which become labels 0, 1, ... in the order given; pixels of other classes "
+        "are 255.",
+        metavar="ID",
+    )
+    num_labels: int | None = setting(
+        None, "Number of labels; as many as the weights know (or are kept) when not given.", ge=1, le=255
+    )
+    input_side: int | None = setting(
+        None,
+        "Side in pixels to which frames are scaled for the network: the shorter one for torchvision (520 when not "
+        "given), the longer one for yolo (that of its training).",
+        ge=32,
+        le=4096,
+    )
+    min_score: float | None = setting(
+        None,
+        "Objects (yolo; 0.25 when not given) or pixels (torchvision; 0) whose class has a lesser score are 255.",
+        ge=0,
+        le=1,
+    )
+    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the network runs.", neutral=True)
+
+    @field_validator("keep")
+    @classmethod
+    def _ids(cls, keep: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(keep)) != len(keep) or not all(0 <= label < 255 for label in keep):
+            raise ValueError("kept classes are different ids from 0 to 254")
+        return keep
+
+
+def make_labels(clip: Clip, *, estimate: "Callable[[Image], Segments]", keep: tuple[int, ...]) -> Iterator[Sample]:
+    """The label files of every frame of a clip, in order.
+
+    Decoding, estimating and encoding overlap in threads; the result does not depend on who is first.
+
+    Args:
+        clip: frames in.
+        estimate: a segmentation network.
+        keep: as in `SegmentConfig`.
+
+    Raises:
+        V2VError: a frame is missing, damaged or of another size than its clip.
+    """
+    from v2vkit.engine.threads import map_in_threads, prefetch
+
+    frames = prefetch(clip.frame(t) for t in range(clip.info.num_frames))
+    found = prefetch(estimate(frame) for frame in frames)
+    yield from map_in_threads(partial(_encode, keep=keep), enumerate(found), threads=_THREADS)
+
+
+def _encode(found: "tuple[int, Segments]", *, keep: tuple[int, ...]) -> Sample:
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.maps.labels import keep_labels
+
+    t, segments = found
+    labels, instances = keep_labels(segments.labels, segments.instances, keep)
+    files = {"label.png": encode_png(labels)}
+    if instances is not None:
+        files["inst.png"] = encode_png(instances)
+    return Sample(t, files, NOTHING if (labels == 255).all() else None)
+
+
+def _open(config: SegmentConfig) -> "SegmentEstimator":
+    """The network.
+
+    Raises:
+        V2VError: its package or its weights are missing or wrong, or it has no such class as is to be kept.
+    """
+    from v2vkit.estimators.table import open_estimator
+
+    estimator: SegmentEstimator = open_estimator(
+        "segment",
+        config.segment,
+        weights=config.weights,
+        input_side=config.input_side,
+        min_score=config.min_score,
+        device=config.device,
+    )
+    unknown = [label for label in config.keep if label >= estimator.num_labels]
+    if unknown:
+        raise V2VError(
+            f"--keep {unknown[0]} is no class of {config.weights}: there are {estimator.num_labels} "
+            f"(0 to {estimator.num_labels - 1}).",
+            "Give ids of its classes.",
+        )
+    return estimator
+
+
+def open_segments(config: SegmentConfig) -> Opened:
+    """Open the network; raises V2VError as `_open` does."""
+    estimator = _open(config)
+    about = {"name": estimator.name, "version": estimator.version, **weights_checksum(config)}
+    if estimator.classes:
+        kept = config.keep or range(estimator.num_labels)
+        about["classes"] = ", ".join(estimator.classes[label] for label in kept)
+    return Opened(partial(make_labels, estimate=estimator, keep=config.keep), about)
+
+
+def weights_checksum(config: SegmentConfig) -> dict[str, str]:
+    """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
+    return {} if config.weights is None else {"weights": file_digest(config.weights)}
+
+
+def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
+    """Fill in the number of labels from the weights; training reads it in the manifest."""
+    estimator = _open(config)
+    number = len(config.keep) or estimator.num_labels
+    if config.num_labels is not None and config.num_labels < number:
+        raise V2VError(
+            f"The weights {config.weights} give {number} labels, more than --num-labels {config.num_labels}.",
+            f"Give --num-labels {number} or leave it out, or choose classes with --keep.",
+        )
+    return config.model_copy(update={"num_labels": config.num_labels or number})
+
+
+STAGE = Stage(
+    name="segment",
+    summary="Make label maps of the frames with a segmentation network.",
+    config=SegmentConfig,
+    version=1,
+    output=lambda config: "labels",
+    inputs=lambda config: ("frames",),
+    open=open_segments,
+    sources=weights_checksum,
+    resolve=_resolve,
+)
