@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FULL := $(VENV)/.full
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format types docs docs-check wheel-check bench check clean
@@ -15,6 +16,11 @@ setup: $(READY) ## Make .venv with everything that is needed, pinned
 $(READY): pyproject.toml third_party/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("v2vkit needs Python 3.11 or newer; name one with PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c third_party/constraints.txt -e '.[all,dev]'
+	@touch $@
+
+# Only the tests need ultralytics, whose licence is the AGPL.
+$(FULL): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c third_party/constraints.txt -e '.[full,dev]'
 	@touch $@
 
@@ -25,7 +31,7 @@ demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contac
 	@echo "contact sheet (source, output, real): runs/demo/evaluation/contact.png"
 	@echo "measures over time:                runs/demo/evaluation/evaluation.png"
 
-test: $(READY) ## Run the tests
+test: $(FULL) ## Run the tests
 	$(BIN)/python -m pytest
 
 lint: $(READY) ## Check style and formatting
