@@ -180,7 +180,8 @@ def test_nothing_is_changed_asked_for_or_left_behind(tmp_path: Path) -> None:
     home.mkdir()
     code = f"""
 import os, socket, subprocess, sys, warnings
-import cv2, numpy as np, torch, torchvision
+import builtins, json
+import cv2, numpy as np, PIL.Image, PIL.ImageFile, torch, torchvision
 from v2vkit.estimators.table import open_estimator
 asked = []
 def refuse(*args, **kwargs):
@@ -197,11 +198,14 @@ cv2.setNumThreads(3)
 torch.set_num_threads(2)
 np.set_printoptions(precision=3)
 torch.set_printoptions(linewidth=77)
+modules = (builtins, cv2, json, np, PIL.Image, PIL.ImageFile, torch, torch.nn.Module, torch.serialization, warnings)
+def functions(module):
+    return {{name: value for name, value in vars(module).items() if callable(value)}}
 def state():
     printing = {{key: str(value) for key, value in np.get_printoptions().items()}}
     return (dict(os.environ), cv2.getNumThreads(), torch.get_num_threads(), printing, torch.save, os.getcwd(),
             list(warnings.filters), dict(vars(torch._tensor_str.PRINT_OPTS)),
-            set(torch.serialization.get_safe_globals()))
+            set(torch.serialization.get_safe_globals()), *map(functions, modules))
 before = state()
 assert "OMP_NUM_THREADS" not in before[0]
 estimator = open_estimator("segment", "yolo", weights={str(weights)!r})

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
 import torchvision  # noqa: F401  (ultralytics merges boxes in another way as soon as somebody has imported it)
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ _SAFE = {
     "YOLO_VERBOSE": "false",
     "ULTRALYTICS_SAFE_LOAD": "1",
 }
+_REPLACED = ((torch, "save"), (torch, "load"), (PIL.Image, "open"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow"))
+"""Functions of other libraries that some version of it puts its own in place of."""
 _SILENT = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 
 # COCO's points behind each point of BODY_25; two mean the point half-way between them (neck, middle of the hips), none
@@ -250,14 +253,15 @@ _CHECKS = {"pose": _check_points, "segment": _check_classes}
 def safe_ultralytics() -> Iterator[Any]:
     """The package ultralytics, opened offline and without reports, installing or pickles.
 
-    Environment variables, warning filters, OpenCV's threads, printing of arrays and `torch.save` are as before
-    afterwards.
+    Environment variables, warning filters, OpenCV's threads, printing of arrays and the functions of other libraries
+    that it replaces (`_REPLACED`) are as before afterwards.
 
     Raises:
         ModuleNotFoundError: ultralytics is not installed.
     """
     environment, threads, printing = dict(os.environ), cv2.getNumThreads(), np.get_printoptions()
-    tensors, save = vars(torch._tensor_str.PRINT_OPTS).copy(), torch.save
+    tensors = vars(torch._tensor_str.PRINT_OPTS).copy()
+    functions = [(module, name, getattr(module, name)) for module, name in _REPLACED]
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             os.environ.update(_SAFE, YOLO_CONFIG_DIR=folder)
@@ -279,7 +283,8 @@ def safe_ultralytics() -> Iterator[Any]:
         cv2.setNumThreads(threads)
         np.set_printoptions(**printing)
         vars(torch._tensor_str.PRINT_OPTS).update(tensors)
-        torch.save = save
+        for module, name, function in functions:
+            setattr(module, name, function)
 
 
 def _numpy(tensor: Any) -> NDArray[Any]:
