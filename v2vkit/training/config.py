@@ -70,7 +70,7 @@ class TrainConfig(StageConfig):
         "from frames that the stage `image` makes (trained like real).",
     )
     drop_history: float = setting(0.2, "Share of sequences that begin from nothing (first frame: self).", ge=0, le=1)
-    flip: bool = setting(False, "Mirror half of the sequences (street; never faces).")
+    flip: bool = setting(False, "Mirror half of the sequences (street; never faces or poses).")
 
     jitter: float = setting(
         0.0, "Shift, turn and zoom each sequence at random; 1 = up to a tenth of the size and 10 degrees.", ge=0, le=2
@@ -126,7 +126,7 @@ class TrainConfig(StageConfig):
     )
     shard: bool = setting(
         False,
-        "Share out the optimisers' moments between the processes of a launcher: less memory on each.",
+        "Share out the optimisers' moments between the processes of a launcher: less memory on each than the plan says.",
         neutral=True,
     )
     channels_last: bool | None = setting(None, "Memory layout; on CUDA by default.", neutral=True)

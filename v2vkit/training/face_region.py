@@ -16,7 +16,7 @@ Corner = tuple[int, int]
 
 
 def region_side(height: int, width: int) -> int:
-    """Side of the square window in pixels: a quarter of the frame's height, in whole eighths of 32, at least 8."""
+    """Side of the square window in pixels: a quarter of the frame's height, a multiple of 8, at least 8."""
     return min(height, width, max(8, height // 32 * 8))
 
 
