@@ -126,7 +126,7 @@ class TrainConfig(StageConfig):
     )
     shard: bool = setting(
         False,
-        "Share out the optimisers' moments between the processes of a launcher: less memory on each than the plan says.",
+        "Share out the optimisers' moments between a launcher's processes: less memory on each than the plan says.",
         neutral=True,
     )
     channels_last: bool | None = setting(None, "Memory layout; on CUDA by default.", neutral=True)
