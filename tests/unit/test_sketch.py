@@ -66,6 +66,19 @@ def test_the_nose_bridge_is_not_drawn() -> None:
     assert not _near(draw_curves(face, SIZE), *face[27])
 
 
+@pytest.mark.parametrize("mouth_open", [0.0, 0.6])
+@pytest.mark.parametrize("x", [0, 64, 128])
+@pytest.mark.parametrize("y", [0, 64, 128])
+def test_the_drawing_is_the_union_of_the_curves(x: float, y: float, mouth_open: float) -> None:
+    """Also at the borders of the frame, where part of the pen is outside."""
+    face = face_landmarks(x, y, 70, mouth_open=mouth_open)
+    canvas = np.zeros(SIZE[::-1], np.uint8)
+    for rows, columns in curve_pixels(face, SIZE):
+        canvas[rows, columns] = 255
+    assert canvas.any()
+    np.testing.assert_array_equal(draw_curves(face, SIZE), canvas)
+
+
 def test_curves_move_with_the_landmarks() -> None:
     here, there = draw_curves(face_landmarks(50, 50), SIZE), draw_curves(face_landmarks(57, 61), SIZE)
     np.testing.assert_array_equal(here[:-11, :-7], there[11:, 7:])

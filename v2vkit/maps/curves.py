@@ -35,7 +35,7 @@ CURVES: tuple[tuple[int, ...], ...] = (
 )
 NUM_CURVES = len(CURVES)
 
-_PEN = 2  # pixels
+PEN = 2  # pixels
 _MAX_CURVATURE = 1.0  # quadratic coefficient (1 / pixel) above which a fit is an artefact of nearly coincident points
 _MAX_OVERSHOOT = 0.15  # of the longer side of the points' box; fits on real faces stay below 0.06 where they are good
 _MAX_SAMPLES = 1 << 16
@@ -71,13 +71,9 @@ def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indi
         size: (width, height).
     """
     width, height = size
-    points = add_forehead(landmarks).astype(np.float64)[_POINTS]
-    pairs = _PAIRS.astype(bool)
-    points[pairs, 1] = (points[pairs, 0] + points[pairs, 2]) / 2
-    drawn, piece = _draw(points)
-    x, y = np.floor(drawn.T + _ROUNDING).astype(np.int64)
+    x, y, curve = pen_positions(landmarks)
     columns, rows = np.concatenate([x, x - 1, x, x - 1]), np.concatenate([y, y, y - 1, y - 1])
-    curve = np.tile(_CURVE_OF[piece], _PEN * _PEN)
+    curve = np.tile(curve, PEN * PEN)
     inside = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
     rows, columns, curve = rows[inside], columns[inside], curve[inside]
     order = np.argsort(curve, kind="stable")
@@ -85,8 +81,21 @@ def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indi
     return list(zip(np.split(rows[order], ends), np.split(columns[order], ends), strict=True))
 
 
+def pen_positions(landmarks: Landmarks) -> tuple[Indices, Indices, Indices]:
+    """Where the pen stands along the curves, the frame's borders ignored: (columns, rows, curve of each), int64 [N].
+
+    The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them.
+    """
+    points = add_forehead(landmarks).astype(np.float64)[_POINTS]
+    pairs = _PAIRS.astype(bool)
+    points[pairs, 1] = (points[pairs, 0] + points[pairs, 2]) / 2
+    drawn, piece = _draw(points)
+    x, y = np.floor(drawn.T + _ROUNDING).astype(np.int64)
+    return x, y, _CURVE_OF[piece]
+
+
 def _draw(points: Floats) -> tuple[Floats, Indices]:
-    """Points at most `_PEN` pixels apart on every piece: [P, 3, 2] -> [N, 2] and the piece of each, [N]."""
+    """Points at most `PEN` pixels apart on every piece: [P, 3, 2] -> [N, 2] and the piece of each, [N]."""
     everything = np.arange(len(points))
     steps = np.abs(np.diff(points, axis=1))
     along = np.where(steps[:, :, 0].max(1) >= steps[:, :, 1].max(1), 0, 1)
@@ -123,8 +132,8 @@ def _draw(points: Floats) -> tuple[Floats, Indices]:
     step = np.abs(np.diff(drawn, axis=0, append=drawn[-1:])).max(1)
     step[starts[1:] - 1] = 0  # from one piece to the next
     gap = np.maximum.reduceat(step, starts)
-    if (gap > _PEN).any():
-        drawn, piece, _ = sample(good, np.where(gap > _PEN, _counts(counts * gap), counts))
+    if (gap > PEN).any():
+        drawn, piece, _ = sample(good, np.where(gap > PEN, _counts(counts * gap), counts))
     return drawn, piece
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.maps.canny import canny as canny_edges
-from v2vkit.maps.curves import CONTOUR, NUM_CURVES, curve_pixels
+from v2vkit.maps.curves import CONTOUR, NUM_CURVES, PEN, curve_pixels, pen_positions
 from v2vkit.maps.landmarks import (
     INNER_LIPS,
     LEFT_BROW,
@@ -40,15 +40,18 @@ _PART_POLYGONS: tuple[tuple[int, tuple[int, ...]], ...] = (
 )
 
 _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)  # grey level -> [0, 1]
+_PEN = np.ones((PEN, PEN), np.uint8)
 _FAR = 30000  # pixels; keeps polygon corners inside OpenCV's fixed-point range
 
 
 def draw_curves(landmarks: Landmarks, size: tuple[int, int]) -> Gray:
     """The union of the 14 curves, uint8 [H, W], 255 on 0."""
-    canvas = np.zeros((size[1], size[0]), np.uint8)
-    for rows, columns in curve_pixels(landmarks, size):
-        canvas[rows, columns] = 255
-    return canvas
+    width, height = size
+    x, y, _ = pen_positions(landmarks)
+    near = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)  # at width or height, half of the pen is in the frame
+    pen = np.zeros((height + 1, width + 1), np.uint8)
+    pen[y[near], x[near]] = 255
+    return np.asarray(cv2.dilate(pen, _PEN, anchor=(0, 0)), np.uint8)[:height, :width]
 
 
 def draw_parts(landmarks: Landmarks, size: tuple[int, int]) -> Gray:
