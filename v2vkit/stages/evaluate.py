@@ -139,11 +139,7 @@ def _rendered(
         s = source_map(info.source, reader.map_files(info.source, clip.name, t))
         if info.generator.takes_flow:
             s = np.concatenate([s, flow_channels(reader, clip, t)])
-        if t < given:
-            rollout.remember(s)
-            yield reader.frame(clip.name, t)
-        else:
-            yield rollout.image(s)
+        yield rollout.image(s)
 
 
 def _sources(reader: "ClipReader", source: "SourceConfig", clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":

@@ -147,8 +147,8 @@ class SequenceDataset:
                     w[i] = torch.from_numpy(frames[i][f"flow{name}"]).permute(2, 0, 1)
                     c[i, 0] = torch.from_numpy(frames[i][f"conf{name}"]).float() / 255
             flow[stride], confidence[stride] = w, c
-        sequence = halved(Sequence(x, s, flow, confidence), self.halvings)
-        return mirrored(sequence) if flip else sequence
+        sequence = Sequence(x, s, flow, confidence)
+        return halved(mirrored(sequence) if flip else sequence, self.halvings)
 
 
 def mirrored(sequence: Sequence) -> Sequence:
@@ -165,13 +165,20 @@ def mirrored(sequence: Sequence) -> Sequence:
 def halved(sequence: Sequence, times: int) -> Sequence:
     """The sequence at 1 / 2^times of its size, maps as the generator's pyramid makes them, flow in the new pixels."""
     for _ in range(times):
+        confidence = {k: halve(c) for k, c in sequence.confidence.items()}
         sequence = Sequence(
             halve(sequence.x),
             halve(sequence.s),
-            {k: halve(w) / 2 for k, w in sequence.flow.items()},
-            {k: halve(c) for k, c in sequence.confidence.items()},
+            {k: _halved_flow(w, sequence.confidence[k], confidence[k]) for k, w in sequence.flow.items()},
+            confidence,
         )
     return sequence
+
+
+def _halved_flow(flow: Tensor, confidence: Tensor, halved_confidence: Tensor) -> Tensor:
+    """The mean of what is trusted, as far as anything is: wild vectors must not spoil the good ones beside them."""
+    trusted = halve(flow * confidence) / halved_confidence.clamp(min=1e-6)
+    return torch.where(halved_confidence > 1e-6, trusted, halve(flow)) / 2
 
 
 def stack(sequences: list[Sequence]) -> Sequence:
@@ -207,13 +214,14 @@ def draw_windows(
     usable = [(index, clip.num_frames) for index, clip in enumerate(clips) if clip.num_frames > context]
     total = sum(frames for _, frames in usable)
     rng = np.random.default_rng([seed, epoch])
-    steps = max(1, round(total / (num_frames * batch)))
     weights = np.array([frames for _, frames in usable], np.float64) / total
-    batches = []
-    for _ in range(steps):
+    batches: list[list[Window]] = []
+    left = total
+    while not batches or left > num_frames * batch / 2:
         chosen = [usable[i] for i in rng.choice(len(usable), size=batch, p=weights)]
         length = min(context + num_frames, *(frames for _, frames in chosen))
         batches.append([_draw_window(rng, index, frames, length, max_step) for index, frames in chosen])
+        left -= (length - context) * batch
     return batches
 
 
