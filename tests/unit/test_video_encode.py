@@ -1,8 +1,10 @@
 """Writing: every frame once and at its time, right colours, audio untouched, and nothing left after a failure."""
 
+import errno
 import itertools
 import resource
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -294,3 +296,54 @@ def test_frames_are_taken_one_at_a_time(tmp_path):
             writer.write(image)
             assert writer.num_frames == i + 1
     assert next(taken) == 30
+
+
+WRAP = [2**33 - 45000 + i * 3600 for i in range(30)]
+"""Half a second before a transport stream's clock of 33 bits begins anew: the times before it are read as negative."""
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv"])
+def test_time_stamps_before_zero_lose_no_frame(tmp_path, name):
+    source = write_file(tmp_path / "in.ts", moving_frames(30), stamps=WRAP, time_base=Fraction(1, 90000))
+    frames = list(decode(source))
+    assert frames[0].pts < 0
+    with VideoWriter(tmp_path / name, fps=FPS, time_base=frames[0].time_base) as writer:
+        for frame in frames:
+            writer.write(frame.image, pts=frame.pts)
+    assert read_raw(tmp_path / name)[1] == [i / FPS for i in range(30)]
+
+
+def test_sound_moves_with_time_stamps_before_zero(tmp_path):
+    source = write_file(tmp_path / "in.mkv", moving_frames(30), audio="libmp3lame")
+    with VideoWriter(tmp_path / "out.mp4", fps=FPS, time_base=Fraction(1, 1000), audio_from=source) as writer:
+        for i, image in enumerate(moving_frames(30)):
+            writer.write(image, pts=40 * i - 500)
+
+    def first(path):
+        with av.open(str(path)) as container:
+            return next(p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None)
+
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 30
+    assert float(first(tmp_path / "out.mp4") - first(source)) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_name_with_a_colon_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video("a:b.mp4", moving_frames(3), fps=FPS)
+    assert names(tmp_path) == ["a:b.mp4"]
+    assert len(list(decode("a:b.mp4"))) == 3
+
+
+@pytest.mark.parametrize("length", [245, 300])
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path, length):
+    with pytest.raises(V2VError, match="cannot be written: File name too long"):
+        VideoWriter(tmp_path / f"{'a' * length}.mp4", fps=FPS)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path, monkeypatch):
+    def refuse(self, **_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(V2VError, match="cannot be written: Permission denied"):
+        VideoWriter(tmp_path / "a.mp4", fps=FPS)

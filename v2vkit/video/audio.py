@@ -27,11 +27,11 @@ class AudioCopy:
     Args:
         source: file with audio; a file without any gives nothing to do.
         target: container whose header has not been written yet.
-        shift_to_zero: move the audio by what the source's video begins after zero, for a target whose video begins at
-            zero; False when the target keeps the source's time stamps.
+        shift: seconds by which the target's video is later than the source's; None where the target's begins at zero,
+            wherever the source's does.
     """
 
-    def __init__(self, source: str | Path, target: OutputContainer, *, shift_to_zero: bool):
+    def __init__(self, source: str | Path, target: OutputContainer, *, shift: Fraction | None):
         self.source = source
         self.problems: list[str] = []
         self._target = target
@@ -43,15 +43,17 @@ class AudioCopy:
         try:
             with reading(source):
                 self._container = open_media(source)
-                self._choose(shift_to_zero)
+                self._choose(shift)
                 self._next = next(self._packets, None)
         except V2VError as error:
             self._stop(error.message)
 
-    def _choose(self, shift_to_zero: bool) -> None:
+    def _choose(self, shift: Fraction | None) -> None:
         assert self._container is not None
         video = self._container.streams.best("video")
-        if shift_to_zero and video is not None and video.start_time is not None and video.time_base is not None:
+        if shift is not None:
+            self._offset = shift
+        elif video is not None and video.start_time is not None and video.time_base is not None:
             self._offset = -video.start_time * video.time_base
         for stream in self._container.streams.audio:
             reason = _why_not(self.source, stream.index, self._target.format.name)

@@ -46,7 +46,8 @@ class VideoWriter:
         path: target, ending in .mp4, .mov or .mkv. An existing file is replaced, at the end.
         fps: frame rate, exact (`Fraction(30000, 1001)`); also the average rate stated for variable rate.
         time_base: seconds per tick of `pts`; None = constant rate, frame i at i / fps. Time stamps are kept exactly
-            in .mp4 and .mov; .mkv rounds them to milliseconds.
+            in .mp4 and .mov; .mkv rounds them to milliseconds. Where the first is below zero, all (and the audio) are
+            moved so that it becomes zero: players do not show what lies before.
         crf: constant quality, 0 (lossless) to 51.
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
@@ -76,11 +77,12 @@ class VideoWriter:
         self.num_frames = 0
         self._fps, self._time_base = Fraction(fps), time_base
         self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
-        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part{self.path.suffix}")
+        self._temporary = _temporary(self.path)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._audio: AudioCopy | None = None
         self._size: tuple[int, int] = (0, 0)
+        self._origin = 0
         self._last_pts: int | None = None
         self._num_packets = 0
         check_target(self.path)
@@ -107,15 +109,17 @@ class VideoWriter:
         """
         assert (pts is None) == (self._time_base is None), "pts and time_base go together"
         height, width = image.shape[:2]
+        stamp = self.num_frames if pts is None else pts
         if self._container is None:
+            self._origin = min(0, stamp)
             self._open(width, height)
+        stamp -= self._origin
         if (width, height) != self._size:
             raise V2VError(
                 f"Frame {self.num_frames} for {self.path} is {width}x{height}, the frames before are "
                 f"{self._size[0]}x{self._size[1]}.",
                 "All frames of one video must have one size.",
             )
-        stamp = self.num_frames if pts is None else pts
         if self._last_pts is not None and stamp <= self._last_pts:
             raise V2VError(
                 f"Frame {self.num_frames} for {self.path} is not later than the frame before it.",
@@ -140,7 +144,11 @@ class VideoWriter:
         try:
             options = {"movflags": "+faststart"} if CONTAINERS[self.path.suffix.lower()] != "matroska" else {}
             self._container = av.open(
-                str(self._temporary), "w", format=CONTAINERS[self.path.suffix.lower()], options=options
+                # "file:" keeps a name such as "a:b.mp4" from being taken for a protocol.
+                f"file:{self._temporary}",
+                "w",
+                format=CONTAINERS[self.path.suffix.lower()],
+                options=options,
             )
             stream = self._container.add_stream(self._codec, rate=self._fps, time_base=self._ticks)
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -155,7 +163,8 @@ class VideoWriter:
         context.options = CODECS[self._codec](self._crf, self._preset)
         self._stream = stream
         if self._audio_from is not None:
-            self._audio = AudioCopy(self._audio_from, self._container, shift_to_zero=self._time_base is None)
+            shift = None if self._time_base is None else -self._origin * self._time_base
+            self._audio = AudioCopy(self._audio_from, self._container, shift=shift)
 
     def _encode(self, frame: av.VideoFrame | None, *, until: float | None) -> None:
         assert self._container is not None
@@ -230,20 +239,34 @@ def check_target(path: str | Path) -> None:
     """Refuses a target that cannot become a video, before any work.
 
     Raises:
-        V2VError: unknown ending, the folder is missing or not writable, or the target is a folder.
+        V2VError: unknown ending, a folder that is missing or not writable, a name that is too long or a folder's.
     """
     target = Path(path)
+    try:
+        _check_target(target)
+        _temporary(target).exists()  # its name is the longer one
+    except OSError as error:
+        raise V2VError(
+            f"{path} cannot be written: {error.strerror}.", "Choose another name or folder, or mend its permissions."
+        ) from None
+
+
+def _check_target(target: Path) -> None:
     if target.suffix.lower() not in CONTAINERS:
         raise V2VError(
-            f"{path}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
+            f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
             "Change the ending.",
         )
     if target.is_dir():
-        raise V2VError(f"{path} is a folder.", "Give the name of a file in it.")
+        raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
     if not target.parent.is_dir():
         raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
 
 
 def check_codec(codec: str) -> None:
