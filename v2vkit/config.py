@@ -5,6 +5,7 @@ Precedence is default < recipe < flag. Unknown keys fail and name the known ones
 
 import re
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -54,6 +55,12 @@ def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
+MAX_SIDE = 16384
+"""Largest width or height in pixels; JPEG ends at 65535, and nothing here is meant for more."""
+MAX_PIXELS = 64 * 1024 * 1024
+"""Largest picture (8192 x 8192); larger ones are taken for decompression bombs."""
+
+
 class Size(NamedTuple):
     """Width and height in pixels, typed as `WIDTHxHEIGHT`."""
 
@@ -73,8 +80,30 @@ def _parse_size(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, int) for v in value):
         if min(value) < 16:
             raise ValueError(f"{value[0]}x{value[1]} is too small: both sides must be at least 16 pixels")
+        if max(value) > MAX_SIDE or value[0] * value[1] > MAX_PIXELS:
+            raise ValueError(
+                f"{value[0]}x{value[1]} is too large: sides may be {MAX_SIDE} pixels, pictures {MAX_PIXELS} in all"
+            )
         return Size(*value)
     raise ValueError("expected WIDTHxHEIGHT such as 128x128")
+
+
+def parse_rate(text: str) -> Fraction:
+    """A frame rate such as 25, 12.5 or 30000/1001.
+
+    Raises:
+        ValueError: not a number or fraction, or not above 0 and at most 1000.
+    """
+    # Fraction would also take exponents, and compute numbers of any length.
+    if re.fullmatch(r"\d[\d./]{0,49}", text.strip()) is None:
+        raise ValueError("a frame rate is a number or a fraction, such as 25 or 30000/1001")
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("a frame rate is a number or a fraction, such as 25 or 30000/1001") from None
+    if not 0 < rate <= 1000:
+        raise ValueError("the frame rate must be above 0 and at most 1000")
+    return rate
 
 
 SizeSetting = Annotated[Size, BeforeValidator(_parse_size), PlainSerializer(str, return_type=str)]

@@ -48,6 +48,18 @@ def test_sources_are_checked_before_they_are_ingested(tmp_path: Path, capsys: py
     assert "good.mp4: 7 frames, 64x48, 25 frames per second" in capsys.readouterr().out
 
 
+def test_every_image_of_a_sequence_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "images").mkdir()
+    for t, image in enumerate(moving_frames(9)):
+        data = encode_png(image if t < 8 else image[:40])
+        (tmp_path / f"images/{t}.png").write_bytes(data[: len(data) // 2] if t in (3, 5) else data)
+    (problem,) = CHECK.call(CheckConfig(sources=(str(tmp_path / "images"),)), RunOptions(work=str(tmp_path / "none")))
+    assert "images: 3 of 9 images cannot be used" in problem
+    assert "3.png is damaged or cut off" in problem
+    assert "5.png is damaged or cut off" in problem
+    assert "8.png is 64x40, not 64x48" in problem
+
+
 def test_label_maps_that_do_not_fit_are_explained(tmp_path: Path) -> None:
     for folder, count in (("images", 4), ("labels", 3)):
         (tmp_path / folder).mkdir()

@@ -61,6 +61,27 @@ def test_sizes_that_are_none(text: str) -> None:
         make_config(load("ingest").config, {"sources": ["a"], "size": text}, "here")
 
 
+@pytest.mark.parametrize("text", ["99999x99999", "70000x16", "16x16385", "16384x16384"])
+def test_sizes_that_are_too_large(text: str) -> None:
+    with pytest.raises(V2VError, match=f"size: {text} is too large.*16384"):
+        make_config(load("ingest").config, {"sources": ["a"], "size": text}, "here")
+    make_config(load("ingest").config, {"sources": ["a"], "size": "16384x4096"}, "here")
+
+
+def test_a_frame_rate_near_zero_is_refused() -> None:
+    result = _run("make-toy", "never", "--fps", "0.0004")
+    assert isinstance(result.exception, V2VError)
+    assert "fps" in result.exception.message
+
+
+@pytest.mark.parametrize("work", ["", "/"])
+def test_an_empty_workspace_is_not_the_root_of_the_file_system(work: str) -> None:
+    result = _run("check", "--work", work)
+    assert isinstance(result.exception, V2VError)
+    assert "root of the file system" in result.exception.message
+    assert "--work" in result.exception.hint
+
+
 def test_size_round_trips() -> None:
     config = make_config(load("ingest").config, {"sources": ["a"], "size": "128x96"}, "here")
     assert config.size == Size(128, 96)

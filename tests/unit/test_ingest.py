@@ -1,7 +1,9 @@
 """`v2v ingest`, from files on disk to shards: what is taken, how it is cut and framed, and what is refused."""
 
+import errno
 import io
 import json
+import os
 import tarfile
 from fractions import Fraction
 from pathlib import Path
@@ -336,6 +338,62 @@ def test_sources_that_are_mistakes_stop_at_once(tmp_path, source, say):
     write_file(tmp_path / "both" / "a.mp4", moving_frames(2))
     with pytest.raises(V2VError, match=say):
         ingest(tmp_path / "work", tmp_path / source)
+    assert not (tmp_path / "work").exists()
+
+
+def test_names_that_are_not_utf8_are_named_and_the_rest_goes_on(tmp_path):
+    bad = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    write_file(tmp_path / "a.mp4", moving_frames(10)).rename(bad)
+    good = write_file(tmp_path / "good.mp4", moving_frames(10))
+    folder = write_images(tmp_path / "pictures", moving_frames(9))
+    (folder / "frame8.png").rename(folder / os.fsdecode(b"\xe98.png"))
+    outcome = ingest(tmp_path / "work", bad, good, folder)
+    assert list(clips(tmp_path / "work")) == ["good-0000"]
+    assert manifest(tmp_path / "work")["skipped"] == {
+        f"{tmp_path}/caf\ufffd.mp4": "its name is not valid UTF-8; rename it",
+        str(folder): "the name of its image \ufffd8.png is not valid UTF-8; rename it",
+    }
+    assert len(outcome.problems) == 2
+    assert "nothing to do" in ingest(tmp_path / "work", bad, good, folder).message
+
+
+def test_a_map_whose_name_is_not_utf8_is_refused(tmp_path):
+    folder = write_images(tmp_path / "street", moving_frames(8))
+    labels = write_images(tmp_path / "labels", label_maps(8))
+    (labels / "frame7.png").rename(labels / os.fsdecode(b"\xe9.png"))
+    with pytest.raises(V2VError, match=r"\ufffd\.png is not valid UTF-8.*Rename"):
+        ingest(tmp_path / "work", folder, labels=labels)
+
+
+@pytest.mark.timeout(60)
+def test_pipes_and_devices_are_named_and_the_rest_goes_on(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "pipe.png")
+    good = write_file(tmp_path / "good.mp4", moving_frames(10))
+    ingest(tmp_path / "work", tmp_path / "pipe.mp4", tmp_path / "pipe.png", "/dev/zero", good)
+    assert list(clips(tmp_path / "work")) == ["good-0000"]
+    skipped = manifest(tmp_path / "work")["skipped"]
+    assert len(skipped) == 3
+    assert all("not a regular file" in reason for reason in skipped.values())
+
+
+def test_what_the_file_system_refuses_is_a_sentence(tmp_path, monkeypatch):
+    with pytest.raises(V2VError, match="cannot be read: File name too long"):
+        ingest(tmp_path / "work", tmp_path / f"{'a' * 300}.mp4")
+    street = write_images(tmp_path / "street", moving_frames(8))
+    closed = tmp_path / "closed"
+    look = Path.stat
+
+    def refuse(self, **settings):
+        """As for somebody who is not root, in a folder of mode 000."""
+        if closed in self.parents or self == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(self, **settings)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for sources, labels in (([closed / "a.mp4"], None), ([closed], None), ([street], closed)):
+        with pytest.raises(V2VError, match="closed.*cannot be read: Permission denied"):
+            ingest(tmp_path / "work", *sources, labels=labels)
     assert not (tmp_path / "work").exists()
 
 

@@ -1,5 +1,6 @@
 """Contact sheets and videos of artifacts: what is shown is what is there, and mistakes are told in sentences."""
 
+import errno
 from fractions import Fraction
 from pathlib import Path
 
@@ -139,6 +140,60 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         with pytest.raises(V2VError, match=message):
             show(ShowConfig(**{"out": str(tmp_path / "s.png"), **settings}), RunOptions(work=str(tmp_path)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "folder.png", "frames", "stray.txt"]
+
+
+@pytest.mark.parametrize("ending", ["png", "mp4"])
+def test_targets_that_the_file_system_refuses_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    write_frames(tmp_path, {"a": _plain(COLOURS["a"], 2)})
+    for length in (248, 300):
+        config = ShowConfig(artifact="frames", out=str(tmp_path / f"{'a' * length}.{ending}"))
+        with pytest.raises(V2VError, match="too long"):
+            show(config, RunOptions(work=str(tmp_path)))
+
+    def refuse(*_: object, **__: object) -> None:
+        """As for somebody who is not root, in a folder of mode 000."""
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for method in ("stat", "write_bytes" if ending == "png" else "stat"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, method, refuse)
+            config = ShowConfig(artifact="frames", out=str(tmp_path / f"sheet.{ending}"))
+            with pytest.raises(V2VError, match=rf"sheet\.{ending} cannot be written: Permission denied"):
+                show(config, RunOptions(work=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
+
+
+def test_an_artifact_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_frames(tmp_path, {"a": _plain(COLOURS["a"], 2)})
+    folder = Folder(f"{tmp_path}/frames")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder.fs), "cat_file", refuse)
+        with pytest.raises(V2VError, match=r"frames/manifest\.json cannot be read: Permission denied"):
+            read_manifest(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder.fs), "ls", refuse)
+        with pytest.raises(V2VError, match=r"frames cannot be read: Permission denied"):
+            folder.names()
+    (tmp_path / "frames/manifest.json").rename(tmp_path / "manifest.json")
+    (tmp_path / "frames/manifest.json").mkdir()
+    with pytest.raises(V2VError, match=r"manifest\.json is a folder"):
+        read_manifest(folder)
+    with pytest.raises(V2VError, match="too long"):
+        _show(tmp_path, "a" * 300, "sheet.png")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("side", [1, 4, 8, 9, 16])
+def test_captions_of_tiny_pictures_end(side: int) -> None:
+    pictures = _plain(COLOURS["a"], 2, (side, side))
+    sheet = contact_sheet(pictures, ["clip-0000 0", "clip-0000 1"], columns=2, title="frames: png")
+    assert _share(sheet, COLOURS["a"]) == 2 * side * side
 
 
 def test_an_unfinished_artifact_is_told(tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ def test_sample_aspect_ratio_widens_to_square_pixels(tmp_path):
     assert (probe(path).width, probe(path).height) == (85, 48)
 
 
+def test_a_picture_that_wide_pixels_make_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("v2vkit.video.container.MAX_PIXELS", 64 * 48 * 15)
+    assert next(decode(write_file(tmp_path / "a.mp4", [corners()] * 2, aspect=Fraction(14)))).image.shape[1] == 64 * 14
+    with pytest.raises(V2VError, match="claims 1024x48 pixels"):
+        next(decode(write_file(tmp_path / "b.mp4", [corners()] * 2, aspect=Fraction(16))))
+
+
 def test_aspect_ratio_is_applied_before_rotation(tmp_path):
     path = write_file(tmp_path / "both.mp4", [corners()] * 2, aspect=Fraction(2, 1))
     set_display_matrix(path, 0, -1, 1, 0)

@@ -27,6 +27,10 @@ class Folder:
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
+        if not self.url:  # an unset shell variable, most often
+            raise V2VError(
+                f"The folder {url!r} is the root of the file system.", "Give another one, such as `--work work`."
+            )
         try:
             self.fs, self.path = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
@@ -44,15 +48,21 @@ class Folder:
         """Whether other processes see the same files (not so for `memory://`)."""
         return "memory" not in self.fs.protocol
 
+    @property
+    def is_file(self) -> bool:
+        """Whether a file stands in its place."""
+        return bool(self.fs.isfile(self.path))
+
     def _full(self, name: str) -> str:
         return f"{self.path}/{name}"
 
     def names(self) -> list[str]:
         """The complete files here, sorted; an absent folder is empty."""
-        try:
-            found = self.fs.ls(self.path, detail=False, refresh=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with explain_os_errors(self.path, reading=True):
+            try:
+                found = self.fs.ls(self.path, detail=False, refresh=True)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
         names = sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
         return [name for name in names if not name.startswith(_TEMPORARY)]
 
@@ -68,7 +78,7 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        with explain_os_errors(self._full(name)):
+        with explain_os_errors(self._full(name), reading=True):
             return bytes(self.fs.cat_file(self._full(name), start=start, end=stop))
 
     def write(self, name: str, data: bytes) -> None:
@@ -147,8 +157,13 @@ def _flush_to_disk(file: Any) -> None:
 
 
 @contextlib.contextmanager
-def explain_os_errors(path: str) -> Iterator[None]:
-    """Turn a full disk, a read-only folder and a file in a folder's place into sentences."""
+def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
+    """Turn a full disk, missing permissions, a name that is too long, and a file in a folder's place (or the other way
+    round) into sentences.
+
+    Args:
+        path: what is written, or with `reading` is read.
+    """
     try:
         yield
     except OSError as error:
@@ -159,11 +174,15 @@ def explain_os_errors(path: str) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise V2VError(
-                f"{path} cannot be written: {os.strerror(error.errno)}.",
-                "Give a folder that you may write to with --work.",
+                f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno)}.",
+                "Check its permissions." if reading else "Give a folder that you may write to.",
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise V2VError(f"The name {path} is too long.", "Give a shorter one.") from error
+        if error.errno == errno.EISDIR:
+            raise V2VError(f"{path} is a folder.", "Give the name of a file, or move the folder away.") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise V2VError(
-                f"{path} cannot be reached: a file stands where a folder is needed.", "Name another folder with --work."
+                f"{path} cannot be reached: a file stands where a folder is needed.", "Name another folder."
             ) from error
         raise

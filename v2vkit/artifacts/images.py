@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 
-MAX_PIXELS = 64 * 1024 * 1024
 JPEG_QUALITY = 95
 
 

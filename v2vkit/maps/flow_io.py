@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.artifacts.images import MAX_PIXELS, check_header
+from v2vkit.artifacts.images import check_header
+from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 
 FloatMap = NDArray[np.float32]

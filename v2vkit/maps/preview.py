@@ -109,8 +109,10 @@ def _fit(picture: Image) -> Image:
 def _write(sheet: Image, text: str, x: int, y: int, width: int) -> None:
     """One line of text at most `width` pixels wide; what does not fit is left out at the front."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
-    while len(text) > 1 and cv2.getTextSize(text, font, scale, 1)[0][0] > width:
-        text = ".." + text[3:]
+    kept = text
+    while kept and cv2.getTextSize(text, font, scale, 1)[0][0] > width:
+        kept = kept[1:]
+        text = ".." + kept if kept else ""
     cv2.putText(sheet, text, (x, y + _LINE - 5), font, scale, (_INK, _INK, _INK), 1, cv2.LINE_AA)
 
 

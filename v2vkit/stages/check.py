@@ -11,6 +11,7 @@ from v2vkit.stages.base import Command, RunOptions
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
+    from v2vkit.video.sources import Source
 
 # Extensions of which every frame must have at least one.
 _EXPECTED = {
@@ -20,15 +21,16 @@ _EXPECTED = {
     "poses": ("skeleton.png",),
     "flow": (),
 }
+_MOST_NAMED = 5
 
 
 class CheckConfig(StageConfig):
     """Check sources before they are ingested, or the artifacts of a workspace.
 
-    With SOURCEs (and --labels): every file opens, label maps pair with frames, have their size and hold single-channel
-    ids in range. Without: shards are there and unchanged, every clip has all its frames, artifacts belong together,
-    label ids are in range (with the share of each), clips are long enough to train on. Nothing is written. Exits with
-    3 when something is wrong.
+    With SOURCEs (and --labels): every video opens, every image of a sequence can be read, label maps pair with frames,
+    have their size and hold single-channel ids in range. Without: shards are there and unchanged, every clip has all
+    its frames, artifacts belong together, label ids are in range (with the share of each), clips are long enough to
+    train on. Nothing is written. Exits with 3 when something is wrong.
     """
 
     sources: tuple[str, ...] = setting(
@@ -134,8 +136,10 @@ def _check_sources(config: CheckConfig) -> list[str]:
     roots = {what: root for what, root in given.items() if root is not None}
     rules = LabelRules(config.num_labels, config.allow_palette)
     materials, skipped = collect(find_sources(config.sources), roots, rules, fps=Fraction(25))
+    damaged: list[str] = []
     for material in materials:
         footage = material.footage
+        damaged += _check_images(material.source)
         if footage.num_frames is not None:
             for item in material.maps:
                 match_maps(material.source, footage.num_frames, item)
@@ -143,7 +147,31 @@ def _check_sources(config: CheckConfig) -> list[str]:
         maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
         size = f"{footage.width}x{footage.height}"
         print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
-    return [f"{path}: {reason}" for path, reason in skipped.items()]
+    return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
+
+
+def _check_images(source: "Source") -> list[str]:
+    """Reads every image of a sequence; one problem for all that `ingest` would refuse."""
+    from tqdm import tqdm
+
+    from v2vkit.video.images import read_image
+
+    reasons: list[str] = []
+    size: tuple[int, ...] | None = None
+    for number in tqdm(range(len(source.images)), desc="checking images", unit="file", disable=None):
+        try:
+            shape = read_image(source.image_path(number)).shape
+        except V2VError as error:
+            reasons.append(error.message)
+            continue
+        size = size or shape
+        if shape != size:
+            path = source.image_path(number)
+            reasons.append(f"Image {path} is {shape[1]}x{shape[0]}, not {size[1]}x{size[0]} as the first one.")
+    if not reasons:
+        return []
+    named = " ".join(reasons[:_MOST_NAMED]) + (" ..." if len(reasons) > _MOST_NAMED else "")
+    return [f"{source.path}: {len(reasons)} of {len(source.images)} images cannot be used. {named}"]
 
 
 def _check(config: CheckConfig, options: RunOptions) -> list[str]:

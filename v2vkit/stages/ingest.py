@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.config import SizeSetting, StageConfig, setting
+from v2vkit.config import SizeSetting, StageConfig, parse_rate, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Plan, Sample, Stage
 
@@ -65,16 +65,17 @@ class IngestConfig(StageConfig):
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
 
+    @field_serializer("sources")
+    def _as_text(self, sources: tuple[str, ...]) -> list[str]:
+        """A name that is not UTF-8 is told of as far as it can be: manifests hold text."""
+        from v2vkit.video.sources import readable
+
+        return [readable(source) for source in sources]
+
     @field_validator("fps")
     @classmethod
     def _rate(cls, text: str) -> str:
-        try:
-            rate = Fraction(text)
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("a frame rate is a number or a fraction, such as 25 or 30000/1001") from None
-        if not 0 < rate <= 1000:
-            raise ValueError("the frame rate must be above 0 and at most 1000")
-        return str(rate)
+        return str(parse_rate(text))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -130,7 +131,8 @@ def plan_ingest(config: IngestConfig) -> Plan:
 
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import match_maps
-    from v2vkit.video.shots import Limits, find_shots
+    from v2vkit.video.limits import Limits
+    from v2vkit.video.shots import find_shots
     from v2vkit.video.sources import find_sources
 
     find_face = _open_face(config)

@@ -33,7 +33,7 @@ class ToyConfig(StageConfig):
     num_clips: int = setting(4, "How many clips, each in a street of its own.", ge=1, le=1000)
     num_frames: int = setting(48, "Frames per clip.", ge=1, le=3000)
     size: SizeSetting = setting("128x64", "Width and height of the frames.")
-    fps: float = setting(15.0, "Frames per second.", gt=0, le=240)
+    fps: float = setting(15.0, "Frames per second.", ge=0.1, le=240)
     seed: int = setting(0, "Another number gives other streets; the same number gives the same bytes.", ge=0, le=10**9)
 
 

@@ -82,7 +82,9 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     is_video = out.suffix.lower() in VIDEO_ENDINGS
     if not is_video and out.suffix.lower() != ".png":
         raise V2VError(f"{out} is neither a picture nor a video.", "Give --out a name that ends in .png or .mp4.")
-    if not out.parent.is_dir():
+    with explain_os_errors(str(out)):
+        there = out.parent.is_dir()
+    if not there:
         raise V2VError(f"The folder {out.parent} for {out.name} does not exist.", f"mkdir -p {out.parent}")
     folder, manifest = _find(Folder(options.work), config.artifact)
     if manifest.stage == "train":
@@ -222,14 +224,12 @@ def _write_png(out: Path, image: "Image") -> None:
     from v2vkit.artifacts.images import encode_png
 
     part = out.with_name(f".{out.name}.part")
-    try:
-        with explain_os_errors(str(out)):
+    with explain_os_errors(str(out)):
+        try:
             part.write_bytes(encode_png(image))
             part.replace(out)
-    except IsADirectoryError:
-        raise V2VError(f"{out} is a folder.", "Give --out the name of a file in it.") from None
-    finally:
-        part.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 COMMAND = Command(name="show", summary="Make a contact sheet or video of any artifact.", config=ShowConfig, call=show)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from v2vkit.errors import V2VError
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
-from v2vkit.video.sources import Source, checksum, unique_names
+from v2vkit.video.sources import Source, checksum, foreign_name, readable, unique_names
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ def collect(
         V2VError: a map is missing, damaged, of another size than the frames, or against the rules: those are the
             user's own files, and training on half of them would be worse than stopping.
     """
+    skipped = {readable(source.path): reason for source in sources if (reason := foreign_name(source)) is not None}
+    several = len(sources) > 1
+    sources = tuple(source for source in sources if foreign_name(source) is None)
     if roots and len({source.stem for source in sources}) < len(sources):
         raise V2VError("Two sources have the same name, so that their maps are not clear.", "Rename one of them.")
     materials: list[Material] = []
-    skipped: dict[str, str] = {}
     for source, name in zip(sources, unique_names(source.stem for source in sources), strict=True):
-        maps = maps_of(source, roots, several=len(sources) > 1)
+        maps = maps_of(source, roots, several=several)
         try:
             materials.append(Material(source, name, describe(source, fps=fps), maps))
         except V2VError as error:
@@ -91,7 +93,9 @@ def checksums(sources: tuple[Source, ...], roots: dict[MapKind, str]) -> dict[st
     for source in sources:
         path = Path(source.path)
         folder, names = (path, source.images) if source.images else (path.parent, (path.name,))
-        sums[f"source {source.path}"] = checksum(folder, names)
+        sums[f"source {readable(source.path)}"] = checksum(folder, names)
+        if foreign_name(source) is not None:
+            continue  # `collect` leaves it out
         for maps in maps_of(source, roots, several=len(sources) > 1):
             sums[f"{maps.what} {maps.folder}"] = checksum(maps.folder, maps.names)
     return sums

@@ -15,10 +15,9 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
-
-MAX_PIXELS = 64 * 1024 * 1024
-"""Largest picture that is decoded (8192 x 8192); larger ones are taken for decompression bombs."""
+from v2vkit.video.geometry import square_pixel_size
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,flv,asf,ogg,gif,apng,mxf,dv,nut,"
@@ -97,9 +96,11 @@ def open_video(path: str | Path, *, threads: bool = True) -> Iterator[OpenVideo]
         width, height = stream.codec_context.width, stream.codec_context.height
         if width < 1 or height < 1:
             raise V2VError(f"Video {path} does not tell its picture size: it is damaged or cut off.", _READABLE)
-        if width * height > MAX_PIXELS:
+        # Stored, and as it is shown: the pixels may be up to 16 times as wide as high.
+        size = max((width, height), square_pixel_size(stream))
+        if size[0] * size[1] > MAX_PIXELS:
             raise V2VError(
-                f"Video {path} claims {width}x{height} pixels, more than the allowed {MAX_PIXELS} in all.",
+                f"Video {path} claims {size[0]}x{size[1]} pixels, more than the allowed {MAX_PIXELS} in all.",
                 "Scale the video down with another program first.",
             )
         _check_index(path, stream)

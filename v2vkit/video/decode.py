@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -20,6 +21,9 @@ from v2vkit.errors import V2VError
 from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
 from v2vkit.video.geometry import Geometry, geometry_of
 from v2vkit.video.probe import frame_rate
+
+_SMALL = 32
+"""Longer side of pictures that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,38 @@ class Frame:
     time_base: Fraction
     index: int
     repaired: bool = False
+
+
+class Stamps(NamedTuple):
+    """When the frames of a video are shown: ticks of `time_base`; `exact` = none had to be repaired."""
+
+    ticks: tuple[int, ...]
+    time_base: Fraction
+    exact: bool
+
+
+def time_stamps(path: str | Path, *, until: Fraction | None = None) -> Stamps:
+    """The time stamps that `decode` gives the frames, from the packets alone wherever the file allows that.
+
+    Args:
+        path: a local video file.
+        until: seconds after the first frame, beyond which one frame more is enough.
+
+    Raises:
+        V2VError: as `decode`.
+    """
+    with open_video(path, threads=False) as video:
+        found = _packet_stamps(video, until)
+        if found is not None:
+            return Stamps(tuple(sorted(found)), video.stream.time_base or Fraction(1, 90000), True)
+    ticks: list[int] = []
+    exact, time_base = True, Fraction(1)
+    for frame in decode(path, long_side=_SMALL):
+        ticks.append(frame.pts)
+        exact, time_base = exact and not frame.repaired, frame.time_base
+        if until is not None and (ticks[-1] - ticks[0]) * time_base >= until:
+            break
+    return Stamps(tuple(ticks), time_base, exact)
 
 
 def decode(
@@ -127,7 +163,14 @@ def _number(video: OpenVideo, frames: Iterator[av.VideoFrame], start: int, stop:
 
 
 def _find_pts(video: OpenVideo, number: int) -> int | None:
-    """Time stamp of frame `number` from the packets alone; None where packets do not map to frames one to one.
+    """Time stamp of frame `number` from the packets alone; None where they do not tell, or there is no such frame."""
+    stamps = _packet_stamps(video)
+    return None if stamps is None or number >= len(stamps) else sorted(stamps)[number]
+
+
+def _packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] | None:
+    """The time stamps of the packets from the file's beginning on, in the order of decoding; None where packets do not
+    map to frames one to one. With `until` no more are read than are shown so many seconds after the first, and one.
 
     They do when the first packet is a key frame that is also shown first, and no packet lacks a time stamp, shares one
     with another, is empty or is marked to be discarded (edit lists). AVI counts packets in the order of decoding, so
@@ -142,9 +185,12 @@ def _find_pts(video: OpenVideo, number: int) -> int | None:
         if packet.pts is None or not packet.size or packet.is_discard or (not stamps and not packet.is_keyframe):
             return None
         stamps.append(packet.pts)
-    if not stamps or min(stamps) != stamps[0] or len(set(stamps)) != len(stamps) or number >= len(stamps):
+        # No packet is decoded later than it is shown, and later ones are decoded later.
+        if until is not None and packet.dts is not None and (packet.dts - stamps[0]) * packet.time_base >= until:
+            break
+    if not stamps or min(stamps) != stamps[0] or len(set(stamps)) != len(stamps):
         return None
-    return sorted(stamps)[number]
+    return stamps
 
 
 def _from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
-from v2vkit.video.container import MAX_PIXELS
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 _HINT = "Replace the file, or save it again as PNG or JPEG."
@@ -47,6 +47,8 @@ def read_numbers(path: str | Path) -> NDArray[np.generic]:
 def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], str, str | None]:
     """Pixels, mode and format; the size is checked from the header before anything is decompressed."""
     try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise V2VError(f"Image {path} is not a regular file.", "Give an image file.")
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_numbers
-from v2vkit.video.sources import IMAGE_ENDINGS, Source, natural_key
+from v2vkit.video.sources import IMAGE_ENDINGS, Source, looking_at, natural_key, readable
 
 IGNORE = 255
 MapKind = Literal["labels", "instances"]
@@ -90,11 +90,13 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     """Names of the PNG files in a folder, in natural order.
 
     Raises:
-        V2VError: no such folder, no PNG in it, or images of another kind beside them.
+        V2VError: no such folder, one that cannot be read or has no PNG in it, images of another kind beside them, or a
+            name that is not valid UTF-8.
     """
-    if not Path(folder).is_dir():
-        raise V2VError(f"The folder {folder} with {what} maps does not exist.", "Check the path.")
-    names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
+    with looking_at(folder):
+        if not Path(folder).is_dir():
+            raise V2VError(f"The folder {folder} with {what} maps does not exist.", "Check the path.")
+        names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
     images = sorted((name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS), key=natural_key)
     other = [name for name in images if not name.lower().endswith(".png")]
     if other:
@@ -104,6 +106,9 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
         )
     if not images:
         raise V2VError(f"The folder {folder} holds no {what} maps (*.png).", "Check the path.")
+    for path in (str(Path(folder) / name) for name in images):
+        if readable(path) != path:
+            raise V2VError(f"The name of the {what} map {readable(path)} is not valid UTF-8.", "Rename it.")
     return tuple(images)
 
 

@@ -4,31 +4,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.video.cuts import DETECTION_SIDE, CutMethod, find_cuts
 from v2vkit.video.footage import read_frames
+from v2vkit.video.limits import Limits
 from v2vkit.video.sources import Source
 
 _COUNTING_SIDE = 32
 """Longer side when frames are only counted and checked, not compared."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Which part of a source is used: exact seconds after its first frame, and a number of frames."""
-
-    start: Fraction = Fraction(0)
-    duration: Fraction | None = None
-    max_frames: int | None = None
-
-    @classmethod
-    def typed(cls, start: float, duration: float | None, max_frames: int | None) -> Self:
-        """From what was typed, not the binary numbers nearest to it: at 25 frames/s frame 40 begins at 1.6 s."""
-        return cls(Fraction(str(start)), None if duration is None else Fraction(str(duration)), max_frames)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,18 +58,61 @@ def find_sources(given: Iterable[str]) -> tuple[Source, ...]:
     sources: list[Source] = []
     loose: dict[Path, set[str]] = {}
     for text in given:
-        for path in _expand(text):
-            if path.is_dir():
-                sources.extend(_in_folder(path, deeper=True))
-            elif path.suffix.lower() in IMAGE_ENDINGS:
-                loose.setdefault(path.parent, set()).add(path.name)
-            else:
-                sources.append(Source(str(path)))
+        with looking_at(text):
+            for path in _expand(text):
+                if path.is_dir():
+                    sources.extend(_in_folder(path, deeper=True))
+                elif path.suffix.lower() in IMAGE_ENDINGS:
+                    loose.setdefault(path.parent, set()).add(path.name)
+                else:
+                    sources.append(Source(str(path)))
     sources.extend(_sequence(folder, names) for folder, names in loose.items())
     unique: dict[Path, Source] = {}
     for source in sources:
         unique.setdefault(Path(source.path).resolve(), source)
     return tuple(unique.values())
+
+
+def find_sequence(given: str) -> Source:
+    """The one sequence of images in a folder.
+
+    Raises:
+        V2VError: as `find_sources`, or there are several sequences, or videos.
+    """
+    found = find_sources([given])
+    sequences = [source for source in found if source.images]
+    if not sequences:
+        raise V2VError(f"{given} holds videos ({found[0].path}), no images.", "Give a folder of images.")
+    if len(found) > 1:
+        raise V2VError(
+            f"{given} holds {len(found)} folders of images or videos, and one folder of images is needed.",
+            f"Give one of them, such as {sequences[0].path}.",
+        )
+    return sequences[0]
+
+
+@contextmanager
+def looking_at(path: str | Path) -> Iterator[None]:
+    """Turns what the file system refuses inside the block into a sentence that names what was looked at."""
+    try:
+        yield
+    except OSError as error:
+        raise V2VError(
+            f"{path} cannot be read: {error.strerror}.", "Check the name, and the permissions of its folders."
+        ) from None
+
+
+def readable(path: str) -> str:
+    """The path as text that can be printed and stored: bytes that are not UTF-8 become a replacement mark."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def foreign_name(source: Source) -> str | None:
+    """Why its names cannot be kept: one is not valid UTF-8, and manifests hold no others; None when all are."""
+    if readable(source.path) != source.path:
+        return "its name is not valid UTF-8; rename it"
+    foreign = next((name for name in source.images if readable(name) != name), None)
+    return None if foreign is None else f"the name of its image {readable(foreign)} is not valid UTF-8; rename it"
 
 
 def _expand(text: str) -> list[Path]:
@@ -139,13 +183,14 @@ def unique_names(stems: Iterable[str]) -> list[str]:
 
 
 def checksum(folder: str | Path, names: Iterable[str]) -> str:
-    """SHA-256 over the names and contents of files; a file that cannot be read counts as such."""
+    """SHA-256 over the names and contents of files; what is no regular file, or cannot be read, counts as such."""
     total = hashlib.sha256()
     for name in names:
-        try:
-            with (Path(folder) / name).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            content = "unreadable"
+        path, content = Path(folder) / name, "unreadable"
+        # A pipe or a device would be read for ever.
+        with suppress(OSError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{name}\0{content}\0".encode(errors="surrogateescape"))
     return total.hexdigest()
