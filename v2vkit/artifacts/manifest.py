@@ -6,11 +6,12 @@ the results, stand in `manifest.partial.json`, against which a resumed run is ch
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.config import parse_rate
 from v2vkit.errors import V2VError
 
 MANIFEST = "manifest.json"
@@ -38,6 +39,12 @@ class ClipInfo(_Record):
     height: int = Field(ge=0)
     fps: str = "25"
     source: dict[str, Any] = {}
+
+    @field_validator("fps")
+    @classmethod
+    def _rate(cls, text: str) -> str:
+        parse_rate(text)
+        return text
 
 
 class ShardEntry(_Record):
@@ -74,6 +81,13 @@ class Manifest(_Record):
     shards: tuple[ShardEntry, ...] = ()
     missing: dict[str, int] = {}
     skipped: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_shard_per_unit(self) -> Self:
+        # Training's artifacts have files and no units; a partial manifest has units and no shards yet.
+        if self.units and len(self.shards) not in (0, len(self.units)):
+            raise ValueError(f"{len(self.shards)} shards where there are {len(self.units)} units of clips")
+        return self
 
     @property
     def clips(self) -> tuple[ClipInfo, ...]:

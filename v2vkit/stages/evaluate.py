@@ -69,6 +69,11 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     manifests: dict[str, Manifest] = {kind: load_input(data, kind) for kind in ("frames", domain.kind)}
     if info.generator.takes_flow or (data / "flow").exists(MANIFEST):
         manifests["flow"] = load_input(data, "flow")
+    if not manifests["frames"].num_frames:
+        raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
+    out = Folder(config.out or f"{options.work}/evaluation")
+    if out.is_file:
+        raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
     reader = ClipReader(data, manifests)
     _refuse_other_sizes(reader, info, config.data)
 
@@ -79,7 +84,6 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     if info.source.domain == "face":
         weights = info.maps.get("weights")
         face = open_estimator("face", info.maps.get("face", "mediapipe"), **({"weights": weights} if weights else {}))
-    out = Folder(config.out or f"{options.work}/evaluation")
     rows: list[Any] = []
     total = sum(clip.num_frames for clip in reader.clips)
     with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:

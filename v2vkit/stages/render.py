@@ -30,8 +30,13 @@ class RenderConfig(StageConfig):
     checkpoint: str | None = setting(None, "Checkpoint to use, such as spatial-1; the newest when not given.")
     maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
     compare: bool = setting(False, "Write source | output side by side.")
-    start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0)
-    duration: float | None = setting(None, "Render only so many seconds.", gt=0)
+    start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
+    duration: float | None = setting(
+        None,
+        "Render only so many seconds of the driving video. A part that is not all of it has no sound.",
+        gt=0,
+        allow_inf_nan=False,
+    )
     first_frames: str | None = setting(
         None,
         "Folder with real images that take the place of the first frames (two, as the models trained here see), framed "
@@ -93,12 +98,16 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
             progress.update()
     print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
     problems = [f"{reason}: {number} frames of {config.source}" for reason, number in drive.missing.items()]
-    return [*problems, *writer.problems]
+    return [*problems, *drive.problems, *writer.problems]
 
 
 def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
     from v2vkit.synthesis.driving import drive_by_artifact, drive_by_label_folder, drive_by_video, is_image_folder
 
+    if (config.start or config.duration is not None) and (config.maps or is_image_folder(config.source)):
+        raise V2VError(
+            f"--start and --duration choose a part of a video, which {config.source} is not.", "Leave them out."
+        )
     if not config.maps:
         if info.generator.takes_flow:
             raise V2VError(
@@ -119,13 +128,15 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         manifests["frames"] = load_input(work, "frames")
     if info.generator.takes_flow:
         manifests["flow"] = load_input(work, "flow")
-    clip = manifests[kind].clips[0]
-    if (clip.width, clip.height) != (info.width, info.height):
-        raise V2VError(
-            f"The maps in {work.url} are {clip.width}x{clip.height}; the model was trained on "
-            f"{info.width}x{info.height}.",
-            f"Ingest with --size {info.width}x{info.height}.",
-        )
+    if not manifests[kind].num_frames:
+        raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
+    for clip in manifests[kind].clips:
+        if (clip.width, clip.height) != (info.width, info.height):
+            raise V2VError(
+                f"The maps of clip {clip.name} in {work.url} are {clip.width}x{clip.height}; the model was trained on "
+                f"{info.width}x{info.height}.",
+                f"Ingest with --size {info.width}x{info.height}.",
+            )
     return drive_by_artifact(work, manifests, info.source)
 
 
@@ -152,9 +163,9 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
         return None
     from v2vkit.synthesis.driving import frame_images
     from v2vkit.video.images import read_image
-    from v2vkit.video.sources import find_sources
+    from v2vkit.video.sources import find_sequence
 
-    (source,) = find_sources([config.first_frames])
+    source = find_sequence(config.first_frames)
     if len(source.images) < length:
         raise V2VError(
             f"{config.first_frames} holds {len(source.images)} images; {length} are needed.", "Add the missing ones."

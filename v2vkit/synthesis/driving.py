@@ -20,8 +20,9 @@ from v2vkit.synthesis.model import ModelInfo
 from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
 from v2vkit.video.label_files import LabelRules, read_map
+from v2vkit.video.limits import Limits, find_part
 from v2vkit.video.probe import probe
-from v2vkit.video.sources import find_sources
+from v2vkit.video.sources import find_sequence
 
 Image = NDArray[np.uint8]
 
@@ -59,6 +60,7 @@ class Drive:
         num_frames: how many there will be; None when the container does not tell.
         audio_from: file whose audio belongs to these frames.
         missing: reason -> number of frames without a proper source map, complete at the end of the stream.
+        problems: sentences about what could not be carried over.
     """
 
     frames: Iterator[Driven]
@@ -67,6 +69,7 @@ class Drive:
     num_frames: int | None = None
     audio_from: str | None = None
     missing: dict[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None) -> Drive:
@@ -75,15 +78,16 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
 
     Args:
         path: the driving video.
-        start, duration: the part to use, in seconds.
+        start, duration: the part to use, in seconds; of a part the sound is left out.
 
     Raises:
-        V2VError: the video cannot be read, the model needs maps that no estimator makes here, the estimator is missing.
+        V2VError: the video cannot be read, no frames lie in that part, the model needs maps that no estimator makes
+            here, the estimator is missing.
     """
     live = open_live(info, path)
     video = probe(path)
-    first = round(start * video.fps)
-    last = None if duration is None else first + max(1, round(duration * video.fps))
+    part = find_part(path, Limits.typed(start, duration, None))
+    first, last = part.start, part.stop
     window = None
     if _crop(info) == "face":
         window = _face_window(path, live.find_face or open_face(info.frames, weights="face_weights"), first)
@@ -92,13 +96,16 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         fps=video.fps,
         time_base=video.time_base,
         num_frames=None if video.num_frames is None else max(0, min(video.num_frames, last or 1 << 62) - first),
-        audio_from=path if video.has_audio and first == 0 and last is None else None,
+        audio_from=path if part.whole and video.has_audio else None,
+        problems=(f"The sound of {path} is left out: only a part is rendered.",)
+        if video.has_audio and not part.whole
+        else (),
     )
     size = (info.width, info.height)
     stamps: list[int] = []
 
     def pictures() -> Iterator[Image]:
-        for frame in decode(path, first, last):
+        for frame in decode(path, first, last, start_pts=part.start_pts):
             stamps.append(frame.pts)
             height, width = frame.image.shape[:2]
             yield reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
@@ -153,7 +160,7 @@ def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:
     """
     if info.source.domain != "street":
         raise V2VError(f"{folder} is a folder of images, but this model is driven by videos.", "Give a video file.")
-    (source,) = find_sources([folder])
+    source = find_sequence(folder)
     rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
     size = (info.width, info.height)
 
@@ -219,4 +226,7 @@ def _continues(before: ClipInfo | None, clip: ClipInfo) -> bool:
 
 def is_image_folder(path: str) -> bool:
     """Whether a driving source is a folder (of label maps) and not a video file."""
-    return Path(path).is_dir()
+    try:
+        return Path(path).is_dir()
+    except OSError:
+        return False  # opening it as a video tells what is the matter

@@ -5,21 +5,24 @@ memory is allocated for it.
 """
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 
 MODEL = "model.safetensors"
 _METADATA_KEY = "v2vkit"
+_DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError)
+"""What a header raises that is not one of ours."""
 _FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image", "covst")
 
 
@@ -50,9 +53,9 @@ class ModelInfo(BaseModel):
     fingerprint: str
     generator: AnyGeneratorConfig
     source: SourceConfig
-    width: int
-    height: int
-    halvings: int = 0
+    width: int = Field(ge=1, le=MAX_SIDE)
+    height: int = Field(ge=1, le=MAX_SIDE)
+    halvings: int = Field(default=0, ge=0, le=8)
     first_frame: str
     frames: dict[str, Any]
     maps: dict[str, Any]
@@ -60,6 +63,13 @@ class ModelInfo(BaseModel):
     estimator: dict[str, str] = {}
     epochs: int = 0
     steps: int = 0
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(f"{self.width}x{self.height} is more than the allowed {MAX_PIXELS} pixels")
+        parse_rate(str(self.frames.get("fps", "25")))
+        return self
 
     @property
     def identity(self) -> str:
@@ -92,7 +102,7 @@ def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
         with torch.device("meta"):
             generator = build_generator(info.generator)
         generator.load_state_dict(tensors, strict=True, assign=True)
-    except (SafetensorError, ValidationError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, RuntimeError, *_DAMAGED) as error:
         raise _no_model(folder, error) from None
     generator = generator.eval().requires_grad_(False)
     # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
@@ -109,7 +119,7 @@ def read_info(folder: Folder) -> ModelInfo:
     data = _read(folder)
     try:
         return _parse(data)
-    except (ValidationError, KeyError, ValueError) as error:
+    except _DAMAGED as error:
         raise _no_model(folder, error) from None
 
 
@@ -130,7 +140,11 @@ def _parse(data: bytes) -> ModelInfo:
 
 
 def _no_model(folder: Folder, error: Exception) -> V2VError:
-    text = (str(error).splitlines() or ["damaged"])[0]
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        text = ": ".join([*(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")])
+    else:
+        text = (str(error).splitlines() or ["damaged"])[0]
     return V2VError(f"{folder.url}/{MODEL} is not a v2vkit model ({text}).", "Copy or train it again.")
 
 

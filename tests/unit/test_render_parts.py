@@ -1,0 +1,239 @@
+"""Parts of driving videos, what cannot drive a model, and files from outside that lie about numbers."""
+
+import json
+import math
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.unit.fake_stage import SOURCE, SourceConfig
+from tests.unit.test_render import _render, _save_model
+from tests.unit.training_data import make_workspace
+from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
+from v2vkit.config import make_config
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.evaluate import COMMAND as EVALUATE
+from v2vkit.stages.evaluate import EvaluateConfig
+from v2vkit.stages.render import RenderConfig
+from v2vkit.stages.runner import run
+from v2vkit.synthesis import driving
+from v2vkit.synthesis.live import Live
+from v2vkit.synthesis.model import MODEL, load_model, read_info
+from v2vkit.video.decode import decode, time_stamps
+from v2vkit.video.limits import Limits, Part, find_part
+
+VARIABLE = [*range(0, 1200, 100), *range(1200, 1440, 20)]
+"""Milliseconds: 12 frames at 10 per second, then 12 at 50."""
+
+
+def _variable(path: Path, stamps: Sequence[int] = VARIABLE, **settings: object) -> Path:
+    return write_file(path, moving_frames(len(stamps)), stamps=stamps, time_base=Fraction(1, 1000), **settings)
+
+
+@pytest.fixture
+def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Source maps of noise, so that no face is needed."""
+    s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
+    live = Live(lambda frames: ((image, s, True) for image in frames), "nothing")
+    monkeypatch.setattr(driving, "open_live", lambda info, source: live)
+
+
+@pytest.mark.usefixtures("without_estimator")
+@pytest.mark.parametrize(
+    ("settings", "first", "count"),
+    [
+        ({"start": 0.5, "duration": 0.7}, 5, 7),
+        ({"start": 1.3}, 17, 7),
+        ({"duration": 0.35}, 0, 4),
+        ({"start": 1.2, "duration": 100.0}, 12, 12),
+    ],
+)
+def test_a_part_is_chosen_by_time_stamps(tmp_path: Path, settings: dict, first: int, count: int) -> None:
+    _save_model(tmp_path, "face")
+    source = _variable(tmp_path / "in.mp4", audio="aac")
+    problems = _render(source, tmp_path / "out.mp4", tmp_path, **settings)
+    times = [Fraction(stamp - VARIABLE[first], 1000) for stamp in VARIABLE[first : first + count]]
+    assert read_raw(tmp_path / "out.mp4")[1] == times
+    assert problems == [f"The sound of {source} is left out: only a part is rendered."]
+
+
+@pytest.mark.usefixtures("without_estimator")
+def test_a_part_that_is_everything_keeps_its_sound(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    source = _variable(tmp_path / "in.mp4", audio="aac")
+    assert _render(source, tmp_path / "out.mp4", tmp_path, duration=100.0) == []
+    assert read_packets(tmp_path / "out.mp4") == read_packets(source)
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 24
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi"])
+def test_time_stamps_of_packets_are_those_of_frames(tmp_path: Path, name: str) -> None:
+    if name == "in.avi":  # its packets tell nothing of the order of display: the frames are decoded
+        path = write_file(tmp_path / name, moving_frames(30), codec="mpeg4")
+    else:
+        path = _variable(tmp_path / name, options={"bf": "2", "g": "8"})
+    expected = [frame.pts for frame in decode(path)]
+    assert list(time_stamps(path).ticks) == expected
+    some = time_stamps(path, until=Fraction(3, 10)).ticks
+    seconds = time_stamps(path).time_base
+    inside = [tick for tick in expected if (tick - expected[0]) * seconds < Fraction(3, 10)]
+    assert list(some[: len(inside)]) == inside
+    assert len(inside) < len(some) < len(expected)
+
+
+def test_parts_of_a_video(tmp_path: Path) -> None:
+    path = str(_variable(tmp_path / "in.mkv"))
+    assert find_part(path, Limits()) == Part()
+    assert find_part(path, Limits.typed(0, 1.43, None)).whole
+    assert not find_part(path, Limits.typed(0, 1.42, None)).whole
+    part = find_part(path, Limits.typed(0.5, 0.7, 3))
+    assert (part.start, part.stop) == (5, 8)
+    with pytest.raises(V2VError, match="No frames of .* lie within --start and --duration"):
+        find_part(path, Limits.typed(1.5, None, None))
+
+
+@pytest.mark.parametrize("settings", [{"start": math.inf}, {"duration": math.inf}, {"start": math.nan}])
+def test_seconds_are_finite(settings: dict) -> None:
+    with pytest.raises(V2VError, match="finite"):
+        make_config(RenderConfig, {"source": "a", "target": "b.mp4"} | settings, "test")
+
+
+def _labels(folder: Path, count: int = 3) -> Path:
+    folder.mkdir(parents=True)
+    for t in range(count):
+        (folder / f"{t}.png").write_bytes(encode_png(np.full((50, 70), t, np.uint8)))
+    return folder
+
+
+def test_only_videos_have_parts(tmp_path: Path) -> None:
+    _save_model(tmp_path, "street")
+    with pytest.raises(V2VError, match="choose a part of a video, which .*labels is not"):
+        _render(_labels(tmp_path / "labels"), tmp_path / "out.mp4", tmp_path, start=1.0)
+    with pytest.raises(V2VError, match="choose a part of a video"):
+        _render(tmp_path, tmp_path / "out.mp4", tmp_path, maps=True, duration=1.0)
+
+
+def test_a_folder_of_folders_of_labels_names_one_to_give(tmp_path: Path) -> None:
+    _save_model(tmp_path, "street")
+    for name in ("a", "b"):
+        _labels(tmp_path / "labels" / name)
+    with pytest.raises(V2VError, match=r"labels holds 2 folders of images.*such as .*labels/a\."):
+        _render(tmp_path / "labels", tmp_path / "out.mp4", tmp_path)
+    with pytest.raises(V2VError, match=r"labels holds 2 folders of images.*such as .*labels/a\."):
+        _render(tmp_path / "labels/a", tmp_path / "out.mp4", tmp_path, first_frames=str(tmp_path / "labels"))
+    (tmp_path / "videos").mkdir()
+    write_file(tmp_path / "videos/a.mp4", moving_frames(2))
+    with pytest.raises(V2VError, match=r"videos holds videos .*a\.mp4.*, no images"):
+        _render(tmp_path / "videos", tmp_path / "out.mp4", tmp_path)
+
+
+def test_a_source_that_may_not_be_looked_at_is_a_sentence(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    with pytest.raises(V2VError, match="cannot be read: File name too long"):
+        _render(tmp_path / f"{'a' * 300}.mp4", tmp_path / "out.mp4", tmp_path)
+
+
+def _change(work: Path, kind: str, **changes: object) -> None:
+    folder = Folder(f"{work}/{kind}")
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    write_manifest(folder, manifest.model_copy(update=changes))
+
+
+def test_every_clip_of_the_maps_has_the_size_of_the_model(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=2, clip_frames=5)
+    _save_model(tmp_path, "street", size=(32, 24))
+    manifest = read_manifest(Folder(f"{tmp_path}/data/labels"))
+    assert manifest is not None
+    last = manifest.units[1][0].model_copy(update={"width": 48})
+    for kind in ("frames", "labels"):
+        _change(tmp_path / "data", kind, units=(manifest.units[0], (last,)))
+    with pytest.raises(V2VError, match=rf"clip {last.name} .*48x24.*32x24"):
+        _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+
+
+def test_a_workspace_without_frames_is_told(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
+    _save_model(tmp_path, "street", size=(32, 24))
+    for kind in ("frames", "labels", "flow"):
+        _change(tmp_path / "data", kind, units=(), shards=())
+    with pytest.raises(V2VError, match="labels in .*data has no frames"):
+        _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+    with pytest.raises(V2VError, match="frames in .*data has no frames"):
+        EVALUATE.call(EvaluateConfig(data=f"{tmp_path}/data", device="cpu"), RunOptions(work=str(tmp_path)))
+
+
+def test_a_file_in_the_place_of_the_report_is_told_first(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
+    _save_model(tmp_path, "street", size=(32, 24))
+    (tmp_path / "report").write_text("precious")
+    (tmp_path / "data/frames/shard-00000.tar").unlink()  # reading the clips would fail, too, and comes later
+    config = EvaluateConfig(data=options.work, out=str(tmp_path / "report"), device="cpu")
+    with pytest.raises(V2VError, match="report is a file.*--out"):
+        EVALUATE.call(config, RunOptions(work=str(tmp_path)))
+
+
+def _rewrite_header(path: Path, **changes: object) -> None:
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"]["v2vkit"] = json.dumps(json.loads(header["__metadata__"]["v2vkit"]) | changes)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"width": 10**9}, "width.*16384"),
+        ({"height": 0}, "height.*1"),
+        ({"width": 16000, "height": 16000}, "16000x16000.*pixels"),
+        ({"halvings": 64}, "halvings"),
+        ({"halvings": -1}, "halvings"),
+        ({"frames": {"fps": "1/0"}}, "frame rate"),
+        ({"frames": {"fps": "1e999999999"}}, "frame rate"),
+        ({"frames": {"fps": [25]}}, "frame rate"),
+    ],
+)
+def test_a_model_that_lies_about_numbers_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
+    _save_model(tmp_path, "face")
+    folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
+    _rewrite_header(tmp_path / "checkpoints/spatial-1" / MODEL, **changes)
+    for read in (load_model, read_info):
+        with pytest.raises(V2VError, match=rf"is not a v2vkit model .*{words}"):
+            read(folder)
+
+
+@pytest.mark.parametrize("text", [b"[]", b'{"__metadata__": 3}', b'{"__metadata__": {"v2vkit": "[]"}}', b"\xff"])
+def test_a_header_of_another_kind_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / MODEL).write_bytes(struct.pack("<Q", len(text)) + text)
+    for read in (load_model, read_info):
+        with pytest.raises(V2VError, match="is not a v2vkit model"):
+            read(Folder(str(tmp_path)))
+
+
+@pytest.mark.parametrize("fps", ["0", "-1", "1/0", "nan", "inf", "fast", "1e999999999", "9" * 5000])
+def test_the_rate_of_a_clip_is_a_positive_fraction(fps: str) -> None:
+    assert ClipInfo(name="a", num_frames=1, width=1, height=1, fps="30000/1001").fps == "30000/1001"
+    with pytest.raises(ValidationError, match="frame rate"):
+        ClipInfo(name="a", num_frames=1, width=1, height=1, fps=fps)
+
+
+def test_a_manifest_has_a_shard_for_each_unit(tmp_path: Path) -> None:
+    run(SOURCE, SourceConfig(num_clips=3), RunOptions(work=str(tmp_path), workers=1))
+    folder = Folder(f"{tmp_path}/frames")
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert Manifest.model_validate(manifest.model_dump() | {"shards": ()}).units == manifest.units
+    _change(tmp_path, "frames", shards=manifest.shards[:2])
+    with pytest.raises(V2VError, match="2 shards where there are 3 units"):
+        read_manifest(folder)
