@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -39,6 +40,15 @@ def _variable(path: Path, stamps: Sequence[int] = VARIABLE, **settings: object) 
     return write_file(path, moving_frames(len(stamps)), stamps=stamps, time_base=Fraction(1, 1000), **settings)
 
 
+def _sound(path: Path) -> list[tuple[float, bytes]]:
+    """Time in seconds and content of every audio packet."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return []
+        packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.dts is not None]
+        return [(float(packet.dts * packet.time_base), bytes(packet)) for packet in packets]
+
+
 @pytest.fixture
 def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Source maps of noise, so that no face is needed."""
@@ -63,7 +73,15 @@ def test_a_part_is_chosen_by_time_stamps(tmp_path: Path, settings: dict, first: 
     problems = _render(source, tmp_path / "out.mp4", tmp_path, **settings)
     times = [Fraction(stamp - VARIABLE[first], 1000) for stamp in VARIABLE[first : first + count]]
     assert read_raw(tmp_path / "out.mp4")[1] == times
-    assert problems == [f"The sound of {source} is left out: only a part is rendered."]
+    assert problems == []
+    # The sound of those moments, in whole packets of 21 ms or so, in step with the pictures.
+    begin = VARIABLE[first] / 1000
+    end = VARIABLE[first + count] / 1000 if first + count < len(VARIABLE) else math.inf
+    expected = [(time - begin, data) for time, data in _sound(source) if begin <= time < end]
+    found = _sound(tmp_path / "out.mp4")
+    assert len(expected) > 2 or begin > 1  # the sound lasts one second
+    assert [data for _, data in found] == [data for _, data in expected]
+    assert [time for time, _ in found] == pytest.approx([time for time, _ in expected], abs=0.03)
 
 
 @pytest.mark.usefixtures("without_estimator")

@@ -33,7 +33,7 @@ class RenderConfig(StageConfig):
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
-        "Render only so many seconds of the driving video. A part that is not all of it has no sound.",
+        "Render only so many seconds of the driving video.",
         gt=0,
         allow_inf_nan=False,
     )
@@ -83,6 +83,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         crf=config.crf,
         codec=config.codec,
         audio_from=drive.audio_from,
+        audio_span=drive.audio_span,
     )
     count = 0
 
@@ -98,7 +99,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
             progress.update()
     print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
     problems = [f"{reason}: {number} frames of {config.source}" for reason, number in drive.missing.items()]
-    return [*problems, *drive.problems, *writer.problems]
+    return [*problems, *writer.problems]
 
 
 def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":

@@ -59,8 +59,8 @@ class Drive:
         fps: average frame rate; `time_base` = seconds per tick of `pts`, None for a constant rate.
         num_frames: how many there will be; None when the container does not tell.
         audio_from: file whose audio belongs to these frames.
+        audio_span: the part of it that does, as `VideoWriter` takes it; None = all.
         missing: reason -> number of frames without a proper source map, complete at the end of the stream.
-        problems: sentences about what could not be carried over.
     """
 
     frames: Iterator[Driven]
@@ -68,8 +68,8 @@ class Drive:
     time_base: Fraction | None = None
     num_frames: int | None = None
     audio_from: str | None = None
+    audio_span: tuple[Fraction, Fraction | None] | None = None
     missing: dict[str, int] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
 
 
 def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None) -> Drive:
@@ -78,7 +78,7 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
 
     Args:
         path: the driving video.
-        start, duration: the part to use, in seconds; of a part the sound is left out.
+        start, duration: the part to use, in seconds.
 
     Raises:
         V2VError: the video cannot be read, no frames lie in that part, the model needs maps that no estimator makes
@@ -96,10 +96,8 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         fps=video.fps,
         time_base=video.time_base,
         num_frames=None if video.num_frames is None else max(0, min(video.num_frames, last or 1 << 62) - first),
-        audio_from=path if part.whole and video.has_audio else None,
-        problems=(f"The sound of {path} is left out: only a part is rendered.",)
-        if video.has_audio and not part.whole
-        else (),
+        audio_from=path if video.has_audio else None,
+        audio_span=None if part.whole else part.span,
     )
     size = (info.width, info.height)
     stamps: list[int] = []
@@ -116,7 +114,7 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
             if not found:
                 drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
             pts = stamps.pop(0)
-            origin = pts if origin is None and first else origin
+            origin = pts if origin is None and not part.whole else origin
             yield Driven(s, image, pts - (origin or 0))
 
     drive.frames = prefetch(driven())

@@ -29,9 +29,18 @@ class AudioCopy:
         target: container whose header has not been written yet.
         shift: seconds by which the target's video is later than the source's; None where the target's begins at zero,
             wherever the source's does.
+        span: only the packets that begin between these seconds of the source's clock (None = its end); the first of
+            them is when the target begins.
     """
 
-    def __init__(self, source: str | Path, target: OutputContainer, *, shift: Fraction | None):
+    def __init__(
+        self,
+        source: str | Path,
+        target: OutputContainer,
+        *,
+        shift: Fraction | None,
+        span: tuple[Fraction, Fraction | None] | None = None,
+    ):
         self.source = source
         self.problems: list[str] = []
         self._target = target
@@ -39,7 +48,7 @@ class AudioCopy:
         self._packets: Iterator[Packet[Any]] = iter(())
         self._next: Packet[Any] | None = None
         self._container: InputContainer | None = None
-        self._offset = Fraction(0)
+        self._offset, self._span = Fraction(0), span
         try:
             with reading(source):
                 self._container = open_media(source)
@@ -51,7 +60,9 @@ class AudioCopy:
     def _choose(self, shift: Fraction | None) -> None:
         assert self._container is not None
         video = self._container.streams.best("video")
-        if shift is not None:
+        if self._span is not None:
+            self._offset = -self._span[0]
+        elif shift is not None:
             self._offset = shift
         elif video is not None and video.start_time is not None and video.time_base is not None:
             self._offset = -video.start_time * video.time_base
@@ -66,7 +77,16 @@ class AudioCopy:
                 )
         wanted = [stream for stream in self._container.streams.audio if stream.index in self._streams]
         if wanted:
-            self._packets = (packet for packet in demux(self._container, *wanted) if packet.dts is not None)
+            self._packets = (
+                packet for packet in demux(self._container, *wanted) if packet.dts is not None and self._wanted(packet)
+            )
+
+    def _wanted(self, packet: "Packet[Any]") -> bool:
+        if self._span is None:
+            return True
+        assert packet.dts is not None
+        time, (begin, end) = packet.dts * packet.time_base, self._span
+        return time >= begin and (end is None or time < end)
 
     def pump(self, until: float | None) -> None:
         """Writes the packets that begin before `until` seconds; None = all that are left."""

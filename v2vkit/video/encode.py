@@ -52,6 +52,8 @@ class VideoWriter:
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
         audio_from: copy the audio streams of this file, packet by packet, without decoding.
+        audio_span: only what lies between these seconds of that file's clock (None = its end), in whole packets; the
+            video begins at the first of them.
 
     Attributes:
         problems: sentences about audio that could not be carried over; complete after the block.
@@ -71,12 +73,14 @@ class VideoWriter:
         codec: str = "libx264",
         preset: str = "fast",
         audio_from: str | Path | None = None,
+        audio_span: tuple[Fraction, Fraction | None] | None = None,
     ):
         self.path = Path(path)
         self.problems: list[str] = []
         self.num_frames = 0
         self._fps, self._time_base = Fraction(fps), time_base
         self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
+        self._audio_span = audio_span
         self._temporary = _temporary(self.path)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
@@ -164,7 +168,7 @@ class VideoWriter:
         self._stream = stream
         if self._audio_from is not None:
             shift = None if self._time_base is None else -self._origin * self._time_base
-            self._audio = AudioCopy(self._audio_from, self._container, shift=shift)
+            self._audio = AudioCopy(self._audio_from, self._container, shift=shift, span=self._audio_span)
 
     def _encode(self, frame: av.VideoFrame | None, *, until: float | None) -> None:
         assert self._container is not None

@@ -25,11 +25,15 @@ class Limits:
 @dataclass(frozen=True)
 class Part:
     """Frames `start` to `stop` (exclusive; None = to the end), and the time stamp of the first when it can be sought by
-    it."""
+    it.
+
+    `span` is when the part begins and ends (None = at the end) in seconds of the file's own clock.
+    """
 
     start: int = 0
     stop: int | None = None
     start_pts: int | None = None
+    span: tuple[Fraction, Fraction | None] = (Fraction(0), None)
 
     @property
     def whole(self) -> bool:
@@ -52,4 +56,7 @@ def find_part(path: str, limits: Limits) -> Part:
     if not inside:
         raise V2VError(f"No frames of {path} lie within --start and --duration.", "Begin earlier, or use more seconds.")
     first, stop = inside[0], inside[-1] + 1
-    return Part(first, None if stop == len(times) else stop, ticks[first] if exact else None)
+    if stop == len(times):
+        return Part(first, None, ticks[first] if exact else None, (ticks[first] * time_base, None))
+    span = ticks[first] * time_base, ticks[stop] * time_base
+    return Part(first, stop, ticks[first] if exact else None, span)
