@@ -94,7 +94,18 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["ingest", "segment", "make-sketches", "estimate-pose", "extract-flow", "train", "render", "evaluate", "show"],
+    [
+        "ingest",
+        "segment",
+        "make-sketches",
+        "estimate-pose",
+        "extract-flow",
+        "train",
+        "encode-features",
+        "render",
+        "evaluate",
+        "show",
+    ],
 )
 def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"

@@ -126,4 +126,5 @@ _MAKERS = {
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",
+    "features": "encode-features",
 }

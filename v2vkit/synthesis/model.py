@@ -73,6 +73,11 @@ class ModelInfo(BaseModel):
         return f"{self.fingerprint}/{self.steps}"
 
     @property
+    def encoder_halvings(self) -> int:
+        """How often frames are halved before E sees them: to the size of the coarsest scale, in every stage."""
+        return self.halvings + self.generator.num_scales - 1
+
+    @property
     def output_size(self) -> tuple[int, int]:
         """Width and height of what the generator makes; rendering enlarges it to the size of the frames."""
         return halved_size(self.width, self.height, self.halvings)
