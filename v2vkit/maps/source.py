@@ -176,8 +176,14 @@ def source_map(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.floa
     return DOMAINS[config.domain].build(config, files)
 
 
+def region_files(domain: DomainName, has: Callable[[str], bool]) -> list[str]:
+    """Extensions of the files that `region_map` reads of a frame; `has` tells which of the optional ones there are."""
+    row = DOMAINS[domain]
+    return [name for name in row.region_files if name not in row.optional or has(name)]
+
+
 def region_map(domain: DomainName, files: dict[str, bytes]) -> Regions:
-    """`v2vkit.maps.regions` of a frame, int32 [H, W], from its `region_files` (extension -> bytes)."""
+    """`v2vkit.maps.regions` of a frame, int32 [H, W], from its `region_files`."""
     regions = DOMAINS[domain].regions
     assert regions is not None, f"{domain} has no regions"
     return regions(files)

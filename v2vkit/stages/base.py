@@ -127,4 +127,5 @@ _MAKERS = {
     "poses": "estimate-pose",
     "flow": "extract-flow",
     "features": "encode-features",
+    "styles": "sample-style",
 }

@@ -40,15 +40,13 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
     """
     from v2vkit.artifacts.shard import sample_key
     from v2vkit.estimators.running import one_thread
-    from v2vkit.maps.source import DOMAINS, region_map
+    from v2vkit.maps.source import DOMAINS, region_files, region_map
     from v2vkit.synthesis.features import EXTENSION, describe_frame, features_to_json
 
-    row = DOMAINS[domain]
+    kind = DOMAINS[domain].kind
     for t in range(clip.info.num_frames):
-        absent = [name for name in row.optional if not clip.has(row.kind, name, t)]
-        names = [name for name in row.region_files if name not in absent]
-        image = clip.frame(t)
-        regions = region_map(domain, {name: clip.read(row.kind, name, t) for name in names})
+        image, names = clip.frame(t), region_files(domain, partial(_has, clip, kind, t))
+        regions = region_map(domain, {name: clip.read(kind, name, t) for name in names})
         if regions.shape != image.shape[:2]:
             raise V2VError(
                 f"Frame {sample_key(clip.info.name, t)} is {image.shape[1]}x{image.shape[0]}, but its map is "
@@ -58,6 +56,10 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
         with one_thread():
             found = describe_frame(encoder, image, regions, halvings=halvings)
         yield Sample(t, {EXTENSION: features_to_json(found)})
+
+
+def _has(clip: Clip, kind: str, t: int, extension: str) -> bool:
+    return clip.has(kind, extension, t)
 
 
 def open_encoder(config: EncodeConfig) -> Opened:
