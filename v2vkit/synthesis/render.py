@@ -25,6 +25,7 @@ def render_frames(
     halvings: int = 0,
     first_frames: Image | None = None,
     opener: AnyGenerator | None = None,
+    style: Style | None = None,
 ) -> Iterator[tuple[Driven, Image]]:
     """(driven frame, rendered frame RGB uint8 [H, W, 3]) for every frame of the drive.
 
@@ -33,6 +34,7 @@ def render_frames(
         halvings: of `ModelInfo`.
         first_frames: L real frames [L, H, W, 3] that come before each video, instead of beginning from nothing.
         opener: makes the first L frames of each video (`find_opener`).
+        style: for a generator that takes features (`find_style`).
     """
     rollout = Rollout(generator, halvings, opener)
     started = False
@@ -42,7 +44,7 @@ def render_frames(
             if first_frames is not None:
                 rollout.begin_with(first_frames)
             started = True
-        yield driven, rollout.image(driven.conditioning)
+        yield driven, rollout.image(driven.conditioning(style))
 
 
 def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
