@@ -20,6 +20,9 @@ from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.source import SourceConfig, street_channels
+from v2vkit.models.encoder import FeatureEncoder
+from v2vkit.models.image_generator import FrameGenerator
+from v2vkit.models.presets import image_generator_config
 from v2vkit.stages.base import RunOptions, Sample, Stage
 from v2vkit.stages.encode_features import STAGE as ENCODE
 from v2vkit.stages.encode_features import EncodeConfig
@@ -33,7 +36,8 @@ from v2vkit.stages.sample_style import StyleConfig
 from v2vkit.synthesis.driving import Driven
 from v2vkit.synthesis.features import RegionFeatures, describe_frame
 from v2vkit.synthesis.mixtures import fit_styles
-from v2vkit.synthesis.model import load_encoder, load_model
+from v2vkit.synthesis.model import load_encoder, load_model, model_weights, save_model
+from v2vkit.synthesis.opening import find_opener
 from v2vkit.synthesis.rollout import Rollout
 from v2vkit.synthesis.styles import STYLES, Style, find_style
 from v2vkit.training.dataset import SequenceDataset
@@ -111,6 +115,18 @@ def test_evaluation_is_in_style_0(work: str, tmp_path: Path) -> None:
     EVALUATE.call(EvaluateConfig(data=work, out=str(tmp_path), device="cpu", threads=1), RunOptions(work=work))
     assert json.loads((tmp_path / "evaluation.json").read_text())
     assert (tmp_path / "contact.png").exists()
+
+
+def test_an_image_model_with_features_opens_no_video_without(work: str) -> None:
+    _, info = load_model(Folder(work) / "checkpoints/spatial-1")
+    video = info.model_copy(update={"encoder": None, "first_frame": "image"})
+    config = image_generator_config("tiny", source_channels=16, width=8, num_down=2, num_blocks=1)
+    assert info.encoder is not None
+    image = info.model_copy(update={"generator": config, "stage": "image"})
+    place = Folder(f"{work}/images")
+    save_model(place, model_weights(FrameGenerator(config), FeatureEncoder(info.encoder)), image)
+    with pytest.raises(V2VError, match="takes features, which this video model has none of"):
+        find_opener(Folder(work), place.url, video)
 
 
 def test_features_stand_between_maps_and_flow(work: str) -> None:
