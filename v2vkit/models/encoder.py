@@ -66,7 +66,7 @@ def instance_average(features: Tensor, instance: Tensor) -> Tensor:
     Ids are counted per image: the same id in two images is two instances. Source: pix2pixHD, section 3.4.
     """
     vectors, _, index = instance_vectors(features, instance)
-    # Not vectors[index]: its gradient adds up in any order on a CPU with several threads, this one's in a fixed one.
+    # Not vectors[index]: for its gradient torch promises no fixed order of sums on a CPU, and it takes twice the time.
     pixels = vectors.index_select(0, index)
     return pixels.unflatten(0, instance.shape[:1] + instance.shape[2:]).permute(0, 3, 1, 2)
 

@@ -62,8 +62,8 @@ def _vectors(features: list[RegionFeatures]) -> NDArray[np.float64]:
 def fit_mixture(vectors: NDArray[np.float64], *, max_components: int, seed: int) -> Mixture:
     """The Gaussian mixture of vectors [N, d] whose number of components has the least BIC.
 
-    Each component needs more vectors than it has parameters along a direction, 2 (d + 1) here; with fewer there is one
-    component, of their mean and covariance. To every variance `FLOOR` is added.
+    There is at least one component, and at most one for every 2 (d + 1) vectors: a covariance is not to be guessed from
+    fewer. To every variance `FLOOR` is added.
     """
     vectors = vectors[:: -(-len(vectors) // MOST_VECTORS)]
     count, dims = vectors.shape
