@@ -95,7 +95,8 @@ def _compose(
     w = network.model_final_flow(flow) * pixels
     m = torch.sigmoid(network.model_final_w(flow))
     height, width = h.shape[2:]
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    rows, columns = (torch.linspace(-1, 1, size, dtype=w.dtype) for size in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
     grid = torch.stack([x + 2 * w[:, 0] / (width - 1), y + 2 * w[:, 1] / (height - 1)], -1)
     warped = F.grid_sample(past[:, 3:], grid, padding_mode="border", align_corners=True)
     over = torch.tanh(network.indv_final(individual))

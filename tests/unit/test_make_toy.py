@@ -97,6 +97,15 @@ def test_other_settings_need_overwrite(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["street"], "nothing temporary is left"
 
 
+def test_what_others_put_beside_a_toy_is_never_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "toy"
+    _make(out, num_clips=1, num_frames=1)
+    (out / "work").mkdir()
+    with pytest.raises(V2VError, match="holds work"):
+        _make(out, num_clips=1, num_frames=2, overwrite=True)
+    assert (out / "work").is_dir()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "thesis.txt").write_text("four years of work")

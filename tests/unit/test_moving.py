@@ -82,6 +82,19 @@ def test_nothing_outside_the_frame_is_trusted() -> None:
     assert confidence[-1].max() == 0
 
 
+def test_nothing_is_trusted_that_points_outside_the_moved_frame() -> None:
+    """What a pixel came from has been moved out of the frame, although the pixel has not."""
+    flow = np.zeros((64, 64, 2), np.float32)
+    flow[..., 0] = 6  # the camera pans: every pixel was six to the right
+    confidence = np.ones((64, 64), np.float32)
+    confidence[:, 58:] = 0
+    move = turned(0, 1.25)
+    vectors, moved = move_flow(flow, confidence, move)
+    x = np.arange(64) + vectors[..., 0]
+    assert moved[x > 63.5].max() == 0
+    assert moved[32, 32] == 1
+
+
 def test_a_moved_face_is_drawn_anew() -> None:
     """The same thin lines as at any other place: moving the drawn picture instead would blur them."""
     angles = np.linspace(0, np.pi, 17)

@@ -22,13 +22,14 @@ from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.maps.people import follow_people
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.source import SourceConfig, num_channels
-from v2vkit.models.generator import VideoGenerator
+from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
-from v2vkit.synthesis.driving import drive_by_video
+from v2vkit.synthesis.driving import Drive, Driven, drive_by_video, frame_images
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
-from v2vkit.synthesis.rollout import Rollout
+from v2vkit.synthesis.render import render_frames
+from v2vkit.synthesis.rollout import Rollout, to_image
 from v2vkit.video.probe import probe
 from v2vkit.weights import file_digest
 
@@ -299,6 +300,27 @@ def test_a_model_that_needs_real_frames_says_so_and_takes_them(tmp_path: Path) -
         (folder / f"{t}.png").write_bytes(encode_png(frame))
     _render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(folder))
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 4
+
+
+def test_given_frames_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
+    """As in training, where the past frames and their maps belong together."""
+    info = _save_model(tmp_path, "street", first_frame="real", frames={"crop": "center"})
+    model, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    maps = np.random.default_rng(0).random((4, 13, 48, 64)).astype(np.float32)
+    wide = np.zeros((72, 192, 3), np.uint8)
+    cv2.circle(wide, (96, 36), 27, (255, 255, 255), -1)
+    given = frame_images([wide, wide], info)
+    assert given.shape == (2, 48, 64, 3)
+    inside = given[0, ..., 0] > 128
+    assert inside.any(0).sum() == inside.any(1).sum() == 36, "a disc stays round: the sides are cut, not squeezed"
+
+    drive = Drive(iter([Driven(s) for s in maps]), Fraction(25))
+    frames = [image for _, image in render_frames(model, drive, first_frames=given)]
+    np.testing.assert_array_equal(frames[:2], given)
+    history = history_from_images(torch.from_numpy(given).permute(0, 3, 1, 2)[None].float() / 127.5 - 1, 1)
+    with torch.no_grad():
+        third = model(torch.from_numpy(maps[:3]).flatten(0, 1)[None], history)[-1].x_fake[0]
+    np.testing.assert_array_equal(frames[2], to_image(third))
 
 
 @pytest.mark.parametrize(("name", "message"), [("missing.mp4", "missing"), ("text.mp4", "text.mp4")])

@@ -225,6 +225,78 @@ def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert (Path(work) / "inverted/holiday.jpg").read_bytes() == b"precious"
 
 
+def test_label_maps_of_the_user_in_the_workspace_are_left_alone(tmp_path: Path) -> None:
+    """A side output's folder may be somebody else's too."""
+    labels = tmp_path / "work" / "labels"
+    labels.mkdir(parents=True)
+    (labels / "000.png").write_bytes(b"precious")
+    with pytest.raises(V2VError, match=r"labels exists and is not an artifact.*000\.png"):
+        run(SOURCE, SourceConfig(), RunOptions(work=str(tmp_path / "work"), workers=1, overwrite=True))
+    assert (labels / "000.png").read_bytes() == b"precious"
+    assert not (tmp_path / "work" / "frames").exists()
+
+
+def test_killed_while_clearing_the_old_artifact_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, options = _make(tmp_path)
+    removed: list[str] = []
+
+    def killed(self: Folder, name: str) -> None:
+        removed.append(name)
+        if len(removed) == 4:
+            raise KeyboardInterrupt
+        Path(self.path, name).unlink(missing_ok=True)
+
+    again = RunOptions(work=work, workers=1, overwrite=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(SOURCE, SourceConfig(seed=1), again)
+    with pytest.raises(V2VError, match="seed"):
+        run(SOURCE, SourceConfig(seed=1), options)
+    run(SOURCE, SourceConfig(seed=1), again)
+    _make(tmp_path / "fresh", seed=1)
+    for kind in ("frames", "labels"):
+        assert _bytes(Path(work) / kind) == _bytes(tmp_path / "fresh" / "work" / kind)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.partial.json"])
+def test_a_damaged_manifest_is_left_behind_with_overwrite(tmp_path: Path, name: str) -> None:
+    work, options = _make(tmp_path)
+    Path(work, "frames", name).write_text("{")
+    with pytest.raises(V2VError, match="damaged") as refused:
+        run(SOURCE, SourceConfig(), options)
+    assert "--overwrite" in str(refused.value)
+    run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1, overwrite=True))
+    assert status(SOURCE, SourceConfig(), options) == "done"
+
+
+@pytest.mark.parametrize("lost", ["shard-00000.tar", "manifest.json"])
+def test_a_lost_part_of_a_side_output_is_made_again(tmp_path: Path, lost: str) -> None:
+    work, options = _make(tmp_path)
+    before = _bytes(Path(work) / "labels")
+    (Path(work) / "labels" / lost).unlink()
+    assert status(SOURCE, SourceConfig(), options) == "unfinished"
+    assert "up to date" not in run(SOURCE, SourceConfig(), options).message
+    assert _bytes(Path(work) / "labels") == before
+
+
+def test_a_side_output_that_another_stage_made_is_not_replaced(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    manifest = Path(work, "labels", "manifest.json")
+    manifest.write_text(manifest.read_text().replace('"fake-source"', '"segment"'))
+    with pytest.raises(V2VError, match="was made by segment"):
+        run(SOURCE, SourceConfig(), options)
+    run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1, overwrite=True))
+    assert status(SOURCE, SourceConfig(), options) == "done"
+
+
+def test_two_commands_do_not_work_on_one_artifact(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    with Folder(f"{work}/inverted").locked(), pytest.raises(V2VError, match="at work on .*inverted"):
+        run(INVERT, InvertConfig(), options)
+    assert "20 frames" in run(INVERT, InvertConfig(), options).message
+
+
 def test_file_in_the_place_of_the_workspace(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("a file")
     with pytest.raises(V2VError, match="where a folder is needed"):

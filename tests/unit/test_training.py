@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input, video_input
 from v2vkit.models.losses import feature_matching, lsgan
@@ -148,6 +149,18 @@ def test_windows_never_cross_clips_and_cover_all_clips() -> None:
     assert seen == {1, 2, 3}
 
 
+@pytest.mark.parametrize(
+    ("lengths", "batch"), [([33] * 20, 1), ([16] * 40, 1), ([10] * 80, 2), ([64] * 30 + [12] * 10, 8), ([60] * 4, 1)]
+)
+def test_an_epoch_generates_about_as_many_frames_as_there_are(lengths: list[int], batch: int) -> None:
+    """Also where clips are shorter than the windows that the schedule asks for."""
+    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate(lengths))
+    for epoch in range(3):
+        batches = draw_windows(clips, num_frames=48, context=2, batch=batch, seed=0, epoch=epoch)
+        generated = sum(window.num_frames - 2 for windows in batches for window in windows)
+        assert 0.9 * sum(lengths) < generated < 1.1 * sum(lengths) + 48
+
+
 def test_windows_with_a_step_stay_inside_their_clip() -> None:
     clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((5, 40, 11)))
     seen = set()
@@ -220,6 +233,53 @@ def test_damaged_models_are_refused(work: str, tmp_path: Path, damage: str) -> N
     path.write_bytes(data)
     with pytest.raises(V2VError, match="is not a v2vkit model"):
         load_model(Folder(str(path.parent)))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "gone", "state.json"])
+def test_a_damaged_snapshot_is_named_and_left_behind_with_overwrite(
+    work: str, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
+    config = SMALL.model_copy(update={"epochs": 2, "decay_epochs": 0, "temporal_scales": 1, "save_every": 0.0})
+    snapshots = []
+
+    def killed(*args: object) -> None:
+        snapshots.append(args)
+        if len(snapshots) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("v2vkit.training.loop.save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(TRAIN, config, options)
+    folder = Path(options.work, "checkpoints", "spatial-1")
+    (state,) = folder.glob("state-*.safetensors")
+    if damage == "flipped":
+        content = bytearray(state.read_bytes())
+        content[-5] ^= 0xFF
+        state.write_bytes(content)
+    elif damage == "gone":
+        state.unlink()
+    else:
+        (folder / "state.json").write_text("{")
+    with pytest.raises(V2VError, match="cannot be used") as refused:
+        run(TRAIN, config, options)
+    assert "--overwrite" in str(refused.value)
+    capsys.readouterr()
+    run(TRAIN, config, RunOptions(work=options.work, overwrite=True))
+    assert "begins anew" in capsys.readouterr().out
+    assert status(TRAIN, config, options) == "done"
+
+
+def test_vgg_weights_count_by_their_content(tmp_path: Path) -> None:
+    assert TRAIN.sources is not None
+    sums = []
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+        sums.append(TRAIN.sources(SMALL.model_copy(update={"vgg_weights": str(tmp_path / name)})))
+    assert sums[0] == sums[1] != sums[2]
+    assert sums[0] != TRAIN.sources(SMALL)
+    assert "vgg_weights" not in fingerprinted(SMALL)
 
 
 def test_training_needs_maps(tmp_path: Path) -> None:

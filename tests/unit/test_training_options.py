@@ -1,6 +1,7 @@
 """Switches of training: they change what they say and nothing else."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
+from v2vkit.models.discriminator import image_input
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
+from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
+from v2vkit.training.objectives import judge_inputs
+from v2vkit.training.plan import measure, measure_phases
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
 from v2vkit.training.trainer import Trainer
@@ -197,3 +202,62 @@ def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(V2VError, match="multiple of 2"):
         run(STAGE, ONE, RunOptions(work=work))
+
+
+def test_a_process_is_measured_on_its_share_of_a_batch(
+    dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ONE.model_copy(update={"batch_size": 4})
+    sizes = []
+
+    def spy(config: TrainConfig, trainer: Trainer, sequence: Sequence, *args: Any, **kwargs: Any) -> object:
+        sizes.append(sequence.x.shape[0])
+        return train_chunk(config, trainer, sequence, *args, **kwargs)
+
+    monkeypatch.setattr("v2vkit.training.plan.train_chunk", spy)
+    alone, shared = measure(config, dataset, CPU), measure(config, dataset, CPU, processes=4)
+    assert set(sizes) == {1, 4}
+    assert shared.seconds_per_frame < alone.seconds_per_frame  # four times the frames in about the time of one
+
+
+def test_every_video_discriminator_is_measured_at_work(
+    dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ONE.model_copy(update={"temporal_scales": 2, "video_frames": 2, "max_frames": 6, "double_every": 1})
+    config = config.model_copy(update={"epochs": 2, "chunk": 1, "first_frames": 2})
+    terms: list[set[str]] = []
+
+    def spy(*args: Any, **kwargs: Any) -> object:
+        values, outputs = train_chunk(*args, **kwargs)
+        terms.append({name for name in values if name.startswith("D_T")})
+        return values, outputs
+
+    monkeypatch.setattr("v2vkit.training.plan.train_chunk", spy)
+    costs = measure_phases(config, dataset, CPU)
+    assert list(costs) == [(False, 1), (False, 2)]  # sequences of 2 and of 4 frames; spans of 2 and 3
+    half = len(terms) // 2
+    assert all(found == {"D_T0_real", "D_T0_fake"} for found in terms[:half])
+    assert all("D_T1_real" in found for found in terms[half:])
+
+
+def test_no_video_discriminator_is_trained_whose_losses_weigh_nothing(dataset: SequenceDataset) -> None:
+    values, trainer = one_step(dataset, lambda_temporal=0.0)
+    assert trainer.networks.video == []
+    assert not any("T0" in name for name in values)
+
+
+def test_fakes_are_judged_apart_where_norms_are_over_the_batch(dataset: SequenceDataset) -> None:
+    """The published networks see the composed and the raw frame in passes of their own."""
+    trainer = build_trainer(ONE.model_copy(update={"norm": "batch"}), dataset.source, CPU)
+    image, sequence = trainer.networks.image, textured(dataset)
+    real, *fakes = (image_input(sequence.s[:, 2], (sequence.x[:, 2] * scale).clamp(-1, 1)) for scale in (1, 0.1, 3))
+    with torch.no_grad():
+        _, apart = judge_inputs(image, real, fakes, "fp32", together=False)
+        _, together = judge_inputs(image, real, fakes, "fp32")
+        assert torch.equal(apart[1][0][-1], image(fakes[1])[0][-1])
+    assert not torch.allclose(apart[1][0][-1], together[1][0][-1], atol=1e-4)
+    judged: list[int] = []
+    image.register_forward_hook(lambda _, inputs, __: judged.append(inputs[0].shape[0]))
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    train_chunk(ONE.model_copy(update={"norm": "batch"}), trainer, sequence, state, [2, 3])
+    assert judged == [2, 2, 2]

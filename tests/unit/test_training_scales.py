@@ -10,7 +10,9 @@ import torch
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import enlarge, halve, pyramid
+from v2vkit.models.generator import VideoGenerator, history_from_images
+from v2vkit.models.presets import generator_config
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE
@@ -18,7 +20,7 @@ from v2vkit.synthesis.model import find_model, load_model
 from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Window, draw_windows, stack
+from v2vkit.training.dataset import Sequence, Window, draw_windows, halved, stack
 from v2vkit.training.schedule import Phase, Schedule, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
@@ -35,12 +37,12 @@ def stage(base: TrainConfig, name: str, **changes: object) -> TrainConfig:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
     """A workspace in which `all` has trained two scales."""
     options = make_workspace(tmp_path_factory.mktemp("scales") / "work")
-    run(STAGE, stage(TWO, "all"), options)
+    run(STAGE, stage(TWO, "all", fix_epochs=1), options)
     return options
 
 
 def test_all_trains_every_scale_from_the_one_before(trained: RunOptions) -> None:
-    assert status(STAGE, stage(TWO, "all"), trained) == "done"
+    assert status(STAGE, stage(TWO, "all", fix_epochs=1), trained) == "done"
     coarse, coarse_info = load_model(find_model(Folder(trained.work), "spatial-1"))
     fine, fine_info = load_model(find_model(Folder(trained.work), None))
     assert (len(coarse.scales), len(fine.scales)) == (1, 2)
@@ -98,8 +100,73 @@ def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> N
     half = open_dataset(trained.work, strides=(1,), halvings=1)
     a, b = full.load(Window(0, 0, 4)), half.load(Window(0, 0, 4))
     assert b.x.shape[-2:] == (12, 16)
-    assert torch.allclose(b.flow[1], halve(a.flow[1]) / 2)
+    # Where everything is trusted it is the mean.
+    sure = (halve(a.confidence[1]) == 1).expand_as(b.flow[1])
+    assert sure[1:].any()
+    assert torch.allclose(b.flow[1][sure], halve(a.flow[1])[sure] / 2, atol=1e-6)
     assert torch.equal(b.s, halve(a.s))
+
+
+def test_untrusted_flow_does_not_spoil_the_flow_beside_it() -> None:
+    flow, confidence = torch.full((1, 2, 8, 8), 4.0), torch.ones(1, 1, 8, 8)
+    flow[..., 3:5], confidence[..., 3:5] = -40.0, 0.0
+    x = torch.zeros(1, 3, 8, 8)
+    half = halved(Sequence(x, x, {1: flow}, {1: confidence}), 1)
+    trusted = half.confidence[1][:, 0] > 0
+    assert trusted.all(dim=1).any()
+    assert torch.allclose(half.flow[1][:, 0][trusted], torch.tensor(2.0))
+
+
+def test_a_mirrored_window_is_halved_like_the_mirrored_frames(trained: RunOptions) -> None:
+    full, half = open_dataset(trained.work, strides=(1,)), open_dataset(trained.work, strides=(1,), halvings=1)
+    window = Window(0, 0, 4)
+    assert torch.equal(half.load(window, flip=True).x, halve(full.load(window, flip=True).x))
+
+
+@pytest.mark.parametrize(("num_scales", "size"), [(2, (24, 32)), (2, (30, 41)), (3, (33, 47))])
+def test_a_coarse_scale_sees_in_the_finer_generator_what_it_was_trained_on(
+    num_scales: int, size: tuple[int, int]
+) -> None:
+    """The coarse path of a generator of several scales against the generator of one scale on halved maps."""
+    torch.manual_seed(0)
+    sizes = {"source_channels": 4, "width": 8, "num_down": 2, "num_blocks": 2, "foreground": (1,)}
+    fine = VideoGenerator(generator_config("tiny", num_scales=num_scales, **sizes)).eval()
+    coarse = VideoGenerator(generator_config("tiny", num_scales=1, **sizes | {"width": fine.config.width})).eval()
+    coarse.scales[0].load_state_dict(fine.scales[0].state_dict())
+    source, images = torch.rand(1, 12, *size), torch.rand(1, 2, 3, *size) * 2 - 1
+    history = history_from_images(images, num_scales)
+    with torch.no_grad():
+        found = fine(source, history)[0].x_fake
+        expected = coarse(pyramid(source, num_scales)[0], history[:1])[0].x_fake
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("halvings", [1, 2])
+def test_an_enlarged_frame_stands_where_the_frame_stood(halvings: int) -> None:
+    """A generator that gives back its halved source must not move the picture."""
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(160.0), indexing="ij")
+    blob = torch.exp(-((x - 80) ** 2 + (y - 64) ** 2) / (2 * 12**2))[None, None]
+    small = blob
+    for _ in range(halvings):
+        small = halve(small)
+    large = enlarge(small, (128, 160), halvings)[0, 0]
+    assert large.shape == (128, 160)
+    for along, expected in ((x, 80), (y, 64)):
+        assert float((large * along).sum() / large.sum()) == pytest.approx(expected, abs=0.05)
+    assert float((large - blob[0, 0]).abs().max()) < 0.03
+
+
+def test_heads_compute_in_float32_under_autocast() -> None:
+    """bfloat16's 8 bits are steps of a twelfth of a pixel where the flow is 20 pixels."""
+    torch.manual_seed(0)
+    generator = VideoGenerator(generator_config("tiny", source_channels=4, width=8, num_down=2, num_blocks=2))
+    source, past = torch.rand(1, 12, 32, 48), [torch.rand(1, 6, 32, 48)]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        output = generator(source, past)[-1]
+    assert output.flow is not None
+    assert output.flow.dtype == torch.float32
+    assert not torch.equal(output.flow, (output.flow / 20).bfloat16().float() * 20)
+    assert len(output.flow.unique()) > 0.9 * output.flow.numel()
 
 
 @pytest.mark.parametrize(

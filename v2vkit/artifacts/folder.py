@@ -10,6 +10,11 @@ import fsspec
 
 from v2vkit.errors import V2VError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _TEMPORARY = ".tmp-"
 
 
@@ -94,6 +99,32 @@ class Folder:
     def remove(self, name: str) -> None:
         with explain_os_errors(self._full(name)), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self._full(name))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes of this machine from working in this folder; local folders only.
+
+        Raises:
+            V2VError: another process is at work here, or the folder cannot be made.
+        """
+        if fcntl is None or "file" not in self.fs.protocol:
+            yield
+            return
+        with explain_os_errors(self.path):
+            self.fs.makedirs(self.path, exist_ok=True)
+            handle = os.open(self.path, os.O_RDONLY)  # a folder can be locked itself, and the kernel unlocks it
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise V2VError(
+                    f"Another v2v command is at work on {self.url}.", "Wait until it is done, or stop it."
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            yield
+        finally:
+            os.close(handle)
 
     def clean(self) -> None:
         """Remove what a killed writer left under a temporary name."""

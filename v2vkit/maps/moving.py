@@ -71,10 +71,17 @@ def move_points(points: Points, move: Move) -> Points:
 def move_flow(
     flow: NDArray[np.float32], confidence: NDArray[np.float32], move: Move
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Flow [H, W, 2] and its confidence [H, W] when both frames of the pair are moved; nothing is trusted outside."""
+    """Flow [H, W, 2] and its confidence [H, W] when both frames of the pair are moved.
+
+    Nothing is trusted that comes from outside the frame or, once moved, points outside it.
+    """
+    height, width = confidence.shape
     turn = move[:, :2].T.astype(np.float32)
     vectors = np.matmul(_warp(flow, move, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE), turn, dtype=np.float32)
-    return vectors, _warp(confidence, move, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+    x = vectors[..., 0] + np.arange(width, dtype=np.float32)
+    y = vectors[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return vectors, _warp(confidence, move, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT) * inside
 
 
 def _warp(array: NDArray[Any], move: Move, interpolation: int, border: int) -> NDArray[Any]:

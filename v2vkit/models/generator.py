@@ -18,6 +18,7 @@ from v2vkit.models.blocks import (
     Norm,
     ReflectConv,
     downs,
+    in_full_precision,
     init_weights,
     pad_to_multiple,
     pyramid,
@@ -174,7 +175,7 @@ class Scale(nn.Module):
         height, width = last.shape[-2:]
 
         def head(layer: nn.Module, x: Tensor) -> Tensor:
-            return layer(x)[..., :height, :width].float()  # autocast ends here: images and flow need float32
+            return in_full_precision(layer, x)[..., :height, :width]
 
         h = torch.tanh(head(self.image_head, features.image))
         h_foreground = (
@@ -224,7 +225,8 @@ class VideoGenerator(nn.Module):
         config = self.config
         assert source.shape[1] == config.source_channels * (config.history + 1), "source channels"
         sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
-        sources = pyramid(pad_to_multiple(source, config.multiple), config.num_scales)
+        # Each size is padded by itself, so that a scale sees what it saw when it was the finest one.
+        sources = [self._padded(level, scale) for scale, level in enumerate(pyramid(source, config.num_scales))]
         foregrounds = self._foregrounds(source)
         outputs: list[Output] = []
         below: Features | None = None
@@ -237,7 +239,7 @@ class VideoGenerator(nn.Module):
                 past = history[index]
             assert past.shape[-2:] == sizes[index], "each scale's history has that scale's size"
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= train_from):
-                padded = pad_to_multiple(past, config.multiple >> (config.num_scales - 1 - index))
+                padded = self._padded(past, index)
                 if self.checkpointing and torch.is_grad_enabled():
                     below = checkpoint(
                         scale.features, sources[index], padded, below, flow=not first_frame, use_reentrant=False
@@ -247,6 +249,9 @@ class VideoGenerator(nn.Module):
                 assert below is not None
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index]))
         return outputs
+
+    def _padded(self, x: Tensor, scale: int) -> Tensor:
+        return pad_to_multiple(x, self.config.multiple >> (self.config.num_scales - 1 - scale))
 
     def _foregrounds(self, source: Tensor) -> list[Tensor | None]:
         """Per scale [B, 1, h, w]: how much of each pixel of the current frame is foreground (soft at coarse scales)."""

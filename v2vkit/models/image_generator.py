@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from v2vkit.config import StageConfig, Upsample, setting
-from v2vkit.models.blocks import Norm, ReflectConv, downs, init_weights, pad_to_multiple, pyramid, res_blocks, stem, ups
+from v2vkit.models.blocks import (
+    Norm,
+    ReflectConv,
+    downs,
+    in_full_precision,
+    init_weights,
+    pad_to_multiple,
+    pyramid,
+    res_blocks,
+    stem,
+    ups,
+)
 from v2vkit.models.generator import Output
 
 
@@ -126,7 +137,7 @@ class ImageGenerator(nn.Module):
             x = layer(x)
         for enhancer, level in zip(self.enhancers, sources[1:], strict=True):
             x = enhancer(level, x)
-        return torch.tanh(self.head(x).float())  # autocast ends here: images need float32
+        return torch.tanh(in_full_precision(self.head, x))
 
 
 class FrameGenerator(nn.Module):

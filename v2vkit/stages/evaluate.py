@@ -145,11 +145,7 @@ def _rendered(
             s = np.concatenate([s, style.paint(reader.regions(info.source, clip.name, t))])
         if info.generator.takes_flow:
             s = np.concatenate([s, flow_channels(reader, clip, t)])
-        if t < given:
-            rollout.remember(s)
-            yield reader.frame(clip.name, t)
-        else:
-            yield rollout.image(s)
+        yield rollout.image(s)
 
 
 def _sources(reader: "ClipReader", source: "SourceConfig", clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":

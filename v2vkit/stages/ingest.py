@@ -18,7 +18,6 @@ from v2vkit.stages.base import Clip, Opened, Plan, Sample, Stage
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.video.collect import Material
-    from v2vkit.video.footage import Footage
     from v2vkit.video.label_files import LabelRules, MapKind
     from v2vkit.video.shots import Piece, Shots
 
@@ -186,6 +185,8 @@ def _clips(
     skipped: dict[str, str],
 ) -> list[ClipInfo]:
     """The clips of one source, named and framed; clips without a face are put into `skipped`."""
+    from v2vkit.video.framing import crop_window
+
     footage, clips = material.footage, list[ClipInfo]()
     width, height = config.size or (footage.width, footage.height)
     for piece in shots.pieces:
@@ -196,7 +197,8 @@ def _clips(
             "shot": piece.shot,
         }
         if find_face is None:
-            source["crop"] = _window(config, footage)
+            window = crop_window(config.crop, footage.width, footage.height, (width, height))
+            source["crop"] = list(astuple(window))
         elif (around := _around_face(material, piece, find_face)) is not None:
             source |= around
         else:
@@ -222,14 +224,6 @@ def _clips(
             )
         )
     return clips
-
-
-def _window(config: IngestConfig, footage: "Footage") -> list[int]:
-    from v2vkit.video.framing import center_window
-
-    if config.crop == "center" and config.size is not None:
-        return list(astuple(center_window(footage.width, footage.height, aspect=config.size)))
-    return [0, 0, footage.width, footage.height]
 
 
 def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from v2vkit.errors import V2VError
 from v2vkit.stages.base import Command, RunOptions
 
 SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
+_OURS = {"real", "plain", "images", "labels", "instances", "flow", "labels.json", SETTINGS}
 VERSION = 1  # raise it when the same settings give other pictures
 
 
@@ -103,11 +104,16 @@ def _already_there(out: Path, config: ToyConfig, overwrite: bool) -> bool:
         raise V2VError(f"{out} cannot be made: {parent} may not be written to.", "Name another folder.")
     if not out.exists() or not any(out.iterdir()):
         return False
+    # Never delete what somebody else put there, not even with --overwrite.
     try:
         found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # Never delete what somebody else put there, not even with --overwrite.
         raise V2VError(f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder.") from None
+    foreign = sorted({path.name for path in out.iterdir()} - _OURS)
+    if overwrite and foreign:
+        raise V2VError(
+            f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.", "Move it away, or name another folder."
+        )
     if overwrite:
         return False
     if found == _settings(config):

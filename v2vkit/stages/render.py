@@ -33,7 +33,10 @@ class RenderConfig(StageConfig):
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0)
     duration: float | None = setting(None, "Render only so many seconds.", gt=0)
     first_frames: str | None = setting(
-        None, "Folder with real images to begin from, instead of from nothing.", metavar="FOLDER"
+        None,
+        "Folder with real images that take the place of the first frames (two, as the models trained here see), framed "
+        "as the training's were.",
+        metavar="FOLDER",
     )
     first_frame_model: str | None = setting(
         None,
@@ -155,8 +158,7 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
                 f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
             )
         return None
-    import numpy as np
-
+    from v2vkit.synthesis.driving import frame_images
     from v2vkit.video.images import read_image
     from v2vkit.video.sources import find_sources
 
@@ -165,11 +167,7 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
         raise V2VError(
             f"{config.first_frames} holds {len(source.images)} images; {length} are needed.", "Add the missing ones."
         )
-    from v2vkit.video.framing import Window, reframe
-
-    images = [read_image(source.image_path(number)) for number in range(length)]
-    size = (info.width, info.height)
-    return np.stack([reframe(image, Window(0, 0, image.shape[1], image.shape[0]), size) for image in images])
+    return frame_images([read_image(source.image_path(number)) for number in range(length)], info)
 
 
 COMMAND = Command(

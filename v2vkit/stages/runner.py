@@ -5,6 +5,7 @@ shards through the engine -> rename each into place -> write the manifest last. 
 flight; the same command again resumes; a changed setting or input is noticed and named.
 """
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from v2vkit.artifacts.manifest import (
     read_manifest,
     write_manifest,
 )
+from v2vkit.artifacts.shard import index_name, read_index, shard_name
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
@@ -97,7 +99,8 @@ def status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
 
 def _status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
     work = Folder(options.work)
-    folder = work / stage.output(config)
+    kind = stage.output(config)
+    folder = work / kind
     old = read_manifest(folder) or read_manifest(folder, PARTIAL)
     if old is None:
         return "missing"
@@ -109,9 +112,36 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
         return f"stale: {error.message}"
     if old.fingerprint != new.fingerprint:
         return "stale: changed " + ", ".join(_changes(old, new, stage.config))
+    sides = [work / side for side in stage.side_outputs(config)]
     if not folder.exists(MANIFEST) or _incomplete(folder, old):
         return "unfinished"
-    return "done"
+    return "done" if all(_whole_side(side, old, kind) for side in sides) else "unfinished"
+
+
+def _read(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
+    """The manifest; a damaged one is none where the artifact may be made again."""
+    try:
+        return read_manifest(folder, name)
+    except V2VError:
+        if overwrite:
+            return None
+        raise
+
+
+def _whole_side(side: Folder, main: Manifest, kind: str) -> bool:
+    """Whether a side output belongs to its main artifact and is all there."""
+    manifest = read_manifest(side)
+    return manifest is not None and manifest.inputs.get(kind) == main.fingerprint and not _incomplete(side, manifest)
+
+
+def _refuse_others(side: Folder, stage: Stage) -> None:
+    """Never take the place of what another stage has made."""
+    manifest = read_manifest(side)
+    if manifest is not None and manifest.stage != stage.name:
+        raise V2VError(
+            f"{side.url} was made by {manifest.stage}, and {stage.name} would write there.",
+            "Give the command with --overwrite to replace it, or use another --work.",
+        )
 
 
 def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
@@ -139,11 +169,21 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         config = stage.resolve(config, work)
     kind = stage.output(config)
     folder = work / kind
+    sides = [work / side for side in stage.side_outputs(config)]
     manifests, new = _prepare(stage, config, work)
-    finished, partial = read_manifest(folder), read_manifest(folder, PARTIAL)
-    old = partial or finished
+    finished, partial = (_read(folder, name, overwrite=options.overwrite) for name in (MANIFEST, PARTIAL))
+    before = old = partial or finished
     same = old is not None and old.fingerprint == new.fingerprint
-    if finished is not None and same and partial is None and not _incomplete(folder, finished):
+    if not options.overwrite:
+        for side in sides:
+            _refuse_others(side, stage)
+    if (
+        finished is not None
+        and same
+        and partial is None
+        and not _incomplete(folder, finished)
+        and all(_whole_side(side, finished, kind) for side in sides)
+    ):
         return Outcome(f"{kind}: up to date, nothing to do ({_summary(finished)}).", tuple(_problems(finished)))
     if old is not None and not same and not options.overwrite:
         changed = ", ".join(_changes(old, new, stage.config))
@@ -171,50 +211,71 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
             plan = Plan(first.units if first is not None else ())
         started = new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
 
+    locks = contextlib.ExitStack()
+
     def begin() -> None:
         """First touch of the disk: everything that could be wrong with the set-up has been raised by now."""
-        _refuse_foreign(folder)
+        for target in (folder, *sides):
+            _refuse_foreign(target)
+        locks.enter_context(folder.locked())
         if finished is None and partial is None:
-            for name in folder.names():
-                folder.remove(name)
-            for side in stage.side_outputs(config):
-                for name in (work / side).names():
-                    (work / side).remove(name)
+            for target in (folder, *sides):
+                _clear(target, before or started, new.fingerprint)
         folder.clean()
-        write_manifest(folder, started, PARTIAL)
+        for target in (*sides, folder):
+            write_manifest(target, started, PARTIAL)
         folder.remove(MANIFEST)
 
-    if stage.build is not None:
-        writes = launched_rank() == 0
-        if writes:
-            begin()
-        folders = {name: work / name for name in manifests}
-        shards = stage.build(Build(config, options, folder, manifests, folders, new.fingerprint))
-        if not writes:
-            return Outcome(f"{kind}: made with the other processes.")
-        done = started.model_copy(update={"shards": shards})
-    else:
-        assert stage.open is not None
-        done = map_units(
-            started,
-            open=stage.open,
-            config=config,
-            work=work,
-            kind=kind,
-            side_outputs=stage.side_outputs(config),
-            inputs=manifests,
-            workers=options.workers or os.cpu_count() or 1,
-            begin=begin,
-        )
-    write_manifest(folder, done)
-    folder.remove(PARTIAL)
+    with locks:
+        if stage.build is not None:
+            writes = launched_rank() == 0
+            if writes:
+                begin()
+            folders = {name: work / name for name in manifests}
+            shards = stage.build(Build(config, options, folder, manifests, folders, new.fingerprint))
+            if not writes:
+                return Outcome(f"{kind}: made with the other processes.")
+            done = started.model_copy(update={"shards": shards})
+        else:
+            assert stage.open is not None
+            done = map_units(
+                started,
+                open=stage.open,
+                config=config,
+                work=work,
+                kind=kind,
+                side_outputs=stage.side_outputs(config),
+                inputs=manifests,
+                workers=options.workers or os.cpu_count() or 1,
+                begin=begin,
+            )
+        write_manifest(folder, done)
+        for target in (*sides, folder):
+            target.remove(PARTIAL)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
+
+
+def _clear(folder: Folder, before: Manifest, fingerprint: str) -> None:
+    """Remove everything but finished shards of this very artifact, which are there where only its manifest is lost.
+
+    Until the end the folder says that it was an artifact, so that a kill leaves it one.
+    """
+    names = folder.names()
+    if not names:
+        return
+    write_manifest(folder, before, PARTIAL)
+    indices = {name: read_index(folder, name) for name in names if name.endswith(".tar")}
+    shards = [name for name, index in indices.items() if index is not None and index.fingerprint == fingerprint]
+    keep = {PARTIAL, *shards, *map(index_name, shards)}
+    for name in names:
+        if name not in keep:
+            folder.remove(name)
 
 
 def _refuse_foreign(folder: Folder) -> None:
     """Never clear a folder that is not an artifact's."""
     names = folder.names()
-    if names and not {MANIFEST, PARTIAL} & set(names):
+    if names and not {MANIFEST, PARTIAL, index_name(shard_name(0))} & set(names):
         raise V2VError(
             f"{folder.url} exists and is not an artifact (it holds {names[0]}).", "Move it away or name another --work."
         )

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry
+from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Stage
 from v2vkit.training.config import TrainConfig
+from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +51,11 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
         return (config,)
     total = config.num_scales or 1
     stages = [config.model_copy(update={"stage": f"spatial-{k}", "num_scales": total}) for k in range(1, total + 1)]
-    # Only the first stage has no coarser one in this workspace; the others start from the one before.
-    return (stages[0], *(stage.model_copy(update={"start_from": None}) for stage in stages[1:]))
+    # Only the first stage has no coarser one, to keep still or to be started from; the others have the one before.
+    return (
+        stages[0].model_copy(update={"fix_epochs": 0}),
+        *(stage.model_copy(update={"start_from": None}) for stage in stages[1:]),
+    )
 
 
 def _inputs(config: TrainConfig) -> tuple[str, ...]:
@@ -70,7 +75,8 @@ def _sources(config: TrainConfig) -> dict[str, str]:
     """A model from elsewhere is an input by its content, wherever it lies."""
     from v2vkit.synthesis.model import read_info
 
-    return {"start": read_info(Folder(config.start_from)).identity} if config.start_from else {}
+    sources = {"start": read_info(Folder(config.start_from)).identity} if config.start_from else {}
+    return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
 
 
 def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
@@ -188,7 +194,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         estimator=maps.estimator,
     )
     start = _start(config, work)
-    costs = {} if parallel.rank else measure_phases(config, dataset, device)
+    costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
     trainer = build_trainer(config, source, device, parallel)
     started = [] if start is None else inherit(trainer, start)
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
@@ -205,10 +211,14 @@ def _preview(build: Build) -> str:
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Print the plan, train, and give the checkpoint's files."""
     from v2vkit.synthesis.model import MODEL
+    from v2vkit.training.checkpoint import forget_damaged
     from v2vkit.training.loop import train
     from v2vkit.training.parallel import open_parallel
 
     config: TrainConfig = build.config
+    # Before the processes meet, so that none of them reads it any more.
+    if build.options.overwrite and launched_rank() == 0 and forget_damaged(build.folder):
+        print(f"The training snapshot in {build.folder.url} cannot be used; training begins anew.", flush=True)
     parallel = open_parallel(config.device)
     opened = _open(build, parallel)
     first = parallel.rank == 0

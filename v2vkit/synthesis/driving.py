@@ -20,7 +20,7 @@ from v2vkit.synthesis.live import open_face, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
 from v2vkit.video.decode import decode
-from v2vkit.video.framing import Window, center_window, first_face, reframe, reframe_ids
+from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
 from v2vkit.video.label_files import LabelRules, read_map
 from v2vkit.video.probe import probe
 from v2vkit.video.sources import find_sources
@@ -91,7 +91,7 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
     first = round(start * video.fps)
     last = None if duration is None else first + max(1, round(duration * video.fps))
     window = None
-    if info.frames.get("crop") == "face":
+    if _crop(info) == "face":
         window = _face_window(path, live.find_face or open_face(info.frames, weights="face_weights"), first)
     drive = Drive(
         frames=iter(()),
@@ -107,12 +107,7 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         for frame in decode(path, first, last):
             stamps.append(frame.pts)
             height, width = frame.image.shape[:2]
-            cut = window or (
-                center_window(width, height, aspect=size)
-                if info.frames.get("crop") == "center"
-                else Window(0, 0, width, height)
-            )
-            yield reframe(frame.image, cut, size)
+            yield reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
 
     def driven() -> Iterator[Driven]:
         origin = None
@@ -125,6 +120,27 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
 
     drive.frames = prefetch(driven())
     return drive
+
+
+def frame_images(images: list[Image], info: ModelInfo) -> Image:
+    """Pictures, RGB uint8 [h, w, 3], cropped and resized as `ingest` did: [N, H, W, 3].
+
+    Raises:
+        V2VError: the model's frames are cropped around faces, and the first picture shows none.
+    """
+    size = (info.width, info.height)
+    around = None
+    if _crop(info) == "face":
+        landmarks = open_face(info.frames, weights="face_weights")(images[0])
+        if landmarks is None:
+            raise V2VError("No face was found in the first of the first frames.", "Give pictures that show a face.")
+        around = face_window(landmarks, images[0].shape[1], images[0].shape[0])
+    windows = [around or crop_window(_crop(info), image.shape[1], image.shape[0], size) for image in images]
+    return np.stack([reframe(image, window, size) for image, window in zip(images, windows, strict=True)])
+
+
+def _crop(info: ModelInfo) -> str:
+    return str(info.frames.get("crop", "none"))
 
 
 def _face_window(path: str, estimator: FaceEstimator, first: int) -> Window:
@@ -151,10 +167,7 @@ def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:
         for number in range(len(source.images)):
             ids = read_map("labels", source.image_path(number), rules)
             height, width = ids.shape
-            window = Window(0, 0, width, height)
-            if info.frames.get("crop") == "center":
-                window = center_window(width, height, aspect=size)
-            labels = reframe_ids(ids, window, size)
+            labels = reframe_ids(ids, crop_window(_crop(info), width, height, size), size)
             yield Driven(street_channels(labels, None, info.source), regions=region_ids(labels))
 
     fps = Fraction(info.frames.get("fps", "25"))

@@ -32,7 +32,7 @@ def render_frames(
     Args:
         generator: in evaluation mode, on its device.
         halvings: of `ModelInfo`.
-        first_frames: L real frames [L, H, W, 3] that come before each video, instead of beginning from nothing.
+        first_frames: L real frames [L, H, W, 3] that take the place of the first L of each video.
         opener: makes the first L frames of each video (`find_opener`).
         style: for a generator that takes features (`find_style`).
     """

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from v2vkit.models.any_generator import AnyGenerator
-from v2vkit.models.blocks import halve, pyramid
+from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import Output, advance, history_from_images
 
 
@@ -24,6 +23,7 @@ class Rollout:
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
         opened: frames that the opener has made.
+        given: real frames still to come, in the generator's place (`begin_with`).
     """
 
     generator: AnyGenerator
@@ -32,10 +32,11 @@ class Rollout:
     history: list[Tensor] | None = None
     sources: list[Tensor] = field(default_factory=list)
     opened: int = 0
+    given: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def begin_with(self, images: NDArray[np.uint8]) -> None:
-        """Begin from L given frames, RGB uint8 [L, H, W, 3], instead of from nothing or from the opener."""
-        self.opener = None
+        """L given frames, RGB uint8 [L, H, W, 3], are the first L of the video: `image` gives them back."""
+        self.opener, self.given = None, list(images)
         x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
         x = self._halved(x.to(next(self.generator.parameters()).device))
         self.history = history_from_images(x[None], self.generator.config.num_scales)
@@ -70,9 +71,12 @@ class Rollout:
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller."""
+        if self.given:
+            self.remember(s)
+            return self.given.pop(0)
         x = self.step(s).x_fake
         if self.halvings:
-            x = F.interpolate(x, s.shape[1:], mode="bicubic", align_corners=False)
+            x = enlarge(x, (s.shape[1], s.shape[2]), self.halvings)
         return to_image(x[0])
 
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:

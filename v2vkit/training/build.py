@@ -74,7 +74,7 @@ def build_trainer(
     image = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **judged)).to(device)
     video = [
         Discriminator(video_discriminator_config(config.preset, num_frames=config.video_frames, **judged)).to(device)
-        for _ in range(config.temporal_scales)
+        for _ in range(config.video_discriminators)
     ]
     face = None
     if config.lambda_face:

@@ -64,20 +64,53 @@ def save_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> None:
             folder.remove(name)
 
 
+def _read(folder: Folder) -> tuple[Progress, dict[str, Tensor]] | None:
+    """The snapshot in `folder`; None when there is none. Raises V2VError for a damaged one."""
+    try:
+        progress = Progress.model_validate_json(folder.read(STATE))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise _damaged(folder, error) from None
+    try:
+        data = folder.read(progress.file)
+        if hashlib.sha256(data).hexdigest() != progress.sha256:
+            raise ValueError("its checksum does not match")
+        return progress, load(data)
+    except FileNotFoundError:
+        raise _damaged(folder, ValueError(f"{progress.file} is gone")) from None
+    except (SafetensorError, ValueError) as error:
+        raise _damaged(folder, error) from None
+
+
+def _damaged(folder: Folder, error: Exception) -> V2VError:
+    return V2VError(
+        f"The training snapshot in {folder.url} cannot be used ({str(error).splitlines()[0]}).",
+        "Put it back from a copy, or train again from the beginning with --overwrite.",
+    )
+
+
+def forget_damaged(folder: Folder) -> bool:
+    """Remove a snapshot that cannot be read, so that training begins anew; whether there was one."""
+    try:
+        _read(folder)
+    except V2VError:
+        folder.remove(STATE)
+        return True
+    return False
+
+
 def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
     """Restore a snapshot of the same run in place, its place in the schedule too; False when there is none.
 
     Raises:
         V2VError: the snapshot is damaged.
     """
+    found = _read(folder)
+    if found is None or found[0].fingerprint != fingerprint:
+        return False
+    progress, tensors = found
     try:
-        progress = Progress.model_validate_json(folder.read(STATE))
-        if progress.fingerprint != fingerprint:
-            return False
-        data = folder.read(progress.file)
-        if hashlib.sha256(data).hexdigest() != progress.sha256:
-            raise ValueError("its checksum does not match")
-        tensors = load(data)
         for name, module in trainer.networks.named().items():
             module.load_state_dict(_below(tensors, f"network/{name}/"))
         for name, tensor in _below(tensors, "average/").items():
@@ -100,13 +133,8 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
                 for key, value in values.items():
                     if value.shape == parameter.shape:
                         values[key] = torch.empty_like(parameter).copy_(value)
-    except FileNotFoundError:
-        return False
-    except (SafetensorError, ValidationError, ValueError, KeyError, RuntimeError) as error:
-        raise V2VError(
-            f"The training snapshot in {folder.url} cannot be used ({str(error).splitlines()[0]}).",
-            "Train again with --overwrite.",
-        ) from None
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise _damaged(folder, error) from None
     trainer.epoch, trainer.batch, trainer.steps = progress.epoch, progress.batch, progress.steps
     return True
 
@@ -114,13 +142,11 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
 def read_networks(folder: Folder) -> dict[str, dict[str, Tensor]]:
     """The weights of every network in a finished stage's snapshot, by network; empty when there is no usable one."""
     try:
-        progress = Progress.model_validate_json(folder.read(STATE))
-        data = folder.read(progress.file)
-        tensors = load(data) if hashlib.sha256(data).hexdigest() == progress.sha256 else {}
-    except (FileNotFoundError, SafetensorError, ValidationError):
+        snapshot = _read(folder)
+    except V2VError:
         return {}
     found: dict[str, dict[str, Tensor]] = {}
-    for path, tensor in _below(tensors, "network/").items():
+    for path, tensor in _below(snapshot[1] if snapshot else {}, "network/").items():
         name, _, key = path.partition("/")
         found.setdefault(name, {})[key] = tensor
     return found

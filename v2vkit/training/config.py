@@ -102,7 +102,7 @@ class TrainConfig(StageConfig):
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss; needs --vgg-weights.", ge=0)
     lambda_mask: float = setting(1.0, "Weight of the loss that pushes the mask to warping.", ge=0)
     lambda_l1: float = setting(0.0, "Weight of a plain pixel loss; steadies tiny runs.", ge=0)
-    vgg_weights: str | None = setting(None, "File with torchvision's VGG-19 weights.", metavar="PATH")
+    vgg_weights: str | None = setting(None, "File with torchvision's VGG-19 weights.", metavar="PATH", neutral=True)
 
     width: int | None = setting(None, "Generator width, instead of the preset's.", ge=1, le=512)
     num_down: int | None = setting(None, "Generator halvings, instead of the preset's.", ge=1, le=6)
@@ -181,11 +181,16 @@ class TrainConfig(StageConfig):
         return 0 if self.num_scales is None else self.num_scales - self.scale
 
     @property
+    def video_discriminators(self) -> int:
+        """How many video discriminators are trained: none where their losses weigh nothing."""
+        return self.temporal_scales if self.lambda_temporal else 0
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Spacing K^s of the frames that video discriminator s judges; the flow losses always need stride 1."""
         if self.images and not self.covst:
             return ()
-        return tuple(self.video_frames**scale for scale in range(max(1, self.temporal_scales)))
+        return tuple(self.video_frames**scale for scale in range(max(1, self.video_discriminators)))
 
     @property
     def flow_strides(self) -> tuple[int, ...]:

@@ -157,8 +157,8 @@ class SequenceDataset:
                     c[i, 0] = torch.from_numpy(frames[i][f"conf{name}"]).float() / 255
             flow[stride], confidence[stride] = w, c
         regions = torch.from_numpy(np.stack([f["regions"] for f in frames]))[:, None] if self._regions else None
-        sequence = halved(Sequence(x, s, flow, confidence, regions), self.halvings)
-        return mirrored(sequence) if flip else sequence
+        sequence = Sequence(x, s, flow, confidence, regions)
+        return halved(mirrored(sequence) if flip else sequence, self.halvings)
 
 
 def mirrored(sequence: Sequence) -> Sequence:
@@ -179,14 +179,21 @@ def halved(sequence: Sequence, times: int) -> Sequence:
     Regions stay at their size: ids cannot be mixed.
     """
     for _ in range(times):
+        confidence = {k: halve(c) for k, c in sequence.confidence.items()}
         sequence = Sequence(
             halve(sequence.x),
             halve(sequence.s),
-            {k: halve(w) / 2 for k, w in sequence.flow.items()},
-            {k: halve(c) for k, c in sequence.confidence.items()},
+            {k: _halved_flow(w, sequence.confidence[k], confidence[k]) for k, w in sequence.flow.items()},
+            confidence,
             sequence.regions,
         )
     return sequence
+
+
+def _halved_flow(flow: Tensor, confidence: Tensor, halved_confidence: Tensor) -> Tensor:
+    """The mean of what is trusted, as far as anything is: wild vectors must not spoil the good ones beside them."""
+    trusted = halve(flow * confidence) / halved_confidence.clamp(min=1e-6)
+    return torch.where(halved_confidence > 1e-6, trusted, halve(flow)) / 2
 
 
 def stack(sequences: list[Sequence]) -> Sequence:
@@ -224,13 +231,14 @@ def draw_windows(
     usable = [(index, clip.num_frames) for index, clip in enumerate(clips) if clip.num_frames > context]
     total = sum(frames for _, frames in usable)
     rng = np.random.default_rng([seed, epoch])
-    steps = max(1, round(total / (num_frames * batch)))
     weights = np.array([frames for _, frames in usable], np.float64) / total
-    batches = []
-    for _ in range(steps):
+    batches: list[list[Window]] = []
+    left = total
+    while not batches or left > num_frames * batch / 2:
         chosen = [usable[i] for i in rng.choice(len(usable), size=batch, p=weights)]
         length = min(context + num_frames, *(frames for _, frames in chosen))
         batches.append([_draw_window(rng, index, frames, length, max_step) for index, frames in chosen])
+        left -= (length - context) * batch
     return batches
 
 

@@ -99,14 +99,25 @@ def _generated(sequence: Sequence, state: WindowState, frame: int) -> Tensor:
 
 
 def judge_inputs(
-    discriminator: Callable[[Tensor], Judged], real: Tensor, fakes: list[Tensor], precision: Precision
+    discriminator: Callable[[Tensor], Judged],
+    real: Tensor,
+    fakes: list[Tensor],
+    precision: Precision,
+    *,
+    together: bool = True,
 ) -> tuple[Judged, list[Judged]]:
-    """What D says of the real input [n, C, H, W] and of several fake ones, in two forward passes; float32."""
+    """What D says of the real input [n, C, H, W] and of several fake ones; float32.
+
+    Args:
+        together: the fakes in one forward pass; not for networks that normalise over the batch.
+    """
 
     def judge(x: Tensor) -> Judged:
         return [[maps.float() for maps in scale] for scale in discriminator(x)]
 
     with autocast(precision, real.device):
+        if not together:
+            return judge(real), [judge(fake) for fake in fakes]
         judged, judged_real = judge(torch.cat(fakes, 0)), judge(real)
     parts = [[[maps.chunk(len(fakes), 0)[i] for maps in scale] for scale in judged] for i in range(len(fakes))]
     return judged_real, parts

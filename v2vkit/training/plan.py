@@ -3,18 +3,23 @@
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
 from v2vkit.training.precision import computes_in
-from v2vkit.training.schedule import phases
+from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
+
+Kind = tuple[bool, int]
+"""What epochs are like: whether only the newest scale trains, and how many video discriminators judge sequences so
+short."""
 
 
 @dataclass(frozen=True)
@@ -39,36 +44,48 @@ def measure(
     dataset: SequenceDataset,
     device: torch.device,
     *,
-    newest_only: bool = False,
+    kind: Kind = (False, 0),
+    processes: int = 1,
     num_steps: int = 2,
 ) -> Cost:
-    """Time and memory of `num_steps` training steps after one to warm up; leaves nothing behind.
+    """Time and memory of `num_steps` training steps of one of `processes`, after one to warm up; leaves nothing behind.
 
     Args:
-        newest_only: measure the epochs in which only the newest scale trains.
+        kind: what the epochs are like. Real frames stand in for those generated before the measured ones, as far as the
+            clip reaches, so that video discriminators that look so far back have something to judge.
     """
+    newest_only, judging = kind
     trainer = build_trainer(config, dataset.source, device)
+    # The optimisers keep the others, which take memory all the time.
+    trainer.networks = replace(trainer.networks, video=trainer.networks.video[:judging])
+    past = config.spans[judging - 1] - 1 if judging else 0
     context = trainer.networks.generator.config.history
     windows = draw_windows(
         dataset.reader.clips,
-        num_frames=config.chunk * (num_steps + 1),
+        num_frames=past + config.chunk * (num_steps + 1),
         context=context,
-        batch=config.batch_size,
+        batch=config.batch_size // processes,
         seed=config.seed,
         epoch=0,
     )[0]
     sequence = to_device(stack([dataset.load(window) for window in windows]), device)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    past = max(0, min(past, sequence.x.shape[1] - context - config.chunk))
+    if past:
+        state.x_fake = list(sequence.x[:, context : context + past].unbind(1))
+        scales = len(state.history or ())
+        state.history = history_from_images(sequence.x[:, past : past + context], scales)
+    num_frames = sequence.x.shape[1]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     train_from = config.scale - 1 if newest_only else 0
     seconds, frames, steps = 0.0, 0, 0
-    for number, chunk in enumerate(chunks(sequence.x.shape[1], context, config.chunk)):
+    for number, chunk in enumerate(chunks(num_frames, context + past, config.chunk)):
         start = time.perf_counter()
         train_chunk(config, trainer, sequence, state, chunk, train_from=train_from)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        if number or sequence.x.shape[1] - context <= config.chunk:
+        if number or num_frames - context - past <= config.chunk:
             seconds += time.perf_counter() - start
             frames += len(chunk) * config.batch_size
             steps += 1
@@ -100,8 +117,8 @@ def losses_text(config: TrainConfig) -> list[str]:
 
 def _over_time_text(config: TrainConfig) -> list[str]:
     lines = []
-    if config.temporal_scales and config.lambda_temporal:
-        lines.append(f"video discriminators x {config.temporal_scales}, weight {config.lambda_temporal:g}")
+    if config.video_discriminators:
+        lines.append(f"video discriminators x {config.video_discriminators}, weight {config.lambda_temporal:g}")
     else:
         lines.append("video discriminators OFF (--temporal-scales or --lambda-temporal is 0)")
     if config.flow and config.lambda_flow:
@@ -113,20 +130,31 @@ def _over_time_text(config: TrainConfig) -> list[str]:
     return lines
 
 
-def measure_phases(config: TrainConfig, dataset: SequenceDataset, device: torch.device) -> dict[bool, Cost]:
-    """What the epochs cost in which only the newest scale trains (True), and the others (False), where there are any.
+def _kind(config: TrainConfig, phase: Phase) -> Kind:
+    spans = config.spans[: config.video_discriminators]
+    return phase.newest_only, sum(span <= phase.num_frames for span in spans)
+
+
+def measure_phases(
+    config: TrainConfig, dataset: SequenceDataset, device: torch.device, *, processes: int = 1
+) -> dict[Kind, Cost]:
+    """What every kind of epochs of the schedule costs.
 
     To be asked before the networks that will be trained exist: theirs would count as memory of the throw-away ones.
+
+    Args:
+        processes: that share a batch; one of them is measured.
     """
-    kinds = sorted({phase.newest_only for phase in phases(config.schedule)}, reverse=True)
-    return {newest_only: measure(config, dataset, device, newest_only=newest_only) for newest_only in kinds}
+    # The cheapest first, because memory once used by a process counts for all that are measured after it.
+    kinds = sorted({_kind(config, phase) for phase in phases(config.schedule)}, key=lambda kind: (not kind[0], kind[1]))
+    return {kind: measure(config, dataset, device, kind=kind, processes=processes) for kind in kinds}
 
 
 def plan_text(
     config: TrainConfig,
     dataset: SequenceDataset,
     device: torch.device,
-    costs: dict[bool, Cost],
+    costs: dict[Kind, Cost],
     started: list[str],
 ) -> str:
     """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, `costs`."""
@@ -151,7 +179,7 @@ def plan_text(
             for epoch in range(phase.first, phase.last + 1)
             for windows in epoch_batches(config, dataset, context, epoch)
         )
-        cost = costs[phase.newest_only]
+        cost = costs[_kind(config, phase)]
         seconds = frames * cost.seconds_per_frame
         total += seconds
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
@@ -160,7 +188,7 @@ def plan_text(
             f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, {_duration(seconds)}"
         )
     precision = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[computes_in(config.precision, device)]
-    cost = costs[min(costs)]
+    cost = costs[_kind(config, phases(config.schedule)[-1])]
     lines.append(
         f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "
         f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} GiB, "

@@ -65,7 +65,10 @@ def train_chunk(
     s = join([sequence.s[:, t] for t in frames])
     x = join([sequence.x[:, t] for t in frames])
     fakes = [image_input(s, join(leaves)) for leaves in (x_leaf, h_leaf) if leaves]
-    judged_real, judged_fakes = judge_inputs(networks.image, image_input(s, x), fakes, config.precision)
+    together = config.norm != "batch"
+    judged_real, judged_fakes = judge_inputs(
+        networks.image, image_input(s, x), fakes, config.precision, together=together
+    )
     d_losses["image"], terms = play("GAN", judged_real, judged_fakes, config, 1.0, adversarial)
     d_terms |= terms
 

@@ -30,6 +30,11 @@ def center_window(width: int, height: int, *, aspect: tuple[int, int]) -> Window
     return Window(0, (height - new_height) // 2, width, new_height)
 
 
+def crop_window(crop: str, width: int, height: int, size: tuple[int, int]) -> Window:
+    """What `ingest --crop` keeps of a frame of `width` x `height` that becomes `size`: the middle, or everything."""
+    return center_window(width, height, aspect=size) if crop == "center" else Window(0, 0, width, height)
+
+
 def face_window(landmarks: NDArray[np.floating], width: int, height: int) -> Window:
     """The square window around a face, shifted to stay inside the frame (and no larger than it).
 
