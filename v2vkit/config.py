@@ -33,7 +33,14 @@ class StageConfig(BaseModel):
 
 
 def setting(
-    default: Any, help: str, *, argument: bool = False, metavar: str | None = None, neutral: bool = False, **bounds: Any
+    default: Any,
+    help: str,
+    *,
+    argument: bool = False,
+    metavar: str | None = None,
+    neutral: bool = False,
+    later: bool = False,
+    **bounds: Any,
 ) -> Any:
     """One setting of a stage: its default, its help and its allowed range, stated once.
 
@@ -43,9 +50,10 @@ def setting(
         argument: a positional argument on the command line instead of an option.
         metavar: what stands for the value in the help.
         neutral: does not change the result (a device, a logging interval), so a change does not make artifacts stale.
+        later: came when artifacts existed already, whose results are those of its default: that keeps them valid.
         bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
     """
-    extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "neutral": neutral}
+    extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "neutral": neutral, "later": later}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -145,8 +153,14 @@ def as_plain(config: StageConfig) -> dict[str, Any]:
 
 
 def fingerprinted(config: StageConfig) -> dict[str, Any]:
-    """The settings that decide the result."""
-    return {key: value for key, value in as_plain(config).items() if not extras(type(config), key).get("neutral")}
+    """The settings that decide the result; a `later` one only where it is not at its default."""
+
+    def counts(key: str) -> bool:
+        extra = extras(type(config), key)
+        at_default = getattr(config, key) == type(config).model_fields[key].default
+        return not extra.get("neutral") and not (extra.get("later") and at_default)
+
+    return {key: value for key, value in as_plain(config).items() if counts(key)}
 
 
 def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:

@@ -83,7 +83,18 @@ def _modules_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-HEAVY = {"torch", "cv2", "av", "mediapipe", "skimage", "scenedetect", "webdataset", "torchvision", "matplotlib"}
+HEAVY = {
+    "torch",
+    "cv2",
+    "av",
+    "mediapipe",
+    "skimage",
+    "sklearn",
+    "scenedetect",
+    "webdataset",
+    "torchvision",
+    "matplotlib",
+}
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -94,7 +105,19 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["ingest", "segment", "make-sketches", "estimate-pose", "extract-flow", "train", "render", "evaluate", "show"],
+    [
+        "ingest",
+        "segment",
+        "make-sketches",
+        "estimate-pose",
+        "extract-flow",
+        "train",
+        "encode-features",
+        "sample-style",
+        "render",
+        "evaluate",
+        "show",
+    ],
 )
 def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"
@@ -124,7 +147,8 @@ def test_everything_imported_is_declared() -> None:
         for entries in lists
         for entry in entries
     }
-    module_of = {"opencv_python": "cv2", "pillow": "PIL", "scikit_image": "skimage", "dlib_bin": "dlib"}
+    module_of = {"opencv_python": "cv2", "pillow": "PIL", "dlib_bin": "dlib"}
+    module_of |= {"scikit_image": "skimage", "scikit_learn": "sklearn"}
     modules = {module_of.get(name, name) for name in declared} | {"v2vkit", "tests", "benchmarks"}
     for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
         for module in _imports(path):

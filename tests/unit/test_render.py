@@ -125,6 +125,7 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     assert len(driven) == 9
     for t, frame in enumerate(driven):
         np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+        np.testing.assert_array_equal(frame.regions, reader.regions(info.source, clip, t))
 
 
 POSE_MAPS = {"pose": "mediapipe", "openpose": None, "min_score": None, "smooth": 3, "stroke": 0, "missing": "hold"}

@@ -53,7 +53,7 @@ def _sound(path: Path) -> list[tuple[float, bytes]]:
 def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Source maps of noise, so that no face is needed."""
     s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
-    live = Live(lambda frames: ((image, s, True) for image in frames), "nothing")
+    live = Live(lambda frames: ((image, s, None, True) for image in frames), "nothing")
     monkeypatch.setattr(driving, "open_live", lambda info, source: live)
 
 

@@ -279,6 +279,7 @@ def test_labels_are_trained_on_and_made_from_a_video_alike(trained: RunOptions, 
     assert len(driven) == 10
     for t, frame in enumerate(driven):
         np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+        np.testing.assert_array_equal(frame.regions, reader.regions(info.source, clip, t))
     labels, instances = decode_gray(reader.read("labels", clip, 0, "label.png")), driven[0].s[3]
     assert (instances > instance_edges(labels)).any(), "the border between two cars"
     config = RenderConfig(source=str(tmp_path / "in.mp4"), target=str(tmp_path / "out.mp4"), device="cpu", threads=1)

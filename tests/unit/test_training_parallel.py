@@ -90,22 +90,25 @@ def train_command(work: Path, config: TrainConfig) -> list[str]:
         "temporal_scales",
         "threads",
         "precision",
+        "feature_dims",
     ):
         flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     return ["train", *flags, "--batch-size", "2", "--drop-history", "0", "--sample-every", "0"]
 
 
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dims", [0, 3])
+def test_two_processes_train_like_one(tmp_path: Path, dims: int) -> None:
     """Data parallel over gloo: the batch is shared out, gradients averaged, rank 0 writes."""
+    config = ONE.model_copy(update={"feature_dims": dims})
     one, two = tmp_path / "one", tmp_path / "two"
     for path in (one, two):
         make_workspace(path, clip_frames=3)
-    launch(["-m", "v2vkit", *train_command(one, ONE)], processes=1)
-    outputs = launch(["-m", "v2vkit", *train_command(two, ONE)], processes=2)
+    launch(["-m", "v2vkit", *train_command(one, config)], processes=1)
+    outputs = launch(["-m", "v2vkit", *train_command(two, config)], processes=2)
     assert "plan:" in outputs[0]
     assert "plan:" not in outputs[1]
     alone, together = (load_file(path / "checkpoints/spatial-1/model.safetensors") for path in (one, two))
-    assert _apart(alone, together, ONE, one) < 0.1
+    assert _apart(alone, together, config, one) < 0.1
 
 
 def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], config: TrainConfig, work: Path) -> float:
@@ -134,7 +137,7 @@ def test_sharded_and_resumed_training_is_bit_equal(tmp_path: Path) -> None:
     printed = {}
     for work, shard, steps in ((whole, False, 0), (halved, True, 2), (halved, True, 0)):
         make_workspace(work, clip_frames=6)
-        config = PAIR.model_copy(update={"shard": shard})
+        config = PAIR.model_copy(update={"shard": shard, "feature_dims": 3})
         command = [str(script), str(work), config.model_dump_json(), str(steps)]
         printed[shard] = launch(command, processes=2, code=9 if steps else 0)
     assert same(_states(whole), _states(halved))

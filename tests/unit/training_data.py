@@ -13,7 +13,7 @@ from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.runner import run
 from v2vkit.synthesis.model import ModelInfo
-from v2vkit.training.build import build_generator_config, build_trainer
+from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset
 from v2vkit.training.loop import train
@@ -73,6 +73,7 @@ def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
         stage=config.checkpoint,
         fingerprint="f",
         generator=build_generator_config(config, dataset.source),
+        encoder=build_encoder_config(config),
         source=dataset.source,
         width=32,
         height=24,

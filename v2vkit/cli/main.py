@@ -20,6 +20,8 @@ COMMANDS = {
     "extract-flow": "Compute backward optical flow with confidence between frames.",
     "train": "Train one stage of the model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
+    "encode-features": "Describe the look of every region of the frames by a model's encoder.",
+    "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
     "render": "Turn a driving video into a rendered video with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
     "run": "Run the stages of a recipe in order; resumable.",

@@ -11,7 +11,8 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.artifacts.shard import list_members, load_shard, sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.flow_io import decode_kitti
-from v2vkit.maps.source import DOMAINS, SourceConfig
+from v2vkit.maps.regions import Regions
+from v2vkit.maps.source import DOMAINS, SourceConfig, region_files, region_map
 
 
 class ClipReader:
@@ -72,6 +73,12 @@ class ClipReader:
             if self.has(domain.kind, clip, t, extension):
                 files[extension] = self.read(domain.kind, clip, t, extension)
         return files
+
+    def regions(self, source: SourceConfig, clip: str, t: int) -> Regions:
+        """The regions of a frame, int32 [H, W]; for domains that have some."""
+        kind = DOMAINS[source.domain].kind
+        names = region_files(source.domain, lambda name: self.has(kind, clip, t, name))
+        return region_map(source.domain, {name: self.read(kind, clip, t, name) for name in names})
 
     def flow(self, clip: str, t: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Backward flow float32 [H, W, 2] and confidence [H, W] of frame t into t - stride; None at a clip's start."""

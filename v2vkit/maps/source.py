@@ -17,6 +17,7 @@ from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.landmarks import landmarks_from_json
 from v2vkit.maps.moving import Change, move_ids, move_points
 from v2vkit.maps.people import move_people, people_from_json
+from v2vkit.maps.regions import Regions, face_regions, street_ids, street_regions
 from v2vkit.maps.skeleton import NUM_CHANNELS as POSE_CHANNELS
 from v2vkit.maps.skeleton import draw_people, drop_parts, skeleton_channels
 from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
@@ -44,6 +45,8 @@ class Domain:
         build: config, files by extension -> float32 [C, H, W] in [0, 1].
         changed: the same after a change: also the moved frame (RGB uint8 [H, W, 3]), the change, and the settings of
             the stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
+        regions: files by extension -> `v2vkit.maps.regions` of the frame, int32 [H, W]; None = the domain has none.
+        region_files: extensions of the files that this reads, where they are not optional.
     """
 
     kind: str
@@ -52,6 +55,8 @@ class Domain:
     channels: Callable[[SourceConfig], int]
     build: Callable[[SourceConfig, dict[str, bytes]], NDArray[np.float32]]
     changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, dict[str, Any]], NDArray[np.float32]]
+    regions: Callable[[dict[str, bytes]], Regions] | None = None
+    region_files: tuple[str, ...] = ()
 
 
 def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
@@ -125,28 +130,28 @@ def _changed_pose(
 
 
 def _build_street(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
-    return street_channels(*_ids(files), config)
+    return street_channels(*street_ids(files), config)
 
 
 def _changed_street(
     config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
 ) -> NDArray[np.float32]:
-    labels, instances = _ids(files)
+    labels, instances = street_ids(files)
     instances = None if instances is None else move_ids(instances, change.move)
     return street_channels(move_ids(labels, change.move), instances, config)
 
 
-def _ids(files: dict[str, bytes]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Labels, and instances where there are some."""
-    instances = files.get("inst.png")
-    return (
-        decode_gray(files["label.png"], "a label map"),
-        None if instances is None else decode_gray(instances, "an instance map"),
-    )
-
-
 DOMAINS: dict[DomainName, Domain] = {
-    "face": Domain("sketches", ("sketch.png", "json"), (), lambda config: FACE_CHANNELS, _build_face, _changed_face),
+    "face": Domain(
+        "sketches",
+        ("sketch.png", "json"),
+        (),
+        lambda config: FACE_CHANNELS,
+        _build_face,
+        _changed_face,
+        face_regions,
+        ("parts.png",),
+    ),
     "pose": Domain("poses", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _changed_pose),
     "street": Domain(
         "labels",
@@ -155,6 +160,8 @@ DOMAINS: dict[DomainName, Domain] = {
         lambda config: config.num_labels + int(config.edges),
         _build_street,
         _changed_street,
+        street_regions,
+        ("label.png", "inst.png"),
     ),
 }
 
@@ -167,3 +174,16 @@ def num_channels(config: SourceConfig) -> int:
 def source_map(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
     """float32 [C, H, W] in [0, 1] from a frame's map files (extension -> bytes)."""
     return DOMAINS[config.domain].build(config, files)
+
+
+def region_files(domain: DomainName, has: Callable[[str], bool]) -> list[str]:
+    """Extensions of the files that `region_map` reads of a frame; `has` tells which of the optional ones there are."""
+    row = DOMAINS[domain]
+    return [name for name in row.region_files if name not in row.optional or has(name)]
+
+
+def region_map(domain: DomainName, files: dict[str, bytes]) -> Regions:
+    """`v2vkit.maps.regions` of a frame, int32 [H, W], from its `region_files`."""
+    regions = DOMAINS[domain].regions
+    assert regions is not None, f"{domain} has no regions"
+    return regions(files)

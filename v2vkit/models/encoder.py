@@ -1,10 +1,13 @@
 """The feature encoder of the paper's multimodal synthesis: one small vector per object instance."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.models.blocks import Norm, ReflectConv, downs, init_weights, pad_to_multiple, stem, ups
+from v2vkit.models.blocks import Norm, ReflectConv, downs, halve, init_weights, pad_to_multiple, stem, ups
 
 
 class EncoderConfig(StageConfig):
@@ -39,13 +42,33 @@ class FeatureEncoder(nn.Module):
         return features if instance is None else instance_average(features, instance)
 
 
+def features_at(encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, halvings: int) -> Tensor:
+    """E's map of frames, seen at 1 / 2^halvings of their size, at `size`: what is to be averaged over regions.
+
+    E sees the frames of every spatial stage at the coarsest stage's size, so that its vectors mean the same in all.
+
+    Args:
+        encode: E.
+        x: frames [B, 3, h, w] in [-1, 1].
+        size: height and width of the regions.
+
+    Returns:
+        float32 [B, d, H, W], nearest neighbours enlarged.
+    """
+    for _ in range(halvings):
+        x = halve(x)
+    return F.interpolate(encode(x).float(), size, mode="nearest")
+
+
 def instance_average(features: Tensor, instance: Tensor) -> Tensor:
     """Each pixel gets the mean of its instance: [B, C, H, W], ids [B, 1, H, W] (any integers) -> [B, C, H, W].
 
     Ids are counted per image: the same id in two images is two instances. Source: pix2pixHD, section 3.4.
     """
     vectors, _, index = instance_vectors(features, instance)
-    return vectors[index].unflatten(0, instance.shape[:1] + instance.shape[2:]).permute(0, 3, 1, 2)
+    # Not vectors[index]: for its gradient torch promises no fixed order of sums on a CPU, and it takes twice the time.
+    pixels = vectors.index_select(0, index)
+    return pixels.unflatten(0, instance.shape[:1] + instance.shape[2:]).permute(0, 3, 1, 2)
 
 
 def instance_vectors(features: Tensor, instance: Tensor) -> tuple[Tensor, Tensor, Tensor]:

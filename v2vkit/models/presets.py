@@ -4,6 +4,7 @@ from typing import Any
 
 from v2vkit.config import Preset, make_config
 from v2vkit.models.discriminator import DiscriminatorConfig, video_channels
+from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.models.image_generator import ImageGeneratorConfig
 
@@ -21,6 +22,11 @@ DISCRIMINATORS: dict[Preset, dict[str, int]] = {
     "tiny": {"width": 32, "num_layers": 3, "num_scales": 2},
     "small": {"width": 64, "num_layers": 3, "num_scales": 2},
     "paper": {"width": 64, "num_layers": 3, "num_scales": 2},
+}
+ENCODERS: dict[Preset, dict[str, int]] = {
+    "tiny": {"width": 8, "num_down": 4},
+    "small": {"width": 16, "num_down": 4},
+    "paper": {"width": 16, "num_down": 4},
 }
 
 
@@ -46,6 +52,11 @@ def image_generator_config(
     values = {**IMAGE_GENERATORS[preset], "in_channels": source_channels, "num_enhancers": num_enhancers, **changes}
     values["width"] = (width or IMAGE_GENERATORS[preset]["width"]) >> num_enhancers
     return make_config(ImageGeneratorConfig, values, f"image generator `{preset}`")
+
+
+def encoder_config(preset: Preset, *, dims: int) -> EncoderConfig:
+    """The feature encoder E of that size, for vectors of `dims` numbers."""
+    return make_config(EncoderConfig, {**ENCODERS[preset], "out_channels": dims}, f"encoder `{preset}`")
 
 
 def image_discriminator_config(preset: Preset, *, source_channels: int, **changes: Any) -> DiscriminatorConfig:

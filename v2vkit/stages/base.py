@@ -126,4 +126,6 @@ _MAKERS = {
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",
+    "features": "encode-features",
+    "styles": "sample-style",
 }

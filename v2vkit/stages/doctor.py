@@ -19,6 +19,7 @@ CORE = {
     "opencv-python": "cv2",
     "av": "av",
     "scikit-image": "skimage",
+    "scikit-learn": "sklearn",
     "scenedetect": "scenedetect",
     "pydantic": "pydantic",
     "fsspec": "fsspec",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from v2vkit.maps.source import SourceConfig
     from v2vkit.synthesis.model import ModelInfo
     from v2vkit.synthesis.rollout import Rollout
+    from v2vkit.synthesis.styles import Style
 
 
 class EvaluateConfig(StageConfig):
@@ -24,8 +25,9 @@ class EvaluateConfig(StageConfig):
 
     DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each clip is
     rendered from its maps alone and compared with its real frames: PSNR, SSIM, MS-SSIM, warp error, and for faces the
-    landmark error. The baselines "repeat first frame" and "source shown as is" stand beside. Writes evaluation.json, a
-    plot over time and a contact sheet (source | output | real), and prints a table.
+    landmark error; a model trained with --feature-dims in style 0 of --work. The baselines "repeat first frame" and
+    "source shown as is" stand beside. Writes evaluation.json, a plot over time and a contact sheet (source | output |
+    real), and prints a table.
     """
 
     data: str = setting(..., "Workspace with the held-out footage.", argument=True)
@@ -55,11 +57,13 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.synthesis.model import find_model, load_model, pick_device
     from v2vkit.synthesis.opening import find_opener
     from v2vkit.synthesis.rollout import Rollout
+    from v2vkit.synthesis.styles import find_style
 
     if config.threads:
         torch.set_num_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
+    style = find_style(Folder(options.work), None, 0, info)
     device = pick_device(config.device)
     generator = generator.to(device)
     opener = find_opener(Folder(options.work), config.first_frame_model, info)
@@ -93,7 +97,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
                 clip.name,
                 (reader.frame(clip.name, t) for t in frames),
                 {
-                    OURS: _counted(_rendered(new_rollout(), reader, info, clip), progress),
+                    OURS: _counted(_rendered(new_rollout(), reader, info, style, clip), progress),
                     SOURCE: _sources(reader, info.source, clip),
                 },
                 flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in manifests else None,
@@ -109,7 +113,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         "notes": notes(first.height, first.width),
     }
     summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
-    out.write("contact.png", encode_png(_contact_sheet(new_rollout(), reader, info, config.columns)))
+    out.write("contact.png", encode_png(_contact_sheet(new_rollout(), reader, info, style, config.columns)))
     print(table(summary))
     for note in about["notes"]:
         print(f"  {note}")
@@ -128,7 +132,7 @@ def _refuse_other_sizes(reader: "ClipReader", info: "ModelInfo", data: str) -> N
 
 
 def _rendered(
-    rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", clip: ClipInfo
+    rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", style: "Style | None", clip: ClipInfo
 ) -> "Iterator[NDArray[np.uint8]]":
     """The model's frames for a clip, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
@@ -141,6 +145,8 @@ def _rendered(
         rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(given)]))
     for t in range(clip.num_frames):
         s = source_map(info.source, reader.map_files(info.source, clip.name, t))
+        if style is not None:
+            s = np.concatenate([s, style.paint(reader.regions(info.source, clip.name, t))])
         if info.generator.takes_flow:
             s = np.concatenate([s, flow_channels(reader, clip, t)])
         yield rollout.image(s)
@@ -170,7 +176,9 @@ def _counted(frames: "Iterator[NDArray[np.uint8]]", progress: Any) -> "Iterator[
         yield frame
 
 
-def _contact_sheet(rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", columns: int) -> "NDArray[np.uint8]":
+def _contact_sheet(
+    rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", style: "Style | None", columns: int
+) -> "NDArray[np.uint8]":
     """Source, output, real as rows for frames spread over the longest clip."""
     import numpy as np
 
@@ -178,7 +186,7 @@ def _contact_sheet(rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", 
     chosen = np.unique(np.linspace(0, clip.num_frames - 1, min(columns, clip.num_frames)).round().astype(int))
     triples = zip(
         _sources(reader, info.source, clip),
-        _rendered(rollout, reader, info, clip),
+        _rendered(rollout, reader, info, style, clip),
         (reader.frame(clip.name, t) for t in range(clip.num_frames)),
         strict=True,
     )

@@ -49,6 +49,12 @@ class RenderConfig(StageConfig):
         "checkpoints/image of the workspace when not given.",
         metavar="FOLDER",
     )
+    style: int = setting(
+        0, "Number of the style to render in (models trained with --feature-dims; `v2v sample-style`).", ge=0
+    )
+    styles: str | None = setting(
+        None, "Folder of styles that `v2v sample-style` wrote; those of --work when not given.", metavar="FOLDER"
+    )
     crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     device: str = setting("auto", "cpu, cuda, mps or auto.")
@@ -63,11 +69,13 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from v2vkit.engine.threads import map_in_threads
     from v2vkit.synthesis.model import find_model, load_model, pick_device
     from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
+    from v2vkit.synthesis.styles import find_style
     from v2vkit.video.encode import VideoWriter
 
     if config.threads:
         torch.set_num_threads(config.threads)
     generator, info = load_model(find_model(Folder(options.work), config.checkpoint))
+    style = find_style(Folder(options.work), config.styles, config.style, info)
     device = pick_device(config.device)
     generator = generator.to(device)
     first, opener = _first_frames(config, info), _opener(config, options, info)
@@ -75,7 +83,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     warm_up(generator, info.width, info.height, info.halvings)
     if opener is not None:
         warm_up(opener.to(device), info.width, info.height)
-    frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first, opener=opener)
+    frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first, opener=opener, style=style)
     writer = VideoWriter(
         config.target,
         fps=drive.fps,
@@ -138,7 +146,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
                 f"{info.width}x{info.height}.",
                 f"Ingest with --size {info.width}x{info.height}.",
             )
-    return drive_by_artifact(work, manifests, info.source)
+    return drive_by_artifact(work, manifests, info.source, regions=info.encoder is not None)
 
 
 def _opener(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":

@@ -92,14 +92,15 @@ def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Fold
     """Whether the model to start from has the layers and the size that this stage builds on."""
     from v2vkit.maps.clips import ClipReader
     from v2vkit.synthesis.model import halved_size
-    from v2vkit.training.build import build_generator_config
+    from v2vkit.training.build import build_encoder_config, build_generator_config
     from v2vkit.training.start import check_start
 
     assert config.domain is not None
     reader = ClipReader(work, _maps(manifests))
     generator = build_generator_config(config, _source_config(config, reader, manifests[_KINDS[config.domain]]))
     clip = reader.clips[0]
-    check_start(start, generator, halved_size(clip.width, clip.height, config.halvings))
+    size = halved_size(clip.width, clip.height, config.halvings)
+    check_start(start, generator, size, build_encoder_config(config))
 
 
 def _maps(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
@@ -152,7 +153,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
 
     from v2vkit.maps.clips import ClipReader
     from v2vkit.synthesis.model import ModelInfo, pick_device
-    from v2vkit.training.build import build_generator_config, build_trainer
+    from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.start import inherit
@@ -174,12 +175,14 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         flip=config.flip,
         halvings=config.halvings,
         map_settings=build.inputs[kind].config,
+        regions=config.feature_dims > 0,
     )
     maps, clip = build.inputs[kind], reader.clips[0]
     info = ModelInfo(
         stage=config.checkpoint,
         fingerprint=build.fingerprint,
         generator=build_generator_config(config, source),
+        encoder=build_encoder_config(config),
         source=source,
         width=clip.width,
         height=clip.height,

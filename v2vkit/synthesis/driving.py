@@ -14,9 +14,11 @@ from v2vkit.engine.threads import prefetch
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
 from v2vkit.maps.clips import ClipReader
+from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
 from v2vkit.synthesis.live import open_face, open_live
 from v2vkit.synthesis.model import ModelInfo
+from v2vkit.synthesis.styles import Style
 from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
 from v2vkit.video.label_files import LabelRules, read_map
@@ -37,6 +39,7 @@ class Driven:
         pts: time stamp in ticks of the drive's time base; None = constant rate.
         begins: the first frame of a video: nothing before it belongs to it.
         flow: `flow_channels` of this frame, for generators that take them; None = none is given.
+        regions: `v2vkit.maps.regions` of this frame, int32 [H, W]; None where the domain has none.
     """
 
     s: NDArray[np.float32]
@@ -44,11 +47,14 @@ class Driven:
     pts: int | None = None
     begins: bool = False
     flow: NDArray[np.float32] | None = None
+    regions: Regions | None = None
 
-    @property
-    def conditioning(self) -> NDArray[np.float32]:
-        """What the frame is made from: the source map, then the flow where it is given."""
-        return self.s if self.flow is None else np.concatenate([self.s, self.flow])
+    def conditioning(self, style: Style | None) -> NDArray[np.float32]:
+        """What the frame is made from: source map, features in that style, then the flow where it is given."""
+        assert style is None or self.regions is not None, "features need regions"
+        features = None if style is None or self.regions is None else style.paint(self.regions)
+        parts = [part for part in (self.s, features, self.flow) if part is not None]
+        return np.concatenate(parts) if len(parts) > 1 else self.s
 
 
 @dataclass
@@ -110,12 +116,12 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
 
     def driven() -> Iterator[Driven]:
         origin = None
-        for image, s, found in live.maps(prefetch(pictures())):
+        for image, s, regions, found in live.maps(prefetch(pictures())):
             if not found:
                 drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
             pts = stamps.pop(0)
             origin = pts if origin is None and not part.whole else origin
-            yield Driven(s, image, pts - (origin or 0))
+            yield Driven(s, image, pts - (origin or 0), regions=regions)
 
     drive.frames = prefetch(driven())
     return drive
@@ -166,18 +172,21 @@ def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:
         for number in range(len(source.images)):
             ids = read_map("labels", source.image_path(number), rules)
             height, width = ids.shape
-            window = crop_window(_crop(info), width, height, size)
-            yield Driven(street_channels(reframe_ids(ids, window, size), None, info.source))
+            labels = reframe_ids(ids, crop_window(_crop(info), width, height, size), size)
+            yield Driven(street_channels(labels, None, info.source), regions=region_ids(labels))
 
     fps = Fraction(info.frames.get("fps", "25"))
     return Drive(prefetch(maps()), fps, num_frames=len(source.images))
 
 
-def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], source: SourceConfig) -> Drive:
+def drive_by_artifact(
+    work: Folder, manifests: dict[str, Manifest], source: SourceConfig, *, regions: bool = False
+) -> Drive:
     """Drive with the maps of a workspace; clips that follow each other in one source go on without a break.
 
     Args:
         manifests: of the map artifact and, where there are any, of `frames` and `flow` (both are then given).
+        regions: give the regions too, for a model that takes features.
 
     Raises:
         V2VError: a shard is missing or corrupt; names it.
@@ -185,7 +194,7 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], source: Sour
     manifest = manifests[DOMAINS[source.domain].kind]
     reader = ClipReader(work, manifests)
     return Drive(
-        prefetch(_from_clips(reader, source, images="frames" in manifests, flow="flow" in manifests)),
+        prefetch(_from_clips(reader, source, images="frames" in manifests, flow="flow" in manifests, regions=regions)),
         Fraction(manifest.clips[0].fps),
         num_frames=manifest.num_frames,
         missing=dict(manifest.missing),
@@ -203,14 +212,17 @@ def flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.floa
     return np.concatenate([pair[0].transpose(2, 0, 1), pair[1][None]]).astype(np.float32)
 
 
-def _from_clips(reader: ClipReader, source: SourceConfig, *, images: bool, flow: bool) -> Iterator[Driven]:
+def _from_clips(
+    reader: ClipReader, source: SourceConfig, *, images: bool, flow: bool, regions: bool
+) -> Iterator[Driven]:
     before: ClipInfo | None = None
     for clip in reader.clips:
         for t in range(clip.num_frames):
             s = source_map(source, reader.map_files(source, clip.name, t))
             image = reader.frame(clip.name, t) if images else None
             given = flow_channels(reader, clip, t) if flow else None
-            yield Driven(s, image, begins=t == 0 and not _continues(before, clip), flow=given)
+            found = reader.regions(source, clip.name, t) if regions else None
+            yield Driven(s, image, begins=t == 0 and not _continues(before, clip), flow=given, regions=found)
         before = clip
 
 

@@ -15,6 +15,7 @@ from v2vkit.estimators.table import open_estimator
 from v2vkit.maps.labels import IGNORE, keep_labels
 from v2vkit.maps.landmarks import follow_face
 from v2vkit.maps.people import MIN_SCORE, follow_people
+from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import DOMAINS, street_channels
@@ -22,7 +23,7 @@ from v2vkit.synthesis.model import ModelInfo
 from v2vkit.weights import file_digest
 
 Image = NDArray[np.uint8]
-Mapped = tuple[Image, NDArray[np.float32], bool]
+Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Live:
     """How a domain's source maps come from frames.
 
     Attributes:
-        maps: consecutive frames, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], found) of each, in
-            order, with a bounded look-ahead; `found` = the estimator saw something in this very frame.
+        maps: consecutive frames, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
+            each, in order, with a bounded look-ahead; `regions` as in `v2vkit.maps.regions`, None where the domain has
+            none; `found` = the estimator saw something in this very frame.
         nothing: what a frame is counted under in which nothing was found.
         find_face: the face estimator that crops are placed with, where the maps need one, too.
     """
@@ -90,8 +92,8 @@ def _live_face(info: ModelInfo, source: str) -> Live:
             frames, estimator, smooth=settings.get("smooth", 0), missing=settings.get("missing", "hold")
         )
         for image, landmarks, found in followed:
-            sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
-            yield image, face_channels(landmarks, sketch), found
+            sketch, parts = draw_sketch(image, landmarks, canny=settings.get("canny", True))
+            yield image, face_channels(landmarks, sketch), region_ids(parts), found
 
     return Live(maps, "no face", estimator)
 
@@ -118,7 +120,7 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
         )
         for image, people, found in followed:
             size = (image.shape[1], image.shape[0])
-            yield image, skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0))), found
+            yield image, skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0))), None, found
 
     return Live(maps, "no person")
 
@@ -140,7 +142,8 @@ def _live_street(info: ModelInfo, source: str) -> Live:
         for image in frames:
             segments = estimator(image)
             labels, instances = keep_labels(segments.labels, segments.instances, keep)
-            yield image, street_channels(labels, instances, info.source), bool((labels != IGNORE).any())
+            s, regions = street_channels(labels, instances, info.source), region_ids(labels, instances)
+            yield image, s, regions, bool((labels != IGNORE).any())
 
     return Live(maps, "nothing recognised")
 

@@ -1,5 +1,7 @@
 """The model file: the generator's (averaged) weights as safetensors, its header carrying a JSON description.
 
+Where the model takes features, the weights of the encoder E that found them in training lie beside the generator's.
+
 One file is all that rendering needs; nothing in it is executable, and a file that lies about sizes is refused before
 memory is allocated for it.
 """
@@ -18,11 +20,13 @@ from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 
 MODEL = "model.safetensors"
 _METADATA_KEY = "v2vkit"
 _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError)
 """What a header raises that is not one of ours."""
+_ENCODER = "encoder."
 _FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image", "covst")
 
 
@@ -36,6 +40,7 @@ class ModelInfo(BaseModel):
 
     Attributes:
         generator, source: the layers, and what conditions them.
+        encoder: layers of E, whose vectors are appended to the source maps; None = the model takes no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
         halvings: how often source maps are halved for it: a coarse scale trained below frames of the finest size.
         first_frame: how a video begins (`self`, `real` or `image`).
@@ -52,6 +57,7 @@ class ModelInfo(BaseModel):
     stage: str
     fingerprint: str
     generator: AnyGeneratorConfig
+    encoder: EncoderConfig | None = None
     source: SourceConfig
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
@@ -77,15 +83,28 @@ class ModelInfo(BaseModel):
         return f"{self.fingerprint}/{self.steps}"
 
     @property
+    def encoder_halvings(self) -> int:
+        """How often frames are halved before E sees them: to the size of the coarsest scale, in every stage."""
+        return self.halvings + self.generator.num_scales - 1
+
+    @property
     def output_size(self) -> tuple[int, int]:
         """Width and height of what the generator makes; rendering enlarges it to the size of the frames."""
         return halved_size(self.width, self.height, self.halvings)
 
 
+def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> dict[str, Tensor]:
+    """The weights of a model by the names that its file uses: the generator's as they are, E's below `encoder.`."""
+    found = {} if encoder is None else encoder.state_dict()
+    return {**generator.state_dict(), **{_ENCODER + name: value for name, value in found.items()}}
+
+
 def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
-    """Write the generator's weights with their description."""
+    """Write a model's weights (`model_weights`) with their description."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: info.model_dump_json()}))
+    # Models without features are described as before there were any.
+    text = info.model_dump_json(exclude={"encoder"} if info.encoder is None else None)
+    folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
 
 
 def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
@@ -94,6 +113,27 @@ def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
     Raises:
         V2VError: no such file, damaged, or written by something else.
     """
+    generator, _, info = _load(folder)
+    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
+    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
+    return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
+
+
+def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
+    """The model's feature encoder E in evaluation mode, on the CPU, and the model's description.
+
+    Raises:
+        V2VError: as `load_model`, or the model takes no features.
+    """
+    _, encoder, info = _load(folder)
+    if encoder is None:
+        raise V2VError(
+            f"The model in {folder.url} was trained without features.", "Train one with `v2v train --feature-dims 3`."
+        )
+    return encoder, info
+
+
+def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
     data = _read(folder)
     try:
         tensors = load(data)
@@ -101,13 +141,16 @@ def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
         # Layers are built without memory first: a file that lies about its size must not allocate it.
         with torch.device("meta"):
             generator = build_generator(info.generator)
+            encoder = None if info.encoder is None else FeatureEncoder(info.encoder)
+        if encoder is not None:
+            found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_ENCODER)}
+            of_encoder = {name.removeprefix(_ENCODER): tensor for name, tensor in found.items()}
+            encoder.load_state_dict(of_encoder, strict=True, assign=True)
+            encoder.eval().requires_grad_(False)
         generator.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, RuntimeError, *_DAMAGED) as error:
         raise _no_model(folder, error) from None
-    generator = generator.eval().requires_grad_(False)
-    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
-    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
-    return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
+    return generator.eval().requires_grad_(False), encoder, info
 
 
 def read_info(folder: Folder) -> ModelInfo:

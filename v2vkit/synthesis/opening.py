@@ -35,6 +35,11 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
     generator, found = load_model(place)
     if not isinstance(generator, FrameGenerator) or generator.config.takes_flow:
         raise V2VError(f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --stage image` made.")
+    if found.encoder is not None:
+        raise V2VError(
+            f"The image model {place.url} takes features, which this video model has none of.",
+            "Train one without --feature-dims.",
+        )
     if (found.width, found.height) != (info.width, info.height):
         raise V2VError(
             f"The image model {place.url} makes {found.width}x{found.height}; {info.width}x{info.height} is needed.",

@@ -7,10 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from v2vkit.maps.labels import colorize
+from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.synthesis.driving import Drive, Driven
+from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.rollout import Rollout
+from v2vkit.synthesis.styles import Style, Styles
 
 Image = NDArray[np.uint8]
 
@@ -22,6 +25,7 @@ def render_frames(
     halvings: int = 0,
     first_frames: Image | None = None,
     opener: AnyGenerator | None = None,
+    style: Style | None = None,
 ) -> Iterator[tuple[Driven, Image]]:
     """(driven frame, rendered frame RGB uint8 [H, W, 3]) for every frame of the drive.
 
@@ -30,6 +34,7 @@ def render_frames(
         halvings: of `ModelInfo`.
         first_frames: L real frames [L, H, W, 3] that take the place of the first L of each video.
         opener: makes the first L frames of each video (`find_opener`).
+        style: for a generator that takes features (`find_style`).
     """
     rollout = Rollout(generator, halvings, opener)
     started = False
@@ -39,7 +44,7 @@ def render_frames(
             if first_frames is not None:
                 rollout.begin_with(first_frames)
             started = True
-        yield driven, rollout.image(driven.conditioning)
+        yield driven, rollout.image(driven.conditioning(style))
 
 
 def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
@@ -62,6 +67,24 @@ def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:
     if driven.image is not None:
         parts.insert(0, driven.image)
     return np.concatenate(parts, 1)
+
+
+def style_sheet(
+    generator: AnyGenerator, info: ModelInfo, styles: Styles, s: NDArray[np.float32], regions: Regions
+) -> Image:
+    """A source map and the first frame that it makes in every style, side by side: RGB uint8 [H, n W, 3].
+
+    Args:
+        generator: in evaluation mode; one that begins by itself.
+        s: source map float32 [C, H, W].
+        regions: of the same frame, int32 [H, W].
+    """
+    flow = [np.zeros((3, *regions.shape), np.float32)] if generator.config.takes_flow else []  # nothing before it
+    images = [source_image(info.source, s)]
+    for seed in styles.seeds:
+        conditioning = np.concatenate([s, Style(styles, seed).paint(regions), *flow])
+        images.append(Rollout(generator, info.halvings).image(conditioning))
+    return np.concatenate(images, 1)
 
 
 def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0) -> None:

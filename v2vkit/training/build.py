@@ -8,8 +8,10 @@ import torch
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 from v2vkit.models.presets import (
     DISCRIMINATORS,
+    encoder_config,
     generator_config,
     image_discriminator_config,
     image_generator_config,
@@ -25,24 +27,30 @@ def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGene
     """The generator's layers: the preset, with the sizes that were given instead of it."""
     names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample", "norm")
     sizes = {name: getattr(config, name) for name in names}
+    channels = num_channels(source) + config.feature_dims
     if config.images:
         sizes["num_blocks_enhancer"] = sizes.pop("num_blocks_fine")
         return image_generator_config(
             config.preset,
-            source_channels=num_channels(source),
+            source_channels=channels,
             num_enhancers=config.num_enhancers,
             covst=config.covst,
             **{name: value for name, value in sizes.items() if value is not None},
         )
     return generator_config(
         config.preset,
-        source_channels=num_channels(source),
+        source_channels=channels,
         foreground=config.foreground,
         composition=config.composition,
         flow=config.flow,
         num_scales=config.scale,
         **{name: value for name, value in sizes.items() if value is not None},
     )
+
+
+def build_encoder_config(config: TrainConfig) -> EncoderConfig | None:
+    """The feature encoder's layers; None where there is none."""
+    return encoder_config(config.preset, dims=config.feature_dims) if config.feature_dims else None
 
 
 def build_trainer(
@@ -72,13 +80,15 @@ def build_trainer(
     if config.lambda_face:
         region = judged | {"num_scales": max(1, judged["num_scales"] - 2)}
         face = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **region)).to(device)
+    layers = build_encoder_config(config)
+    encoder = None if layers is None else FeatureEncoder(layers).to(device)
     vgg = None
     if config.vgg_weights:
         from v2vkit.models.perceptual import VGGFeatures  # torchvision costs seconds, and only this loss needs it
 
         vgg = VGGFeatures(config.vgg_weights).to(device)
     generator.checkpointing = config.checkpointing
-    networks = Networks(generator, image, video, face, vgg)
+    networks = Networks(generator, image, video, face, vgg, encoder)
     for module in networks.named().values():
         if device.type == "cuda" if config.channels_last is None else config.channels_last:
             module.to(memory_format=torch.channels_last)
@@ -86,13 +96,14 @@ def build_trainer(
             module.compile()  # in place: names of weights stay
     optimizers = {
         name: parallel.adam(
-            module.parameters(),
+            networks.parameters(name),
             shard=config.shard,
             lr=config.learning_rate,
             betas=(0.5, 0.999),
             fused=device.type in ("cpu", "cuda"),
         )
-        for name, module in networks.named().items()
+        for name in networks.named()
+        if name != "encoder"
     }
-    average = {name: copy.deepcopy(value.detach()) for name, value in generator.state_dict().items()}
+    average = {name: copy.deepcopy(value.detach()) for name, value in networks.model_state().items()}
     return Trainer(networks, optimizers, make_scaler(config.precision, device), average)

@@ -52,6 +52,13 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces and poses.")
     if config.domain != "pose" and (config.lambda_face or config.drop_parts):
         raise V2VError("--lambda-face and --drop-parts are for poses.", "Leave them out for faces and streets.")
+    if config.feature_dims and config.domain == "pose":
+        raise V2VError("--feature-dims is for streets and faces: skeletons have no regions.", "Leave it out for poses.")
+    if config.feature_dims and config.first_frame == "image":
+        raise V2VError(
+            "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",
+            "Train with --first-frame self or real.",
+        )
     if config.batch_size % launched_processes():
         raise V2VError(
             f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",

@@ -47,6 +47,14 @@ class TrainConfig(StageConfig):
     num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
     edges: bool = setting(True, "Condition on instance edges too (street).")
     foreground: tuple[int, ...] = setting((), "Label id with a foreground branch of its own, eq. 9 (street).")
+    feature_dims: int = setting(
+        0,
+        "Numbers that describe the look of each region (object, label or part of the face), found by an encoder that "
+        "trains along; rendering then draws them (`v2v sample-style`). 0 = none, 3 in the paper (street, face).",
+        ge=0,
+        le=16,
+        later=True,
+    )
     composition: Literal["paper", "published"] = setting("paper", "How the foreground is composed.")
     flow: bool = setting(True, "Predict flow and warp the last frame; off: every pixel is hallucinated.")
 
@@ -107,7 +115,8 @@ class TrainConfig(StageConfig):
     )
     upsample: Upsample | None = setting(None, "How the generator enlarges, instead of the preset's way.")
     norm: Literal["instance", "batch"] | None = setting(
-        None, "Normalisation of all networks: instance (default); batch, with which the published weights were trained."
+        None,
+        "Normalisation of G and D: instance (default); batch, with which the published weights were trained.",
     )
     discriminator_scales: int | None = setting(
         None,

@@ -17,7 +17,7 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.artifacts.shard import sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.moving import Change, move_flow, move_image
+from v2vkit.maps.moving import Change, move_flow, move_ids, move_image
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map
 from v2vkit.models.blocks import halve
 from v2vkit.training.schedule import flow_strides
@@ -49,12 +49,15 @@ class Sequence:
         s: source maps [T, C, H, W] in [0, 1].
         flow: stride k -> backward flow [T, 2, H, W] in pixels; frame i points into frame i - k. Zero where absent.
         confidence: stride k -> [T, 1, H, W] in [0, 1]; zero where the flow is absent.
+        regions: ids of the regions that features are averaged over, int32 [T, 1, H, W] at the size on disk, however
+            often the rest is halved; None = there are no features.
     """
 
     x: Tensor
     s: Tensor
     flow: dict[int, Tensor]
     confidence: dict[int, Tensor]
+    regions: Tensor | None = None
 
 
 class SequenceDataset:
@@ -70,9 +73,11 @@ class SequenceDataset:
         flip: bool = False,
         halvings: int = 0,
         map_settings: dict[str, Any] | None = None,
+        regions: bool = False,
     ):
         self.map_settings = map_settings or {}
         self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
+        self._regions = regions
         self._flows = flow_strides(strides, max_step)
         self._cache: OrderedDict[tuple[int, int], dict[str, NDArray[Any]]] = OrderedDict()
         self._cached_bytes = 0
@@ -93,6 +98,8 @@ class SequenceDataset:
                 f"{s.shape[2]}x{s.shape[1]}.",
                 "Make the maps again from these frames.",
             )
+        if self._regions:
+            arrays["regions"] = self.reader.regions(self.source, name, t)
         for stride in self._flows:
             pair = self.reader.flow(name, t, stride)
             if pair is not None:
@@ -115,6 +122,8 @@ class SequenceDataset:
         files = self.reader.map_files(self.source, name, t)
         s = DOMAINS[self.source.domain].changed(self.source, files, arrays["x"], change, self.map_settings)
         arrays["s"] = np.rint(s * 255).astype(np.uint8)
+        if self._regions:
+            arrays["regions"] = move_ids(arrays["regions"], change.move)
         for stride in self._flows:
             if f"flow{stride}" in arrays:
                 confidence = arrays[f"conf{stride}"].astype(np.float32)
@@ -147,7 +156,8 @@ class SequenceDataset:
                     w[i] = torch.from_numpy(frames[i][f"flow{name}"]).permute(2, 0, 1)
                     c[i, 0] = torch.from_numpy(frames[i][f"conf{name}"]).float() / 255
             flow[stride], confidence[stride] = w, c
-        sequence = Sequence(x, s, flow, confidence)
+        regions = torch.from_numpy(np.stack([f["regions"] for f in frames]))[:, None] if self._regions else None
+        sequence = Sequence(x, s, flow, confidence, regions)
         return halved(mirrored(sequence) if flip else sequence, self.halvings)
 
 
@@ -159,11 +169,15 @@ def mirrored(sequence: Sequence) -> Sequence:
         sequence.s.flip(-1),
         {k: w.flip(-1) * sign for k, w in sequence.flow.items()},
         {k: c.flip(-1) for k, c in sequence.confidence.items()},
+        None if sequence.regions is None else sequence.regions.flip(-1),
     )
 
 
 def halved(sequence: Sequence, times: int) -> Sequence:
-    """The sequence at 1 / 2^times of its size, maps as the generator's pyramid makes them, flow in the new pixels."""
+    """The sequence at 1 / 2^times of its size, maps as the generator's pyramid makes them, flow in the new pixels.
+
+    Regions stay at their size: ids cannot be mixed.
+    """
     for _ in range(times):
         confidence = {k: halve(c) for k, c in sequence.confidence.items()}
         sequence = Sequence(
@@ -171,6 +185,7 @@ def halved(sequence: Sequence, times: int) -> Sequence:
             halve(sequence.s),
             {k: _halved_flow(w, sequence.confidence[k], confidence[k]) for k, w in sequence.flow.items()},
             confidence,
+            sequence.regions,
         )
     return sequence
 
@@ -183,11 +198,13 @@ def _halved_flow(flow: Tensor, confidence: Tensor, halved_confidence: Tensor) ->
 
 def stack(sequences: list[Sequence]) -> Sequence:
     """Sequences of one length as a batch: [B, T, ...]."""
+    regions = [q.regions for q in sequences if q.regions is not None]
     return Sequence(
         torch.stack([q.x for q in sequences]),
         torch.stack([q.s for q in sequences]),
         {k: torch.stack([q.flow[k] for q in sequences]) for k in sequences[0].flow},
         {k: torch.stack([q.confidence[k] for q in sequences]) for k in sequences[0].confidence},
+        torch.stack(regions) if regions else None,
     )
 
 

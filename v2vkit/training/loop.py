@@ -65,7 +65,13 @@ def to_device(sequence: Sequence, device: torch.device) -> Sequence:
     def move(tensors: dict[int, Tensor]) -> dict[int, Tensor]:
         return {key: tensor.to(device) for key, tensor in tensors.items()}
 
-    return Sequence(sequence.x.to(device), sequence.s.to(device), move(sequence.flow), move(sequence.confidence))
+    return Sequence(
+        sequence.x.to(device),
+        sequence.s.to(device),
+        move(sequence.flow),
+        move(sequence.confidence),
+        None if sequence.regions is None else sequence.regions.to(device),
+    )
 
 
 def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:

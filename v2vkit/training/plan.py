@@ -94,6 +94,7 @@ def measure(
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     tensors = [sequence.x, sequence.s, *sequence.flow.values(), *sequence.confidence.values()]
+    tensors += [] if sequence.regions is None else [sequence.regions]
     per_frame = sum(tensor.nbytes for tensor in tensors) // (sequence.x.shape[0] * sequence.x.shape[1])
     return Cost(seconds / frames, seconds / steps, peak, per_frame)
 

@@ -7,18 +7,22 @@ from v2vkit.config import as_plain
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
+from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.synthesis.model import ModelInfo, load_model, read_info
+from v2vkit.synthesis.model import ModelInfo, load_encoder, load_model, model_weights, read_info
 from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.trainer import Networks, Trainer
 
 
-def check_start(folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, int]) -> ModelInfo:
+def check_start(
+    folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, int], encoder: EncoderConfig | None = None
+) -> ModelInfo:
     """The description of the model to start from, if `generator` can be built on it.
 
     Args:
         generator: what is going to be trained.
         size: width and height that this stage trains at, in pixels.
+        encoder: the feature encoder that trains along.
 
     Raises:
         V2VError: no model there; other layers; the model was trained at neither this size (as many scales) nor half of
@@ -38,6 +42,11 @@ def check_start(folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, 
             f"The model in {folder.url} has other layers: {names}.",
             "Train with the settings of that model, or train the stage before again with these.",
         )
+    if info.encoder != encoder:
+        raise V2VError(
+            f"The model in {folder.url} has {_features(info.encoder)}; this stage has {_features(encoder)}.",
+            "Train with the --feature-dims and the --preset of that model, or train the stage before again with these.",
+        )
     expected = tuple(-(-side // 2**new_scales) for side in size)
     if info.output_size != expected:
         raise V2VError(
@@ -47,6 +56,10 @@ def check_start(folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, 
     return info
 
 
+def _features(encoder: EncoderConfig | None) -> str:
+    return "no features" if encoder is None else f"features of {encoder.out_channels} numbers (width {encoder.width})"
+
+
 def _by(size: tuple[int, ...]) -> str:
     return "x".join(str(side) for side in size)
 
@@ -54,22 +67,27 @@ def _by(size: tuple[int, ...]) -> str:
 def inherit(trainer: Trainer, folder: Folder) -> list[str]:
     """Copy the weights of the stage before into freshly built networks.
 
-    The generator starts from the averaged weights that rendering uses. Discriminators start from those of the stage
-    before where its snapshot is still there, scale by scale (the coarsest first, as they are stored), if they fit.
+    The generator, and E, start from the averaged weights that rendering uses. Discriminators start from those of the
+    stage before where its snapshot is still there, scale by scale (the coarsest first, as they are stored), if they
+    fit.
 
     Returns:
         What began from where, for the plan.
     """
-    model, _ = load_model(folder)
-    weights = model.state_dict()
+    model, info = load_model(folder)
+    encoder = None if info.encoder is None else load_encoder(folder)[0]
+    weights = model_weights(model, encoder)
     generator = trainer.networks.generator
-    generator.load_state_dict(weights, strict=False)
+    generator.load_state_dict(model.state_dict(), strict=False)
+    if encoder is not None and trainer.networks.encoder is not None:
+        trainer.networks.encoder.load_state_dict(encoder.state_dict())
     for name, tensor in weights.items():
         trainer.average[name].copy_(tensor)
     part = ""
     if isinstance(generator, VideoGenerator) and isinstance(model, VideoGenerator):
         part = f"{len(model.scales)} of {len(generator.scales)} scales "
     texts = [f"generator: {part}from {folder.url}"]
+    texts += [] if encoder is None else [f"encoder: from {folder.url}"]
     states = read_networks(folder)
     for name, network in _discriminators(trainer.networks).items():
         copied = _copy_fitting(network, states.get(name, {}))

@@ -17,6 +17,7 @@ from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.face_region import cut_faces, find_faces
+from v2vkit.training.features import feature_maps
 from v2vkit.training.objectives import Losses, direct_losses, join, judge_inputs, play, video_inputs
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.precision import autocast
@@ -51,7 +52,8 @@ def train_chunk(
     """
     networks, scaler = trainer.networks, trainer.scaler
     with autocast(config.precision, sequence.x.device):
-        outputs = generate_chunk(networks.generator, sequence, state, frames, train_from=train_from)
+        features = feature_maps(config, networks, sequence, state, frames, train_from=train_from)
+        outputs = generate_chunk(networks.generator, sequence, state, frames, train_from=train_from, features=features)
     direct = direct_losses(config, sequence, state, frames, outputs, networks.vgg)
     # From here on the discriminators see leaves, so that G's and D's gradients come from one forward pass.
     x_leaf = [o.x_fake.detach().requires_grad_() for o in outputs]
@@ -122,7 +124,7 @@ def train_chunk(
         total = scaler.scale(direct.total)
         torch.autograd.backward([total, *heads], [torch.ones_like(total), *gradients])
     for name in ("generator", *d_losses):
-        parameters = list(networks.named()[name].parameters())
+        parameters = networks.parameters(name)
         parallel.average_gradients(parameters)
         scaler.unscale_(trainer.optimizers[name])
         if config.gradient_clip:

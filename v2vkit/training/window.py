@@ -27,6 +27,11 @@ class WindowState:
     from_nothing: bool
     x_fake: list[Tensor] = field(default_factory=list)
 
+    @property
+    def first(self) -> int:
+        """The first frame of the window that the generator may know of."""
+        return self.context if self.from_nothing else 0
+
 
 def begin_window(sequence: Sequence, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
     """The state before the first generated frame: nothing at all, or the L real frames."""
@@ -36,26 +41,40 @@ def begin_window(sequence: Sequence, generator: AnyGenerator, *, from_nothing: b
     return WindowState(config.history, history, from_nothing)
 
 
-def source_stack(sequence: Sequence, frame: int, history: int, *, first: int) -> Tensor:
-    """s_{t-L} … s_t on the channels, [B, (L+1) C, H, W]; there is no past before `first`: it repeats."""
-    return torch.cat([sequence.s[:, max(first, t)] for t in range(frame - history, frame + 1)], 1)
+def source_stack(
+    sequence: Sequence, frame: int, history: int, *, first: int, features: dict[int, Tensor] | None = None
+) -> Tensor:
+    """s_{t-L} … s_t on the channels, each followed by its features where there are any, [B, (L+1) C, H, W].
+
+    There is no past before `first`: it repeats.
+    """
+    times = [max(first, t) for t in range(frame - history, frame + 1)]
+    if features is None:
+        return torch.cat([sequence.s[:, t] for t in times], 1)
+    return torch.cat([part for t in times for part in (sequence.s[:, t], features[t])], 1)
 
 
 def generate_chunk(
-    generator: AnyGenerator, sequence: Sequence, state: WindowState, frames: list[int], *, train_from: int = 0
+    generator: AnyGenerator,
+    sequence: Sequence,
+    state: WindowState,
+    frames: list[int],
+    *,
+    train_from: int = 0,
+    features: dict[int, Tensor] | None = None,
 ) -> list[Output]:
     """Generate `frames` of the window one after another, each frame's history detached (the published default).
 
     Args:
         train_from: the first spatial scale that gets gradients.
+        features: `feature_maps` of every frame that a source map is taken from; None where the generator takes none.
 
     Returns:
         The finest scale's output for each frame, with its graph; `state` has moved on.
     """
-    first = state.context if state.from_nothing else 0
     outputs = []
     for frame in frames:
-        source = source_stack(sequence, frame, state.context, first=first)
+        source = source_stack(sequence, frame, state.context, first=state.first, features=features)
         if generator.config.takes_flow:
             source = with_flow(source, sequence.flow[1][:, frame], sequence.confidence[1][:, frame])
         scales = generator(source, state.history, first_frame=state.history is None, train_from=train_from)

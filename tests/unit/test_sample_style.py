@@ -1,0 +1,86 @@
+"""The stage from features to styles, and its picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.fake_stage import SOURCE
+from tests.unit.fake_stage import SourceConfig as FramesConfig
+from tests.unit.test_encode_features import save_feature_model
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import decode_image
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.encode_features import STAGE as ENCODE
+from v2vkit.stages.encode_features import EncodeConfig
+from v2vkit.stages.runner import run, status
+from v2vkit.stages.sample_style import STAGE, StyleConfig
+from v2vkit.synthesis.styles import find_style, load_styles
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> RunOptions:
+    """A workspace with features of an untrained model."""
+    options = RunOptions(work=str(tmp_path / "work"), workers=1)
+    run(SOURCE, FramesConfig(num_clips=2, clip_frames=4), options)
+    save_feature_model(options.work)
+    run(ENCODE, EncodeConfig(), options)
+    return options
+
+
+def test_styles_and_their_picture_are_written(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    run(STAGE, StyleConfig(num_styles=3), options)
+    styles = load_styles(Folder(options.work) / "styles")
+    assert len(styles.seeds) == 3
+    assert set(styles.classes) == {0, 1, 2, 3}
+    assert "3 styles of 4 classes" in capsys.readouterr().out
+    sheet = decode_image((Path(options.work) / "styles/preview.png").read_bytes())
+    assert sheet.shape == (24, 32 * 4, 3)
+    pictures = np.split(sheet, 4, 1)[1:]
+    assert not np.array_equal(pictures[0], pictures[1])
+
+
+def test_a_second_run_does_nothing_and_other_features_make_it_stale(options: RunOptions) -> None:
+    run(STAGE, StyleConfig(), options)
+    before = (Path(options.work) / "styles/styles.json").read_bytes()
+    assert status(STAGE, StyleConfig(), options) == "done"
+    assert status(STAGE, StyleConfig(seed=1), options) == "stale: changed seed (was 0, now 1)"
+    run(STAGE, StyleConfig(seed=1), RunOptions(work=options.work, overwrite=True))
+    assert (Path(options.work) / "styles/styles.json").read_bytes() != before
+    run(STAGE, StyleConfig(), RunOptions(work=options.work, overwrite=True))
+    assert (Path(options.work) / "styles/styles.json").read_bytes() == before
+    save_feature_model(options.work, seed=1)
+    run(ENCODE, EncodeConfig(), RunOptions(work=options.work, workers=1, overwrite=True))
+    with pytest.raises(V2VError, match="the content of input features"):
+        run(STAGE, StyleConfig(), options)
+
+
+def test_without_features_the_command_to_give_is_named(tmp_path: Path) -> None:
+    with pytest.raises(V2VError, match="no artifact features.*v2v encode-features"):
+        run(STAGE, StyleConfig(), RunOptions(work=str(tmp_path)))
+
+
+def test_no_picture_where_the_model_is_another_one(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    save_feature_model(options.work, seed=1)
+    run(STAGE, StyleConfig(), options)
+    assert "No preview.png: the model in" in capsys.readouterr().out
+    assert not (Path(options.work) / "styles/preview.png").exists()
+    assert status(STAGE, StyleConfig(), options) == "done"
+
+
+def test_styles_belong_to_their_model(options: RunOptions) -> None:
+    run(STAGE, StyleConfig(num_styles=2), options)
+    work, info = Folder(options.work), save_feature_model(options.work)
+    style = find_style(work, None, 1, info)
+    assert style is not None
+    assert style.seed == load_styles(work / "styles").seeds[1]
+    assert find_style(work, f"{options.work}/styles", 1, info) == style
+    with pytest.raises(V2VError, match="no style 2.*0 to 1"):
+        find_style(work, None, 2, info)
+    with pytest.raises(V2VError, match="made with another model.*encode-features --overwrite"):
+        find_style(work, None, 0, info.model_copy(update={"steps": 9}))
+    plain = info.model_copy(update={"encoder": None})
+    assert find_style(work, None, 0, plain) is None
+    with pytest.raises(V2VError, match="without features and has no styles"):
+        find_style(work, None, 1, plain)

@@ -1,0 +1,131 @@
+"""`v2v encode-features`: what a trained model's encoder E says of every region of every frame."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest
+from v2vkit.config import DomainName, StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Clip, Opened, Sample, Stage
+
+if TYPE_CHECKING:
+    from v2vkit.models.encoder import FeatureEncoder
+
+
+class EncodeConfig(StageConfig):
+    """Describe the look of every region of the frames by the encoder of a model trained with --feature-dims.
+
+    For every frame: features.json, a list of its regions (objects, areas of one label, parts of a face), each with id,
+    label, area (share of the frame) and vector. `v2v sample-style` draws styles from them.
+    """
+
+    checkpoint: str | None = setting(
+        None, "Checkpoint to use, such as spatial-1; the newest when not given.", neutral=True
+    )
+    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the encoder runs.", neutral=True)
+
+
+def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, halvings: int) -> Iterator[Sample]:
+    """The features of every frame of a clip, in order.
+
+    Args:
+        clip: frames, and the domain's maps, in.
+        encoder: E, on its device.
+        halvings: `ModelInfo.encoder_halvings`.
+
+    Raises:
+        V2VError: a frame is missing, damaged, or of another size than its clip or its map.
+    """
+    from v2vkit.artifacts.shard import sample_key
+    from v2vkit.estimators.running import one_thread
+    from v2vkit.maps.source import DOMAINS, region_files, region_map
+    from v2vkit.synthesis.features import EXTENSION, describe_frame, features_to_json
+
+    kind = DOMAINS[domain].kind
+    for t in range(clip.info.num_frames):
+        image, names = clip.frame(t), region_files(domain, partial(_has, clip, kind, t))
+        regions = region_map(domain, {name: clip.read(kind, name, t) for name in names})
+        if regions.shape != image.shape[:2]:
+            raise V2VError(
+                f"Frame {sample_key(clip.info.name, t)} is {image.shape[1]}x{image.shape[0]}, but its map is "
+                f"{regions.shape[1]}x{regions.shape[0]}.",
+                "Make the maps again from these frames.",
+            )
+        with one_thread():
+            found = describe_frame(encoder, image, regions, halvings=halvings)
+        yield Sample(t, {EXTENSION: features_to_json(found)})
+
+
+def _has(clip: Clip, kind: str, t: int, extension: str) -> bool:
+    return clip.has(kind, extension, t)
+
+
+def open_encoder(config: EncodeConfig) -> Opened:
+    """The encoder of the checkpoint; raises V2VError for a device that is not here."""
+    from v2vkit.estimators.running import open_device
+    from v2vkit.synthesis.model import load_encoder
+
+    device = open_device(config.device)
+    encoder, info = load_encoder(_folder(config))
+    function = partial(
+        encode_clip, encoder=encoder.to(device), domain=info.source.domain, halvings=info.encoder_halvings
+    )
+    return Opened(function, {"name": f"encoder of {info.stage}", "version": info.identity})
+
+
+def _folder(config: EncodeConfig) -> Folder:
+    """The checkpoint's folder, which `_resolve` has put into its setting: workers are told nothing else."""
+    assert config.checkpoint is not None
+    return Folder(config.checkpoint)
+
+
+def _resolve(config: EncodeConfig, work: Folder) -> EncodeConfig:
+    """Find the checkpoint, as `render` does; whether it has an encoder is told first."""
+    from v2vkit.synthesis.model import find_model, load_encoder
+
+    folder = find_model(work, config.checkpoint)
+    load_encoder(folder)
+    return config.model_copy(update={"checkpoint": folder.url})
+
+
+def _inputs(config: EncodeConfig) -> tuple[str, ...]:
+    from v2vkit.maps.source import DOMAINS
+    from v2vkit.synthesis.model import read_info
+
+    return ("frames", DOMAINS[read_info(_folder(config)).source.domain].kind)
+
+
+def _sources(config: EncodeConfig) -> dict[str, str]:
+    """The model is an input by its content, wherever it lies."""
+    from v2vkit.synthesis.model import read_info
+
+    return {"model": read_info(_folder(config)).identity}
+
+
+def _check(config: EncodeConfig, manifests: dict[str, Manifest], work: Folder) -> None:
+    """Whether the frames have the size that E was trained on."""
+    from v2vkit.synthesis.model import read_info
+
+    info = read_info(_folder(config))
+    for clip in manifests["frames"].clips:
+        if (clip.width, clip.height) != (info.width, info.height):
+            raise V2VError(
+                f"Clip {clip.name} is {clip.width}x{clip.height}; the model was trained on {info.width}x{info.height}.",
+                f"Ingest with --size {info.width}x{info.height}.",
+            )
+
+
+STAGE = Stage(
+    name="encode-features",
+    summary="Describe the look of every region of the frames by a model's encoder.",
+    config=EncodeConfig,
+    version=1,
+    output=lambda config: "features",
+    inputs=_inputs,
+    open=open_encoder,
+    sources=_sources,
+    resolve=_resolve,
+    check=_check,
+)

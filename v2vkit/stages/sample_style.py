@@ -1,0 +1,110 @@
+"""`v2v sample-style`: Gaussian mixtures of every class's features, and the seeds of some styles."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest, ShardEntry, read_manifest
+from v2vkit.config import StageConfig, setting
+from v2vkit.stages.base import Build, Stage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from v2vkit.synthesis.features import RegionFeatures
+    from v2vkit.synthesis.styles import Styles
+
+PREVIEW = "preview.png"
+
+
+class StyleConfig(StageConfig):
+    """Fit a Gaussian mixture to the features of every class, to draw styles from.
+
+    Reads what `v2v encode-features` wrote and writes styles.json: a mixture per class (label, or part of a face), one
+    of all classes for those that were never seen, and a seed per style. A style gives every object of a video one
+    vector, the same in all its frames: `v2v render --style K`. preview.png shows the first frame in every style.
+    """
+
+    num_styles: int = setting(4, "How many styles, numbered from 0.", ge=1, le=64)
+    max_components: int = setting(
+        5, "Most components of a class's mixture; how many there are is decided by BIC.", ge=1, le=32
+    )
+    seed: int = setting(0, "Seed of the styles and of the fit.", ge=0, lt=1 << 32)
+
+
+def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeatures, ...]]":
+    """The features of every frame, one shard in memory at a time."""
+    from v2vkit.artifacts.shard import load_shard, sample_key
+    from v2vkit.synthesis.features import EXTENSION, features_from_json
+
+    for entry, clips in zip(manifest.shards, manifest.units, strict=True):
+        shard = load_shard(folder, entry)
+        for key in (sample_key(clip.name, t) for clip in clips for t in range(clip.num_frames)):
+            yield features_from_json(shard.read(key, EXTENSION), f"{shard.where}: {key}")
+
+
+def _build(build: Build) -> tuple[ShardEntry, ...]:
+    """Fit, and write the styles and their picture."""
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.synthesis.mixtures import fit_styles
+    from v2vkit.synthesis.styles import STYLES
+
+    config: StyleConfig = build.config
+    features = build.inputs["features"]
+    styles = fit_styles(
+        _frames(build.folders["features"], features),
+        model=features.inputs["model"],
+        max_components=config.max_components,
+        num_styles=config.num_styles,
+        seed=config.seed,
+    )
+    components = ", ".join(f"{label}: {len(mixture.weights)}" for label, mixture in styles.classes.items())
+    print(f"{len(styles.seeds)} styles of {len(styles.classes)} classes (components by label: {components}).")
+    files = {STYLES: (styles.model_dump_json(indent=1) + "\n").encode()}
+    picture = _preview(Folder(build.options.work), features, styles)
+    if picture is not None:
+        files[PREVIEW] = encode_png(picture)
+    entries = []
+    for name, data in files.items():
+        build.folder.write(name, data)
+        digest = hashlib.sha256(data).hexdigest()
+        entries.append(ShardEntry(name=name, bytes=len(data), sha256=digest, num_samples=0))
+    return tuple(entries)
+
+
+def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.uint8] | None":
+    """The first frame of the workspace in every style, by the model that the features are of, if it is still there."""
+    from v2vkit.maps.clips import ClipReader
+    from v2vkit.maps.source import DOMAINS, source_map
+    from v2vkit.synthesis.model import MODEL, load_model, read_info
+    from v2vkit.synthesis.render import style_sheet
+
+    place = Folder(str(features.config["checkpoint"]))
+    info = read_info(place) if place.exists(MODEL) else None
+    if info is None or info.identity != styles.model:
+        print(f"No {PREVIEW}: the model in {place.url} is another one now.")
+        return None
+    kind = DOMAINS[info.source.domain].kind
+    maps = read_manifest(work / kind)
+    if info.first_frame != "self" or maps is None:
+        print(f"No {PREVIEW}: " + ("there are no maps." if maps is None else "this model begins from real frames."))
+        return None
+    generator, _ = load_model(place)
+    first = maps.model_copy(update={"units": maps.units[:1], "shards": maps.shards[:1]})
+    reader = ClipReader(work, {kind: first})
+    name = reader.clips[0].name
+    s = source_map(info.source, reader.map_files(info.source, name, 0))
+    return style_sheet(generator, info, styles, s, reader.regions(info.source, name, 0))
+
+
+STAGE = Stage(
+    name="sample-style",
+    summary="Fit a Gaussian mixture to the features of every class, to draw styles from.",
+    config=StyleConfig,
+    version=1,
+    output=lambda config: "styles",
+    inputs=lambda config: ("features",),
+    build=_build,
+)
