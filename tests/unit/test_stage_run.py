@@ -270,6 +270,16 @@ def test_a_damaged_manifest_is_left_behind_with_overwrite(tmp_path: Path, name: 
     assert status(SOURCE, SourceConfig(), options) == "done"
 
 
+def test_a_damaged_manifest_of_a_side_output_is_left_behind_with_overwrite(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    Path(work, "labels", "manifest.json").write_text("{")
+    assert status(SOURCE, SourceConfig(), options) == "unfinished"
+    with pytest.raises(V2VError, match="labels/manifest.json is damaged"):
+        run(SOURCE, SourceConfig(), options)
+    run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1, overwrite=True))
+    assert status(SOURCE, SourceConfig(), options) == "done"
+
+
 @pytest.mark.parametrize("lost", ["shard-00000.tar", "manifest.json"])
 def test_a_lost_part_of_a_side_output_is_made_again(tmp_path: Path, lost: str) -> None:
     work, options = _make(tmp_path)

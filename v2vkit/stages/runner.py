@@ -129,8 +129,8 @@ def _read(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
 
 
 def _whole_side(side: Folder, main: Manifest, kind: str) -> bool:
-    """Whether a side output belongs to its main artifact and is all there."""
-    manifest = read_manifest(side)
+    """Whether a side output belongs to its main artifact and is all there; a damaged one is not."""
+    manifest = _read(side, MANIFEST, overwrite=True)
     return manifest is not None and manifest.inputs.get(kind) == main.fingerprint and not _incomplete(side, manifest)
 
 
