@@ -9,8 +9,9 @@ import pytest
 
 from tests.faces import photo, train_dlib_predictor
 from v2vkit.engine.local import LocalEngine
+from v2vkit.engine.threads import map_in_threads, whichever_is_free
 from v2vkit.estimators.base import FaceEstimator
-from v2vkit.estimators.table import ESTIMATORS, open_estimator
+from v2vkit.estimators.table import ESTIMATORS, open_estimator, open_estimators
 
 # Row of the table -> pixels by which a moved face's landmarks may miss the movement: mediapipe cuts its regions at
 # sub-pixel places, and the predictor trained here knows little.
@@ -125,6 +126,14 @@ def test_the_larger_face_is_the_prominent_one(estimator: FaceEstimator) -> None:
         both[:, 240:], both[place, :224] = large, small
         assert found(estimator, both)[:, 0].min() > 240
         assert found(estimator, np.ascontiguousarray(both[:, ::-1]))[:, 0].max() < 320
+
+
+def test_several_at_once_give_the_same_bits(estimator: FaceEstimator, case: tuple[str, dict[str, Any]]) -> None:
+    frames = [photo(dx=2 * k, dy=-k) for k in range(6)]
+    several = open_estimators("face", case[0], **case[1])
+    together = list(map_in_threads(whichever_is_free(several), frames, threads=len(several)))
+    for one, frame in zip(together, frames, strict=True):
+        np.testing.assert_array_equal(one, found(estimator, frame))
 
 
 def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:

@@ -13,8 +13,9 @@ from skimage import data
 
 from tests.networks import needs_ultralytics, yolo_weights
 from v2vkit.engine.local import LocalEngine
+from v2vkit.engine.threads import map_in_threads, whichever_is_free
 from v2vkit.estimators.base import PoseEstimator
-from v2vkit.estimators.table import ESTIMATORS, open_estimator
+from v2vkit.estimators.table import ESTIMATORS, open_estimator, open_estimators
 from v2vkit.maps.people import MID_HIP, NECK
 
 # Row of the table -> pixels by which a moved person's head and shoulders may miss the movement. `LEARNED` ones get
@@ -159,6 +160,14 @@ def test_frames_need_not_be_contiguous(estimator: PoseEstimator) -> None:
     np.testing.assert_array_equal(estimator(image[:, ::-1]), estimator(mirrored))
     inside = np.pad(image, ((5, 5), (8, 8), (0, 0)))[5:-5, 8:-8]
     np.testing.assert_array_equal(estimator(inside), estimator(image))
+
+
+def test_several_at_once_give_the_same_bits(estimator: PoseEstimator, name: str, settings: dict[str, Any]) -> None:
+    frames = [photo(dx=2 * k, dy=-k) for k in range(6)]
+    several = open_estimators("pose", name, **settings)
+    together = list(map_in_threads(whichever_is_free(several), frames, threads=len(several)))
+    for one, frame in zip(together, frames, strict=True):
+        np.testing.assert_array_equal(one, estimator(frame))
 
 
 def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:

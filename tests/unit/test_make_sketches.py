@@ -91,6 +91,15 @@ def test_every_frame_has_sketch_parts_and_landmarks(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_a_sketch_is_stored_with_a_bit_per_pixel(tmp_path: Path) -> None:
+    write_frames(tmp_path, {"a": scene([120])})
+    manifest = _make(tmp_path)
+    depth = 24  # where a PNG says how many bits a pixel has
+    files = _files(tmp_path, manifest, "a/000000")
+    assert (files["sketch.png"][depth], files["parts.png"][depth]) == (1, 8)
+
+
+@pytest.mark.usefixtures("fake")
 def test_what_is_on_disk_is_what_rendering_draws(tmp_path: Path) -> None:
     """Rendering calls the same functions on a stream; the numbers must be the same, gaps and smoothing included."""
     frames = scene([0, 120, 140, 0, 0, 160, 164, 0])
@@ -265,6 +274,12 @@ def test_mediapipe_is_silent() -> None:
         "time.sleep(0.5)\n"
         "assert face(numpy.zeros((99, 99, 3), numpy.uint8)) is None and face(photo()) is not None\n"
         "assert face(photo(200, 260)) is not None\n"
+        "from v2vkit.engine.threads import map_in_threads, whichever_is_free\n"
+        "from v2vkit.estimators.table import open_estimators\n"
+        "faces = open_estimators('face', 'mediapipe')\n"
+        "frames = [photo(dx=k) for k in range(8)]\n"
+        "found = map_in_threads(whichever_is_free(faces), frames, threads=len(faces))\n"
+        "assert all(face is not None for face in found)\n"
         "print('still there', file=sys.stderr)\n"
     )
     root = Path(__file__).resolve().parents[2]

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from v2vkit.engine.threads import map_in_threads, prefetch
+from v2vkit.engine.threads import map_in_threads, prefetch, whichever_is_free
 
 
 def test_order_is_kept() -> None:
@@ -99,3 +99,36 @@ def test_an_error_while_mapping_is_raised_and_nothing_later_begins() -> None:
     time.sleep(0.2)
     assert begun == known
     assert len(begun) <= 4
+
+
+def test_whichever_is_free_calls_each_from_one_thread_at_a_time() -> None:
+    inside, most, calls = [0, 0], [0, 0], [0, 0]
+    both = threading.Barrier(2)
+
+    def make(k: int) -> Callable[[int], int]:
+        def function(i: int) -> int:
+            inside[k] += 1
+            most[k] = max(most[k], inside[k])
+            calls[k] += 1
+            if i < 2:
+                both.wait(5)  # passes only where both are at work
+            time.sleep(0.005)
+            inside[k] -= 1
+            return 10 * i
+
+        return function
+
+    call = whichever_is_free([make(0), make(1)])
+    assert list(map_in_threads(call, range(20), threads=4)) == [10 * i for i in range(20)]
+    assert most == [1, 1]
+    assert sum(calls) == 20
+
+
+def test_a_function_that_raised_is_free_again() -> None:
+    def fail(i: int) -> int:
+        raise ValueError(str(i))
+
+    call = whichever_is_free([fail])
+    for i in range(2):
+        with pytest.raises(ValueError, match=str(i)):
+            call(i)

@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -62,6 +62,22 @@ def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def whichever_is_free(functions: Sequence[Callable[[T], R]]) -> Callable[[T], R]:
+    """Several functions that do the same, each for one thread at a time, as one for as many threads as there are."""
+    free: queue.SimpleQueue[Callable[[T], R]] = queue.SimpleQueue()
+    for function in functions:
+        free.put(function)
+
+    def call(item: T) -> R:
+        function = free.get()
+        try:
+            return function(item)
+        finally:
+            free.put(function)
+
+    return call
 
 
 def map_in_threads(

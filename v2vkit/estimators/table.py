@@ -21,7 +21,15 @@ ESTIMATORS: dict[str, dict[str, str]] = {
     },
 }
 
+# Those that keep one core busy and leave Python's lock meanwhile: so many of them look at different frames at once.
+_AT_ONCE = {"mediapipe": 2}
+
 EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow", "yolo": "yolo"}
+
+
+def open_estimators(task: str, name: str, **settings: Any) -> list[Any]:
+    """An estimator as often as is worth having in one process, each for one thread; see `open_estimator`."""
+    return [open_estimator(task, name, **settings) for _ in range(_AT_ONCE.get(name, 1))]
 
 
 def open_estimator(task: str, name: str, **settings: Any) -> Any:

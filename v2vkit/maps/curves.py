@@ -7,6 +7,8 @@ runs beside the estimator and Python's lock is the bottleneck there.
 Shapes: P pieces, 3 points each; N drawn points.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,16 +45,16 @@ _MAX_SAMPLES = 1 << 16
 _ROUNDING = 1e-6
 
 
-def _pieces() -> tuple[Indices, Indices, Indices]:
+def _pieces() -> tuple[Indices, NDArray[np.bool_], Indices]:
     """Overlapping triples of landmarks (step 2, shared ends) as first, middle and last; a pair repeats its first.
 
     Returns:
-        int64 [P, 3] landmarks; [P] which pieces are pairs (0 or 1); [P] the curve of each piece.
+        int64 [P, 3] landmarks; [P] which pieces are pairs; [P] the curve of each piece.
     """
     triples = [(n, curve[i : i + 3]) for n, curve in enumerate(CURVES) for i in range(0, len(curve) - 1, 2)]
     points = [piece if len(piece) == 3 else (piece[0], *piece) for _, piece in triples]
     pairs = [len(piece) == 2 for _, piece in triples]
-    return np.array(points), np.array(pairs, np.int64), np.array([n for n, _ in triples])
+    return np.array(points), np.array(pairs), np.array([n for n, _ in triples])
 
 
 _POINTS, _PAIRS, _CURVE_OF = _pieces()
@@ -86,16 +88,24 @@ def pen_positions(landmarks: Landmarks) -> tuple[Indices, Indices, Indices]:
 
     The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them.
     """
-    points = add_forehead(landmarks).astype(np.float64)[_POINTS]
-    pairs = _PAIRS.astype(bool)
-    points[pairs, 1] = (points[pairs, 0] + points[pairs, 2]) / 2
+    x, y, curve = _pen_positions(np.ascontiguousarray(landmarks, np.float32).tobytes())
+    return x, y, curve
+
+
+@lru_cache(maxsize=4)  # the sketch and the distance maps of a frame ask for the same
+def _pen_positions(landmarks: bytes) -> tuple[Indices, Indices, Indices]:
+    points = add_forehead(np.frombuffer(landmarks, np.float32).reshape(-1, 2)).astype(np.float64)[_POINTS]
+    points[_PAIRS, 1] = (points[_PAIRS, 0] + points[_PAIRS, 2]) / 2
     drawn, piece = _draw(points)
-    x, y = np.floor(drawn.T + _ROUNDING).astype(np.int64)
-    return x, y, _CURVE_OF[piece]
+    x, y = np.floor(drawn + _ROUNDING).astype(np.int64)
+    curve = _CURVE_OF[piece]
+    for array in (x, y, curve):
+        array.flags.writeable = False
+    return x, y, curve
 
 
 def _draw(points: Floats) -> tuple[Floats, Indices]:
-    """Points at most `PEN` pixels apart on every piece: [P, 3, 2] -> [N, 2] and the piece of each, [N]."""
+    """Points at most `PEN` pixels apart on every piece: [P, 3, 2] -> [2, N] and the piece of each, [N]."""
     everything = np.arange(len(points))
     steps = np.abs(np.diff(points, axis=1))
     along = np.where(steps[:, :, 0].max(1) >= steps[:, :, 1].max(1), 0, 1)
@@ -110,26 +120,27 @@ def _draw(points: Floats) -> tuple[Floats, Indices]:
 
     def sample(parabola: NDArray[np.bool_], counts: Indices) -> tuple[Floats, Indices, Indices]:
         """Drawn points, the piece of each, and where each piece starts."""
-        piece = np.repeat(everything, counts)
-        starts = np.cumsum(counts) - counts
-        share = (np.arange(len(piece)) - starts[piece]) / (counts[piece] - 1)
-        on_u = u[piece, 0] + share * (u[piece, 2] - u[piece, 0])
-        on_v = v[piece, 0] + (on_u - u[piece, 0]) * (slope[piece] + curvature[piece] * (on_u - u[piece, 1]))
-        fitted = np.where((along[piece] == 0)[:, None], np.stack([on_u, on_v], 1), np.stack([on_v, on_u], 1))
-        if parabola.all():
-            return fitted, piece, starts
-        return np.where(parabola[piece, None], fitted, _arc(points[piece], chords[piece], share)), piece, starts
+        piece, starts = np.repeat(everything, counts), np.cumsum(counts) - counts
+        share = (np.arange(len(piece)) - starts[piece]) / (counts - 1)[piece]
+        u0, u1 = u[:, 0][piece], u[:, 1][piece]
+        on_u = u0 + share * (u[:, 2] - u[:, 0])[piece]
+        on_v = v[:, 0][piece] + (on_u - u0) * (slope[piece] + curvature[piece] * (on_u - u1))
+        level = (along == 0)[piece]
+        drawn = np.stack([np.where(level, on_u, on_v), np.where(level, on_v, on_u)])
+        if not parabola.all():
+            others = np.flatnonzero(~parabola[piece])
+            drawn[:, others] = _arc(points[piece[others]], chords[piece[others]], share[others]).T
+        return drawn, piece, starts
 
     counts = _counts(np.where(parabola, np.abs(u[:, 2] - u[:, 0]), chords.sum(1)))
     drawn, piece, starts = sample(parabola, counts)
-    beyond = np.maximum(
-        points.min(1) - np.minimum.reduceat(drawn, starts), np.maximum.reduceat(drawn, starts) - points.max(1)
-    ).max(1)
+    low, high = np.minimum.reduceat(drawn, starts, axis=1), np.maximum.reduceat(drawn, starts, axis=1)
+    beyond = np.maximum(points.min(1).T - low, high - points.max(1).T).max(0)
     good = parabola & (beyond <= _MAX_OVERSHOOT * np.ptp(points, axis=1).max(1))
     if not np.array_equal(good, parabola):
         counts = np.where(good, counts, _counts(chords.sum(1)))
         drawn, piece, starts = sample(good, counts)
-    step = np.abs(np.diff(drawn, axis=0, append=drawn[-1:])).max(1)
+    step = np.abs(np.diff(drawn, axis=1, append=drawn[:, -1:])).max(0)
     step[starts[1:] - 1] = 0  # from one piece to the next
     gap = np.maximum.reduceat(step, starts)
     if (gap > PEN).any():

@@ -7,13 +7,15 @@ floor(x). A frame without landmarks is None.
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.maps.following import Image, Kind, Missing, follow
+from v2vkit.maps.following import Kind, Missing, follow
 
+F = TypeVar("F")
 Landmarks = NDArray[np.float32]
 
 NUM_LANDMARKS = 68
@@ -73,12 +75,12 @@ FACE: Kind[Landmarks] = Kind(_between, _weighted_mean, lambda landmarks: np.roun
 
 
 def follow_face(
-    frames: Iterable[Image],
-    estimate: Callable[[Image], Landmarks | None],
+    frames: Iterable[F],
+    estimate: Callable[[F], Landmarks | None],
     *,
     smooth: int = 0,
     missing: Missing = "hold",
-) -> Iterator[tuple[Image, Landmarks | None, bool]]:
+) -> Iterator[tuple[F, Landmarks | None, bool]]:
     """The landmarks of one clip as the maps use them: (frame, landmarks or None, found); see `following.follow`."""
     return follow(frames, estimate, FACE, window=smooth, missing=missing)
 

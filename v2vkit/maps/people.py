@@ -13,15 +13,16 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.maps.following import Image, Kind, Missing, follow
+from v2vkit.maps.following import Kind, Missing, follow
 from v2vkit.maps.moving import Move, move_points
 
+F = TypeVar("F")
 Points = NDArray[np.float32]
 
 NUM_BODY, NUM_FACE, NUM_HAND = 25, 70, 21
@@ -160,21 +161,21 @@ def _points(values: Any, count: int, key: str) -> Points:
 
 
 def follow_people(
-    frames: Iterable[Image],
-    estimate: Callable[[Image], Points],
+    frames: Iterable[F],
+    estimate: Callable[[F], Points],
     *,
     smooth: int = 0,
     missing: Missing = "hold",
     min_score: float = 0.0,
-) -> Iterator[tuple[Image, People | None, bool]]:
+) -> Iterator[tuple[F, People | None, bool]]:
     """The people of one clip as the maps use them: (frame, people or None, found); see `following.follow`.
 
     Args:
-        estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3].
+        estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or what reads its results.
         min_score: points that score less count as missing.
     """
 
-    def found(frame: Image) -> People | None:
+    def found(frame: F) -> People | None:
         return certain(tuple(Person(body) for body in estimate(frame)), min_score)
 
     return follow(frames, found, PEOPLE, window=smooth, missing=missing)

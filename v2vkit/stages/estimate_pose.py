@@ -1,6 +1,6 @@
 """`v2v estimate-pose`: key points of the people in every frame, drawn as coloured skeletons."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +12,7 @@ from v2vkit.stages.base import Clip, Opened, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from v2vkit.estimators.base import PoseEstimator
     from v2vkit.maps.people import People
 
     Followed = Iterable[tuple[object, People | None, bool]]
@@ -113,15 +111,14 @@ def _draw(
     return Sample(t, files, None if found else NO_PERSON)
 
 
-def _from_frames(
-    clip: Clip, *, estimate: "Callable[[NDArray[np.uint8]], NDArray[np.float32]]", config: PoseConfig
-) -> "Followed":
-    from v2vkit.engine.threads import prefetch
+def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: PoseConfig) -> "Followed":
+    from v2vkit.engine.threads import map_in_threads, prefetch, whichever_is_free
     from v2vkit.maps.people import MIN_SCORE, follow_people
 
+    frames = prefetch(clip.frame(t) for t in range(clip.info.num_frames))
     return follow_people(
-        prefetch(clip.frame(t) for t in range(clip.info.num_frames)),
-        estimate,
+        map_in_threads(whichever_is_free(estimators), frames, threads=len(estimators)),
+        lambda points: points,
         smooth=config.smooth,
         missing=config.missing,
         min_score=MIN_SCORE if config.min_score is None else config.min_score,
@@ -162,11 +159,11 @@ def open_poses(config: PoseConfig) -> Opened:
         name, version = "openpose", "files"
         follow: Callable[[Clip], Followed] = partial(_from_files, folder=config.openpose, config=config)
     else:
-        from v2vkit.estimators.table import open_estimator
+        from v2vkit.estimators.table import open_estimators
 
-        estimator = open_estimator("pose", config.pose, **_settings(config))
-        name, version = estimator.name, estimator.version
-        follow = partial(_from_frames, estimate=estimator, config=config)
+        estimators = open_estimators("pose", config.pose, **_settings(config))
+        name, version = estimators[0].name, estimators[0].version
+        follow = partial(_from_frames, estimators=estimators, config=config)
     function = partial(estimate_poses, follow=follow, estimator=f"{name} {version}", stroke=config.stroke)
     return Opened(function, {"name": name, "version": version, **_weights(config)})
 

@@ -1,7 +1,8 @@
 """`v2v make-sketches`: facial landmarks of every frame, drawn as curves, part labels and background edges."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.config import StageConfig, setting
@@ -12,6 +13,8 @@ from v2vkit.weights import file_digest
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from v2vkit.estimators.base import FaceEstimator
 
     Image = NDArray[np.uint8]
     Landmarks = NDArray[np.float32]
@@ -52,8 +55,7 @@ class SketchConfig(StageConfig):
 def make_sketches(
     clip: Clip,
     *,
-    estimate: "Callable[[Image], Landmarks | None]",
-    estimator: str,
+    estimators: "Sequence[FaceEstimator]",
     smooth: int,
     canny: bool,
     missing: Literal["hold", "blank"],
@@ -65,31 +67,34 @@ def make_sketches(
 
     Args:
         clip: frames in.
-        estimate: a face estimator.
-        estimator: its name and version, for the JSON.
+        estimators: the same face estimator once or several times, for as many threads.
         smooth, canny, missing: as in `SketchConfig`.
 
     Raises:
         V2VError: a frame is missing, damaged or of another size than its clip.
     """
-    from v2vkit.engine.threads import map_in_threads, prefetch
+    from v2vkit.engine.threads import map_in_threads, prefetch, whichever_is_free
     from v2vkit.maps.landmarks import follow_face
 
-    frames = (clip.frame(t) for t in range(clip.info.num_frames))
-    followed = follow_face(prefetch(frames), estimate, smooth=smooth, missing=missing)
-    draw = partial(_draw, canny=canny, estimator=estimator)
+    frames = prefetch(clip.frame(t) for t in range(clip.info.num_frames))
+    estimate = whichever_is_free(estimators)
+    estimated = map_in_threads(lambda frame: (frame, estimate(frame)), frames, threads=len(estimators))
+    followed = follow_face(estimated, itemgetter(1), smooth=smooth, missing=missing)
+    draw = partial(_draw, canny=canny, estimator=f"{estimators[0].name} {estimators[0].version}")
     yield from map_in_threads(draw, enumerate(prefetch(followed)), threads=_DRAWING_THREADS)
 
 
-def _draw(followed: "tuple[int, tuple[Image, Landmarks | None, bool]]", *, canny: bool, estimator: str) -> Sample:
+def _draw(
+    followed: "tuple[int, tuple[tuple[Image, object], Landmarks | None, bool]]", *, canny: bool, estimator: str
+) -> Sample:
     from v2vkit.maps.landmarks import landmarks_to_json
     from v2vkit.maps.sketch import draw_sketch, encode_drawing
 
-    t, (frame, landmarks, found) = followed
+    t, ((frame, _), landmarks, found) = followed
     sketch, parts = draw_sketch(frame, landmarks, canny=canny)
     size = (frame.shape[1], frame.shape[0])
     files = {
-        "sketch.png": encode_drawing(sketch),
+        "sketch.png": encode_drawing(sketch, strokes=True),
         "parts.png": encode_drawing(parts),
         "json": landmarks_to_json(landmarks, found=found, size=size, estimator=estimator),
     }
@@ -113,18 +118,17 @@ def _settings(config: SketchConfig) -> dict[str, Any]:
 
 def open_sketches(config: SketchConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    from v2vkit.estimators.table import open_estimator
+    from v2vkit.estimators.table import open_estimators
 
-    estimator = open_estimator("face", config.face, **_settings(config))
+    estimators = open_estimators("face", config.face, **_settings(config))
     function = partial(
         make_sketches,
-        estimate=estimator,
-        estimator=f"{estimator.name} {estimator.version}",
+        estimators=estimators,
         smooth=config.smooth,
         canny=config.canny,
         missing=config.missing,
     )
-    return Opened(function, {"name": estimator.name, "version": estimator.version})
+    return Opened(function, {"name": estimators[0].name, "version": estimators[0].version})
 
 
 def weights_checksum(config: SketchConfig) -> dict[str, str]:
@@ -138,7 +142,7 @@ STAGE = Stage(
     name="make-sketches",
     summary="Find face landmarks and draw them as sketches with background edges.",
     config=SketchConfig,
-    version=1,
+    version=2,
     output=lambda config: "sketches",
     inputs=lambda config: ("frames",),
     open=open_sketches,
