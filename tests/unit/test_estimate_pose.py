@@ -12,11 +12,10 @@ from skimage import data
 from tests.flow_scenes import write_frames
 from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.people import body, person
+from tests.stage_results import make, sample_files
 from tests.unit.video_files import moving_frames, write_file
-from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
-from v2vkit.artifacts.manifest import Manifest, read_manifest
-from v2vkit.artifacts.shard import load_shard
+from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
@@ -62,15 +61,11 @@ def scene(values: list[int]) -> list[np.ndarray]:
 
 
 def _make(work: Path, workers: int = 1, **settings: object) -> Manifest:
-    run(STAGE, PoseConfig(**settings), RunOptions(work=str(work), workers=workers))
-    manifest = read_manifest(Folder(f"{work}/poses"))
-    assert manifest is not None
-    return manifest
+    return make(STAGE, PoseConfig(**settings), work, workers)
 
 
 def _files(work: Path, manifest: Manifest, key: str, number: int = 0) -> dict[str, bytes]:
-    shard = load_shard(Folder(f"{work}/poses"), manifest.shards[number])
-    return {extension: shard.read(key, extension) for extension in shard.extensions(key)}
+    return sample_files(work / "poses", manifest, key, number)
 
 
 def _people(work: Path, manifest: Manifest, clip: str, length: int) -> list[People]:

@@ -12,10 +12,9 @@ import pytest
 
 from tests.faces import face_landmarks, photo, train_dlib_predictor
 from tests.flow_scenes import write_frames
-from v2vkit.artifacts.folder import Folder
+from tests.stage_results import make, sample_files
 from v2vkit.artifacts.images import decode_gray
-from v2vkit.artifacts.manifest import Manifest, read_manifest
-from v2vkit.artifacts.shard import load_shard
+from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
@@ -24,7 +23,7 @@ from v2vkit.maps.landmarks import follow_face, landmarks_from_json
 from v2vkit.maps.sketch import draw_sketch
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
-from v2vkit.stages.runner import run, status
+from v2vkit.stages.runner import status
 
 FACE_AT = 100  # brightness from which the fake estimator sees a face, and thereby where it is
 
@@ -53,15 +52,11 @@ def scene(values: list[int]) -> list[np.ndarray]:
 
 
 def _make(work: Path, workers: int = 1, **settings: object) -> Manifest:
-    run(STAGE, SketchConfig(**settings), RunOptions(work=str(work), workers=workers))
-    manifest = read_manifest(Folder(f"{work}/sketches"))
-    assert manifest is not None
-    return manifest
+    return make(STAGE, SketchConfig(**settings), work, workers)
 
 
 def _files(work: Path, manifest: Manifest, key: str, number: int = 0) -> dict[str, bytes]:
-    shard = load_shard(Folder(f"{work}/sketches"), manifest.shards[number])
-    return {extension: shard.read(key, extension) for extension in shard.extensions(key)}
+    return sample_files(work / "sketches", manifest, key, number)
 
 
 def _track(work: Path, manifest: Manifest, clip: str, length: int, number: int = 0) -> list[float | None]:

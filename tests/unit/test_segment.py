@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from tests.flow_scenes import write_frames
 from tests.networks import brightness_weights, needs_ultralytics, noise, torchvision_weights, yolo_weights
+from tests.stage_results import make, sample_files
 from tests.unit.training_data import SMALL
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
 from v2vkit.artifacts.manifest import Manifest, read_manifest
-from v2vkit.artifacts.shard import load_shard
 from v2vkit.cli.main import cli
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
@@ -78,15 +78,11 @@ def scene(count: int, *, width: int = 32, height: int = 24) -> list[np.ndarray]:
 
 
 def _make(work: Path, workers: int = 1, **settings: object) -> Manifest:
-    run(STAGE, SegmentConfig(**settings), RunOptions(work=str(work), workers=workers))
-    manifest = read_manifest(Folder(f"{work}/labels"))
-    assert manifest is not None
-    return manifest
+    return make(STAGE, SegmentConfig(**settings), work, workers)
 
 
 def _files(work: Path, manifest: Manifest, key: str, number: int = 0) -> dict[str, bytes]:
-    shard = load_shard(Folder(f"{work}/labels"), manifest.shards[number])
-    return {extension: shard.read(key, extension) for extension in shard.extensions(key)}
+    return sample_files(work / "labels", manifest, key, number)
 
 
 def test_every_frame_has_labels_and_instances(tmp_path: Path, weights: str) -> None:
