@@ -512,6 +512,13 @@ def test_several_sources_have_sub_folders_of_labels(tmp_path):
     assert not np.array_equal(found["a-0000/000000.label.png"], found["b-0000/000000.label.png"])
 
 
+def test_a_single_source_may_have_its_sub_folder_of_labels(tmp_path):
+    write_images(tmp_path / "images" / "a", moving_frames(8))
+    write_images(tmp_path / "labels" / "a", label_maps(8))
+    ingest(tmp_path / "work", tmp_path / "images", labels=tmp_path / "labels")
+    assert np.array_equal(contents(tmp_path / "work", "labels")["a-0000/000003.label.png"], label_maps(8)[3])
+
+
 def test_label_names_that_agree_are_matched_by_name(tmp_path):
     folder = write_images(tmp_path / "street", moving_frames(8), pattern="{}.jpg")
     maps = label_maps(8)

@@ -97,6 +97,21 @@ HEAVY = {
 }
 
 
+def test_opening_a_model_does_not_load_torchs_compiler() -> None:
+    """It would take six seconds before the first frame."""
+    code = (
+        "import torch\n"
+        "from v2vkit.models.presets import generator_config\n"
+        "from v2vkit.models.any_generator import build_generator\n"
+        "with torch.device('meta'):\n"
+        "    build_generator(generator_config('tiny', source_channels=3, width=8))\n"
+        "import sys; print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "v2vkit.models.generator" in done.stdout
+    assert "torch._dynamo" not in done.stdout.split()
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"
     code += "assert 'ingest' in CliRunner().invoke(cli, ['--help']).output"

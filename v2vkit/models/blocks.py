@@ -140,7 +140,12 @@ def res_blocks(channels: int, count: int, norm: Norm) -> list[nn.Module]:
 
 
 def init_weights(network: nn.Module) -> None:
-    """Convolution weights N(0, 0.02), norm weights N(1, 0.02), norm biases 0 (specification 1.2); other biases stay."""
+    """Convolution weights N(0, 0.02), norm weights N(1, 0.02), norm biases 0 (specification 1.2); other biases stay.
+
+    Networks without memory (device `meta`) stay as they are: to draw for them torch would load its whole compiler.
+    """
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(module.weight, 0.0, 0.02)

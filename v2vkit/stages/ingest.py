@@ -58,7 +58,7 @@ class IngestConfig(StageConfig):
     labels: str | None = setting(
         None,
         "Folder with one label map (PNG of ids, 255 = ignore) per frame; with several sources, one sub-folder of "
-        "that name for each.",
+        "that name for each (with one source, too, where there is one).",
         metavar="FOLDER",
     )
     instances: str | None = setting(None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER")

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from v2vkit.errors import V2VError
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
-from v2vkit.video.sources import Source, checksum, foreign_name, readable, unique_names
+from v2vkit.video.sources import Source, checksum, foreign_name, looking_at, readable, unique_names
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ def maps_of(source: Source, roots: dict[MapKind, str], *, several: bool) -> tupl
     Args:
         source: a video or image sequence.
         roots: kind of map -> folder that the user gave.
-        several: there are several sources, so that each has a sub-folder of its name.
+        several: there are several sources, so that each has a sub-folder of its name; a single one may have it.
 
     Raises:
         V2VError: a folder is missing, has no PNG or images of another kind.
     """
-    folders: dict[MapKind, str] = {w: str(Path(root) / source.stem if several else root) for w, root in roots.items()}
-    return tuple(Maps(what, folder, find_maps(folder, what)) for what, folder in folders.items())
+
+    def folder(root: str) -> str:
+        own = Path(root) / source.stem
+        with looking_at(own):
+            return str(own) if several or own.is_dir() else root
+
+    return tuple(Maps(what, folder(root), find_maps(folder(root), what)) for what, root in roots.items())
 
 
 def collect(
