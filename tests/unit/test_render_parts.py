@@ -28,7 +28,7 @@ from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.runner import run
 from v2vkit.synthesis import driving
 from v2vkit.synthesis.live import Live
-from v2vkit.synthesis.model import MODEL, load_model, read_info
+from v2vkit.synthesis.model import MODEL, load_model, read_info, save_model
 from v2vkit.video.decode import decode, time_stamps
 from v2vkit.video.limits import Limits, Part, find_part
 
@@ -188,6 +188,43 @@ def test_a_workspace_without_frames_is_told(tmp_path: Path) -> None:
         _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
     with pytest.raises(V2VError, match="frames in .*data has no frames"):
         EVALUATE.call(EvaluateConfig(data=f"{tmp_path}/data", device="cpu"), RunOptions(work=str(tmp_path)))
+
+
+def test_maps_and_flow_of_other_frames_are_refused(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
+    _save_model(tmp_path, "street", size=(32, 24))
+    config = EvaluateConfig(data=f"{tmp_path}/data", device="cpu")
+    _change(tmp_path / "data", "flow", inputs={"frames": "others"})
+    with pytest.raises(V2VError, match="flow was made from other frames"):
+        EVALUATE.call(config, RunOptions(work=str(tmp_path)))
+    _change(tmp_path / "data", "labels", inputs={"frames": "others"})
+    with pytest.raises(V2VError, match="labels was made from other frames"):
+        EVALUATE.call(config, RunOptions(work=str(tmp_path)))
+    with pytest.raises(V2VError, match="labels was made from other frames"):
+        _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+
+
+def test_clips_too_short_to_measure_are_told(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=2, clip_frames=3)
+    _save_model(tmp_path, "street", size=(32, 24))
+    info_path = Folder(f"{tmp_path}/checkpoints/spatial-1")
+    generator, info = load_model(info_path)
+    save_model(info_path, generator.state_dict(), info.model_copy(update={"first_frame": "real"}))
+    config = EvaluateConfig(data=f"{tmp_path}/data", device="cpu", threads=1, out=f"{tmp_path}/report")
+    assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == []
+    report = json.loads((tmp_path / "report/evaluation.json").read_text())
+    assert report["notes"][0].startswith("The first 2 frame(s)")
+    manifest = read_manifest(Folder(f"{tmp_path}/data/frames"))
+    assert manifest is not None
+    short = manifest.units[1][0].model_copy(update={"num_frames": 2})
+    for kind in ("frames", "labels", "flow"):
+        _change(tmp_path / "data", kind, units=(manifest.units[0], (short,)))
+    assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == [f"{short.name}: left out, it has 2 frame(s)"]
+    for kind in ("frames", "labels", "flow"):
+        first = manifest.units[0][0].model_copy(update={"num_frames": 2})
+        _change(tmp_path / "data", kind, units=((first,), (short,)))
+    with pytest.raises(V2VError, match="No clip in .* has more than 2 frame"):
+        EVALUATE.call(config, RunOptions(work=str(tmp_path)))
 
 
 def test_a_file_in_the_place_of_the_report_is_told_first(tmp_path: Path) -> None:

@@ -280,6 +280,37 @@ def test_a_damaged_manifest_of_a_side_output_is_left_behind_with_overwrite(tmp_p
     assert status(SOURCE, SourceConfig(), options) == "done"
 
 
+@pytest.mark.parametrize("kind", ["frames", "labels"])
+def test_overwrite_makes_damaged_shards_again(tmp_path: Path, kind: str) -> None:
+    work, _ = _make(tmp_path)
+    before = _bytes(Path(work) / kind)
+    shard = Path(work, kind, "shard-00000.tar")
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 0xFF  # the size stays
+    shard.write_bytes(content)
+    run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1, overwrite=True))
+    assert _bytes(Path(work) / kind) == before
+
+
+def test_a_dry_run_tells_stale_from_missing(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    dry = RunOptions(work=work, workers=1, overwrite=True, dry_run=True)
+    assert "inverted: missing" in run(INVERT, InvertConfig(), dry).message
+    run(INVERT, InvertConfig(), options)
+    assert "inverted: stale" in run(INVERT, InvertConfig(offset=2), dry).message
+    assert status(INVERT, InvertConfig(), options) == "done"
+
+
+def test_what_comes_after_a_stale_stage_is_not_done(tmp_path: Path) -> None:
+    _, options = _make(tmp_path)
+    run(INVERT, InvertConfig(), options)
+    pending: set[tuple[str, str]] = set()
+    assert status(SOURCE, SourceConfig(), options, pending) == "done"
+    assert status(INVERT, InvertConfig(), options, pending) == "done"
+    assert status(SOURCE, SourceConfig(seed=3), options, pending).startswith("stale: changed seed")
+    assert status(INVERT, InvertConfig(), options, pending) == "stale: frames will be made before"
+
+
 @pytest.mark.parametrize("lost", ["shard-00000.tar", "manifest.json"])
 def test_a_lost_part_of_a_side_output_is_made_again(tmp_path: Path, lost: str) -> None:
     work, options = _make(tmp_path)

@@ -271,6 +271,34 @@ def test_a_damaged_snapshot_is_named_and_left_behind_with_overwrite(
     assert status(TRAIN, config, options) == "done"
 
 
+def _flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_refused_training_leaves_what_was_there(tmp_path: Path) -> None:
+    """A wrong option is found out before the model of an earlier training is thrown away, and leaves nothing behind."""
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
+    config = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1})
+    wrong = config.model_copy(update={"foreground": (99,)})
+    with pytest.raises(V2VError, match="--foreground 99"):
+        run(TRAIN, wrong, options)
+    run(TRAIN, config, options)  # asks for no --overwrite
+    again = RunOptions(work=options.work, overwrite=True)
+    model = Path(options.work, "checkpoints/spatial-1/model.safetensors")
+    before = model.read_bytes()
+    with pytest.raises(V2VError, match="--foreground 99"):
+        run(TRAIN, wrong, again)
+    with pytest.raises(V2VError, match="folder that this training writes into"):
+        run(TRAIN, config.model_copy(update={"start_from": str(model.parent), "seed": 2}), again)
+    _flip_a_byte(next(Path(options.work, "flow").glob("*.tar")))
+    with pytest.raises(V2VError, match="flow"):
+        run(TRAIN, config.model_copy(update={"seed": 2}), again)
+    assert model.read_bytes() == before
+    assert status(TRAIN, config, options) == "done"
+
+
 def test_vgg_weights_count_by_their_content(tmp_path: Path) -> None:
     assert TRAIN.sources is not None
     sums = []

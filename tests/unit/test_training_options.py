@@ -19,7 +19,7 @@ from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
 from v2vkit.training.objectives import judge_inputs
-from v2vkit.training.plan import measure, measure_phases
+from v2vkit.training.plan import losses_text, measure, measure_phases
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
 from v2vkit.training.trainer import Trainer
@@ -196,6 +196,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     assert "spatial-2: cannot be planned yet" in done.output
     assert sorted(Folder(work).names()) == before
     assert not Path(work, "checkpoints").exists()
+
+
+def test_the_plan_says_which_discriminators_never_judge() -> None:
+    config = ONE.model_copy(update={"temporal_scales": 2, "first_frames": 3, "max_frames": 6, "double_every": 1})
+    (line,) = [line for line in losses_text(config) if line.startswith("video discriminators")]
+    assert "1 of them never judge: they need sequences of 7 frames" in line
+    assert "never judge" not in "".join(losses_text(config.model_copy(update={"max_frames": 12, "epochs": 3})))
 
 
 def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Coarse to fine: the second spatial stage on the model of the first."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from v2vkit.models.presets import generator_config
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE
-from v2vkit.synthesis.model import find_model, load_model
+from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
 from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
@@ -185,6 +186,19 @@ def test_stages_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, o
     with pytest.raises(V2VError, match=message):
         run(STAGE, SHORT.model_copy(update=changes), RunOptions(work=options.work, overwrite=True))
     load_model(find_model(Folder(options.work), "spatial-1"))  # nothing was thrown away
+
+
+def test_what_a_checkpoint_is_worth_is_said(trained: RunOptions, tmp_path: Path) -> None:
+    copy = tmp_path / "work"
+    shutil.copytree(trained.work, copy)
+    work, fine = Folder(str(copy)), Folder(f"{copy}/checkpoints/spatial-2")
+    info = load_model(fine)[1]
+    assert describe_checkpoint(work, fine, info) == f"model: {copy}/checkpoints/spatial-2, {info.steps} steps"
+    run(STAGE, stage(TWO, "spatial-1", seed=9), RunOptions(work=str(copy), overwrite=True))
+    assert "spatial-1 has been trained again since" in describe_checkpoint(work, fine, info)
+    fine_manifest = copy / "checkpoints/spatial-2/manifest.json"
+    fine_manifest.rename(fine_manifest.with_name("manifest.partial.json"))
+    assert "training is not finished" in describe_checkpoint(work, fine, info)
 
 
 def test_a_model_of_another_workspace_can_be_started_from(trained: RunOptions, tmp_path: Path) -> None:

@@ -46,10 +46,11 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
         settings = make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")
         steps.append((target, settings, replace(options, work=work)))
     problems: list[str] = []
+    pending: set[tuple[str, str]] = set()
     for number, (target, settings, where) in enumerate(steps, 1):
         label = f"[{number}/{len(steps)}] {target.name}"
         if config.dry_run:
-            state = status(target, settings, where) if isinstance(target, Stage) else "runs every time"
+            state = status(target, settings, where, pending) if isinstance(target, Stage) else "runs every time"
             click.echo(f"{label}: {state}")
         elif isinstance(target, Stage):
             click.echo(f"{label} ...")

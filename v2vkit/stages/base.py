@@ -1,6 +1,6 @@
 """What a stage is, and what a command is that makes no artifact; `runner` runs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 from v2vkit.stages.mapping import Clip, Opened, Sample
 
-__all__ = ["Build", "Clip", "Command", "Opened", "Plan", "RunOptions", "Sample", "Stage", "load_input"]
+__all__ = ["Build", "Clip", "Command", "Opened", "Plan", "RunOptions", "Sample", "Stage", "load_input", "load_inputs"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Build:
         folder: the artifact's folder, to write into.
         inputs: artifact kind -> its manifest; `folders` has the folders.
         fingerprint: of this run; whatever the stage left there before under the same fingerprint may be continued.
+        begin: to be called once when everything that could be wrong with the set-up has been raised, before the first
+            write: what an earlier run with other settings left in the folder is gone then.
     """
 
     config: Any
@@ -54,6 +56,7 @@ class Build:
     inputs: dict[str, Manifest]
     folders: dict[str, Folder]
     fingerprint: str
+    begin: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,23 @@ def load_input(work: Folder, kind: str) -> Manifest:
     if (work / kind).exists(PARTIAL):
         raise V2VError(f"The artifact {kind} in {work.url} is unfinished.", f"Give the `v2v {maker}` command again.")
     raise V2VError(f"There is no artifact {kind} in {work.url}.", f"Run `v2v {maker}` first, or name another --work.")
+
+
+def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
+    """The manifests of finished artifacts that belong together.
+
+    Raises:
+        V2VError: one is absent or unfinished, or was made from another version of one of the others.
+    """
+    manifests = {kind: load_input(work, kind) for kind in kinds}
+    for kind, manifest in manifests.items():
+        for parent, seen in manifest.inputs.items():
+            if parent in manifests and manifests[parent].fingerprint != seen:
+                raise V2VError(
+                    f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
+                    f"Make it again: `v2v {manifest.stage} --overwrite` with its settings.",
+                )
+    return manifests
 
 
 _MAKERS = {

@@ -22,7 +22,7 @@ class EncodeConfig(StageConfig):
     """
 
     checkpoint: str | None = setting(
-        None, "Checkpoint to use, such as spatial-1; the newest when not given.", neutral=True
+        None, "Checkpoint to use, such as spatial-1; the finest when not given.", neutral=True
     )
     device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the encoder runs.", neutral=True)
 

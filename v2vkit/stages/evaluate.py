@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, load_input
+from v2vkit.stages.base import Command, RunOptions, load_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ class EvaluateConfig(StageConfig):
     """
 
     data: str = setting(..., "Workspace with the held-out footage.", argument=True)
-    checkpoint: str | None = setting(None, "Checkpoint to use; the newest when not given.")
+    checkpoint: str | None = setting(None, "Checkpoint to use; the finest when not given.")
     out: str | None = setting(None, "Folder for the report; <work>/evaluation when not given.", metavar="FOLDER")
     first_frame_model: str | None = setting(
         None,
@@ -54,7 +54,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.evaluation.report import JSON_NAME, notes, table, write_report
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.model import find_model, load_model, pick_device
+    from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model, pick_device
     from v2vkit.synthesis.opening import find_opener
     from v2vkit.synthesis.rollout import Rollout
     from v2vkit.synthesis.styles import find_style
@@ -70,9 +70,8 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     opener = None if opener is None else opener.to(device)
     data = Folder(config.data)
     domain = DOMAINS[info.source.domain]
-    manifests: dict[str, Manifest] = {kind: load_input(data, kind) for kind in ("frames", domain.kind)}
-    if info.generator.takes_flow or (data / "flow").exists(MANIFEST):
-        manifests["flow"] = load_input(data, "flow")
+    with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
+    manifests = load_inputs(data, ("frames", domain.kind, *(("flow",) if with_flow else ())))
     if not manifests["frames"].num_frames:
         raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
     out = Folder(config.out or f"{options.work}/evaluation")
@@ -80,6 +79,14 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
     reader = ClipReader(data, manifests)
     _refuse_other_sizes(reader, info, config.data)
+    skip_first = info.generator.history if info.first_frame == "real" else 1
+    clips = [clip for clip in reader.clips if clip.num_frames > skip_first]
+    if not clips:
+        raise V2VError(
+            f"No clip in {config.data} has more than {skip_first} frame(s), and those count for nobody.",
+            "Ingest longer footage.",
+        )
+    print(describe_checkpoint(Folder(options.work), checkpoint, info))
 
     def new_rollout() -> Rollout:
         return Rollout(generator, info.halvings, opener)
@@ -89,9 +96,9 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         weights = info.maps.get("weights")
         face = open_estimator("face", info.maps.get("face", "mediapipe"), **({"weights": weights} if weights else {}))
     rows: list[Any] = []
-    total = sum(clip.num_frames for clip in reader.clips)
+    total = sum(clip.num_frames for clip in clips)
     with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:
-        for clip in reader.clips:
+        for clip in clips:
             frames = range(clip.num_frames)
             rows += evaluate_clip(
                 clip.name,
@@ -103,14 +110,14 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
                 flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in manifests else None,
                 landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
                 face=face,
-                skip_first=info.generator.history if info.first_frame == "real" else 1,
+                skip_first=skip_first,
             )
-    first = reader.clips[0]
+    first = clips[0]
     about = {
         "model": {"checkpoint": checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
         "data": config.data,
         "frames_fingerprint": manifests["frames"].fingerprint,
-        "notes": notes(first.height, first.width),
+        "notes": notes(first.height, first.width, skip_first=skip_first),
     }
     summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
     out.write("contact.png", encode_png(_contact_sheet(new_rollout(), reader, info, style, config.columns)))
@@ -118,7 +125,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     for note in about["notes"]:
         print(f"  {note}")
     print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
-    return []
+    return [f"{clip.name}: left out, it has {clip.num_frames} frame(s)" for clip in reader.clips if clip not in clips]
 
 
 def _refuse_other_sizes(reader: "ClipReader", info: "ModelInfo", data: str) -> None:

@@ -197,6 +197,7 @@ def _write(build: Build, imported: "Imported[AnyGenerator]", source: "SourceConf
         maps_stage=maps_stage,
     )
     report = _report(config, imported, _digests(config))
+    build.begin()
     build.folder.write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
     save_model(build.folder, imported.network.state_dict(), info)
     return tuple(_entry(build.folder, name) for name in (MODEL, REPORT))

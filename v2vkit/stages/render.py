@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, load_input
+from v2vkit.stages.base import Command, RunOptions, load_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class RenderConfig(StageConfig):
-    """Render a video with the newest checkpoint of the workspace.
+    """Render a video with the finest checkpoint of the workspace.
 
     SOURCE is a video (face and pose models, and street models whose labels `v2v segment` made), a folder of label maps
     (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
@@ -27,7 +27,9 @@ class RenderConfig(StageConfig):
 
     source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
     target: str = setting(..., "The video to write: .mp4, .mov or .mkv.", argument=True)
-    checkpoint: str | None = setting(None, "Checkpoint to use, such as spatial-1; the newest when not given.")
+    checkpoint: str | None = setting(
+        None, "Checkpoint to use, such as spatial-1; when not given the finest: spatial-3 before spatial-2 and so on."
+    )
     maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
     compare: bool = setting(False, "Write source | output side by side.")
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
@@ -67,14 +69,15 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from tqdm import tqdm
 
     from v2vkit.engine.threads import map_in_threads
-    from v2vkit.synthesis.model import find_model, load_model, pick_device
+    from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model, pick_device
     from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
     from v2vkit.synthesis.styles import find_style
     from v2vkit.video.encode import VideoWriter
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    generator, info = load_model(find_model(Folder(options.work), config.checkpoint))
+    checkpoint = find_model(Folder(options.work), config.checkpoint)
+    generator, info = load_model(checkpoint)
     style = find_style(Folder(options.work), config.styles, config.style, info)
     device = pick_device(config.device)
     generator = generator.to(device)
@@ -93,6 +96,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         audio_from=drive.audio_from,
         audio_span=drive.audio_span,
     )
+    print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     count = 0
 
     def write(rendered: "tuple[Driven, NDArray[np.uint8]]") -> None:
@@ -132,11 +136,8 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
 
     work = Folder(config.source)
     kind = DOMAINS[info.source.domain].kind
-    manifests = {kind: load_input(work, kind)}
-    if (work / "frames").exists(MANIFEST):
-        manifests["frames"] = load_input(work, "frames")
-    if info.generator.takes_flow:
-        manifests["flow"] = load_input(work, "flow")
+    others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
+    manifests = load_inputs(work, (kind, *(other for other, wanted in others if wanted)))
     if not manifests[kind].num_frames:
         raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
     for clip in manifests[kind].clips:

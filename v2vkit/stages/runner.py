@@ -6,6 +6,7 @@ flight; the same command again resumes; a changed setting or input is noticed an
 """
 
 import contextlib
+import hashlib
 import os
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from v2vkit.artifacts.shard import index_name, read_index, shard_name
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Plan, RunOptions, Stage, load_input
+from v2vkit.stages.base import Build, Plan, RunOptions, Stage, load_inputs
 from v2vkit.stages.mapping import map_units
 
 
@@ -37,14 +38,7 @@ class Outcome:
 
 def _prepare(stage: Stage, config: StageConfig, work: Folder) -> tuple[dict[str, Manifest], Manifest]:
     """The input manifests and the manifest that a run with these settings would begin with."""
-    manifests = {kind: load_input(work, kind) for kind in stage.inputs(config)}
-    for kind, manifest in manifests.items():
-        for parent, seen in manifest.inputs.items():
-            if parent in manifests and manifests[parent].fingerprint != seen:
-                raise V2VError(
-                    f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
-                    f"Make it again: `v2v {manifest.stage} --overwrite` with its settings.",
-                )
+    manifests = load_inputs(work, stage.inputs(config))
     inputs = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
     if stage.sources is not None:
         inputs |= stage.sources(config)
@@ -88,16 +82,22 @@ def _incomplete(folder: Folder, manifest: Manifest) -> list[str]:
     ]
 
 
-def status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
-    """`done`, `missing`, `unfinished`, or `stale: …` for a stage with these settings; writes nothing."""
+def status(stage: Stage, config: StageConfig, options: RunOptions, pending: set[tuple[str, str]] | None = None) -> str:
+    """`done`, `missing`, `unfinished`, or `stale: …` for a stage with these settings; writes nothing.
+
+    Args:
+        pending: (workspace, kind) of what stages before this one will make anew; what this one would, is added.
+    """
+    pending = set() if pending is None else pending
+    states = []
     for part in stage.parts(config):
-        state = _status(stage, part, options)
-        if state != "done":
-            return state
-    return "done"
+        states.append(_status(stage, part, options, pending))
+        if states[-1] != "done":
+            pending |= {(options.work, kind) for kind in (stage.output(part), *stage.side_outputs(part))}
+    return next((state for state in states if state != "done"), "done")
 
 
-def _status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
+def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set[tuple[str, str]]) -> str:
     work = Folder(options.work)
     kind = stage.output(config)
     folder = work / kind
@@ -107,6 +107,9 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions) -> str:
     try:
         if stage.resolve is not None:
             config = stage.resolve(config, work)
+        changing = [name for name in stage.inputs(config) if (options.work, name) in pending]
+        if changing:
+            return f"stale: {', '.join(changing)} will be made before"
         _, new = _prepare(stage, config, work)
     except V2VError as error:
         return f"stale: {error.message}"
@@ -177,6 +180,9 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     if not options.overwrite:
         for side in sides:
             _refuse_others(side, stage)
+    elif finished is not None and same and not options.dry_run:
+        for target in (folder, *sides):
+            _drop_damaged(target)
     if (
         finished is not None
         and same
@@ -196,8 +202,9 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     if stage.check is not None:
         stage.check(config, manifests, work)
     if options.dry_run:
-        state = "missing" if old is None else "unfinished" if same else "stale"
-        text = stage.preview(Build(config, options, folder, manifests, {}, new.fingerprint)) if stage.preview else ""
+        state = "missing" if before is None else "unfinished" if same else "stale"
+        build = Build(config, options, folder, manifests, {}, new.fingerprint, _nothing)
+        text = stage.preview(build) if stage.preview else ""
         return Outcome(f"{text}\n{kind}: {state}; nothing was done.".lstrip())
     if old is not None and (old.units or stage.build is not None):
         started = old.model_copy(update={"shards": (), "missing": {}})
@@ -211,13 +218,15 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
             plan = Plan(first.units if first is not None else ())
         started = new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
 
+    for target in (folder, *sides):
+        _refuse_foreign(target)
+    writes = stage.build is None or launched_rank() == 0
     locks = contextlib.ExitStack()
 
     def begin() -> None:
         """First touch of the disk: everything that could be wrong with the set-up has been raised by now."""
-        for target in (folder, *sides):
-            _refuse_foreign(target)
-        locks.enter_context(folder.locked())
+        if before is None:  # locking makes the folder
+            locks.enter_context(folder.locked())
         if finished is None and partial is None:
             for target in (folder, *sides):
                 _clear(target, before or started, new.fingerprint)
@@ -227,12 +236,12 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         folder.remove(MANIFEST)
 
     with locks:
+        if before is not None and writes:
+            locks.enter_context(folder.locked())
         if stage.build is not None:
-            writes = launched_rank() == 0
-            if writes:
-                begin()
             folders = {name: work / name for name in manifests}
-            shards = stage.build(Build(config, options, folder, manifests, folders, new.fingerprint))
+            touch = begin if writes else _nothing
+            shards = stage.build(Build(config, options, folder, manifests, folders, new.fingerprint, touch))
             if not writes:
                 return Outcome(f"{kind}: made with the other processes.")
             done = started.model_copy(update={"shards": shards})
@@ -253,6 +262,18 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         for target in (*sides, folder):
             target.remove(PARTIAL)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
+
+
+def _nothing() -> None:
+    """What a process does that leaves the writing to another."""
+
+
+def _drop_damaged(folder: Folder) -> None:
+    """Remove the shards whose content is no longer what was written, so that they are made again."""
+    manifest = _read(folder, MANIFEST, overwrite=True)
+    for entry in manifest.shards if manifest is not None else ():
+        if folder.exists(entry.name) and hashlib.sha256(folder.read(entry.name)).hexdigest() != entry.sha256:
+            folder.remove(entry.name)
 
 
 def _clear(folder: Folder, before: Manifest, fingerprint: str) -> None:

@@ -67,6 +67,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     if picture is not None:
         files[PREVIEW] = encode_png(picture)
     entries = []
+    build.begin()
     for name, data in files.items():
         build.folder.write(name, data)
         digest = hashlib.sha256(data).hexdigest()

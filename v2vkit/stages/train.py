@@ -1,6 +1,7 @@
 """`v2v train`: finished artifacts in, `checkpoints/<stage>` out."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,11 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
 
     check_settings(config, manifests)
     if (start := _start(config, work)) is not None:
+        if os.path.realpath(start.path) == os.path.realpath((work / f"checkpoints/{config.checkpoint}").path):
+            raise V2VError(
+                f"--start-from {start.url} is the folder that this training writes into.",
+                "Copy that folder, and start from the copy.",
+            )
         _check_start(config, manifests, work, start)
 
 
@@ -221,6 +227,8 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         print(f"The training snapshot in {build.folder.url} cannot be used; training begins anew.", flush=True)
     parallel = open_parallel(config.device)
     opened = _open(build, parallel)
+    build.begin()
+    parallel.wait()  # for the first process to have cleared what an earlier training left
     first = parallel.rank == 0
     if first:
         print(opened.plan, flush=True)

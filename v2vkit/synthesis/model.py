@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import PARTIAL, read_manifest
 from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
@@ -203,6 +204,20 @@ def find_model(work: Folder, name: str | None) -> Folder:
             return folder
     wanted = f"no checkpoint {name}" if name else "no trained model"
     raise V2VError(f"There is {wanted} in {work.url}.", "Run `v2v train` first, or name another --work.")
+
+
+def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
+    """One line: which checkpoint it is, how long it trained, and what its user should know before judging it."""
+    text = f"model: {folder.url}" + (f", {info.steps:,} steps" if info.steps else "")
+    partial = read_manifest(folder, PARTIAL)
+    if partial is not None:
+        text += "; its training is not finished"
+    manifest = partial or read_manifest(folder)
+    for parent, seen in manifest.inputs.items() if manifest is not None else ():
+        coarser = read_manifest(work / parent) if parent.startswith("checkpoints/") else None
+        if coarser is not None and coarser.fingerprint != seen:
+            text += f"; {parent} has been trained again since"
+    return text
 
 
 def pick_device(name: str) -> torch.device:

@@ -29,7 +29,8 @@ class TrainConfig(StageConfig):
     )
     num_scales: int | None = setting(
         None,
-        "Spatial scales in all; spatial-k trains at 1/2^(scales - k) of the frames' size. Not given: k.",
+        "Spatial scales in all, the same for every stage from spatial-1 on; spatial-k trains at 1/2^(scales - k) of "
+        "the frames' size. Not given: k.",
         ge=1,
         le=3,
     )

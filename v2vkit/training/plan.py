@@ -119,6 +119,10 @@ def _over_time_text(config: TrainConfig) -> list[str]:
     lines = []
     if config.video_discriminators:
         lines.append(f"video discriminators x {config.video_discriminators}, weight {config.lambda_temporal:g}")
+        longest = max(phase.num_frames for phase in phases(config.schedule))
+        idle = [span for span in config.spans[: config.video_discriminators] if span > longest]
+        if idle:
+            lines[-1] += f"; {len(idle)} of them never judge: they need sequences of {min(idle)} frames (--max-frames)"
     else:
         lines.append("video discriminators OFF (--temporal-scales or --lambda-temporal is 0)")
     if config.flow and config.lambda_flow:

@@ -51,7 +51,7 @@ def check_start(
     if info.output_size != expected:
         raise V2VError(
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
-            "Train the stages of one workspace with the same --num-scales.",
+            f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too.",
         )
     return info
 
