@@ -86,12 +86,12 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
 
     check_settings(config, manifests)
     if (start := _start(config, work)) is not None:
+        _check_start(config, manifests, work, start)
         if os.path.realpath(start.path) == os.path.realpath((work / f"checkpoints/{config.checkpoint}").path):
             raise V2VError(
                 f"--start-from {start.url} is the folder that this training writes into.",
                 "Copy that folder, and start from the copy.",
             )
-        _check_start(config, manifests, work, start)
 
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
