@@ -297,6 +297,16 @@ def test_openpose_files_are_placed_in_the_frames(tmp_path: Path) -> None:
     assert manifest.estimator == {"name": "openpose", "version": "files"}
 
 
+def test_files_are_ordered_by_their_numbers(tmp_path: Path) -> None:
+    """As images are: the second file of frame1.json to frame12.json is frame2.json."""
+    work = _ingested(tmp_path, count=12)
+    folder = _write_openpose(tmp_path / "keypoints", [(Person(body(20 + t, 2, 40)),) for t in range(12)])
+    for t, file in enumerate(sorted(folder.iterdir())):
+        file.rename(folder / f"frame{t + 1}.json")
+    manifest = _make(work, openpose=str(folder), smooth=0)
+    assert _track(work, manifest, manifest.clips[0].name, 12) == list(range(20, 32))
+
+
 def test_frames_without_people_in_the_files_are_counted(tmp_path: Path) -> None:
     work = _ingested(tmp_path)
     frames: list[People] = [(Person(body(20 + t, 2, 40)),) for t in range(6)]

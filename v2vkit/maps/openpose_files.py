@@ -8,6 +8,7 @@ import numpy as np
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.errors import V2VError
 from v2vkit.maps.people import People, move_people, people_from_json
+from v2vkit.video.sources import natural_key
 
 _HINT = "Name a folder with one OpenPose JSON file for every frame of the source, sorted as the frames are."
 _MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
@@ -17,7 +18,8 @@ def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
     """The files of a clip's frames, in order.
 
     They lie in FOLDER/NAME, where NAME is the source's file without its ending (or its folder of images), or in FOLDER
-    itself when there is no such folder. Sorted by name, file n belongs to frame n of the source.
+    itself when there is no such folder. Sorted by name as images are (frame2 before frame10), file n belongs to
+    frame n of the source.
 
     Raises:
         V2VError: no such folder, or fewer files than the source has frames up to the clip's end.
@@ -29,7 +31,7 @@ def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
     place = Path(folder) / name if (Path(folder) / name).is_dir() else Path(folder)
     if not place.is_dir():
         raise V2VError(f"There is no folder {place}.", _HINT)
-    files = sorted(place.glob("*.json"))
+    files = sorted(place.glob("*.json"), key=lambda file: natural_key(file.name))
     if len(files) < clip.source["stop"]:
         raise V2VError(
             f"{place} holds {len(files)} JSON files; the clip {clip.name} needs those of the frames up to "
@@ -58,13 +60,13 @@ def read_people(file: Path, clip: ClipInfo) -> People:
 
 
 def files_digest(folder: str) -> str:
-    """SHA-256 over the names and contents of all JSON files in a folder and its folders.
+    """SHA-256 over the names and contents of all JSON files in a folder and its folders, in the order of the frames.
 
     Raises:
         V2VError: no such folder, or a file cannot be read.
     """
     digest = hashlib.sha256()
-    files = sorted(Path(folder).rglob("*.json"))
+    files = sorted(Path(folder).rglob("*.json"), key=lambda file: [*map(natural_key, file.relative_to(folder).parts)])
     if not files:
         raise V2VError(f"There are no JSON files in {folder}.", _HINT)
     for file in files:
