@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from v2vkit.synthesis.features import RegionFeatures
     from v2vkit.synthesis.styles import Styles
 
-PREVIEW = "preview.png"
-
 
 class StyleConfig(StageConfig):
     """Fit a Gaussian mixture to the features of every class, to draw styles from.
@@ -49,7 +47,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Fit, and write the styles and their picture."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.synthesis.mixtures import fit_styles
-    from v2vkit.synthesis.styles import STYLES
+    from v2vkit.synthesis.styles import PREVIEW, STYLES
 
     config: StyleConfig = build.config
     features = build.inputs["features"]
@@ -80,6 +78,7 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     from v2vkit.maps.source import DOMAINS, source_map
     from v2vkit.synthesis.model import load_model, read_info
     from v2vkit.synthesis.render import style_sheet
+    from v2vkit.synthesis.styles import PREVIEW
 
     places = _model_places(work, str(features.config["checkpoint"]))
     place = next((place for place in places if read_info(place).identity == styles.model), None)
