@@ -5,6 +5,7 @@ third_party/weights.toml lists the files that are known, where they come from an
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from v2vkit.errors import V2VError
 
@@ -21,3 +22,23 @@ def file_digest(path: str | Path) -> str:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise V2VError(f"The file {path} cannot be read: {reason}.", "Give the path of a file that exists.") from None
+
+
+def check_stored(where: str | Path, key: Any, value: Any, *, hint: str) -> None:
+    """Whether an entry of a state dict that somebody else wrote is a tensor with all its numbers stored.
+
+    Args:
+        where: the file, for the message.
+        key, value: the entry.
+        hint: what to do when it is not usable, for the message.
+
+    Raises:
+        V2VError: its name is no text; it is no dense tensor, or is larger than what is stored.
+    """
+    import torch  # as late as this: commands that only name weights begin without it
+
+    dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
+    if not isinstance(key, str) or not dense:
+        raise V2VError(f"{where} is not a state dict: `{key}` is not a dense tensor.", hint)
+    if value.is_meta or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise V2VError(f"{where} is damaged: `{key}` is larger than what is stored.", hint)

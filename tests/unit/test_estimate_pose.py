@@ -297,6 +297,16 @@ def test_openpose_files_are_placed_in_the_frames(tmp_path: Path) -> None:
     assert manifest.estimator == {"name": "openpose", "version": "files"}
 
 
+def test_files_are_ordered_by_their_numbers(tmp_path: Path) -> None:
+    """As images are: the second file of frame1.json to frame12.json is frame2.json."""
+    work = _ingested(tmp_path, count=12)
+    folder = _write_openpose(tmp_path / "keypoints", [(Person(body(20 + t, 2, 40)),) for t in range(12)])
+    for t, file in enumerate(sorted(folder.iterdir())):
+        file.rename(folder / f"frame{t + 1}.json")
+    manifest = _make(work, openpose=str(folder), smooth=0)
+    assert _track(work, manifest, manifest.clips[0].name, 12) == list(range(20, 32))
+
+
 def test_frames_without_people_in_the_files_are_counted(tmp_path: Path) -> None:
     work = _ingested(tmp_path)
     frames: list[People] = [(Person(body(20 + t, 2, 40)),) for t in range(6)]
@@ -324,6 +334,41 @@ def test_wrong_folders_are_told_before_anything_is_written(tmp_path: Path) -> No
         with pytest.raises(V2VError, match=sentence):
             _make(work, openpose=str(folder))
         assert not (work / "poses").exists()
+
+
+def _two_sources(tmp_path: Path, second: str) -> Path:
+    """`walk.mp4` and another video of as many frames, ingested into `work`."""
+    (tmp_path / second).parent.mkdir(exist_ok=True)
+    sources = tuple(str(write_file(tmp_path / name, moving_frames(3))) for name in ("walk.mp4", second))
+    work = tmp_path / "work"
+    run(INGEST, IngestConfig(sources=sources, cuts="none", min_frames=1), RunOptions(work=str(work), workers=1))
+    return work
+
+
+def test_each_of_several_sources_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    """FOLDER itself, with as many files, is never taken for a source whose folder is not there."""
+    work = _two_sources(tmp_path, "run.mp4")
+    folder = _write_openpose(tmp_path / "keypoints", [(Person(body(40, 2, 40)),)] * 3)
+    for absent, left in (("walk", 20), ("run", 30)):
+        with pytest.raises(V2VError, match=rf"no folder {folder}/\w+, and each of the 2 sources"):
+            _make(work, openpose=str(folder))
+        assert not (work / "poses").exists()
+        _write_openpose(folder / absent, [(Person(body(left, 2, 40)),)] * 3)
+    manifest = _make(work, openpose=str(folder), smooth=0)
+    found = {}
+    for number, unit in enumerate(manifest.units):
+        for clip in unit:
+            (one,) = people_from_json(_files(work, manifest, f"{clip.name}/000001", number)["json"])
+            found[Path(clip.source["file"]).stem] = one.body[0, 0]
+    assert found == {"walk": 20, "run": 30}
+
+
+def test_sources_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    work = _two_sources(tmp_path, "other/walk.mp4")
+    folder = _write_openpose(tmp_path / "keypoints/walk", [(Person(body()),)] * 3)
+    with pytest.raises(V2VError, match="Two sources have the same name"):
+        _make(work, openpose=str(folder.parent))
+    assert not (work / "poses").exists()
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The stage from features to styles, and its picture."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tests.unit.fake_stage import SourceConfig as FramesConfig
 from tests.unit.test_encode_features import save_feature_model
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
+from v2vkit.artifacts.manifest import Manifest, read_manifest, write_manifest
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.encode_features import STAGE as ENCODE
@@ -64,9 +66,54 @@ def test_without_features_the_command_to_give_is_named(tmp_path: Path) -> None:
 def test_no_picture_where_the_model_is_another_one(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
     save_feature_model(options.work, seed=1)
     run(STAGE, StyleConfig(), options)
-    assert "No preview.png: the model in" in capsys.readouterr().out
+    where = f"{options.work}/checkpoints/spatial-1"
+    assert f"No preview.png: the model {where} is another one now." in capsys.readouterr().out
     assert not (Path(options.work) / "styles/preview.png").exists()
     assert status(STAGE, StyleConfig(), options) == "done"
+
+
+def test_no_picture_where_the_model_is_gone(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    (Path(options.work) / "checkpoints/spatial-1/model.safetensors").unlink()
+    run(STAGE, StyleConfig(), options)
+    assert "No preview.png: the model checkpoints/spatial-1 is not there." in capsys.readouterr().out
+    assert not (Path(options.work) / "styles/preview.png").exists()
+
+
+def _encoded(checkpoint: str) -> Manifest:
+    """Features made anew in the workspace `work` of the current directory."""
+    shutil.rmtree("work/features")
+    run(ENCODE, EncodeConfig(checkpoint=checkpoint), RunOptions(work="work", workers=1))
+    manifest = read_manifest(Folder("work/features"))
+    assert manifest is not None
+    return manifest
+
+
+@pytest.mark.parametrize("name", ["checkpoints/spatial-1", "work/checkpoints/spatial-1"])
+def test_the_model_is_found_from_another_directory(
+    options: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Also for features made before names were relative to the workspace."""
+    monkeypatch.chdir(tmp_path)
+    manifest = _encoded("spatial-1")
+    assert manifest.config["checkpoint"] == "checkpoints/spatial-1"
+    changed = manifest.model_copy(update={"config": manifest.config | {"checkpoint": name}})
+    write_manifest(Folder("work/features"), changed)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "work").rename(tmp_path / "moved")
+    assert status(ENCODE, EncodeConfig(), RunOptions(work="../moved")) == "done"
+    run(STAGE, StyleConfig(), RunOptions(work="../moved"))
+    assert (tmp_path / "moved/styles/preview.png").exists()
+
+
+def test_a_model_outside_the_workspace_keeps_its_name(
+    options: RunOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("work/checkpoints/spatial-1").rename("other")
+    assert _encoded("../../other").config["checkpoint"] == "work/checkpoints/../../other"
+    run(STAGE, StyleConfig(), RunOptions(work="work"))
+    assert Path("work/styles/preview.png").exists()
 
 
 def test_styles_belong_to_their_model(options: RunOptions) -> None:

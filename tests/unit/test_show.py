@@ -90,6 +90,43 @@ def test_a_video_of_flow_is_as_long_as_the_clip(tmp_path: Path) -> None:
     assert np.abs(frames[0].astype(int) - BLANK).max() < 6
 
 
+def test_a_video_does_not_depend_on_how_many_frames_a_sheet_would_have(tmp_path: Path) -> None:
+    """A sheet of one frame would take frame 2, which has no flow over three frames."""
+    write_frames(tmp_path, {"a": moving_texture(48, 64, dx=2, dy=1, num_frames=4)})
+    run(STAGE, FlowConfig(), RunOptions(work=str(tmp_path), workers=1))
+    written = []
+    for frames in (1, 24):
+        out = tmp_path / f"flow{frames}.mp4"
+        config = ShowConfig(artifact="flow", out=str(out), frames=frames, layer="flow3.png")
+        show(config, RunOptions(work=str(tmp_path)))
+        written.append(np.stack([frame.image for frame in decode(out)]))
+    np.testing.assert_array_equal(*written)
+
+
+def _built(work: Path, stage: str, kind: str) -> Folder:
+    """An artifact without clips."""
+    folder = Folder(f"{work}/{kind}")
+    write_manifest(folder, Manifest(v2vkit="test", stage=stage, stage_version=1, config={}, inputs={}, fingerprint="x"))
+    return folder
+
+
+def test_of_styles_their_preview_is_shown(tmp_path: Path) -> None:
+    folder = _built(tmp_path, "sample-style", "styles")
+    with pytest.raises(V2VError, match=r"holds no preview\.png"):
+        _show(tmp_path, "styles", "sheet.png")
+    folder.write("preview.png", encode_png(_plain(COLOURS["a"], 1)[0]))
+    np.testing.assert_array_equal(_show(tmp_path, "styles", "sheet.png"), _plain(COLOURS["a"], 1)[0])
+    with pytest.raises(V2VError, match="no video"):
+        show(ShowConfig(artifact="styles", out=str(tmp_path / "x.mp4")), RunOptions(work=str(tmp_path)))
+
+
+def test_features_are_not_shown_and_what_is_instead_is_told(tmp_path: Path) -> None:
+    _built(tmp_path, "encode-features", "features")
+    for out in ("sheet.png", "x.mp4"):
+        with pytest.raises(V2VError, match=r"are numbers.*v2v sample-style.*v2v show styles"):
+            show(ShowConfig(artifact="features", out=str(tmp_path / out)), RunOptions(work=str(tmp_path)))
+
+
 def test_clips_of_different_sizes_do_not_fit_into_one_video(tmp_path: Path) -> None:
     clips = {"a": _plain(COLOURS["a"], 2), "b": _plain(COLOURS["b"], 2, size=(40, 40))}
     write_frames(tmp_path, clips)

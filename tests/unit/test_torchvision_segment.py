@@ -1,6 +1,9 @@
 """torchvision's segmentation networks: what is read off their weights, and that labels land where things are."""
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from torchvision.models import segmentation
 from tests.networks import brightness_weights, noise, random_network, torchvision_weights
 from v2vkit.errors import V2VError
 from v2vkit.estimators import torchvision_segment
+from v2vkit.estimators.running import load_weights
 from v2vkit.estimators.torchvision_segment import TorchvisionSegment
 
 
@@ -126,3 +130,49 @@ def test_weights_that_do_not_fit_are_sentences(tmp_path: Path) -> None:
             TorchvisionSegment(weights=tmp_path / name)
     with pytest.raises(V2VError, match="no device 'warp'"):
         TorchvisionSegment(weights=torchvision_weights(tmp_path / "w"), device="warp")
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda value: value.to_sparse(), "not a dense tensor"),
+        (lambda value: value.to("meta"), "larger than what is stored"),
+        (lambda value: value[:1, :1, :1, :1].clone().expand(value.shape), "larger than what is stored"),
+        (lambda value: value.index_fill(0, torch.tensor([1]), float("nan")), "other than finite numbers"),
+        (lambda value: value.index_fill(0, torch.tensor([1]), float("-inf")), "other than finite numbers"),
+        (lambda value: value.to(torch.complex64), "other than finite numbers"),
+    ],
+)
+def test_tensors_that_give_no_labels_are_refused(tmp_path: Path, change: Callable[..., Any], sentence: str) -> None:
+    whole = random_network("lraspp_mobilenet_v3_large", 3).state_dict()
+    name = "backbone.0.0.weight"
+    torch.save({"model": whole | {name: change(whole[name])}}, tmp_path / "w.pth")
+    with pytest.raises(V2VError, match=rf"w\.pth.*{sentence}") as error:
+        TorchvisionSegment(weights=tmp_path / "w.pth")
+    assert f"`{name}`" in error.value.message
+
+
+def test_what_the_network_does_not_use_may_be_anything(tmp_path: Path) -> None:
+    state = random_network("lraspp_mobilenet_v3_large", 3).state_dict()
+    torch.save(state | {"aux_classifier.0.weight": torch.full((2,), float("nan"))}, tmp_path / "w.pth")
+    assert TorchvisionSegment(weights=tmp_path / "w.pth").num_labels == 3
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_damaged_files_are_sentences_whichever_byte_is_wrong(zipped: bool) -> None:
+    file = io.BytesIO()
+    state = {"a.weight": torch.zeros(2, 2), "a.bias": torch.zeros(2)}
+    torch.save({"model": state}, file, _use_new_zipfile_serialization=zipped)
+    whole = file.getvalue()
+    refused = []
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 0x81
+        try:
+            load_weights(bytes(changed), "w.pth")
+        except V2VError as error:
+            refused.append(error.message)
+    assert len(refused) > 100
+    assert all("w.pth" in message for message in refused)

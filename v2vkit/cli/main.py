@@ -25,7 +25,7 @@ COMMANDS = {
     "render": "Turn a driving video into a rendered video with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
     "run": "Run the stages of a recipe in order; resumable.",
-    "show": "Make a contact sheet or video of any artifact.",
+    "show": "Make a contact sheet or video of an artifact.",
     "check": "Check names, counts, ids and sizes before any long work.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
     "make-toy": "Make a procedural street: videos, label maps, instances and exact flow.",

@@ -20,6 +20,7 @@ from torchvision.models import segmentation
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
 from v2vkit.estimators.running import load_weights, one_thread, open_device, read_weights
+from v2vkit.weights import check_stored
 
 INPUT_SIDE = 520  # shorter side in pixels at which torchvision's own weights were trained
 _LONGEST = 4  # times the shorter side: a strip of a picture must not become a gigantic one
@@ -101,11 +102,21 @@ def _network_size(height: int, width: int, side: int) -> tuple[int, int]:
 
 
 def _state_dict(loaded: dict[str, Any], where: str) -> dict[str, Tensor]:
-    """The network's tensors, less the auxiliary classifier, which only training uses."""
+    """The network's tensors, less the auxiliary classifier, which only training uses.
+
+    Raises:
+        V2VError: no dense tensors that are all stored, or values that are not finite, which give labels at random.
+    """
     state = loaded.get("model", loaded.get("state_dict", loaded))
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise V2VError(f"The weights {where} hold no state dict.", _HINT)
-    return {name: value for name, value in state.items() if not str(name).startswith("aux_classifier.")}
+    used = {name: value for name, value in state.items() if not str(name).startswith("aux_classifier.")}
+    for name, value in used.items():
+        check_stored(where, name, value, hint=_HINT)
+        counts = name.endswith(".num_batches_tracked")  # training alone reads those, and they are integers
+        if not counts and not (value.is_floating_point() and value.float().isfinite().all()):
+            raise V2VError(f"The weights {where} hold something other than finite numbers in `{name}`.", _HINT)
+    return used
 
 
 def _architecture(state: dict[str, Tensor], where: str) -> str:

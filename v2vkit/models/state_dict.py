@@ -7,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from v2vkit.errors import V2VError
+from v2vkit.weights import check_stored
 
 State = dict[str, Tensor]
 
@@ -33,10 +34,7 @@ def read_state(path: str | Path, *, hint: str) -> State:
     if not isinstance(state, dict) or not state:
         raise V2VError(f"{path} is not a state dict.", hint)
     for key, tensor in state.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
-            raise V2VError(f"{path} is not a state dict: `{key}` is not a dense tensor.", hint)
-        if tensor.is_meta or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-            raise V2VError(f"{path} is damaged: `{key}` is larger than what is stored.", hint)
+        check_stored(path, key, tensor, hint=hint)
     return dict(state)
 
 

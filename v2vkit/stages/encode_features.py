@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
+
+from pydantic import PrivateAttr
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
@@ -25,6 +28,8 @@ class EncodeConfig(StageConfig):
         None, "Checkpoint to use, such as spatial-1; the finest when not given.", neutral=True
     )
     device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the encoder runs.", neutral=True)
+    _work: str | None = PrivateAttr(None)
+    """The workspace in which the checkpoint lies, for workers; no setting, and not in the manifest."""
 
 
 def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, halvings: int) -> Iterator[Sample]:
@@ -76,18 +81,26 @@ def open_encoder(config: EncodeConfig) -> Opened:
 
 
 def _folder(config: EncodeConfig) -> Folder:
-    """The checkpoint's folder, which `_resolve` has put into its setting: workers are told nothing else."""
+    """The checkpoint's folder, from what `_resolve` has put into the settings: workers are told nothing else."""
     assert config.checkpoint is not None
-    return Folder(config.checkpoint)
+    return Folder(config.checkpoint if config._work is None else f"{config._work}/{config.checkpoint}")
 
 
 def _resolve(config: EncodeConfig, work: Folder) -> EncodeConfig:
-    """Find the checkpoint, as `render` does; whether it has an encoder is told first."""
+    """Find the checkpoint, as `render` does; whether it has an encoder is told first.
+
+    One inside the workspace is named from there (`checkpoints/spatial-1`), so that the name stays right wherever the
+    workspace is and whoever looks at it from where.
+    """
     from v2vkit.synthesis.model import find_model, load_encoder
 
     folder = find_model(work, config.checkpoint)
     load_encoder(folder)
-    return config.model_copy(update={"checkpoint": folder.url})
+    name = folder.url.removeprefix(f"{work.url}/")
+    inside = ".." not in PurePosixPath(name).parts
+    resolved = config.model_copy(update={"checkpoint": name if inside else folder.url})
+    resolved._work = work.url if inside else None
+    return resolved
 
 
 def _inputs(config: EncodeConfig) -> tuple[str, ...]:

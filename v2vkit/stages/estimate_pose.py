@@ -184,11 +184,10 @@ def files_checksum(config: PoseConfig) -> dict[str, str]:
 
 def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> None:
     """Whether there are key points for every frame of every clip."""
-    from v2vkit.maps.openpose_files import pose_files
+    from v2vkit.maps.openpose_files import check_places
 
     if config.openpose is not None:
-        for clip in manifests["frames"].clips:
-            pose_files(config.openpose, clip)
+        check_places(config.openpose, manifests["frames"].clips)
 
 
 STAGE = Stage(

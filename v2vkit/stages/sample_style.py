@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from v2vkit.synthesis.features import RegionFeatures
     from v2vkit.synthesis.styles import Styles
 
-PREVIEW = "preview.png"
-
 
 class StyleConfig(StageConfig):
     """Fit a Gaussian mixture to the features of every class, to draw styles from.
@@ -49,7 +47,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Fit, and write the styles and their picture."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.synthesis.mixtures import fit_styles
-    from v2vkit.synthesis.styles import STYLES
+    from v2vkit.synthesis.styles import PREVIEW, STYLES
 
     config: StyleConfig = build.config
     features = build.inputs["features"]
@@ -79,14 +77,17 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     """The first frame of the workspace in every style, by the model that the features are of, if it is still there."""
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS, source_map
-    from v2vkit.synthesis.model import MODEL, load_model, read_info
+    from v2vkit.synthesis.model import load_model, read_info
     from v2vkit.synthesis.render import style_sheet
+    from v2vkit.synthesis.styles import PREVIEW
 
-    place = Folder(str(features.config["checkpoint"]))
-    info = read_info(place) if place.exists(MODEL) else None
-    if info is None or info.identity != styles.model:
-        print(f"No {PREVIEW}: the model in {place.url} is another one now.")
+    places = _model_places(work, str(features.config["checkpoint"]))
+    place = next((place for place in places if read_info(place).identity == styles.model), None)
+    if place is None:
+        where = places[0].url if places else features.config["checkpoint"]
+        print(f"No {PREVIEW}: the model {where} is " + ("another one now." if places else "not there."))
         return None
+    info = read_info(place)
     kind = DOMAINS[info.source.domain].kind
     maps = read_manifest(work / kind)
     if info.first_frame != "self" or maps is None:
@@ -98,6 +99,18 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     name = reader.clips[0].name
     s = source_map(info.source, reader.map_files(info.source, name, 0))
     return style_sheet(generator, info, styles, s, reader.regions(info.source, name, 0))
+
+
+def _model_places(work: Folder, name: str) -> list[Folder]:
+    """Where the checkpoint of this name may lie, as far as there is a model.
+
+    Names are relative to the workspace where the checkpoint is inside it. Features that were made before have the path
+    as it was from the directory of that time, of which the last part is the name.
+    """
+    from v2vkit.synthesis.model import MODEL
+
+    places = (work / name, Folder(name), work / f"checkpoints/{name.rpartition('/')[2]}")
+    return [place for place in places if place.exists(MODEL)]
 
 
 STAGE = Stage(

@@ -1,6 +1,6 @@
-"""`v2v show`: a contact sheet or a video of any artifact."""
+"""`v2v show`: a contact sheet or a video of an artifact."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
+_EXAMPLES = 24  # frames of a video that decide what is shown of all, and on which scale
 
 
 class ShowConfig(StageConfig):
-    """Make a contact sheet or video of any artifact.
+    """Make a contact sheet or video of an artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, flow, checkpoints/spatial-1) or the folder of
-    one. A sheet shows frames spread evenly over all clips, a video shows every frame; where there is no file for a
-    frame its field is grey. Of checkpoints the newest sample strip is shown.
+    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, flow, styles, checkpoints/spatial-1) or the
+    folder of one. A sheet shows frames spread evenly over all clips, a video shows every frame; where there is no file
+    for a frame its field is grey. Of checkpoints the newest sample strip is shown, of styles their preview. Features
+    are numbers and cannot be shown; `v2v sample-style` makes a preview of the styles drawn from them.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
@@ -87,10 +89,16 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     if not there:
         raise V2VError(f"The folder {out.parent} for {out.name} does not exist.", f"mkdir -p {out.parent}")
     folder, manifest = _find(Folder(options.work), config.artifact)
-    if manifest.stage == "train":
+    if manifest.stage == "encode-features":
+        raise V2VError(
+            f"{folder.url} holds features, which are numbers and cannot be shown.",
+            "Run `v2v sample-style`, then `v2v show styles`.",
+        )
+    if manifest.stage in _ONE_PICTURE:
+        what, picture = _ONE_PICTURE[manifest.stage]
         if is_video:
-            raise V2VError(f"{folder.url} is a checkpoint, of which there is no video.", "Give --out a .png.")
-        _write_png(out, _newest_strip(folder))
+            raise V2VError(f"{folder.url} is {what}, of which there is no video.", "Give --out a .png.")
+        _write_png(out, picture(folder))
     elif is_video:
         _write_video(config, folder, manifest)
     else:
@@ -131,6 +139,25 @@ def _newest_strip(folder: Folder) -> "Image":
     return decode_image(folder.read(strips[-1]), f"{folder.url}/{strips[-1]}")
 
 
+def _preview_of_styles(folder: Folder) -> "Image":
+    from v2vkit.artifacts.images import decode_image
+    from v2vkit.synthesis.styles import PREVIEW
+
+    if not folder.exists(PREVIEW):
+        raise V2VError(
+            f"{folder.url} holds no {PREVIEW}.",
+            "Remove that folder and run `v2v sample-style` again, which says why where it makes none.",
+        )
+    return decode_image(folder.read(PREVIEW), f"{folder.url}/{PREVIEW}")
+
+
+# Stage -> what its artifact is, and the picture in it that is shown.
+_ONE_PICTURE: dict[str, tuple[str, Callable[[Folder], "Image"]]] = {
+    "train": ("a checkpoint", _newest_strip),
+    "sample-style": ("an artifact of styles", _preview_of_styles),
+}
+
+
 def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
     """Every frame of the clip, or of all clips, in order."""
     names = [info.name for info in manifest.clips]
@@ -155,7 +182,7 @@ def _spread(picks: list[_Pick], count: int) -> list[_Pick]:
     return [picks[(2 * i + 1) * len(picks) // (2 * count)] for i in range(count)]
 
 
-def _choose_layer(wanted: str | None, reader: _Reader, picks: list[_Pick]) -> str:
+def _choose_layer(wanted: str | None, reader: _Reader, picks: list[_Pick], *, more: str = "") -> str:
     """The extension to show: the wanted one, else the most telling that these frames have."""
     from v2vkit.maps.preview import sort_layers
 
@@ -164,7 +191,7 @@ def _choose_layer(wanted: str | None, reader: _Reader, picks: list[_Pick]) -> st
     if not layers:
         raise V2VError(
             "The artifact holds nothing that can be shown for these frames.",
-            f"It has {', '.join(sorted(found)) or 'no files'}; try another --clip or more --frames.",
+            f"It has {', '.join(sorted(found)) or 'no files'}; try another --clip{more}.",
         )
     if wanted is not None and wanted not in layers:
         raise V2VError(f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}.")
@@ -176,7 +203,7 @@ def _sheet(config: ShowConfig, folder: Folder, manifest: Manifest) -> "Image":
 
     reader = _Reader(folder, manifest)
     picks = _spread(_all_frames(manifest, config.clip), config.frames)
-    name = _choose_layer(config.layer, reader, picks)
+    name = _choose_layer(config.layer, reader, picks, more=" or more --frames")
     files = [reader.read(pick, name) for pick in picks]
     layer = open_layer(name, [data for data in files if data is not None])
     pictures = [
@@ -208,7 +235,7 @@ def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks:
     from v2vkit.maps.preview import BLANK, open_layer
 
     reader = _Reader(folder, manifest)
-    examples = _spread(picks, config.frames)
+    examples = _spread(picks, _EXAMPLES)
     name = _choose_layer(config.layer, reader, examples)
     found = (reader.read(pick, name) for pick in examples)
     layer = open_layer(name, [data for data in found if data is not None])
@@ -232,4 +259,4 @@ def _write_png(out: Path, image: "Image") -> None:
             part.unlink(missing_ok=True)
 
 
-COMMAND = Command(name="show", summary="Make a contact sheet or video of any artifact.", config=ShowConfig, call=show)
+COMMAND = Command(name="show", summary="Make a contact sheet or video of an artifact.", config=ShowConfig, call=show)

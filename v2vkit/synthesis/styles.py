@@ -16,6 +16,7 @@ from v2vkit.synthesis.features import Feature
 from v2vkit.synthesis.model import ModelInfo
 
 STYLES = "styles.json"
+PREVIEW = "preview.png"
 MAX_COMPONENTS = 32
 MAX_STYLES = 1024
 _MAX_BYTES = 64 << 20
