@@ -333,6 +333,19 @@ def test_bad_sources_are_sentences_and_leave_no_file(tmp_path: Path, name: str, 
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_the_driving_video_is_never_replaced(tmp_path: Path, link: str | None) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", _faces(3))
+    before, target = source.read_bytes(), source if link is None else tmp_path / "other.mp4"
+    if link is not None:
+        getattr(target, link)(source)
+    for ours, theirs in ((source, target), (target, source)):
+        with pytest.raises(V2VError, match="the driving video"):
+            _render(ours, theirs, tmp_path, compare=True)
+    assert source.read_bytes() == target.read_bytes() == before
+
+
 def test_a_truncated_video_leaves_no_file(tmp_path: Path) -> None:
     _save_model(tmp_path, "face")
     source = write_file(tmp_path / "in.mkv", _faces(30))

@@ -1,5 +1,6 @@
 """`v2v render`: a driving video (or maps) in, a rendered video out."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
@@ -72,6 +73,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from v2vkit.synthesis.styles import find_style
     from v2vkit.video.encode import VideoWriter
 
+    _keep_source(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     generator, info = load_model(find_model(Folder(options.work), config.checkpoint))
@@ -108,6 +110,23 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
     problems = [f"{reason}: {number} frames of {config.source}" for reason, number in drive.missing.items()]
     return [*problems, *writer.problems]
+
+
+def _keep_source(config: RenderConfig) -> None:
+    """Refuses to replace the driving video by its rendering, also where the two names lead to one file.
+
+    Raises:
+        V2VError: TARGET is SOURCE.
+    """
+    try:
+        same = Path(config.target).samefile(config.source)
+    except (OSError, ValueError):
+        return  # one of them is no file: whoever opens it tells what is the matter
+    if same:
+        raise V2VError(
+            f"{config.target} is the driving video {config.source} itself, which the rendering would replace.",
+            "Give the rendering another name.",
+        )
 
 
 def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
