@@ -24,8 +24,11 @@ from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
-from v2vkit.stages.base import RunOptions
+from v2vkit.stages.base import RunOptions, load_input
+from v2vkit.stages.ingest import STAGE as INGEST
+from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
+from v2vkit.stages.runner import run
 from v2vkit.synthesis.driving import Drive, Driven, drive_by_video, frame_images
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.render import render_frames
@@ -256,6 +259,17 @@ def test_part_of_a_video(tmp_path: Path) -> None:
     frames, times = read_raw(tmp_path / "out.mp4")
     assert len(frames) == 10
     assert times[0] == 0
+
+
+def test_ingest_and_render_take_the_same_part_of_an_avi_with_b_frames(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.avi", _faces(18), rate=24, options={"bf": "3", "b-adapt": "0"})
+    _render(source, tmp_path / "out.mp4", tmp_path, start=0.125, duration=0.5)
+    part = {"cuts": "none", "start": 0.125, "duration": 0.5}
+    run(INGEST, IngestConfig(sources=(str(source),), **part), RunOptions(work=str(tmp_path), workers=1))
+    frames, times = read_raw(tmp_path / "out.mp4")
+    assert len(frames) == load_input(Folder(str(tmp_path)), "frames").num_frames == 12
+    assert times == [Fraction(i, 24) for i in range(12)]
 
 
 def test_street_is_driven_by_a_folder_of_label_maps(tmp_path: Path) -> None:
