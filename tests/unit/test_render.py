@@ -33,6 +33,7 @@ from v2vkit.synthesis.driving import Drive, Driven, drive_by_video, frame_images
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout, to_image
+from v2vkit.video.encode import VideoWriter
 from v2vkit.video.probe import probe
 from v2vkit.weights import file_digest
 
@@ -88,6 +89,18 @@ def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
     source = write_file(tmp_path / "in.mp4", _faces(8), rate=Fraction(25), stamps=times)
     _render(source, tmp_path / "out.mp4", tmp_path)
     assert read_raw(tmp_path / "out.mp4")[1] == read_raw(source)[1]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_the_last_frame_is_shown_as_long_as_in_the_driving_video(tmp_path: Path, ending: str) -> None:
+    _save_model(tmp_path, "face")
+    source = tmp_path / f"in.{ending}"
+    with VideoWriter(source, fps=Fraction(8, 10), time_base=Fraction(1, 1000)) as writer:
+        for image, stamp in zip(_faces(8), [0, 40, 80, 3000, 3040, 8000, 8040, 8080], strict=True):
+            writer.write(image, pts=stamp, duration=1920)
+    for name, part, seconds in (("whole", {}, 10), ("end", {"start": 2}, 7), ("middle", {"duration": 4}, 8)):
+        _render(source, tmp_path / f"{name}.mp4", tmp_path, **part)
+        assert probe(tmp_path / f"{name}.mp4").duration == pytest.approx(seconds, abs=0.001)
 
 
 def test_frames_without_a_face_are_counted_and_rendered(tmp_path: Path) -> None:

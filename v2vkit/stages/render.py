@@ -99,7 +99,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
     def write(rendered: "tuple[Driven, NDArray[np.uint8]]") -> None:
         driven, image = rendered
-        writer.write(side_by_side(info.source, driven, image) if config.compare else image, pts=driven.pts)
+        shown = side_by_side(info.source, driven, image) if config.compare else image
+        writer.write(shown, pts=driven.pts, duration=driven.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.

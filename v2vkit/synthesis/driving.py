@@ -37,6 +37,7 @@ class Driven:
         s: source map float32 [C, H, W] in [0, 1].
         image: the driving frame, RGB uint8 [H, W, 3]; None where only maps were given.
         pts: time stamp in ticks of the drive's time base; None = constant rate.
+        duration: ticks for which it is shown if it is the last frame; None = as long as frames are on average.
         begins: the first frame of a video: nothing before it belongs to it.
         flow: `flow_channels` of this frame, for generators that take them; None = none is given.
         regions: `v2vkit.maps.regions` of this frame, int32 [H, W]; None where the domain has none.
@@ -48,6 +49,7 @@ class Driven:
     begins: bool = False
     flow: NDArray[np.float32] | None = None
     regions: Regions | None = None
+    duration: int | None = None
 
     def conditioning(self, style: Style | None) -> NDArray[np.float32]:
         """What the frame is made from: source map, features in that style, then the flow where it is given."""
@@ -106,11 +108,13 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         audio_span=None if part.whole else part.span,
     )
     size = (info.width, info.height)
-    stamps: list[int] = []
+    end = part.span[1]
+    times: list[tuple[int, int | None]] = []
 
     def pictures() -> Iterator[Image]:
         for frame in decode(path, first, last, start_pts=part.start_pts):
-            stamps.append(frame.pts)
+            cut = end is not None and frame.index + 1 == last
+            times.append((frame.pts, round(end / frame.time_base) - frame.pts if end and cut else frame.duration))
             height, width = frame.image.shape[:2]
             yield reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
 
@@ -119,9 +123,9 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         for image, s, regions, found in live.maps(prefetch(pictures())):
             if not found:
                 drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
-            pts = stamps.pop(0)
+            pts, duration = times.pop(0)
             origin = pts if origin is None and not part.whole else origin
-            yield Driven(s, image, pts - (origin or 0), regions=regions)
+            yield Driven(s, image, pts - (origin or 0), regions=regions, duration=duration)
 
     drive.frames = prefetch(driven())
     return drive

@@ -39,6 +39,8 @@ class Frame:
         time_base: seconds per tick.
         index: number of the frame in the file, from 0.
         repaired: the file's own time stamp was missing or did not increase.
+        duration: ticks for which it is shown, as the file says; None where it does not. Where MP4 has B frames, only
+            that of the last frame is its own.
     """
 
     image: NDArray[np.uint8]
@@ -46,6 +48,7 @@ class Frame:
     time_base: Fraction
     index: int
     repaired: bool = False
+    duration: int | None = None
 
 
 class Stamps(NamedTuple):
@@ -121,7 +124,24 @@ def decode(
                 "Convert it to one size, or cut it there, with another program first.",
             )
         image = geometry.to_rgb(raw)
-        yield Frame(image, stamp, raw.time_base or Fraction(1, 90000), index, repaired=raw.pts != stamp)
+        yield Frame(
+            image,
+            stamp,
+            raw.time_base or Fraction(1, 90000),
+            index,
+            repaired=raw.pts != stamp,
+            duration=_duration(video.stream, index, raw, stamp),
+        )
+
+
+def _duration(stream: VideoStream, index: int, raw: av.VideoFrame, stamp: int) -> int | None:
+    """Ticks for which a frame is shown. MP4 keeps the durations in the order of decoding, so that the last frame is
+    shown until the track ends."""
+    if index + 1 == stream.frames and stream.duration is not None and stream.start_time is not None:
+        rest = stream.start_time + stream.duration - stamp
+        if rest > 0:
+            return rest
+    return raw.duration or None
 
 
 Stamped = tuple[OpenVideo, int, av.VideoFrame, int]
