@@ -20,8 +20,9 @@ from v2vkit.cli.main import EXIT_PROBLEMS, cli
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.maps.people import follow_people
+from v2vkit.maps.regions import region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.maps.source import SourceConfig, instance_edges, num_channels
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
 from v2vkit.stages.base import RunOptions, load_input
@@ -29,7 +30,7 @@ from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.stages.runner import run
-from v2vkit.synthesis.driving import Drive, Driven, drive_by_video, frame_images
+from v2vkit.synthesis.driving import Drive, Driven, drive_by_label_folder, drive_by_video, frame_images
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout, to_image
@@ -296,6 +297,42 @@ def test_street_is_driven_by_a_folder_of_label_maps(tmp_path: Path) -> None:
     (folder / "3.png").write_bytes(encode_png(np.full((50, 70), 77, np.uint8)))
     with pytest.raises(V2VError, match="77"):
         _render(folder, tmp_path / "bad.mp4", tmp_path)
+    assert not (tmp_path / "bad.mp4").exists()
+
+
+def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
+    """Two objects of one label that touch: an edge between them and a region each, as in training."""
+    info = _save_model(tmp_path, "street")
+    labels, instances = tmp_path / "labels", tmp_path / "instances"
+    objects = np.full((50, 70), 7, np.uint16)
+    objects[:, 35:] = 300
+    for folder, ids in ((labels, np.full((50, 70), 3, np.uint8)), (instances, objects)):
+        folder.mkdir()
+        for t in range(3):
+            (folder / f"{t}.png").write_bytes(encode_png(ids))
+    plain = next(drive_by_label_folder(str(labels), info).frames)
+    assert not plain.s[-1].any()
+    driven = list(drive_by_label_folder(str(labels), info, instances=str(instances)).frames)
+    assert len(driven) == 3
+    small = np.where(np.arange(64) < 32, 7, 300).astype(np.uint16)[None].repeat(48, 0)
+    for frame in driven:
+        np.testing.assert_array_equal(frame.s[-1], instance_edges(small))
+        np.testing.assert_array_equal(frame.regions, region_ids(np.full_like(small, 3), small))
+    _render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances))
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 3
+
+    (instances / "2.png").write_bytes(encode_png(objects[:-1]))
+    with pytest.raises(V2VError, match=r"2\.png is 70x49.*70x50"):
+        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+    (instances / "2.png").unlink()
+    with pytest.raises(V2VError, match="no instances map for frame 2"):
+        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+    for source, maps in ((write_file(tmp_path / "in.mp4", moving_frames(3)), False), (tmp_path, True)):
+        with pytest.raises(V2VError, match="--instances belongs to a folder of label maps"):
+            _render(source, tmp_path / "bad.mp4", tmp_path, instances=str(instances), maps=maps)
+    _save_model(tmp_path, "face")
+    with pytest.raises(V2VError, match="driven by videos"):
+        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     assert not (tmp_path / "bad.mp4").exists()
 
 

@@ -30,6 +30,11 @@ class RenderConfig(StageConfig):
     target: str = setting(..., "The video to write: .mp4, .mov or .mkv.", argument=True)
     checkpoint: str | None = setting(None, "Checkpoint to use, such as spatial-1; the newest when not given.")
     maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
+    instances: str | None = setting(
+        None,
+        "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
+        metavar="FOLDER",
+    )
     compare: bool = setting(False, "Write source | output side by side.")
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
@@ -137,6 +142,8 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         raise V2VError(
             f"--start and --duration choose a part of a video, which {config.source} is not.", "Leave them out."
         )
+    if config.instances is not None and (config.maps or not is_image_folder(config.source)):
+        raise V2VError(f"--instances belongs to a folder of label maps, which {config.source} is not.", "Leave it out.")
     if not config.maps:
         if info.generator.takes_flow:
             raise V2VError(
@@ -145,7 +152,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
                 "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
             )
         if is_image_folder(config.source):
-            return drive_by_label_folder(config.source, info)
+            return drive_by_label_folder(config.source, info, instances=config.instances)
         return drive_by_video(config.source, info, start=config.start, duration=config.duration)
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS
