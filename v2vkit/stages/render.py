@@ -23,7 +23,8 @@ class RenderConfig(StageConfig):
     SOURCE is a video (face and pose models, and street models whose labels `v2v segment` made), a folder of label maps
     (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
     with the settings that the checkpoint carries. One pass, constant memory; as many frames come out as go in, with
-    their time stamps and audio.
+    their time stamps and audio. A TARGET that exists is replaced when the new one is complete, also without
+    --overwrite.
     """
 
     source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
