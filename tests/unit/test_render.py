@@ -20,16 +20,21 @@ from v2vkit.cli.main import EXIT_PROBLEMS, cli
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.maps.people import follow_people
+from v2vkit.maps.regions import region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.maps.source import SourceConfig, instance_edges, num_channels
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
-from v2vkit.stages.base import RunOptions
+from v2vkit.stages.base import RunOptions, load_input
+from v2vkit.stages.ingest import STAGE as INGEST
+from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
-from v2vkit.synthesis.driving import Drive, Driven, drive_by_video, frame_images
+from v2vkit.stages.runner import run
+from v2vkit.synthesis.driving import Drive, Driven, drive_by_label_folder, drive_by_video, frame_images
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout, to_image
+from v2vkit.video.encode import VideoWriter
 from v2vkit.video.probe import probe
 from v2vkit.weights import file_digest
 
@@ -85,6 +90,18 @@ def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
     source = write_file(tmp_path / "in.mp4", _faces(8), rate=Fraction(25), stamps=times)
     _render(source, tmp_path / "out.mp4", tmp_path)
     assert read_raw(tmp_path / "out.mp4")[1] == read_raw(source)[1]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_the_last_frame_is_shown_as_long_as_in_the_driving_video(tmp_path: Path, ending: str) -> None:
+    _save_model(tmp_path, "face")
+    source = tmp_path / f"in.{ending}"
+    with VideoWriter(source, fps=Fraction(8, 10), time_base=Fraction(1, 1000)) as writer:
+        for image, stamp in zip(_faces(8), [0, 40, 80, 3000, 3040, 8000, 8040, 8080], strict=True):
+            writer.write(image, pts=stamp, duration=1920)
+    for name, part, seconds in (("whole", {}, 10), ("end", {"start": 2}, 7), ("middle", {"duration": 4}, 8)):
+        _render(source, tmp_path / f"{name}.mp4", tmp_path, **part)
+        assert probe(tmp_path / f"{name}.mp4").duration == pytest.approx(seconds, abs=0.001)
 
 
 def test_frames_without_a_face_are_counted_and_rendered(tmp_path: Path) -> None:
@@ -258,6 +275,17 @@ def test_part_of_a_video(tmp_path: Path) -> None:
     assert times[0] == 0
 
 
+def test_ingest_and_render_take_the_same_part_of_an_avi_with_b_frames(tmp_path: Path) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.avi", _faces(18), rate=24, options={"bf": "3", "b-adapt": "0"})
+    _render(source, tmp_path / "out.mp4", tmp_path, start=0.125, duration=0.5)
+    part = {"cuts": "none", "start": 0.125, "duration": 0.5}
+    run(INGEST, IngestConfig(sources=(str(source),), **part), RunOptions(work=str(tmp_path), workers=1))
+    frames, times = read_raw(tmp_path / "out.mp4")
+    assert len(frames) == load_input(Folder(str(tmp_path)), "frames").num_frames == 12
+    assert times == [Fraction(i, 24) for i in range(12)]
+
+
 def test_street_is_driven_by_a_folder_of_label_maps(tmp_path: Path) -> None:
     _save_model(tmp_path, "street")
     folder = tmp_path / "labels"
@@ -269,6 +297,42 @@ def test_street_is_driven_by_a_folder_of_label_maps(tmp_path: Path) -> None:
     (folder / "3.png").write_bytes(encode_png(np.full((50, 70), 77, np.uint8)))
     with pytest.raises(V2VError, match="77"):
         _render(folder, tmp_path / "bad.mp4", tmp_path)
+    assert not (tmp_path / "bad.mp4").exists()
+
+
+def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
+    """Two objects of one label that touch: an edge between them and a region each, as in training."""
+    info = _save_model(tmp_path, "street")
+    labels, instances = tmp_path / "labels", tmp_path / "instances"
+    objects = np.full((50, 70), 7, np.uint16)
+    objects[:, 35:] = 300
+    for folder, ids in ((labels, np.full((50, 70), 3, np.uint8)), (instances, objects)):
+        folder.mkdir()
+        for t in range(3):
+            (folder / f"{t}.png").write_bytes(encode_png(ids))
+    plain = next(drive_by_label_folder(str(labels), info).frames)
+    assert not plain.s[-1].any()
+    driven = list(drive_by_label_folder(str(labels), info, instances=str(instances)).frames)
+    assert len(driven) == 3
+    small = np.where(np.arange(64) < 32, 7, 300).astype(np.uint16)[None].repeat(48, 0)
+    for frame in driven:
+        np.testing.assert_array_equal(frame.s[-1], instance_edges(small))
+        np.testing.assert_array_equal(frame.regions, region_ids(np.full_like(small, 3), small))
+    _render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances))
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 3
+
+    (instances / "2.png").write_bytes(encode_png(objects[:-1]))
+    with pytest.raises(V2VError, match=r"2\.png is 70x49.*70x50"):
+        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+    (instances / "2.png").unlink()
+    with pytest.raises(V2VError, match="no instances map for frame 2"):
+        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+    for source, maps in ((write_file(tmp_path / "in.mp4", moving_frames(3)), False), (tmp_path, True)):
+        with pytest.raises(V2VError, match="--instances belongs to a folder of label maps"):
+            _render(source, tmp_path / "bad.mp4", tmp_path, instances=str(instances), maps=maps)
+    _save_model(tmp_path, "face")
+    with pytest.raises(V2VError, match="driven by videos"):
+        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     assert not (tmp_path / "bad.mp4").exists()
 
 
@@ -331,6 +395,19 @@ def test_bad_sources_are_sentences_and_leave_no_file(tmp_path: Path, name: str, 
     with pytest.raises(V2VError, match=message):
         _render(tmp_path / name, tmp_path / "out.mp4", tmp_path)
     assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
+def test_the_driving_video_is_never_replaced(tmp_path: Path, link: str | None) -> None:
+    _save_model(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", _faces(3))
+    before, target = source.read_bytes(), source if link is None else tmp_path / "other.mp4"
+    if link is not None:
+        getattr(target, link)(source)
+    for ours, theirs in ((source, target), (target, source)):
+        with pytest.raises(V2VError, match="the driving video"):
+            _render(ours, theirs, tmp_path, compare=True)
+    assert source.read_bytes() == target.read_bytes() == before
 
 
 def test_a_truncated_video_leaves_no_file(tmp_path: Path) -> None:

@@ -216,6 +216,16 @@ def test_really_full_disk(tmp_path: Path) -> None:
         file.write(b"x")
 
 
+def test_a_place_in_which_nothing_can_be_made_is_a_sentence(tmp_path: Path) -> None:
+    """/proc says that there is no such file, as do broken links and drives that are gone."""
+    (tmp_path / "link").symlink_to(tmp_path / "gone" / "work")
+    for work in ("/proc/v2vkit", str(tmp_path / "link")):
+        if not Path(work).parent.is_dir():
+            continue
+        with pytest.raises(V2VError, match=f"{work}.* cannot be"):
+            run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1))
+
+
 def test_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     work, _ = _make(tmp_path)
     (Path(work) / "inverted").mkdir()

@@ -22,6 +22,7 @@ from tests.unit.video_files import (
 from v2vkit.errors import V2VError
 from v2vkit.video.container import demux
 from v2vkit.video.decode import decode
+from v2vkit.video.limits import Limits, find_part
 from v2vkit.video.probe import probe
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (240, 240, 240)
@@ -220,6 +221,26 @@ def test_stored_gaps_in_time_stamps_are_continued(tmp_path):
     frames = list(decode(path))
     assert len(frames) == 12
     assert all(later.pts > earlier.pts for earlier, later in itertools.pairwise(frames))
+
+
+@pytest.mark.parametrize("count", [2, 9, 30])
+@pytest.mark.parametrize(
+    ("codec", "bf", "exact"), [("libx264", 0, True), ("libx264", 1, False), ("libx264", 3, False), ("mpeg4", 2, True)]
+)
+def test_frames_of_avi_come_at_a_constant_rate(tmp_path, codec, bf, exact, count):
+    """With B frames FFmpeg gives them the stamps of others, and after the end of the file none."""
+    options = {"bf": str(bf)} | ({"b-adapt": "0"} if codec == "libx264" else {})
+    path = write_file(tmp_path / "in.avi", moving_frames(count), codec=codec, rate=24, options=options)
+    frames = list(decode(path))
+    times = [frame.pts * frame.time_base for frame in frames]
+    assert times == [times[0] + Fraction(i, 24) for i in range(count)]
+    assert times[0] <= Fraction(1, 24)
+    if exact:
+        assert not any(frame.repaired for frame in frames), "parts can be sought by their time stamps"
+    part = find_part(str(path), Limits.typed(1 / 24, None, None))
+    assert (part.start, part.stop) == (1, None)
+    late = [frame.pts * frame.time_base for frame in decode(path, part.start, start_pts=part.start_pts)]
+    assert late == times[1:]
 
 
 @pytest.mark.parametrize("name", ["whole.mp4", "end.mp4", "a.mkv", "a.webm", "a.avi", "a.mov"])

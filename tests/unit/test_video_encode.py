@@ -63,6 +63,37 @@ def test_decoded_time_stamps_go_straight_through(tmp_path, time_base):
     assert [f.pts * f.time_base for f in after] == [f.pts * f.time_base for f in before]
 
 
+UNEVEN = [0, 40, 80, 1000, 1040, 1080, 5000, 5040, 9000]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+@pytest.mark.parametrize("last", [500, 4000])
+def test_the_last_frame_is_shown_as_long_as_asked_for(tmp_path, name, last):
+    """Although with B frames it is not the one that is encoded last."""
+    rate = Fraction(9000, 9000 + last)
+    with VideoWriter(tmp_path / name, fps=rate, time_base=Fraction(1, 1000)) as writer:
+        for image, stamp in zip(moving_frames(9), UNEVEN, strict=True):
+            writer.write(image, pts=stamp, duration=last)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.duration == pytest.approx(1000 * (9000 + last), abs=1000)
+        assert float(container.streams.video[0].average_rate) == pytest.approx(float(rate), rel=1e-3)
+    frames = list(decode(tmp_path / name))
+    assert [frame.pts * frame.time_base for frame in frames] == [Fraction(stamp, 1000) for stamp in UNEVEN]
+    assert frames[-1].duration * frames[-1].time_base == Fraction(last, 1000)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+@pytest.mark.parametrize(("source", "codec"), [("in.mkv", "libx264"), ("in.webm", "libvpx-vp9")])
+def test_milliseconds_of_matroska_keep_the_rate(tmp_path, source, codec, name):
+    path = write_file(tmp_path / source, moving_frames(30), codec=codec, rate=24)
+    with VideoWriter(tmp_path / name, fps=Fraction(24), time_base=Fraction(1, 1000)) as writer:
+        for frame in decode(path):
+            writer.write(frame.image, pts=frame.pts, duration=frame.duration)
+    with av.open(str(tmp_path / name)) as container:
+        assert container.streams.video[0].average_rate == 24
+        assert container.duration == 1_250_000
+
+
 def test_a_constant_rate_given_by_time_stamps_is_stated_exactly(tmp_path):
     rate = Fraction(30000, 1001)
     with VideoWriter(tmp_path / "a.mp4", fps=rate, time_base=Fraction(1, 90000)) as writer:

@@ -158,8 +158,8 @@ def _flush_to_disk(file: Any) -> None:
 
 @contextlib.contextmanager
 def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn a full disk, missing permissions, a name that is too long, and a file in a folder's place (or the other way
-    round) into sentences.
+    """Turn a full disk, missing permissions, a place in which nothing can be made, a name that is too long, and a file
+    in a folder's place (or the other way round) into sentences.
 
     Args:
         path: what is written, or with `reading` is read.
@@ -176,6 +176,10 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
             raise V2VError(
                 f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno)}.",
                 "Check its permissions." if reading else "Give a folder that you may write to.",
+            ) from error
+        if error.errno == errno.ENOENT and not reading:  # /proc, a broken link, a drive that is not there
+            raise V2VError(
+                f"{path} cannot be made: the system lets nothing be made there.", "Name another folder."
             ) from error
         if error.errno == errno.ENAMETOOLONG:
             raise V2VError(f"The name {path} is too long.", "Give a shorter one.") from error

@@ -1,5 +1,6 @@
 """`v2v render`: a driving video (or maps) in, a rendered video out."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
@@ -22,7 +23,8 @@ class RenderConfig(StageConfig):
     SOURCE is a video (face and pose models, and street models whose labels `v2v segment` made), a folder of label maps
     (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
     with the settings that the checkpoint carries. One pass, constant memory; as many frames come out as go in, with
-    their time stamps and audio.
+    their time stamps and audio. A TARGET that exists is replaced when the new one is complete, also without
+    --overwrite.
     """
 
     source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
@@ -31,6 +33,11 @@ class RenderConfig(StageConfig):
         None, "Checkpoint to use, such as spatial-1; when not given the finest: spatial-3 before spatial-2 and so on."
     )
     maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
+    instances: str | None = setting(
+        None,
+        "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
+        metavar="FOLDER",
+    )
     compare: bool = setting(False, "Write source | output side by side.")
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
@@ -74,6 +81,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from v2vkit.synthesis.styles import find_style
     from v2vkit.video.encode import VideoWriter
 
+    _keep_source(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
@@ -101,7 +109,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
     def write(rendered: "tuple[Driven, NDArray[np.uint8]]") -> None:
         driven, image = rendered
-        writer.write(side_by_side(info.source, driven, image) if config.compare else image, pts=driven.pts)
+        shown = side_by_side(info.source, driven, image) if config.compare else image
+        writer.write(shown, pts=driven.pts, duration=driven.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.
@@ -114,6 +123,23 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     return [*problems, *writer.problems]
 
 
+def _keep_source(config: RenderConfig) -> None:
+    """Refuses to replace the driving video by its rendering, also where the two names lead to one file.
+
+    Raises:
+        V2VError: TARGET is SOURCE.
+    """
+    try:
+        same = Path(config.target).samefile(config.source)
+    except (OSError, ValueError):
+        return  # one of them is no file: whoever opens it tells what is the matter
+    if same:
+        raise V2VError(
+            f"{config.target} is the driving video {config.source} itself, which the rendering would replace.",
+            "Give the rendering another name.",
+        )
+
+
 def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
     from v2vkit.synthesis.driving import drive_by_artifact, drive_by_label_folder, drive_by_video, is_image_folder
 
@@ -121,6 +147,8 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         raise V2VError(
             f"--start and --duration choose a part of a video, which {config.source} is not.", "Leave them out."
         )
+    if config.instances is not None and (config.maps or not is_image_folder(config.source)):
+        raise V2VError(f"--instances belongs to a folder of label maps, which {config.source} is not.", "Leave it out.")
     if not config.maps:
         if info.generator.takes_flow:
             raise V2VError(
@@ -129,7 +157,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
                 "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
             )
         if is_image_folder(config.source):
-            return drive_by_label_folder(config.source, info)
+            return drive_by_label_folder(config.source, info, instances=config.instances)
         return drive_by_video(config.source, info, start=config.start, duration=config.duration)
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,13 @@ from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channel
 from v2vkit.synthesis.live import open_face, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
+from v2vkit.video.collect import maps_of
 from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
-from v2vkit.video.label_files import LabelRules, read_map
+from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
 from v2vkit.video.limits import Limits, find_part
 from v2vkit.video.probe import probe
-from v2vkit.video.sources import find_sequence
+from v2vkit.video.sources import Source, find_sequence
 
 Image = NDArray[np.uint8]
 
@@ -37,6 +39,7 @@ class Driven:
         s: source map float32 [C, H, W] in [0, 1].
         image: the driving frame, RGB uint8 [H, W, 3]; None where only maps were given.
         pts: time stamp in ticks of the drive's time base; None = constant rate.
+        duration: ticks for which it is shown if it is the last frame; None = as long as frames are on average.
         begins: the first frame of a video: nothing before it belongs to it.
         flow: `flow_channels` of this frame, for generators that take them; None = none is given.
         regions: `v2vkit.maps.regions` of this frame, int32 [H, W]; None where the domain has none.
@@ -48,6 +51,7 @@ class Driven:
     begins: bool = False
     flow: NDArray[np.float32] | None = None
     regions: Regions | None = None
+    duration: int | None = None
 
     def conditioning(self, style: Style | None) -> NDArray[np.float32]:
         """What the frame is made from: source map, features in that style, then the flow where it is given."""
@@ -106,11 +110,13 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         audio_span=None if part.whole else part.span,
     )
     size = (info.width, info.height)
-    stamps: list[int] = []
+    end = part.span[1]
+    times: list[tuple[int, int | None]] = []
 
     def pictures() -> Iterator[Image]:
         for frame in decode(path, first, last, start_pts=part.start_pts):
-            stamps.append(frame.pts)
+            cut = end is not None and frame.index + 1 == last
+            times.append((frame.pts, round(end / frame.time_base) - frame.pts if end and cut else frame.duration))
             height, width = frame.image.shape[:2]
             yield reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
 
@@ -119,9 +125,9 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
         for image, s, regions, found in live.maps(prefetch(pictures())):
             if not found:
                 drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
-            pts = stamps.pop(0)
+            pts, duration = times.pop(0)
             origin = pts if origin is None and not part.whole else origin
-            yield Driven(s, image, pts - (origin or 0), regions=regions)
+            yield Driven(s, image, pts - (origin or 0), regions=regions, duration=duration)
 
     drive.frames = prefetch(driven())
     return drive
@@ -156,27 +162,46 @@ def _face_window(path: str, estimator: FaceEstimator, first: int) -> Window:
     return found[1]
 
 
-def drive_by_label_folder(folder: str, info: ModelInfo) -> Drive:
+def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None = None) -> Drive:
     """Drive a street model with a folder of label maps (ids as in training), resized as `ingest` did.
 
+    Args:
+        folder: the label maps.
+        instances: folder with an instance map for each, found, matched and checked as `ingest` does.
+
     Raises:
-        V2VError: no folder of images, a palette or colour image, an id that the model does not know.
+        V2VError: no folder of images, a palette or colour image, an id that the model does not know, instance maps that
+            are missing, too many or of another size.
     """
     if info.source.domain != "street":
         raise V2VError(f"{folder} is a folder of images, but this model is driven by videos.", "Give a video file.")
     source = find_sequence(folder)
     rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
     size = (info.width, info.height)
+    beside = None if instances is None else _instance_maps(source, instances, rules)
+
+    def resized(what: MapKind, path: Path) -> NDArray[Any]:
+        ids = read_map(what, path, rules)
+        height, width = ids.shape
+        return reframe_ids(ids, crop_window(_crop(info), width, height, size), size)
 
     def maps() -> Iterator[Driven]:
         for number in range(len(source.images)):
-            ids = read_map("labels", source.image_path(number), rules)
-            height, width = ids.shape
-            labels = reframe_ids(ids, crop_window(_crop(info), width, height, size), size)
-            yield Driven(street_channels(labels, None, info.source), regions=region_ids(labels))
+            labels = resized("labels", Path(source.image_path(number)))
+            objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
+            yield Driven(street_channels(labels, objects, info.source), regions=region_ids(labels, objects))
 
     fps = Fraction(info.frames.get("fps", "25"))
     return Drive(prefetch(maps()), fps, num_frames=len(source.images))
+
+
+def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:
+    """The instance maps of a folder of label maps, one for each in their order, of the size of the first label map."""
+    (found,) = maps_of(source, {"instances": root}, several=False)
+    matched = match_maps(source, len(source.images), found)
+    height, width = read_map("labels", source.image_path(0), rules).shape
+    check_maps(source, (width, height), matched, rules, lambda count: None)
+    return matched
 
 
 def drive_by_artifact(

@@ -2,6 +2,9 @@
 
 Variable frame rate: frames are never dropped or doubled; each keeps its own time stamp. Where a file gives a frame no
 stamp, or one that does not increase, the stamp is continued at the average rate and the frame is marked `repaired`.
+
+AVI tells when packets are decoded and not when frames are shown. What FFmpeg guesses is in disorder where there are B
+frames, so that frames of AVI are shown from the first one's stamp on at the pace of decoding.
 """
 
 import re
@@ -36,6 +39,8 @@ class Frame:
         time_base: seconds per tick.
         index: number of the frame in the file, from 0.
         repaired: the file's own time stamp was missing or did not increase.
+        duration: ticks for which it is shown, as the file says; None where it does not. Where MP4 has B frames, only
+            that of the last frame is its own.
     """
 
     image: NDArray[np.uint8]
@@ -43,6 +48,7 @@ class Frame:
     time_base: Fraction
     index: int
     repaired: bool = False
+    duration: int | None = None
 
 
 class Stamps(NamedTuple):
@@ -118,7 +124,24 @@ def decode(
                 "Convert it to one size, or cut it there, with another program first.",
             )
         image = geometry.to_rgb(raw)
-        yield Frame(image, stamp, raw.time_base or Fraction(1, 90000), index, repaired=raw.pts != stamp)
+        yield Frame(
+            image,
+            stamp,
+            raw.time_base or Fraction(1, 90000),
+            index,
+            repaired=raw.pts != stamp,
+            duration=_duration(video.stream, index, raw, stamp),
+        )
+
+
+def _duration(stream: VideoStream, index: int, raw: av.VideoFrame, stamp: int) -> int | None:
+    """Ticks for which a frame is shown. MP4 keeps the durations in the order of decoding, so that the last frame is
+    shown until the track ends."""
+    if index + 1 == stream.frames and stream.duration is not None and stream.start_time is not None:
+        rest = stream.start_time + stream.duration - stamp
+        if rest > 0:
+            return rest
+    return raw.duration or None
 
 
 Stamped = tuple[OpenVideo, int, av.VideoFrame, int]
@@ -144,7 +167,7 @@ def _stamped(path: str | Path, start: int, stop: int | None, threads: bool, star
         if last is None:
             raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
         if stop is None or last[1] + 1 < stop:
-            _check_end(path, video.stream, last[2])
+            _check_end(path, video.stream, last[2], last[3])
 
 
 def _number(video: OpenVideo, frames: Iterator[av.VideoFrame], start: int, stop: int | None) -> Iterator[Stamped]:
@@ -152,14 +175,23 @@ def _number(video: OpenVideo, frames: Iterator[av.VideoFrame], start: int, stop:
     time_base = video.stream.time_base or Fraction(1, 90000)
     step = max(1, round(1 / (frame_rate(video.stream) * time_base)))
     previous: int | None = None
+    delay: int | None = None  # of the first frame's stamp behind its packet's
     for index, raw in enumerate(frames, start):
         stamp = raw.pts
+        if _is_avi(video.stream) and previous is not None:
+            stamp = None if raw.dts is None or delay is None else raw.dts + delay
+        elif stamp is not None and raw.dts is not None:
+            delay = stamp - raw.dts
         if stamp is None or (previous is not None and stamp <= previous):
             stamp = 0 if previous is None else previous + step
         previous = stamp
         yield video, index, raw, stamp
         if stop is not None and index + 1 >= stop:
             return
+
+
+def _is_avi(stream: VideoStream) -> bool:
+    return "avi" in stream.container.format.name.split(",")
 
 
 def _find_pts(video: OpenVideo, number: int) -> int | None:
@@ -176,7 +208,7 @@ def _packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int]
     with another, is empty or is marked to be discarded (edit lists). AVI counts packets in the order of decoding, so
     that with B frames its time stamps are those of other frames.
     """
-    if "avi" in video.container.format.name.split(","):
+    if _is_avi(video.stream):
         return None
     stamps: list[int] = []
     for packet in demux(*video):
@@ -221,7 +253,7 @@ def _from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | Non
     return None
 
 
-def _check_end(path: str | Path, stream: VideoStream, last: av.VideoFrame) -> None:
+def _check_end(path: str | Path, stream: VideoStream, last: av.VideoFrame, stamp: int) -> None:
     """Refuses files that end before their header says so.
 
     A cut .mp4 fails by itself; Matroska, WebM and AVI just end early, but state how long they should be.
@@ -229,7 +261,7 @@ def _check_end(path: str | Path, stream: VideoStream, last: av.VideoFrame) -> No
     rate, promised = frame_rate(stream), _promised_seconds(stream)
     if promised is None or last.pts is None or last.time_base is None:
         return
-    end = last.pts * last.time_base + max(last.duration * last.time_base if last.duration else 0, 1 / rate)
+    end = stamp * last.time_base + max(last.duration * last.time_base if last.duration else 0, 1 / rate)
     if end + Fraction(3, 2) / rate < promised:
         raise V2VError(
             f"Video {path} is cut off: it ends after {float(end):.2f} s of {float(promised):.2f} s.",
@@ -238,7 +270,7 @@ def _check_end(path: str | Path, stream: VideoStream, last: av.VideoFrame) -> No
 
 
 def _promised_seconds(stream: VideoStream) -> Fraction | None:
-    if "avi" in stream.container.format.name.split(",") and stream.frames:
+    if _is_avi(stream) and stream.frames:
         return stream.frames / frame_rate(stream)
     found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if found is None:

@@ -6,6 +6,7 @@ ever carries the target's name.
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Self
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -87,7 +89,12 @@ class VideoWriter:
         self._audio: AudioCopy | None = None
         self._size: tuple[int, int] = (0, 0)
         self._origin = 0
+        self._first_pts = 0
         self._last_pts: int | None = None
+        self._last_duration: int | None = None
+        self._durations: dict[int, int] = {}  # time stamp -> how long the frame is shown
+        self._waiting: deque[Packet[VideoStream]] = deque()  # encoded, but not in the file yet
+        self._first_dts: int | None = None
         self._num_packets = 0
         check_target(self.path)
         check_codec(codec)
@@ -104,18 +111,21 @@ class VideoWriter:
         finally:
             self._abandon()
 
-    def write(self, image: NDArray[np.uint8], *, pts: int | None = None) -> None:
+    def write(self, image: NDArray[np.uint8], *, pts: int | None = None, duration: int | None = None) -> None:
         """Adds one frame.
 
         Args:
             image: RGB uint8 [H, W, 3]; every frame has the size of the first.
             pts: time stamp in ticks of `time_base`; needed exactly when `time_base` was given.
+            duration: ticks for which it is shown if it is the last frame (others are until the next begins); 1 / fps
+                when not given.
         """
         assert (pts is None) == (self._time_base is None), "pts and time_base go together"
         height, width = image.shape[:2]
         stamp = self.num_frames if pts is None else pts
         if self._container is None:
             self._origin = min(0, stamp)
+            self._first_pts = stamp - self._origin
             self._open(width, height)
         stamp -= self._origin
         if (width, height) != self._size:
@@ -129,7 +139,9 @@ class VideoWriter:
                 f"Frame {self.num_frames} for {self.path} is not later than the frame before it.",
                 "Give the frames in the order in which they are shown.",
             )
-        self._last_pts = stamp
+        if self._last_pts is not None:
+            self._durations[self._last_pts] = stamp - self._last_pts
+        self._last_pts, self._last_duration = stamp, duration
         frame = av.VideoFrame.from_ndarray(_pad_to_even(image), format="rgb24")
         # Convert AND tag: tagging BT.709 alone would shift every colour, because FFmpeg converts with BT.601.
         frame = frame.reformat(
@@ -176,15 +188,54 @@ class VideoWriter:
         try:
             packets = self._stream.encode(frame)
             self._num_packets += len(packets)
-            self._container.mux(packets)
+            self._waiting.extend(packets)
+            self._put(last=frame is None)
             if self._audio is not None:
                 self._audio.pump(until)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from None
 
+    def _put(self, *, last: bool) -> None:
+        """Writes the packets of which it is known how long they are shown, less the last one as long as frames come."""
+        assert self._container is not None
+        while self._waiting and (last or (len(self._waiting) > 1 and self._waiting[0].pts in self._durations)):
+            packet = self._waiting.popleft()
+            self._first_dts = packet.dts if self._first_dts is None else self._first_dts
+            duration = self._durations.pop(packet.pts or 0, None)
+            if self._time_base is not None and duration is not None:
+                packet.duration = duration
+            if self._time_base is not None and last and not self._waiting:
+                self._close_track(packet)
+            self._container.mux(packet)
+
+    def _end(self) -> Fraction:
+        """When the video ends, in seconds: less than a tick from what its rate and number of frames say, there."""
+        assert self._last_pts is not None
+        length = 1 / self._fps if self._last_duration is None else self._last_duration * self._ticks
+        end = self._last_pts * self._ticks + length
+        even = self._first_pts * self._ticks + self.num_frames / self._fps
+        return even if abs(even - end) <= self._ticks else end
+
+    def _close_track(self, packet: "Packet[VideoStream]") -> None:
+        """MP4 states no end: the durations of its frames, in the order of decoding, sum up to that of the track. So the
+        one that is decoded last takes what is left, whether it is the one that is shown last or not."""
+        assert self._container is not None
+        assert self._stream is not None
+        if CONTAINERS[self.path.suffix.lower()] == "matroska" or packet.dts is None or packet.pts is None:
+            return
+        self._container.start_encoding()  # which chooses the ticks of the file
+        ticks = self._stream.time_base or self._ticks
+        first, begin = self._first_dts or 0, self._first_pts * self._ticks
+        rest = self._end() - begin - (packet.dts - first) * self._ticks
+        # Where x264 puts the first one far ahead, nothing is left; but no frame ends before its own time is up.
+        rest = max(rest, packet.duration * self._ticks if packet.duration else Fraction(0))
+        packet.pts, packet.dts = round(packet.pts * self._ticks / ticks), round(packet.dts * self._ticks / ticks)
+        packet.time_base, packet.duration = ticks, max(1, round(rest / ticks))
+
     def _finish(self) -> None:
-        if self._container is None:
+        if self._container is None or self._last_pts is None:
             raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
+        self._durations[self._last_pts] = max(1, round((self._end() - self._last_pts * self._ticks) / self._ticks))
         self._encode(None, until=None)
         try:
             self._container.close()
