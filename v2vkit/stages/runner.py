@@ -6,7 +6,6 @@ flight; the same command again resumes; a changed setting or input is noticed an
 """
 
 import contextlib
-import hashlib
 import os
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from v2vkit.artifacts.manifest import (
     read_manifest,
     write_manifest,
 )
-from v2vkit.artifacts.shard import index_name, read_index, shard_name
+from v2vkit.artifacts.remains import clear, drop_damaged, incomplete, refuse_foreign
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
@@ -74,14 +73,6 @@ def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> list[st
     return found
 
 
-def _incomplete(folder: Folder, manifest: Manifest) -> list[str]:
-    """Shards of a finished artifact that are gone or have another size."""
-    present = set(folder.names())
-    return [
-        entry.name for entry in manifest.shards if entry.name not in present or folder.size(entry.name) != entry.bytes
-    ]
-
-
 def status(stage: Stage, config: StageConfig, options: RunOptions, pending: set[tuple[str, str]] | None = None) -> str:
     """`done`, `missing`, `unfinished`, or `stale: …` for a stage with these settings; writes nothing.
 
@@ -116,7 +107,7 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
     if old.fingerprint != new.fingerprint:
         return "stale: changed " + ", ".join(_changes(old, new, stage.config))
     sides = [work / side for side in stage.side_outputs(config)]
-    if not folder.exists(MANIFEST) or _incomplete(folder, old):
+    if not folder.exists(MANIFEST) or incomplete(folder, old):
         return "unfinished"
     return "done" if all(_whole_side(side, old, kind) for side in sides) else "unfinished"
 
@@ -134,7 +125,7 @@ def _read(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
 def _whole_side(side: Folder, main: Manifest, kind: str) -> bool:
     """Whether a side output belongs to its main artifact and is all there; a damaged one is not."""
     manifest = _read(side, MANIFEST, overwrite=True)
-    return manifest is not None and manifest.inputs.get(kind) == main.fingerprint and not _incomplete(side, manifest)
+    return manifest is not None and manifest.inputs.get(kind) == main.fingerprint and not incomplete(side, manifest)
 
 
 def _refuse_others(side: Folder, stage: Stage) -> None:
@@ -182,12 +173,13 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
             _refuse_others(side, stage)
     elif finished is not None and same and not options.dry_run:
         for target in (folder, *sides):
-            _drop_damaged(target)
+            if (manifest := _read(target, MANIFEST, overwrite=True)) is not None:
+                drop_damaged(target, manifest)
     if (
         finished is not None
         and same
         and partial is None
-        and not _incomplete(folder, finished)
+        and not incomplete(folder, finished)
         and all(_whole_side(side, finished, kind) for side in sides)
     ):
         return Outcome(f"{kind}: up to date, nothing to do ({_summary(finished)}).", tuple(_problems(finished)))
@@ -219,7 +211,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         started = new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
 
     for target in (folder, *sides):
-        _refuse_foreign(target)
+        refuse_foreign(target)
     writes = stage.build is None or launched_rank() == 0
     locks = contextlib.ExitStack()
 
@@ -229,7 +221,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
             locks.enter_context(folder.locked())
         if finished is None and partial is None:
             for target in (folder, *sides):
-                _clear(target, before or started, new.fingerprint)
+                clear(target, before or started, new.fingerprint)
         folder.clean()
         for target in (*sides, folder):
             write_manifest(target, started, PARTIAL)
@@ -266,40 +258,6 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
 
 def _nothing() -> None:
     """What a process does that leaves the writing to another."""
-
-
-def _drop_damaged(folder: Folder) -> None:
-    """Remove the shards whose content is no longer what was written, so that they are made again."""
-    manifest = _read(folder, MANIFEST, overwrite=True)
-    for entry in manifest.shards if manifest is not None else ():
-        if folder.exists(entry.name) and hashlib.sha256(folder.read(entry.name)).hexdigest() != entry.sha256:
-            folder.remove(entry.name)
-
-
-def _clear(folder: Folder, before: Manifest, fingerprint: str) -> None:
-    """Remove everything but finished shards of this very artifact, which are there where only its manifest is lost.
-
-    Until the end the folder says that it was an artifact, so that a kill leaves it one.
-    """
-    names = folder.names()
-    if not names:
-        return
-    write_manifest(folder, before, PARTIAL)
-    indices = {name: read_index(folder, name) for name in names if name.endswith(".tar")}
-    shards = [name for name, index in indices.items() if index is not None and index.fingerprint == fingerprint]
-    keep = {PARTIAL, *shards, *map(index_name, shards)}
-    for name in names:
-        if name not in keep:
-            folder.remove(name)
-
-
-def _refuse_foreign(folder: Folder) -> None:
-    """Never clear a folder that is not an artifact's."""
-    names = folder.names()
-    if names and not {MANIFEST, PARTIAL, index_name(shard_name(0))} & set(names):
-        raise V2VError(
-            f"{folder.url} exists and is not an artifact (it holds {names[0]}).", "Move it away or name another --work."
-        )
 
 
 def _summary(manifest: Manifest) -> str:

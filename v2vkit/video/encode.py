@@ -5,9 +5,8 @@ ever carries the target's name.
 """
 
 import contextlib
-import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,16 +22,8 @@ from numpy.typing import NDArray
 from v2vkit.errors import V2VError
 from v2vkit.video.audio import AudioCopy
 from v2vkit.video.geometry import BICUBIC
+from v2vkit.video.targets import CODECS, CONTAINERS, check_codec, check_target, temporary_name
 
-CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
-    "libx264": lambda crf, preset: {"crf": str(crf), "preset": preset},
-    "libx265": lambda crf, preset: {"crf": str(crf), "preset": preset, "x265-params": "log-level=error"},
-    "libsvtav1": lambda crf, _: {"crf": str(crf)},
-    "h264_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
-    "hevc_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
-}
-"""Encoders that take yuv420p, and how each is told the quality."""
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1  # AVCOL_RANGE_MPEG
 
@@ -83,7 +74,7 @@ class VideoWriter:
         self._fps, self._time_base = Fraction(fps), time_base
         self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
         self._audio_span = audio_span
-        self._temporary = _temporary(self.path)
+        self._temporary = temporary_name(self.path)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._audio: AudioCopy | None = None
@@ -288,58 +279,6 @@ def write_video(
         for image in images:
             writer.write(image)
     return writer.problems
-
-
-def check_target(path: str | Path) -> None:
-    """Refuses a target that cannot become a video, before any work.
-
-    Raises:
-        V2VError: unknown ending, a folder that is missing or not writable, a name that is too long or a folder's.
-    """
-    target = Path(path)
-    try:
-        _check_target(target)
-        _temporary(target).exists()  # its name is the longer one
-    except OSError as error:
-        raise V2VError(
-            f"{path} cannot be written: {error.strerror}.", "Choose another name or folder, or mend its permissions."
-        ) from None
-
-
-def _check_target(target: Path) -> None:
-    if target.suffix.lower() not in CONTAINERS:
-        raise V2VError(
-            f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
-            "Change the ending.",
-        )
-    if target.is_dir():
-        raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
-    if not target.parent.is_dir():
-        raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
-
-
-def check_codec(codec: str) -> None:
-    """Refuses an encoder that is unknown to us or missing in this build of FFmpeg.
-
-    Raises:
-        V2VError: names the encoders that are there.
-    """
-    there = [name for name in CODECS if _has_encoder(name)]
-    if codec not in there:
-        raise V2VError(f"There is no video encoder {codec!r} here.", f"Choose one of: {', '.join(there)}.")
-
-
-def _has_encoder(name: str) -> bool:
-    try:
-        return av.codec.Codec(name, "w").is_encoder
-    except (av.FFmpegError, ValueError):
-        return False
 
 
 def _pad_to_even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,72 @@
+"""What can be written as a video: containers, encoders, and whether a target may become one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+
+from v2vkit.errors import V2VError
+
+CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
+    "libx264": lambda crf, preset: {"crf": str(crf), "preset": preset},
+    "libx265": lambda crf, preset: {"crf": str(crf), "preset": preset, "x265-params": "log-level=error"},
+    "libsvtav1": lambda crf, _: {"crf": str(crf)},
+    "h264_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
+    "hevc_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
+}
+"""Encoders that take yuv420p, and how each is told the quality."""
+
+
+def check_target(path: str | Path) -> None:
+    """Refuses a target that cannot become a video, before any work.
+
+    Raises:
+        V2VError: unknown ending, a folder that is missing or not writable, a name that is too long or a folder's.
+    """
+    target = Path(path)
+    try:
+        _check_target(target)
+        temporary_name(target).exists()  # its name is the longer one
+    except OSError as error:
+        raise V2VError(
+            f"{path} cannot be written: {error.strerror}.", "Choose another name or folder, or mend its permissions."
+        ) from None
+
+
+def _check_target(target: Path) -> None:
+    if target.suffix.lower() not in CONTAINERS:
+        raise V2VError(
+            f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
+            "Change the ending.",
+        )
+    if target.is_dir():
+        raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
+    if not target.parent.is_dir():
+        raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
+
+
+def temporary_name(target: Path) -> Path:
+    """Where a video is written until it is complete."""
+    return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+
+
+def check_codec(codec: str) -> None:
+    """Refuses an encoder that is unknown to us or missing in this build of FFmpeg.
+
+    Raises:
+        V2VError: names the encoders that are there.
+    """
+    there = [name for name in CODECS if _has_encoder(name)]
+    if codec not in there:
+        raise V2VError(f"There is no video encoder {codec!r} here.", f"Choose one of: {', '.join(there)}.")
+
+
+def _has_encoder(name: str) -> bool:
+    try:
+        return av.codec.Codec(name, "w").is_encoder
+    except (av.FFmpegError, ValueError):
+        return False
