@@ -3,24 +3,21 @@
 import hashlib
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, ShardEntry, write_manifest
 from v2vkit.artifacts.shard import index_name, read_index, shard_name
 from v2vkit.errors import V2VError
 
 
-def incomplete(folder: Folder, manifest: Manifest) -> list[str]:
-    """Shards of a finished artifact that are gone or have another size."""
+def incomplete(folder: Folder, manifest: Manifest, *, read: bool = False) -> list[str]:
+    """Shards of a finished artifact that are gone or have another size; with `read` also those of another content."""
     present = set(folder.names())
-    return [
-        entry.name for entry in manifest.shards if entry.name not in present or folder.size(entry.name) != entry.bytes
-    ]
 
+    def whole(entry: ShardEntry) -> bool:
+        if entry.name not in present or folder.size(entry.name) != entry.bytes:
+            return False
+        return not read or hashlib.sha256(folder.read(entry.name)).hexdigest() == entry.sha256
 
-def drop_damaged(folder: Folder, manifest: Manifest) -> None:
-    """Remove the shards whose content is no longer what was written, so that they are made again."""
-    for entry in manifest.shards:
-        if folder.exists(entry.name) and hashlib.sha256(folder.read(entry.name)).hexdigest() != entry.sha256:
-            folder.remove(entry.name)
+    return [entry.name for entry in manifest.shards if not whole(entry)]
 
 
 def clear(folder: Folder, before: Manifest, fingerprint: str) -> None:

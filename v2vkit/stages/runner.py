@@ -19,7 +19,7 @@ from v2vkit.artifacts.manifest import (
     read_manifest,
     write_manifest,
 )
-from v2vkit.artifacts.remains import clear, drop_damaged, incomplete, refuse_foreign
+from v2vkit.artifacts.remains import clear, incomplete, refuse_foreign
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
@@ -122,10 +122,12 @@ def _read(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
         raise
 
 
-def _whole_side(side: Folder, main: Manifest, kind: str) -> bool:
+def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) -> bool:
     """Whether a side output belongs to its main artifact and is all there; a damaged one is not."""
     manifest = _read(side, MANIFEST, overwrite=True)
-    return manifest is not None and manifest.inputs.get(kind) == main.fingerprint and not incomplete(side, manifest)
+    if manifest is None or manifest.inputs.get(kind) != main.fingerprint:
+        return False
+    return not incomplete(side, manifest, read=read)
 
 
 def _refuse_others(side: Folder, stage: Stage) -> None:
@@ -171,16 +173,12 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     if not options.overwrite:
         for side in sides:
             _refuse_others(side, stage)
-    elif finished is not None and same and not options.dry_run:
-        for target in (folder, *sides):
-            if (manifest := _read(target, MANIFEST, overwrite=True)) is not None:
-                drop_damaged(target, manifest)
     if (
         finished is not None
         and same
         and partial is None
-        and not incomplete(folder, finished)
-        and all(_whole_side(side, finished, kind) for side in sides)
+        and not incomplete(folder, finished, read=options.overwrite)
+        and all(_whole_side(side, finished, kind, read=options.overwrite) for side in sides)
     ):
         return Outcome(f"{kind}: up to date, nothing to do ({_summary(finished)}).", tuple(_problems(finished)))
     if old is not None and not same and not options.overwrite:
@@ -230,6 +228,8 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     with locks:
         if before is not None and writes:
             locks.enter_context(folder.locked())
+            if same and options.overwrite:
+                _drop_damaged((folder, *sides))
         if stage.build is not None:
             folders = {name: work / name for name in manifests}
             touch = begin if writes else _nothing
@@ -254,6 +254,14 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         for target in (*sides, folder):
             target.remove(PARTIAL)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
+
+
+def _drop_damaged(folders: tuple[Folder, ...]) -> None:
+    """Remove shards whose content is no longer what was written, so that they are made again."""
+    for folder in folders:
+        manifest = _read(folder, MANIFEST, overwrite=True)
+        for name in [] if manifest is None else incomplete(folder, manifest, read=True):
+            folder.remove(name)
 
 
 def _nothing() -> None:
