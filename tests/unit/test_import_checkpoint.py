@@ -1,5 +1,6 @@
 """`v2v import-checkpoint`: published weights in, a checkpoint out that makes the published network's frames."""
 
+import itertools
 import json
 import os
 import pickle
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from tests.shared_data import SHARED, needs_shared
-from tests.unit.published_networks import Coarse, Fine, image_network
+from tests.unit.published_networks import Coarse, Fine, discriminator, image_network
 from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
@@ -33,6 +34,8 @@ from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.synthesis.model import MODEL, find_model, load_model
 from v2vkit.synthesis.opening import find_opener
+from v2vkit.training.checkpoint import NETWORKS, read_networks
+from v2vkit.training.config import TrainConfig
 
 LABELS, FOREGROUND = 4, (1, 3)
 CHANNELS = LABELS + 1
@@ -196,25 +199,91 @@ def test_image_generators_that_do_not_fit(tmp_path: Path, changes: dict[str, Any
     _refused(tmp_path / "w", _saved(tmp_path, _state(_coarse())), ".", image=True, domain="street", size="48x32")
 
 
+def _going_on(tmp_path: Path) -> TrainConfig:
+    """Settings that train the imported model in `tmp_path` on, hardly changing it; its norm is left to give."""
+    layers = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[0].config
+    return SMALL.model_copy(
+        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay_epochs": 0}
+        | {"width": layers.width, "num_down": layers.num_down, "num_blocks": layers.num_blocks}
+        | {"composition": layers.composition, "learning_rate": 1e-9, "num_blocks_fine": layers.num_blocks_fine}
+    )
+
+
 def test_training_goes_on_from_the_imported_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the layers of the import: its norm, its composition, its sizes; with others it is refused."""
     data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)  # 32x24, 12 labels
     files = _saved(tmp_path, _state(_coarse(13)))
     _import(tmp_path, files, domain="street", size="32x24", foreground=(2,), num_labels=12)
     imported, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
-    layers = imported.config
-    config = SMALL.model_copy(
-        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay_epochs": 0}
-        | {"width": layers.width, "num_down": layers.num_down, "num_blocks": layers.num_blocks}
-        | {"composition": layers.composition, "learning_rate": 1e-9, "num_blocks_fine": layers.num_blocks_fine}
-    )
+    config = _going_on(tmp_path)
     with pytest.raises(V2VError, match="norm batch"):
         run(TRAIN, config, data)
     run(TRAIN, config.model_copy(update={"norm": "batch"}), data)
-    assert "generator: 1 of 1 scales from" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "generator: 1 of 1 scales from" in printed
+    assert "image: from scratch" in printed
     trained, _ = load_model(Folder(f"{data.work}/checkpoints/spatial-1"))
     for name, tensor in imported.state_dict().items():
         torch.testing.assert_close(trained.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
+def _discriminator(folder: Path, name: str, channels: int, *, width: int = 8, scales: int = 2) -> tuple[str, State]:
+    torch.manual_seed(channels)
+    state = _state(discriminator(channels, width, scales))
+    torch.save(state, folder / name)
+    return str(folder / name), state
+
+
+def test_training_goes_on_from_imported_discriminators(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
+    image, image_state = _discriminator(tmp_path, "latest_net_D.pth", 13 + 3)
+    video, video_state = _discriminator(tmp_path, "latest_net_D_T0.pth", 13)
+    settings: dict[str, Any] = {"domain": "street", "size": "32x24", "foreground": (2,), "num_labels": 12}
+    files = _saved(tmp_path, _state(_coarse(13)))
+    _import(tmp_path, files, discriminator=image, video_discriminator=(video,), **settings)
+    assert "discriminator image: 2 scales, width 8, 16 channels, batch norm." in capsys.readouterr().out
+    keys = json.loads((tmp_path / f"checkpoints/spatial-1/{REPORT}").read_text())["keys"]
+    assert {key for key in [*keys["used"], *keys["unused statistics"]] if key.startswith(("image:", "video0:"))} == {
+        f"{name}:{key}" for name, state in (("image", image_state), ("video0", video_state)) for key in state
+    }
+    layers = {"norm": "batch", "discriminator_scales": 2, "discriminator_width": 8, "temporal_scales": 1}
+    run(TRAIN, _going_on(tmp_path).model_copy(update=layers), data)
+    printed = capsys.readouterr().out
+    assert "image: 2 of 2 scales" in printed
+    assert "video0: 2 of 2 scales" in printed
+    networks = read_networks(Folder(f"{data.work}/checkpoints/spatial-1"))
+    for name, state in (("image", image_state), ("video0", video_state)):
+        for scale, layer in itertools.product(range(2), range(5)):
+            ours = networks[name][f"scales.{scale}.layers.{layer}.0.weight"]
+            torch.testing.assert_close(ours, state[f"scale{scale}_layer{layer}.0.weight"], atol=1e-6, rtol=0)
+
+
+def test_other_discriminators_are_other_inputs_and_bad_ones_cost_nothing(tmp_path: Path) -> None:
+    for name in ("pose", "images"):
+        (tmp_path / name).mkdir()
+    files = _saved(tmp_path, _state(_coarse()))
+    image, _ = _discriminator(tmp_path, "D.pth", CHANNELS + 3)
+    video, _ = _discriminator(tmp_path, "D_T0.pth", 13)
+    other, _ = _discriminator(tmp_path, "other.pth", 9)
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"discriminator": video}, "judges 13 channels; the source map and a frame have 8"),
+        ({"discriminator": files[0]}, "not the published network"),
+        ({"discriminator": str(tmp_path / "none.pth")}, r"none\.pth"),
+        ({"video_discriminator": (video, other)}, "judges 9 channels, which are no frames and flows"),
+    ]
+    for changes, message in refused:
+        _refused(tmp_path / "w", files, message, **(STREET | changes))
+    pose = _saved(tmp_path / "pose", _without(_state(_coarse(3)), "indv"))
+    _refused(tmp_path / "w", pose, r"see maps in \[-1, 1\]", domain="pose", size="32x32", discriminator=image)
+    images = _saved(tmp_path / "images", _state(image_network(CHANNELS, 8)))
+    only: dict[str, Any] = {"image": True, "domain": "street", "size": "48x32"}
+    _refused(tmp_path / "w", images, "no video discriminators", video_discriminator=(video,), **only)
+    _import(tmp_path, files, discriminator=image, **STREET)
+    assert (tmp_path / f"checkpoints/spatial-1/{NETWORKS}").exists()
+    with pytest.raises(V2VError, match="--overwrite"):
+        _import(tmp_path, files, **STREET)
+    _import(tmp_path, files, overwrite=True, **STREET)
+    assert not (tmp_path / f"checkpoints/spatial-1/{NETWORKS}").exists()
 
 
 def test_every_key_is_reported_and_those_of_no_layer_are_problems(tmp_path: Path) -> None:

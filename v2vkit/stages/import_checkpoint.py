@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.artifacts.folder import Folder
@@ -15,6 +16,7 @@ from v2vkit.weights import file_digest
 if TYPE_CHECKING:
     from v2vkit.maps.source import SourceConfig
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.models.discriminator import Discriminator
     from v2vkit.models.published_layers import Imported
 
 REPORT = "import.json"
@@ -28,13 +30,14 @@ _MAPS: dict[DomainName, tuple[str, dict[str, Any]]] = {
 
 
 class ImportConfig(StageConfig):
-    """Make a checkpoint from the published `.pth` weights of vid2vid's video generator or pix2pixHD's image generator.
+    """Make a checkpoint from published `.pth` weights: vid2vid's video generator or pix2pixHD's image generator.
 
     FILES are the state dicts of its scales, the coarsest first: latest_net_G0.pth, latest_net_G1.pth, latest_net_G2.pth
     as far as there are any; with --image one file, latest_net_G.pth. Nothing in them is run. The layers are read off
     the tensors; what tensors cannot tell is asked for. Writes checkpoints/spatial-N (N files) or checkpoints/image,
-    ready for render and evaluate, and import.json with every key of the files and whether it was used. Exits with 3
-    when the files hold keys that belong to no layer.
+    ready for render and evaluate, and import.json with every key of the files and whether it was used. With the
+    discriminators too, `train --start-from` goes on with them (give it --norm batch where they have batch norm). Exits
+    with 3 when the files hold keys that belong to no layer.
     """
 
     files: tuple[str, ...] = setting(
@@ -60,62 +63,16 @@ class ImportConfig(StageConfig):
     crop: Literal["none", "center", "face"] | None = setting(
         None, "How driving videos are cut, as for ingest; face for square faces, else none, when not given."
     )
-
-
-def _source(config: ImportConfig, channels: int) -> "SourceConfig":
-    """What conditions the model, where it agrees with the weights' source channels.
-
-    Raises:
-        V2VError: it does not, or a setting belongs to another domain.
-    """
-    from v2vkit.maps.source import SourceConfig, num_channels
-
-    if config.domain != "street":
-        if config.num_labels is not None or config.foreground or not config.edges:
-            raise V2VError(
-                f"--num-labels, --foreground and --no-edges are for streets, not for --domain {config.domain}.",
-                "Leave them out, or give --domain street.",
-            )
-        source = SourceConfig(domain=config.domain)
-    else:
-        number = config.num_labels or channels - int(config.edges)
-        if not 1 <= number <= 255:
-            raise V2VError(
-                f"The weights take {channels} source channels a frame, which leaves {number} labels.",
-                "Give the weights of a street model, and --no-edges if it has no edge channel.",
-            )
-        source = SourceConfig(domain="street", num_labels=number, edges=config.edges)
-    if num_channels(source) != channels:
-        labels = f" with {source.num_labels} labels {'and' if source.edges else 'without'} edges" * bool(
-            source.num_labels
-        )
-        raise V2VError(
-            f"The weights take {channels} source channels a frame; {config.domain}{labels} has {num_channels(source)}.",
-            "Give the --domain that the weights were trained on, and for streets its --num-labels and --no-edges.",
-        )
-    return source
-
-
-def _check_foreground(config: ImportConfig, source: "SourceConfig", has_foreground: bool) -> None:
-    if has_foreground and config.domain != "street":
-        raise V2VError(
-            f"The weights have a foreground branch, which --domain {config.domain} does not.", "Give --domain street."
-        )
-    if has_foreground and not config.foreground:
-        raise V2VError(
-            "The weights have a foreground branch; which labels it paints is not in them.",
-            "Name every label with --foreground (Cityscapes as published: --foreground 26, cars).",
-        )
-    if config.foreground and not has_foreground:
-        raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
-    wrong = [label for label in config.foreground if not 0 <= label < source.num_labels]
-    if wrong:
-        raise V2VError(
-            f"--foreground {wrong[0]} is no label: there are {source.num_labels} (0 to {source.num_labels - 1}).",
-            "Give ids of the label maps.",
-        )
-    if len(set(config.foreground)) < len(config.foreground):
-        raise V2VError("--foreground names a label twice.", "Name every label once.")
+    discriminator: str | None = setting(
+        None, "State dict of the image discriminator, latest_net_D.pth.", metavar="FILE", neutral=True
+    )
+    video_discriminator: tuple[str, ...] = setting(
+        (),
+        "State dict of a video discriminator, latest_net_D_T0.pth and so on, in order.",
+        metavar="FILE",
+        neutral=True,
+        max_length=3,
+    )
 
 
 def _crop(config: ImportConfig) -> str:
@@ -126,69 +83,75 @@ def _crop(config: ImportConfig) -> str:
     return config.crop or ("face" if config.domain == "face" and square else "none")
 
 
-def _read(config: ImportConfig) -> "tuple[Imported[AnyGenerator], SourceConfig]":
-    """The network and what conditions it; everything that can be wrong with files and settings is raised here."""
-    from v2vkit.models.published import import_generator, infer_generator, read_published, take_unit_sources
+@dataclass(frozen=True)
+class _Found:
+    """The networks in the files, and what conditions the generator; discriminators by their names in training."""
+
+    generator: "Imported[AnyGenerator]"
+    source: "SourceConfig"
+    discriminators: "dict[str, Imported[Discriminator]]"
+
+
+def _read(config: ImportConfig) -> _Found:
+    """Everything that can be wrong with files and settings is raised here."""
+    from v2vkit.synthesis.published import read_discriminators, read_generator, read_image_generator
 
     _crop(config)
-    if config.image:
-        return _read_image(config)
-    states = [read_published(path) for path in config.files]
-    inferred, has_foreground = infer_generator(states)
-    source = _source(config, inferred.source_channels)
-    _check_foreground(config, source, has_foreground)
-    imported = import_generator(states, foreground=config.foreground)
-    if config.domain == "pose":  # the one domain whose published maps are in [-1, 1]
-        take_unit_sources(imported.network)
-    return imported, source
+    if config.image and config.video_discriminator:
+        raise V2VError("An image generator has no video discriminators.", "Leave out --video-discriminator.")
+    generator, source = (read_image_generator if config.image else read_generator)(config.files, config)
+    return _Found(generator, source, read_discriminators(_discriminators(config), source))
 
 
-def _read_image(config: ImportConfig) -> "tuple[Imported[AnyGenerator], SourceConfig]":
-    from v2vkit.models.image_generator import FrameGenerator
-    from v2vkit.models.published import import_image_generator, read_published
-    from v2vkit.models.published_layers import Imported
+def _discriminators(config: ImportConfig) -> dict[str, str]:
+    """File of each discriminator, by its name in training."""
+    image = {"image": config.discriminator} if config.discriminator else {}
+    return image | {f"video{scale}": path for scale, path in enumerate(config.video_discriminator)}
 
-    if len(config.files) > 1:
-        raise V2VError("An image generator is one file.", "Leave out --image for the scales of a video generator.")
-    if config.domain == "pose":
-        raise V2VError("There is no published image generator for poses.", "Give --domain street or face.")
-    imported = import_image_generator(read_published(config.files[0]))
-    source = _source(config, imported.network.config.in_channels)
-    _check_foreground(config, source, has_foreground=False)
-    generator = FrameGenerator(imported.network.config)
-    generator.network = imported.network
-    return Imported(generator, imported.used, imported.statistics, imported.unknown), source
+
+def _files(config: ImportConfig) -> dict[str, str]:
+    """Every file by the name of its network."""
+    scales = {"G" if config.image else f"G{scale}": path for scale, path in enumerate(config.files)}
+    return scales | _discriminators(config)
 
 
 def _digests(config: ImportConfig) -> dict[str, str]:
-    return {"G" if config.image else f"G{scale}": file_digest(path) for scale, path in enumerate(config.files)}
+    return {name: file_digest(path) for name, path in _files(config).items()}
 
 
-def _report(config: ImportConfig, imported: "Imported[AnyGenerator]", digests: dict[str, str]) -> dict[str, Any]:
+def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
     """What was made of which files, and what became of every key."""
-    keys = {"used": imported.used, "unused statistics": imported.statistics, "unknown": imported.unknown}
+    labelled = [("", found.generator), *((f"{name}:", imported) for name, imported in found.discriminators.items())]
+    keys = {
+        "used": [label + key for label, imported in labelled for key in imported.used],
+        "unused statistics": [label + key for label, imported in labelled for key in imported.statistics],
+        "unknown": [label + key for label, imported in labelled for key in imported.unknown],
+    }
+    files, network = _files(config), found.generator.network
     return {
         "files": [
-            {"scale": scale, "file": path, "sha256": digest}
-            for (scale, digest), path in zip(digests.items(), config.files, strict=True)
+            {"network": name, "file": files[name], "sha256": digest} for name, digest in _digests(config).items()
         ],
-        "generator": as_plain(imported.network.config),
-        "parameters": sum(parameter.numel() for parameter in imported.network.parameters()),
-        "counts": {name: len(found) for name, found in keys.items()},
+        "generator": as_plain(network.config),
+        "discriminators": {name: as_plain(of.network.config) for name, of in found.discriminators.items()},
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "counts": {name: len(those) for name, those in keys.items()},
         "keys": keys,
     }
 
 
-def _write(build: Build, imported: "Imported[AnyGenerator]", source: "SourceConfig") -> tuple[ShardEntry, ...]:
+def _write(build: Build, found: _Found) -> tuple[ShardEntry, ...]:
     from v2vkit.synthesis.model import MODEL, ModelInfo, save_model
+    from v2vkit.training.checkpoint import NETWORKS, save_networks
 
     config: ImportConfig = build.config
     maps_stage, maps = _MAPS[config.domain]
+    network = found.generator.network
     info = ModelInfo(
         stage=_stage_name(config),
         fingerprint=build.fingerprint,
-        generator=imported.network.config,
-        source=source,
+        generator=network.config,
+        source=found.source,
         width=config.size.width,
         height=config.size.height,
         first_frame="self" if config.image else config.first_frame,
@@ -196,11 +159,16 @@ def _write(build: Build, imported: "Imported[AnyGenerator]", source: "SourceConf
         maps=maps,
         maps_stage=maps_stage,
     )
-    report = _report(config, imported, _digests(config))
+    report = _report(config, found)
     build.begin()
     build.folder.write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
-    save_model(build.folder, imported.network.state_dict(), info)
-    return tuple(_entry(build.folder, name) for name in (MODEL, REPORT))
+    written = [MODEL, REPORT]
+    if found.discriminators:
+        networks = {name: imported.network.state_dict() for name, imported in found.discriminators.items()}
+        save_networks(build.folder, networks)
+        written.append(NETWORKS)
+    save_model(build.folder, network.state_dict(), info)
+    return tuple(_entry(build.folder, name) for name in written)
 
 
 def _entry(folder: Folder, name: str) -> ShardEntry:
@@ -214,7 +182,7 @@ def _stage_name(config: ImportConfig) -> str:
 
 def _import(config: ImportConfig, options: RunOptions) -> list[str]:
     """Read and check everything, then write the checkpoint as `run` writes artifacts: whole or not at all."""
-    found: list[tuple[Imported[AnyGenerator], SourceConfig]] = []
+    found: list[_Found] = []
     kind = f"checkpoints/{_stage_name(config)}"
     stage = Stage(
         name=COMMAND.name,
@@ -224,7 +192,7 @@ def _import(config: ImportConfig, options: RunOptions) -> list[str]:
         output=lambda config: kind,
         sources=_digests,
         check=lambda config, inputs, work: found.append(_read(config)),
-        build=lambda build: _write(build, *found[0]),
+        build=lambda build: _write(build, found[0]),
     )
     outcome = run(stage, config, options)
     folder = Folder(options.work) / kind
@@ -244,6 +212,11 @@ def _tell(report: dict[str, Any], message: str) -> list[str]:
     else:
         kind = f"image generator with {layers['num_enhancers']} enhancers, {size}, {layers['in_channels']} channels"
     print(f"{kind}, {report['parameters']:,} parameters.")
+    for name, judge in report.get("discriminators", {}).items():  # reports of earlier versions have none
+        print(
+            f"discriminator {name}: {judge['num_scales']} scales, width {judge['width']}, {judge['in_channels']} "
+            f"channels, {judge['norm']} norm."
+        )
     print(
         f"{counts['used']} keys used; {counts['unused statistics']} not used: running statistics, which the published "
         f"networks carry and never read; {counts['unknown']} not used: of no layer."

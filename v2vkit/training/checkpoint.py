@@ -1,7 +1,8 @@
 """Snapshots of training to resume from: safetensors and JSON, never a pickle.
 
 `state-*.safetensors` holds every weight and optimiser moment; `state.json`, written after it, says which one is current
-and where training stood.
+and where training stood. An imported checkpoint has no training to resume; `networks.safetensors` holds its
+discriminators, where they were imported too.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from v2vkit.errors import V2VError
 from v2vkit.training.trainer import Trainer
 
 STATE = "state.json"
+NETWORKS = "networks.safetensors"
 _SCALER = ("scale", "_growth_tracker")  # what changes in a GradScaler
 
 
@@ -139,14 +141,24 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
     return True
 
 
+def save_networks(folder: Folder, networks: dict[str, dict[str, Tensor]]) -> None:
+    """Write weights, by network, for another training to begin with; `read_networks` reads them."""
+    tensors = {f"network/{name}/{key}": value for name, state in networks.items() for key, value in state.items()}
+    folder.write(NETWORKS, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
 def read_networks(folder: Folder) -> dict[str, dict[str, Tensor]]:
-    """The weights of every network in a finished stage's snapshot, by network; empty when there is no usable one."""
+    """The weights of every network in a finished stage's snapshot, or of those imported with it, by network.
+
+    Empty when there are none that can be used.
+    """
     try:
         snapshot = _read(folder)
-    except V2VError:
+        tensors = snapshot[1] if snapshot else load(folder.read(NETWORKS))
+    except (V2VError, FileNotFoundError, SafetensorError):
         return {}
     found: dict[str, dict[str, Tensor]] = {}
-    for path, tensor in _below(snapshot[1] if snapshot else {}, "network/").items():
+    for path, tensor in _below(tensors, "network/").items():
         name, _, key = path.partition("/")
         found.setdefault(name, {})[key] = tensor
     return found
