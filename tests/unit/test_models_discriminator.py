@@ -34,6 +34,19 @@ def test_widths_grow_towards_the_coarse_scales(width: int, num_scales: int, want
     assert scale_widths(DiscriminatorConfig(in_channels=3, width=width, num_scales=num_scales)) == wanted
 
 
+def test_finer_stages_leave_narrow_scales_as_wide_as_they_were() -> None:
+    def widths(num_scales: int, finer_scales: int) -> list[int]:
+        return scale_widths(
+            DiscriminatorConfig(in_channels=3, width=32, num_scales=num_scales, finer_scales=finer_scales)
+        )
+
+    assert widths(2, 0) == [64, 32]
+    assert widths(3, 1) == [64, 32, 32]
+    assert widths(4, 2) == [64, 32, 32, 32]
+    with pytest.raises(ValueError, match="2 of 2 scales cannot have been added"):
+        DiscriminatorConfig(in_channels=3, num_scales=2, finer_scales=2)
+
+
 def test_a_new_scale_keeps_the_old_ones_in_place() -> None:
     small = Discriminator(DiscriminatorConfig(in_channels=4, width=64, num_scales=1))
     large = Discriminator(DiscriminatorConfig(in_channels=4, width=64, num_scales=2))

@@ -76,6 +76,16 @@ def test_moved_flow_still_takes_the_moved_frame_into_the_one_before() -> None:
     assert confidence[32, 32] == 1
 
 
+def test_wild_vectors_do_not_spoil_the_trusted_ones_beside_them() -> None:
+    flow, confidence = np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32)
+    flow[:, 32:], confidence[:, 32:] = (-14, 0), 0
+    for scale in (1, 255):  # confidence may come as bytes
+        vectors, moved = move_flow(flow, confidence * scale, turned(7, 1.1))
+        assert ((moved > 0.2 * scale) & (moved < 0.8 * scale)).any()
+        assert np.abs(vectors[moved > 0.01 * scale]).max() < 1e-4
+        assert np.abs(vectors[moved == 0]).max() > 10  # what nobody trusts is moved like the rest
+
+
 def test_nothing_outside_the_frame_is_trusted() -> None:
     _, confidence = move_flow(np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32), SHIFT)
     assert confidence[:, :2].max() == 0

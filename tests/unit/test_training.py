@@ -1,6 +1,7 @@
 """Training: exact resume, joint gradients, honest failures."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,7 +175,7 @@ def test_windows_with_a_step_stay_inside_their_clip() -> None:
 
 
 def test_a_step_takes_every_other_frame_and_the_flow_between_them(work: str) -> None:
-    stepping = open_dataset(work, strides=(1,), max_step=3)
+    stepping = open_dataset(work, strides=(1,))
     plain = open_dataset(work, strides=(1, 3))
     found, every = stepping.load(Window(0, 2, 3, step=3)), plain.load(Window(0, 2, 7))
     assert torch.equal(found.x, every.x[::3])
@@ -182,6 +183,33 @@ def test_a_step_takes_every_other_frame_and_the_flow_between_them(work: str) -> 
     assert torch.equal(found.flow[1][1:], every.flow[3][3::3])
     assert torch.equal(found.confidence[1][1:], every.confidence[3][3::3])
     assert found.confidence[1][1:].any()
+
+
+def test_only_flow_between_frames_of_the_window_is_read(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(work, strides=(1, 3))
+    read: list[tuple[int, int]] = []
+    flow = dataset.reader.flow
+
+    def counted(clip: str, t: int, stride: int) -> Any:
+        read.append((t, stride))
+        return flow(clip, t, stride)
+
+    monkeypatch.setattr(dataset.reader, "flow", counted)
+    dataset.load(Window(0, 2, 5))
+    assert read == [(3, 1), (4, 1), (5, 1), (5, 3), (6, 1), (6, 3)]
+    dataset.load(Window(0, 2, 5))  # from memory
+    assert len(read) == 6
+
+
+def test_clips_are_drawn_as_numpy_draws_weighted_choices() -> None:
+    """Resumed trainings and goldens depend on it."""
+    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((30, 5, 12, 2, 50)))
+    batches = draw_windows(clips, num_frames=1, context=2, batch=3, seed=4, epoch=1)
+    rng, frames = np.random.default_rng([4, 1]), np.array([30, 5, 12, 50])
+    for batch in batches:
+        wanted = rng.choice(4, size=3, p=frames / frames.sum())
+        assert [(0, 1, 2, 4)[i] for i in wanted] == [window.clip for window in batch]
+        assert [int(rng.integers(frames[i] - 2)) for i in wanted] == [window.start for window in batch]
 
 
 def test_a_step_needs_its_flow(work: str) -> None:

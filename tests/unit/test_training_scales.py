@@ -106,6 +106,11 @@ def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> N
     assert sure[1:].any()
     assert torch.allclose(b.flow[1][sure], halve(a.flow[1])[sure] / 2, atol=1e-6)
     assert torch.equal(b.s, halve(a.s))
+    whole = halved(a, 1)  # frame by frame or all at once
+    assert all(
+        torch.equal(one, other)
+        for one, other in ((b.x, whole.x), (b.flow[1], whole.flow[1]), (b.confidence[1], whole.confidence[1]))
+    )
 
 
 def test_untrusted_flow_does_not_spoil_the_flow_beside_it() -> None:

@@ -52,7 +52,7 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12) -> 
 
 
 def open_dataset(
-    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0, max_step: int = 1
+    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0
 ) -> SequenceDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
@@ -63,7 +63,6 @@ def open_dataset(
         strides=strides,
         flip=flip,
         halvings=halvings,
-        max_step=max_step,
     )
 
 

@@ -18,6 +18,8 @@ STAY: Move = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 _SHARE = 0.1
 _DEGREES = 10.0
+_TRUSTED = 1e-6
+"""Least confidence that is divided by."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,20 @@ def move_flow(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Flow [H, W, 2] and its confidence [H, W] when both frames of the pair are moved.
 
-    Nothing is trusted that comes from outside the frame or, once moved, points outside it.
+    Nothing is trusted that comes from outside the frame or, once moved, points outside it. Between pixels the flow is
+    the mean of what is trusted, as far as anything is: wild vectors must not spoil the good ones beside them.
     """
     height, width = confidence.shape
     turn = move[:, :2].T.astype(np.float32)
-    vectors = np.matmul(_warp(flow, move, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE), turn, dtype=np.float32)
+    trust = _warp(confidence, move, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+    trusted = _warp(flow * confidence[..., None], move, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+    plain = _warp(flow, move, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+    mixed = np.divide(trusted, trust[..., None], out=plain, where=trust[..., None] > _TRUSTED)
+    vectors = np.matmul(mixed, turn, dtype=np.float32)
     x = vectors[..., 0] + np.arange(width, dtype=np.float32)
     y = vectors[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
-    return vectors, _warp(confidence, move, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT) * inside
+    return vectors, trust * inside
 
 
 def _warp(array: NDArray[Any], move: Move, interpolation: int, border: int) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Multi-scale PatchGAN: judges patches of one frame (D_I) or of K frames and their flows (D_V) at several sizes."""
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from v2vkit.config import StageConfig, setting
@@ -15,9 +16,16 @@ class DiscriminatorConfig(StageConfig):
 
     in_channels: int = setting(..., "channels of image and condition together", ge=1, le=4096)
     num_scales: int = setting(2, "image sizes that are judged", ge=1, le=6)
+    finer_scales: int = setting(0, "how many of them finer stages added, leaving the others as they were", ge=0, le=5)
     width: int = setting(64, "channels after the first convolution at the full size", ge=1, le=512)
     num_layers: int = setting(3, "stride-2 convolutions; 3 give patches of 70 pixels", ge=1, le=6)
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "DiscriminatorConfig":
+        if self.finer_scales >= self.num_scales:
+            raise ValueError(f"{self.finer_scales} of {self.num_scales} scales cannot have been added")
+        return self
 
 
 class PatchDiscriminator(nn.Module):
@@ -68,11 +76,14 @@ class Discriminator(nn.Module):
 
 
 def scale_widths(config: DiscriminatorConfig) -> list[int]:
-    """Width of each scale, coarsest first: doubled from the full size downwards, up to 64."""
-    return [
-        min(max(64, config.width), config.width << (config.num_scales - 1 - index))
-        for index in range(config.num_scales)
-    ]
+    """Width of each scale, coarsest first: doubled from the full size downwards, up to 64.
+
+    Scales that finer stages added are as wide as the finest one before them: at 64 channels, as published, all are
+    equal; narrower discriminators would otherwise change the widths of scales that go on with their weights.
+    """
+    first = config.num_scales - config.finer_scales
+    widths = [min(max(64, config.width), config.width << (first - 1 - index)) for index in range(first)]
+    return widths + [config.width] * config.finer_scales
 
 
 def image_input(source: Tensor, image: Tensor) -> Tensor:

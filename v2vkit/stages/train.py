@@ -16,7 +16,6 @@ from v2vkit.weights import file_digest
 if TYPE_CHECKING:
     import torch
 
-    from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import SourceConfig
     from v2vkit.synthesis.model import ModelInfo
     from v2vkit.training.dataset import SequenceDataset
@@ -96,15 +95,12 @@ def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) ->
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Whether the model to start from has the layers and the size that this stage builds on."""
-    from v2vkit.maps.clips import ClipReader
     from v2vkit.synthesis.model import halved_size
     from v2vkit.training.build import build_encoder_config, build_generator_config
     from v2vkit.training.start import check_start
 
-    assert config.domain is not None
-    reader = ClipReader(work, _maps(manifests))
-    generator = build_generator_config(config, _source_config(config, reader, manifests[_KINDS[config.domain]]))
-    clip = reader.clips[0]
+    generator = build_generator_config(config, _source_config(config, manifests, work))
+    clip = manifests["frames"].clips[0]
     size = halved_size(clip.width, clip.height, config.halvings)
     check_start(start, generator, size, build_encoder_config(config))
 
@@ -114,14 +110,15 @@ def _maps(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     return {kind: manifest for kind, manifest in manifests.items() if not kind.startswith("checkpoints")}
 
 
-def _source_config(config: TrainConfig, reader: "ClipReader", labels: Manifest) -> "SourceConfig":
+def _source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "SourceConfig":
     """The source map's settings; the number of labels is looked up in the maps when it was not given."""
     from v2vkit.maps.source import SourceConfig
 
     assert config.domain is not None
     if config.domain != "street":
         return SourceConfig(domain=config.domain)
-    number = config.num_labels or labels.config.get("num_labels") or _count_labels(reader)
+    labels = manifests["labels"]
+    number = config.num_labels or labels.config.get("num_labels") or _count_labels(work, labels)
     wrong = [label for label in config.foreground if not 0 <= label < number]
     if wrong:
         raise V2VError(
@@ -131,15 +128,17 @@ def _source_config(config: TrainConfig, reader: "ClipReader", labels: Manifest) 
     return SourceConfig(domain="street", num_labels=number, edges=config.edges)
 
 
-def _count_labels(reader: "ClipReader") -> int:
+def _count_labels(work: Folder, labels: Manifest) -> int:
+    """The highest id in the label maps, plus one."""
     from v2vkit.artifacts.images import decode_gray
+    from v2vkit.maps.clips import ClipReader
 
+    reader = ClipReader(work, {"labels": labels})
     highest = 0
     for clip in reader.clips:
         for t in range(clip.num_frames):
-            labels = decode_gray(reader.read("labels", clip.name, t, "label.png"))
-            known = labels[labels != 255]
-            highest = max(highest, int(known.max(initial=0)))
+            ids = decode_gray(reader.read("labels", clip.name, t, "label.png"))
+            highest = max(highest, int(ids[ids != 255].max(initial=0)))
     return highest + 1
 
 
@@ -172,12 +171,11 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     work = Folder(build.options.work)
     reader = ClipReader(work, _maps(build.inputs))
     kind = _KINDS[config.domain]
-    source = _source_config(config, reader, build.inputs[kind])
+    source = _source_config(config, build.inputs, work)
     dataset = SequenceDataset(
         reader,
         source,
         strides=config.strides,
-        max_step=config.max_step,
         flip=config.flip,
         halvings=config.halvings,
         map_settings=build.inputs[kind].config,

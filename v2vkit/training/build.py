@@ -65,7 +65,7 @@ def build_trainer(
     channels = num_channels(source)
     # A finer picture gets a discriminator with one more scale, whose coarser ones judge what they judged before.
     sizes = config.discriminator_scales or DISCRIMINATORS[config.preset]["num_scales"]
-    judged: dict[str, Any] = {"num_scales": sizes + config.scale - 1}
+    judged: dict[str, Any] = {"num_scales": sizes + config.scale - 1, "finer_scales": config.scale - 1}
     if config.norm is not None:
         judged["norm"] = config.norm
     if config.discriminator_width is not None:
@@ -78,7 +78,8 @@ def build_trainer(
     ]
     face = None
     if config.lambda_face:
-        region = judged | {"num_scales": max(1, judged["num_scales"] - 2)}
+        number = max(1, judged["num_scales"] - 2)
+        region = judged | {"num_scales": number, "finer_scales": min(number - 1, judged["finer_scales"])}
         face = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **region)).to(device)
     layers = build_encoder_config(config)
     encoder = None if layers is None else FeatureEncoder(layers).to(device)

@@ -4,11 +4,14 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
+from v2vkit.synthesis.model import halved_size
 from v2vkit.training.build import build_generator_config
 from v2vkit.training.config import TrainConfig
 
 CONTEXT = 2
 """L: past frames that a video generator sees."""
+VGG_SIDE = 16
+"""Fewest pixels of a side: VGG-19 halves it four times."""
 
 
 def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
@@ -64,10 +67,26 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
             f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",
             f"Give a multiple of {launched_processes()}.",
         )
+    if config.norm == "batch" and config.batch_size > launched_processes():
+        raise V2VError(
+            "--norm batch over several sequences would train another function than rendering runs: it sees one frame.",
+            "Give one sequence to a process: --batch-size 1, or as many as there are processes.",
+        )
+    if config.vgg_weights and (config.lambda_vgg or config.lambda_style):
+        _check_vgg(config, *next(iter(sizes)))
     if config.lambda_style and not config.vgg_weights:
         raise V2VError("--lambda-style needs VGG features.", "Give --vgg-weights FILE, or leave --lambda-style at 0.")
     if config.schedule.total_epochs < 1:
         raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
+
+
+def _check_vgg(config: TrainConfig, width: int, height: int) -> None:
+    side = min(halved_size(width, height, config.halvings))
+    if side < VGG_SIDE:
+        raise V2VError(
+            f"The VGG loss needs pictures of {VGG_SIDE} pixels and more; {config.stage} trains at {side}.",
+            "Leave --vgg-weights out of this stage, or use larger frames or fewer --num-scales.",
+        )
 
 
 def _check_images(config: TrainConfig) -> None:

@@ -5,7 +5,9 @@ have drawn, whatever the number of loader processes.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,10 @@ from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.moving import Change, move_flow, move_ids, move_image
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map
 from v2vkit.models.blocks import halve
-from v2vkit.training.schedule import flow_strides
 
 _CACHE_BYTES = 1 << 30
+
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,6 @@ class SequenceDataset:
         source: SourceConfig,
         *,
         strides: tuple[int, ...],
-        max_step: int = 1,
         flip: bool = False,
         halvings: int = 0,
         map_settings: dict[str, Any] | None = None,
@@ -78,20 +80,31 @@ class SequenceDataset:
         self.map_settings = map_settings or {}
         self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
         self._regions = regions
-        self._flows = flow_strides(strides, max_step)
-        self._cache: OrderedDict[tuple[int, int], dict[str, NDArray[Any]]] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, ...], Arrays] = OrderedDict()
         self._cached_bytes = 0
 
-    def _arrays(self, clip: int, t: int) -> dict[str, NDArray[Any]]:
-        """Everything about one frame, in compact types."""
-        found = self._cache.get((clip, t))
+    def _cached(self, key: tuple[int, ...], make: Callable[[], Arrays]) -> Arrays:
+        """What `make` gives, kept as long as there is room for it."""
+        found = self._cache.get(key)
         if found is not None:
-            self._cache.move_to_end((clip, t))
+            self._cache.move_to_end(key)
             return found
+        arrays = make()
+        size = sum(array.nbytes for array in arrays.values())
+        if size <= _CACHE_BYTES:
+            self._cache[key] = arrays
+            self._cached_bytes += size
+            while self._cached_bytes > _CACHE_BYTES:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= sum(array.nbytes for array in dropped.values())
+        return arrays
+
+    def _frame(self, clip: int, t: int) -> Arrays:
+        """A frame, its source map and regions, in compact types."""
         name = self.reader.clips[clip].name
         # s is 0/1 or n/255 in every domain, so bytes hold it exactly.
         s = np.rint(source_map(self.source, self.reader.map_files(self.source, name, t)) * 255).astype(np.uint8)
-        arrays: dict[str, NDArray[Any]] = {"x": self.reader.frame(name, t), "s": s}
+        arrays: Arrays = {"x": self.reader.frame(name, t), "s": s}
         if arrays["x"].shape[:2] != s.shape[1:]:
             raise V2VError(
                 f"Frame {sample_key(name, t)} is {arrays['x'].shape[1]}x{arrays['x'].shape[0]}, but its source map is "
@@ -100,36 +113,53 @@ class SequenceDataset:
             )
         if self._regions:
             arrays["regions"] = self.reader.regions(self.source, name, t)
-        for stride in self._flows:
-            pair = self.reader.flow(name, t, stride)
-            if pair is not None:
-                arrays[f"flow{stride}"] = pair[0].astype(np.float32)
-                arrays[f"conf{stride}"] = np.rint(pair[1] * 255).astype(np.uint8)
-        size = sum(array.nbytes for array in arrays.values())
-        if size <= _CACHE_BYTES:
-            self._cache[clip, t] = arrays
-            self._cached_bytes += size
-            while self._cached_bytes > _CACHE_BYTES:
-                _, dropped = self._cache.popitem(last=False)
-                self._cached_bytes -= sum(array.nbytes for array in dropped.values())
         return arrays
 
-    def _changed(self, clip: int, t: int, change: Change) -> dict[str, NDArray[Any]]:
-        """The same of a changed frame, made anew each time."""
-        arrays = dict(self._arrays(clip, t))
-        name = self.reader.clips[clip].name
-        arrays["x"] = move_image(arrays["x"], change.move)
-        files = self.reader.map_files(self.source, name, t)
-        s = DOMAINS[self.source.domain].changed(self.source, files, arrays["x"], change, self.map_settings)
-        arrays["s"] = np.rint(s * 255).astype(np.uint8)
+    def _flow(self, clip: int, t: int, stride: int) -> Arrays:
+        """Flow and confidence (as bytes) of a frame; empty where there are none."""
+        pair = self.reader.flow(self.reader.clips[clip].name, t, stride)
+        if pair is None:
+            return {}
+        return {"flow": pair[0].astype(np.float32), "confidence": np.rint(pair[1] * 255).astype(np.uint8)}
+
+    def _changed(self, arrays: Arrays, clip: int, t: int, change: Change) -> Arrays:
+        """What `_frame` gave of a changed frame, made anew each time."""
+        x = move_image(arrays["x"], change.move)
+        files = self.reader.map_files(self.source, self.reader.clips[clip].name, t)
+        s = DOMAINS[self.source.domain].changed(self.source, files, x, change, self.map_settings)
+        changed: Arrays = {"x": x, "s": np.rint(s * 255).astype(np.uint8)}
         if self._regions:
-            arrays["regions"] = move_ids(arrays["regions"], change.move)
-        for stride in self._flows:
-            if f"flow{stride}" in arrays:
-                confidence = arrays[f"conf{stride}"].astype(np.float32)
-                flow, confidence = move_flow(arrays[f"flow{stride}"], confidence, change.move)
-                arrays[f"flow{stride}"], arrays[f"conf{stride}"] = flow, np.rint(confidence).astype(np.uint8)
-        return arrays
+            changed["regions"] = move_ids(arrays["regions"], change.move)
+        return changed
+
+    def _one(self, window: Window, i: int, change: Change | None) -> Sequence:
+        """Frame i of a window, T = 1."""
+        clip, t = window.clip, window.times[i]
+        arrays = self._cached((clip, t), lambda: self._frame(clip, t))
+        if change is not None:
+            arrays = self._changed(arrays, clip, t, change)
+        height, width = arrays["x"].shape[:2]
+        flow, confidence = {}, {}
+        for stride in self.strides:
+            w, c = torch.zeros(1, 2, height, width), torch.zeros(1, 1, height, width)
+            step = stride * window.step
+            # A flow that points before the window has no frame to pair with.
+            found = self._cached((clip, t, step), partial(self._flow, clip, t, step)) if i >= stride else {}
+            if found:
+                vectors, trust = found["flow"], found["confidence"]
+                if change is not None:
+                    vectors, moved = move_flow(vectors, trust.astype(np.float32), change.move)
+                    trust = np.rint(moved).astype(np.uint8)
+                w[0] = torch.from_numpy(vectors).permute(2, 0, 1)
+                c[0, 0] = torch.from_numpy(trust).float() / 255
+            flow[stride], confidence[stride] = w, c
+        return Sequence(
+            torch.from_numpy(arrays["x"]).permute(2, 0, 1)[None].float() / 127.5 - 1,
+            torch.from_numpy(arrays["s"])[None].float() / 255,
+            flow,
+            confidence,
+            torch.from_numpy(arrays["regions"])[None, None] if self._regions else None,
+        )
 
     def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> Sequence:
         """The tensors of one window, halved as often as set.
@@ -138,27 +168,12 @@ class SequenceDataset:
             flip: mirror it left to right, flow included.
             change: shift, turn and zoom it, leave parts of people out.
         """
-        frames = [
-            self._arrays(window.clip, t) if change is None else self._changed(window.clip, t, change.at(t))
-            for t in window.times
-        ]
-        x = torch.from_numpy(np.stack([f["x"] for f in frames])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        s = torch.from_numpy(np.stack([f["s"] for f in frames])).float() / 255
-        height, width = x.shape[-2:]
-        flow, confidence = {}, {}
-        for stride in self.strides:
-            w = torch.zeros(len(frames), 2, height, width)
-            c = torch.zeros(len(frames), 1, height, width)
-            # A flow that points before the window has no frame to pair with.
-            for i in range(stride, len(frames)):
-                name = stride * window.step
-                if f"flow{name}" in frames[i]:
-                    w[i] = torch.from_numpy(frames[i][f"flow{name}"]).permute(2, 0, 1)
-                    c[i, 0] = torch.from_numpy(frames[i][f"conf{name}"]).float() / 255
-            flow[stride], confidence[stride] = w, c
-        regions = torch.from_numpy(np.stack([f["regions"] for f in frames]))[:, None] if self._regions else None
-        sequence = Sequence(x, s, flow, confidence, regions)
-        return halved(mirrored(sequence) if flip else sequence, self.halvings)
+        frames = []
+        for i, t in enumerate(window.times):
+            one = self._one(window, i, None if change is None else change.at(t))
+            # Halved one by one: a coarse stage never holds a whole window at the finest size.
+            frames.append(halved(mirrored(one) if flip else one, self.halvings))
+        return _joined(frames, torch.cat)
 
 
 def mirrored(sequence: Sequence) -> Sequence:
@@ -198,13 +213,17 @@ def _halved_flow(flow: Tensor, confidence: Tensor, halved_confidence: Tensor) ->
 
 def stack(sequences: list[Sequence]) -> Sequence:
     """Sequences of one length as a batch: [B, T, ...]."""
+    return _joined(sequences, torch.stack)
+
+
+def _joined(sequences: list[Sequence], join: Callable[[list[Tensor]], Tensor]) -> Sequence:
     regions = [q.regions for q in sequences if q.regions is not None]
     return Sequence(
-        torch.stack([q.x for q in sequences]),
-        torch.stack([q.s for q in sequences]),
-        {k: torch.stack([q.flow[k] for q in sequences]) for k in sequences[0].flow},
-        {k: torch.stack([q.confidence[k] for q in sequences]) for k in sequences[0].confidence},
-        torch.stack(regions) if regions else None,
+        join([q.x for q in sequences]),
+        join([q.s for q in sequences]),
+        {k: join([q.flow[k] for q in sequences]) for k in sequences[0].flow},
+        {k: join([q.confidence[k] for q in sequences]) for k in sequences[0].confidence},
+        join(regions) if regions else None,
     )
 
 
@@ -231,11 +250,13 @@ def draw_windows(
     usable = [(index, clip.num_frames) for index, clip in enumerate(clips) if clip.num_frames > context]
     total = sum(frames for _, frames in usable)
     rng = np.random.default_rng([seed, epoch])
-    weights = np.array([frames for _, frames in usable], np.float64) / total
+    # Summed once: `rng.choice` with these weights draws the same, and adds them all up again for every batch.
+    up_to = np.cumsum(np.array([frames for _, frames in usable], np.float64) / total)
+    up_to /= up_to[-1]
     batches: list[list[Window]] = []
     left = total
     while not batches or left > num_frames * batch / 2:
-        chosen = [usable[i] for i in rng.choice(len(usable), size=batch, p=weights)]
+        chosen = [usable[i] for i in np.searchsorted(up_to, rng.random(batch), side="right")]
         length = min(context + num_frames, *(frames for _, frames in chosen))
         batches.append([_draw_window(rng, index, frames, length, max_step) for index, frames in chosen])
         left -= (length - context) * batch

@@ -78,7 +78,7 @@ def direct_losses(
     flows = [(t, o, flow, mask) for t, o, flow, mask in warped if flow is not None and mask is not None]
     if flows and config.lambda_flow:
         times = [t for t, *_ in flows]
-        flow, mask = join([f for _, _, f, _ in flows]), join([m for *_, m in flows])
+        flow = join([f for _, _, f, _ in flows])
         flow_real = join([sequence.flow[1][:, t] for t in times])
         confidence = join([sequence.confidence[1][:, t] for t in times])
         x_last = join([sequence.x[:, t - 1] for t in times])
@@ -88,8 +88,9 @@ def direct_losses(
         losses.add("F_Flow", flow_loss(flow, flow_real, confidence), config.lambda_flow / 2 ** (config.scale - 1))
         losses.add("F_Warp", warp_loss(flow, x_last, x, confidence), config.lambda_flow)
         losses.add("G_Warp", generated_warp_loss(x_fake, x_fake_last, flow_real, confidence), config.lambda_flow)
-        if config.first_frame == "self" and config.lambda_mask:
-            losses.add("W", mask_loss(mask, confidence), config.lambda_mask)
+    if flows and config.lambda_mask and config.first_frame == "self":
+        mask, trust = join([m for *_, m in flows]), join([sequence.confidence[1][:, t] for t, *_ in flows])
+        losses.add("W", mask_loss(mask, trust), config.lambda_mask)
     return losses
 
 

@@ -127,10 +127,10 @@ def _over_time_text(config: TrainConfig) -> list[str]:
         lines.append("video discriminators OFF (--temporal-scales or --lambda-temporal is 0)")
     if config.flow and config.lambda_flow:
         lines.append(f"flow and warping {config.lambda_flow:g} (eq. 8, with confidence)")
-        if config.first_frame == "self":
-            lines.append(f"mask {config.lambda_mask:g}")
     else:
         lines.append("flow and warping OFF (--no-flow or --lambda-flow 0)")
+    if config.flow and config.first_frame == "self":
+        lines.append(f"mask {config.lambda_mask:g}")
     return lines
 
 
