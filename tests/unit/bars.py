@@ -6,7 +6,7 @@ import pytest
 import tqdm
 
 
-class Bar(tqdm.tqdm):  # type: ignore[type-arg]
+class Bar(tqdm.tqdm):
     """What it was told, also where there is no terminal and nothing is drawn."""
 
     def __init__(self, *args: Any, desc: str = "", total: float | None = None, **settings: Any):
