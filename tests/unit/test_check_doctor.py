@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.unit.bars import watch_bars
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, write_file
+from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, write_manifest
+from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
 from v2vkit.errors import V2VError
 from v2vkit.stages import doctor
 from v2vkit.stages.base import RunOptions
@@ -23,6 +27,48 @@ def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFix
     assert "frames: 24 frames in 2 clips of 12 to 12, 2 shards, 32x24" in output
     assert "label     11:" in output
     assert "everything is in order" in output
+
+
+def _label_workspace(work: Path, maps: list[np.ndarray]) -> RunOptions:
+    """A `labels` artifact of one clip."""
+    folder, clip = Folder(f"{work}/labels"), ClipInfo(name="a", num_frames=len(maps), width=32, height=24)
+    with ShardWriter(folder, shard_name(0)) as writer:
+        for t, ids in enumerate(maps):
+            writer.add(sample_key("a", t), "label.png", encode_png(ids))
+        entry = writer.finish("x", (clip,)).entry
+    about = Manifest(v2vkit="test", stage="segment", stage_version=1, config={}, inputs={}, fingerprint="x")
+    write_manifest(folder, about.model_copy(update={"units": ((clip,),), "shards": (entry,)}))
+    return RunOptions(work=str(work))
+
+
+def test_the_pixels_of_label_maps_are_counted_without_sorting_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.full((24, 32), 255, np.uint8)
+    ids[:6], ids[6:9] = 0, 7
+    options = _label_workspace(tmp_path, [ids, ids.astype(np.uint16) + 2])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("sorting takes 3.5 times as long")
+
+    monkeypatch.setattr(np, "unique", refuse)
+    CHECK.call(CheckConfig(), options)
+    output = capsys.readouterr().out
+    shares = {"0": "12.50", "2": "12.50", "7": "6.25", "9": "6.25", "ignore": "31.25", "257": "31.25"}
+    assert [line.split()[1:3] for line in output.splitlines() if line.startswith("  label")] == [
+        [f"{name}:", share] for name, share in shares.items()
+    ]
+
+
+def test_the_bar_counts_every_frame_of_every_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of a damaged shard."""
+    options = make_workspace(tmp_path)
+    (tmp_path / "labels/shard-00001.tar").unlink()
+    bars = watch_bars(monkeypatch)
+    assert CHECK.call(CheckConfig(), options)
+    assert [(bar.name, bar.expected, bar.done) for bar in bars] == [
+        (f"checking {kind}", 24, 24) for kind in ("frames", "labels", "flow")
+    ]
 
 
 def test_damage_ids_and_short_clips_are_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ wrote, and that workers do not matter. The common contract of the estimators is 
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from tests.people import body, person
 from tests.stage_results import make, sample_files
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
-from v2vkit.artifacts.manifest import Manifest
+from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
+from v2vkit.maps.openpose_files import check_places, pose_files
 from v2vkit.maps.people import People, Person, follow_people, people_from_json, people_to_json
 from v2vkit.maps.skeleton import draw_people
 from v2vkit.stages.base import RunOptions
@@ -305,6 +307,41 @@ def test_files_are_ordered_by_their_numbers(tmp_path: Path) -> None:
         file.rename(folder / f"frame{t + 1}.json")
     manifest = _make(work, openpose=str(folder), smooth=0)
     assert _track(work, manifest, manifest.clips[0].name, 12) == list(range(20, 32))
+
+
+def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And anew when a run begins, since files may have been added."""
+    folder = _write_openpose(tmp_path / "keypoints", [()] * 12)
+    source = {"file": "walk.mp4", "crop": [0, 0, 64, 48]}
+    clips = [
+        ClipInfo(
+            name=f"walk-{start:04d}",
+            num_frames=3,
+            width=64,
+            height=48,
+            source=source | {"start": start, "stop": start + 3},
+        )
+        for start in range(0, 15, 3)
+    ]
+    listed: list[Path] = []
+    glob = Path.glob
+
+    def counted(place: Path, pattern: str) -> Iterator[Path]:
+        listed.append(place)
+        return glob(place, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    for run_number in (1, 2):
+        check_places(str(folder), clips[:4])
+        names = [file.name for clip in clips[:4] for file in pose_files(str(folder), clip)]
+        assert names == [f"walk_{t:012d}_keypoints.json" for t in range(12)]
+        assert listed == [folder] * run_number
+    with pytest.raises(V2VError, match="holds 12 JSON files"):
+        check_places(str(folder), clips)
+    for t in range(12, 15):
+        (folder / f"walk_{t:012d}_keypoints.json").touch()
+    check_places(str(folder), clips)
+    assert [file.name[10:17] for file in pose_files(str(folder), clips[4])] == ["0000012", "0000013", "0000014"]
 
 
 def test_frames_without_people_in_the_files_are_counted(tmp_path: Path) -> None:

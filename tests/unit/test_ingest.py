@@ -15,6 +15,7 @@ from PIL import Image
 from skimage import data
 
 from tests.shared_data import SHARED, needs_shared
+from tests.unit.bars import watch_bars
 from tests.unit.video_files import moving_frames, set_display_matrix, solid_frames, write_audio, write_file
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
@@ -22,6 +23,8 @@ from v2vkit.stages.base import RunOptions
 from v2vkit.stages.ingest import STAGE, IngestConfig
 from v2vkit.stages.runner import Outcome, run
 from v2vkit.video.decode import decode
+from v2vkit.video.label_files import Maps, match_maps
+from v2vkit.video.sources import Source
 
 
 def ingest(work: Path, *sources: Path | str, **settings) -> Outcome:
@@ -141,6 +144,32 @@ def test_start_duration_and_max_frames(tmp_path):
     assert ranges("d", start=1.0, max_frames=10) == [(25, 35)]
     with pytest.raises(V2VError, match="--start"):
         ingest(tmp_path / "e", path, start=10.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({}, 100 + 60),
+        ({"start": 1.0}, 100 + 60),
+        ({"duration": 2.0}, 48 + 50),
+        ({"start": 1.5, "duration": 2.0}, 84 + 60),
+        ({"max_frames": 70}, 70 + 60),
+        ({"start": 1.0, "duration": 9.0, "max_frames": 10}, 34 + 35),
+        ({"start": 1.0, "max_frames": 10, "labels": "maps"}, 34 + 60),
+    ],
+)
+def test_the_bar_expects_the_frames_that_are_read(tmp_path, monkeypatch, settings, count):
+    """At 23.976 frames per second frame 48 begins at 2.002 s. With maps the rest of the source is counted, too."""
+    film = write_file(tmp_path / "film.mp4", moving_frames(100, step=1), rate=Fraction(24000, 1001))
+    images = write_images(tmp_path / "images", moving_frames(60, step=1))
+    if "labels" in settings:
+        settings = settings | {"labels": write_images(tmp_path / "maps/images", label_maps(60)).parent}
+        write_images(tmp_path / "maps/film", label_maps(100))
+        count += 66
+    bars = watch_bars(monkeypatch)
+    ingest(tmp_path / "work", film, images, cuts="none", **settings)
+    (reading,) = [bar for bar in bars if bar.name == "reading"]
+    assert (reading.expected, reading.done) == (count, count)
 
 
 def test_held_out_parts_do_not_overlap(tmp_path):
@@ -532,6 +561,21 @@ def test_label_names_that_agree_are_matched_by_name(tmp_path):
         ingest(tmp_path / "work", folder, labels=labels)
     (labels / "99.png").unlink()
     ingest(tmp_path / "work", folder, labels=labels)
+
+
+def test_names_of_frames_are_gathered_once_for_all_maps(monkeypatch):
+    """And not once for each map, which takes as long as there are frames."""
+    names = tuple(f"frame{t}.png" for t in range(50))
+    gathered = []
+
+    def counted(items):
+        gathered.append(items)
+        return set(items)
+
+    monkeypatch.setattr("v2vkit.video.label_files.set", counted, raising=False)
+    maps = Maps("labels", "/labels", tuple(reversed(names)))
+    assert match_maps(Source("/images", names), 50, maps).names == names
+    assert len(gathered) <= 2
 
 
 def test_palette_labels_need_a_word(tmp_path):

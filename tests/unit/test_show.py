@@ -1,6 +1,7 @@
 """Contact sheets and videos of artifacts: what is shown is what is there, and mistakes are told in sentences."""
 
 import errno
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,6 +50,55 @@ def test_a_sheet_of_frames_shows_every_clip_evenly(tmp_path: Path) -> None:
         assert _share(sheet, colour) == 2 * 32 * 48
     only = _show(tmp_path, "frames", "sheet.png", frames=4, clip="b")
     assert (_share(only, COLOURS["a"]), _share(only, COLOURS["b"])) == (0, 4 * 32 * 48)
+
+
+def _count_shards(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each shard is read from now on."""
+    counts: Counter[str] = Counter()
+    read = Folder.read
+
+    def counted(folder: Folder, name: str, *place: int) -> bytes:
+        if name.endswith(".tar"):
+            counts[name] += 1
+        return read(folder, name, *place)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    return counts
+
+
+def test_each_shard_is_read_once_for_a_sheet_and_once_more_for_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path, {name: _plain(colour, 6) for name, colour in COLOURS.items()})
+    counts = _count_shards(monkeypatch)
+    _show(tmp_path, "frames", "sheet.png")
+    assert counts == {shard_name(0): 1, shard_name(1): 1}
+    counts.clear()
+    show(ShowConfig(artifact="frames", out=str(tmp_path / "all.mp4")), RunOptions(work=str(tmp_path)))
+    assert max(counts.values()) <= 2
+
+
+def test_the_most_telling_layer_is_shown_wherever_it_turns_up(tmp_path: Path) -> None:
+    """Clip a has parts alone, b has a sketch, too, and c a photograph: a and c stay grey."""
+    write_frames(tmp_path, {name: _plain(COLOURS["a"], 1) for name in "abc"})
+    manifest = read_manifest(Folder(f"{tmp_path}/frames"))
+    assert manifest is not None
+    folder, entries = Folder(f"{tmp_path}/mixed"), []
+    for number, (clip, names) in enumerate(
+        {"a": ["parts.png"], "b": ["parts.png", "sketch.png"], "c": ["png"]}.items()
+    ):
+        with ShardWriter(folder, shard_name(number)) as writer:
+            for name in names:
+                value = 77 if name == "sketch.png" else 5
+                writer.add(sample_key(clip, 0), name, encode_png(np.full((32, 48), value, np.uint8)))
+            entries.append(writer.finish("x", manifest.units[number]).entry)
+    write_manifest(folder, manifest.model_copy(update={"shards": tuple(entries)}))
+    sheet = _show(tmp_path, "mixed", "sheet.png")
+    assert _share(sheet, (77,) * 3) >= 32 * 48
+    assert _share(sheet, (BLANK,) * 3) >= 2 * 32 * 48
+    parts = _show(tmp_path, "mixed", "parts.png", layer="parts.png")
+    assert 32 * 48 <= _share(parts, (BLANK,) * 3) < 2 * 32 * 48
+    assert _share(parts, tuple(colorize(np.full((1, 1), 5, np.uint8))[0, 0])) >= 2 * 32 * 48
 
 
 def test_an_artifact_can_be_named_by_its_folder(tmp_path: Path) -> None:

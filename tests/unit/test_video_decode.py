@@ -1,6 +1,7 @@
 """Probing and decoding: geometry, colour, time, exact seeking, and every kind of file that is no video."""
 
 import itertools
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -163,6 +164,11 @@ SEEKABLE = {
     "one-key-frame.mp4": {"options": {"g": "1000", "x264-params": "scenecut=0"}},
     "hevc-open-gop.mp4": {"codec": "libx265", "options": {"x265-params": "keyint=12:open-gop=1:log-level=error"}},
     "stream.ts": {"options": B_FRAMES},
+    "open-gop.ts": {"options": B_FRAMES | {"x264-params": "open-gop=1:scenecut=0"}},
+    "intra-refresh.ts": {"options": {"x264-params": "intra-refresh=1:keyint=12"}},
+    "one-key-frame.ts": {"options": {"g": "1000", "x264-params": "scenecut=0"}},
+    "hevc-open-gop.ts": {"codec": "libx265", "options": {"x265-params": "keyint=12:open-gop=1:log-level=error"}},
+    "mpeg2.m2ts": {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}},
     "old.avi": {"codec": "mpeg4", "options": {"g": "12"}},
     "b-frames.avi": {"options": B_FRAMES},
     "program.mpg": {"codec": "mpeg2video", "options": {"bf": "2", "g": "12"}},
@@ -199,6 +205,28 @@ def test_a_seek_does_not_decode_from_the_start(tmp_path, monkeypatch):
     intact = write_file(tmp_path / "intact.mp4", moving_frames(60), options={"g": "10", "x264-params": "scenecut=0"})
     part, expected = list(decode(path, 45, 50)), list(decode(intact, 45, 50))
     assert all(np.array_equal(a.image, b.image) for a, b in zip(part, expected, strict=True))
+
+
+def test_a_seek_in_a_transport_stream_finds_the_key_frame_before(tmp_path, monkeypatch):
+    """It lands amid a group of pictures; every part was decoded from frame 0."""
+    options = {"bf": "2", "g": "25", "x264-params": "scenecut=0"}
+    path = write_file(tmp_path / "long.ts", moving_frames(200, step=5), options=options)
+    whole = list(decode(path))
+    read = Counter()
+
+    def counted(*video):
+        for packet in demux(*video):
+            read["packets"] += 1
+            yield packet
+
+    monkeypatch.setattr("v2vkit.video.decode.demux", counted)
+    monkeypatch.setattr("v2vkit.video.container.demux", counted)
+    for start in (30, 64, 100, 128, 175, 190):
+        read.clear()
+        part = list(decode(path, start, start + 4, threads=False, start_pts=whole[start].pts))
+        assert read["packets"] < 100, f"frames {start} to {start + 3} need at most a group before them, and not all"
+        assert [frame.pts for frame in part] == [frame.pts for frame in whole[start : start + 4]]
+        assert all(np.array_equal(a.image, b.image) for a, b in zip(part, whole[start : start + 4], strict=True))
 
 
 def test_nothing_after_the_end_and_nothing_in_an_empty_range(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def check_places(folder: str, clips: Iterable[ClipInfo]) -> None:
             f"There is no folder {Path(folder) / absent}, and each of the {len(names)} sources needs one of its own.",
             _HINT,
         )
+    _sorted_files.cache_clear()  # what an earlier run in this process found may have changed
     for clip in found:
         pose_files(folder, clip)
 
@@ -54,7 +56,8 @@ def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
 
     They lie in FOLDER/NAME, where NAME is the source's file without its ending (or its folder of images), or in FOLDER
     itself when there is no such folder (and `check_places` allows it). Sorted by name as images are (frame2 before
-    frame10), file n belongs to frame n of the source.
+    frame10), file n belongs to frame n of the source. A folder is listed once for all clips of its source; files that
+    were added since are found from the next `check_places` on.
 
     Raises:
         V2VError: no such folder, or fewer files than the source has frames up to the clip's end.
@@ -63,14 +66,19 @@ def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
     place = own if own.is_dir() else Path(folder)
     if not place.is_dir():
         raise V2VError(f"There is no folder {place}.", _HINT)
-    files = sorted(place.glob("*.json"), key=lambda file: natural_key(file.name))
+    files = _sorted_files(place)
     if len(files) < clip.source["stop"]:
         raise V2VError(
             f"{place} holds {len(files)} JSON files; the clip {clip.name} needs those of the frames up to "
             f"{clip.source['stop'] - 1} of {Path(clip.source['file']).name}.",
             _HINT,
         )
-    return files[clip.source["start"] : clip.source["stop"]]
+    return list(files[clip.source["start"] : clip.source["stop"]])
+
+
+@lru_cache(maxsize=1)  # the clips of a source come one after the other
+def _sorted_files(place: Path) -> tuple[Path, ...]:
+    return tuple(sorted(place.glob("*.json"), key=lambda file: natural_key(file.name)))
 
 
 def read_people(file: Path, clip: ClipInfo) -> People:

@@ -44,19 +44,24 @@ class CheckConfig(StageConfig):
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
+    from tqdm import tqdm
+
     from v2vkit.artifacts.shard import load_shard
 
     problems = []
     labels: Counter[int] = Counter()
-    for number, entry in enumerate(manifest.shards):
-        try:
-            shard = load_shard(folder, entry)
-        except V2VError as error:
-            problems.append(str(error))
-            continue
-        problems += _check_frames(kind, manifest, number, shard)
-        if kind == "labels":
-            labels.update(_count_labels(manifest, number, shard))
+    total = sum(entry.num_samples for entry in manifest.shards)
+    with tqdm(total=total, desc=f"checking {kind}", unit="frame", disable=None) as progress:
+        for number, entry in enumerate(manifest.shards):
+            try:
+                shard = load_shard(folder, entry)
+            except V2VError as error:
+                problems.append(str(error))
+            else:
+                problems += _check_frames(kind, manifest, number, shard)
+                if kind == "labels":
+                    labels.update(_count_labels(manifest, number, shard))
+            progress.update(entry.num_samples)
     lengths = [clip.num_frames for clip in manifest.clips]
     sizes = Counter(f"{clip.width}x{clip.height}" for clip in manifest.clips)
     print(
@@ -100,8 +105,9 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
         for t in range(clip.num_frames):
             key = sample_key(clip.name, t)
             if shard.has(key, "label.png"):
-                ids, number_of = np.unique(decode_gray(shard.read(key, "label.png"), key), return_counts=True)
-                counts.update(dict(zip(ids.tolist(), number_of.tolist(), strict=True)))
+                ids = decode_gray(shard.read(key, "label.png"), key)
+                number_of = np.bincount(ids.ravel())  # faster than np.unique, which sorts
+                counts.update({label: int(number_of[label]) for label in np.flatnonzero(number_of).tolist()})
     return counts
 
 

@@ -125,7 +125,8 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     for note in about["notes"]:
         print(f"  {note}")
     print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
-    return [f"{clip.name}: left out, it has {clip.num_frames} frame(s)" for clip in reader.clips if clip not in clips]
+    short = [clip for clip in reader.clips if clip.num_frames <= skip_first]
+    return [f"{clip.name}: left out, it has {clip.num_frames} frame(s)" for clip in short]
 
 
 def _refuse_other_sizes(reader: "ClipReader", info: "ModelInfo", data: str) -> None:

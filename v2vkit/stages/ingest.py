@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.video.collect import Material
     from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.limits import Limits
     from v2vkit.video.shots import Piece, Shots
 
 _EXTENSIONS: dict["MapKind", str] = {"labels": "label.png", "instances": "inst.png"}
@@ -139,7 +140,7 @@ def plan_ingest(config: IngestConfig) -> Plan:
     materials, skipped = collect(find_sources(config.sources), _roots(config), _rules(config), fps=Fraction(config.fps))
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     found: list[tuple[Material, Shots]] = []
-    counts = [material.footage.num_frames for material in materials]
+    counts = [_count_read(material, limits) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, desc="reading", unit="frame", disable=None) as progress:
         for material in materials:
@@ -170,6 +171,14 @@ def plan_ingest(config: IngestConfig) -> Plan:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise V2VError(f"Nothing can be ingested. {reasons}", _EVERYTHING)
     return Plan(pack(clips, config.shard_frames), skipped)
+
+
+def _count_read(material: "Material", limits: "Limits") -> int | None:
+    """How many frames `find_shots` reads; None where it is not known. With maps it counts those behind the limits."""
+    footage = material.footage
+    if footage.num_frames is None or material.maps:
+        return footage.num_frames
+    return limits.count_read(footage.num_frames, footage.fps)
 
 
 def _too_short(config: IngestConfig, shots: "Shots") -> str:

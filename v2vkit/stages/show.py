@@ -182,11 +182,21 @@ def _spread(picks: list[_Pick], count: int) -> list[_Pick]:
     return [picks[(2 * i + 1) * len(picks) // (2 * count)] for i in range(count)]
 
 
-def _choose_layer(wanted: str | None, reader: _Reader, picks: list[_Pick], *, more: str = "") -> str:
-    """The extension to show: the wanted one, else the most telling that these frames have."""
+def _choose_layer(
+    wanted: str | None, reader: _Reader, picks: list[_Pick], *, more: str = ""
+) -> tuple[str, list[bytes | None]]:
+    """The extension to show, the wanted one or else the most telling that these frames have; and each frame's file of
+    it, None where it has none. Reads each shard once."""
     from v2vkit.maps.preview import sort_layers
 
-    found = {extension for pick in picks for extension in reader[pick.shard].extensions(pick.key)}
+    found: set[str] = set()
+    kept: list[tuple[str | None, bytes | None]] = []
+    for pick in picks:
+        extensions = reader[pick.shard].extensions(pick.key)
+        found.update(extensions)
+        # A frame that has the most telling of all layers has none that is more telling, so that this one is enough.
+        best = next((name for name in sort_layers(set(extensions)) if wanted in (None, name)), None)
+        kept.append((best, None if best is None else reader.read(pick, best)))
     layers = sort_layers(found)
     if not layers:
         raise V2VError(
@@ -195,7 +205,8 @@ def _choose_layer(wanted: str | None, reader: _Reader, picks: list[_Pick], *, mo
         )
     if wanted is not None and wanted not in layers:
         raise V2VError(f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}.")
-    return wanted or layers[0]
+    chosen = wanted or layers[0]
+    return chosen, [data if name == chosen else None for name, data in kept]
 
 
 def _sheet(config: ShowConfig, folder: Folder, manifest: Manifest) -> "Image":
@@ -203,8 +214,7 @@ def _sheet(config: ShowConfig, folder: Folder, manifest: Manifest) -> "Image":
 
     reader = _Reader(folder, manifest)
     picks = _spread(_all_frames(manifest, config.clip), config.frames)
-    name = _choose_layer(config.layer, reader, picks, more=" or more --frames")
-    files = [reader.read(pick, name) for pick in picks]
+    name, files = _choose_layer(config.layer, reader, picks, more=" or more --frames")
     layer = open_layer(name, [data for data in files if data is not None])
     pictures = [
         None if data is None else layer.render(data, f"{pick.key}.{name}")
@@ -235,10 +245,8 @@ def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks:
     from v2vkit.maps.preview import BLANK, open_layer
 
     reader = _Reader(folder, manifest)
-    examples = _spread(picks, _EXAMPLES)
-    name = _choose_layer(config.layer, reader, examples)
-    found = (reader.read(pick, name) for pick in examples)
-    layer = open_layer(name, [data for data in found if data is not None])
+    name, examples = _choose_layer(config.layer, reader, _spread(picks, _EXAMPLES))
+    layer = open_layer(name, [data for data in examples if data is not None])
     for pick in tqdm(picks, desc=config.artifact, unit="frame", disable=None):
         data = reader.read(pick, name)
         if data is None:

@@ -236,7 +236,8 @@ def _from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | Non
     while True:
         video.container.seek(max(back, first_stamp), stream=video.stream, backward=True)
         packets = demux(*video)
-        packet = next(packets, None)
+        # In a transport stream a seek lands amid a group of pictures, before the key frame that is sought.
+        packet = next((p for p in packets if p.is_keyframe or not p.size or (p.dts is not None and p.dts > pts)), None)
         if packet is None or packet.pts is None:
             return None
         if packet.is_keyframe and packet.pts <= pts:

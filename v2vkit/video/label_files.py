@@ -160,11 +160,12 @@ def match_maps(source: Source, num_frames: int, maps: Maps) -> Maps:
     folder, what = maps.folder, maps.what
     frames = [Path(name).stem for name in source.images]
     by_stem = {Path(name).stem: name for name in maps.names}
-    if set(frames) & set(by_stem):
+    known = set(frames)
+    if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
             raise V2VError(f"{folder} has no {what} map for frame {lost} of {source.path}.", f"Add {lost}.png.")
-        spare = next((stem for stem in by_stem if stem not in set(frames)), None)
+        spare = next((stem for stem in by_stem if stem not in known), None)
         if spare is not None:
             raise V2VError(
                 f"{folder} has a {what} map {by_stem[spare]} but {source.path} has no such frame.",

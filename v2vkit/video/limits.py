@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from typing import Self
 
 from v2vkit.errors import V2VError
@@ -20,6 +21,16 @@ class Limits:
     def typed(cls, start: float, duration: float | None, max_frames: int | None) -> Self:
         """From what was typed, not the binary numbers nearest to it: at 25 frames/s frame 40 begins at 1.6 s."""
         return cls(Fraction(str(start)), None if duration is None else Fraction(str(duration)), max_frames)
+
+    def count_read(self, num_frames: int, fps: Fraction) -> int:
+        """How many frames are read of a source of `num_frames` until the limits end, those left out before them
+        included; where the rate varies, about."""
+        counts = [num_frames]
+        if self.duration is not None:
+            counts.append(ceil((self.start + self.duration) * fps))
+        if self.max_frames is not None:
+            counts.append(ceil(self.start * fps) + self.max_frames)
+        return min(counts)
 
 
 @dataclass(frozen=True)
