@@ -5,10 +5,12 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector, ContentDetector
 from skimage import data
 
 from tests.shared_data import SHARED, needs_shared
-from v2vkit.video.cuts import DETECTION_SIDE, find_cuts
+from v2vkit.video.cuts import DETECTION_SIDE, find_cuts, number_shots
 from v2vkit.video.decode import decode
 
 
@@ -42,6 +44,55 @@ def test_none_finds_nothing_but_takes_every_frame():
     images = (taken.append(i) or image for i, image in enumerate(pan(data.astronaut(), 5) + pan(data.coffee(), 5)))
     assert find_cuts(images, method="none") == []
     assert taken == list(range(10))
+
+
+def restless(seed: int, count: int = 120) -> list[np.ndarray]:
+    """Shots and flashes of all lengths, flat pictures of colours more or less alike."""
+    draw = np.random.default_rng(seed)
+    frames: list[np.ndarray] = []
+    while len(frames) < count:
+        colour = draw.integers(0, 256, 3) // int(draw.choice([1, 4]))
+        noise = draw.integers(0, int(draw.choice([2, 30])), (24, 32, 3))
+        frames += [np.clip(colour + noise, 0, 255).astype(np.uint8)] * int(draw.choice([1, 1, 2, 3, 4, 5, 9]))
+    return frames[:count]
+
+
+@pytest.mark.parametrize(
+    ("method", "detector", "late"), [("adaptive", AdaptiveDetector, 2), ("content", ContentDetector, 4)]
+)
+def test_frames_are_held_back_as_long_as_a_cut_may_come_and_no_longer(method, detector, late):
+    """Against the detectors themselves, which see everything before anybody asks."""
+    found_any = 0
+    for seed in range(12):
+        frames = restless(seed)
+        whole, cuts = detector(min_scene_len=4), set()
+        for number, frame in enumerate(frames):
+            found = whole.process_frame(FrameTimecode(number, 25.0), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            cuts.update(cut.frame_num for cut in found)
+        taken = []
+        pairs = ((number, taken.append(number) or frame) for number, frame in enumerate(frames))
+        shots = []
+        for number, shot in number_shots(pairs, method=method):
+            shots.append(shot)
+            assert number == len(shots) - 1
+            assert len(taken) == min(number + late + 1, len(frames))
+        assert shots == [sum(cut <= number for cut in cuts) for number in range(len(frames))]
+        found_any += len(cuts)
+    assert found_any > 12
+
+
+@pytest.mark.parametrize("method", ["adaptive", "content"])
+def test_large_pictures_are_compared_as_small_ones(method):
+    shots = [pan(photo(), 15) for photo in SHOTS.values()]
+    large = (cv2.resize(image, (1000, 750)) for shot in shots for image in shot)
+    assert find_cuts(large, method=method) == [15, 30]
+
+
+def test_without_a_method_nothing_is_held_back():
+    frames = iter(enumerate(pan(data.astronaut(), 5) + pan(data.coffee(), 5)))
+    for expected, (number, shot) in enumerate(number_shots(frames, method="none")):
+        assert (number, shot) == (expected, 0)
+    assert expected == 9
 
 
 @needs_shared

@@ -22,9 +22,9 @@ class RenderConfig(StageConfig):
 
     SOURCE is a video (face and pose models, and street models whose labels `v2v segment` made), a folder of label maps
     (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
-    with the settings that the checkpoint carries. One pass, constant memory; as many frames come out as go in, with
-    their time stamps and audio. A TARGET that exists is replaced when the new one is complete, also without
-    --overwrite.
+    with the settings that the checkpoint carries, and every shot begins anew, its cuts found as in training. One pass,
+    constant memory; as many frames come out as go in, with their time stamps and audio. A TARGET that exists is
+    replaced when the new one is complete, also without --overwrite.
     """
 
     source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
@@ -48,8 +48,8 @@ class RenderConfig(StageConfig):
     )
     first_frames: str | None = setting(
         None,
-        "Folder with real images that take the place of the first frames (two, as the models trained here see), framed "
-        "as the training's were.",
+        "Folder with real images that take the place of the first frames of every shot (two, as the models trained "
+        "here see), framed as the training's were.",
         metavar="FOLDER",
     )
     first_frame_model: str | None = setting(

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from v2vkit.synthesis.live import open_face, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
 from v2vkit.video.collect import maps_of
+from v2vkit.video.cuts import number_shots
 from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
@@ -40,7 +43,7 @@ class Driven:
         image: the driving frame, RGB uint8 [H, W, 3]; None where only maps were given.
         pts: time stamp in ticks of the drive's time base; None = constant rate.
         duration: ticks for which it is shown if it is the last frame; None = as long as frames are on average.
-        begins: the first frame of a video: nothing before it belongs to it.
+        begins: the first frame of a video or of a shot: nothing before it belongs to it.
         flow: `flow_channels` of this frame, for generators that take them; None = none is given.
         regions: `v2vkit.maps.regions` of this frame, int32 [H, W]; None where the domain has none.
     """
@@ -86,6 +89,8 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
     """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
     of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
 
+    Shots are told apart as `ingest` did, too: each `begins` anew, and nothing is followed from one into the next.
+
     Args:
         path: the driving video.
         start, duration: the part to use, in seconds.
@@ -113,21 +118,25 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
     end = part.span[1]
     times: list[tuple[int, int | None]] = []
 
-    def pictures() -> Iterator[Image]:
+    def pictures() -> Iterator[tuple[Image, Image]]:
         for frame in decode(path, first, last, start_pts=part.start_pts):
             cut = end is not None and frame.index + 1 == last
             times.append((frame.pts, round(end / frame.time_base) - frame.pts if end and cut else frame.duration))
             height, width = frame.image.shape[:2]
-            yield reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
+            framed = reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
+            yield framed, frame.image  # cuts are looked for in the whole picture, as in training's footage
 
     def driven() -> Iterator[Driven]:
         origin = None
-        for image, s, regions, found in live.maps(prefetch(pictures())):
-            if not found:
-                drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
-            pts, duration = times.pop(0)
-            origin = pts if origin is None and not part.whole else origin
-            yield Driven(s, image, pts - (origin or 0), regions=regions, duration=duration)
+        cuts = info.frames.get("cuts", "adaptive")
+        numbered = prefetch(number_shots(pictures(), method=cuts, fps=video.fps))
+        for _, shot in groupby(numbered, key=itemgetter(1)):
+            for t, (image, s, regions, found) in enumerate(live.maps(image for image, _ in shot)):
+                if not found:
+                    drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
+                pts, duration = times.pop(0)
+                origin = pts if origin is None and not part.whole else origin
+                yield Driven(s, image, pts - (origin or 0), begins=t == 0, regions=regions, duration=duration)
 
     drive.frames = prefetch(driven())
     return drive

@@ -31,9 +31,9 @@ class Live:
     """How a domain's source maps come from frames.
 
     Attributes:
-        maps: consecutive frames, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
-            each, in order, with a bounded look-ahead; `regions` as in `v2vkit.maps.regions`, None where the domain has
-            none; `found` = the estimator saw something in this very frame.
+        maps: consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions,
+            found) of each, in order, with a bounded look-ahead; `regions` as in `v2vkit.maps.regions`, None where the
+            domain has none; `found` = the estimator saw something in this very frame.
         nothing: what a frame is counted under in which nothing was found.
         find_face: the face estimator that crops are placed with, where the maps need one, too.
     """

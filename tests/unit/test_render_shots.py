@@ -1,0 +1,122 @@
+"""Rendering a video of several shots: each begins anew, where `ingest` would cut it."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.faces import face_landmarks
+from tests.unit.test_render import _render, _save_model
+from tests.unit.video_files import read_raw, write_file
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.stages.base import RunOptions, load_input
+from v2vkit.stages.ingest import STAGE as INGEST
+from v2vkit.stages.ingest import IngestConfig
+from v2vkit.stages.runner import run
+from v2vkit.synthesis import live
+from v2vkit.synthesis.driving import Driven, drive_by_video
+from v2vkit.synthesis.model import ModelInfo, load_model
+from v2vkit.synthesis.render import render_frames
+
+LOSSLESS = {"qp": "0"}
+RED, GREEN = (180, 30, 20), (20, 160, 60)
+
+
+def _shot(colour: tuple[int, int, int], count: int, *, left: int, unseen: tuple[int, ...] = ()) -> list[NDArray]:
+    """A "face" (a white square) that moves to the right before a colour; it is not there in the frames `unseen`."""
+    frames = [np.full((48, 64, 3), colour, np.uint8) for _ in range(count)]
+    for t, frame in enumerate(frames):
+        if t not in unseen:
+            frame[16:32, left + 2 * t : left + 2 * t + 16] = 255
+    return frames
+
+
+def _find_square(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+    columns = np.flatnonzero((image.min(2) > 200).any(0))
+    return face_landmarks(float(columns.mean()), 20, 16) if columns.size else None
+
+
+@pytest.fixture(autouse=True)
+def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "open_face", lambda settings, **names: _find_square)
+
+
+FIRST = _shot(RED, 12, left=0, unseen=(10, 11))
+SECOND = _shot(GREEN, 9, left=20, unseen=(0, 1))
+
+
+def _model(work: Path, **changes: object) -> ModelInfo:
+    return _save_model(work, "face", maps={"smooth": 3, "missing": "hold", "canny": False}, **changes)
+
+
+def _drive(path: Path, info: ModelInfo, **part: float) -> list[Driven]:
+    return list(drive_by_video(str(path), info, **part).frames)
+
+
+@pytest.mark.parametrize("cuts", ["adaptive", "content", "none"])
+@pytest.mark.parametrize("part", [{}, {"start": 0.2}, {"start": 0.12, "duration": 0.64}])
+def test_shots_begin_where_ingest_cuts(tmp_path: Path, cuts: str, part: dict) -> None:
+    """In a picture larger than the detectors compare, and one that is cropped."""
+    frames = [np.kron(frame, np.ones((12, 12, 1), np.uint8)) for frame in FIRST + SECOND]
+    source = write_file(tmp_path / "in.mp4", frames, rate=25)
+    ingest = IngestConfig(sources=(str(source),), size="64x64", crop="center", cuts=cuts, min_frames=1, **part)
+    run(INGEST, ingest, RunOptions(work=str(tmp_path), workers=1))
+    manifest = load_input(Folder(str(tmp_path)), "frames")
+    starts = [clip.source["start"] for clip in manifest.clips]
+    assert len(starts) == (1 if cuts == "none" else 2)
+    driven = _drive(source, _model(tmp_path, size=(64, 64), frames=manifest.config), **part)
+    assert [t for t, frame in enumerate(driven) if frame.begins] == [start - starts[0] for start in starts]
+    assert len(driven) == manifest.num_frames
+
+
+def test_a_shot_is_rendered_as_if_it_were_alone(tmp_path: Path) -> None:
+    """Nothing of the shot before it is seen in it, and nothing is followed across the cut."""
+    info = _model(tmp_path)
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+
+    def rendered(name: str, frames: list[NDArray]) -> tuple[list[Driven], list[NDArray]]:
+        drive = drive_by_video(str(write_file(tmp_path / name, frames, options=LOSSLESS)), info)
+        pairs = list(render_frames(generator, drive))
+        assert drive.missing == {"no face": sum(_find_square(frame) is None for frame in frames)}
+        return [driven for driven, _ in pairs], [image for _, image in pairs]
+
+    driven, images = rendered("both.mp4", FIRST + SECOND)
+    parts = [rendered("first.mp4", FIRST), rendered("second.mp4", SECOND)]
+    expected = [frame for part, _ in parts for frame in part]
+    np.testing.assert_array_equal([frame.image for frame in driven], [frame.image for frame in expected])
+    np.testing.assert_array_equal([frame.s for frame in driven], [frame.s for frame in expected])
+    np.testing.assert_array_equal(images, [image for _, part in parts for image in part])
+    assert [t for t, frame in enumerate(driven) if frame.begins] == [0, 12]
+    assert np.all(np.diff([frame.pts for frame in driven]) == driven[1].pts)
+
+
+def test_given_frames_begin_every_shot(tmp_path: Path) -> None:
+    info = _model(tmp_path, first_frame="real")
+    source = write_file(tmp_path / "in.mp4", FIRST + SECOND)
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    given = np.stack(FIRST[:2])
+    images = [image for _, image in render_frames(generator, drive_by_video(str(source), info), first_frames=given)]
+    for start in (0, 12):
+        np.testing.assert_array_equal(images[start : start + 2], given)
+    assert not np.array_equal(images[14], images[2])
+    (tmp_path / "real").mkdir()
+    for t, frame in enumerate(given):
+        (tmp_path / "real" / f"{t}.png").write_bytes(encode_png(frame))
+    _render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(tmp_path / "real"))
+    assert read_raw(tmp_path / "out.mp4")[1] == read_raw(source)[1]
+
+
+@pytest.mark.parametrize("drawn", [1, 13])
+def test_a_drive_may_be_left_early(tmp_path: Path, drawn: int) -> None:
+    info = _model(tmp_path)
+    source = write_file(tmp_path / "in.mp4", FIRST + SECOND + FIRST + SECOND)
+    before = threading.active_count()
+    frames = drive_by_video(str(source), info).frames
+    for _ in range(drawn):
+        next(frames)
+    assert threading.active_count() > before
+    frames.close()
+    assert threading.active_count() == before
