@@ -137,7 +137,7 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
             key = ".".join(str(part) for part in item["loc"])
             unknown |= item["type"] == "extra_forbidden"
             message = item["msg"].removeprefix("Value error, ")
-            text = {"extra_forbidden": "is not a setting", "missing": "is required"}.get(item["type"], message)
+            text = _TEXTS.get(item["type"], message)
             if not key:  # two settings that do not fit together
                 problems.append(text)
                 continue
@@ -145,6 +145,14 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
             problems.append(f"{key}: {text}{given}")
         hint = f"Known settings: {known}." if unknown else "Correct the value; `--help` lists the allowed ranges."
         raise V2VError(f"{where}: " + "; ".join(problems) + ".", hint) from None
+
+
+_TEXTS = {
+    "extra_forbidden": "is not a setting",
+    "missing": "is required",
+    "tuple_type": "is a list, such as [1] or ['a', 'b']",
+}
+"""What pydantic says in other words, by its type of error."""
 
 
 def as_plain(config: StageConfig) -> dict[str, Any]:

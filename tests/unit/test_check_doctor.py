@@ -18,6 +18,9 @@ from v2vkit.stages import doctor
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
+from v2vkit.stages.ingest import STAGE as INGEST
+from v2vkit.stages.ingest import IngestConfig
+from v2vkit.stages.runner import run
 
 
 def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +72,23 @@ def test_the_bar_counts_every_frame_of_every_artifact(tmp_path: Path, monkeypatc
     assert [(bar.name, bar.expected, bar.done) for bar in bars] == [
         (f"checking {kind}", 24, 24) for kind in ("frames", "labels", "flow")
     ]
+
+
+def test_the_advice_for_old_labels_is_what_mends_them(tmp_path: Path) -> None:
+    """`ingest` without --labels leaves those of an earlier run alone."""
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for folder, shape in ((images, (24, 32, 3)), (labels, (24, 32))):
+        folder.mkdir()
+        for t in range(9):
+            (folder / f"{t:03}.png").write_bytes(encode_png(np.full(shape, t, np.uint8)))
+    again = RunOptions(work=str(tmp_path / "work"), workers=1, overwrite=True)
+    config = IngestConfig(sources=(str(images),), labels=str(labels), cuts="none")
+    run(INGEST, config, again)
+    run(INGEST, config.model_copy(update={"labels": None, "max_frames": 8}), again)
+    advice = "labels was made from other frames; run `v2v ingest --overwrite` with --labels and its other settings; "
+    assert CHECK.call(CheckConfig(), again) == [advice + "or remove that folder."]
+    run(INGEST, config.model_copy(update={"max_frames": 8}), again)
+    assert CHECK.call(CheckConfig(), again) == []
 
 
 def test_damage_ids_and_short_clips_are_told(tmp_path: Path) -> None:

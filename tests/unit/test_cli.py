@@ -48,6 +48,11 @@ def test_out_of_range_value_names_the_setting() -> None:
         make_config(load("train").config, {"max_frames": 0}, "v2v train")
 
 
+def test_a_list_is_asked_for_in_the_words_of_recipes() -> None:
+    with pytest.raises(V2VError, match=r"strides: is a list, such as \[1\].* \(got 1\)"):
+        make_config(load("extract-flow").config, {"strides": 1}, "recipe")
+
+
 def test_unknown_key_names_the_known_ones() -> None:
     with pytest.raises(V2VError) as error:
         make_config(load("ingest").config, {"sources": ["a"], "sise": "64x64"}, "recipe r.toml, table [ingest]")
@@ -99,6 +104,16 @@ def test_user_errors_are_two_sentences_without_a_traceback(
     assert captured.startswith("error: There is no artifact frames")
     assert "v2v ingest" in captured
     assert "Traceback" not in captured
+
+
+def test_control_c_is_told_and_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("v2vkit.stages.runner.run", stop)
+    result = CliRunner().invoke(cli, ["extract-flow", "--work", str(tmp_path)])
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.output
 
 
 def test_recipe_tables_keep_their_order(tmp_path: Path) -> None:

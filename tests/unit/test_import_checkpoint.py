@@ -241,10 +241,10 @@ def test_training_goes_on_from_imported_discriminators(tmp_path: Path, capsys: p
     settings: dict[str, Any] = {"domain": "street", "size": "32x24", "foreground": (2,), "num_labels": 12}
     files = _saved(tmp_path, _state(_coarse(13)))
     _import(tmp_path, files, discriminator=image, video_discriminator=(video,), **settings)
-    assert "discriminator image: 2 scales, width 8, 16 channels, batch norm." in capsys.readouterr().out
+    assert "D: 2 scales, width 8, 16 channels, batch norm." in capsys.readouterr().out
     keys = json.loads((tmp_path / f"checkpoints/spatial-1/{REPORT}").read_text())["keys"]
-    assert {key for key in [*keys["used"], *keys["unused statistics"]] if key.startswith(("image:", "video0:"))} == {
-        f"{name}:{key}" for name, state in (("image", image_state), ("video0", video_state)) for key in state
+    assert {key for key in [*keys["used"], *keys["unused statistics"]] if key.startswith(("D:", "D_T0:"))} == {
+        f"{name}:{key}" for name, state in (("D", image_state), ("D_T0", video_state)) for key in state
     }
     layers = {"norm": "batch", "discriminator_scales": 2, "discriminator_width": 8, "temporal_scales": 1}
     run(TRAIN, _going_on(tmp_path).model_copy(update=layers), data)
@@ -280,7 +280,7 @@ def test_other_discriminators_are_other_inputs_and_bad_ones_cost_nothing(tmp_pat
     _refused(tmp_path / "w", images, "no video discriminators", video_discriminator=(video,), **only)
     _import(tmp_path, files, discriminator=image, **STREET)
     assert (tmp_path / f"checkpoints/spatial-1/{NETWORKS}").exists()
-    with pytest.raises(V2VError, match="--overwrite"):
+    with pytest.raises(V2VError, match=r"input D \(gone\).*--overwrite"):
         _import(tmp_path, files, **STREET)
     _import(tmp_path, files, overwrite=True, **STREET)
     assert not (tmp_path / f"checkpoints/spatial-1/{NETWORKS}").exists()

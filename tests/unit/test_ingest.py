@@ -359,10 +359,14 @@ def test_nothing_left_is_an_error_before_the_disk_is_touched(tmp_path):
         ("*.mp4", "Nothing matches"),
         ("nothing", "no videos"),
         ("both", "both videos"),
+        ("workspace", "is a workspace, not footage"),
     ],
 )
 def test_sources_that_are_mistakes_stop_at_once(tmp_path, source, say):
     (tmp_path / "nothing").mkdir()
+    write_images(tmp_path / "workspace" / "evaluation", moving_frames(2))
+    (tmp_path / "workspace" / "frames").mkdir()
+    (tmp_path / "workspace" / "frames" / "manifest.json").write_text("{}")
     write_images(tmp_path / "both", moving_frames(2))
     write_file(tmp_path / "both" / "a.mp4", moving_frames(2))
     with pytest.raises(V2VError, match=say):

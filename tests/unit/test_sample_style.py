@@ -14,6 +14,8 @@ from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import Manifest, read_manifest, write_manifest
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions
+from v2vkit.stages.check import COMMAND as CHECK
+from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.encode_features import STAGE as ENCODE
 from v2vkit.stages.encode_features import EncodeConfig
 from v2vkit.stages.runner import run, status
@@ -56,6 +58,16 @@ def test_a_second_run_does_nothing_and_other_features_make_it_stale(options: Run
     run(ENCODE, EncodeConfig(), RunOptions(work=options.work, workers=1, overwrite=True))
     with pytest.raises(V2VError, match="the content of input features"):
         run(STAGE, StyleConfig(), options)
+
+
+def test_features_of_other_frames_are_told(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    run(STAGE, StyleConfig(), options)
+    assert CHECK.call(CheckConfig(), options) == []
+    run(SOURCE, FramesConfig(num_clips=1, clip_frames=4), RunOptions(work=options.work, workers=1, overwrite=True))
+    problems = CHECK.call(CheckConfig(), options)
+    assert "features was made from other frames; run `v2v encode-features --overwrite` with its settings." in problems
+    with pytest.raises(V2VError, match="features were made from other"):
+        run(STAGE, StyleConfig(seed=1), RunOptions(work=options.work, overwrite=True))
 
 
 def test_without_features_the_command_to_give_is_named(tmp_path: Path) -> None:

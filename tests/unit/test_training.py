@@ -1,5 +1,6 @@
 """Training: exact resume, joint gradients, honest failures."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,25 @@ def test_a_refused_training_leaves_what_was_there(tmp_path: Path) -> None:
         run(TRAIN, config.model_copy(update={"seed": 2}), again)
     assert model.read_bytes() == before
     assert status(TRAIN, config, options) == "done"
+
+
+def test_training_a_finished_model_on_as_the_refusal_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
+    config = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1})
+    run(TRAIN, config, options)
+    longer = config.model_copy(update={"epochs": 2})
+    with pytest.raises(V2VError, match=r"epochs \(was 1, now 2\).*copy its folder and add --start-from COPY"):
+        run(TRAIN, longer, options)
+    copy = tmp_path / "copy"
+    shutil.copytree(Path(options.work, "checkpoints/spatial-1"), copy)
+    longer = longer.model_copy(update={"start_from": str(copy)})
+    run(TRAIN, longer, RunOptions(work=options.work, overwrite=True))
+    text = capsys.readouterr().out
+    for name in ("generator", "image", "video0"):
+        assert f"{name}: from scratch" not in text
+    assert f"generator: 1 of 1 scales from {copy}" in text
+    with pytest.raises(V2VError, match="--start-from .*nowhere holds no model"):
+        run(TRAIN, longer.model_copy(update={"start_from": str(tmp_path / "nowhere")}), options)
 
 
 def test_vgg_weights_count_by_their_content(tmp_path: Path) -> None:

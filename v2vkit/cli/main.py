@@ -32,6 +32,7 @@ COMMANDS = {
 }
 
 EXIT_PROBLEMS = 3
+EXIT_STOPPED = 130
 
 
 class LazyGroup(click.Group):
@@ -115,12 +116,16 @@ def _call(name: str, values: dict[str, Any]) -> None:
     settings = target.config.model_fields
     options = RunOptions(**{name: values.pop(name) for name in _OPTIONS if name in values and name not in settings})
     config = make_config(target.config, given(target.config, values), f"v2v {name}")
-    if isinstance(target, Stage):
-        outcome = run(target, config, options)
-        click.echo(outcome.message)
-        problems = list(outcome.problems)
-    else:
-        problems = target.call(config, options)
+    try:
+        if isinstance(target, Stage):
+            outcome = run(target, config, options)
+            click.echo(outcome.message)
+            problems = list(outcome.problems)
+        else:
+            problems = target.call(config, options)
+    except KeyboardInterrupt:
+        click.echo("Stopped. Nothing is half-written; the same command goes on from what is finished.", err=True)
+        raise click.exceptions.Exit(EXIT_STOPPED) from None
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
     if problems:
@@ -130,7 +135,8 @@ def _call(name: str, values: dict[str, Any]) -> None:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 a mistake to mend (told in a sentence), 2 wrong usage, 3 done with problems named.",
+    epilog="Exit codes: 0 done, 1 a mistake to mend (told in a sentence), 2 wrong usage, 3 done with problems named, "
+    "130 stopped by Ctrl-C.",
 )
 @click.version_option(__version__, prog_name="v2v")
 def cli() -> None:

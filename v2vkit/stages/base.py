@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, Manifest, ShardEntry, read_manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, ShardEntry, read_manifest
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 from v2vkit.stages.mapping import Clip, Opened, Sample
@@ -79,6 +80,7 @@ class Stage:
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
         check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
+        again: what to do about an artifact that was made with other settings or inputs.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Stage:
     resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
+    again: str = "Give the command with --overwrite to make it again, or with the old settings to keep it."
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,35 @@ def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
             if parent in manifests and manifests[parent].fingerprint != seen:
                 raise V2VError(
                     f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
-                    f"Make it again: `v2v {manifest.stage} --overwrite` with its settings.",
+                    f"Make it again: {make_again(kind, manifest)}.",
                 )
     return manifests
+
+
+def refuse_workspaces(sources: Iterable[str]) -> None:
+    """A workspace has folders of pictures too (reports, samples), which nobody means as footage.
+
+    Raises:
+        V2VError: a source is the folder of a workspace, and holds no file itself.
+    """
+    for source in sources:
+        try:
+            inside = list(Path(source).iterdir())
+            artifacts = any((path / name).is_file() for path in inside for name in (MANIFEST, PARTIAL))
+        except OSError:
+            continue  # no folder: whoever opens it tells what is the matter
+        if artifacts and not any(path.is_file() for path in inside):
+            raise V2VError(
+                f"{source} is a workspace, not footage.",
+                "Give it with --work, to `render` with --maps; or name a folder of videos or images.",
+            )
+
+
+def make_again(kind: str, manifest: Manifest) -> str:
+    """The command that makes an artifact from the inputs that are there now."""
+    if kind == "labels" and manifest.stage == "ingest":  # which leaves them alone unless it is given others
+        return "`v2v ingest --overwrite` with --labels and its other settings; or remove that folder"
+    return f"`v2v {manifest.stage} --overwrite` with its settings"
 
 
 _MAKERS = {

@@ -7,7 +7,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions
+from v2vkit.stages.base import Command, RunOptions, make_again, refuse_workspaces
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
@@ -21,6 +21,8 @@ _EXPECTED = {
     "poses": ("skeleton.png",),
     "flow": (),
 }
+_OF_MODELS = ("features", "styles")
+"""Made by a model: whether they belong to what is there is all that is checked."""
 _MOST_NAMED = 5
 
 
@@ -141,6 +143,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
     given: dict[MapKind, str | None] = {"labels": config.labels, "instances": config.instances}
     roots = {what: root for what, root in given.items() if root is not None}
     rules = LabelRules(config.num_labels, config.allow_palette)
+    refuse_workspaces(config.sources)
     materials, skipped = collect(find_sources(config.sources), roots, rules, fps=Fraction(25))
     damaged: list[str] = []
     for material in materials:
@@ -196,10 +199,13 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
         problems += _check_artifact(work / kind, kind, manifest, config)
     if not found:
         raise V2VError(f"There are no artifacts in {work.url}.", "Run `v2v ingest` first, or name another --work.")
+    for kind in _OF_MODELS:
+        if (manifest := read_manifest(work / kind)) is not None:
+            found[kind] = manifest
     for kind, manifest in found.items():
         for parent, fingerprint in manifest.inputs.items():
             if parent in found and found[parent].fingerprint != fingerprint:
-                problems.append(f"{kind} was made from other {parent}; run `v2v {manifest.stage} --overwrite`.")
+                problems.append(f"{kind} was made from other {parent}; run {make_again(kind, manifest)}.")
     if not problems:
         print("everything is in order")
     return problems

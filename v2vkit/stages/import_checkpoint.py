@@ -110,9 +110,13 @@ def _discriminators(config: ImportConfig) -> dict[str, str]:
 
 
 def _files(config: ImportConfig) -> dict[str, str]:
-    """Every file by the name of its network."""
+    """Every file by the published name of its network."""
     scales = {"G" if config.image else f"G{scale}": path for scale, path in enumerate(config.files)}
-    return scales | _discriminators(config)
+    return scales | {_published(name): path for name, path in _discriminators(config).items()}
+
+
+def _published(discriminator: str) -> str:
+    return discriminator.replace("video", "D_T") if discriminator != "image" else "D"
 
 
 def _digests(config: ImportConfig) -> dict[str, str]:
@@ -121,7 +125,7 @@ def _digests(config: ImportConfig) -> dict[str, str]:
 
 def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
     """What was made of which files, and what became of every key."""
-    labelled = [("", found.generator), *((f"{name}:", imported) for name, imported in found.discriminators.items())]
+    labelled = [("", found.generator), *((f"{_published(name)}:", of) for name, of in found.discriminators.items())]
     keys = {
         "used": [label + key for label, imported in labelled for key in imported.used],
         "unused statistics": [label + key for label, imported in labelled for key in imported.statistics],
@@ -133,7 +137,7 @@ def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
             {"network": name, "file": files[name], "sha256": digest} for name, digest in _digests(config).items()
         ],
         "generator": as_plain(network.config),
-        "discriminators": {name: as_plain(of.network.config) for name, of in found.discriminators.items()},
+        "discriminators": {_published(name): as_plain(of.network.config) for name, of in found.discriminators.items()},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "counts": {name: len(those) for name, those in keys.items()},
         "keys": keys,
@@ -214,7 +218,7 @@ def _tell(report: dict[str, Any], message: str) -> list[str]:
     print(f"{kind}, {report['parameters']:,} parameters.")
     for name, judge in report.get("discriminators", {}).items():  # reports of earlier versions have none
         print(
-            f"discriminator {name}: {judge['num_scales']} scales, width {judge['width']}, {judge['in_channels']} "
+            f"{name}: {judge['num_scales']} scales, width {judge['width']}, {judge['in_channels']} "
             f"channels, {judge['norm']} norm."
         )
     print(

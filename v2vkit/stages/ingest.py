@@ -13,7 +13,7 @@ from pydantic import field_serializer, field_validator, model_validator
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import SizeSetting, StageConfig, parse_rate, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, Plan, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, Plan, Sample, Stage, refuse_workspaces
 
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
@@ -103,6 +103,7 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
     from v2vkit.video.collect import checksums
     from v2vkit.video.sources import checksum, find_sources
 
+    refuse_workspaces(config.sources)
     sums = checksums(find_sources(config.sources), _roots(config))
     if config.crop == "face" and config.face_weights is not None:
         sums["face weights"] = checksum(Path(config.face_weights).parent, [Path(config.face_weights).name])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, load_inputs
+from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ class RenderConfig(StageConfig):
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
     )
-    compare: bool = setting(False, "Write source | output side by side.")
+    compare: bool = setting(False, "Write source | output side by side; of a video: frame | source map | output.")
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
@@ -157,6 +157,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
                 "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
             )
         if is_image_folder(config.source):
+            refuse_workspaces([config.source])
             return drive_by_label_folder(config.source, info, instances=config.instances)
         return drive_by_video(config.source, info, start=config.start, duration=config.duration)
     from v2vkit.artifacts.manifest import MANIFEST

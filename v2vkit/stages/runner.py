@@ -185,7 +185,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         changed = ", ".join(_changes(old, new, stage.config))
         raise V2VError(
             f"The artifact {folder.url} was made with other settings or inputs; changed: {changed}.",
-            "Give the command with --overwrite to make it again, or with the old settings to keep it.",
+            stage.again,
         )
     if old is not None and not same:
         finished = partial = old = None

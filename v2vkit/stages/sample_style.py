@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, ShardEntry, read_manifest
 from v2vkit.config import StageConfig, setting
-from v2vkit.stages.base import Build, Stage
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import Build, Stage, make_again
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,6 +114,18 @@ def _model_places(work: Folder, name: str) -> list[Folder]:
     return [place for place in places if place.exists(MODEL)]
 
 
+def _check(config: StyleConfig, manifests: dict[str, Manifest], work: Folder) -> None:
+    """Whether the features are those of the frames and maps that are there now."""
+    features = manifests["features"]
+    for parent, seen in features.inputs.items():
+        manifest = read_manifest(work / parent)
+        if manifest is not None and manifest.fingerprint != seen:
+            raise V2VError(
+                f"The features were made from other {parent} than those in {work.url} now.",
+                f"Make them again: {make_again('features', features)}.",
+            )
+
+
 STAGE = Stage(
     name="sample-style",
     summary="Fit a Gaussian mixture to the features of every class, to draw styles from.",
@@ -120,5 +133,6 @@ STAGE = Stage(
     version=1,
     output=lambda config: "styles",
     inputs=lambda config: ("features",),
+    check=_check,
     build=_build,
 )

@@ -73,9 +73,17 @@ def _start(config: TrainConfig, work: Folder) -> Folder | None:
 
 def _sources(config: TrainConfig) -> dict[str, str]:
     """A model from elsewhere is an input by its content, wherever it lies."""
-    from v2vkit.synthesis.model import read_info
+    from v2vkit.synthesis.model import MODEL, read_info
 
-    sources = {"start": read_info(Folder(config.start_from)).identity} if config.start_from else {}
+    sources = {}
+    if config.start_from:
+        start = Folder(config.start_from)
+        if not start.exists(MODEL):
+            raise V2VError(
+                f"--start-from {config.start_from} holds no model.",
+                "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
+            )
+        sources["--start-from"] = read_info(start).identity
     return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
 
 
@@ -277,4 +285,6 @@ STAGE = Stage(
     check=_check,
     preview=_preview,
     build=_build,
+    again="--overwrite trains from nothing; to train this model on, copy its folder and add --start-from COPY. The old "
+    "settings keep it.",
 )

@@ -183,7 +183,7 @@ def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None
             are missing, too many or of another size.
     """
     if info.source.domain != "street":
-        raise V2VError(f"{folder} is a folder of images, but this model is driven by videos.", "Give a video file.")
+        raise V2VError(f"{folder} is a folder, but this model is driven by videos.", "Give a video file.")
     source = find_sequence(folder)
     rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
     size = (info.width, info.height)

@@ -36,7 +36,8 @@ class TrainConfig(StageConfig):
     )
     start_from: str | None = setting(
         None,
-        "Checkpoint folder to start from; that of the coarser stage in the workspace when not given.",
+        "Checkpoint folder to start from, such as a copy of this stage's to train it on; that of the coarser stage in "
+        "the workspace when not given.",
         metavar="FOLDER",
         neutral=True,
     )
