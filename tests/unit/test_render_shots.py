@@ -12,6 +12,7 @@ from tests.unit.test_render import _render, _save_model
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
+from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
@@ -70,6 +71,17 @@ def test_shots_begin_where_ingest_cuts(tmp_path: Path, cuts: str, part: dict) ->
     driven = _drive(source, _model(tmp_path, size=(64, 64), frames=manifest.config), **part)
     assert [t for t, frame in enumerate(driven) if frame.begins] == [start - starts[0] for start in starts]
     assert len(driven) == manifest.num_frames
+
+
+def test_how_cuts_are_found_may_be_chosen(tmp_path: Path) -> None:
+    source = write_file(tmp_path / "in.mp4", FIRST + SECOND, rate=25)
+    info = _model(tmp_path, frames={"cuts": "none"})
+    for cuts, starts in ((None, [0]), ("content", [0, 12])):
+        driven = drive_by_video(str(source), info, cuts=cuts).frames
+        assert [t for t, frame in enumerate(driven) if frame.begins] == starts
+    for maps in (True, False):
+        with pytest.raises(V2VError, match="--cuts looks for the shots of a video"):
+            _render(tmp_path, tmp_path / "out.mp4", tmp_path, cuts="none", maps=maps)
 
 
 def test_a_shot_is_rendered_as_if_it_were_alone(tmp_path: Path) -> None:

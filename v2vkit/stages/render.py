@@ -1,7 +1,7 @@
 """`v2v render`: a driving video (or maps) in, a rendered video out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import StageConfig, setting
@@ -39,6 +39,9 @@ class RenderConfig(StageConfig):
         metavar="FOLDER",
     )
     compare: bool = setting(False, "Write source | output side by side; of a video: frame | source map | output.")
+    cuts: Literal["adaptive", "content", "none"] | None = setting(
+        None, "How shot cuts of the driving video are found; as for ingest of the training footage when not given."
+    )
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
@@ -147,6 +150,8 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         raise V2VError(
             f"--start and --duration choose a part of a video, which {config.source} is not.", "Leave them out."
         )
+    if config.cuts is not None and (config.maps or is_image_folder(config.source)):
+        raise V2VError(f"--cuts looks for the shots of a video, which {config.source} is not.", "Leave it out.")
     if config.instances is not None and (config.maps or not is_image_folder(config.source)):
         raise V2VError(f"--instances belongs to a folder of label maps, which {config.source} is not.", "Leave it out.")
     if not config.maps:
@@ -159,7 +164,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         if is_image_folder(config.source):
             refuse_workspaces([config.source])
             return drive_by_label_folder(config.source, info, instances=config.instances)
-        return drive_by_video(config.source, info, start=config.start, duration=config.duration)
+        return drive_by_video(config.source, info, start=config.start, duration=config.duration, cuts=config.cuts)
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS
 

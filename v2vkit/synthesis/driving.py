@@ -23,7 +23,7 @@ from v2vkit.synthesis.live import open_face, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
 from v2vkit.video.collect import maps_of
-from v2vkit.video.cuts import number_shots
+from v2vkit.video.cuts import CutMethod, number_shots
 from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
@@ -85,7 +85,9 @@ class Drive:
     missing: dict[str, int] = field(default_factory=dict)
 
 
-def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None) -> Drive:
+def drive_by_video(
+    path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None, cuts: CutMethod | None = None
+) -> Drive:
     """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
     of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
 
@@ -94,6 +96,7 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
     Args:
         path: the driving video.
         start, duration: the part to use, in seconds.
+        cuts: how shots are told apart; None = as for the training footage.
 
     Raises:
         V2VError: the video cannot be read, no frames lie in that part, the model needs maps that no estimator makes
@@ -128,8 +131,8 @@ def drive_by_video(path: str, info: ModelInfo, *, start: float = 0.0, duration: 
 
     def driven() -> Iterator[Driven]:
         origin = None
-        cuts = info.frames.get("cuts", "adaptive")
-        numbered = prefetch(number_shots(pictures(), method=cuts, fps=video.fps))
+        method = cuts or info.frames.get("cuts", "adaptive")
+        numbered = prefetch(number_shots(pictures(), method=method, fps=video.fps))
         for _, shot in groupby(numbered, key=itemgetter(1)):
             for t, (image, s, regions, found) in enumerate(live.maps(image for image, _ in shot)):
                 if not found:
