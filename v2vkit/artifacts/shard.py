@@ -63,7 +63,7 @@ class ShardWriter:
         self._creation = folder.create(name)
         self._file = _HashingFile(self._creation.__enter__())
         self._tar = tarfile.open(fileobj=self._file, mode="w|", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]  # noqa: SIM115
-        self._members: Members = {}
+        self.members: Members = {}
         self._open = True
 
     def add(self, key: str, extension: str, data: bytes) -> None:
@@ -73,7 +73,7 @@ class ShardWriter:
         info.uname = info.gname = "v2v"
         start = self._tar.offset
         self._tar.addfile(info, io.BytesIO(data))
-        self._members[info.name] = (start + 512, len(data))
+        self.members[info.name] = (start + 512, len(data))
 
     def finish(
         self,
@@ -97,7 +97,7 @@ class ShardWriter:
             fingerprint=fingerprint,
             entry=entry,
             clips=clips,
-            members=self._members,
+            members=self.members,
             missing=missing or {},
             estimator=estimator or {},
         )
@@ -202,10 +202,10 @@ def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
 
 
 class Shard:
-    """The files of one shard held in memory."""
+    """The files of one shard held in memory; `members` says where in `data` each lies."""
 
     def __init__(self, where: str, data: bytes, members: Members):
-        self.where, self.data, self._members = where, data, members
+        self.where, self.data, self.members = where, data, members
 
     def read(self, key: str, extension: str) -> bytes:
         """The bytes of one file.
@@ -213,12 +213,12 @@ class Shard:
         Raises:
             KeyError: the sample has no such file.
         """
-        offset, size = self._members[f"{key}.{extension}"]
+        offset, size = self.members[f"{key}.{extension}"]
         return self.data[offset : offset + size]
 
     def has(self, key: str, extension: str) -> bool:
-        return f"{key}.{extension}" in self._members
+        return f"{key}.{extension}" in self.members
 
     def extensions(self, key: str) -> list[str]:
         """The extensions under which a sample has files."""
-        return [name.removeprefix(key + ".") for name in self._members if name.startswith(key + ".")]
+        return [name.removeprefix(key + ".") for name in self.members if name.startswith(key + ".")]

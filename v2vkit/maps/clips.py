@@ -1,14 +1,13 @@
 """Random access to the frames, maps and flow of clips, joined over several artifacts."""
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
-from v2vkit.artifacts.shard import list_members, load_shard, sample_key
+from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.flow_io import decode_kitti
 from v2vkit.maps.regions import Regions
@@ -37,12 +36,11 @@ class ClipReader:
                 )
         self.clips: tuple[ClipInfo, ...] = first.clips
         self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
-        for kind, manifest in manifests.items():
-            for entry in manifest.shards:
-                # The offsets come from the tar that was just verified, never from the index file beside it.
-                shard = load_shard(self._folders[kind], entry)
-                for name, (offset, size) in list_members(io.BytesIO(shard.data), shard.where).items():
-                    self._place[kind, name] = (entry.name, offset, size)
+        shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
+        for kind, entry in tqdm(shards, desc="checking shards", unit="shard", leave=False, disable=None):
+            # The offsets come from the tar that was just verified, never from the index file beside it.
+            for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
+                self._place[kind, name] = (entry.name, offset, size)
 
     def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
         return (kind, f"{sample_key(clip, t)}.{extension}") in self._place

@@ -1,6 +1,7 @@
 """Fitting the mixtures that styles are drawn from. N vectors of d numbers."""
 
 import warnings
+from array import array
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,18 +33,20 @@ def fit_styles(
     Raises:
         V2VError: the frames have no regions, or their vectors have several lengths.
     """
-    found: dict[int, list[RegionFeatures]] = {}
+    found: dict[int, array[float]] = {}  # rows of area and vector, one after the other: hours of footage fit
+    lengths: set[int] = set()
     for frame in frames:
         for feature in frame:
-            found.setdefault(feature.label, []).append(feature)
-    lengths = {len(feature.vector) for features in found.values() for feature in features}
+            found.setdefault(feature.label, array("d")).extend((feature.area, *feature.vector))
+            lengths.add(len(feature.vector))
     if len(lengths) != 1:
         problem = f"vectors of {sorted(lengths)} numbers" if lengths else "no regions"
         raise V2VError(f"The features hold {problem}.", "Make them again: `v2v encode-features --overwrite`.")
-    vectors = {label: _vectors(features) for label, features in sorted(found.items())}
+    dims = lengths.pop()
+    vectors = {label: _vectors(np.array(rows).reshape(-1, 1 + dims)) for label, rows in sorted(found.items())}
     return Styles(
         model=model,
-        dims=lengths.pop(),
+        dims=dims,
         seeds=tuple(np.random.SeedSequence(seed).generate_state(num_styles).tolist()),
         classes={
             label: fit_mixture(of_class, max_components=max_components, seed=seed)
@@ -53,10 +56,10 @@ def fit_styles(
     )
 
 
-def _vectors(features: list[RegionFeatures]) -> NDArray[np.float64]:
-    """The vectors [N, d] of a class: of its larger regions, where it has some."""
-    large = [feature for feature in features if feature.area > SMALLEST]
-    return np.array([feature.vector for feature in large or features], np.float64)
+def _vectors(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The vectors [N, d] of a class, of which `rows` [M, 1 + d] also has the area: of its larger regions, if any."""
+    large = rows[rows[:, 0] > SMALLEST]
+    return (large if len(large) else rows)[:, 1:]
 
 
 def fit_mixture(vectors: NDArray[np.float64], *, max_components: int, seed: int) -> Mixture:
