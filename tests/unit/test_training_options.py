@@ -215,6 +215,13 @@ def test_the_plan_says_which_discriminators_never_judge() -> None:
     assert "never judge" not in "".join(losses_text(config.model_copy(update={"max_frames": 12, "epochs": 3})))
 
 
+def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
+    for drop_history, told in ((0.0, True), (0.5, False)):
+        config = ONE.model_copy(update={"drop_history": drop_history})
+        plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
+        assert ("no sequence begins from nothing" in plan) == told
+
+
 def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(V2VError, match="multiple of 2"):

@@ -172,6 +172,8 @@ def plan_text(
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]
+    if not config.images and config.first_frame == "self" and not config.drop_history:
+        lines.append("  data      no sequence begins from nothing (--drop-history 0), but every rendering will")
     for name, module in trainer.networks.named().items():
         lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
     lines += [f"  start     {line}" for line in started]
