@@ -23,8 +23,6 @@ from v2vkit.stages.base import RunOptions
 from v2vkit.stages.ingest import STAGE, IngestConfig
 from v2vkit.stages.runner import Outcome, run
 from v2vkit.video.decode import decode
-from v2vkit.video.label_files import Maps, match_maps
-from v2vkit.video.sources import Source
 
 
 def ingest(work: Path, *sources: Path | str, **settings) -> Outcome:
@@ -565,21 +563,6 @@ def test_label_names_that_agree_are_matched_by_name(tmp_path):
         ingest(tmp_path / "work", folder, labels=labels)
     (labels / "99.png").unlink()
     ingest(tmp_path / "work", folder, labels=labels)
-
-
-def test_names_of_frames_are_gathered_once_for_all_maps(monkeypatch):
-    """And not once for each map, which takes as long as there are frames."""
-    names = tuple(f"frame{t}.png" for t in range(50))
-    gathered = []
-
-    def counted(items):
-        gathered.append(items)
-        return set(items)
-
-    monkeypatch.setattr("v2vkit.video.label_files.set", counted, raising=False)
-    maps = Maps("labels", "/labels", tuple(reversed(names)))
-    assert match_maps(Source("/images", names), 50, maps).names == names
-    assert len(gathered) <= 2
 
 
 def test_palette_labels_need_a_word(tmp_path):

@@ -1,6 +1,6 @@
 """What a stage is, and what a command is that makes no artifact; `runner` runs them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,14 +133,20 @@ def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
         V2VError: one is absent or unfinished, or was made from another version of one of the others.
     """
     manifests = {kind: load_input(work, kind) for kind in kinds}
+    for kind, parent in made_from_others(manifests):
+        raise V2VError(
+            f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
+            f"Make it again: {make_again(kind, manifests[kind])}.",
+        )
+    return manifests
+
+
+def made_from_others(manifests: dict[str, Manifest]) -> Iterator[tuple[str, str]]:
+    """(kind, parent) wherever an artifact was made from another version of one of the others than the one here."""
     for kind, manifest in manifests.items():
         for parent, seen in manifest.inputs.items():
             if parent in manifests and manifests[parent].fingerprint != seen:
-                raise V2VError(
-                    f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
-                    f"Make it again: {make_again(kind, manifest)}.",
-                )
-    return manifests
+                yield kind, parent
 
 
 def refuse_workspaces(sources: Iterable[str]) -> None:

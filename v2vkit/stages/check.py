@@ -7,7 +7,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, make_again, refuse_workspaces
+from v2vkit.stages.base import Command, RunOptions, made_from_others, make_again, refuse_workspaces
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
@@ -202,10 +202,8 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     for kind in _OF_MODELS:
         if (manifest := read_manifest(work / kind)) is not None:
             found[kind] = manifest
-    for kind, manifest in found.items():
-        for parent, fingerprint in manifest.inputs.items():
-            if parent in found and found[parent].fingerprint != fingerprint:
-                problems.append(f"{kind} was made from other {parent}; run {make_again(kind, manifest)}.")
+    for kind, parent in made_from_others(found):
+        problems.append(f"{kind} was made from other {parent}; run {make_again(kind, found[kind])}.")
     if not problems:
         print("everything is in order")
     return problems

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import Manifest, ShardEntry, read_manifest
+from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from v2vkit.config import StageConfig, setting
-from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Stage, make_again
+from v2vkit.stages.base import Build, Stage, load_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,14 +115,7 @@ def _model_places(work: Folder, name: str) -> list[Folder]:
 
 def _check(config: StyleConfig, manifests: dict[str, Manifest], work: Folder) -> None:
     """Whether the features are those of the frames and maps that are there now."""
-    features = manifests["features"]
-    for parent, seen in features.inputs.items():
-        manifest = read_manifest(work / parent)
-        if manifest is not None and manifest.fingerprint != seen:
-            raise V2VError(
-                f"The features were made from other {parent} than those in {work.url} now.",
-                f"Make them again: {make_again('features', features)}.",
-            )
+    load_inputs(work, ("features", *(kind for kind in manifests["features"].inputs if (work / kind).exists(MANIFEST))))
 
 
 STAGE = Stage(
