@@ -1,8 +1,10 @@
 """Coarse to fine: the second spatial stage on the model of the first."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ import torch
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
+from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
 from v2vkit.stages.base import RunOptions
+from v2vkit.stages.evaluate import COMMAND as EVALUATE
+from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE
 from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
@@ -61,6 +66,21 @@ def test_a_coarse_model_renders_at_the_size_of_the_frames(trained: RunOptions) -
     with torch.no_grad():
         small = model(inside, None, first_frame=True)[-1].x_fake
     assert torch.allclose(small, Rollout(model, info.halvings).step(s).x_fake, atol=1e-5)
+
+
+def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunOptions, tmp_path: Path) -> None:
+    def evaluated(scale: str) -> dict[str, Any]:
+        config = EvaluateConfig(data=trained.work, checkpoint=scale, out=str(tmp_path / scale), device="cpu")
+        EVALUATE.call(config, trained)
+        return json.loads((tmp_path / scale / "evaluation.json").read_text())
+
+    coarse, fine = evaluated("spatial-1"), evaluated("spatial-2")
+    assert REAL_COARSE in coarse["summary"]
+    assert REAL_COARSE not in fine["summary"]
+    assert any("16x12, enlarged to 32x24" in note for note in coarse["notes"])
+    best, sharp = coarse["summary"][REAL_COARSE], coarse["summary"][REAL]
+    assert best["psnr"]["mean"] > coarse["summary"][OURS]["psnr"]["mean"]
+    assert best["warp_error"]["mean"] < sharp["warp_error"]["mean"]  # of noise, little is left to move
 
 
 def test_only_the_new_scale_trains_at_first(trained: RunOptions, tmp_path: Path) -> None:

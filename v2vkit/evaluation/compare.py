@@ -22,6 +22,7 @@ OURS = "ours"
 REPEAT = "repeat first frame"
 SOURCE = "source shown as is"
 REAL = "real frames"
+REAL_COARSE = "real frames, as coarse"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Row:
 
     Attributes:
         clip, frame: which frame.
-        method: `OURS`, `REPEAT`, `SOURCE`, or `REAL` (which has only the measures that need no real frame beside).
+        method: `OURS`, `REPEAT`, `SOURCE`, `REAL_COARSE`, or `REAL` (which has only the measures that need no real
+            frame beside).
         psnr, ssim, ms_ssim, warp_error, landmark_error: see `metrics`.
         face_missed: a face was expected and none was found.
     """
@@ -63,7 +65,7 @@ def evaluate_clip(
     Args:
         clip: its name, for the rows and messages.
         real: the real frames.
-        methods: method -> its frames, as many and as large as the real ones (`OURS`, `SOURCE`).
+        methods: method -> its frames, as many and as large as the real ones (`OURS`, `SOURCE`, `REAL_COARSE`).
         flow: per frame the backward flow into the frame before and its confidence, from the real video; None where
             there is none (first frame). Without it there is no warp error.
         landmarks: per frame the expected landmarks [68, 2], None where the source has no face.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.evaluation.compare import OURS, REAL, REPEAT, SOURCE, Row
+from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE, REPEAT, SOURCE, Row
 from v2vkit.evaluation.metrics import ms_ssim_scales
 
 JSON_NAME = "evaluation.json"
@@ -33,8 +33,8 @@ METRICS = (
     Metric("warp_error", "warp error", False, 4),
     Metric("landmark_error", "landmark error", False, 4),
 )
-_ORDER = (OURS, REPEAT, SOURCE, REAL)
-_COLOURS = {OURS: "#1f77b4", REPEAT: "#d62728", SOURCE: "#ff7f0e", REAL: "#555555"}
+_ORDER = (OURS, REPEAT, SOURCE, REAL_COARSE, REAL)
+_COLOURS = {OURS: "#1f77b4", REPEAT: "#d62728", SOURCE: "#ff7f0e", REAL_COARSE: "#999999", REAL: "#555555"}
 
 Summary = dict[str, dict[str, Any]]
 
@@ -87,8 +87,14 @@ def _statistics(values: list[tuple[int, float]]) -> dict[str, float | int | None
     }
 
 
-def notes(height: int, width: int, *, skip_first: int = 1) -> list[str]:
-    """What a reader must know to compare the numbers with others."""
+def notes(height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, int] | None = None) -> list[str]:
+    """What a reader must know to compare the numbers with others.
+
+    Args:
+        height, width: of the frames.
+        skip_first: as in `evaluate_clip`.
+        coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
+    """
     scales = ms_ssim_scales(height, width)
     said = [f"The first {skip_first} frame(s) of every clip count for nobody: a baseline shows them."]
     if scales == 0:
@@ -98,6 +104,11 @@ def notes(height: int, width: int, *, skip_first: int = 1) -> list[str]:
     said.append(
         "Warp error: mean |x_t - warp(x_t-1, w)|, colours in [0, 1], flow w and its confidence from the real frames."
     )
+    if coarse is not None:
+        said.append(
+            f"The model's frames are {coarse[0]}x{coarse[1]}, enlarged to {width}x{height}. What is blurred costs "
+            f'little warp error: compare with "{REAL_COARSE}", the best that this size can give.'
+        )
     said.append("Landmark error: mean over 68 points / outer eye distance; frames without a found face are left out.")
     return said
 
@@ -142,7 +153,7 @@ def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
         for method in _methods(rows):
             frames, values = _over_time(rows, method, metric.field)
             if frames:
-                style = "--" if method == REAL else "-"
+                style = "--" if method in (REAL, REAL_COARSE) else "-"
                 (lines[method],) = axis.plot(frames, values, style, color=_COLOURS.get(method), linewidth=1.4)
         axis.set_ylabel(
             f"{metric.heading} {'(more is better)' if metric.more_is_better else '(less is better)'}", fontsize=8

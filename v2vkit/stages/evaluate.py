@@ -26,8 +26,8 @@ class EvaluateConfig(StageConfig):
     DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each clip is
     rendered from its maps alone and compared with its real frames: PSNR, SSIM, MS-SSIM, warp error, and for faces the
     landmark error; a model trained with --feature-dims in style 0 of --work. The baselines "repeat first frame" and
-    "source shown as is" stand beside. Writes evaluation.json, a plot over time and a contact sheet (source | output |
-    real), and prints a table.
+    "source shown as is" stand beside, and for a coarse scale the real frames at its size, enlarged. Writes
+    evaluation.json, a plot over time and a contact sheet (source | output | real), and prints a table.
     """
 
     data: str = setting(..., "Workspace with the held-out footage.", argument=True)
@@ -50,13 +50,13 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
     from v2vkit.artifacts.images import encode_png
     from v2vkit.estimators.table import open_estimator
-    from v2vkit.evaluation.compare import OURS, SOURCE, evaluate_clip
+    from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, evaluate_clip
     from v2vkit.evaluation.report import JSON_NAME, notes, table, write_report
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model, pick_device
+    from v2vkit.synthesis.model import describe_checkpoint, find_model, halved_size, load_model, pick_device
     from v2vkit.synthesis.opening import find_opener
-    from v2vkit.synthesis.rollout import Rollout
+    from v2vkit.synthesis.rollout import Rollout, made_coarse
     from v2vkit.synthesis.styles import find_style
 
     if config.threads:
@@ -100,13 +100,16 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:
         for clip in clips:
             frames = range(clip.num_frames)
+            methods = {
+                OURS: _counted(_rendered(new_rollout(), reader, info, style, clip), progress),
+                SOURCE: _sources(reader, info.source, clip),
+            }
+            if info.halvings:
+                methods[REAL_COARSE] = (made_coarse(reader.frame(clip.name, t), info.halvings) for t in frames)
             rows += evaluate_clip(
                 clip.name,
                 (reader.frame(clip.name, t) for t in frames),
-                {
-                    OURS: _counted(_rendered(new_rollout(), reader, info, style, clip), progress),
-                    SOURCE: _sources(reader, info.source, clip),
-                },
+                methods,
                 flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in manifests else None,
                 landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
                 face=face,
@@ -117,7 +120,12 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         "model": {"checkpoint": checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
         "data": config.data,
         "frames_fingerprint": manifests["frames"].fingerprint,
-        "notes": notes(first.height, first.width, skip_first=skip_first),
+        "notes": notes(
+            first.height,
+            first.width,
+            skip_first=skip_first,
+            coarse=halved_size(first.width, first.height, info.halvings) if info.halvings else None,
+        ),
     }
     summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
     out.write("contact.png", encode_png(_contact_sheet(new_rollout(), reader, info, style, config.columns)))

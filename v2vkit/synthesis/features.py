@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from v2vkit.errors import V2VError
 from v2vkit.maps.regions import Regions, label_and_instance
 from v2vkit.models.encoder import FeatureEncoder, features_at, instance_vectors
+from v2vkit.synthesis.rollout import from_images
 
 EXTENSION = "features.json"
 _DIGITS = 6
@@ -52,7 +53,7 @@ def describe_frame(
     """
     device = next(encoder.parameters()).device
     with torch.inference_mode():
-        x = torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
+        x = from_images(image[None]).to(device)
         ids = torch.from_numpy(regions)[None, None].to(device)
         height, width = regions.shape
         features = features_at(encoder, x, (height, width), halvings=halvings)

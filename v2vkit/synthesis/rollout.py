@@ -37,8 +37,7 @@ class Rollout:
     def begin_with(self, images: NDArray[np.uint8]) -> None:
         """L given frames, RGB uint8 [L, H, W, 3], are the first L of the video: `image` gives them back."""
         self.opener, self.given = None, list(images)
-        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        x = self._halved(x.to(next(self.generator.parameters()).device))
+        x = self._halved(from_images(images).to(next(self.generator.parameters()).device))
         self.history = history_from_images(x[None], self.generator.config.num_scales)
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
@@ -86,6 +85,19 @@ class Rollout:
         for _ in range(self.halvings):
             x = halve(x)
         return x
+
+
+def made_coarse(image: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
+    """RGB uint8 [H, W, 3] as a model of `halvings` can give it at best: halved as for training, enlarged as here."""
+    x = from_images(image[None])
+    for _ in range(halvings):
+        x = halve(x)
+    return to_image(enlarge(x, (image.shape[0], image.shape[1]), halvings)[0])
+
+
+def from_images(images: NDArray[np.uint8]) -> Tensor:
+    """RGB uint8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def to_image(x: Tensor) -> NDArray[np.uint8]:
