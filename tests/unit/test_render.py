@@ -30,7 +30,8 @@ from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.stages.runner import run
-from v2vkit.synthesis.driving import Drive, Driven, drive_by_label_folder, drive_by_video, frame_images
+from v2vkit.synthesis.driving import Drive, Driven, drive_by_label_folder, drive_by_video
+from v2vkit.synthesis.framing import frame_images
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout, to_image

@@ -17,7 +17,7 @@ from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.runner import run
-from v2vkit.synthesis import live
+from v2vkit.synthesis import framing, live
 from v2vkit.synthesis.driving import Driven, drive_by_video
 from v2vkit.synthesis.model import ModelInfo, load_model
 from v2vkit.synthesis.render import render_frames
@@ -42,7 +42,8 @@ def _find_square(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
 
 @pytest.fixture(autouse=True)
 def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "open_face", lambda settings, **names: _find_square)
+    for module in (live, framing):
+        monkeypatch.setattr(module, "open_face", lambda settings, **names: _find_square)
 
 
 FIRST = _shot(RED, 12, left=0, unseen=(10, 11))
@@ -132,3 +133,26 @@ def test_a_drive_may_be_left_early(tmp_path: Path, drawn: int) -> None:
     assert threading.active_count() > before
     frames.close()
     assert threading.active_count() == before
+
+
+def test_every_shot_is_cropped_around_its_own_face(tmp_path: Path) -> None:
+    """As if it were alone; one without a face as the shot before it."""
+    info = _model(tmp_path, size=(32, 32), frames={"crop": "face"})
+    faceless = _shot((20, 40, 190), 8, left=0, unseen=tuple(range(8)))
+
+    def driven(name: str, frames: list[NDArray]) -> list[NDArray]:
+        return [frame.image for frame in _drive(write_file(tmp_path / name, frames, options=LOSSLESS), info)]
+
+    shots = driven("all.mp4", FIRST + SECOND + faceless)
+    assert len(shots) == len(FIRST + SECOND + faceless)
+    first, second = driven("first.mp4", FIRST), driven("second.mp4", SECOND)
+    np.testing.assert_array_equal(shots[: len(FIRST) + len(SECOND)], first + second)
+    assert _middle(second[2]) == 16  # the first frame with a face has it in the middle
+    assert np.ptp(shots[-1][:, :, 2]) == 0
+    with pytest.raises(V2VError, match=r"No face was found in .*faceless.mp4"):
+        driven("faceless.mp4", faceless)
+
+
+def _middle(image: NDArray[np.uint8]) -> int:
+    """The column in the middle of the white square."""
+    return round(float(np.flatnonzero((image.min(2) > 200).any(0)).mean()))

@@ -205,7 +205,7 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
                 f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
             )
         return None
-    from v2vkit.synthesis.driving import frame_images
+    from v2vkit.synthesis.framing import frame_images
     from v2vkit.video.images import read_image
     from v2vkit.video.sources import find_sequence
 

@@ -15,17 +15,17 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.engine.threads import prefetch
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import FaceEstimator
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
-from v2vkit.synthesis.live import open_face, open_live
+from v2vkit.synthesis.framing import crop_of, framed_shots, open_face_crop
+from v2vkit.synthesis.live import open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
 from v2vkit.video.collect import maps_of
-from v2vkit.video.cuts import CutMethod, number_shots
+from v2vkit.video.cuts import CutMethod
 from v2vkit.video.decode import decode
-from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe, reframe_ids
+from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
 from v2vkit.video.limits import Limits, find_part
 from v2vkit.video.probe import probe
@@ -91,7 +91,8 @@ def drive_by_video(
     """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
     of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
 
-    Shots are told apart as `ingest` did, too: each `begins` anew, and nothing is followed from one into the next.
+    Shots are told apart as `ingest` did, too: each `begins` anew, has a crop of its own around its face, and nothing is
+    followed from one into the next.
 
     Args:
         path: the driving video.
@@ -106,9 +107,7 @@ def drive_by_video(
     video = probe(path)
     part = find_part(path, Limits.typed(start, duration, None))
     first, last = part.start, part.stop
-    window = None
-    if _crop(info) == "face":
-        window = _face_window(path, live.find_face or open_face(info.frames, weights="face_weights"), first)
+    faces = open_face_crop(info, path, first)
     drive = Drive(
         frames=iter(()),
         fps=video.fps,
@@ -117,23 +116,20 @@ def drive_by_video(
         audio_from=path if video.has_audio else None,
         audio_span=None if part.whole else part.span,
     )
-    size = (info.width, info.height)
+    method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
     end = part.span[1]
     times: list[tuple[int, int | None]] = []
 
-    def pictures() -> Iterator[tuple[Image, Image]]:
+    def pictures() -> Iterator[Image]:
         for frame in decode(path, first, last, start_pts=part.start_pts):
             cut = end is not None and frame.index + 1 == last
             times.append((frame.pts, round(end / frame.time_base) - frame.pts if end and cut else frame.duration))
-            height, width = frame.image.shape[:2]
-            framed = reframe(frame.image, window or crop_window(_crop(info), width, height, size), size)
-            yield framed, frame.image  # cuts are looked for in the whole picture, as in training's footage
+            yield frame.image
 
     def driven() -> Iterator[Driven]:
         origin = None
-        method = cuts or info.frames.get("cuts", "adaptive")
-        numbered = prefetch(number_shots(pictures(), method=method, fps=video.fps))
-        for _, shot in groupby(numbered, key=itemgetter(1)):
+        framed = framed_shots(pictures(), info, faces, method=method, fps=video.fps)
+        for _, shot in groupby(prefetch(framed), key=itemgetter(1)):
             for t, (image, s, regions, found) in enumerate(live.maps(image for image, _ in shot)):
                 if not found:
                     drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
@@ -143,35 +139,6 @@ def drive_by_video(
 
     drive.frames = prefetch(driven())
     return drive
-
-
-def frame_images(images: list[Image], info: ModelInfo) -> Image:
-    """Pictures, RGB uint8 [h, w, 3], cropped and resized as `ingest` did: [N, H, W, 3].
-
-    Raises:
-        V2VError: the model's frames are cropped around faces, and the first picture shows none.
-    """
-    size = (info.width, info.height)
-    around = None
-    if _crop(info) == "face":
-        landmarks = open_face(info.frames, weights="face_weights")(images[0])
-        if landmarks is None:
-            raise V2VError("No face was found in the first of the first frames.", "Give pictures that show a face.")
-        around = face_window(landmarks, images[0].shape[1], images[0].shape[0])
-    windows = [around or crop_window(_crop(info), image.shape[1], image.shape[0], size) for image in images]
-    return np.stack([reframe(image, window, size) for image, window in zip(images, windows, strict=True)])
-
-
-def _crop(info: ModelInfo) -> str:
-    return str(info.frames.get("crop", "none"))
-
-
-def _face_window(path: str, estimator: FaceEstimator, first: int) -> Window:
-    """The crop around the first face, as training cropped each clip around its first face."""
-    found = first_face(decode(path, first), estimator)
-    if found is None:
-        raise V2VError(f"No face was found in {path}.", "Drive this model with a video that shows a face.")
-    return found[1]
 
 
 def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None = None) -> Drive:
@@ -195,7 +162,7 @@ def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None
     def resized(what: MapKind, path: Path) -> NDArray[Any]:
         ids = read_map(what, path, rules)
         height, width = ids.shape
-        return reframe_ids(ids, crop_window(_crop(info), width, height, size), size)
+        return reframe_ids(ids, crop_window(crop_of(info), width, height, size), size)
 
     def maps() -> Iterator[Driven]:
         for number in range(len(source.images)):

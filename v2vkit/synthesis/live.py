@@ -35,12 +35,10 @@ class Live:
             found) of each, in order, with a bounded look-ahead; `regions` as in `v2vkit.maps.regions`, None where the
             domain has none; `found` = the estimator saw something in this very frame.
         nothing: what a frame is counted under in which nothing was found.
-        find_face: the face estimator that crops are placed with, where the maps need one, too.
     """
 
     maps: Callable[[Iterable[Image]], Iterator[Mapped]]
     nothing: str
-    find_face: FaceEstimator | None = None
 
 
 def open_live(info: ModelInfo, source: str) -> Live:
@@ -95,7 +93,7 @@ def _live_face(info: ModelInfo, source: str) -> Live:
             sketch, parts = draw_sketch(image, landmarks, canny=settings.get("canny", True))
             yield image, face_channels(landmarks, sketch), region_ids(parts), found
 
-    return Live(maps, "no face", estimator)
+    return Live(maps, "no face")
 
 
 def _live_pose(info: ModelInfo, source: str) -> Live:
