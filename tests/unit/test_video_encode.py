@@ -182,6 +182,16 @@ def test_audio_packets_are_copied_bit_for_bit(tmp_path, source, codec, target):
     assert len(list(decode(tmp_path / target))) == 25
 
 
+@pytest.mark.parametrize("name", ["in.mkv", "in.avi"])
+def test_channels_whose_places_are_not_told_are_copied(tmp_path, name):
+    video = "mpeg4" if name.endswith("avi") else "libx264"
+    path = write_file(tmp_path / name, moving_frames(25), codec=video, audio="pcm_s16le", layout="stereo")
+    assert write_video(tmp_path / "out.mp4", moving_frames(25), fps=FPS, audio_from=path) == []
+    assert read_packets(tmp_path / "out.mp4") == read_packets(path)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.audio[0].layout.name == "stereo"
+
+
 def test_audio_from_a_transport_stream_stays_in_step(tmp_path):
     source = write_file(tmp_path / "in.ts", moving_frames(25), audio="aac")  # starts at 1.4 s
     write_video(tmp_path / "out.mp4", moving_frames(25), fps=FPS, audio_from=source)
@@ -197,13 +207,17 @@ def test_audio_from_a_transport_stream_stays_in_step(tmp_path):
     assert len(list(decode(tmp_path / "out.mp4"))) == 25
 
 
-@pytest.mark.parametrize(("codec", "name"), [("pcm_mulaw", "in.mov"), ("pcm_u8", "in.mkv")])
-def test_audio_that_the_container_cannot_hold_is_told_and_the_video_written(tmp_path, codec, name):
+@pytest.mark.parametrize(
+    ("codec", "name", "remedy"),
+    [("pcm_mulaw", "in.mov", "Convert it to AAC first"), ("pcm_u8", "in.mkv", "Write to .mkv, which can")],
+)
+def test_audio_that_the_container_cannot_hold_is_told_and_the_video_written(tmp_path, codec, name, remedy):
     source = write_file(tmp_path / name, moving_frames(25), audio=codec)
     problems = write_video(tmp_path / "out.mp4", moving_frames(25), fps=FPS, audio_from=source)
     assert len(problems) == 1
     assert codec in problems[0]
     assert name in problems[0]
+    assert remedy in problems[0]
     assert len(list(decode(tmp_path / "out.mp4"))) == 25
     assert not probe(tmp_path / "out.mp4").has_audio
 

@@ -35,6 +35,7 @@ def write_file(
     time_base: Fraction | None = None,
     aspect: Fraction | None = None,
     audio: str | None = None,
+    layout: str = "mono",
     movflags: str = "",
 ) -> Path:
     """A video file straight through PyAV; `audio` names a codec for a sine tone beside it."""
@@ -50,7 +51,7 @@ def write_file(
                 if aspect is not None:
                     stream.codec_context.sample_aspect_ratio = aspect
                 if audio is not None:
-                    sound = container.add_stream(audio, rate=16000, layout="mono")
+                    sound = container.add_stream(audio, rate=16000, layout=layout)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = (i if stamps is None else stamps[i]), ticks
             container.mux(stream.encode(frame))
@@ -71,7 +72,7 @@ def write_audio(path: Path, codec: str, *, seconds: float = 1.0) -> Path:
 def write_tone(container, stream, seconds: float) -> None:
     count = int(16000 * seconds)
     tone = (8000 * np.sin(np.arange(count) * 0.1)).astype(np.int16)
-    resampler = av.AudioResampler(format=stream.format, layout="mono", rate=16000, frame_size=1024)
+    resampler = av.AudioResampler(format=stream.format, layout=stream.layout, rate=16000, frame_size=1024)
     frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
     for part in [*resampler.resample(frame), *resampler.resample(None)]:

@@ -16,6 +16,8 @@ from v2vkit.errors import V2VError
 from v2vkit.video.container import demux, open_media, reading
 
 _NUM_TRIAL_PACKETS = 8
+# Channels -> what FFmpeg takes so many for where a file (AVI, Matroska with PCM) says nothing else.
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class AudioCopy:
@@ -67,13 +69,15 @@ class AudioCopy:
         elif video is not None and video.start_time is not None and video.time_base is not None:
             self._offset = -video.start_time * video.time_base
         for stream in self._container.streams.audio:
-            reason = _why_not(self.source, stream.index, self._target.format.name)
-            if reason is None:
-                self._streams[stream.index] = self._target.add_stream_from_template(stream)
+            container = self._target.format.name
+            if _fits(self.source, stream.index, container):
+                self._streams[stream.index] = _add_copy(self._target, stream)
             else:
+                other = _fits(self.source, stream.index, "matroska")
                 self.problems.append(
                     f"The audio of {self.source} ({stream.codec_context.name if stream.codec_context else 'unknown'}) "
-                    f"was left out: {reason}. Write to .mkv, which holds more kinds of audio."
+                    f"was left out: {container} files cannot hold this kind of audio. "
+                    + ("Write to .mkv, which can." if other else "Convert it to AAC first.")
                 )
         wanted = [stream for stream in self._container.streams.audio if stream.index in self._streams]
         if wanted:
@@ -124,17 +128,27 @@ class AudioCopy:
         self.close()
 
 
-def _why_not(source: str | Path, index: int, container: str) -> str | None:
-    """Why the container cannot hold the audio stream, tried out on its first packets in memory; None when it can."""
+def _add_copy(target: OutputContainer, stream: AudioStream) -> AudioStream:
+    """A stream of the target for the packets of another one."""
+    copy = target.add_stream_from_template(stream)
+    layout = stream.codec_context.layout
+    # mp4 refuses channels whose places are not known.
+    if layout.name == f"{layout.nb_channels} channels" and layout.nb_channels in _LAYOUTS:
+        copy.codec_context.layout = _LAYOUTS[layout.nb_channels]
+    return copy
+
+
+def _fits(source: str | Path, index: int, container: str) -> bool:
+    """Whether the container can hold the audio stream, tried out on its first packets in memory."""
     with open_media(source) as trial_source, io.BytesIO() as file:
         stream = next(stream for stream in trial_source.streams.audio if stream.index == index)
         packets = list(islice((p for p in demux(trial_source, stream) if p.dts is not None), _NUM_TRIAL_PACKETS))
         try:
             with av.open(file, "w", format=container) as trial:
-                copy = trial.add_stream_from_template(stream)
+                copy = _add_copy(trial, stream)
                 for packet in packets:
                     packet.stream = copy
                     trial.mux(packet)
         except (av.FFmpegError, ValueError):
-            return f"{container} files cannot hold this kind of audio"
-    return None
+            return False
+    return True
