@@ -10,6 +10,7 @@ from v2vkit.stages.base import Stage
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.schedule import frames_at, learning_rate_factor
 
+CONTEXT = 2  # real frames before the generated ones
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 RECIPES = sorted(PIPELINES.glob("*.toml"))
 
@@ -43,17 +44,26 @@ TABLE = {
 }
 
 
+@pytest.mark.parametrize("name", ["face-paper", "face-1gpu", "pose-paper", "pose-1gpu"])
+def test_clips_are_long_enough_for_the_longest_sequences(name: str) -> None:
+    (ingest,) = (table for command, table in read_recipe(str(PIPELINES / f"{name}.toml")) if command == "ingest")
+    assert all(config.max_frames + CONTEXT <= ingest["clip_frames"] for config in training(name))
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_recipes_follow_the_published_table(name: str) -> None:
+    street = name.startswith("street")
+    longest = 30 if street else 126  # frames of Cityscapes' clips, and the published cap
     for number, (config, row) in enumerate(zip(training(name), TABLE[name], strict=True), 1):
         judged, first, doubling, fixed, epochs, decay, rate = row
         assert config.scale == number
         assert (config.num_scales or 1) == len(TABLE[name])
         assert (config.discriminator_scales or 2) + number - 1 == judged
         assert config.learning_rate == rate
+        assert config.foreground == ((26,) if street else ())
         schedule = config.schedule
         for epoch in range(schedule.total_epochs):
-            assert frames_at(schedule, epoch) == min(first * 2 ** (epoch // doubling), config.max_frames)
+            assert frames_at(schedule, epoch) == min(first * 2 ** (epoch // doubling), longest)
             assert config.newest_scale(epoch) == (number - 1 if epoch < fixed else 0)
             left = 1.0 if epoch < epochs else 1 - (epoch - epochs + 1) / (decay + 1)
             assert learning_rate_factor(schedule, epoch) == pytest.approx(left)
