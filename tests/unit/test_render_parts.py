@@ -213,7 +213,7 @@ def test_artifacts_of_other_clips_do_not_join(tmp_path: Path) -> None:
     assert manifest is not None
     _change(tmp_path / "data", "labels", units=((manifest.units[0][0].model_copy(update={"name": "another"}),),))
     with pytest.raises(V2VError, match="artifact labels in .*data has other clips than"):
-        render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+        EVALUATE.call(EvaluateConfig(data=f"{tmp_path}/data", device="cpu"), RunOptions(work=str(tmp_path)))
 
 
 def test_clips_too_short_to_measure_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
