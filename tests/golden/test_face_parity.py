@@ -11,7 +11,7 @@ import pytest
 from tests.shared_data import SHARED, needs_shared
 from v2vkit.artifacts.images import decode_image
 from v2vkit.estimators.table import open_estimator
-from v2vkit.maps.landmarks import INNER_POINTS, landmark_error
+from v2vkit.maps.landmarks import INNER_POINTS, landmark_errors
 from v2vkit.maps.sketch import background_edges, distance_maps, draw_curves, draw_parts, draw_sketch
 
 pytestmark = needs_shared
@@ -98,6 +98,6 @@ def test_mediapipe_agrees_with_dlibs_landmarks() -> None:
         assert np.ptp(truth[:, 0]) >= 100
         landmarks = estimator(decode_image(picture.read_bytes()))
         assert landmarks is not None
-        error = landmark_error(landmarks, truth)
+        error = landmark_errors(landmarks, truth)
         assert error[INNER_POINTS].mean() <= 0.035
         assert error.mean() <= 0.045

@@ -97,6 +97,19 @@ def test_damage_ids_and_short_clips_are_told(tmp_path: Path) -> None:
     assert "2 clips have fewer than 20 frames" in text
 
 
+def test_a_file_that_training_reads_is_missed(tmp_path: Path) -> None:
+    folder, clip = Folder(f"{tmp_path}/sketches"), ClipInfo(name="a", num_frames=2, width=32, height=24)
+    with ShardWriter(folder, shard_name(0)) as writer:
+        for t, extensions in enumerate((("sketch.png", "json"), ("sketch.png",))):
+            for extension in extensions:
+                writer.add(sample_key("a", t), extension, b"something")
+        entry = writer.finish("x", (clip,)).entry
+    about = Manifest(v2vkit="test", stage="make-sketches", stage_version=2, config={}, inputs={}, fingerprint="x")
+    write_manifest(folder, about.model_copy(update={"units": ((clip,),), "shards": (entry,)}))
+    (problem,) = CHECK.call(CheckConfig(), RunOptions(work=str(tmp_path)))
+    assert "shard-00000.tar lacks json for 1 of 2 frames of a: a/000001" in problem
+
+
 def test_sources_are_checked_before_they_are_ingested(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_file(tmp_path / "good.mp4", moving_frames(7))
     (tmp_path / "bad.mp4").write_bytes(b"not a video at all" * 10)

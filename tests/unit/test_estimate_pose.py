@@ -236,13 +236,16 @@ def test_weights_are_known_by_their_content(tmp_path: Path, yolo: Path) -> None:
     assert "weights" in status(STAGE, PoseConfig(pose="yolo", weights=str(moved)), options)
 
 
-def test_weights_are_needed_by_yolo_and_refused_by_others(tmp_path: Path, yolo: Path) -> None:
+def test_settings_of_another_estimator_are_refused(tmp_path: Path, yolo: Path) -> None:
     write_frames(tmp_path, {"a": scene([160])})
     for settings, sentence in (
         ({"pose": "yolo"}, "needs weights"),
         ({"pose": "yolo", "weights": str(tmp_path / "gone.pt")}, "gone.pt cannot be read"),
-        ({"weights": str(yolo)}, "mediapipe takes no weights"),
-        ({"pose": "yolo", "weights": str(yolo), "openpose": str(tmp_path)}, "--openpose takes no weights"),
+        ({"weights": str(yolo)}, "mediapipe takes no --weights.*--pose yolo"),
+        ({"device": "cuda"}, "mediapipe takes no --device.*--pose yolo"),
+        ({"pose": "yolo", "openpose": str(tmp_path)}, "With --openpose .* --pose means nothing"),
+        ({"weights": str(yolo), "openpose": str(tmp_path)}, "With --openpose .* --weights means nothing"),
+        ({"device": "cuda", "openpose": str(tmp_path)}, "With --openpose .* --device means nothing"),
     ):
         with pytest.raises(V2VError, match=sentence):
             _make(tmp_path, **settings)

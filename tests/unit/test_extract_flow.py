@@ -146,6 +146,24 @@ def test_missing_weights_are_told_before_anything_is_written(
         assert not (tmp_path / "flow").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"weights": "/nonexistent"}, "dis takes no --weights.*--flow ptlflow"),
+        ({"device": "cuda"}, "dis takes no --device"),
+        ({"model": "gmflow"}, "dis takes no --model"),
+        ({"flow": "ptlflow", "preset": "quality"}, "ptlflow takes no --preset.*--flow dis"),
+    ],
+)
+def test_settings_of_another_estimator_are_refused(
+    tmp_path: Path, clips: dict[str, list[np.ndarray]], settings: dict[str, str], sentence: str
+) -> None:
+    write_frames(tmp_path, clips)
+    with pytest.raises(V2VError, match=sentence):
+        _extract(tmp_path, **settings)
+    assert not (tmp_path / "flow").exists()
+
+
 class _Half:
     """An estimator that gives half a pixel everywhere and checks what it was opened with."""
 

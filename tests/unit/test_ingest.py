@@ -674,6 +674,19 @@ def test_clips_without_a_face_are_named(tmp_path):
     assert "frames 8 to 15" in outcome.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"face_weights": "shape.dat", "crop": "face", "size": "64x64"}, "mediapipe takes no --face-weights"),
+        ({"face_weights": "shape.dat"}, "mediapipe takes no --face-weights"),
+        ({"face": "dlib", "face_weights": "shape.dat"}, "--face finds the face for --crop face, and crop is none"),
+    ],
+)
+def test_settings_of_faces_that_mean_nothing_are_refused(settings, sentence):
+    with pytest.raises(V2VError, match=sentence):
+        make_config(IngestConfig, {"sources": ["a"], **settings}, "here")
+
+
 def test_a_missing_shape_predictor_is_told_before_any_work(tmp_path):
     pytest.importorskip("dlib")
     folder = write_images(tmp_path / "anna", moving_frames(8))

@@ -16,7 +16,7 @@ from v2vkit.maps.landmarks import (
     INNER_POINTS,
     add_forehead,
     follow_face,
-    landmark_error,
+    landmark_errors,
     landmarks_from_json,
     landmarks_to_json,
     outer_eye_distance,
@@ -54,12 +54,12 @@ def test_forehead_of_a_tilted_face_uses_the_mean_of_the_jaw_ends() -> None:
     np.testing.assert_allclose(add_forehead(face)[75, 1], 55 - (face[8, 1] - 55) * 2 / 3, rtol=1e-5)
 
 
-def test_landmark_error_is_in_outer_eye_distances() -> None:
+def test_landmark_errors_are_in_outer_eye_distances() -> None:
     truth = face_landmarks()
     assert outer_eye_distance(truth) == pytest.approx(float(truth[45, 0] - truth[36, 0]))
     estimate = truth.copy()
     estimate[:17, 0] += outer_eye_distance(truth)
-    error = landmark_error(estimate, truth)
+    error = landmark_errors(estimate, truth)
     np.testing.assert_allclose(error[:17], 1, rtol=1e-5)
     assert error[INNER_POINTS].shape == (51,)
     assert error[INNER_POINTS].max() == 0

@@ -13,6 +13,7 @@ import pytest
 from tests.faces import face_landmarks, photo, train_dlib_predictor
 from tests.flow_scenes import write_frames
 from tests.stage_results import make, sample_files
+from tests.unit.rendering import render, save_untrained
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import make_config
@@ -24,6 +25,7 @@ from v2vkit.maps.sketch import draw_sketch
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
 from v2vkit.stages.runner import status
+from v2vkit.weights import file_digest
 
 FACE_AT = 100  # brightness from which the fake estimator sees a face, and thereby where it is
 
@@ -36,6 +38,13 @@ class FakeFace:
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         value = int(image[0, 0, 0])
         return None if value < FACE_AT else face_landmarks(value / 4 + 8, 34, 30)
+
+
+class FakeDlib(FakeFace):
+    """Takes a weights file."""
+
+    def __init__(self, *, weights: str):
+        assert Path(weights).is_file()
 
 
 @pytest.fixture
@@ -198,7 +207,7 @@ def test_wrong_settings_are_refused(values: dict[str, object]) -> None:
     [
         ({"face": "dlib"}, "needs a shape predictor file"),
         ({"face": "dlib", "weights": "nowhere.dat"}, "nowhere.dat cannot be read"),
-        ({"face": "mediapipe", "weights": "nowhere.dat"}, "takes no weights"),
+        ({"face": "mediapipe", "weights": "nowhere.dat"}, "mediapipe takes no --weights.*--face dlib"),
     ],
 )
 def test_a_wrong_set_up_is_told_before_anything_is_written(
@@ -218,6 +227,7 @@ def test_dlib_through_the_stage(tmp_path: Path) -> None:
     write_frames(tmp_path / "work", {"a": [photo(), np.zeros((300, 320, 3), np.uint8)]})
     manifest = _make(tmp_path / "work", face="dlib", weights=str(weights))
     assert manifest.estimator["name"] == "dlib"
+    assert manifest.estimator["weights"] == file_digest(weights)
     assert manifest.missing == {"no face": 1}
     config = SketchConfig(face="dlib", weights=str(weights))
     moved = weights.rename(tmp_path / "moved.dat")
@@ -227,6 +237,23 @@ def test_dlib_through_the_stage(tmp_path: Path) -> None:
     data[-1] ^= 1
     moved.write_bytes(data)
     assert "face weights" in status(STAGE, config.model_copy(update={"weights": str(moved)}), options)
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(None, "not there any more"), (b"others", "changed since")])
+def test_rendering_needs_the_weights_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, sentence: str
+) -> None:
+    monkeypatch.setitem(table.ESTIMATORS["face"], "dlib", f"{__name__}:FakeDlib")
+    weights = tmp_path / "shape.dat"
+    weights.write_bytes(b"weights")
+    write_frames(tmp_path, {"a": scene([120])})
+    manifest = _make(tmp_path, face="dlib", weights=str(weights))
+    save_untrained(tmp_path, "face", maps=manifest.config, estimator=manifest.estimator)
+    weights.unlink()
+    if content is not None:
+        weights.write_bytes(content)
+    with pytest.raises(V2VError, match=f"weights .*shape.dat, which .*{sentence}"):
+        render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no predictor", None], ids=["empty", "garbage", "five points"])

@@ -12,6 +12,7 @@ from skimage import data
 
 from tests.faces import photo
 from tests.networks import needs_ultralytics, noise, yolo_weights
+from tests.unit.rendering import render, save_untrained
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
@@ -22,17 +23,15 @@ from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.maps.people import follow_people
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import SourceConfig, instance_edges, num_channels
-from v2vkit.models.generator import VideoGenerator, history_from_images
-from v2vkit.models.presets import generator_config
+from v2vkit.maps.source import instance_edges
+from v2vkit.models.generator import history_from_images
 from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
-from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.stages.runner import run
 from v2vkit.synthesis.driving import Drive, Driven, drive_by_label_folder, drive_by_video
 from v2vkit.synthesis.framing import frame_images
-from v2vkit.synthesis.model import ModelInfo, load_model, save_model
+from v2vkit.synthesis.model import load_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout, to_image
 from v2vkit.video.encode import VideoWriter
@@ -42,42 +41,15 @@ from v2vkit.weights import file_digest
 pytest.importorskip("mediapipe")
 
 
-def _save_model(work: Path, domain: str, *, size: tuple[int, int] = (64, 48), **changes: object) -> ModelInfo:
-    """An untrained model in a workspace."""
-    torch.manual_seed(0)
-    source = SourceConfig(domain=domain, num_labels=12 if domain == "street" else 0)
-    config = generator_config("tiny", source_channels=num_channels(source), width=8, num_down=2, num_blocks=2)
-    values = {
-        "stage": "spatial-1",
-        "fingerprint": "f",
-        "generator": config,
-        "source": source,
-        "width": size[0],
-        "height": size[1],
-        "first_frame": "self",
-        "frames": {"crop": "none"},
-        "maps": {"face": "mediapipe", "smooth": 3, "missing": "hold", "canny": True},
-        "maps_stage": "make-sketches",
-    }
-    info = ModelInfo.model_validate(values | changes)
-    save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
-    return info
-
-
 def _faces(count: int) -> list[np.ndarray]:
     return [photo(200, 240, dx=2 * t) for t in range(count)]
 
 
-def _render(source: Path, target: Path, work: Path, **settings: object) -> list[str]:
-    config = RenderConfig(source=str(source), target=str(target), device="cpu", threads=1, **settings)
-    return COMMAND.call(config, RunOptions(work=str(work)))
-
-
 def test_frames_times_and_sound_are_kept(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     rate = Fraction(30000, 1001)
     source = write_file(tmp_path / "in.mp4", _faces(12), rate=rate, audio="aac")
-    assert _render(source, tmp_path / "out.mp4", tmp_path) == []
+    assert render(source, tmp_path / "out.mp4", tmp_path) == []
     frames, times = read_raw(tmp_path / "out.mp4")
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 12
     assert times == read_raw(source)[1]
@@ -86,27 +58,27 @@ def test_frames_times_and_sound_are_kept(tmp_path: Path) -> None:
 
 
 def test_variable_frame_rate_is_kept(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     times = [0, 1, 2, 5, 6, 10, 11, 12]
     source = write_file(tmp_path / "in.mp4", _faces(8), rate=Fraction(25), stamps=times)
-    _render(source, tmp_path / "out.mp4", tmp_path)
+    render(source, tmp_path / "out.mp4", tmp_path)
     assert read_raw(tmp_path / "out.mp4")[1] == read_raw(source)[1]
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_the_last_frame_is_shown_as_long_as_in_the_driving_video(tmp_path: Path, ending: str) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = tmp_path / f"in.{ending}"
     with VideoWriter(source, fps=Fraction(8, 10), time_base=Fraction(1, 1000)) as writer:
         for image, stamp in zip(_faces(8), [0, 40, 80, 3000, 3040, 8000, 8040, 8080], strict=True):
             writer.write(image, pts=stamp, duration=1920)
     for name, part, seconds in (("whole", {}, 10), ("end", {"start": 2}, 7), ("middle", {"duration": 4}, 8)):
-        _render(source, tmp_path / f"{name}.mp4", tmp_path, **part)
+        render(source, tmp_path / f"{name}.mp4", tmp_path, **part)
         assert probe(tmp_path / f"{name}.mp4").duration == pytest.approx(seconds, abs=0.001)
 
 
 def test_frames_without_a_face_are_counted_and_rendered(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     frames = _faces(10)
     frames[4:6] = [np.zeros_like(frames[0])] * 2
     source = write_file(tmp_path / "in.mp4", frames)
@@ -134,7 +106,7 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     ingest = IngestConfig(sources=(str(source),), size="96x80", crop="center", cuts="none", lossless=True)
     run(INGEST, ingest, options)
     run(SKETCHES, SketchConfig(smooth=3), options)
-    info = _save_model(tmp_path, "face", size=(96, 80), frames={"crop": "center"})
+    info = save_untrained(tmp_path, "face", size=(96, 80), frames={"crop": "center"})
     work = Folder(str(tmp_path))
     manifests = {kind: read_manifest(work / kind) for kind in ("frames", "sketches")}
     reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
@@ -176,7 +148,7 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     assert manifests["poses"] is not None
     assert manifests["poses"].missing == {"no person": 1}
-    info = _save_model(tmp_path, "pose", size=(96, 96), maps=manifests["poses"].config, maps_stage="estimate-pose")
+    info = save_untrained(tmp_path, "pose", size=(96, 96), maps=manifests["poses"].config, maps_stage="estimate-pose")
     clip = reader.clips[0].name
     drive = drive_by_video(str(source), info)
     driven = list(drive.frames)
@@ -188,9 +160,9 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
 
 
 def test_poses_are_rendered_and_compared(tmp_path: Path) -> None:
-    _save_model(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, maps_stage="estimate-pose")
+    save_untrained(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, maps_stage="estimate-pose")
     source = write_file(tmp_path / "in.mp4", _bodies(4))
-    assert _render(source, tmp_path / "out.mp4", tmp_path, compare=True) == [f"no person: 1 frames of {source}"]
+    assert render(source, tmp_path / "out.mp4", tmp_path, compare=True) == [f"no person: 1 frames of {source}"]
     frames = read_raw(tmp_path / "out.mp4")[0]
     assert [frame.shape for frame in frames] == [(64, 3 * 64, 3)] * 4
     skeleton = frames[0][:, 64:128].astype(int)
@@ -200,7 +172,7 @@ def test_poses_are_rendered_and_compared(tmp_path: Path) -> None:
 
 def test_a_pose_model_can_be_cropped_around_the_face(tmp_path: Path) -> None:
     frames = {"crop": "face", "face": "mediapipe", "face_weights": None}
-    info = _save_model(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, frames=frames)
+    info = save_untrained(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, frames=frames)
     source = write_file(tmp_path / "in.mp4", [data.astronaut()] * 3)
     driven = list(drive_by_video(str(source), info).frames)
     image = driven[0].image
@@ -214,7 +186,7 @@ def test_poses_of_yolo_are_made_with_the_weights_of_training(tmp_path: Path) -> 
     maps = POSE_MAPS | {"pose": "yolo", "weights": str(weights), "device": "cpu", "smooth": 0}
     estimator = {"name": "yolo", "version": "v", "weights": file_digest(weights)}
     changes = {"maps": maps, "maps_stage": "estimate-pose", "estimator": estimator}
-    info = _save_model(tmp_path, "pose", size=(96, 64), **changes)
+    info = save_untrained(tmp_path, "pose", size=(96, 64), **changes)
     source = write_file(tmp_path / "in.mp4", [noise(64, 96, seed) for seed in range(2)])
     driven = list(drive_by_video(str(source), info).frames)
     people = follow_people(
@@ -229,14 +201,14 @@ def test_poses_of_yolo_are_made_with_the_weights_of_training(tmp_path: Path) -> 
 
 
 def test_key_points_of_openpose_are_not_made_from_a_video(tmp_path: Path) -> None:
-    _save_model(tmp_path, "pose", maps=POSE_MAPS | {"openpose": "keypoints"})
+    save_untrained(tmp_path, "pose", maps=POSE_MAPS | {"openpose": "keypoints"})
     source = write_file(tmp_path / "in.mp4", _bodies(3))
     with pytest.raises(V2VError, match="OpenPose wrote.*--maps"):
-        _render(source, tmp_path / "out.mp4", tmp_path)
+        render(source, tmp_path / "out.mp4", tmp_path)
 
 
 def test_two_halves_with_saved_state_equal_one_go(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
     sources = np.random.default_rng(0).random((8, 15, 48, 64), dtype=np.float32)
     whole = Rollout(generator)
@@ -251,7 +223,7 @@ def test_two_halves_with_saved_state_equal_one_go(tmp_path: Path) -> None:
 
 
 def test_past_frames_matter(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
     sources = np.random.default_rng(0).random((3, 15, 48, 64), dtype=np.float32)
     rollout, fresh = Rollout(generator), Rollout(generator)
@@ -261,25 +233,25 @@ def test_past_frames_matter(tmp_path: Path) -> None:
 
 
 def test_compare_writes_the_frame_the_map_and_the_output(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mp4", _faces(3))
-    _render(source, tmp_path / "out.mp4", tmp_path, compare=True)
+    render(source, tmp_path / "out.mp4", tmp_path, compare=True)
     assert read_raw(tmp_path / "out.mp4")[0][0].shape == (48, 3 * 64, 3)
 
 
 def test_part_of_a_video(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mp4", _faces(20), rate=Fraction(10), audio="aac")
-    _render(source, tmp_path / "out.mp4", tmp_path, start=0.5, duration=1.0)
+    render(source, tmp_path / "out.mp4", tmp_path, start=0.5, duration=1.0)
     frames, times = read_raw(tmp_path / "out.mp4")
     assert len(frames) == 10
     assert times[0] == 0
 
 
 def test_ingest_and_render_take_the_same_part_of_an_avi_with_b_frames(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.avi", _faces(18), rate=24, options={"bf": "3", "b-adapt": "0"})
-    _render(source, tmp_path / "out.mp4", tmp_path, start=0.125, duration=0.5)
+    render(source, tmp_path / "out.mp4", tmp_path, start=0.125, duration=0.5)
     part = {"cuts": "none", "start": 0.125, "duration": 0.5}
     run(INGEST, IngestConfig(sources=(str(source),), **part), RunOptions(work=str(tmp_path), workers=1))
     frames, times = read_raw(tmp_path / "out.mp4")
@@ -288,22 +260,22 @@ def test_ingest_and_render_take_the_same_part_of_an_avi_with_b_frames(tmp_path: 
 
 
 def test_street_is_driven_by_a_folder_of_label_maps(tmp_path: Path) -> None:
-    _save_model(tmp_path, "street")
+    save_untrained(tmp_path, "street")
     folder = tmp_path / "labels"
     folder.mkdir()
     for t in range(11):
         (folder / f"{t}.png").write_bytes(encode_png(np.full((50, 70), t % 12, np.uint8)))
-    _render(folder, tmp_path / "out.mp4", tmp_path)
+    render(folder, tmp_path / "out.mp4", tmp_path)
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 11
     (folder / "3.png").write_bytes(encode_png(np.full((50, 70), 77, np.uint8)))
     with pytest.raises(V2VError, match="77"):
-        _render(folder, tmp_path / "bad.mp4", tmp_path)
+        render(folder, tmp_path / "bad.mp4", tmp_path)
     assert not (tmp_path / "bad.mp4").exists()
 
 
 def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
     """Two objects of one label that touch: an edge between them and a region each, as in training."""
-    info = _save_model(tmp_path, "street")
+    info = save_untrained(tmp_path, "street")
     labels, instances = tmp_path / "labels", tmp_path / "instances"
     objects = np.full((50, 70), 7, np.uint16)
     objects[:, 35:] = 300
@@ -319,57 +291,74 @@ def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
     for frame in driven:
         np.testing.assert_array_equal(frame.s[-1], instance_edges(small))
         np.testing.assert_array_equal(frame.regions, region_ids(np.full_like(small, 3), small))
-    _render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances))
+    render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances))
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 3
 
     (instances / "2.png").write_bytes(encode_png(objects[:-1]))
     with pytest.raises(V2VError, match=r"2\.png is 70x49.*70x50"):
-        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+        render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     (instances / "2.png").unlink()
     with pytest.raises(V2VError, match="no instances map for frame 2"):
-        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+        render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     for source, maps in ((write_file(tmp_path / "in.mp4", moving_frames(3)), False), (tmp_path, True)):
         with pytest.raises(V2VError, match="--instances belongs to a folder of label maps"):
-            _render(source, tmp_path / "bad.mp4", tmp_path, instances=str(instances), maps=maps)
-    _save_model(tmp_path, "face")
+            render(source, tmp_path / "bad.mp4", tmp_path, instances=str(instances), maps=maps)
+    save_untrained(tmp_path, "face")
     with pytest.raises(V2VError, match="driven by videos"):
-        _render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
+        render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     assert not (tmp_path / "bad.mp4").exists()
 
 
 def test_street_is_driven_by_the_maps_of_a_workspace(tmp_path: Path) -> None:
     options = make_workspace(tmp_path / "data", num_clips=2, clip_frames=5)
-    _save_model(tmp_path, "street", size=(32, 24))
-    _render(Path(options.work), tmp_path / "out.mp4", tmp_path, maps=True)
+    save_untrained(tmp_path, "street", size=(32, 24))
+    render(Path(options.work), tmp_path / "out.mp4", tmp_path, maps=True)
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 10
-    _save_model(tmp_path, "street", size=(64, 48))
+    save_untrained(tmp_path, "street", size=(64, 48))
     with pytest.raises(V2VError, match=r"32x24.*64x48"):
-        _render(Path(options.work), tmp_path / "out.mp4", tmp_path, maps=True)
+        render(Path(options.work), tmp_path / "out.mp4", tmp_path, maps=True)
 
 
 def test_street_cannot_be_driven_by_a_video(tmp_path: Path) -> None:
-    _save_model(tmp_path, "street")
+    save_untrained(tmp_path, "street")
     source = write_file(tmp_path / "in.mp4", moving_frames(3))
     with pytest.raises(V2VError, match="conditioned on labels"):
-        _render(source, tmp_path / "out.mp4", tmp_path)
+        render(source, tmp_path / "out.mp4", tmp_path)
 
 
 def test_a_model_that_needs_real_frames_says_so_and_takes_them(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face", first_frame="real")
+    save_untrained(tmp_path, "face", first_frame="real")
     source = write_file(tmp_path / "in.mp4", _faces(4))
     with pytest.raises(V2VError, match="--first-frames"):
-        _render(source, tmp_path / "out.mp4", tmp_path)
+        render(source, tmp_path / "out.mp4", tmp_path)
     folder = tmp_path / "real"
     folder.mkdir()
     for t, frame in enumerate(_faces(2)):
         (folder / f"{t}.png").write_bytes(encode_png(frame))
-    _render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(folder))
+    render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(folder))
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 4
+
+
+def test_first_frames_are_given_once_and_all(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    given, labels = tmp_path / "real", tmp_path / "labels"
+    for folder in (given, labels):
+        folder.mkdir()
+        (folder / "0.png").write_bytes(encode_png(np.zeros((48, 64), np.uint8)))
+    for settings, sentence in (
+        ({}, r"real holds 1 images; 2 are needed"),
+        ({"first_frame_model": str(tmp_path)}, "--first-frames and --first-frame-model both give the first frames"),
+    ):
+        if settings:
+            (given / "1.png").write_bytes((given / "0.png").read_bytes())
+        with pytest.raises(V2VError, match=sentence):
+            render(labels, tmp_path / "out.mp4", tmp_path, first_frames=str(given), **settings)
+        assert not (tmp_path / "out.mp4").exists()
 
 
 def test_given_frames_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
     """As in training, where the past frames and their maps belong together."""
-    info = _save_model(tmp_path, "street", first_frame="real", frames={"crop": "center"})
+    info = save_untrained(tmp_path, "street", first_frame="real", frames={"crop": "center"})
     model, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
     maps = np.random.default_rng(0).random((4, 13, 48, 64)).astype(np.float32)
     wide = np.zeros((72, 192, 3), np.uint8)
@@ -390,37 +379,37 @@ def test_given_frames_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "message"), [("missing.mp4", "missing"), ("text.mp4", "text.mp4")])
 def test_bad_sources_are_sentences_and_leave_no_file(tmp_path: Path, name: str, message: str) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     if name == "text.mp4":
         (tmp_path / name).write_text("hello")
     with pytest.raises(V2VError, match=message):
-        _render(tmp_path / name, tmp_path / "out.mp4", tmp_path)
+        render(tmp_path / name, tmp_path / "out.mp4", tmp_path)
     assert not (tmp_path / "out.mp4").exists()
 
 
 @pytest.mark.parametrize("link", [None, "symlink_to", "hardlink_to"])
 def test_the_driving_video_is_never_replaced(tmp_path: Path, link: str | None) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mp4", _faces(3))
     before, target = source.read_bytes(), source if link is None else tmp_path / "other.mp4"
     if link is not None:
         getattr(target, link)(source)
     for ours, theirs in ((source, target), (target, source)):
         with pytest.raises(V2VError, match="the driving video"):
-            _render(ours, theirs, tmp_path, compare=True)
+            render(ours, theirs, tmp_path, compare=True)
     assert source.read_bytes() == target.read_bytes() == before
 
 
 def test_a_truncated_video_leaves_no_file(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mkv", _faces(30))
     data = source.read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
     with pytest.raises(V2VError, match=r"cut\.mkv"):
-        _render(tmp_path / "cut.mkv", tmp_path / "out.mp4", tmp_path)
+        render(tmp_path / "cut.mkv", tmp_path / "out.mp4", tmp_path)
     assert not list(tmp_path.glob("*out*"))
 
 
 def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(V2VError, match="no trained model.*v2v train"):
-        _render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
+        render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)

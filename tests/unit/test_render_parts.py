@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.fake_stage import SOURCE, SourceConfig
-from tests.unit.test_render import _render, _save_model
+from tests.unit.rendering import render, save_untrained
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
@@ -27,10 +27,11 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.runner import run
 from v2vkit.synthesis import driving
-from v2vkit.synthesis.live import Live
 from v2vkit.synthesis.model import MODEL, load_model, read_info, save_model
 from v2vkit.video.decode import decode, time_stamps
 from v2vkit.video.limits import Limits, Part, find_part
+
+pytest.importorskip("mediapipe")
 
 VARIABLE = [*range(0, 1200, 100), *range(1200, 1440, 20)]
 """Milliseconds: 12 frames at 10 per second, then 12 at 50."""
@@ -53,8 +54,9 @@ def _sound(path: Path) -> list[tuple[float, bytes]]:
 def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Source maps of noise, so that no face is needed."""
     s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
-    live = Live(lambda frames: ((image, s, None, True) for image in frames), "nothing")
-    monkeypatch.setattr(driving, "open_live", lambda info, source: live)
+    monkeypatch.setattr(
+        driving, "open_live", lambda info, source: lambda frames: ((image, s, None, True) for image in frames)
+    )
 
 
 @pytest.mark.usefixtures("without_estimator")
@@ -68,9 +70,9 @@ def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_part_is_chosen_by_time_stamps(tmp_path: Path, settings: dict, first: int, count: int) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = _variable(tmp_path / "in.mp4", audio="aac")
-    problems = _render(source, tmp_path / "out.mp4", tmp_path, **settings)
+    problems = render(source, tmp_path / "out.mp4", tmp_path, **settings)
     times = [Fraction(stamp - VARIABLE[first], 1000) for stamp in VARIABLE[first : first + count]]
     assert read_raw(tmp_path / "out.mp4")[1] == times
     assert problems == []
@@ -86,9 +88,9 @@ def test_a_part_is_chosen_by_time_stamps(tmp_path: Path, settings: dict, first: 
 
 @pytest.mark.usefixtures("without_estimator")
 def test_a_part_that_is_everything_keeps_its_sound(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     source = _variable(tmp_path / "in.mp4", audio="aac")
-    assert _render(source, tmp_path / "out.mp4", tmp_path, duration=100.0) == []
+    assert render(source, tmp_path / "out.mp4", tmp_path, duration=100.0) == []
     assert read_packets(tmp_path / "out.mp4") == read_packets(source)
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 24
 
@@ -133,31 +135,31 @@ def _labels(folder: Path, count: int = 3) -> Path:
 
 
 def test_only_videos_have_parts(tmp_path: Path) -> None:
-    _save_model(tmp_path, "street")
+    save_untrained(tmp_path, "street")
     with pytest.raises(V2VError, match="choose a part of a video, which .*labels is not"):
-        _render(_labels(tmp_path / "labels"), tmp_path / "out.mp4", tmp_path, start=1.0)
+        render(_labels(tmp_path / "labels"), tmp_path / "out.mp4", tmp_path, start=1.0)
     with pytest.raises(V2VError, match="choose a part of a video"):
-        _render(tmp_path, tmp_path / "out.mp4", tmp_path, maps=True, duration=1.0)
+        render(tmp_path, tmp_path / "out.mp4", tmp_path, maps=True, duration=1.0)
 
 
 def test_a_folder_of_folders_of_labels_names_one_to_give(tmp_path: Path) -> None:
-    _save_model(tmp_path, "street")
+    save_untrained(tmp_path, "street")
     for name in ("a", "b"):
         _labels(tmp_path / "labels" / name)
     with pytest.raises(V2VError, match=r"labels holds 2 folders of images.*such as .*labels/a\."):
-        _render(tmp_path / "labels", tmp_path / "out.mp4", tmp_path)
+        render(tmp_path / "labels", tmp_path / "out.mp4", tmp_path)
     with pytest.raises(V2VError, match=r"labels holds 2 folders of images.*such as .*labels/a\."):
-        _render(tmp_path / "labels/a", tmp_path / "out.mp4", tmp_path, first_frames=str(tmp_path / "labels"))
+        render(tmp_path / "labels/a", tmp_path / "out.mp4", tmp_path, first_frames=str(tmp_path / "labels"))
     (tmp_path / "videos").mkdir()
     write_file(tmp_path / "videos/a.mp4", moving_frames(2))
     with pytest.raises(V2VError, match=r"videos holds videos .*a\.mp4.*, no images"):
-        _render(tmp_path / "videos", tmp_path / "out.mp4", tmp_path)
+        render(tmp_path / "videos", tmp_path / "out.mp4", tmp_path)
 
 
 def test_a_source_that_may_not_be_looked_at_is_a_sentence(tmp_path: Path) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     with pytest.raises(V2VError, match="cannot be read: File name too long"):
-        _render(tmp_path / f"{'a' * 300}.mp4", tmp_path / "out.mp4", tmp_path)
+        render(tmp_path / f"{'a' * 300}.mp4", tmp_path / "out.mp4", tmp_path)
 
 
 def _change(work: Path, kind: str, **changes: object) -> None:
@@ -169,30 +171,30 @@ def _change(work: Path, kind: str, **changes: object) -> None:
 
 def test_every_clip_of_the_maps_has_the_size_of_the_model(tmp_path: Path) -> None:
     make_workspace(tmp_path / "data", num_clips=2, clip_frames=5)
-    _save_model(tmp_path, "street", size=(32, 24))
+    save_untrained(tmp_path, "street", size=(32, 24))
     manifest = read_manifest(Folder(f"{tmp_path}/data/labels"))
     assert manifest is not None
     last = manifest.units[1][0].model_copy(update={"width": 48})
     for kind in ("frames", "labels"):
         _change(tmp_path / "data", kind, units=(manifest.units[0], (last,)))
-    with pytest.raises(V2VError, match=rf"clip {last.name} .*48x24.*32x24"):
-        _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+    with pytest.raises(V2VError, match=rf"Clip {last.name} .*48x24.*32x24"):
+        render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
 
 
 def test_a_workspace_without_frames_is_told(tmp_path: Path) -> None:
     make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
-    _save_model(tmp_path, "street", size=(32, 24))
+    save_untrained(tmp_path, "street", size=(32, 24))
     for kind in ("frames", "labels", "flow"):
         _change(tmp_path / "data", kind, units=(), shards=())
     with pytest.raises(V2VError, match="labels in .*data has no frames"):
-        _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+        render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
     with pytest.raises(V2VError, match="frames in .*data has no frames"):
         EVALUATE.call(EvaluateConfig(data=f"{tmp_path}/data", device="cpu"), RunOptions(work=str(tmp_path)))
 
 
 def test_maps_and_flow_of_other_frames_are_refused(tmp_path: Path) -> None:
     make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
-    _save_model(tmp_path, "street", size=(32, 24))
+    save_untrained(tmp_path, "street", size=(32, 24))
     config = EvaluateConfig(data=f"{tmp_path}/data", device="cpu")
     _change(tmp_path / "data", "flow", inputs={"frames": "others"})
     with pytest.raises(V2VError, match="flow was made from other frames"):
@@ -201,19 +203,29 @@ def test_maps_and_flow_of_other_frames_are_refused(tmp_path: Path) -> None:
     with pytest.raises(V2VError, match="labels was made from other frames"):
         EVALUATE.call(config, RunOptions(work=str(tmp_path)))
     with pytest.raises(V2VError, match="labels was made from other frames"):
-        _render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+        render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+
+
+def test_artifacts_of_other_clips_do_not_join(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
+    save_untrained(tmp_path, "street", size=(32, 24))
+    manifest = read_manifest(Folder(f"{tmp_path}/data/labels"))
+    assert manifest is not None
+    _change(tmp_path / "data", "labels", units=((manifest.units[0][0].model_copy(update={"name": "another"}),),))
+    with pytest.raises(V2VError, match="artifact labels in .*data has other clips than"):
+        EVALUATE.call(EvaluateConfig(data=f"{tmp_path}/data", device="cpu"), RunOptions(work=str(tmp_path)))
 
 
 def test_clips_too_short_to_measure_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_workspace(tmp_path / "data", num_clips=2, clip_frames=3)
-    _save_model(tmp_path, "street", size=(32, 24))
+    save_untrained(tmp_path, "street", size=(32, 24))
     info_path = Folder(f"{tmp_path}/checkpoints/spatial-1")
     generator, info = load_model(info_path)
     save_model(info_path, generator.state_dict(), info.model_copy(update={"first_frame": "real"}))
     config = EvaluateConfig(data=f"{tmp_path}/data", device="cpu", threads=1, out=f"{tmp_path}/report")
     assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == []
     report = json.loads((tmp_path / "report/evaluation.json").read_text())
-    assert report["notes"][0].startswith("The first 2 frame(s)")
+    assert report["notes"][0].startswith("The first 2 frames of every clip are left out")
     manifest = read_manifest(Folder(f"{tmp_path}/data/frames"))
     assert manifest is not None
     short = manifest.units[1][0].model_copy(update={"num_frames": 2})
@@ -225,7 +237,7 @@ def test_clips_too_short_to_measure_are_told(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(ClipInfo, "__eq__", refuse)
-        assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == [f"{short.name}: left out, it has 2 frame(s)"]
+        assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == [f"{short.name}: left out, it has 2 frames"]
     for kind in ("frames", "labels", "flow"):
         first = manifest.units[0][0].model_copy(update={"num_frames": 2})
         _change(tmp_path / "data", kind, units=((first,), (short,)))
@@ -235,7 +247,7 @@ def test_clips_too_short_to_measure_are_told(tmp_path: Path, monkeypatch: pytest
 
 def test_a_file_in_the_place_of_the_report_is_told_first(tmp_path: Path) -> None:
     options = make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
-    _save_model(tmp_path, "street", size=(32, 24))
+    save_untrained(tmp_path, "street", size=(32, 24))
     (tmp_path / "report").write_text("precious")
     (tmp_path / "data/frames/shard-00000.tar").unlink()  # reading the clips would fail, too, and comes later
     config = EvaluateConfig(data=options.work, out=str(tmp_path / "report"), device="cpu")
@@ -266,7 +278,7 @@ def _rewrite_header(path: Path, **changes: object) -> None:
     ],
 )
 def test_a_model_that_lies_about_numbers_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
-    _save_model(tmp_path, "face")
+    save_untrained(tmp_path, "face")
     folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
     _rewrite_header(tmp_path / "checkpoints/spatial-1" / MODEL, **changes)
     for read in (load_model, read_info):

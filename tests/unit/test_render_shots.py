@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.faces import face_landmarks
-from tests.unit.test_render import _render, _save_model
+from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
@@ -51,7 +51,7 @@ SECOND = _shot(GREEN, 9, left=20, unseen=(0, 1))
 
 
 def _model(work: Path, **changes: object) -> ModelInfo:
-    return _save_model(work, "face", maps={"smooth": 3, "missing": "hold", "canny": False}, **changes)
+    return save_untrained(work, "face", maps={"smooth": 3, "missing": "hold", "canny": False}, **changes)
 
 
 def _drive(path: Path, info: ModelInfo, **part: float) -> list[Driven]:
@@ -82,7 +82,7 @@ def test_how_cuts_are_found_may_be_chosen(tmp_path: Path) -> None:
         assert [t for t, frame in enumerate(driven) if frame.begins] == starts
     for maps in (True, False):
         with pytest.raises(V2VError, match="--cuts looks for the shots of a video"):
-            _render(tmp_path, tmp_path / "out.mp4", tmp_path, cuts="none", maps=maps)
+            render(tmp_path, tmp_path / "out.mp4", tmp_path, cuts="none", maps=maps)
 
 
 def test_a_shot_is_rendered_as_if_it_were_alone(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_given_frames_begin_every_shot(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     for t, frame in enumerate(given):
         (tmp_path / "real" / f"{t}.png").write_bytes(encode_png(frame))
-    _render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(tmp_path / "real"))
+    render(source, tmp_path / "out.mp4", tmp_path, first_frames=str(tmp_path / "real"))
     assert read_raw(tmp_path / "out.mp4")[1] == read_raw(source)[1]
 
 

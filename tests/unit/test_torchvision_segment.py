@@ -3,18 +3,20 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.models import segmentation
 
-from tests.networks import brightness_weights, noise, random_network, torchvision_weights
+from tests.networks import LRASPP, brightness_weights, noise, random_network, torchvision_weights
 from v2vkit.errors import V2VError
-from v2vkit.estimators import torchvision_segment
 from v2vkit.estimators.running import load_weights
 from v2vkit.estimators.torchvision_segment import TorchvisionSegment
+from v2vkit.weights import file_digest
 
 
 def _square(height: int, width: int, top: int, left: int, side: int) -> np.ndarray:
@@ -78,9 +80,25 @@ def test_unsure_pixels_are_ignored(by_brightness: Path) -> None:
     assert (TorchvisionSegment(weights=by_brightness, input_side=128, min_score=1.0)(image).labels == 255).all()
 
 
-def test_strips_do_not_become_gigantic() -> None:
-    assert torchvision_segment._network_size(144, 256, 520) == (520, 924)
-    assert torchvision_segment._network_size(2, 300, 520) == (14, 2080)
+@pytest.mark.parametrize(
+    ("size", "seen"), [((72, 128), (64, 114)), ((128, 72), (114, 64)), ((2, 300), (2, 256)), ((8, 600), (3, 256))]
+)
+def test_strips_do_not_become_gigantic(tmp_path: Path, size: tuple[int, int], seen: tuple[int, int]) -> None:
+    """The shorter side becomes `input_side`, and the longer one at most four times that."""
+    image = noise(*size)
+    labels = TorchvisionSegment(weights=torchvision_weights(tmp_path / "w.pth"), input_side=64)(image).labels
+    assert (labels == _labels_at(image, seen)).mean() > 0.999
+    assert (labels == _labels_at(image, (seen[0] + 16, seen[1] + 16))).mean() < 0.99
+
+
+def _labels_at(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What `random_network` makes of a picture that is scaled to that size first."""
+    x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
+    x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        logits = random_network(LRASPP, 5)((x - mean.view(3, 1, 1)) / std.view(3, 1, 1))["out"]
+    return F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)[0].argmax(0).numpy()
 
 
 def test_auxiliary_classifiers_and_wrappings_are_taken(tmp_path: Path) -> None:
@@ -98,20 +116,13 @@ def test_auxiliary_classifiers_and_wrappings_are_taken(tmp_path: Path) -> None:
 
 def test_published_weights_are_known_by_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file is torchvision's own when its checksum begins as the file's published name ends."""
-    path = torchvision_weights(tmp_path / "w.pth", num_classes=21)
+    path = torchvision_weights(tmp_path / "w.pth", num_classes=2)
+    published = segmentation.LRASPP_MobileNet_V3_Large_Weights
+    assert [one.url.rpartition("-")[2] for one in published] == ["d234d4ea.pth"]
     assert TorchvisionSegment(weights=path).classes == ()
-
-    class Digest:
-        def __init__(self, data: bytes):
-            self.data = data
-
-        def hexdigest(self) -> str:
-            return "d234d4ea" + "0" * 56
-
-    monkeypatch.setattr(torchvision_segment.hashlib, "sha256", Digest)
-    classes = TorchvisionSegment(weights=path).classes
-    assert len(classes) == 21
-    assert (classes[0], classes[7]) == ("__background__", "car")
+    ours = SimpleNamespace(url=f"https://a/lraspp-{file_digest(path)[:8]}.pth", meta={"categories": ["night", "day"]})
+    monkeypatch.setattr(segmentation, published.__name__, [ours])
+    assert TorchvisionSegment(weights=path).classes == ("night", "day")
 
 
 def test_weights_that_do_not_fit_are_sentences(tmp_path: Path) -> None:

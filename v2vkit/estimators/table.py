@@ -1,8 +1,10 @@
-"""Which implementation stands behind which name; a new back end is one file and one row here."""
+"""Which implementation stands behind which name; a new back end is one file and a row in each table here."""
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
+from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 
 ESTIMATORS: dict[str, dict[str, str]] = {
@@ -21,10 +23,46 @@ ESTIMATORS: dict[str, dict[str, str]] = {
     },
 }
 
+# What each takes of the settings of its task's stage, where they have the same names.
+_TAKES: dict[str, dict[str, tuple[str, ...]]] = {
+    "flow": {"dis": ("preset",), "ptlflow": ("model", "weights", "device")},
+    "face": {"mediapipe": (), "dlib": ("weights",)},
+    "pose": {"mediapipe": (), "yolo": ("weights", "device")},
+    "segment": {
+        "torchvision": ("weights", "input_side", "min_score", "device"),
+        "yolo": ("weights", "input_side", "min_score", "device"),
+    },
+}
+
 # Those that keep one core busy and leave Python's lock meanwhile: so many of them look at different frames at once.
 _AT_ONCE = {"mediapipe": 2}
 
 EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow", "yolo": "yolo"}
+
+
+def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The estimator that a stage's settings name under its task, and what it takes of them.
+
+    Args:
+        settings: as the stage has them or a manifest holds them; what older ones lack is left at its default.
+    """
+    name = settings.get(task) or next(iter(ESTIMATORS[task]))
+    return name, {key: settings[key] for key in _TAKES[task].get(name, ()) if key in settings}
+
+
+def refuse_unused(task: str, config: StageConfig) -> None:
+    """Whether every setting of an estimator is for the one that was chosen.
+
+    Raises:
+        V2VError: one that only other estimators of the task take is not at its default.
+    """
+    name = getattr(config, task)
+    for key in dict.fromkeys(key for takes in _TAKES[task].values() for key in takes):
+        if key in _TAKES[task][name] or getattr(config, key) == type(config).model_fields[key].default:
+            continue
+        option = key.replace("_", "-")
+        others = " or ".join(f"--{task} {other}" for other, takes in _TAKES[task].items() if key in takes)
+        raise V2VError(f"The {task} estimator {name} takes no --{option}.", f"Leave it out, or choose {others}.")
 
 
 def open_estimators(task: str, name: str, **settings: Any) -> list[Any]:

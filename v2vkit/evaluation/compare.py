@@ -70,15 +70,14 @@ def evaluate_clip(
             there is none (first frame). Without it there is no warp error.
         landmarks: per frame the expected landmarks [68, 2], None where the source has no face.
         face: finds the landmarks in the outputs; needed exactly when `landmarks` is given.
-        skip_first: frames at the beginning that count for nobody. At least the one that `REPEAT` shows; more when
-            the model was given more real frames to start from.
+        skip_first: frames at the beginning that are left out for every method. At least the one that `REPEAT` shows;
+            more when the model was given more real frames to start from.
 
     Raises:
         V2VError: a method, the flow or the landmarks have another number of frames or another size.
     """
     assert (landmarks is None) == (face is None), "landmarks and face go together"
-    if skip_first < 1:
-        raise V2VError("The first frame cannot be evaluated: a baseline repeats it.", "Set skip_first to 1 or more.")
+    assert skip_first >= 1, "the first frame cannot be measured: a baseline repeats it"
     streams: dict[str, Iterator[Any]] = {name: iter(frames) for name, frames in methods.items()}
     extras = {"flow": flow, "landmarks": landmarks}
     streams |= {name: iter(values) for name, values in extras.items() if values is not None}

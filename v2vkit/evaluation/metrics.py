@@ -10,6 +10,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
+from v2vkit.maps.landmarks import landmark_errors
 from v2vkit.models.warp import warp
 
 Image = NDArray[np.uint8]
@@ -22,8 +23,6 @@ _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003,
 _MS_SSIM_SIDES = {5: 176, 4: 99, 3: 44, 2: 22}
 """Shorter side from which that many scales are used: what torchmetrics accepts for its 11-pixel window, and for two
 scales that the window fits into the halved image."""
-
-_OUTER_EYES = (36, 45)  # iBUG-68
 
 
 def _unit(image: Image) -> Tensor:
@@ -89,7 +88,4 @@ def warp_error(current: Image, previous: Image, flow: FloatMap, confidence: Floa
 
 def landmark_error(found: FloatMap, expected: FloatMap) -> float:
     """Mean distance between 68 landmarks [68, 2] and the expected ones, in units of the expected outer eye distance."""
-    right, left = (expected[k].astype(np.float64) for k in _OUTER_EYES)
-    scale = float(np.linalg.norm(left - right))
-    distances = np.linalg.norm(found.astype(np.float64) - expected, axis=1)
-    return float(distances.mean() / max(scale, 1e-6))
+    return float(landmark_errors(found.astype(np.float64), expected.astype(np.float64)).mean())

@@ -87,6 +87,11 @@ def _statistics(values: list[tuple[int, float]]) -> dict[str, float | int | None
     }
 
 
+def count_frames(count: int) -> str:
+    """So many frames, in words."""
+    return f"{count} frame" if count == 1 else f"{count} frames"
+
+
 def notes(height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, int] | None = None) -> list[str]:
     """What a reader must know to compare the numbers with others.
 
@@ -96,7 +101,10 @@ def notes(height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, in
         coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
     """
     scales = ms_ssim_scales(height, width)
-    said = [f"The first {skip_first} frame(s) of every clip count for nobody: a baseline shows them."]
+    first = "frame of every clip is" if skip_first == 1 else f"{skip_first} frames of every clip are"
+    said = [
+        f"The first {first} left out of the averages, because a baseline shows {'it' if skip_first == 1 else 'them'}."
+    ]
     if scales == 0:
         said.append(f"MS-SSIM is left out: {width}x{height} is smaller than the 22 pixels that two scales need.")
     elif scales < 5:

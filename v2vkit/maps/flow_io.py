@@ -88,12 +88,6 @@ def decode_kitti(data: bytes, where: str = "a flow map") -> tuple[FloatMap, Floa
     return flow, confidence
 
 
-def encode_flo(flow: FloatMap) -> bytes:
-    """Middlebury `.flo` of float32 [H, W, 2] in pixels; lossless."""
-    height, width = flow.shape[:2]
-    return _FLO_MAGIC + struct.pack("<ii", width, height) + np.ascontiguousarray(flow, "<f4").tobytes()
-
-
 def decode_flo(data: bytes, where: str = "a .flo file") -> tuple[FloatMap, FloatMap]:
     """Flow and validity from a Middlebury `.flo`.
 

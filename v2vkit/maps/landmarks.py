@@ -16,6 +16,7 @@ from v2vkit.errors import V2VError
 from v2vkit.maps.following import Kind, Missing, follow
 
 F = TypeVar("F")
+Real = TypeVar("Real", np.float32, np.float64)
 Landmarks = NDArray[np.float32]
 
 NUM_LANDMARKS = 68
@@ -43,18 +44,17 @@ def add_forehead(landmarks: Landmarks) -> NDArray[np.float32]:
     return np.concatenate([landmarks, forehead])
 
 
-def outer_eye_distance(landmarks: Landmarks) -> float:
+def outer_eye_distance(landmarks: NDArray[Real]) -> float:
     """Distance in pixels between the outer corners of the eyes (points 36 and 45)."""
     return float(np.linalg.norm(landmarks[36] - landmarks[45]))
 
 
-def landmark_error(estimate: Landmarks, truth: Landmarks) -> NDArray[np.float32]:
-    """Normalised error of every landmark: its distance divided by the outer eye distance of `truth`, float32 [68].
+def landmark_errors(estimate: NDArray[Real], truth: NDArray[Real]) -> NDArray[Real]:
+    """Normalised error of every landmark: its distance divided by the outer eye distance of `truth`, [68].
 
     The mean over all points is the usual NME of 300-W; over `INNER_POINTS` it leaves out the jaw line.
     """
-    distance = np.linalg.norm(estimate - truth, axis=1) / max(outer_eye_distance(truth), 1e-6)
-    return distance.astype(np.float32)
+    return np.linalg.norm(estimate - truth, axis=1) / max(outer_eye_distance(truth), 1e-6)
 
 
 def _between(before: Landmarks, after: Landmarks, share: float) -> Landmarks:

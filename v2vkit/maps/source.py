@@ -40,6 +40,7 @@ class Domain:
 
     Attributes:
         kind: the artifact with this domain's maps.
+        nothing: what a frame is counted under in which its estimator found nothing.
         required, optional: extensions of its files.
         channels: config -> number of channels of one frame.
         build: config, files by extension -> float32 [C, H, W] in [0, 1].
@@ -50,6 +51,7 @@ class Domain:
     """
 
     kind: str
+    nothing: str
     required: tuple[str, ...]
     optional: tuple[str, ...]
     channels: Callable[[SourceConfig], int]
@@ -144,6 +146,7 @@ def _changed_street(
 DOMAINS: dict[DomainName, Domain] = {
     "face": Domain(
         "sketches",
+        "no face",
         ("sketch.png", "json"),
         (),
         lambda config: FACE_CHANNELS,
@@ -152,9 +155,12 @@ DOMAINS: dict[DomainName, Domain] = {
         face_regions,
         ("parts.png",),
     ),
-    "pose": Domain("poses", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _changed_pose),
+    "pose": Domain(
+        "poses", "no person", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _changed_pose
+    ),
     "street": Domain(
         "labels",
+        "nothing recognised",
         ("label.png",),
         ("inst.png",),
         lambda config: config.num_labels + int(config.edges),

@@ -8,19 +8,12 @@ from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Command, RunOptions, made_from_others, make_again, refuse_workspaces
+from v2vkit.stages.mapping import FRAME_EXTENSIONS
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
     from v2vkit.video.sources import Source
 
-# Extensions of which every frame must have at least one.
-_EXPECTED = {
-    "frames": ("jpg", "png"),
-    "labels": ("label.png",),
-    "sketches": ("sketch.png",),
-    "poses": ("skeleton.png",),
-    "flow": (),
-}
 _OF_MODELS = ("features", "styles")
 """Made by a model: whether they belong to what is there is all that is checked."""
 _MOST_NAMED = 5
@@ -43,6 +36,16 @@ class CheckConfig(StageConfig):
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
     num_labels: int | None = setting(None, "Number of labels that ids must stay below.", ge=1, le=255)
     min_frames: int = setting(3, "Shortest clip that is of use.", ge=1)
+
+
+def _expected() -> dict[str, list[tuple[str, ...]]]:
+    """The artifacts that are checked, and for each the files of a frame: of every tuple of extensions there is one."""
+    from v2vkit.maps.source import DOMAINS
+
+    maps: dict[str, list[tuple[str, ...]]] = {
+        domain.kind: [(extension,) for extension in domain.required] for domain in DOMAINS.values()
+    }
+    return {"frames": [FRAME_EXTENSIONS], **maps, "flow": []}  # the first frames of a clip have no flow
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
@@ -86,13 +89,16 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
 def _check_frames(kind: str, manifest: Manifest, number: int, shard: "Shard") -> list[str]:
     from v2vkit.artifacts.shard import sample_key
 
-    expected = _EXPECTED.get(kind, ())
     problems = []
     for clip in manifest.units[number]:
         keys = [sample_key(clip.name, t) for t in range(clip.num_frames)]
-        lacking = [key for key in keys if expected and not any(shard.has(key, extension) for extension in expected)]
-        if lacking:
-            problems.append(f"{shard.where} lacks {len(lacking)} of {len(keys)} frames of {clip.name}: {lacking[0]} …")
+        for extensions in _expected()[kind]:
+            lacking = [key for key in keys if not any(shard.has(key, extension) for extension in extensions)]
+            if lacking:
+                problems.append(
+                    f"{shard.where} lacks {' or '.join(extensions)} for {len(lacking)} of {len(keys)} frames of "
+                    f"{clip.name}: {lacking[0]} …"
+                )
     return problems
 
 
@@ -189,7 +195,7 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     work = Folder(options.work)
     problems: list[str] = []
     found: dict[str, Manifest] = {}
-    for kind in _EXPECTED:
+    for kind in _expected():
         manifest = read_manifest(work / kind)
         if manifest is None:
             if (work / kind).exists(PARTIAL):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     Followed = Iterable[tuple[object, People | None, bool]]
 
-NO_PERSON = "no person"
 _DRAWING_THREADS = 2
 
 
@@ -102,13 +101,14 @@ def _draw(
     from v2vkit.artifacts.images import encode_png
     from v2vkit.maps.people import people_to_json
     from v2vkit.maps.skeleton import draw_people
+    from v2vkit.maps.source import DOMAINS
 
     t, (_, people, found) = followed
     files = {
         "skeleton.png": encode_png(draw_people(people, size, stroke=stroke)),
         "json": people_to_json(people, found=found, size=size, estimator=estimator),
     }
-    return Sample(t, files, None if found else NO_PERSON)
+    return Sample(t, files, None if found else DOMAINS["pose"].nothing)
 
 
 def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: PoseConfig) -> "Followed":
@@ -139,18 +139,23 @@ def _from_files(clip: Clip, *, folder: str, config: PoseConfig) -> "Followed":
     )
 
 
-def _settings(config: PoseConfig) -> dict[str, Any]:
-    """The settings of the estimator.
+def _refuse_unused(config: PoseConfig) -> None:
+    """Whether every setting of an estimator is used.
 
     Raises:
-        V2VError: weights for an estimator that takes none.
+        V2VError: one is for another estimator than the chosen one, or there is none because of --openpose.
     """
-    if config.pose == "yolo" and config.openpose is None:
-        return {"weights": config.weights, "device": config.device}
-    if config.weights is not None:
-        what = "--openpose" if config.openpose is not None else f"The pose estimator {config.pose}"
-        raise V2VError(f"{what} takes no weights.", "Leave out --weights, or choose --pose yolo.")
-    return {}
+    from v2vkit.estimators.table import refuse_unused
+
+    if config.openpose is None:
+        refuse_unused("pose", config)
+        return
+    for key in ("pose", "weights", "device"):
+        if getattr(config, key) != PoseConfig.model_fields[key].default:
+            raise V2VError(
+                f"With --openpose there is no estimator, so that --{key} means nothing.",
+                f"Leave out --{key}, or --openpose.",
+            )
 
 
 def open_poses(config: PoseConfig) -> Opened:
@@ -159,9 +164,10 @@ def open_poses(config: PoseConfig) -> Opened:
         name, version = "openpose", "files"
         follow: Callable[[Clip], Followed] = partial(_from_files, folder=config.openpose, config=config)
     else:
-        from v2vkit.estimators.table import open_estimators
+        from v2vkit.estimators.table import chosen, open_estimators
 
-        estimators = open_estimators("pose", config.pose, **_settings(config))
+        name, settings = chosen("pose", dict(config))
+        estimators = open_estimators("pose", name, **settings)
         name, version = estimators[0].name, estimators[0].version
         follow = partial(_from_frames, estimators=estimators, config=config)
     function = partial(estimate_poses, follow=follow, estimator=f"{name} {version}", stroke=config.stroke)
@@ -170,14 +176,18 @@ def open_poses(config: PoseConfig) -> Opened:
 
 def _weights(config: PoseConfig) -> dict[str, str]:
     """The checksum of the weights, where there are some."""
-    weights = _settings(config).get("weights")
-    return {} if weights is None else {"weights": file_digest(weights)}
+    return {} if config.weights is None else {"weights": file_digest(config.weights)}
 
 
 def files_checksum(config: PoseConfig) -> dict[str, str]:
-    """The checksums of ready-made key points and of weights, so that others under the same name make it stale."""
+    """The checksums of ready-made key points and of weights, so that others under the same name make it stale.
+
+    Raises:
+        V2VError: a setting that means nothing beside the others, or a file that cannot be read.
+    """
     from v2vkit.maps.openpose_files import files_digest
 
+    _refuse_unused(config)
     files = {} if config.openpose is None else {"openpose files": files_digest(config.openpose)}
     return files | _weights(config)
 

@@ -1,10 +1,11 @@
 """`v2v evaluate`: a trained model on held-out clips, beside simple baselines."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, ClipInfo
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Command, RunOptions, load_inputs
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from v2vkit.estimators.base import FaceEstimator
+    from v2vkit.evaluation.compare import Row
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import SourceConfig
+    from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.synthesis.model import ModelInfo
-    from v2vkit.synthesis.rollout import Rollout
     from v2vkit.synthesis.styles import Style
 
 
@@ -44,64 +47,112 @@ class EvaluateConfig(StageConfig):
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
 
 
-def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
-    import torch
-    from tqdm import tqdm
+@dataclass(frozen=True)
+class _Opened:
+    """What is measured and on what.
 
-    from v2vkit.artifacts.images import encode_png
-    from v2vkit.estimators.table import open_estimator
-    from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, evaluate_clip
-    from v2vkit.evaluation.report import JSON_NAME, notes, table, write_report
+    Attributes:
+        checkpoint, info, generator, opener, style: the model and what it renders with, on the device.
+        reader, manifests: the held-out footage.
+        clips: those of it that are long enough.
+        skip_first: as in `evaluate_clip`.
+        face: finds the landmarks in a face model's frames.
+        out: the folder of the report.
+    """
+
+    checkpoint: Folder
+    info: "ModelInfo"
+    generator: "AnyGenerator"
+    opener: "AnyGenerator | None"
+    style: "Style | None"
+    reader: "ClipReader"
+    manifests: dict[str, Manifest]
+    clips: list[ClipInfo]
+    skip_first: int
+    face: "FaceEstimator | None"
+    out: Folder
+
+
+def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
+    from v2vkit.evaluation.report import count_frames
+    from v2vkit.synthesis.model import describe_checkpoint
+
+    opened = _open(config, options)
+    print(describe_checkpoint(Folder(options.work), opened.checkpoint, opened.info))
+    _report(opened, _measure(opened), config, options)
+    short = [clip for clip in opened.reader.clips if clip.num_frames <= opened.skip_first]
+    return [f"{clip.name}: left out, it has {count_frames(clip.num_frames)}" for clip in short]
+
+
+def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
+    """Everything that can be wrong is told here, before any work."""
+    import torch
+
+    from v2vkit.evaluation.report import count_frames
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.model import describe_checkpoint, find_model, halved_size, load_model, pick_device
+    from v2vkit.synthesis.live import open_face
+    from v2vkit.synthesis.model import find_model, load_model, pick_device, refuse_other_sizes
     from v2vkit.synthesis.opening import find_opener
-    from v2vkit.synthesis.rollout import Rollout, made_coarse
     from v2vkit.synthesis.styles import find_style
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    checkpoint = find_model(Folder(options.work), config.checkpoint)
+    work = Folder(options.work)
+    checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
-    style = find_style(Folder(options.work), None, 0, info)
+    style = find_style(work, None, 0, info)
     device = pick_device(config.device)
-    generator = generator.to(device)
-    opener = find_opener(Folder(options.work), config.first_frame_model, info)
-    opener = None if opener is None else opener.to(device)
+    opener = find_opener(work, config.first_frame_model, info)
     data = Folder(config.data)
-    domain = DOMAINS[info.source.domain]
     with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
-    manifests = load_inputs(data, ("frames", domain.kind, *(("flow",) if with_flow else ())))
+    kinds = ("frames", DOMAINS[info.source.domain].kind, *(("flow",) if with_flow else ()))
+    manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
         raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
     out = Folder(config.out or f"{options.work}/evaluation")
     if out.is_file:
         raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
     reader = ClipReader(data, manifests)
-    _refuse_other_sizes(reader, info, config.data)
+    refuse_other_sizes(info, reader.clips, config.data)
     skip_first = info.generator.history if info.first_frame == "real" else 1
     clips = [clip for clip in reader.clips if clip.num_frames > skip_first]
     if not clips:
         raise V2VError(
-            f"No clip in {config.data} has more than {skip_first} frame(s), and those count for nobody.",
+            f"No clip in {config.data} has more than {count_frames(skip_first)}, and so many at its beginning are left "
+            "out of the averages.",
             "Ingest longer footage.",
         )
-    print(describe_checkpoint(Folder(options.work), checkpoint, info))
+    return _Opened(
+        checkpoint=checkpoint,
+        info=info,
+        generator=generator.to(device),
+        opener=None if opener is None else opener.to(device),
+        style=style,
+        reader=reader,
+        manifests=manifests,
+        clips=clips,
+        skip_first=skip_first,
+        face=open_face(info.maps) if info.source.domain == "face" else None,
+        out=out,
+    )
 
-    def new_rollout() -> Rollout:
-        return Rollout(generator, info.halvings, opener)
 
-    face = None
-    if info.source.domain == "face":
-        weights = info.maps.get("weights")
-        face = open_estimator("face", info.maps.get("face", "mediapipe"), **({"weights": weights} if weights else {}))
-    rows: list[Any] = []
-    total = sum(clip.num_frames for clip in clips)
+def _measure(opened: _Opened) -> "list[Row]":
+    """The measures of every method on every frame."""
+    from tqdm import tqdm
+
+    from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, evaluate_clip
+    from v2vkit.synthesis.rollout import made_coarse
+
+    info, reader, face = opened.info, opened.reader, opened.face
+    rows: list[Row] = []
+    total = sum(clip.num_frames for clip in opened.clips)
     with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:
-        for clip in clips:
+        for clip in opened.clips:
             frames = range(clip.num_frames)
             methods = {
-                OURS: _counted(_rendered(new_rollout(), reader, info, style, clip), progress),
+                OURS: _counted(_rendered(opened, clip), progress),
                 SOURCE: _sources(reader, info.source, clip),
             }
             if info.halvings:
@@ -110,62 +161,50 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
                 clip.name,
                 (reader.frame(clip.name, t) for t in frames),
                 methods,
-                flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in manifests else None,
+                flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in opened.manifests else None,
                 landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
                 face=face,
-                skip_first=skip_first,
+                skip_first=opened.skip_first,
             )
-    first = clips[0]
+    return rows
+
+
+def _report(opened: _Opened, rows: "list[Row]", config: EvaluateConfig, options: RunOptions) -> None:
+    """Write the report and print its table."""
+    from v2vkit.artifacts.images import encode_png
+    from v2vkit.evaluation.report import JSON_NAME, notes, table, write_report
+    from v2vkit.synthesis.model import halved_size
+
+    info, first, out = opened.info, opened.clips[0], opened.out
+    coarse = halved_size(first.width, first.height, info.halvings) if info.halvings else None
     about = {
-        "model": {"checkpoint": checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
+        "model": {"checkpoint": opened.checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
         "data": config.data,
-        "frames_fingerprint": manifests["frames"].fingerprint,
-        "notes": notes(
-            first.height,
-            first.width,
-            skip_first=skip_first,
-            coarse=halved_size(first.width, first.height, info.halvings) if info.halvings else None,
-        ),
+        "frames_fingerprint": opened.manifests["frames"].fingerprint,
+        "notes": notes(first.height, first.width, skip_first=opened.skip_first, coarse=coarse),
     }
     summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
-    out.write("contact.png", encode_png(_contact_sheet(new_rollout(), reader, info, style, config.columns)))
+    out.write("contact.png", encode_png(_contact_sheet(opened, config.columns)))
     print(table(summary))
     for note in about["notes"]:
         print(f"  {note}")
     print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
-    short = [clip for clip in reader.clips if clip.num_frames <= skip_first]
-    return [f"{clip.name}: left out, it has {clip.num_frames} frame(s)" for clip in short]
 
 
-def _refuse_other_sizes(reader: "ClipReader", info: "ModelInfo", data: str) -> None:
-    for clip in reader.clips:
-        if (clip.width, clip.height) != (info.width, info.height):
-            raise V2VError(
-                f"Clip {clip.name} in {data} is {clip.width}x{clip.height}; the model was trained on "
-                f"{info.width}x{info.height}.",
-                f"Ingest the held-out footage with --size {info.width}x{info.height}.",
-            )
-
-
-def _rendered(
-    rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", style: "Style | None", clip: ClipInfo
-) -> "Iterator[NDArray[np.uint8]]":
+def _rendered(opened: _Opened, clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":
     """The model's frames for a clip, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
 
-    from v2vkit.maps.source import source_map
-    from v2vkit.synthesis.driving import flow_channels
+    from v2vkit.synthesis.driving import driven_frames
+    from v2vkit.synthesis.rollout import Rollout
 
-    given = info.generator.history if info.first_frame == "real" else 0
-    if given:
-        rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(given)]))
-    for t in range(clip.num_frames):
-        s = source_map(info.source, reader.map_files(info.source, clip.name, t))
-        if style is not None:
-            s = np.concatenate([s, style.paint(reader.regions(info.source, clip.name, t))])
-        if info.generator.takes_flow:
-            s = np.concatenate([s, flow_channels(reader, clip, t)])
-        yield rollout.image(s)
+    info, reader, style = opened.info, opened.reader, opened.style
+    rollout = Rollout(opened.generator, info.halvings, opened.opener)
+    if info.first_frame == "real":
+        rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(info.generator.history)]))
+    flow = info.generator.takes_flow
+    for driven in driven_frames(reader, info.source, clip, flow=flow, regions=style is not None):
+        yield rollout.image(driven.conditioning(style))
 
 
 def _sources(reader: "ClipReader", source: "SourceConfig", clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":
@@ -192,17 +231,16 @@ def _counted(frames: "Iterator[NDArray[np.uint8]]", progress: Any) -> "Iterator[
         yield frame
 
 
-def _contact_sheet(
-    rollout: "Rollout", reader: "ClipReader", info: "ModelInfo", style: "Style | None", columns: int
-) -> "NDArray[np.uint8]":
+def _contact_sheet(opened: _Opened, columns: int) -> "NDArray[np.uint8]":
     """Source, output, real as rows for frames spread over the longest clip."""
     import numpy as np
 
+    reader = opened.reader
     clip = max(reader.clips, key=lambda clip: clip.num_frames)
     chosen = np.unique(np.linspace(0, clip.num_frames - 1, min(columns, clip.num_frames)).round().astype(int))
     triples = zip(
-        _sources(reader, info.source, clip),
-        _rendered(rollout, reader, info, style, clip),
+        _sources(reader, opened.info.source, clip),
+        _rendered(opened, clip),
         (reader.frame(clip.name, t) for t in range(clip.num_frames)),
         strict=True,
     )

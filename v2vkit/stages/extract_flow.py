@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
@@ -121,23 +121,24 @@ def _encode(
 
 def open_flow(config: FlowConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    from v2vkit.estimators.table import open_estimator
+    from v2vkit.estimators.table import chosen, open_estimator
 
-    settings: dict[str, Any] = (
-        {"preset": config.preset}
-        if config.flow == "dis"
-        else {"model": config.model, "weights": config.weights, "device": config.device}
-    )
-    estimator = open_estimator("flow", config.flow, **settings)
+    name, settings = chosen("flow", dict(config))
+    estimator = open_estimator("flow", name, **settings)
     function = partial(extract_flow, estimator=estimator, strides=config.strides, confidence=config.confidence)
     return Opened(function, {"name": estimator.name, "version": estimator.version})
 
 
 def weights_checksum(config: FlowConfig) -> dict[str, str]:
-    """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
-    if config.flow != "ptlflow" or config.weights is None:
-        return {}
-    return {"flow weights": file_digest(config.weights)}
+    """The checksum of the weights file, so that other weights under the same name make the artifact stale.
+
+    Raises:
+        V2VError: a setting of the estimator that was not chosen, or there is no such file.
+    """
+    from v2vkit.estimators.table import refuse_unused
+
+    refuse_unused("flow", config)
+    return {} if config.weights is None else {"flow weights": file_digest(config.weights)}
 
 
 STAGE = Stage(

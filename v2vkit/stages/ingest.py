@@ -31,7 +31,7 @@ class IngestConfig(StageConfig):
 
     A source is a video file, a folder of videos, a folder of numbered images, a folder of such folders, or a pattern in
     quotes. Each shot becomes one clip, or several when it is long. Frames of variable-rate video are taken as they are:
-    none is dropped or doubled. Sources that cannot be read are named and the rest goes on.
+    none is dropped or doubled. Sources that cannot be read are named and the rest is processed.
     """
 
     sources: tuple[str, ...] = setting(
@@ -89,6 +89,12 @@ class IngestConfig(StageConfig):
             raise ValueError(f"crop {self.crop} needs --size")
         if self.crop == "face" and self.size is not None and self.size.width != self.size.height:
             raise ValueError("crop face gives square pictures, so --size must be square")
+        if self.face_weights is not None and self.face != "dlib":
+            raise ValueError(
+                f"the face estimator {self.face} takes no --face-weights; leave it out, or use --face dlib"
+            )
+        if self.crop != "face" and self.face != "mediapipe":
+            raise ValueError(f"--face finds the face for --crop face, and crop is {self.crop}; leave it out")
         if self.instances is not None and self.labels is None:
             raise ValueError("--instances needs --labels")
         return self
@@ -105,7 +111,7 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
 
     refuse_workspaces(config.sources)
     sums = checksums(find_sources(config.sources), _roots(config))
-    if config.crop == "face" and config.face_weights is not None:
+    if config.face_weights is not None:
         sums["face weights"] = checksum(Path(config.face_weights).parent, [Path(config.face_weights).name])
     return sums
 
@@ -259,10 +265,10 @@ def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator
 def _open_face(config: IngestConfig) -> "FaceEstimator | None":
     if config.crop != "face":
         return None
-    from v2vkit.estimators.table import open_estimator
+    from v2vkit.estimators.table import chosen, open_estimator
 
-    settings = {"weights": config.face_weights} if config.face == "dlib" else {}
-    estimator: FaceEstimator = open_estimator("face", config.face, **settings)
+    name, settings = chosen("face", {"face": config.face, "weights": config.face_weights})
+    estimator: FaceEstimator = open_estimator("face", name, **settings)
     return estimator
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
 from v2vkit.weights import file_digest
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
     Landmarks = NDArray[np.float32]
 
-NO_FACE = "no face"
 _DRAWING_THREADS = 2
 
 
@@ -89,6 +87,7 @@ def _draw(
 ) -> Sample:
     from v2vkit.maps.landmarks import landmarks_to_json
     from v2vkit.maps.sketch import draw_sketch, encode_drawing
+    from v2vkit.maps.source import DOMAINS
 
     t, ((frame, _), landmarks, found) = followed
     sketch, parts = draw_sketch(frame, landmarks, canny=canny)
@@ -98,29 +97,15 @@ def _draw(
         "parts.png": encode_drawing(parts),
         "json": landmarks_to_json(landmarks, found=found, size=size, estimator=estimator),
     }
-    return Sample(t, files, None if found else NO_FACE)
-
-
-def _settings(config: SketchConfig) -> dict[str, Any]:
-    """The settings of the estimator.
-
-    Raises:
-        V2VError: weights for an estimator that takes none.
-    """
-    if config.face == "dlib":
-        return {"weights": config.weights}
-    if config.weights is not None:
-        raise V2VError(
-            f"The face estimator {config.face} takes no weights.", "Leave out --weights, or choose --face dlib."
-        )
-    return {}
+    return Sample(t, files, None if found else DOMAINS["face"].nothing)
 
 
 def open_sketches(config: SketchConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    from v2vkit.estimators.table import open_estimators
+    from v2vkit.estimators.table import chosen, open_estimators
 
-    estimators = open_estimators("face", config.face, **_settings(config))
+    name, settings = chosen("face", dict(config))
+    estimators = open_estimators("face", name, **settings)
     function = partial(
         make_sketches,
         estimators=estimators,
@@ -128,14 +113,20 @@ def open_sketches(config: SketchConfig) -> Opened:
         canny=config.canny,
         missing=config.missing,
     )
-    return Opened(function, {"name": estimators[0].name, "version": estimators[0].version})
+    weights = {} if config.weights is None else {"weights": file_digest(config.weights)}
+    return Opened(function, {"name": estimators[0].name, "version": estimators[0].version, **weights})
 
 
 def weights_checksum(config: SketchConfig) -> dict[str, str]:
-    """The checksum of the weights file, so that other weights under the same name make the artifact stale."""
-    if _settings(config).get("weights") is None:
-        return {}
-    return {"face weights": file_digest(str(config.weights))}
+    """The checksum of the weights file, so that other weights under the same name make the artifact stale.
+
+    Raises:
+        V2VError: weights for an estimator that takes none, or there is no such file.
+    """
+    from v2vkit.estimators.table import refuse_unused
+
+    refuse_unused("face", config)
+    return {} if config.weights is None else {"face weights": file_digest(config.weights)}
 
 
 STAGE = Stage(

@@ -167,6 +167,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         return drive_by_video(config.source, info, start=config.start, duration=config.duration, cuts=config.cuts)
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS
+    from v2vkit.synthesis.model import refuse_other_sizes
 
     work = Folder(config.source)
     kind = DOMAINS[info.source.domain].kind
@@ -174,13 +175,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
     manifests = load_inputs(work, (kind, *(other for other, wanted in others if wanted)))
     if not manifests[kind].num_frames:
         raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
-    for clip in manifests[kind].clips:
-        if (clip.width, clip.height) != (info.width, info.height):
-            raise V2VError(
-                f"The maps of clip {clip.name} in {work.url} are {clip.width}x{clip.height}; the model was trained on "
-                f"{info.width}x{info.height}.",
-                f"Ingest with --size {info.width}x{info.height}.",
-            )
+    refuse_other_sizes(info, manifests[kind].clips, work.url)
     return drive_by_artifact(work, manifests, info.source, regions=info.encoder is not None)
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
 
-NOTHING = "nothing recognised"
 _THREADS = 2
 
 
@@ -97,13 +96,14 @@ def make_labels(clip: Clip, *, estimate: "Callable[[Image], Segments]", keep: tu
 def _encode(found: "tuple[int, Segments]", *, keep: tuple[int, ...]) -> Sample:
     from v2vkit.artifacts.images import encode_png
     from v2vkit.maps.labels import keep_labels
+    from v2vkit.maps.source import DOMAINS
 
     t, segments = found
     labels, instances = keep_labels(segments.labels, segments.instances, keep)
     files = {"label.png": encode_png(labels)}
     if instances is not None:
         files["inst.png"] = encode_png(instances)
-    return Sample(t, files, NOTHING if (labels == 255).all() else None)
+    return Sample(t, files, DOMAINS["street"].nothing if (labels == 255).all() else None)
 
 
 def _open(config: SegmentConfig) -> "SegmentEstimator":
@@ -112,16 +112,10 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
     Raises:
         V2VError: its package or its weights are missing or wrong, or it has no such class as is to be kept.
     """
-    from v2vkit.estimators.table import open_estimator
+    from v2vkit.estimators.table import chosen, open_estimator
 
-    estimator: SegmentEstimator = open_estimator(
-        "segment",
-        config.segment,
-        weights=config.weights,
-        input_side=config.input_side,
-        min_score=config.min_score,
-        device=config.device,
-    )
+    name, settings = chosen("segment", dict(config))
+    estimator: SegmentEstimator = open_estimator("segment", name, **settings)
     unknown = [label for label in config.keep if label >= estimator.num_labels]
     if unknown:
         raise V2VError(

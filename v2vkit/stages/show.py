@@ -172,7 +172,7 @@ def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
         for t in range(info.num_frames)
     ]
     if not picks:
-        raise V2VError("The artifact has no frames.", "Nothing can be shown.")
+        raise V2VError("The artifact has no frames.", "Name another one, or make it again from longer footage.")
     return picks
 
 

@@ -44,7 +44,8 @@ class Driven:
         pts: time stamp in ticks of the drive's time base; None = constant rate.
         duration: ticks for which it is shown if it is the last frame; None = as long as frames are on average.
         begins: the first frame of a video or of a shot: nothing before it belongs to it.
-        flow: `flow_channels` of this frame, for generators that take them; None = none is given.
+        flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take them; None = none is
+            given.
         regions: `v2vkit.maps.regions` of this frame, int32 [H, W]; None where the domain has none.
     """
 
@@ -104,6 +105,7 @@ def drive_by_video(
             here, the estimator is missing.
     """
     live = open_live(info, path)
+    nothing = DOMAINS[info.source.domain].nothing
     video = probe(path)
     part = find_part(path, Limits.typed(start, duration, None))
     first, last = part.start, part.stop
@@ -130,9 +132,9 @@ def drive_by_video(
         origin = None
         framed = framed_shots(pictures(), info, faces, method=method, fps=video.fps)
         for _, shot in groupby(prefetch(framed), key=itemgetter(1)):
-            for t, (image, s, regions, found) in enumerate(live.maps(image for image, _ in shot)):
+            for t, (image, s, regions, found) in enumerate(live(image for image, _ in shot)):
                 if not found:
-                    drive.missing[live.nothing] = drive.missing.get(live.nothing, 0) + 1
+                    drive.missing[nothing] = drive.missing.get(nothing, 0) + 1
                 pts, duration = times.pop(0)
                 origin = pts if origin is None and not part.whole else origin
                 yield Driven(s, image, pts - (origin or 0), begins=t == 0, regions=regions, duration=duration)
@@ -205,7 +207,33 @@ def drive_by_artifact(
     )
 
 
-def flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
+def driven_frames(
+    reader: ClipReader,
+    source: SourceConfig,
+    clip: ClipInfo,
+    *,
+    begins: bool = True,
+    images: bool = False,
+    flow: bool = False,
+    regions: bool = False,
+) -> Iterator[Driven]:
+    """The frames of one clip.
+
+    Args:
+        begins: whether nothing before the clip belongs to it.
+        images, flow, regions: what is given beside the source maps.
+    """
+    for t in range(clip.num_frames):
+        yield Driven(
+            source_map(source, reader.map_files(source, clip.name, t)),
+            reader.frame(clip.name, t) if images else None,
+            begins=begins and t == 0,
+            flow=_flow_channels(reader, clip, t) if flow else None,
+            regions=reader.regions(source, clip.name, t) if regions else None,
+        )
+
+
+def _flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
     """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at a clip's start.
 
     The order is that of `models.covst.with_flow`.
@@ -221,12 +249,8 @@ def _from_clips(
 ) -> Iterator[Driven]:
     before: ClipInfo | None = None
     for clip in reader.clips:
-        for t in range(clip.num_frames):
-            s = source_map(source, reader.map_files(source, clip.name, t))
-            image = reader.frame(clip.name, t) if images else None
-            given = flow_channels(reader, clip, t) if flow else None
-            found = reader.regions(source, clip.name, t) if regions else None
-            yield Driven(s, image, begins=t == 0 and not _continues(before, clip), flow=given, regions=found)
+        begins = not _continues(before, clip)
+        yield from driven_frames(reader, source, clip, begins=begins, images=images, flow=flow, regions=regions)
         before = clip
 
 

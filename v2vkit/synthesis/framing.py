@@ -59,7 +59,7 @@ def open_face_crop(info: ModelInfo, path: str, first: int) -> FaceCrop | None:
     """
     if crop_of(info) != "face":
         return None
-    find = open_face(info.frames, weights="face_weights")
+    find = _open_face(info)
     found = first_face(decode(path, first), find)
     if found is None:
         raise V2VError(f"No face was found in {path}.", "Drive this model with a video that shows a face.")
@@ -93,7 +93,7 @@ def frame_images(images: list[Image], info: ModelInfo) -> Image:
     """
     around = None
     if crop_of(info) == "face":
-        landmarks = open_face(info.frames, weights="face_weights")(images[0])
+        landmarks = _open_face(info)(images[0])
         if landmarks is None:
             raise V2VError("No face was found in the first of the first frames.", "Give pictures that show a face.")
         around = face_window(landmarks, images[0].shape[1], images[0].shape[0])
@@ -103,6 +103,11 @@ def frame_images(images: list[Image], info: ModelInfo) -> Image:
 def crop_of(info: ModelInfo) -> str:
     """What `ingest --crop` was for the model's footage."""
     return str(info.frames.get("crop", "none"))
+
+
+def _open_face(info: ModelInfo) -> FaceEstimator:
+    """The estimator by which `ingest` found the faces of the model's footage."""
+    return open_face({"face": info.frames.get("face"), "weights": info.frames.get("face_weights")})
 
 
 def _framed(image: Image, info: ModelInfo, window: Window | None) -> Image:

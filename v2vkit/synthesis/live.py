@@ -1,7 +1,6 @@
 """Source maps made of a video's frames on the fly, exactly as the stages make them: one row for each domain."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from v2vkit.config import DomainName
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator
-from v2vkit.estimators.table import open_estimator
+from v2vkit.estimators.table import chosen, open_estimator
 from v2vkit.maps.labels import IGNORE, keep_labels
 from v2vkit.maps.landmarks import follow_face
 from v2vkit.maps.people import MIN_SCORE, follow_people
@@ -24,21 +23,10 @@ from v2vkit.weights import file_digest
 
 Image = NDArray[np.uint8]
 Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
-
-
-@dataclass(frozen=True)
-class Live:
-    """How a domain's source maps come from frames.
-
-    Attributes:
-        maps: consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions,
-            found) of each, in order, with a bounded look-ahead; `regions` as in `v2vkit.maps.regions`, None where the
-            domain has none; `found` = the estimator saw something in this very frame.
-        nothing: what a frame is counted under in which nothing was found.
-    """
-
-    maps: Callable[[Iterable[Image]], Iterator[Mapped]]
-    nothing: str
+Live = Callable[[Iterable[Image]], Iterator[Mapped]]
+"""Consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
+each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.maps.regions`, None where the domain has none;
+`found`: the estimator saw something in this very frame."""
 
 
 def open_live(info: ModelInfo, source: str) -> Live:
@@ -72,13 +60,15 @@ def _check_weights(info: ModelInfo) -> None:
     )
 
 
-def open_face(settings: dict[str, Any], *, weights: str = "weights") -> FaceEstimator:
-    """The face estimator of a stage's settings (`face`, and its weights under that name)."""
-    path = settings.get(weights)
-    estimator: FaceEstimator = open_estimator(
-        "face", settings.get("face", "mediapipe"), **({"weights": path} if path else {})
-    )
+def open_face(settings: dict[str, Any]) -> FaceEstimator:
+    """The face estimator of the settings of `make-sketches`."""
+    estimator: FaceEstimator = _open("face", settings)
     return estimator
+
+
+def _open(task: str, settings: dict[str, Any]) -> Any:
+    name, own = chosen(task, settings)
+    return open_estimator(task, name, **own)
 
 
 def _live_face(info: ModelInfo, source: str) -> Live:
@@ -93,7 +83,7 @@ def _live_face(info: ModelInfo, source: str) -> Live:
             sketch, parts = draw_sketch(image, landmarks, canny=settings.get("canny", True))
             yield image, face_channels(landmarks, sketch), region_ids(parts), found
 
-    return Live(maps, "no face")
+    return maps
 
 
 def _live_pose(info: ModelInfo, source: str) -> Live:
@@ -103,9 +93,7 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
             "This model was trained on key points that OpenPose wrote; nothing here makes them from a video.",
             "Make a workspace of the driving video with `v2v estimate-pose --openpose FOLDER`, and render with --maps.",
         )
-    name = settings.get("pose", "mediapipe")
-    network = {key: settings[key] for key in ("weights", "device") if key in settings} if name == "yolo" else {}
-    estimator: PoseEstimator = open_estimator("pose", name, **network)
+    estimator: PoseEstimator = _open("pose", settings)
     score = settings.get("min_score")
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
@@ -120,7 +108,7 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
             size = (image.shape[1], image.shape[0])
             yield image, skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0))), None, found
 
-    return Live(maps, "no person")
+    return maps
 
 
 def _live_street(info: ModelInfo, source: str) -> Live:
@@ -130,10 +118,7 @@ def _live_street(info: ModelInfo, source: str) -> Live:
             "Give a folder of label maps instead of a video, or a workspace with --maps.",
         )
     settings = info.maps
-    network = {key: settings.get(key) for key in ("weights", "input_side", "min_score")}
-    estimator: SegmentEstimator = open_estimator(
-        "segment", settings["segment"], device=settings.get("device", "cpu"), **network
-    )
+    estimator: SegmentEstimator = _open("segment", settings)
     keep = tuple(settings.get("keep", ()))
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
@@ -143,7 +128,7 @@ def _live_street(info: ModelInfo, source: str) -> Live:
             s, regions = street_channels(labels, instances, info.source), region_ids(labels, instances)
             yield image, s, regions, bool((labels != IGNORE).any())
 
-    return Live(maps, "nothing recognised")
+    return maps
 
 
 _LIVE: dict[DomainName, Callable[[ModelInfo, str], Live]] = {

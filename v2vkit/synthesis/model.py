@@ -7,6 +7,7 @@ memory is allocated for it.
 """
 
 import json
+from collections.abc import Iterable
 from typing import Any, Self
 
 import torch
@@ -16,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, read_manifest
+from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest
 from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
@@ -218,6 +219,21 @@ def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
         if coarser is not None and coarser.fingerprint != seen:
             text += f"; {parent} has been trained again since"
     return text
+
+
+def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -> None:
+    """Whether these clips have the size of the model's frames and maps.
+
+    Raises:
+        V2VError: one has not; `where` names what they are of.
+    """
+    for clip in clips:
+        if (clip.width, clip.height) != (info.width, info.height):
+            raise V2VError(
+                f"Clip {clip.name} in {where} is {clip.width}x{clip.height}; the model was trained on "
+                f"{info.width}x{info.height}.",
+                f"Ingest with --size {info.width}x{info.height}.",
+            )
 
 
 def pick_device(name: str) -> torch.device:

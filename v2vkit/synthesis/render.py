@@ -79,11 +79,11 @@ def style_sheet(
         s: source map float32 [C, H, W].
         regions: of the same frame, int32 [H, W].
     """
-    flow = [np.zeros((3, *regions.shape), np.float32)] if generator.config.takes_flow else []  # nothing before it
+    flow = np.zeros((3, *regions.shape), np.float32) if generator.config.takes_flow else None  # nothing before it
+    driven = Driven(s, flow=flow, regions=regions)
     images = [source_image(info.source, s)]
     for seed in styles.seeds:
-        conditioning = np.concatenate([s, Style(styles, seed).paint(regions), *flow])
-        images.append(Rollout(generator, info.halvings).image(conditioning))
+        images.append(Rollout(generator, info.halvings).image(driven.conditioning(Style(styles, seed))))
     return np.concatenate(images, 1)
 
 

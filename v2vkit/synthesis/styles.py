@@ -140,7 +140,7 @@ def load_styles(folder: Folder) -> Styles:
     """The mixtures and seeds in an artifact that `v2v sample-style` wrote.
 
     Raises:
-        V2VError: there is no such file, or it is too large, damaged, or no such file at all.
+        V2VError: there is no such file, or it is too large, damaged, or holds no styles.
     """
     where = f"{folder.url}/{STYLES}"
     hint = "Run `v2v encode-features`, then `v2v sample-style`."

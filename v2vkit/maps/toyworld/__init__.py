@@ -3,8 +3,8 @@
 `make_scene(seed, num_frames, (width, height))` builds a street, `render_frame(scene, t)` draws it.
 """
 
-from v2vkit.maps.toyworld.render import ToyFrame, backward_flow, render_frame
+from v2vkit.maps.toyworld.render import ToyFrame, render_frame
 from v2vkit.maps.toyworld.scene import LABELS, Scene, ToyLabel
 from v2vkit.maps.toyworld.town import make_scene
 
-__all__ = ["LABELS", "Scene", "ToyFrame", "ToyLabel", "backward_flow", "make_scene", "render_frame"]
+__all__ = ["LABELS", "Scene", "ToyFrame", "ToyLabel", "make_scene", "render_frame"]

@@ -78,29 +78,19 @@ def _world(camera: Camera, depth: Floats, columns: Floats, rows: Floats) -> Floa
     return np.stack([e + depth * np.broadcast_to(v, depth.shape) for e, v in zip(camera.position, d, strict=True)])
 
 
-def backward_flow(scene: Scene, t: int, *, stride: int = 1) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Exact backward flow of a frame and where it is true.
+def _backward_flow(scene: Scene, t: int, now: _Moment, hits: Hits) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Exact backward flow into the frame before, and where it is true; frame 0 has none before it.
 
     Args:
-        scene: the street.
-        t: frame number.
-        stride: how many frames back the flow points.
+        hits: what the rays through the pixels' centres hit, [H, W].
 
     Returns:
-        flow float32 [H, W, 2] (pixels, on the grid of frame t, pointing into frame t - stride) and visible bool
-        [H, W]. Before frame 0 there is nothing: for t < stride the flow is zero and nothing is visible.
+        flow float32 [H, W, 2] (pixels, on the grid of frame t) and visible bool [H, W].
     """
     width, height = scene.size
-    now = _moment(scene, t)
-    columns, rows = np.arange(width, dtype=np.float64)[None], np.arange(height, dtype=np.float64)[:, None]
-    return _flow(scene, t, stride, now, cast(now.camera, now.placed, columns, rows))
-
-
-def _flow(scene: Scene, t: int, stride: int, now: _Moment, hits: Hits) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    width, height = scene.size
-    if t < stride:
+    if t == 0:
         return np.zeros((height, width, 2), np.float32), np.zeros((height, width), bool)
-    before = _moment(scene, t - stride)
+    before = _moment(scene, t - 1)
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
     columns, rows = columns.ravel(), rows.ravel()
     part, depth = hits.part.ravel(), hits.depth.ravel()
@@ -142,7 +132,7 @@ def render_frame(scene: Scene, t: int) -> ToyFrame:
     ground = hits.part == GROUND
     labels[ground] = np.where(on_marking(world[0][ground], world[2][ground], scene.crossings), MARKING, ROAD)
     centre = Hits(hits.depth[1::2, 1::2], hits.part[1::2, 1::2], hits.plane[1::2, 1::2])
-    flow, visible = _flow(scene, t, 1, now, centre)
+    flow, visible = _backward_flow(scene, t, now, centre)
     normal, face = _normals(scene, now, hits, world)
     real = _real_look(scene, now, hits, world, normal, face, columns, rows)
     return ToyFrame(

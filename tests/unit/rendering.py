@@ -1,0 +1,41 @@
+"""Untrained models in a workspace, and rendering with them."""
+
+from pathlib import Path
+
+import torch
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.models.generator import VideoGenerator
+from v2vkit.models.presets import generator_config
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.render import COMMAND, RenderConfig
+from v2vkit.synthesis.model import ModelInfo, save_model
+
+
+def save_untrained(work: Path, domain: str, *, size: tuple[int, int] = (64, 48), **changes: object) -> ModelInfo:
+    """An untrained model as `checkpoints/spatial-1` of a workspace."""
+    torch.manual_seed(0)
+    source = SourceConfig(domain=domain, num_labels=12 if domain == "street" else 0)
+    config = generator_config("tiny", source_channels=num_channels(source), width=8, num_down=2, num_blocks=2)
+    values = {
+        "stage": "spatial-1",
+        "fingerprint": "f",
+        "generator": config,
+        "source": source,
+        "width": size[0],
+        "height": size[1],
+        "first_frame": "self",
+        "frames": {"crop": "none"},
+        "maps": {"face": "mediapipe", "smooth": 3, "missing": "hold", "canny": True},
+        "maps_stage": "make-sketches",
+    }
+    info = ModelInfo.model_validate(values | changes)
+    save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
+    return info
+
+
+def render(source: Path, target: Path, work: Path, **settings: object) -> list[str]:
+    """`v2v render` on the CPU; gives the problems that it tells of."""
+    config = RenderConfig(source=str(source), target=str(target), device="cpu", threads=1, **settings)
+    return COMMAND.call(config, RunOptions(work=str(work)))
