@@ -1,6 +1,7 @@
 """`v2v check` and `v2v doctor`."""
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,17 @@ def test_sources_are_checked_before_they_are_ingested(tmp_path: Path, capsys: py
     assert "good.mp4: 7 frames, 64x48, 25 frames per second" in capsys.readouterr().out
 
 
+def test_a_video_is_played_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = write_file(tmp_path / "whole.mkv", moving_frames(40))
+    content = whole.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) * 2 // 3])
+    config = CheckConfig(sources=(str(whole), str(tmp_path / "cut.mkv")))
+    (problem,) = CHECK.call(config, RunOptions(work=str(tmp_path / "none")))
+    assert "cut.mkv" in problem
+    assert "cut off" in problem
+    assert "whole.mkv: 40 frames" in capsys.readouterr().out  # which its header does not tell
+
+
 def test_every_image_of_a_sequence_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     for t, image in enumerate(moving_frames(9)):
@@ -158,6 +170,18 @@ def test_doctor_names_versions_and_the_pip_line_for_what_is_missing(
     assert importlib.metadata.version("torch") in output
     assert "pip install 'v2vkit[flow]'" in output
     assert "cpu: " in output
+
+
+def test_what_has_no_wheel_is_not_to_be_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name: None if name in ("mediapipe", "dlib-bin") else "1.0")
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions())
+    printed = capsys.readouterr().out
+    assert "v2vkit[mediapipe]" not in printed
+    assert "use Python 3.12" in printed
+    assert "v2vkit[dlib]" in printed
 
 
 def test_doctor_finds_two_opencvs_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:

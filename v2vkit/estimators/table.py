@@ -1,6 +1,8 @@
 """Which implementation stands behind which name; a new back end is one file and a row in each table here."""
 
 import importlib
+import platform
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +39,7 @@ _TAKES: dict[str, dict[str, tuple[str, ...]]] = {
 # Those that keep one core busy and leave Python's lock meanwhile: so many of them look at different frames at once.
 _AT_ONCE = {"mediapipe": 2}
 
+# Estimator -> the extra that installs it.
 EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow", "yolo": "yolo"}
 
 
@@ -88,7 +91,16 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("v2vkit"):
             raise
-        raise V2VError(
-            f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed.",
-            f"Install it with: pip install 'v2vkit[{EXTRAS.get(name, 'all')}]'",
-        ) from None
+        extra = EXTRAS.get(name, "all")
+        problem = f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed."
+        raise V2VError(problem, how_to_install(extra)) from None
+
+
+def how_to_install(extra: str) -> str:
+    """The pip line that installs an extra, or what there is to do where it has no wheel (pip would ignore it)."""
+    newest = {"mediapipe": (3, 12), "flow": (3, 13)}.get(extra)
+    if newest is not None and sys.version_info[:2] > newest:
+        return f"It has no wheel for Python {platform.python_version()}: use Python {newest[0]}.{newest[1]}."
+    if extra == "mediapipe" and sys.platform == "linux" and platform.machine() != "x86_64":
+        return f"It has no wheel for Linux on {platform.machine()}: use another machine or another estimator."
+    return f"Install it with: pip install 'v2vkit[{extra}]'"

@@ -22,10 +22,10 @@ _MOST_NAMED = 5
 class CheckConfig(StageConfig):
     """Check sources before they are ingested, or the artifacts of a workspace.
 
-    With SOURCEs (and --labels): every video opens, every image of a sequence can be read, label maps pair with frames,
-    have their size and hold single-channel ids in range. Without: shards are there and unchanged, every clip has all
-    its frames, artifacts belong together, label ids are in range (with the share of each), clips are long enough to
-    train on. Nothing is written. Exits with 3 when something is wrong.
+    With SOURCEs (and --labels): every video plays to its end, every image of a sequence can be read, label maps pair
+    with frames, have their size and hold single-channel ids in range. Without: shards are there and unchanged, every
+    clip has all its frames, artifacts belong together, label ids are in range (with the share of each), clips are long
+    enough to train on. Nothing is written. Exits with 3 when something is wrong.
     """
 
     sources: tuple[str, ...] = setting(
@@ -153,16 +153,37 @@ def _check_sources(config: CheckConfig) -> list[str]:
     materials, skipped = collect(find_sources(config.sources), roots, rules, fps=Fraction(25))
     damaged: list[str] = []
     for material in materials:
-        footage = material.footage
-        damaged += _check_images(material.source)
-        if footage.num_frames is not None:
-            for item in material.maps:
-                match_maps(material.source, footage.num_frames, item)
-        count = "?" if footage.num_frames is None else footage.num_frames
+        footage, count = material.footage, material.footage.num_frames
+        if material.source.images:
+            damaged += _check_images(material.source)
+        else:
+            try:
+                count = _count_frames(material.source, count)
+            except V2VError as error:
+                damaged.append(f"{material.source.path}: {error.message}")
+                continue
+        assert count is not None, "image sequences have a length"
+        for item in material.maps:
+            match_maps(material.source, count, item)
         maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
         size = f"{footage.width}x{footage.height}"
         print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
     return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
+
+
+def _count_frames(source: "Source", told: int | None) -> int:
+    """Decodes a video to its end.
+
+    Raises:
+        V2VError: it is damaged, cut off, or changes its picture size on the way.
+    """
+    from tqdm import tqdm
+
+    from v2vkit.video.cuts import DETECTION_SIDE
+    from v2vkit.video.decode import decode
+
+    frames = decode(source.path, long_side=DETECTION_SIDE)
+    return sum(1 for _ in tqdm(frames, total=told, desc="checking video", unit="frame", disable=None))
 
 
 def _check_images(source: "Source") -> list[str]:

@@ -8,6 +8,7 @@ import shutil
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
+from v2vkit.estimators.table import how_to_install
 from v2vkit.stages.base import Command, RunOptions
 
 # Distribution name -> module to import.
@@ -111,7 +112,7 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
     print("extras")
     for extra, (distribution, purpose) in EXTRAS.items():
         version = version_of(distribution)
-        state = version if version is not None else f"not installed: pip install 'v2vkit[{extra}]'"
+        state = version if version is not None else f"not installed. {how_to_install(extra)}"
         print(f"  {extra:14} {state}  ({purpose})")
     if not any("torch " in problem or problem.startswith("torch") for problem in problems):
         print("devices")

@@ -135,7 +135,9 @@ def _newest_strip(folder: Folder) -> "Image":
 
     strips = [name for name in folder.names() if name.startswith("sample-") and name.endswith(".png")]
     if not strips:
-        raise V2VError(f"{folder.url} holds no sample strip yet.", "Train with --sample-every above 0, or wait.")
+        raise V2VError(
+            f"{folder.url} holds no sample strip yet.", "Train with --sample-every above 0; it comes with so many steps."
+        )
     return decode_image(folder.read(strips[-1]), f"{folder.url}/{strips[-1]}")
 
 

@@ -248,8 +248,14 @@ def pick_device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise V2VError(f"There is no device {name!r}.", "Give cpu, cuda, mps or auto.") from None
+    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if device.type in present and not present[device.type]():
+        raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
+    try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        text = str(error).splitlines()[0]
+        text = str(error).splitlines()[0].split(". ")[0]
         raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
     return device
