@@ -212,7 +212,6 @@ def _contact_sheet(
 
 COMMAND = Command(
     name="evaluate",
-    summary="Measure a trained model on held-out clips, beside simple baselines.",
     config=EvaluateConfig,
     call=_evaluate,
 )

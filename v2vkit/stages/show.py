@@ -267,4 +267,4 @@ def _write_png(out: Path, image: "Image") -> None:
             part.unlink(missing_ok=True)
 
 
-COMMAND = Command(name="show", summary="Make a contact sheet or video of an artifact.", config=ShowConfig, call=show)
+COMMAND = Command(name="show", config=ShowConfig, call=show)
