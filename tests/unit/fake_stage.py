@@ -55,7 +55,6 @@ def hash_source(config: SourceConfig) -> dict[str, str]:
 
 SOURCE = Stage(
     name="fake-source",
-    summary="Frames from nothing.",
     config=SourceConfig,
     version=1,
     output=lambda config: "frames",
@@ -89,7 +88,6 @@ def open_invert(config: InvertConfig) -> Opened:
 
 INVERT = Stage(
     name="fake-invert",
-    summary="Inverted frames.",
     config=InvertConfig,
     version=1,
     output=lambda config: "inverted",

@@ -1,5 +1,6 @@
 """The command line: settings become flags, mistakes become sentences, recipes run in order."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,28 @@ def test_every_command_has_help_with_every_setting(command: str) -> None:
     output = _run(command, "--help").output
     for name in load(command).config.model_fields:
         assert name.replace("_", "-") in output or name.upper() in output, name
-    assert "--work" in output
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        ("ingest", "work workers overwrite dry-run"),
+        ("train", "work overwrite dry-run"),
+        ("sample-style", "work overwrite dry-run"),
+        ("import-checkpoint", "work overwrite"),
+        ("make-toy", "workers overwrite"),
+        ("run", "work workers overwrite dry-run"),
+        ("render", "work"),
+        ("evaluate", "work"),
+        ("show", "work"),
+        ("check", "work"),
+        ("doctor", "work"),
+    ],
+)
+def test_a_command_takes_only_the_flags_that_it_looks_at(command: str, flags: str) -> None:
+    output = _run(command, "--help").output
+    shown = {flag for flag in ("work", "workers", "overwrite", "dry-run") if re.search(rf"^  --{flag} ", output, re.M)}
+    assert shown == set(flags.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -416,9 +416,7 @@ def test_no_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "sentence"), [("mps", "torch finds no mps device"), ("gpu", "There is no device")])
-def test_a_device_that_is_not_there_is_one_sentence(
-    name: str, sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_is_not_there_is_one_sentence(name: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(V2VError, match=sentence) as refused:
         pick_device(name)

@@ -142,6 +142,39 @@ def test_corrupt_input_shard_is_found_and_named(tmp_path: Path, damage: str) -> 
         assert "20 frames" in run(INVERT, InvertConfig(), options).message
 
 
+def test_a_lost_input_shard_costs_nothing_and_the_advice_brings_it_back(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    run(INVERT, InvertConfig(), options)
+    before = _bytes(Path(work) / "inverted")
+    for name, damage in {"shard-00001.tar": Path.unlink, "shard-00002.tar": lambda path: path.write_bytes(b"")}.items():
+        damage(Path(work, "frames", name))
+        for dry in (False, True):
+            again = RunOptions(work=work, workers=1, overwrite=True, dry_run=dry)
+            with pytest.raises(V2VError, match=rf"{name} is missing or .*`v2v fake-source` command that made it again"):
+                run(INVERT, InvertConfig(offset=2), again)
+        assert _bytes(Path(work) / "inverted") == before
+        frames = read_manifest(Folder(f"{work}/frames"))
+        assert frames is not None
+        with pytest.raises(V2VError, match=rf"{name} (is missing|has 0 bytes).* Give the `v2v` command that made it"):
+            load_shard(Folder(f"{work}/frames"), frames.shards[int(name[-5])])
+        run(SOURCE, SourceConfig(), options)
+    assert "inverted: up to date" in run(INVERT, InvertConfig(), options).message
+
+
+def test_the_advice_for_an_altered_shard_brings_it_back(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    before = _bytes(Path(work) / "frames")
+    shard = Path(work, "frames/shard-00000.tar")
+    shard.write_bytes(bytes(shard.stat().st_size))
+    frames = read_manifest(Folder(f"{work}/frames"))
+    assert frames is not None
+    with pytest.raises(V2VError, match="corrupt.* Delete it and give the `v2v` command that made it again"):
+        load_shard(Folder(f"{work}/frames"), frames.shards[0])
+    shard.unlink()
+    run(SOURCE, SourceConfig(), options)
+    assert _bytes(Path(work) / "frames") == before
+
+
 _KILLED = """
 import sys
 from tests.unit.fake_stage import INVERT, InvertConfig
@@ -278,6 +311,7 @@ def test_a_damaged_manifest_is_left_behind_with_overwrite(tmp_path: Path, name: 
     assert "--overwrite" in str(refused.value)
     run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1, overwrite=True))
     assert status(SOURCE, SourceConfig(), options) == "done"
+    assert "up to date" in run(SOURCE, SourceConfig(), options).message
 
 
 def test_a_damaged_manifest_of_a_side_output_is_left_behind_with_overwrite(tmp_path: Path) -> None:
@@ -366,6 +400,18 @@ def test_memory_filesystem() -> None:
 def test_problems_reach_the_exit_code(tmp_path: Path) -> None:
     options = RunOptions(work=str(tmp_path), workers=1)
     assert run(SOURCE, SourceConfig(seed=99), options).problems == ("bad.mp4: it is empty",)
+
+
+def test_one_of_a_kind_is_told_in_the_singular(tmp_path: Path) -> None:
+    options = RunOptions(work=str(tmp_path), workers=1)
+    message = run(SOURCE, SourceConfig(num_clips=1, clip_frames=1), options).message
+    assert message == "frames: 1 frame in 1 clip, 1 shard."
+
+
+def test_a_damaged_manifest_is_told_in_the_overview(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    Path(work, "frames", "manifest.json").write_text("{")
+    assert "manifest.json is damaged" in status(SOURCE, SourceConfig(), options)
 
 
 def _tar(*members: tarfile.TarInfo) -> io.BytesIO:

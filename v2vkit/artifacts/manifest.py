@@ -56,6 +56,11 @@ class ShardEntry(_Record):
     num_samples: int = Field(ge=0)
 
 
+def entry_of(name: str, data: bytes) -> ShardEntry:
+    """The entry of a file that a stage makes as a whole (a model, styles), from the file's bytes."""
+    return ShardEntry(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), num_samples=0)
+
+
 class Manifest(_Record):
     """How an artifact was made and what is in it.
 

@@ -20,6 +20,21 @@ def incomplete(folder: Folder, manifest: Manifest, *, read: bool = False) -> lis
     return [entry.name for entry in manifest.shards if not whole(entry)]
 
 
+def refuse_incomplete(folder: Folder, manifest: Manifest) -> None:
+    """Find out by names and sizes, before any work, that a finished artifact cannot be read to its end.
+
+    Raises:
+        V2VError: a shard is gone or has another size; names the first one and the stage that makes it again.
+    """
+    lost = incomplete(folder, manifest)
+    if lost:
+        more = f", and {len(lost) - 1} more with it" if len(lost) > 1 else ""
+        raise V2VError(
+            f"{folder.url}/{lost[0]} is missing or does not have the size that its manifest says{more}.",
+            f"Give the `v2v {manifest.stage}` command that made it again; what is whole is kept.",
+        )
+
+
 def clear(folder: Folder, before: Manifest, fingerprint: str) -> None:
     """Remove everything but finished shards of this very artifact, which are there where only its manifest is lost.
 

@@ -112,7 +112,7 @@ class ShardWriter:
     ) -> None:
         if self._open:
             self._open = False
-            failure = error or V2VError("A shard was left unfinished.", "Report this as a bug.")
+            failure = error or AssertionError("the block ended well without finish()")
             # Closed while its file still is open, or the garbage collector would write to a closed one later.
             with contextlib.suppress(OSError):
                 self._tar.close()
@@ -175,12 +175,13 @@ def list_members(file: IO[bytes], where: str) -> Members:
                     )
                 members[member.name] = (member.offset_data, member.size)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise V2VError(f"{where} is not a readable tar ({error}).", _remake(where)) from None
+        raise V2VError(f"{where} is not a readable tar ({error}).", _DELETE_AND_REMAKE) from None
     return members
 
 
-def _remake(where: str) -> str:
-    return "Delete it and run the stage that made it again; the other shards are kept."
+_REMAKE = "Give the `v2v` command that made it again; the other shards are kept."
+_DELETE_AND_REMAKE = "Delete it and give the `v2v` command that made it again; the other shards are kept."
+"""Without `--overwrite` a command looks at sizes alone, so a shard of the right size and another content has to go."""
 
 
 def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
@@ -193,11 +194,11 @@ def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     try:
         data = folder.read(entry.name)
     except FileNotFoundError:
-        raise V2VError(f"Shard {where} is missing.", _remake(where)) from None
+        raise V2VError(f"Shard {where} is missing.", _REMAKE) from None
     if len(data) != entry.bytes:
-        raise V2VError(f"Shard {where} has {len(data)} bytes instead of {entry.bytes}.", _remake(where))
+        raise V2VError(f"Shard {where} has {len(data)} bytes instead of {entry.bytes}.", _REMAKE)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise V2VError(f"Shard {where} is corrupt: its checksum does not match the manifest.", _remake(where))
+        raise V2VError(f"Shard {where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
     return Shard(where, data, list_members(io.BytesIO(data), where))
 
 

@@ -62,8 +62,21 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-_OPTIONS = ("work", "workers", "overwrite", "dry_run")
-"""What every command is told about how to run, as opposed to what to make."""
+# Field of RunOptions -> its flag; a command has those that its Stage or Command object names.
+_RUN_OPTIONS: dict[str, dict[str, Any]] = {
+    "work": {
+        "default": "work",
+        "show_default": True,
+        "envvar": "V2V_WORK",
+        "help": "Workspace: a folder or fsspec URL.",
+    },
+    "workers": {"type": click.IntRange(0), "default": 0, "help": "Processes; 0 = one per core."},
+    "overwrite": {"is_flag": True, "help": "Make again what was made with other settings."},
+    "dry_run": {
+        "is_flag": True,
+        "help": "Check everything, say what would be done and what it costs, and do nothing.",
+    },
+}
 
 
 def load(name: str) -> Any:
@@ -79,31 +92,16 @@ def load(name: str) -> Any:
 def build_command(name: str) -> click.Command:
     """The click command for a Stage or Command."""
     from v2vkit.cli.options import parameters
-    from v2vkit.stages.base import Stage
 
     target = load(name)
-    common: list[click.Parameter] = [
-        click.Option(
-            ["--work"], default="work", show_default=True, envvar="V2V_WORK", help="Workspace: a folder or fsspec URL."
-        ),
-        click.Option(["--workers"], type=click.IntRange(0), default=0, help="Processes; 0 = one per core."),
-        click.Option(["--overwrite"], is_flag=True, help="Make again what was made with other settings."),
-    ]
-    if isinstance(target, Stage):
-        text = "Check everything, say what would be done and what it costs, and do nothing."
-        common.append(click.Option(["--dry-run"], is_flag=True, help=text))
+    common = [click.Option([f"--{option.replace('_', '-')}"], **_RUN_OPTIONS[option]) for option in target.options]
     return click.Command(
         name,
         callback=lambda **values: _call(name, values),
         params=[*parameters(target.config), *common],
-        help=_description(target),
+        help=target.config.__doc__.strip(),  # paragraphs kept
         short_help=COMMANDS[name],
     )
-
-
-def _description(target: Any) -> str:
-    """The help text: the config model's docstring, paragraphs kept."""
-    return (target.config.__doc__ or target.summary).strip()
 
 
 def _call(name: str, values: dict[str, Any]) -> None:
@@ -113,8 +111,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
     from v2vkit.stages.runner import run
 
     target = load(name)
-    settings = target.config.model_fields
-    options = RunOptions(**{name: values.pop(name) for name in _OPTIONS if name in values and name not in settings})
+    options = RunOptions(**{option: values.pop(option) for option in target.options})
     config = make_config(target.config, given(target.config, values), f"v2v {name}")
     try:
         if isinstance(target, Stage):

@@ -30,9 +30,9 @@ def recipe_command(load: Callable[[str], Any]) -> Command:
     """The command, given how to load the others by name."""
     return Command(
         name="run",
-        summary="Run the stages of a recipe in order; resumable.",
         config=RecipeConfig,
         call=lambda config, options: _run_recipe(config, options, load),
+        options=("work", "workers", "overwrite"),
     )
 
 

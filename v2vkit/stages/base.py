@@ -66,7 +66,6 @@ class Stage:
 
     Attributes:
         name: the command and the recipe table.
-        summary: one line for the help.
         config: the config model.
         version: raise it when the same settings give other results.
         output: config -> kind of the artifact (its folder in the workspace).
@@ -84,7 +83,6 @@ class Stage:
     """
 
     name: str
-    summary: str
     config: type[StageConfig]
     version: int
     output: Callable[[Any], str]
@@ -100,15 +98,27 @@ class Stage:
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     again: str = "Give the command with --overwrite to make it again, or with the old settings to keep it."
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the `RunOptions` that have an effect: what `build` makes as a whole, it makes in this process."""
+        return ("work", *(() if self.open is None else ("workers",)), "overwrite", "dry_run")
+
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand that writes no artifact (render, show, check): `call` gives the problems for the exit code."""
+    """A subcommand beside the stages (render, show, check).
+
+    Attributes:
+        name: the command and the recipe table.
+        config: the config model.
+        call: does it, and gives the problems for the exit code.
+        options: names of the `RunOptions` that `call` looks at; others are no flags of the command.
+    """
 
     name: str
-    summary: str
     config: type[StageConfig]
     call: Callable[[Any, RunOptions], list[str]]
+    options: tuple[str, ...] = ("work",)
 
 
 def load_input(work: Folder, kind: str) -> Manifest:

@@ -238,7 +238,6 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
 
 COMMAND = Command(
     name="check",
-    summary="Check names, counts, ids and sizes before any long work.",
     config=CheckConfig,
     call=_check,
 )

@@ -126,7 +126,6 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
 
 COMMAND = Command(
     name="doctor",
-    summary="Print versions, devices and extras, and how to install what is missing.",
     config=DoctorConfig,
     call=_doctor,
 )

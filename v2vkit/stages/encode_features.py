@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import PrivateAttr
+from pydantic import Field
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
@@ -28,8 +28,16 @@ class EncodeConfig(StageConfig):
         None, "Checkpoint to use, such as spatial-1; the finest when not given.", neutral=True
     )
     device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the encoder runs.", neutral=True)
-    _work: str | None = PrivateAttr(None)
-    """The workspace in which the checkpoint lies, for workers; no setting, and not in the manifest."""
+
+
+class Resolved(EncodeConfig):
+    """The settings with the checkpoint found.
+
+    Attributes:
+        folder: where the checkpoint is, as stages and their workers open it; no setting, and not in the manifest.
+    """
+
+    folder: str = Field(exclude=True)
 
 
 def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, halvings: int) -> Iterator[Sample]:
@@ -67,26 +75,20 @@ def _has(clip: Clip, kind: str, t: int, extension: str) -> bool:
     return clip.has(kind, extension, t)
 
 
-def open_encoder(config: EncodeConfig) -> Opened:
+def open_encoder(config: Resolved) -> Opened:
     """The encoder of the checkpoint; raises V2VError for a device that is not here."""
     from v2vkit.estimators.running import open_device
     from v2vkit.synthesis.model import load_encoder
 
     device = open_device(config.device)
-    encoder, info = load_encoder(_folder(config))
+    encoder, info = load_encoder(Folder(config.folder))
     function = partial(
         encode_clip, encoder=encoder.to(device), domain=info.source.domain, halvings=info.encoder_halvings
     )
     return Opened(function, {"name": f"encoder of {info.stage}", "version": info.identity})
 
 
-def _folder(config: EncodeConfig) -> Folder:
-    """The checkpoint's folder, from what `_resolve` has put into the settings: workers are told nothing else."""
-    assert config.checkpoint is not None
-    return Folder(config.checkpoint if config._work is None else f"{config._work}/{config.checkpoint}")
-
-
-def _resolve(config: EncodeConfig, work: Folder) -> EncodeConfig:
+def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
     """Find the checkpoint, as `render` does; whether it has an encoder is told first.
 
     One inside the workspace is named from there (`checkpoints/spatial-1`), so that the name stays right wherever the
@@ -98,30 +100,29 @@ def _resolve(config: EncodeConfig, work: Folder) -> EncodeConfig:
     load_encoder(folder)
     name = folder.url.removeprefix(f"{work.url}/")
     inside = ".." not in PurePosixPath(name).parts
-    resolved = config.model_copy(update={"checkpoint": name if inside else folder.url})
-    resolved._work = work.url if inside else None
-    return resolved
+    found = {"checkpoint": name if inside else folder.url, "folder": folder.url}
+    return Resolved(**(dict(config) | found))
 
 
-def _inputs(config: EncodeConfig) -> tuple[str, ...]:
+def _inputs(config: Resolved) -> tuple[str, ...]:
     from v2vkit.maps.source import DOMAINS
     from v2vkit.synthesis.model import read_info
 
-    return ("frames", DOMAINS[read_info(_folder(config)).source.domain].kind)
+    return ("frames", DOMAINS[read_info(Folder(config.folder)).source.domain].kind)
 
 
-def _sources(config: EncodeConfig) -> dict[str, str]:
+def _sources(config: Resolved) -> dict[str, str]:
     """The model is an input by its content, wherever it lies."""
     from v2vkit.synthesis.model import read_info
 
-    return {"model": read_info(_folder(config)).identity}
+    return {"model": read_info(Folder(config.folder)).identity}
 
 
-def _check(config: EncodeConfig, manifests: dict[str, Manifest], work: Folder) -> None:
+def _check(config: Resolved, manifests: dict[str, Manifest], work: Folder) -> None:
     """Whether the frames have the size that E was trained on."""
     from v2vkit.synthesis.model import read_info
 
-    info = read_info(_folder(config))
+    info = read_info(Folder(config.folder))
     for clip in manifests["frames"].clips:
         if (clip.width, clip.height) != (info.width, info.height):
             raise V2VError(
@@ -132,7 +133,6 @@ def _check(config: EncodeConfig, manifests: dict[str, Manifest], work: Folder) -
 
 STAGE = Stage(
     name="encode-features",
-    summary="Describe the look of every region of the frames by a model's encoder.",
     config=EncodeConfig,
     version=1,
     output=lambda config: "features",

@@ -202,7 +202,6 @@ def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> 
 
 STAGE = Stage(
     name="estimate-pose",
-    summary="Find people's key points and draw them as coloured skeletons.",
     config=PoseConfig,
     version=1,
     output=lambda config: "poses",

@@ -250,7 +250,6 @@ def _contact_sheet(opened: _Opened, columns: int) -> "NDArray[np.uint8]":
 
 COMMAND = Command(
     name="evaluate",
-    summary="Measure a trained model on held-out clips, beside simple baselines.",
     config=EvaluateConfig,
     call=_evaluate,
 )

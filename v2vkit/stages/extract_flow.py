@@ -143,7 +143,6 @@ def weights_checksum(config: FlowConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="extract-flow",
-    summary="Compute backward optical flow with confidence between frames.",
     config=FlowConfig,
     version=1,
     output=lambda config: "flow",

@@ -1,12 +1,11 @@
 """`v2v import-checkpoint`: the published networks' weights as a checkpoint of ours."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import ShardEntry
+from v2vkit.artifacts.manifest import ShardEntry, entry_of
 from v2vkit.config import DomainName, SizeSetting, StageConfig, as_plain, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Command, RunOptions, Stage
@@ -144,11 +143,13 @@ def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
     }
 
 
-def _write(build: Build, found: _Found) -> tuple[ShardEntry, ...]:
+def _build(build: Build) -> tuple[ShardEntry, ...]:
+    """Read and check everything, then write the checkpoint."""
     from v2vkit.synthesis.model import MODEL, ModelInfo, save_model
     from v2vkit.training.checkpoint import NETWORKS, save_networks
 
     config: ImportConfig = build.config
+    found = _read(config)
     maps_stage, maps = _MAPS[config.domain]
     network = found.generator.network
     info = ModelInfo(
@@ -172,12 +173,7 @@ def _write(build: Build, found: _Found) -> tuple[ShardEntry, ...]:
         save_networks(build.folder, networks)
         written.append(NETWORKS)
     save_model(build.folder, network.state_dict(), info)
-    return tuple(_entry(build.folder, name) for name in written)
-
-
-def _entry(folder: Folder, name: str) -> ShardEntry:
-    data = folder.read(name)
-    return ShardEntry(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), num_samples=0)
+    return tuple(entry_of(name, build.folder.read(name)) for name in written)
 
 
 def _stage_name(config: ImportConfig) -> str:
@@ -185,21 +181,9 @@ def _stage_name(config: ImportConfig) -> str:
 
 
 def _import(config: ImportConfig, options: RunOptions) -> list[str]:
-    """Read and check everything, then write the checkpoint as `run` writes artifacts: whole or not at all."""
-    found: list[_Found] = []
-    kind = f"checkpoints/{_stage_name(config)}"
-    stage = Stage(
-        name=COMMAND.name,
-        summary=COMMAND.summary,
-        config=ImportConfig,
-        version=1,
-        output=lambda config: kind,
-        sources=_digests,
-        check=lambda config, inputs, work: found.append(_read(config)),
-        build=lambda build: _write(build, found[0]),
-    )
-    outcome = run(stage, config, options)
-    folder = Folder(options.work) / kind
+    """Make the checkpoint and tell what its report says of the keys, also when it was there already."""
+    outcome = run(_STAGE, config, options)
+    folder = Folder(options.work) / _STAGE.output(config)
     try:
         return _tell(json.loads(folder.read(REPORT)), f"{outcome.message} Keys by name: {folder.url}/{REPORT}")
     except (ValueError, KeyError, TypeError):
@@ -230,9 +214,17 @@ def _tell(report: dict[str, Any], message: str) -> list[str]:
     return problems + [f"and {len(unknown) - _SHOWN} more such keys"] * (len(unknown) > _SHOWN)
 
 
+_STAGE = Stage(
+    name="import-checkpoint",
+    config=ImportConfig,
+    version=1,
+    output=lambda config: f"checkpoints/{_stage_name(config)}",
+    sources=_digests,
+    build=_build,
+)
 COMMAND = Command(
     name="import-checkpoint",
-    summary="Make a checkpoint from the published weights of vid2vid.",
     config=ImportConfig,
     call=_import,
+    options=("work", "overwrite"),
 )

@@ -329,7 +329,6 @@ def open_ingest(config: IngestConfig) -> Opened:
 
 STAGE = Stage(
     name="ingest",
-    summary="Cut videos into clips and pack their frames into shards.",
     config=IngestConfig,
     version=1,
     output=lambda config: "frames",

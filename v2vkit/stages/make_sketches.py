@@ -131,7 +131,6 @@ def weights_checksum(config: SketchConfig) -> dict[str, str]:
 
 STAGE = Stage(
     name="make-sketches",
-    summary="Find face landmarks and draw them as sketches with background edges.",
     config=SketchConfig,
     version=2,
     output=lambda config: "sketches",

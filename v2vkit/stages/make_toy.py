@@ -175,7 +175,7 @@ def _replace(out: Path, building: Path) -> None:
 
 COMMAND = Command(
     name="make-toy",
-    summary="Make a procedural street: videos, label maps, instances and exact flow.",
     config=ToyConfig,
     call=make_toy,
+    options=("workers", "overwrite"),
 )

@@ -24,7 +24,7 @@ class RenderConfig(StageConfig):
     (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
     with the settings that the checkpoint carries, and every shot begins anew, its cuts found as in training. One pass,
     constant memory; as many frames come out as go in, with their time stamps and audio. A TARGET that exists is
-    replaced when the new one is complete, also without --overwrite.
+    replaced when the new one is complete.
     """
 
     source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
@@ -214,7 +214,6 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
 
 COMMAND = Command(
     name="render",
-    summary="Turn a driving video into a rendered video with a trained model.",
     config=RenderConfig,
     call=_render,
 )

@@ -1,11 +1,10 @@
 """`v2v sample-style`: Gaussian mixtures of every class's features, and the seeds of some styles."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
+from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of, read_manifest
 from v2vkit.config import StageConfig, setting
 from v2vkit.stages.base import Build, Stage, load_inputs
 
@@ -64,13 +63,10 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     picture = _preview(Folder(build.options.work), features, styles)
     if picture is not None:
         files[PREVIEW] = encode_png(picture)
-    entries = []
     build.begin()
     for name, data in files.items():
         build.folder.write(name, data)
-        digest = hashlib.sha256(data).hexdigest()
-        entries.append(ShardEntry(name=name, bytes=len(data), sha256=digest, num_samples=0))
-    return tuple(entries)
+    return tuple(entry_of(name, data) for name, data in files.items())
 
 
 def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.uint8] | None":
@@ -120,7 +116,6 @@ def _check(config: StyleConfig, manifests: dict[str, Manifest], work: Folder) ->
 
 STAGE = Stage(
     name="sample-style",
-    summary="Fit a Gaussian mixture to the features of every class, to draw styles from.",
     config=StyleConfig,
     version=1,
     output=lambda config: "styles",

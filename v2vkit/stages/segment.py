@@ -155,7 +155,6 @@ def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
 
 STAGE = Stage(
     name="segment",
-    summary="Make label maps of the frames with a segmentation network.",
     config=SegmentConfig,
     version=1,
     output=lambda config: "labels",

@@ -136,7 +136,8 @@ def _newest_strip(folder: Folder) -> "Image":
     strips = [name for name in folder.names() if name.startswith("sample-") and name.endswith(".png")]
     if not strips:
         raise V2VError(
-            f"{folder.url} holds no sample strip yet.", "Train with --sample-every above 0; it comes with so many steps."
+            f"{folder.url} holds no sample strip yet.",
+            "Train with --sample-every above 0; it comes with so many steps.",
         )
     return decode_image(folder.read(strips[-1]), f"{folder.url}/{strips[-1]}")
 
@@ -269,4 +270,4 @@ def _write_png(out: Path, image: "Image") -> None:
             part.unlink(missing_ok=True)
 
 
-COMMAND = Command(name="show", summary="Make a contact sheet or video of an artifact.", config=ShowConfig, call=show)
+COMMAND = Command(name="show", config=ShowConfig, call=show)

@@ -1,12 +1,11 @@
 """`v2v train`: finished artifacts in, `checkpoints/<stage>` out."""
 
-import hashlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry
+from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Stage
@@ -255,9 +254,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
             writer.close()
     if not first:
         return ()
-    data = build.folder.read(MODEL)
-    digest = hashlib.sha256(data).hexdigest()
-    return (ShardEntry(name=MODEL, bytes=len(data), sha256=digest, num_samples=0),)
+    return (entry_of(MODEL, build.folder.read(MODEL)),)
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:
@@ -274,7 +271,6 @@ def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:
 
 STAGE = Stage(
     name="train",
-    summary="Train one stage of the model on the artifacts of a workspace.",
     config=TrainConfig,
     version=1,
     output=lambda config: f"checkpoints/{config.checkpoint}",

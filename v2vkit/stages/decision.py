@@ -1,0 +1,141 @@
+"""What stands of an artifact, and whether it is what a run with these settings would make; nothing is written here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from v2vkit import __version__
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, read_manifest
+from v2vkit.artifacts.remains import incomplete
+from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions, Stage, load_inputs
+
+State = Literal["missing", "unfinished", "done", "stale"]
+"""`stale`: made with other settings or inputs."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How an artifact stands to what a run with these settings would make; the disk is untouched.
+
+    Attributes:
+        state, changes: how it stands; why it is stale, as phrases.
+        config: the settings, with what was left open filled in.
+        kind, folder, sides: the artifact, its folder, and those of its side outputs.
+        inputs: artifact kind -> manifest.
+        old: the manifest that is there, an unfinished one before a finished one; None = none that can be read.
+        new: the manifest that a run would begin with.
+    """
+
+    state: State
+    changes: str
+    config: StageConfig
+    kind: str
+    folder: Folder
+    sides: tuple[Folder, ...]
+    inputs: dict[str, Manifest]
+    old: Manifest | None
+    new: Manifest
+
+
+def resolved(stage: Stage, config: StageConfig, work: Folder) -> StageConfig:
+    """The settings, with what was left open filled in from the artifacts that are there."""
+    return config if stage.resolve is None else stage.resolve(config, work)
+
+
+def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
+    """Compare what is there with what would be made.
+
+    Args:
+        config: `resolved` settings.
+
+    Raises:
+        V2VError: inputs are absent or do not belong together, or a manifest is damaged.
+    """
+    work, kind = Folder(options.work), stage.output(config)
+    folder, sides = work / kind, tuple(work / side for side in stage.side_outputs(config))
+    inputs, new = _prepare(stage, config, work)
+    finished, partial = (read_or_refuse(folder, name, overwrite=options.overwrite) for name in (MANIFEST, PARTIAL))
+    old = partial or finished
+
+    def whole(manifest: Manifest) -> bool:
+        return not incomplete(folder, manifest, read=options.overwrite) and all(
+            _whole_side(side, manifest, kind, read=options.overwrite) for side in sides
+        )
+
+    changes = ""
+    state: State
+    if old is None:
+        state = "missing"
+    elif old.fingerprint != new.fingerprint:
+        state, changes = "stale", ", ".join(_changes(old, new, stage.config))
+    else:
+        state = "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
+    return Decision(state, changes, config, kind, folder, sides, inputs, old, new)
+
+
+def _prepare(stage: Stage, config: StageConfig, work: Folder) -> tuple[dict[str, Manifest], Manifest]:
+    """The input manifests and the manifest that a run with these settings would begin with."""
+    manifests = load_inputs(work, stage.inputs(config))
+    inputs = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
+    if stage.sources is not None:
+        inputs |= stage.sources(config)
+    return manifests, Manifest(
+        v2vkit=__version__,
+        stage=stage.name,
+        stage_version=stage.version,
+        config=as_plain(config),
+        inputs=inputs,
+        fingerprint=fingerprint(stage.name, stage.version, fingerprinted(config), inputs),
+    )
+
+
+def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> list[str]:
+    """What differs between two runs, as phrases."""
+    found = []
+    if old.stage != new.stage:
+        return [f"it was made by {old.stage}"]
+    if old.stage_version != new.stage_version:
+        found.append(f"the stage itself (version {old.stage_version}, now {new.stage_version})")
+    for key in sorted(old.config.keys() | new.config.keys()):
+        before, now = old.config.get(key), new.config.get(key)
+        neutral = key in config.model_fields and extras(config, key).get("neutral", False)
+        if before != now and not neutral:
+            found.append(f"{key} (was {before}, now {now})")
+    for key in sorted(old.inputs.keys() | new.inputs.keys()):
+        if key not in old.inputs:
+            found.append(f"input {key} (new)")
+        elif key not in new.inputs:
+            found.append(f"input {key} (gone)")
+        elif old.inputs[key] != new.inputs[key]:
+            found.append(f"the content of input {key}")
+    return found
+
+
+def read_or_refuse(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
+    """The manifest; a damaged one is none where the artifact may be made again."""
+    try:
+        return read_manifest(folder, name)
+    except V2VError:
+        if overwrite:
+            return None
+        raise
+
+
+def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) -> bool:
+    """Whether a side output belongs to its main artifact and is all there; a damaged one is not."""
+    manifest = read_or_refuse(side, MANIFEST, overwrite=True)
+    if manifest is None or manifest.inputs.get(kind) != main.fingerprint:
+        return False
+    return not incomplete(side, manifest, read=read)
+
+
+def refuse_others(side: Folder, stage: Stage) -> None:
+    """Never take the place of what another stage has made."""
+    manifest = read_manifest(side)
+    if manifest is not None and manifest.stage != stage.name:
+        raise V2VError(
+            f"{side.url} was made by {manifest.stage}, and {stage.name} would write there.",
+            "Give the command with --overwrite to replace it, or use another --work.",
+        )
