@@ -249,6 +249,36 @@ def test_really_full_disk(tmp_path: Path) -> None:
         file.write(b"x")
 
 
+_FILL = """
+import resource, signal, sys
+from tests.unit.fake_stage import SOURCE, SourceConfig
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+    try:
+        run(SOURCE, SourceConfig(num_clips=4), RunOptions(work=sys.argv[1], workers=int(sys.argv[2])))
+    except V2VError as error:
+        print(error.message)
+"""
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(1, 600), (1, 6_000), (1, 12_000), (2, 600)])
+def test_a_full_disk_is_one_sentence_and_leaves_no_shard_begun(tmp_path: Path, workers: int, limit: int) -> None:
+    """Files of limited size stand for the disk; two artifacts are written at once, and nothing speaks up later."""
+    script = tmp_path / "fill.py"
+    script.write_text(_FILL)
+    command = [sys.executable, str(script), str(tmp_path / "work"), str(workers), str(limit)]
+    filled = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": "."})
+    assert filled.stderr == ""
+    assert filled.stdout.startswith("The disk is full: ")
+    assert filled.stdout.count("\n") == 1
+    assert not list((tmp_path / "work").rglob(".*"))
+
+
 def test_a_place_in_which_nothing_can_be_made_is_a_sentence(tmp_path: Path) -> None:
     """/proc says that there is no such file, as do broken links and drives that are gone."""
     (tmp_path / "link").symlink_to(tmp_path / "gone" / "work")

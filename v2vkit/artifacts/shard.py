@@ -5,7 +5,6 @@ byte-reproducible: fixed owner, mode and time, members in frame order. The stand
 bytes that `webdataset.TarWriter(encoder=False, mtime=0)` stands for without importing torch into every worker.
 """
 
-import contextlib
 import hashlib
 import io
 import tarfile
@@ -113,9 +112,12 @@ class ShardWriter:
         if self._open:
             self._open = False
             failure = error or AssertionError("the block ended well without finish()")
-            # Closed while its file still is open, or the garbage collector would write to a closed one later.
-            with contextlib.suppress(OSError):
-                self._tar.close()
+            # Both are closed for good, with nothing more written, or the garbage collector would make them write to a
+            # closed file later.
+            self._file.abandoned = True
+            self._tar.close()
+            if self._tar.fileobj is not None:
+                self._tar.fileobj.close()
             # The creation context removes the temporary file and raises the error again; ours is already on its way.
             try:
                 self._creation.__exit__(type(failure), failure, trace)
@@ -125,12 +127,14 @@ class ShardWriter:
 
 
 class _HashingFile:
-    """Counts and hashes what is written through it."""
+    """Counts and hashes what is written through it; once `abandoned` it writes nothing more."""
 
     def __init__(self, file: IO[bytes]):
-        self.file, self.sha256, self.size = file, hashlib.sha256(), 0
+        self.file, self.sha256, self.size, self.abandoned = file, hashlib.sha256(), 0, False
 
     def write(self, data: bytes) -> int:
+        if self.abandoned:
+            return len(data)
         self.sha256.update(data)
         self.size += len(data)
         return self.file.write(data)

@@ -1,5 +1,6 @@
 """Maps a stage's function over the clips of every shard."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -112,12 +113,11 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
     work = Folder(job.work)
     shards = {kind: load_shard(work / kind, entries[unit.number]) for kind, entries in job.shards.items()}
     name = shard_name(unit.number)
-    writers: dict[str, ShardWriter] = {}
     route = {extension: kind for kind, extensions in job.side_outputs.items() for extension in extensions}
     missing: dict[str, list[str]] = {}
-    try:
-        for kind in (*job.side_outputs, job.kind):
-            writers[kind] = ShardWriter(work / kind, name)
+    with contextlib.ExitStack() as stack:
+        kinds = (*job.side_outputs, job.kind)
+        writers = {kind: stack.enter_context(ShardWriter(work / kind, name)) for kind in kinds}
         for info in unit.clips:
             last = -1
             for sample in opened.function(Clip(info, shards)):
@@ -130,15 +130,11 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
                     missing.setdefault(sample.missing, []).append(key)
         reasons = {reason: tuple(keys) for reason, keys in missing.items()}
         # The main shard comes last: its index says that the whole unit is done.
-        for kind in (*job.side_outputs, job.kind):
+        for kind in kinds:
             index = writers[kind].finish(
                 job.fingerprint, unit.clips, missing=reasons if kind == job.kind else None, estimator=opened.estimator
             )
-        return index
-    except BaseException as error:
-        for writer in writers.values():
-            writer.__exit__(type(error), error, None)
-        raise
+    return index
 
 
 def map_units(
@@ -192,11 +188,17 @@ def map_units(
     total = sum(clip.num_frames for clip in started.clips)
     kept = sum(index.entry.num_samples for index in done.values())
     engine: LocalEngine[_Unit, ShardIndex] = LocalEngine(_set_up, job, workers)
-    with engine, tqdm(total=total, initial=kept, desc=kind, unit="frame", disable=None) as progress:
-        begin()
-        for unit, index in engine.map(todo):
-            done[unit.number] = index
-            progress.update(index.entry.num_samples)
+    try:
+        with engine, tqdm(total=total, initial=kept, desc=kind, unit="frame", disable=None) as progress:
+            begin()
+            for unit, index in engine.map(todo):
+                done[unit.number] = index
+                progress.update(index.entry.num_samples)
+    except BaseException:
+        # The other workers were stopped amid their shards, which matters most where the disk is full.
+        for written in (*side_outputs, kind):
+            (work / written).clean()
+        raise
     indices = [done[unit.number] for unit in units]
     for side in side_outputs:
         entries = [_finished(work / side, unit, started.fingerprint) for unit in units]

@@ -250,8 +250,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise V2VError(f"There is no device {name!r}.", "Give cpu, cuda, mps or auto.") from None
-    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if device.type in present and not present[device.type]():
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present.get(device.type, True):
         raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
     try:
         torch.zeros(1, device=device)
