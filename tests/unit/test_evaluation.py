@@ -239,7 +239,8 @@ def test_very_short_clips_have_a_summary() -> None:
 
 def test_report_files(tmp_path: Path) -> None:
     rows = _evaluate()
-    summary = write_report(Folder(str(tmp_path)), rows, about={"checkpoint": "x"}, title="a title")
+    summary = summarize(rows)
+    write_report(Folder(str(tmp_path)), rows, summary, about={"checkpoint": "x"}, title="a title")
     found = json.loads((tmp_path / JSON_NAME).read_text())
     assert found["checkpoint"] == "x"
     assert found["summary"] == json.loads(json.dumps(summary))
@@ -249,7 +250,7 @@ def test_report_files(tmp_path: Path) -> None:
         assert np.asarray(image.convert("RGB")).std() > 5
     assert sorted(path.name for path in tmp_path.iterdir()) == [JSON_NAME, PLOT_NAME]
     first = [(tmp_path / name).read_bytes() for name in (JSON_NAME, PLOT_NAME)]
-    write_report(Folder(str(tmp_path)), _evaluate(), about={"checkpoint": "x"}, title="a title")
+    write_report(Folder(str(tmp_path)), _evaluate(), summary, about={"checkpoint": "x"}, title="a title")
     assert first == [(tmp_path / name).read_bytes() for name in (JSON_NAME, PLOT_NAME)]
 
 

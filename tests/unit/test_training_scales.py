@@ -83,6 +83,14 @@ def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunO
     assert best["warp_error"]["mean"] < sharp["warp_error"]["mean"]  # of noise, little is left to move
 
 
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    trained: RunOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(V2VError, match=r"/proc/v2vkit.* cannot be made"):
+        EVALUATE.call(EvaluateConfig(data=trained.work, out="/proc/v2vkit", device="cpu"), trained)
+    assert "model:" not in capsys.readouterr().out
+
+
 def test_only_the_new_scale_trains_at_first(trained: RunOptions, tmp_path: Path) -> None:
     out = RunOptions(work=trained.work, overwrite=True)
     before, _ = load_model(find_model(Folder(trained.work), "spatial-1"))

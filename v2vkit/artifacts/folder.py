@@ -106,6 +106,15 @@ class Folder:
                     self.fs.rm_file(temporary)
                 raise
 
+    def refuse_unwritable(self) -> None:
+        """Writes and removes an empty file.
+
+        Raises:
+            V2VError: as `create`, before any work.
+        """
+        self.write("empty", b"")
+        self.remove("empty")
+
     def remove(self, name: str) -> None:
         with explain_os_errors(self._full(name)), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self._full(name))

@@ -186,27 +186,24 @@ def _over_time(rows: Sequence[Row], method: str, field: str) -> tuple[list[int],
     return frames, [float(np.mean(at[frame])) for frame in frames]
 
 
-def write_report(folder: Folder, rows: Sequence[Row], *, about: dict[str, Any], title: str = "") -> Summary:
+def write_report(
+    folder: Folder, rows: Sequence[Row], summary: Summary, *, about: dict[str, Any], title: str = ""
+) -> None:
     """Write `evaluation.json` (about, summary, every row) and `evaluation.png`; each file is whole or absent.
 
     Args:
         folder: where to.
-        rows: of all clips, in order.
+        rows: of all clips, in order; `summary` = `summarize` of them.
         about: what was evaluated (checkpoint, clips, size, notes), JSON-ready.
         title: of the plot.
-
-    Returns:
-        the summary.
 
     Raises:
         V2VError: the disk is full or the folder cannot be written.
     """
-    summary = summarize(rows)
     frames = [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows]
     text = json.dumps({**about, "summary": summary, "frames": frames}, indent=1, allow_nan=False)
     folder.write(JSON_NAME, (text + "\n").encode())
     folder.write(PLOT_NAME, plot(rows, title=title))
-    return summary
 
 
 def _rounded(value: Any) -> Any:

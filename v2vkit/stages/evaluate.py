@@ -113,6 +113,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     out = Folder(config.out or f"{options.work}/evaluation")
     if out.is_file:
         raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
+    out.refuse_unwritable()
     reader = ClipReader(data, manifests)
     refuse_other_sizes(info, reader.clips, config.data)
     skip_first = info.generator.history if info.first_frame == "real" else 1
@@ -172,7 +173,7 @@ def _measure(opened: _Opened) -> "list[Row]":
 def _report(opened: _Opened, rows: "list[Row]", config: EvaluateConfig, options: RunOptions) -> None:
     """Write the report and print its table."""
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.evaluation.report import JSON_NAME, notes, table, write_report
+    from v2vkit.evaluation.report import JSON_NAME, notes, summarize, table, write_report
     from v2vkit.synthesis.model import halved_size
 
     info, first, out = opened.info, opened.clips[0], opened.out
@@ -183,11 +184,12 @@ def _report(opened: _Opened, rows: "list[Row]", config: EvaluateConfig, options:
         "frames_fingerprint": opened.manifests["frames"].fingerprint,
         "notes": notes(first.height, first.width, skip_first=opened.skip_first, coarse=coarse),
     }
-    summary = write_report(out, rows, about=about, title=f"{options.work} on {config.data}")
-    out.write("contact.png", encode_png(_contact_sheet(opened, config.columns)))
-    print(table(summary))
+    summary = summarize(rows)
+    print(table(summary))  # before a disk can be full
     for note in about["notes"]:
         print(f"  {note}")
+    write_report(out, rows, summary, about=about, title=f"{options.work} on {config.data}")
+    out.write("contact.png", encode_png(_contact_sheet(opened, config.columns)))
     print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
 
 
