@@ -13,7 +13,7 @@ from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
-from v2vkit.training.objectives import judge_inputs
+from v2vkit.training.judging import judge_inputs
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
 from v2vkit.training.trainer import Trainer
