@@ -4,7 +4,6 @@ The formulas are in `models.losses`, the discriminators' games in `judging`. B b
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,12 +18,10 @@ from v2vkit.models.losses import (
     style,
     warp_loss,
 )
+from v2vkit.models.perceptual import VGGFeatures
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.window import WindowState
-
-if TYPE_CHECKING:
-    from v2vkit.models.perceptual import VGGFeatures
 
 
 @dataclass
@@ -50,7 +47,7 @@ def direct_losses(
     state: WindowState,
     frames: list[int],
     outputs: list[Output],
-    vgg: "VGGFeatures | None",
+    vgg: VGGFeatures | None,
 ) -> Losses:
     """The losses that need no discriminator: VGG, pixels, flow and warping (eq. 8), mask; means over the chunk."""
     losses = Losses()
