@@ -171,6 +171,20 @@ def fingerprinted(config: StageConfig) -> dict[str, Any]:
     return {key: value for key, value in as_plain(config).items() if counts(key)}
 
 
+def check_foreground(foreground: tuple[int, ...], num_labels: int) -> None:
+    """Whether every label id in `foreground` is one of `num_labels`.
+
+    Raises:
+        V2VError: one is not.
+    """
+    wrong = [label for label in foreground if not 0 <= label < num_labels]
+    if wrong:
+        raise V2VError(
+            f"--foreground {wrong[0]} is no label: there are {num_labels} (0 to {num_labels - 1}).",
+            "Give ids of the label maps.",
+        )
+
+
 def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
     """The stages of a TOML recipe in the order in which they stand.
 

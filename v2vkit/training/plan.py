@@ -9,7 +9,7 @@ import torch
 
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
-from v2vkit.training.config import TrainConfig
+from v2vkit.training.config import TrainConfig, flag_of
 from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
 from v2vkit.training.precision import computes_in
@@ -127,7 +127,7 @@ def _loss(config: TrainConfig, setting: str, name: str, what: str, off: str = ""
     """The line of one loss; `off` says why it cannot be on, whatever its weight."""
     weight = getattr(config, setting)
     if not off and not weight:
-        off = f"--{setting.replace('_', '-')} 0"
+        off = f"{flag_of(setting)} 0"
     return f"{name} OFF ({off})" if off else f"{name} {weight:g} ({what})"
 
 
