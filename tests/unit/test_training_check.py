@@ -47,6 +47,7 @@ LONG = (40, 2048, 1024)
         ([LONG], {"first_frame": "real", "lambda_mask": 5.0}, "are for --first-frame self.*Leave out --lambda-mask"),
         ([LONG], {"flow": False, "lambda_flow": 1.0}, "need flow.*Leave out --lambda-flow"),
         ([LONG], {"temporal_scales": 0, "sparse": True}, "need video discriminators.*Leave out --sparse"),
+        ([LONG], {"temporal_scales": 0, "lambda_temporal": 2.0}, "video discriminators.*Leave out --lambda-temporal"),
         ([LONG], {"lambda_temporal": 0.0, "video_frames": 2}, "need video discriminators.*Leave out --video-frames"),
         ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
         ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),

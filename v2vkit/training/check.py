@@ -73,7 +73,7 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
 
 
 def _check_idle(config: TrainConfig) -> None:
-    """Settings that would change nothing in this training are refused, not ignored.
+    """Settings that mean nothing in this training are refused, not ignored.
 
     Raises:
         V2VError: there are some.
@@ -86,7 +86,7 @@ def _check_idle(config: TrainConfig) -> None:
         (videos and not config.flow, ("lambda_flow", "lambda_mask"), "need flow"),
         (
             videos and not config.video_discriminators,
-            ("video_frames", "sparse", "warm_up"),
+            ("video_frames", "sparse", "warm_up", "lambda_temporal"),
             "need video discriminators",
         ),
         (not config.vgg_weights, ("lambda_vgg", "lambda_style"), "need --vgg-weights FILE"),
@@ -96,7 +96,7 @@ def _check_idle(config: TrainConfig) -> None:
             flags = [flag_of(name) for name in names]
             raise V2VError(
                 f"{', '.join(flags[:-1])} and {flags[-1]} {use}.",
-                f"Leave out {' and '.join(given)}: here it would change nothing.",
+                f"Leave out {' and '.join(given)}.",
             )
 
 
