@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.plain import plain_chunk, use_stock_layers
 from v2vkit.config import Precision
 from v2vkit.maps.source import SourceConfig, instance_edges, one_hot
+from v2vkit.models.generator import HISTORY
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
@@ -30,7 +31,7 @@ from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 Row = tuple[str, float, str]
-CONTEXT = 2
+CONTEXT = HISTORY
 """Frames that the generator sees behind the current one."""
 
 

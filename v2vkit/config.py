@@ -171,13 +171,27 @@ def fingerprinted(config: StageConfig) -> dict[str, Any]:
     return {key: value for key, value in as_plain(config).items() if counts(key)}
 
 
+def check_foreground(foreground: tuple[int, ...], num_labels: int) -> None:
+    """Whether every label id in `foreground` is one of `num_labels`.
+
+    Raises:
+        V2VError: one is not.
+    """
+    wrong = [label for label in foreground if not 0 <= label < num_labels]
+    if wrong:
+        raise V2VError(
+            f"--foreground {wrong[0]} is no label: there are {num_labels} (0 to {num_labels - 1}).",
+            "Give ids of the label maps.",
+        )
+
+
 def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
     """The stages of a TOML recipe in the order in which they stand.
 
     A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several.
 
     Raises:
-        V2VError: the file is missing, is not TOML, or holds something that is not a table.
+        V2VError: the file is missing, is not TOML, holds something that is not a table, or nothing at all.
     """
     try:
         tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -194,4 +208,6 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
                     f"Write `[{name}]` on a line of its own above its settings.",
                 )
             steps.append((name, table))
+    if not steps:
+        raise V2VError(f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
     return steps

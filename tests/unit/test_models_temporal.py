@@ -2,7 +2,7 @@
 
 import pytest
 
-from v2vkit.models.temporal import frames_to_keep, temporal_windows
+from v2vkit.models.temporal import temporal_windows
 
 
 def test_spacing_grows_by_scale_and_windows_wait_for_enough_frames() -> None:
@@ -20,13 +20,15 @@ def test_windows_step_back_inside_the_chunk_only() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_every_window_ends_in_the_new_frames_and_needs_no_more_past_than_is_kept(chunk: int, sparse: bool) -> None:
-    keep = frames_to_keep(num_frames=3, num_scales=3)
+def test_every_window_ends_in_the_new_frames_and_reaches_no_further_back_than_the_coarsest_spacing(
+    chunk: int, sparse: bool
+) -> None:
+    reach = (3 - 1) * 3**2  # (K - 1) K^(S-1)
     for seen in range(chunk, 40, chunk):
         for windows in temporal_windows(seen, chunk, sparse=sparse):
             for window in windows:
                 assert seen - chunk <= window[-1] < seen
-                assert window[0] >= max(0, seen - chunk - keep)
+                assert window[0] >= max(0, seen - chunk - reach)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 6])
@@ -43,5 +45,3 @@ def test_sparse_windows_share_no_frame_and_do_not_depend_on_the_chunks(chunk: in
 def test_other_numbers_of_frames() -> None:
     assert temporal_windows(2, 1, num_frames=2, num_scales=2) == [[(0, 1)], []]
     assert temporal_windows(3, 1, num_frames=2, num_scales=2) == [[(1, 2)], [(0, 2)]]
-    assert frames_to_keep(num_frames=3, num_scales=1) == 2
-    assert frames_to_keep(num_frames=3, num_scales=0) == 0

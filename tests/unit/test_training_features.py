@@ -236,9 +236,12 @@ def test_image_generators_take_features_too(work: str, tmp_path: Path, covst: fl
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"domain": "pose"}, "skeletons have no regions"), ({"first_frame": "image"}, "does not go with --first-frame")],
+    [
+        ({"domain": "pose", "num_labels": None}, "skeletons have no regions"),
+        ({"first_frame": "image", "drop_history": 0.0}, "does not go with --first-frame"),
+    ],
 )
-def test_what_has_no_features_is_refused(tmp_path: Path, changes: dict[str, str], words: str) -> None:
+def test_what_has_no_features_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     options = RunOptions(work=str(tmp_path), workers=1)
     run(SOURCE, SourceConfig(num_clips=1), options)
     base = WITH.model_copy(update={"foreground": (), "temporal_scales": 0, "flow": False})

@@ -36,8 +36,9 @@ from v2vkit.training.window import begin_window
 CPU = torch.device("cpu")
 VIDEO = SMALL.model_copy(
     update={"foreground": (), "epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 0, "threads": 1}
+    | {"drop_history": 0.0}
 )
-IMAGE = VIDEO.model_copy(update={"stage": "image", "num_enhancers": 1, "batch_size": 2})
+IMAGE = VIDEO.model_copy(update={"stage": "image", "num_enhancers": 1, "batch_size": 2}).for_images()
 COVST = VIDEO.model_copy(update={"stage": "image", "covst": 0.8})
 
 
@@ -218,6 +219,9 @@ def test_covst_is_rendered_from_maps_with_flow_only(work: RunOptions, tmp_path: 
     [
         ({"num_scales": 2}, "--num-scales belong"),
         ({"fix_epochs": 1, "foreground": (1,)}, "--fix-epochs and --foreground belong"),
+        ({"temporal_scales": 1, "drop_history": 0.5}, "--drop-history and --temporal-scales belong"),
+        ({"first_frame": "real"}, "--first-frame belong"),
+        ({"max_frames": 8}, "--max-frames belong"),
         ({"stage": "spatial-1"}, "are for --stage image"),
         ({"num_enhancers": 5}, "width"),
         ({"start_from": "spatial-1"}, "makes videos"),

@@ -21,7 +21,7 @@ TWO = ALONE.model_copy(
     update={"num_scales": 2, "discriminator_width": 64, "epochs": 1, "temporal_scales": 1, "max_frames": 4}
 )
 FINE = TWO.model_copy(update={"stage": "spatial-2", "fix_epochs": 1})
-IMAGE = ALONE.model_copy(update={"stage": "image", "foreground": (), "flip": True})
+IMAGE = ALONE.model_copy(update={"stage": "image", "foreground": (), "flip": True}).for_images()
 
 _KILLED = """
 import sys

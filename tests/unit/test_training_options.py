@@ -1,25 +1,19 @@
 """Switches of training: they change what they say and nothing else."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
-from v2vkit.artifacts.folder import Folder
-from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
-from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
-from v2vkit.training.objectives import judge_inputs
-from v2vkit.training.plan import losses_text, measure, measure_phases
+from v2vkit.training.judging import judge_inputs
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
 from v2vkit.training.trainer import Trainer
@@ -193,75 +187,10 @@ def test_losses_that_begin_later_warm_up() -> None:
     assert at(0, warm_up=0) == (1.0, 1.0)
 
 
-def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
-    before = sorted(Folder(work).names())
-    flags = ["--num-labels", "12", "--width", "8", "--num-down", "2", "--num-blocks", "2", "--discriminator-width", "8"]
-    flags += ["--device", "cpu", "--no-tensorboard", "--temporal-scales", "1", "--num-scales", "2", "--fix-epochs", "0"]
-    done = CliRunner().invoke(
-        cli, ["train", "--stage", "all", "--dry-run", "--work", work, *flags], catch_exceptions=False
-    )
-    assert done.exit_code == 0, done.output
-    for text in ("s per step", "peak memory", "MiB of tensors per frame", "spatial-1: missing; nothing was done"):
-        assert text in done.output
-    assert "spatial-2: cannot be planned yet" in done.output
-    assert sorted(Folder(work).names()) == before
-    assert not Path(work, "checkpoints").exists()
-
-
-def test_the_plan_says_which_discriminators_never_judge() -> None:
-    config = ONE.model_copy(update={"temporal_scales": 2, "first_frames": 3, "max_frames": 6, "double_every": 1})
-    (line,) = [line for line in losses_text(config) if line.startswith("video discriminators")]
-    assert "1 of them never judge: they need sequences of 7 frames" in line
-    assert "never judge" not in "".join(losses_text(config.model_copy(update={"max_frames": 12, "epochs": 3})))
-
-
-def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
-    for drop_history, told in ((0.0, True), (0.5, False)):
-        config = ONE.model_copy(update={"drop_history": drop_history})
-        plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
-        assert ("no sequence begins from nothing" in plan) == told
-
-
 def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(V2VError, match="multiple of 2"):
         run(STAGE, ONE, RunOptions(work=work))
-
-
-def test_a_process_is_measured_on_its_share_of_a_batch(
-    dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = ONE.model_copy(update={"batch_size": 4})
-    sizes = []
-
-    def spy(config: TrainConfig, trainer: Trainer, sequence: Sequence, *args: Any, **kwargs: Any) -> object:
-        sizes.append(sequence.x.shape[0])
-        return train_chunk(config, trainer, sequence, *args, **kwargs)
-
-    monkeypatch.setattr("v2vkit.training.plan.train_chunk", spy)
-    alone, shared = measure(config, dataset, CPU), measure(config, dataset, CPU, processes=4)
-    assert set(sizes) == {1, 4}
-    assert shared.seconds_per_frame < alone.seconds_per_frame  # four times the frames in about the time of one
-
-
-def test_every_video_discriminator_is_measured_at_work(
-    dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = ONE.model_copy(update={"temporal_scales": 2, "video_frames": 2, "max_frames": 6, "double_every": 1})
-    config = config.model_copy(update={"epochs": 2, "chunk": 1, "first_frames": 2})
-    terms: list[set[str]] = []
-
-    def spy(*args: Any, **kwargs: Any) -> object:
-        values, outputs = train_chunk(*args, **kwargs)
-        terms.append({name for name in values if name.startswith("D_T")})
-        return values, outputs
-
-    monkeypatch.setattr("v2vkit.training.plan.train_chunk", spy)
-    costs = measure_phases(config, dataset, CPU)
-    assert list(costs) == [(False, 1), (False, 2)]  # sequences of 2 and of 4 frames; spans of 2 and 3
-    half = len(terms) // 2
-    assert all(found == {"D_T0_real", "D_T0_fake"} for found in terms[:half])
-    assert all("D_T1_real" in found for found in terms[half:])
 
 
 def test_no_video_discriminator_is_trained_whose_losses_weigh_nothing(dataset: SequenceDataset) -> None:
@@ -292,7 +221,6 @@ def test_the_mask_loss_does_not_need_the_flow_losses(dataset: SequenceDataset) -
     both, _ = one_step(dataset, lambda_flow=10.0, lambda_mask=5.0)
     assert alone["W"] == pytest.approx(both["W"])
     assert "F_Flow" not in alone
-    assert "mask 5" in losses_text(ONE.model_copy(update={"lambda_flow": 0.0, "lambda_mask": 5.0}))
     assert "W" not in one_step(dataset, lambda_mask=0.0)[0]
 
 

@@ -35,11 +35,10 @@ class FeatureEncoder(nn.Module):
         )
         init_weights(self)
 
-    def forward(self, image: Tensor, instance: Tensor | None = None) -> Tensor:
-        """[B, 3, H, W] in [-1, 1] -> [B, d, H, W] in [-1, 1], averaged per id of `instance` [B, 1, H, W] if given."""
+    def forward(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in [-1, 1] -> [B, d, H, W] in [-1, 1]; any size, padded inside."""
         height, width = image.shape[-2:]
-        features = self.layers(pad_to_multiple(image, 1 << self.config.num_down))[..., :height, :width]
-        return features if instance is None else instance_average(features, instance)
+        return self.layers(pad_to_multiple(image, 1 << self.config.num_down))[..., :height, :width]
 
 
 def features_at(encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, halvings: int) -> Tensor:

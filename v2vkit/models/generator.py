@@ -29,6 +29,8 @@ from v2vkit.models.blocks import (
 from v2vkit.models.warp import warp
 
 Composition = Literal["paper", "published"]
+HISTORY = 2
+"""L of the paper: past frames that the generator sees."""
 
 
 class GeneratorConfig(StageConfig):
@@ -40,7 +42,7 @@ class GeneratorConfig(StageConfig):
     num_down: int = setting(3, "halvings inside the coarsest scale", ge=1, le=6)
     num_blocks: int = setting(9, "residual blocks of the coarsest scale", ge=0, le=64)
     num_blocks_fine: int = setting(3, "residual blocks of each finer scale", ge=0, le=64)
-    history: int = setting(2, "past frames L that the generator sees", ge=1, le=16)
+    history: int = setting(HISTORY, "past frames L that the generator sees", ge=1, le=16)
     foreground: tuple[int, ...] = setting((), "source channels of the foreground; empty: no foreground branch")
     composition: Composition = setting(
         "paper", "where the foreground enters: `paper` (eq. 9) or `published` (over the result)"
@@ -263,21 +265,20 @@ class VideoGenerator(nn.Module):
         return [level.clamp(0, 1) for level in pyramid(share, config.num_scales)]
 
 
-def advance(
-    history: list[Tensor] | None, outputs: list[Output], *, length: int = 2, detach: bool = True
-) -> list[Tensor]:
+def advance(history: list[Tensor] | None, outputs: list[Output], *, length: int = HISTORY) -> list[Tensor]:
     """The history for the next time step: the oldest frame leaves, each scale's own newest frame enters.
+
+    It is cut from the graph, so that gradients stay within a step (the published default).
 
     Args:
         history: per scale [B, 3 * L, h, w], or None before the first frame (missing frames are zero).
         outputs: what the generator returned for this step.
         length: L, used where `history` is None.
-        detach: cut the gradient, so that it stays within the step.
     """
     memories = [output.memory for output in outputs if output.memory is not None]
     if memories:
-        return [memory.detach() if detach else memory for memory in memories]
-    frames = [output.x_fake.detach() if detach else output.x_fake for output in outputs]
+        return [memory.detach() for memory in memories]
+    frames = [output.x_fake.detach() for output in outputs]
     if history is None:
         history = [frame.new_zeros(frame.shape[0], 3 * length, *frame.shape[2:]) for frame in frames]
     # A generator without history (L = 0) keeps nothing of the new frame either.

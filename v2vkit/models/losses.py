@@ -44,48 +44,37 @@ def feature_matching(fake: Judged, real: Judged) -> Tensor:
     return torch.stack(terms).sum()
 
 
-def masked_l1(a: Tensor, b: Tensor, weight: Tensor | None = None, *, normalized: bool = False) -> Tensor:
-    """mean |weight (a - b)| over all elements, as published; `normalized` divides by the mean weight as well.
+def masked_l1(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
+    """mean |weight (a - b)| over all elements, not divided by the weighted area, as published.
 
     Args:
         a: [B, C, H, W].
         b: [B, C, H, W].
         weight: [B, 1, H, W] in [0, 1], or None for 1 everywhere.
-        normalized: makes a small weighted area count as much as a large one.
     """
-    if weight is None:
-        return F.l1_loss(a, b)
-    loss = (weight * (a - b)).abs().mean()
-    return loss / weight.mean().clamp(min=1e-6) if normalized else loss
+    return F.l1_loss(a, b) if weight is None else (weight * (a - b)).abs().mean()
 
 
-def flow_loss(flow: Tensor, flow_real: Tensor, confidence: Tensor | None = None, *, normalized: bool = False) -> Tensor:
+def flow_loss(flow: Tensor, flow_real: Tensor, confidence: Tensor | None = None) -> Tensor:
     """mean |c (w - w_real)|: the first term of L_W (vid2vid paper, eq. 8)."""
-    return masked_l1(flow, flow_real, confidence, normalized=normalized)
+    return masked_l1(flow, flow_real, confidence)
 
 
-def warp_loss(
-    flow: Tensor, x_last: Tensor, x: Tensor, confidence: Tensor | None = None, *, normalized: bool = False
-) -> Tensor:
+def warp_loss(flow: Tensor, x_last: Tensor, x: Tensor, confidence: Tensor | None = None) -> Tensor:
     """mean |c (w(x_{t-1}) - x_t)|, real frames under the predicted flow: second term of L_W (vid2vid paper, eq. 8)."""
-    return masked_l1(warp(x_last, flow), x, confidence, normalized=normalized)
+    return masked_l1(warp(x_last, flow), x, confidence)
 
 
 def generated_warp_loss(
-    x_fake: Tensor,
-    x_fake_last: Tensor,
-    flow_real: Tensor,
-    confidence: Tensor | None = None,
-    *,
-    normalized: bool = False,
+    x_fake: Tensor, x_fake_last: Tensor, flow_real: Tensor, confidence: Tensor | None = None
 ) -> Tensor:
     """mean |c (x_fake_t - w_real(x_fake_{t-1}))|, the older frame detached (published; not in the paper)."""
-    return masked_l1(x_fake, warp(x_fake_last.detach(), flow_real), confidence, normalized=normalized)
+    return masked_l1(x_fake, warp(x_fake_last.detach(), flow_real), confidence)
 
 
-def mask_loss(mask: Tensor, confidence: Tensor | None = None, *, normalized: bool = False) -> Tensor:
+def mask_loss(mask: Tensor, confidence: Tensor | None = None) -> Tensor:
     """mean |c m|: warp wherever the reference flow is reliable (published; not in the paper)."""
-    return masked_l1(mask, torch.zeros_like(mask), confidence, normalized=normalized)
+    return masked_l1(mask, torch.zeros_like(mask), confidence)
 
 
 def pixel_l1(x_fake: Tensor, x: Tensor) -> Tensor:

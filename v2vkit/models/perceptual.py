@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.vgg import cfgs, make_layers
 
 from v2vkit.errors import V2VError
 from v2vkit.models.state_dict import read_state
 
 TAPS = (1, 6, 11, 20, 29)
 """Positions of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in torchvision's VGG-19."""
-MAX_WIDTH, MIN_SIDE = 1024, 16
+MAX_WIDTH = 1024
+MIN_SIDE = 16
+"""Fewest pixels of a side: VGG-19 halves it four times."""
 
 
 class VGGFeatures(nn.Module):
@@ -20,34 +20,30 @@ class VGGFeatures(nn.Module):
 
     Args:
         weights: a state dict of torchvision's VGG-19 (`.pth` or `.safetensors`); only its `features.` entries are used.
-        normalize: bring [-1, 1] images to the ImageNet statistics that VGG was trained with (not so as published).
 
     Raises:
         V2VError: the file is missing, unreadable or not VGG-19.
     """
 
-    mean: Tensor
-    std: Tensor
+    def __init__(self, weights: str | Path):
+        from torchvision.models.vgg import cfgs, make_layers  # costs seconds, and nothing else here needs it
 
-    def __init__(self, weights: str | Path, *, normalize: bool = False):
         super().__init__()
-        self.normalize = normalize
         self.layers = make_layers(cfgs["E"])[: TAPS[-1] + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # the maps are returned while the next layers run
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
         _load(self.layers, Path(weights))
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] in [-1, 1], sides of 16 or more -> five maps; wider than 1024 is halved first, as published."""
+        """[B, 3, H, W] in [-1, 1], sides of 16 or more -> five maps.
+
+        As published, pictures wider than 1024 are halved first, and are not brought to ImageNet's statistics.
+        """
         while x.shape[3] > MAX_WIDTH and x.shape[2] >= 2 * MIN_SIDE:
             x = F.avg_pool2d(x, 2, stride=2, count_include_pad=False)
-        if self.normalize:
-            x = ((x + 1) / 2 - self.mean) / self.std
         maps = []
         for index, layer in enumerate(self.layers):
             x = layer(x)

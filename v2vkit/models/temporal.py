@@ -37,8 +37,3 @@ def temporal_windows(
             ends = list(range(num_seen - 1, first_new - 1, -num_frames))
         scales.append([tuple(range(end - reach, end + 1, spacing)) for end in ends if end >= reach])
     return scales
-
-
-def frames_to_keep(*, num_frames: int = 3, num_scales: int = 3) -> int:
-    """Past frames that must be kept so that every scale's next window is complete: (K - 1) K^(S-1)."""
-    return (num_frames - 1) * num_frames ** (num_scales - 1) if num_scales else 0

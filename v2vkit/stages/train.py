@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.config import DomainName, check_foreground
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Stage
@@ -21,21 +22,32 @@ if TYPE_CHECKING:
     from v2vkit.training.parallel import Parallel
     from v2vkit.training.trainer import Trainer
 
-_KINDS = {"face": "sketches", "pose": "poses", "street": "labels"}
+
+def _kinds() -> dict[DomainName, str]:
+    """Domain -> the artifact with its maps."""
+    from v2vkit.maps.source import DOMAINS  # loads cv2, which --help must not
+
+    return {domain: row.kind for domain, row in DOMAINS.items()}
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
     """Fill in the domain from the artifacts that are there, and what has no choice for images."""
     if config.images:
+        if idle := config.without_meaning_for_images():
+            raise V2VError(
+                f"{' and '.join(idle)} belong to video models, not to --stage image.",
+                "Leave them out: an image generator has no losses over time.",
+            )
         config = config.for_images()
     if config.domain is not None:
         return config
-    found = [domain for domain, kind in _KINDS.items() if (work / kind).exists(MANIFEST)]
+    kinds = _kinds()
+    found = [domain for domain, kind in kinds.items() if (work / kind).exists(MANIFEST)]
     if len(found) == 1:
         return config.model_copy(update={"domain": found[0]})
     if found:
         raise V2VError(
-            f"{work.url} holds maps of several domains ({', '.join(_KINDS[name] for name in found)}).",
+            f"{work.url} holds maps of several domains ({', '.join(kinds[name] for name in found)}).",
             f"Say which to train on: --domain {' or '.join(found)}.",
         )
     raise V2VError(
@@ -60,7 +72,7 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
 def _inputs(config: TrainConfig) -> tuple[str, ...]:
     assert config.domain is not None
     below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", _KINDS[config.domain], *(("flow",) if config.strides else ()), *below)
+    return ("frames", _kinds()[config.domain], *(("flow",) if config.strides else ()), *below)
 
 
 def _start(config: TrainConfig, work: Folder) -> Folder | None:
@@ -126,12 +138,7 @@ def _source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
         return SourceConfig(domain=config.domain)
     labels = manifests["labels"]
     number = config.num_labels or labels.config.get("num_labels") or _count_labels(work, labels)
-    wrong = [label for label in config.foreground if not 0 <= label < number]
-    if wrong:
-        raise V2VError(
-            f"--foreground {wrong[0]} is no label: there are {number} (0 to {number - 1}).",
-            "Give ids of the label maps.",
-        )
+    check_foreground(config.foreground, number)
     return SourceConfig(domain="street", num_labels=number, edges=config.edges)
 
 
@@ -177,7 +184,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     device = parallel.device or pick_device(config.device)
     work = Folder(build.options.work)
     reader = ClipReader(work, _maps(build.inputs))
-    kind = _KINDS[config.domain]
+    kind = _kinds()[config.domain]
     source = _source_config(config, build.inputs, work)
     dataset = SequenceDataset(
         reader,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from v2vkit.config import DomainName
+from v2vkit.config import DomainName, check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGenerator
@@ -77,12 +77,7 @@ def _check_foreground(said: Said, source: SourceConfig, has_foreground: bool) ->
         )
     if said.foreground and not has_foreground:
         raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
-    wrong = [label for label in said.foreground if not 0 <= label < source.num_labels]
-    if wrong:
-        raise V2VError(
-            f"--foreground {wrong[0]} is no label: there are {source.num_labels} (0 to {source.num_labels - 1}).",
-            "Give ids of the label maps.",
-        )
+    check_foreground(said.foreground, source.num_labels)
     if len(set(said.foreground)) < len(said.foreground):
         raise V2VError("--foreground names a label twice.", "Name every label once.")
 

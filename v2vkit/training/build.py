@@ -9,6 +9,7 @@ from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
+from v2vkit.models.perceptual import VGGFeatures
 from v2vkit.models.presets import (
     DISCRIMINATORS,
     encoder_config,
@@ -83,11 +84,7 @@ def build_trainer(
         face = Discriminator(image_discriminator_config(config.preset, source_channels=channels, **region)).to(device)
     layers = build_encoder_config(config)
     encoder = None if layers is None else FeatureEncoder(layers).to(device)
-    vgg = None
-    if config.vgg_weights:
-        from v2vkit.models.perceptual import VGGFeatures  # torchvision costs seconds, and only this loss needs it
-
-        vgg = VGGFeatures(config.vgg_weights).to(device)
+    vgg = VGGFeatures(config.vgg_weights).to(device) if config.vgg_weights else None
     generator.checkpointing = config.checkpointing
     networks = Networks(generator, image, video, face, vgg, encoder)
     for module in networks.named().values():

@@ -4,14 +4,11 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.maps.source import SourceConfig
+from v2vkit.models.generator import HISTORY
+from v2vkit.models.perceptual import MIN_SIDE
 from v2vkit.synthesis.model import halved_size
 from v2vkit.training.build import build_generator_config
-from v2vkit.training.config import TrainConfig
-
-CONTEXT = 2
-"""L: past frames that a video generator sees."""
-VGG_SIDE = 16
-"""Fewest pixels of a side: VGG-19 halves it four times."""
+from v2vkit.training.config import TrainConfig, flag_of
 
 
 def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
@@ -24,12 +21,13 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         V2VError: they do not.
     """
     _check_images(config)
-    frames, context = manifests["frames"], 0 if config.images else CONTEXT
+    _check_idle(config)
+    frames, context = manifests["frames"], 0 if config.images else HISTORY
     longest = max((clip.num_frames for clip in frames.clips), default=0)
     if longest <= context:
         raise V2VError(
             f"The longest clip has {longest} frames; training needs at least {context + 1}.",
-            "Ingest longer shots, or lower --min-frames only for clips that are long enough.",
+            "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
     if len(sizes) > 1:
@@ -51,10 +49,6 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         )
     if config.fix_epochs and config.scale == 1:
         raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
-    if config.domain != "street" and (config.foreground or config.flip):
-        raise V2VError("--foreground and --flip are for streets.", "Leave them out for faces and poses.")
-    if config.domain != "pose" and (config.lambda_face or config.drop_parts):
-        raise V2VError("--lambda-face and --drop-parts are for poses.", "Leave them out for faces and streets.")
     if config.feature_dims and config.domain == "pose":
         raise V2VError("--feature-dims is for streets and faces: skeletons have no regions.", "Leave it out for poses.")
     if config.feature_dims and config.first_frame == "image":
@@ -74,17 +68,43 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         )
     if config.vgg_weights and (config.lambda_vgg or config.lambda_style):
         _check_vgg(config, *next(iter(sizes)))
-    if config.lambda_style and not config.vgg_weights:
-        raise V2VError("--lambda-style needs VGG features.", "Give --vgg-weights FILE, or leave --lambda-style at 0.")
     if config.schedule.total_epochs < 1:
         raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
 
 
+def _check_idle(config: TrainConfig) -> None:
+    """Settings that mean nothing in this training are refused, not ignored.
+
+    Raises:
+        V2VError: there are some.
+    """
+    videos = not config.images
+    rules = (
+        (config.domain != "street", ("num_labels", "edges", "foreground", "flip"), "are for streets"),
+        (config.domain != "pose", ("lambda_face", "drop_parts"), "are for poses"),
+        (videos and config.first_frame != "self", ("drop_history", "lambda_mask"), "are for --first-frame self"),
+        (videos and not config.flow, ("lambda_flow", "lambda_mask"), "need flow"),
+        (
+            videos and not config.video_discriminators,
+            ("video_frames", "sparse", "warm_up", "lambda_temporal"),
+            "need video discriminators",
+        ),
+        (not config.vgg_weights, ("lambda_vgg", "lambda_style"), "need --vgg-weights FILE"),
+    )
+    for idle, names, use in rules:
+        if idle and (given := config.given(*names)):
+            flags = [flag_of(name) for name in names]
+            raise V2VError(
+                f"{', '.join(flags[:-1])} and {flags[-1]} {use}.",
+                f"Leave out {' and '.join(given)}.",
+            )
+
+
 def _check_vgg(config: TrainConfig, width: int, height: int) -> None:
     side = min(halved_size(width, height, config.halvings))
-    if side < VGG_SIDE:
+    if side < MIN_SIDE:
         raise V2VError(
-            f"The VGG loss needs pictures of {VGG_SIDE} pixels and more; {config.stage} trains at {side}.",
+            f"The VGG loss needs pictures of {MIN_SIDE} pixels and more; {config.stage} trains at {side}.",
             "Leave --vgg-weights out of this stage, or use larger frames or fewer --num-scales.",
         )
 
@@ -99,13 +119,9 @@ def _check_images(config: TrainConfig) -> None:
         if config.covst or config.num_enhancers:
             raise V2VError("--covst and --num-enhancers are for --stage image.", "Leave them out.")
         return
-    given = {
-        "--num-scales": config.num_scales is not None,
-        "--fix-epochs": config.fix_epochs > 0,
-        "--foreground": bool(config.foreground),
-    }
-    wrong = [name for name, is_given in given.items() if is_given]
-    if wrong:
+    names = ["num_scales", "fix_epochs", "foreground", "composition", "lambda_flow", "lambda_mask"]
+    names += ["lambda_temporal", "video_frames", "sparse", "warm_up", *([] if config.covst else ["max_step"])]
+    if wrong := config.given(*names):
         raise V2VError(
             f"{' and '.join(wrong)} belong to video models, not to --stage image.",
             "Leave them out; --num-enhancers makes the image generator finer.",

@@ -102,15 +102,15 @@ def forget_damaged(folder: Folder) -> bool:
     return False
 
 
-def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
-    """Restore a snapshot of the same run in place, its place in the schedule too; False when there is none.
+def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> None:
+    """Restore a snapshot of the same run in place, its place in the schedule too, where there is one.
 
     Raises:
         V2VError: the snapshot is damaged.
     """
     found = _read(folder)
     if found is None or found[0].fingerprint != fingerprint:
-        return False
+        return
     progress, tensors = found
     try:
         for name, module in trainer.networks.named().items():
@@ -138,7 +138,6 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> bool:
     except (ValueError, KeyError, RuntimeError) as error:
         raise _damaged(folder, error) from None
     trainer.epoch, trainer.batch, trainer.steps = progress.epoch, progress.batch, progress.steps
-    return True
 
 
 def save_networks(folder: Folder, networks: dict[str, dict[str, Tensor]]) -> None:

@@ -204,6 +204,21 @@ class TrainConfig(StageConfig):
         """Generated frames from the first to the last that each video discriminator judges at once."""
         return tuple((self.video_frames - 1) * stride + 1 for stride in self.strides)
 
+    def given(self, *names: str) -> list[str]:
+        """The flags of those settings that are not at their defaults; a weight or share of 0 is none either."""
+        found = []
+        for name in names:
+            value, default = getattr(self, name), type(self).model_fields[name].default
+            if value != default and not (isinstance(default, float) and value == 0):
+                found.append(flag_of(name))
+        return found
+
+    def without_meaning_for_images(self) -> list[str]:
+        """The flags given that contradict what `for_images` puts in their place."""
+        done = self.for_images()
+        changed = [name for name in type(self).model_fields if getattr(self, name) != getattr(done, name)]
+        return self.given(*changed)
+
     def for_images(self) -> "TrainConfig":
         """The settings with those that have no meaning for an image generator at what it does."""
         values: dict[str, Any] = {"flow": False, "temporal_scales": 0, "first_frame": "self", "drop_history": 0.0}
@@ -214,3 +229,8 @@ class TrainConfig(StageConfig):
     def newest_scale(self, epoch: int) -> int:
         """The first scale that trains in `epoch` (counted from 0): the newest one alone at first, then all."""
         return self.scale - 1 if epoch < self.fix_epochs else 0
+
+
+def flag_of(name: str) -> str:
+    """The flag that moves a setting from its default."""
+    return f"--{'no-' * (TrainConfig.model_fields[name].default is True)}{name.replace('_', '-')}"

@@ -45,7 +45,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One training sequence; T frames, the first L of which are context.
+    """One training sequence [T, ...], after `stack` a batch [B, T, ...]; T frames, the first L of which are context.
 
     Attributes:
         x: real frames [T, 3, H, W] in [-1, 1].

@@ -9,7 +9,7 @@ import torch
 
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
-from v2vkit.training.config import TrainConfig
+from v2vkit.training.config import TrainConfig, flag_of
 from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
 from v2vkit.training.precision import computes_in
@@ -29,12 +29,14 @@ class Cost:
     Attributes:
         seconds_per_frame: of a generated frame, everything included.
         seconds_per_step: of an optimiser step.
+        num_steps: that were measured; fewer than asked for where the clips are short.
         peak_bytes: of the process (CPU) or of the device's allocator (CUDA).
         frame_bytes: of one frame's image, maps and flow as tensors.
     """
 
     seconds_per_frame: float
     seconds_per_step: float
+    num_steps: int
     peak_bytes: int
     frame_bytes: int
 
@@ -48,7 +50,7 @@ def measure(
     processes: int = 1,
     num_steps: int = 2,
 ) -> Cost:
-    """Time and memory of `num_steps` training steps of one of `processes`, after one to warm up; leaves nothing behind.
+    """Time and memory of up to `num_steps` steps of one of `processes`, after one to warm up; leaves nothing behind.
 
     Args:
         kind: what the epochs are like. Real frames stand in for those generated before the measured ones, as far as the
@@ -96,42 +98,46 @@ def measure(
     tensors = [sequence.x, sequence.s, *sequence.flow.values(), *sequence.confidence.values()]
     tensors += [] if sequence.regions is None else [sequence.regions]
     per_frame = sum(tensor.nbytes for tensor in tensors) // (sequence.x.shape[0] * sequence.x.shape[1])
-    return Cost(seconds / frames, seconds / steps, peak, per_frame)
+    return Cost(seconds / frames, seconds / steps, steps, peak, per_frame)
 
 
 def losses_text(config: TrainConfig) -> list[str]:
-    """Which losses are on with which weight, and why the others are off."""
-    lines = [f"GAN 1 ({config.gan}), feature matching {config.lambda_feature:g} (image discriminator)"]
-    lines += ["no losses over time (images)"] if config.images else _over_time_text(config)
-    if config.lambda_face:
-        lines.append(f"discriminator of faces {config.lambda_face:g}")
-    if config.lambda_style:
-        lines.append(f"style {config.lambda_style:g}")
-    if config.vgg_weights and config.lambda_vgg:
-        lines.append(f"VGG {config.lambda_vgg:g} ({config.vgg_weights})")
-    else:
-        lines.append("VGG OFF (give --vgg-weights FILE to switch it on)")
-    lines.append(f"pixel L1 {config.lambda_l1:g}" if config.lambda_l1 else "pixel L1 OFF (--lambda-l1)")
-    return lines
+    """One line per loss: its weight and what it computes, or why it is off."""
+    no_past = "an image generator has no losses over time" if config.images else ""
+    no_flow = no_past or ("" if config.flow else "--no-flow")
+    no_mask = no_flow or ("" if config.first_frame == "self" else f"--first-frame {config.first_frame}")
+    no_video = no_past or ("" if config.temporal_scales else "--temporal-scales 0")
+    no_face = "" if config.domain == "pose" else "only for poses"
+    no_vgg = "" if config.vgg_weights else "give --vgg-weights FILE"
+    video = f"video discriminators x {config.video_discriminators}"
+    return [
+        f"GAN 1 ({config.gan})",
+        _loss(config, "lambda_feature", "feature matching", "of every discriminator, eq. 4 of pix2pixHD"),
+        _loss(config, "lambda_temporal", "video discriminators", f"{video}{_idle(config)}", no_video),
+        _loss(config, "lambda_flow", "flow and warping", "eq. 8, with confidence", no_flow),
+        _loss(config, "lambda_mask", "mask", "mean |c m|, as published", no_mask),
+        _loss(config, "lambda_face", "discriminator of faces", config.gan, no_face),
+        _loss(config, "lambda_vgg", "VGG", f"five maps of {config.vgg_weights}", no_vgg),
+        _loss(config, "lambda_style", "style", "Gram matrices of the VGG maps", no_vgg),
+        _loss(config, "lambda_l1", "pixel L1", "mean |x_fake - x|"),
+    ]
 
 
-def _over_time_text(config: TrainConfig) -> list[str]:
-    lines = []
-    if config.video_discriminators:
-        lines.append(f"video discriminators x {config.video_discriminators}, weight {config.lambda_temporal:g}")
-        longest = max(phase.num_frames for phase in phases(config.schedule))
-        idle = [span for span in config.spans[: config.video_discriminators] if span > longest]
-        if idle:
-            lines[-1] += f"; {len(idle)} of them never judge: they need sequences of {min(idle)} frames (--max-frames)"
-    else:
-        lines.append("video discriminators OFF (--temporal-scales or --lambda-temporal is 0)")
-    if config.flow and config.lambda_flow:
-        lines.append(f"flow and warping {config.lambda_flow:g} (eq. 8, with confidence)")
-    else:
-        lines.append("flow and warping OFF (--no-flow or --lambda-flow 0)")
-    if config.flow and config.first_frame == "self":
-        lines.append(f"mask {config.lambda_mask:g}")
-    return lines
+def _loss(config: TrainConfig, setting: str, name: str, what: str, off: str = "") -> str:
+    """The line of one loss; `off` says why it cannot be on, whatever its weight."""
+    weight = getattr(config, setting)
+    if not off and not weight:
+        off = f"{flag_of(setting)} 0"
+    return f"{name} OFF ({off})" if off else f"{name} {weight:g} ({what})"
+
+
+def _idle(config: TrainConfig) -> str:
+    """How many video discriminators look further than the longest sequence reaches."""
+    longest = max((phase.num_frames for phase in phases(config.schedule)), default=0)
+    idle = [span for span in config.spans[: config.video_discriminators] if span > longest]
+    if not idle:
+        return ""
+    return f"; {len(idle)} of them never judge: they need sequences of {min(idle)} frames (--max-frames)"
 
 
 def _kind(config: TrainConfig, phase: Phase) -> Kind:
@@ -195,10 +201,12 @@ def plan_text(
         )
     precision = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[computes_in(config.precision, device)]
     cost = costs[_kind(config, phases(config.schedule)[-1])]
+    steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     lines.append(
         f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "
         f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} GiB, "
-        f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {_duration(total)} in all (measured on two steps)"
+        f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {_duration(total)} in all (measured on {steps} step"
+        f"{'s' * (steps != '1')})"
     )
     return "\n".join(lines)
 

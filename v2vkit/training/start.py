@@ -9,15 +9,15 @@ from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.synthesis.model import ModelInfo, load_encoder, load_model, model_weights, read_info
+from v2vkit.synthesis.model import load_encoder, load_model, model_weights, read_info
 from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.trainer import Networks, Trainer
 
 
 def check_start(
     folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, int], encoder: EncoderConfig | None = None
-) -> ModelInfo:
-    """The description of the model to start from, if `generator` can be built on it.
+) -> None:
+    """Whether `generator` can be built on the model to start from.
 
     Args:
         generator: what is going to be trained.
@@ -53,7 +53,6 @@ def check_start(
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
             f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too.",
         )
-    return info
 
 
 def _features(encoder: EncoderConfig | None) -> str:

@@ -1,7 +1,6 @@
 """Everything that changes while training."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,10 +8,8 @@ from torch import Tensor
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import FeatureEncoder
+from v2vkit.models.perceptual import VGGFeatures
 from v2vkit.synthesis.model import model_weights
-
-if TYPE_CHECKING:
-    from v2vkit.models.perceptual import VGGFeatures
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Networks:
     image: Discriminator
     video: list[Discriminator]
     face: Discriminator | None = None
-    vgg: "VGGFeatures | None" = None
+    vgg: VGGFeatures | None = None
     encoder: FeatureEncoder | None = None
 
     def named(self) -> dict[str, torch.nn.Module]:

@@ -1,0 +1,105 @@
+"""Settings of training that cannot work, or would change nothing, are refused before any work starts."""
+
+from pathlib import Path
+
+import pytest
+
+from v2vkit.artifacts.manifest import ClipInfo, Manifest
+from v2vkit.config import make_config, read_recipe
+from v2vkit.errors import V2VError
+from v2vkit.training.check import check_settings
+from v2vkit.training.config import TrainConfig
+
+PIPELINES = Path(__file__).parents[2] / "pipelines"
+RECIPES = sorted(PIPELINES.glob("*.toml"))
+STREET = TrainConfig(domain="street")
+
+
+def _manifests(*clips: tuple[int, int, int]) -> dict[str, Manifest]:
+    """Of clips of (frames, width, height), with flow of every stride."""
+    found = tuple(
+        ClipInfo(name=f"c{i}", num_frames=n, width=width, height=height) for i, (n, width, height) in enumerate(clips)
+    )
+    manifest = Manifest(
+        v2vkit="0",
+        stage="ingest",
+        stage_version=1,
+        config={"strides": list(range(1, 37))},
+        inputs={},
+        fingerprint="f",
+        units=(found,),
+    )
+    return {"frames": manifest, "flow": manifest}
+
+
+LONG = (40, 2048, 1024)
+
+
+@pytest.mark.parametrize(
+    ("clips", "changes", "message"),
+    [
+        ([(2, 64, 32), (1, 64, 32)], {}, "longest clip has 2 frames; training needs at least 3.*Ingest longer shots"),
+        ([LONG, (40, 64, 64)], {}, r"several sizes \(64x64, 2048x1024\).*one --size"),
+        ([LONG], {"lambda_style": 1.0}, "--lambda-style need --vgg-weights FILE"),
+        ([LONG], {"lambda_vgg": 5.0}, "--vgg-weights FILE.*Leave out --lambda-vgg"),
+        ([LONG], {"epochs": 0, "decay_epochs": 0}, "no epochs"),
+        ([LONG], {"first_frame": "real", "drop_history": 0.5}, "are for --first-frame self.*Leave out --drop-history"),
+        ([LONG], {"first_frame": "real", "lambda_mask": 5.0}, "are for --first-frame self.*Leave out --lambda-mask"),
+        ([LONG], {"flow": False, "lambda_flow": 1.0}, "need flow.*Leave out --lambda-flow"),
+        ([LONG], {"temporal_scales": 0, "sparse": True}, "need video discriminators.*Leave out --sparse"),
+        ([LONG], {"temporal_scales": 0, "lambda_temporal": 2.0}, "video discriminators.*Leave out --lambda-temporal"),
+        ([LONG], {"lambda_temporal": 0.0, "video_frames": 2}, "need video discriminators.*Leave out --video-frames"),
+        ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
+        ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),
+        ([LONG], {"domain": "face", "drop_parts": 0.1}, "are for poses.*Leave out --drop-parts"),
+        ([LONG], {"stage": "image", "sparse": True, "lambda_flow": 1.0}, "--lambda-flow and --sparse belong to video"),
+        ([LONG], {"stage": "image", "composition": "published"}, "--composition belong to video"),
+        ([LONG], {"stage": "image", "max_step": 2}, "--max-step belong to video"),
+    ],
+)
+def test_what_cannot_work_or_changes_nothing_is_refused(
+    clips: list[tuple[int, int, int]], changes: dict[str, object], message: str
+) -> None:
+    config = STREET.model_copy(update=changes)
+    config = config.for_images() if config.images else config
+    with pytest.raises(V2VError, match=message):
+        check_settings(config, _manifests(*clips))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"domain": "face"},
+        {"domain": "pose"},
+        {"stage": "image"},
+        {"stage": "image", "covst": 0.5, "max_step": 2},
+        {"first_frame": "real"},
+        {"first_frame": "image", "drop_history": 0.0, "lambda_mask": 0.0},
+        {"flow": False, "lambda_flow": 0.0, "lambda_mask": 0.0},
+        {"temporal_scales": 0, "lambda_temporal": 0.0},
+        {"lambda_vgg": 0.0},
+        {"domain": "face", "composition": "published"},  # the layers of imported weights
+    ],
+    ids=str,
+)
+def test_defaults_and_what_is_off_anyway_are_not_refused(changes: dict[str, object]) -> None:
+    config = STREET.model_copy(update=changes)
+    if config.images:
+        assert config.without_meaning_for_images() == []
+        config = config.for_images()
+    check_settings(config, _manifests(LONG))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_not_refused(path: Path) -> None:
+    for command, table in read_recipe(path):
+        if command == "train" and table["stage"] != "all":
+            check_settings(make_config(TrainConfig, table, path.stem), _manifests(LONG))
+
+
+def test_what_an_image_generator_does_anyway_may_be_said() -> None:
+    config = STREET.model_copy(update={"stage": "image", "flow": False, "temporal_scales": 0, "max_frames": 1})
+    assert config.without_meaning_for_images() == []
+    assert config.model_copy(update={"max_frames": 8}).without_meaning_for_images() == ["--max-frames"]
+    assert config.model_copy(update={"max_frames": 8, "covst": 0.5}).without_meaning_for_images() == []

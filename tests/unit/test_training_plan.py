@@ -1,0 +1,142 @@
+"""What the plan says before training starts: every loss, and what was measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from v2vkit.artifacts.folder import Folder
+from v2vkit.cli.main import cli
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run
+from v2vkit.stages.train import STAGE
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Sequence, SequenceDataset, Window
+from v2vkit.training.plan import losses_text, measure, measure_phases
+from v2vkit.training.step import train_chunk
+
+CPU = torch.device("cpu")
+ONE = SMALL.model_copy(
+    update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
+)
+WEIGHTS = [name for name in TrainConfig.model_fields if name.startswith("lambda_")]
+EVERYTHING = ONE.model_copy(update={"domain": "pose", "vgg_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_workspace(tmp_path_factory.mktemp("plan") / "work").work
+
+
+@pytest.fixture(scope="module")
+def dataset(work: str) -> SequenceDataset:
+    return open_dataset(work, strides=(1, 2))
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_every_loss_has_a_line_whether_it_is_on_or_off(weight: str) -> None:
+    on, off = losses_text(EVERYTHING), losses_text(EVERYTHING.model_copy(update={weight: 0.0}))
+    ((with_it, without),) = [pair for pair in zip(on, off, strict=True) if pair[0] != pair[1]]
+    assert " 3 (" in with_it
+    assert without.endswith(f" OFF (--{weight.replace('_', '-')} 0)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "off"),
+    [
+        ({"flow": False}, {"flow and warping": "--no-flow", "mask": "--no-flow"}),
+        ({"first_frame": "real"}, {"mask": "--first-frame real"}),
+        ({"temporal_scales": 0}, {"video discriminators": "--temporal-scales 0"}),
+        ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
+        ({"vgg_weights": None}, dict.fromkeys(("VGG", "style"), "give --vgg-weights FILE")),
+        (
+            {"stage": "image"},
+            dict.fromkeys(
+                ("video discriminators", "flow and warping", "mask"), "an image generator has no losses over time"
+            ),
+        ),
+    ],
+    ids=str,
+)
+def test_a_loss_that_cannot_be_on_says_why(changes: dict[str, object], off: dict[str, str]) -> None:
+    assert not [line for line in losses_text(EVERYTHING) if "OFF" in line]
+    lines = losses_text(EVERYTHING.model_copy(update=changes))
+    assert [line for line in lines if "OFF" in line] == [f"{name} OFF ({why})" for name, why in off.items()]
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
+    before = sorted(Folder(work).names())
+    flags = ["--num-labels", "12", "--width", "8", "--num-down", "2", "--num-blocks", "2", "--discriminator-width", "8"]
+    flags += ["--device", "cpu", "--no-tensorboard", "--temporal-scales", "1", "--num-scales", "2", "--fix-epochs", "0"]
+    done = CliRunner().invoke(
+        cli, ["train", "--stage", "all", "--dry-run", "--work", work, *flags], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    for text in ("s per step", "peak memory", "MiB of tensors per frame", "spatial-1: missing; nothing was done"):
+        assert text in done.output
+    assert "spatial-2: cannot be planned yet" in done.output
+    assert sorted(Folder(work).names()) == before
+    assert not Path(work, "checkpoints").exists()
+
+
+def test_the_plan_says_which_discriminators_never_judge() -> None:
+    config = ONE.model_copy(update={"temporal_scales": 2, "first_frames": 3, "max_frames": 6, "double_every": 1})
+    (line,) = [line for line in losses_text(config) if line.startswith("video discriminators")]
+    assert "1 of them never judge: they need sequences of 7 frames" in line
+    assert "never judge" not in "".join(losses_text(config.model_copy(update={"max_frames": 12, "epochs": 3})))
+
+
+def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
+    for drop_history, told in ((0.0, True), (0.5, False)):
+        config = ONE.model_copy(update={"drop_history": drop_history})
+        plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
+        assert ("no sequence begins from nothing" in plan) == told
+
+
+@pytest.mark.parametrize(("clip_frames", "chunk", "steps"), [(6, 4, 1), (6, 2, 1), (12, 2, 2)])
+def test_the_plan_says_how_many_steps_were_measured(tmp_path: Path, clip_frames: int, chunk: int, steps: int) -> None:
+    """One step warms up where there are several; a short clip has no room for two more."""
+    options = make_workspace(tmp_path, num_clips=1, clip_frames=clip_frames)
+    config = ONE.model_copy(update={"chunk": chunk, "temporal_scales": 0})
+    plan = run(STAGE, config, RunOptions(work=options.work, dry_run=True)).message
+    assert f"(measured on {steps} step{'s' * (steps > 1)})" in plan
+
+
+class Counting(SequenceDataset):
+    """Knows how many windows were loaded."""
+
+    loaded = 0
+
+    def load(self, window: Window, **changes: Any) -> Sequence:
+        self.loaded += 1
+        return super().load(window, **changes)
+
+
+def test_a_process_is_measured_on_its_share_of_a_batch(dataset: SequenceDataset) -> None:
+    for processes, share in ((1, 4), (4, 1)):
+        counting = Counting(dataset.reader, dataset.source, strides=(1,))
+        measure(ONE.model_copy(update={"batch_size": 4}), counting, CPU, processes=processes)
+        assert counting.loaded == share
+
+
+def test_every_video_discriminator_is_measured_at_work(
+    dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ONE.model_copy(update={"temporal_scales": 2, "video_frames": 2, "max_frames": 6, "double_every": 1})
+    config = config.model_copy(update={"epochs": 2, "chunk": 1, "first_frames": 2})
+    terms: list[set[str]] = []
+
+    def spy(*args: Any, **kwargs: Any) -> object:
+        values, outputs = train_chunk(*args, **kwargs)
+        terms.append({name for name in values if name.startswith("D_T")})
+        return values, outputs
+
+    monkeypatch.setattr("v2vkit.training.plan.train_chunk", spy)
+    costs = measure_phases(config, dataset, CPU)
+    assert list(costs) == [(False, 1), (False, 2)]  # sequences of 2 and of 4 frames; spans of 2 and 3
+    half = len(terms) // 2
+    assert all(found == {"D_T0_real", "D_T0_fake"} for found in terms[:half])
+    assert all("D_T1_real" in found for found in terms[half:])
