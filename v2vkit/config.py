@@ -29,7 +29,7 @@ has matrix units for it."""
 class StageConfig(BaseModel):
     """Base of every stage's settings: frozen, unknown keys forbidden, defaults validated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def setting(

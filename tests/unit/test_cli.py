@@ -146,7 +146,12 @@ def test_recipe_tables_keep_their_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[ingest", "not valid TOML"), ("epochs = 3", "not a table"), ("[nonsense]", "which is no command")],
+    [
+        ("", "has no tables"),
+        ("[ingest", "not valid TOML"),
+        ("epochs = 3", "not a table"),
+        ("[nonsense]", "which is no command"),
+    ],
 )
 def test_bad_recipes(tmp_path: Path, text: str, message: str) -> None:
     recipe = tmp_path / "r.toml"

@@ -1,5 +1,6 @@
 """Training: exact resume, joint gradients, honest failures."""
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,22 @@ def test_a_term_that_is_not_finite_is_named_and_nothing_is_updated(dataset: Sequ
     with pytest.raises(V2VError, match=rf"{term}.* not a finite number"):
         train_chunk(SMALL, trainer, sequence, state, [2, 3])
     assert same(before, trainer.networks.generator.state_dict())
+
+
+@pytest.mark.parametrize("gradient_clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_updated(
+    dataset: SequenceDataset, gradient_clip: float
+) -> None:
+    """A finite term with a weight that makes it more than float32 can hold."""
+    config = SMALL.model_copy(update={"lambda_l1": 1e39, "gradient_clip": gradient_clip})
+    trainer = build_trainer(config, dataset.source, CPU)
+    sequence = _sequence(dataset)
+    before = [copy.deepcopy(network.state_dict()) for network in trainer.networks.named().values()]
+    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    with pytest.raises(V2VError, match=r"the gradient of generator is not a finite number"):
+        train_chunk(config, trainer, sequence, state, [2, 3])
+    after = [network.state_dict() for network in trainer.networks.named().values()]
+    assert all(same(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_windows_never_cross_clips_and_cover_all_clips() -> None:

@@ -45,10 +45,6 @@ LONG = (40, 2048, 1024)
         ([LONG], {"epochs": 0, "decay_epochs": 0}, "no epochs"),
         ([LONG], {"first_frame": "real", "drop_history": 0.5}, "are for --first-frame self.*Leave out --drop-history"),
         ([LONG], {"first_frame": "real", "lambda_mask": 5.0}, "are for --first-frame self.*Leave out --lambda-mask"),
-        ([LONG], {"flow": False, "lambda_flow": 1.0}, "need flow.*Leave out --lambda-flow"),
-        ([LONG], {"temporal_scales": 0, "sparse": True}, "need video discriminators.*Leave out --sparse"),
-        ([LONG], {"temporal_scales": 0, "lambda_temporal": 2.0}, "video discriminators.*Leave out --lambda-temporal"),
-        ([LONG], {"lambda_temporal": 0.0, "video_frames": 2}, "need video discriminators.*Leave out --video-frames"),
         ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
         ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),
         ([LONG], {"domain": "face", "drop_parts": 0.1}, "are for poses.*Leave out --drop-parts"),
@@ -91,11 +87,12 @@ def test_defaults_and_what_is_off_anyway_are_not_refused(changes: dict[str, obje
     check_settings(config, _manifests(LONG))
 
 
+@pytest.mark.parametrize("switch", [{}, {"flow": False}, {"temporal_scales": 0}, {"foreground": ()}], ids=str)
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_recipes_are_not_refused(path: Path) -> None:
+def test_recipes_and_their_ablations_are_not_refused(path: Path, switch: dict[str, object]) -> None:
     for command, table in read_recipe(path):
         if command == "train" and table["stage"] != "all":
-            check_settings(make_config(TrainConfig, table, path.stem), _manifests(LONG))
+            check_settings(make_config(TrainConfig, table | switch, path.stem), _manifests(LONG))
 
 
 def test_what_an_image_generator_does_anyway_may_be_said() -> None:

@@ -108,6 +108,15 @@ def test_the_stage_needs_frames_and_maps_but_no_flow(tmp_path: Path, capsys: pyt
         run(STAGE, COVST, options)
 
 
+def test_without_flow_and_video_discriminators_no_flow_is_read(tmp_path: Path) -> None:
+    options = RunOptions(work=str(tmp_path))
+    run(SOURCE, SourceConfig(num_clips=2, clip_frames=6), options)
+    run(STAGE, SMALL.model_copy(update={"flow": False, "temporal_scales": 0, "epochs": 1, "decay_epochs": 0}), options)
+    assert not load_model(find_model(Folder(options.work), None))[0].config.flow
+    with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
+        run(STAGE, SMALL.model_copy(update={"flow": False}), RunOptions(work=str(tmp_path), overwrite=True))
+
+
 def test_video_models_are_found_before_image_models(work: RunOptions) -> None:
     assert find_model(Folder(work.work), None).url.endswith("spatial-1")
     assert find_model(Folder(work.work), "covst").url.endswith("covst")

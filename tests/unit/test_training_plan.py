@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
+from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
@@ -77,7 +78,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     assert done.exit_code == 0, done.output
     for text in ("s per step", "peak memory", "MiB of tensors per frame", "spatial-1: missing; nothing was done"):
         assert text in done.output
-    assert "spatial-2: cannot be planned yet" in done.output
+    assert "plan: spatial-2" in done.output
+    assert f"start     {work}/checkpoints/spatial-1, which has still to be trained" in done.output
+    assert "spatial-2: missing; nothing was done" in done.output
+    assert done.output.count("s per step") >= 2
     assert sorted(Folder(work).names()) == before
     assert not Path(work, "checkpoints").exists()
 
@@ -106,13 +110,32 @@ def test_the_plan_says_how_many_steps_were_measured(tmp_path: Path, clip_frames:
 
 
 class Counting(SequenceDataset):
-    """Knows how many windows were loaded."""
+    """Knows how many windows were loaded, and how long the longest was."""
 
-    loaded = 0
+    loaded = longest = 0
 
     def load(self, window: Window, **changes: Any) -> Sequence:
         self.loaded += 1
+        self.longest = max(self.longest, window.num_frames)
         return super().load(window, **changes)
+
+
+def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: SequenceDataset) -> None:
+    """A window is loaded whole, however small the chunks are."""
+    config = ONE.model_copy(update={"first_frames": 2, "max_frames": 8, "double_every": 1, "epochs": 4, "chunk": 1})
+    counting = Counting(dataset.reader, dataset.source, strides=(1,))
+    (cost,) = measure_phases(config.model_copy(update={"temporal_scales": 0}), counting, CPU).values()
+    assert counting.longest == 2 + 8
+    assert cost.num_steps == 2
+
+
+def test_too_little_memory_is_a_sentence(dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr("v2vkit.training.plan.train_chunk", full)
+    with pytest.raises(V2VError, match=r"does not fit into the memory of cpu.*--checkpointing"):
+        measure_phases(ONE, dataset, CPU)
 
 
 def test_a_process_is_measured_on_its_share_of_a_batch(dataset: SequenceDataset) -> None:

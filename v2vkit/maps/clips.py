@@ -5,11 +5,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.images import decode_image
+from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.flow_io import decode_kitti
+from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import DOMAINS, SourceConfig, region_files, region_map
 
@@ -84,3 +85,14 @@ class ClipReader:
             return None
         data = self.read("flow", clip, t, f"flow{stride}.png")
         return decode_kitti(data, f"flow{stride} of {sample_key(clip, t)}")
+
+
+def count_labels(work: Folder, labels: Manifest) -> int:
+    """The highest id in the label maps of a workspace, plus one."""
+    reader = ClipReader(work, {"labels": labels})
+    highest = 0
+    for clip in reader.clips:
+        for t in range(clip.num_frames):
+            ids = decode_gray(reader.read("labels", clip.name, t, "label.png"))
+            highest = max(highest, int(ids[ids != IGNORE].max(initial=0)))
+    return highest + 1

@@ -79,6 +79,7 @@ class Stage:
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
         check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
+        ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
         again: what to do about an artifact that was made with other settings or inputs.
     """
 
@@ -96,6 +97,7 @@ class Stage:
     resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
+    ahead: "Callable[[Any, RunOptions], str] | None" = None
     again: str = "Give the command with --overwrite to make it again, or with the old settings to keep it."
 
     @property

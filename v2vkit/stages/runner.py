@@ -71,10 +71,11 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     for part in stage.parts(config):
         try:
             outcomes.append(_run(stage, part, options))
-        except V2VError as error:
-            if not (options.dry_run and outcomes):
+        except V2VError:
+            if stage.ahead is None or not (options.dry_run and outcomes):
                 raise
-            outcomes.append(Outcome(f"{stage.output(part)}: cannot be planned yet. {error}"))
+            text = stage.ahead(part, options)
+            outcomes.append(Outcome(f"{text}\n{stage.output(part)}: missing; nothing was done."))
     return Outcome(
         "\n".join(outcome.message for outcome in outcomes), tuple(p for outcome in outcomes for p in outcome.problems)
     )

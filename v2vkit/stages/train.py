@@ -9,7 +9,7 @@ from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.config import DomainName, check_foreground
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Stage
+from v2vkit.stages.base import Build, RunOptions, Stage, load_inputs
 from v2vkit.training.config import TrainConfig
 from v2vkit.weights import file_digest
 
@@ -131,29 +131,16 @@ def _maps(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 def _source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "SourceConfig":
     """The source map's settings; the number of labels is looked up in the maps when it was not given."""
+    from v2vkit.maps.clips import count_labels
     from v2vkit.maps.source import SourceConfig
 
     assert config.domain is not None
     if config.domain != "street":
         return SourceConfig(domain=config.domain)
     labels = manifests["labels"]
-    number = config.num_labels or labels.config.get("num_labels") or _count_labels(work, labels)
+    number = config.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
     check_foreground(config.foreground, number)
     return SourceConfig(domain="street", num_labels=number, edges=config.edges)
-
-
-def _count_labels(work: Folder, labels: Manifest) -> int:
-    """The highest id in the label maps, plus one."""
-    from v2vkit.artifacts.images import decode_gray
-    from v2vkit.maps.clips import ClipReader
-
-    reader = ClipReader(work, {"labels": labels})
-    highest = 0
-    for clip in reader.clips:
-        for t in range(clip.num_frames):
-            ids = decode_gray(reader.read("labels", clip.name, t, "label.png"))
-            highest = max(highest, int(ids[ids != 255].max(initial=0)))
-    return highest + 1
 
 
 @dataclass(frozen=True)
@@ -171,7 +158,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
     from v2vkit.maps.clips import ClipReader
-    from v2vkit.synthesis.model import ModelInfo, pick_device
+    from v2vkit.synthesis.model import MODEL, ModelInfo, pick_device
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.plan import measure_phases, plan_text
@@ -214,7 +201,12 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     start = _start(config, work)
     costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
     trainer = build_trainer(config, source, device, parallel)
-    started = [] if start is None else inherit(trainer, start)
+    if start is None:
+        started = []
+    elif start.exists(MODEL):
+        started = inherit(trainer, start)
+    else:  # only where `_ahead` plans
+        started = [f"{start.url}, which has still to be trained"]
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
     return _Run(trainer, dataset, info, device, plan)
 
@@ -223,6 +215,19 @@ def _preview(build: Build) -> str:
     """The plan, measured on steps that leave nothing behind."""
     from v2vkit.training.parallel import ALONE
 
+    return _open(build, ALONE).plan
+
+
+def _ahead(config: TrainConfig, options: RunOptions) -> str:
+    """The plan of a finer stage of `all`, measured although the model that it starts from does not exist yet."""
+    from v2vkit.training.check import check_settings
+    from v2vkit.training.parallel import ALONE
+
+    work = Folder(options.work)
+    config = _resolve(config, work)
+    inputs = load_inputs(work, tuple(kind for kind in _inputs(config) if not kind.startswith("checkpoints/")))
+    check_settings(config, inputs)
+    build = Build(config, options, work / f"checkpoints/{config.checkpoint}", inputs, {}, "planned", lambda: None)
     return _open(build, ALONE).plan
 
 
@@ -287,6 +292,7 @@ STAGE = Stage(
     resolve=_resolve,
     check=_check,
     preview=_preview,
+    ahead=_ahead,
     build=_build,
     again="--overwrite trains from nothing; to train this model on, copy its folder and add --start-from COPY. The old "
     "settings keep it.",

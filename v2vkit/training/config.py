@@ -8,6 +8,10 @@ from v2vkit.training.schedule import Schedule, flow_strides
 StageName = Literal["spatial-1", "spatial-2", "spatial-3", "image", "all"]
 
 
+MAX_TEMPORAL_SCALES = 5
+"""More would look farther than the longest clips reach (K^5 frames)."""
+
+
 class TrainConfig(StageConfig):
     """Train one stage of the model on the artifacts of a workspace.
 
@@ -90,7 +94,9 @@ class TrainConfig(StageConfig):
         0.0, "Share of limbs, hands and faces left out of the drawings, anew for every frame (pose).", ge=0, le=1
     )
 
-    temporal_scales: int = setting(2, "Video discriminators, each looking K times as far; 0 = none.", ge=0, le=3)
+    temporal_scales: int = setting(
+        2, "Video discriminators, each looking K times as far; 0 = none.", ge=0, le=MAX_TEMPORAL_SCALES
+    )
     video_frames: int = setting(3, "Frames K that a video discriminator judges.", ge=2, le=8)
     sparse: bool = setting(False, "Video discriminators judge only windows that share no frame.")
     gan: Literal["lsgan", "hinge"] = setting("lsgan", "The adversarial loss.")
@@ -189,8 +195,8 @@ class TrainConfig(StageConfig):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Spacing K^s of the frames that video discriminator s judges; the flow losses always need stride 1."""
-        if self.images and not self.covst:
+        """Spacing K^s of the frames that video discriminator s judges; the flow losses need stride 1."""
+        if not (self.flow or self.covst or self.video_discriminators):
             return ()
         return tuple(self.video_frames**scale for scale in range(max(1, self.video_discriminators)))
 

@@ -1,16 +1,20 @@
 """What a training run is going to do and what it will cost, measured before it starts."""
 
+import contextlib
+import os
 import resource
 import sys
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
+from v2vkit.errors import V2VError
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
-from v2vkit.training.dataset import SequenceDataset, draw_windows, stack
+from v2vkit.training.dataset import SequenceDataset, Window, stack
 from v2vkit.training.loop import chunks, epoch_batches, to_device
 from v2vkit.training.precision import computes_in
 from v2vkit.training.schedule import Phase, phases
@@ -47,47 +51,43 @@ def measure(
     device: torch.device,
     *,
     kind: Kind = (False, 0),
+    num_frames: int = 1,
     processes: int = 1,
     num_steps: int = 2,
 ) -> Cost:
     """Time and memory of up to `num_steps` steps of one of `processes`, after one to warm up; leaves nothing behind.
 
     Args:
-        kind: what the epochs are like. Real frames stand in for those generated before the measured ones, as far as the
-            clip reaches, so that video discriminators that look so far back have something to judge.
+        kind: what the epochs are like.
+        num_frames: the most generated frames of a sequence in them. The steps are those at the end of a sequence of
+            that length, as far as the clips reach: a window is loaded whole, and video discriminators look far back.
+            Real frames stand in for those generated before.
     """
     newest_only, judging = kind
     trainer = build_trainer(config, dataset.source, device)
     # The optimisers keep the others, which take memory all the time.
     trainer.networks = replace(trainer.networks, video=trainer.networks.video[:judging])
-    past = config.spans[judging - 1] - 1 if judging else 0
-    context = trainer.networks.generator.config.history
-    windows = draw_windows(
-        dataset.reader.clips,
-        num_frames=past + config.chunk * (num_steps + 1),
-        context=context,
-        batch=config.batch_size // processes,
-        seed=config.seed,
-        epoch=0,
-    )[0]
-    sequence = to_device(stack([dataset.load(window) for window in windows]), device)
+    context, measured = trainer.networks.generator.config.history, config.chunk * (num_steps + 1)
+    looked_at = config.spans[judging - 1] - 1 if judging else 0
+    window = _longest_window(dataset, context + max(num_frames, looked_at + measured))
+    sequence = to_device(stack([dataset.load(window) for _ in range(config.batch_size // processes)]), device)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    past = max(0, min(past, sequence.x.shape[1] - context - config.chunk))
+    generated = sequence.x.shape[1] - context
+    past = max(0, generated - measured, min(looked_at, generated - config.chunk))
     if past:
-        state.x_fake = list(sequence.x[:, context : context + past].unbind(1))
+        state.x_fake = [x.clone() for x in sequence.x[:, context : context + past].unbind(1)]
         scales = len(state.history or ())
         state.history = history_from_images(sequence.x[:, past : past + context], scales)
-    num_frames = sequence.x.shape[1]
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     train_from = config.scale - 1 if newest_only else 0
     seconds, frames, steps = 0.0, 0, 0
-    for number, chunk in enumerate(chunks(num_frames, context + past, config.chunk)):
+    for number, chunk in enumerate(chunks(context + generated, context + past, config.chunk)):
         start = time.perf_counter()
         train_chunk(config, trainer, sequence, state, chunk, train_from=train_from)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        if number or num_frames - context - past <= config.chunk:
+        if number or generated - past <= config.chunk:
             seconds += time.perf_counter() - start
             frames += len(chunk) * config.batch_size
             steps += 1
@@ -99,6 +99,13 @@ def measure(
     tensors += [] if sequence.regions is None else [sequence.regions]
     per_frame = sum(tensor.nbytes for tensor in tensors) // (sequence.x.shape[0] * sequence.x.shape[1])
     return Cost(seconds / frames, seconds / steps, steps, peak, per_frame)
+
+
+def _longest_window(dataset: SequenceDataset, num_frames: int) -> Window:
+    """So many frames of the longest clip, or all of it."""
+    clips = dataset.reader.clips
+    longest = max(range(len(clips)), key=lambda number: clips[number].num_frames)
+    return Window(longest, 0, min(num_frames, clips[longest].num_frames))
 
 
 def losses_text(config: TrainConfig) -> list[str]:
@@ -155,9 +162,37 @@ def measure_phases(
     Args:
         processes: that share a batch; one of them is measured.
     """
+    lengths: dict[Kind, int] = {}
+    for phase in phases(config.schedule):
+        kind = _kind(config, phase)
+        lengths[kind] = max(phase.num_frames, lengths.get(kind, 1))
+    costs: dict[Kind, Cost] = {}
     # The cheapest first, because memory once used by a process counts for all that are measured after it.
-    kinds = sorted({_kind(config, phase) for phase in phases(config.schedule)}, key=lambda kind: (not kind[0], kind[1]))
-    return {kind: measure(config, dataset, device, kind=kind, processes=processes) for kind in kinds}
+    for kind in sorted(lengths, key=lambda kind: (not kind[0], kind[1])):
+        try:
+            costs[kind] = measure(config, dataset, device, kind=kind, num_frames=lengths[kind], processes=processes)
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not _is_out_of_memory(error):
+                raise
+            raise V2VError(
+                f"This training does not fit into the memory of {device}.",
+                "Use --checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks.",
+            ) from None
+    return costs
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that the device has; of a CPU, those of the machine or of the container that this process runs in."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no control groups, or "max"
+        return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return machine
 
 
 def plan_text(
@@ -197,14 +232,16 @@ def plan_text(
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
             f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
-            f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, {_duration(seconds)}"
+            f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, "
+            f"{cost.peak_bytes / 2**30:.2f} GiB, {_duration(seconds)}"
         )
     precision = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[computes_in(config.precision, device)]
     cost = costs[_kind(config, phases(config.schedule)[-1])]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     lines.append(
         f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "
-        f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} GiB, "
+        f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} of "
+        f"{memory_of(device) / 2**30:.1f} GiB, "
         f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {_duration(total)} in all (measured on {steps} step"
         f"{'s' * (steps != '1')})"
     )

@@ -10,7 +10,7 @@ import torch
 
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import Output
-from v2vkit.training.config import TrainConfig
+from v2vkit.training.config import MAX_TEMPORAL_SCALES, TrainConfig
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.features import feature_maps
 from v2vkit.training.judging import Games, Leaves, play_games
@@ -29,7 +29,7 @@ def train_chunk(
     frames: list[int],
     *,
     train_from: int = 0,
-    warmed: tuple[float, ...] = (1.0, 1.0, 1.0),
+    warmed: tuple[float, ...] = (1.0,) * MAX_TEMPORAL_SCALES,
     parallel: Parallel = ALONE,
 ) -> tuple[dict[str, float], list[Output]]:
     """Generate the chunk, compute every loss, update every network once.
@@ -44,7 +44,7 @@ def train_chunk(
         The unweighted loss terms, and the generator's outputs (for pictures).
 
     Raises:
-        V2VError: a loss term is not finite; names it, and nothing has been updated.
+        V2VError: a loss term or a gradient is not finite; names it, and nothing has been updated.
     """
     networks = trainer.networks
     with autocast(config.precision, sequence.x.device):
@@ -82,13 +82,23 @@ def _find_gradients(trainer: Trainer, direct: Losses, games: Games, outputs: lis
 
 
 def _update(trainer: Trainer, names: tuple[str, ...], *, gradient_clip: float, parallel: Parallel) -> None:
-    """One step of the optimisers of these names, on gradients averaged over the processes, unscaled and clipped."""
+    """One step of the optimisers of these names, on gradients averaged over the processes, unscaled and clipped.
+
+    Raises:
+        V2VError: a gradient is not finite (fp16 leaves such a step out); nothing has been updated.
+    """
+    norms = {}
     for name in names:
         parameters = trainer.networks.parameters(name)
         parallel.average_gradients(parameters)
         trainer.scaler.unscale_(trainer.optimizers[name])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norms[f"the gradient of {name}"] = torch.nn.utils.get_total_norm(gradients)
         if gradient_clip:
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip)
+    if not trainer.scaler.is_enabled():
+        _refuse_non_finite(dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)))
+    for name in names:
         trainer.scaler.step(trainer.optimizers[name])
     trainer.scaler.update()
 
