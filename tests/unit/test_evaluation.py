@@ -274,3 +274,9 @@ def test_notes_tell_about_fewer_scales() -> None:
     assert any("4 scales" in note for note in notes(128, 128))
     assert any("left out" in note for note in notes(16, 64))
     assert not any("scales" in note for note in notes(256, 256))
+
+
+def test_notes_tell_only_what_was_measured() -> None:
+    assert any("Landmark error" in note for note in notes(64, 64))
+    assert not any("Landmark error" in note for note in notes(64, 64, faces=False))
+    assert any("are 32x16, enlarged to 64x32" in note for note in notes(32, 64, coarse=(32, 16)))

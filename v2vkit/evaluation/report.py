@@ -92,13 +92,16 @@ def count_frames(count: int) -> str:
     return f"{count} frame" if count == 1 else f"{count} frames"
 
 
-def notes(height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, int] | None = None) -> list[str]:
+def notes(
+    height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, int] | None = None, faces: bool = True
+) -> list[str]:
     """What a reader must know to compare the numbers with others.
 
     Args:
         height, width: of the frames.
         skip_first: as in `evaluate_clip`.
         coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
+        faces: landmarks were compared.
     """
     scales = ms_ssim_scales(height, width)
     first = "frame of every clip is" if skip_first == 1 else f"{skip_first} frames of every clip are"
@@ -117,7 +120,10 @@ def notes(height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, in
             f"The model's frames are {coarse[0]}x{coarse[1]}, enlarged to {width}x{height}. What is blurred costs "
             f'little warp error: compare with "{REAL_COARSE}", the best that this size can give.'
         )
-    said.append("Landmark error: mean over 68 points / outer eye distance; frames without a found face are left out.")
+    if faces:
+        said.append(
+            "Landmark error: mean over 68 points / outer eye distance; frames without a found face are left out."
+        )
     return said
 
 

@@ -182,7 +182,9 @@ def _report(opened: _Opened, rows: "list[Row]", config: EvaluateConfig, options:
         "model": {"checkpoint": opened.checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
         "data": config.data,
         "frames_fingerprint": opened.manifests["frames"].fingerprint,
-        "notes": notes(first.height, first.width, skip_first=opened.skip_first, coarse=coarse),
+        "notes": notes(
+            first.height, first.width, skip_first=opened.skip_first, coarse=coarse, faces=opened.face is not None
+        ),
     }
     summary = summarize(rows)
     print(table(summary))  # before a disk can be full
