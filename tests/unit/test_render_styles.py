@@ -18,6 +18,7 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
+from v2vkit.maps.region_features import RegionFeatures
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.source import SourceConfig, street_channels
 from v2vkit.models.encoder import FeatureEncoder
@@ -34,7 +35,7 @@ from v2vkit.stages.runner import run
 from v2vkit.stages.sample_style import STAGE as SAMPLE
 from v2vkit.stages.sample_style import StyleConfig
 from v2vkit.synthesis.driving import Driven
-from v2vkit.synthesis.features import RegionFeatures, describe_frame
+from v2vkit.synthesis.features import describe_frame
 from v2vkit.synthesis.mixtures import fit_styles
 from v2vkit.synthesis.model import load_encoder, load_model, model_weights, save_model
 from v2vkit.synthesis.opening import find_opener

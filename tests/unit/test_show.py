@@ -19,6 +19,7 @@ from v2vkit.maps.flow import flow_color
 from v2vkit.maps.flow_io import encode_kitti
 from v2vkit.maps.labels import colorize
 from v2vkit.maps.preview import BLANK, contact_sheet, open_layer, sort_layers
+from v2vkit.maps.region_features import RegionFeatures, features_to_json
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
 from v2vkit.stages.runner import run
@@ -170,11 +171,20 @@ def test_of_styles_their_preview_is_shown(tmp_path: Path) -> None:
         show(ShowConfig(artifact="styles", out=str(tmp_path / "x.mp4")), RunOptions(work=str(tmp_path)))
 
 
-def test_features_are_not_shown_and_what_is_instead_is_told(tmp_path: Path) -> None:
-    _built(tmp_path, "encode-features", "features")
-    for out in ("sheet.png", "x.mp4"):
-        with pytest.raises(V2VError, match=r"are numbers.*v2v sample-style.*v2v show styles"):
-            show(ShowConfig(artifact="features", out=str(tmp_path / out)), RunOptions(work=str(tmp_path)))
+def test_features_are_shown_as_bands() -> None:
+    """Two regions, one below the other: the label's colour on the left, the vector's on the right."""
+    regions = (
+        RegionFeatures(id=0, label=1, area=0.7, vector=(1.0, -1.0, 0.0, 0.5)),
+        RegionFeatures(id=3, label=2, area=0.3, vector=(1.0,)),
+    )
+    picture = open_layer("features.json", []).render(features_to_json(regions), "x")
+    height, width = picture.shape[:2]
+    assert (picture[: height // 2, -width // 3 :] == (255, 0, 128)).all()
+    assert (picture[height // 2 :, -width // 3 :] == 255).all()
+    palette = colorize(np.array([1, 2]))
+    np.testing.assert_array_equal(picture[[0, -1], 0], palette)
+    with pytest.raises(V2VError, match="x holds no features"):
+        open_layer("features.json", []).render(b"[{}]", "x")
 
 
 def test_clips_of_different_sizes_do_not_fit_into_one_video(tmp_path: Path) -> None:

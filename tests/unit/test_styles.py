@@ -9,8 +9,8 @@ import pytest
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
+from v2vkit.maps.region_features import RegionFeatures
 from v2vkit.maps.regions import region_ids
-from v2vkit.synthesis.features import RegionFeatures
 from v2vkit.synthesis.mixtures import FLOOR, fit_mixture, fit_styles
 from v2vkit.synthesis.styles import STYLES, Mixture, Style, Styles, load_styles
 

@@ -15,6 +15,7 @@ from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.maps.flow import flow_color
 from v2vkit.maps.flow_io import decode_kitti
 from v2vkit.maps.labels import colorize
+from v2vkit.maps.region_features import features_from_json
 
 Image = NDArray[np.uint8]
 
@@ -25,6 +26,7 @@ BLANK = 208
 """Grey level of the field of a frame that has no file."""
 
 _GAP, _LINE = 4, 18
+_BANDS_SIDE = 128
 _PAPER, _INK = 255, 0
 
 
@@ -66,6 +68,21 @@ def _photos(examples: Sequence[bytes]) -> Layer:
     return Layer(decode_image)
 
 
+def _features(examples: Sequence[bytes]) -> Layer:
+    return Layer(_bands, "a band per region: the colour of its label, then its vector as red, green and blue")
+
+
+def _bands(data: bytes, where: str) -> Image:
+    """The regions of a frame one below the other, each its label's colour and its first three numbers, -1 to 1."""
+    bands = []
+    for region in features_from_json(data, where):
+        numbers = np.resize(region.vector, 3) if len(region.vector) < 3 else np.array(region.vector[:3])
+        colour = np.rint((numbers + 1) * 127.5).astype(np.uint8)
+        bands.append(np.stack([colorize(np.array([region.label]))[0], colour, colour]))
+    picture = np.stack(bands) if bands else np.full((1, 3, 3), BLANK, np.uint8)
+    return np.asarray(cv2.resize(picture, (_BANDS_SIDE, _BANDS_SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
 # Pattern of the extension -> how to show it, the most telling first.
 LAYERS: tuple[tuple[str, Callable[[Sequence[bytes]], Layer]], ...] = (
     (r"flow\d+\.png", _flow),
@@ -74,6 +91,7 @@ LAYERS: tuple[tuple[str, Callable[[Sequence[bytes]], Layer]], ...] = (
     (r"label\.png", _ids),
     (r"inst\.png", _ids),
     (r"parts\.png", _ids),
+    (r"features\.json", _features),
     (r"jpg|png", _photos),
 )
 

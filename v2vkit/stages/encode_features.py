@@ -53,8 +53,9 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
     """
     from v2vkit.artifacts.shard import sample_key
     from v2vkit.estimators.running import one_thread
+    from v2vkit.maps.region_features import EXTENSION, features_to_json
     from v2vkit.maps.source import DOMAINS, region_files, region_map
-    from v2vkit.synthesis.features import EXTENSION, describe_frame, features_to_json
+    from v2vkit.synthesis.features import describe_frame
 
     kind = DOMAINS[domain].kind
     for t in range(clip.info.num_frames):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from v2vkit.synthesis.features import RegionFeatures
+    from v2vkit.maps.region_features import RegionFeatures
     from v2vkit.synthesis.styles import Styles
 
 
@@ -34,7 +34,7 @@ class StyleConfig(StageConfig):
 def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeatures, ...]]":
     """The features of every frame, one shard in memory at a time."""
     from v2vkit.artifacts.shard import load_shard, sample_key
-    from v2vkit.synthesis.features import EXTENSION, features_from_json
+    from v2vkit.maps.region_features import EXTENSION, features_from_json
 
     for entry, clips in zip(manifest.shards, manifest.units, strict=True):
         shard = load_shard(folder, entry)

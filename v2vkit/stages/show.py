@@ -26,10 +26,9 @@ _EXAMPLES = 24  # frames of a video that decide what is shown of all, and on whi
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of an artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, flow, styles, checkpoints/spatial-1) or the
-    folder of one. A sheet shows frames spread evenly over all clips, a video shows every frame; where there is no file
-    for a frame its field is grey. Of checkpoints the newest sample strip is shown, of styles their preview. Features
-    are numbers and cannot be shown; `v2v sample-style` makes a preview of the styles drawn from them.
+    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, flow, features, styles, checkpoints/spatial-1)
+    or the folder of one. A sheet shows frames spread evenly over all clips, a video shows every frame; where there is
+    no file for a frame its field is grey. Of checkpoints the newest sample strip is shown, of styles their preview.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
@@ -89,11 +88,6 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     if not there:
         raise V2VError(f"The folder {out.parent} for {out.name} does not exist.", f"mkdir -p {out.parent}")
     folder, manifest = _find(Folder(options.work), config.artifact)
-    if manifest.stage == "encode-features":
-        raise V2VError(
-            f"{folder.url} holds features, which are numbers and cannot be shown.",
-            "Run `v2v sample-style`, then `v2v show styles`.",
-        )
     if manifest.stage in _ONE_PICTURE:
         what, picture = _ONE_PICTURE[manifest.stage]
         if is_video:

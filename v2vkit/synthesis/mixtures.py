@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.synthesis.features import RegionFeatures
+from v2vkit.maps.region_features import RegionFeatures
 from v2vkit.synthesis.styles import Mixture, Styles
 
 SMALLEST = 1 / 64

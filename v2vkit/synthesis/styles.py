@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
+from v2vkit.maps.region_features import Feature
 from v2vkit.maps.regions import Regions, label_and_instance
-from v2vkit.synthesis.features import Feature
 from v2vkit.synthesis.model import ModelInfo
 
 STYLES = "styles.json"
