@@ -53,7 +53,7 @@ docs-check: $(READY) ## Fail if docs/cli.md is out of date
 
 wheel-check: $(READY) ## Build the wheel and see that the recipes are in it
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
-	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -q pipelines/toy.toml && echo "the wheel holds the recipes"
+	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep pipelines/toy.toml >/dev/null && echo "the wheel holds the recipes"
 
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks

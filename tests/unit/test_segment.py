@@ -240,7 +240,7 @@ def test_the_command_line_takes_several_classes(tmp_path: Path, weights: str) ->
     arguments = ["segment", "--segment", "yolo", "--weights", weights, "--keep", "2", "--keep", "1"]
     result = CliRunner().invoke(cli, [*arguments, "--work", str(tmp_path), "--workers", "1"])
     assert result.exit_code == 0, result.output
-    assert "labels: 2 frames in 1 clips" in result.output
+    assert "labels: 2 frames in 1 clip, 1 shard" in result.output
     document = json.loads((tmp_path / "labels" / "manifest.json").read_text())
     assert document["config"]["keep"] == [2, 1]
 
