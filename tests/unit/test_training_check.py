@@ -7,6 +7,7 @@ import pytest
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.config import make_config, read_recipe
 from v2vkit.errors import V2VError
+from v2vkit.stages.train import STAGE
 from v2vkit.training.check import check_settings
 from v2vkit.training.config import TrainConfig
 
@@ -90,9 +91,11 @@ def test_defaults_and_what_is_off_anyway_are_not_refused(changes: dict[str, obje
 @pytest.mark.parametrize("switch", [{}, {"flow": False}, {"temporal_scales": 0}, {"foreground": ()}], ids=str)
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipes_and_their_ablations_are_not_refused(path: Path, switch: dict[str, object]) -> None:
-    for command, table in read_recipe(path):
-        if command == "train" and table["stage"] != "all":
-            check_settings(make_config(TrainConfig, table | switch, path.stem), _manifests(LONG))
+    tables = [table for command, table in read_recipe(path) if command == "train"]
+    parts = [part for table in tables for part in STAGE.parts(make_config(TrainConfig, table | switch, path.stem))]
+    assert parts
+    for part in parts:
+        check_settings(part, _manifests(LONG))
 
 
 def test_what_an_image_generator_does_anyway_may_be_said() -> None:

@@ -91,6 +91,22 @@ def test_a_report_that_cannot_be_written_is_told_before_the_work(
     assert "model:" not in capsys.readouterr().out
 
 
+def test_looking_whether_a_folder_can_be_written_touches_nothing_in_it(tmp_path: Path) -> None:
+    for name in ("empty", "writable"):
+        (tmp_path / name).write_text("of the user")
+    Folder(str(tmp_path)).refuse_unwritable()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("empty", "writable"), "of the user"
+    )
+
+
+def test_a_dry_run_tells_of_a_finer_scale_made_with_other_settings(trained: RunOptions) -> None:
+    told = run(STAGE, stage(TWO, "all"), replace(trained, dry_run=True)).message
+    assert "spatial-1: up to date" in told
+    assert "spatial-2: cannot be made now" in told
+    assert "fix_epochs (was 1, now 0)" in told
+
+
 def test_only_the_new_scale_trains_at_first(trained: RunOptions, tmp_path: Path) -> None:
     out = RunOptions(work=trained.work, overwrite=True)
     before, _ = load_model(find_model(Folder(trained.work), "spatial-1"))

@@ -107,13 +107,14 @@ class Folder:
                 raise
 
     def refuse_unwritable(self) -> None:
-        """Writes and removes an empty file.
+        """Writes and removes an empty file, under a name that nobody else uses.
 
         Raises:
             V2VError: as `create`, before any work.
         """
-        self.write("empty", b"")
-        self.remove("empty")
+        name = f"{_TEMPORARY}{os.getpid()}-writable"
+        self.write(name, b"")
+        self.remove(name)
 
     def remove(self, name: str) -> None:
         with explain_os_errors(self._full(name)), contextlib.suppress(FileNotFoundError):

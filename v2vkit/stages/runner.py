@@ -71,14 +71,22 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     for part in stage.parts(config):
         try:
             outcomes.append(_run(stage, part, options))
-        except V2VError:
-            if stage.ahead is None or not (options.dry_run and outcomes):
+        except V2VError as error:
+            if not (options.dry_run and outcomes):
                 raise
-            text = stage.ahead(part, options)
-            outcomes.append(Outcome(f"{text}\n{stage.output(part)}: missing; nothing was done."))
+            outcomes.append(Outcome(_planned_ahead(stage, part, options, error)))
     return Outcome(
         "\n".join(outcome.message for outcome in outcomes), tuple(p for outcome in outcomes for p in outcome.problems)
     )
+
+
+def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: V2VError) -> str:
+    """What can be said of a part that cannot be made now: its plan, where it only waits for the parts before it."""
+    work = Folder(options.work)
+    kinds = stage.inputs(resolved(stage, part, work))
+    if stage.ahead is None or all((work / kind).exists(MANIFEST) for kind in kinds):
+        return f"{stage.output(part)}: cannot be made now. {error}"
+    return f"{stage.ahead(part, options)}\n{stage.output(part)}: missing; nothing was done."
 
 
 def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
