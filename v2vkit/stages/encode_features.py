@@ -121,15 +121,9 @@ def _sources(config: Resolved) -> dict[str, str]:
 
 def _check(config: Resolved, manifests: dict[str, Manifest], work: Folder) -> None:
     """Whether the frames have the size that E was trained on."""
-    from v2vkit.synthesis.model import read_info
+    from v2vkit.synthesis.model import read_info, refuse_other_sizes
 
-    info = read_info(Folder(config.folder))
-    for clip in manifests["frames"].clips:
-        if (clip.width, clip.height) != (info.width, info.height):
-            raise V2VError(
-                f"Clip {clip.name} is {clip.width}x{clip.height}; the model was trained on {info.width}x{info.height}.",
-                f"Ingest with --size {info.width}x{info.height}.",
-            )
+    refuse_other_sizes(read_info(Folder(config.folder)), manifests["frames"].clips, work.url)
 
 
 STAGE = Stage(

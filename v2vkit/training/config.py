@@ -196,7 +196,8 @@ class TrainConfig(StageConfig):
     @property
     def strides(self) -> tuple[int, ...]:
         """Spacing K^s of the frames that video discriminator s judges; the flow losses need stride 1."""
-        if not (self.flow or self.covst or self.video_discriminators):
+        idle = not (self.flow or self.covst or self.video_discriminators)
+        if idle or (self.images and not self.covst):
             return ()
         return tuple(self.video_frames**scale for scale in range(max(1, self.video_discriminators)))
 
