@@ -13,6 +13,8 @@ from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
+from v2vkit.maps.people import Person
+from v2vkit.maps.placement import place_people
 from v2vkit.stages.base import RunOptions
 from v2vkit.stages.estimate_pose import STAGE as POSES
 from v2vkit.stages.estimate_pose import PoseConfig
@@ -72,6 +74,10 @@ def test_poses_are_trained_on_and_rendered(
     assert generator.config.source_channels == 3
     assert (info.maps_stage, info.maps["stroke"]) == ("estimate-pose", 2)
     assert info.estimator == {"name": "fake", "version": "7"}
+    # The person's x is a quarter of the brightness, which is 40, 43, ..., 73.
+    assert info.placement is not None
+    assert info.placement.x == pytest.approx(np.median([40 + 3 * t for t in range(12)]) / 4, abs=0.5)
+    assert info.placement.size == place_people((Person(body(0, 1, 22)),)).size
     config = RenderConfig(source=str(tmp_path), target=str(tmp_path / "out.mp4"), maps=True, device="cpu", threads=1)
     assert RENDER.call(config, options) == []
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 12

@@ -11,8 +11,11 @@ from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.flow_io import decode_kitti
 from v2vkit.maps.labels import IGNORE
+from v2vkit.maps.placement import Placement, typical
 from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import DOMAINS, SourceConfig, region_files, region_map
+
+_SAMPLE = 256  # frames that are looked at for the typical placement
 
 
 class ClipReader:
@@ -96,3 +99,13 @@ def count_labels(work: Folder, labels: Manifest) -> int:
             ids = decode_gray(reader.read("labels", clip.name, t, "label.png"))
             highest = max(highest, int(ids[ids != IGNORE].max(initial=0)))
     return highest + 1
+
+
+def typical_placement(reader: ClipReader, source: SourceConfig) -> Placement | None:
+    """Where the subject of the clips mostly is, from frames spread evenly; None where it has none."""
+    placed = DOMAINS[source.domain].placed
+    if placed is None:
+        return None
+    frames = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).round().astype(int))
+    return typical(placed(reader.map_files(source, *frames[number])) for number in chosen)

@@ -86,6 +86,11 @@ def certain(people: People, min_score: float) -> People | None:
     return tuple(person for person in kept if any((part[:, 2] > 0).any() for part in _parts(person).values())) or None
 
 
+def estimated_people(bodies: NDArray[np.float32], min_score: float) -> People | None:
+    """The people that a pose estimator sees, float32 [people, 25, 3], without points that score less; None = nobody."""
+    return certain(tuple(Person(body) for body in bodies), min_score)
+
+
 def move_people(people: People, move: Move) -> People:
     """People after a move of their frame (`v2vkit.maps.moving`); missing points stay missing."""
     return tuple(
@@ -174,11 +179,13 @@ def follow_people(
         estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or what reads its results.
         min_score: points that score less count as missing.
     """
-
-    def found(frame: F) -> People | None:
-        return certain(tuple(Person(body) for body in estimate(frame)), min_score)
-
-    return follow(frames, found, PEOPLE, window=smooth, missing=missing)
+    return follow(
+        frames,
+        lambda frame: estimated_people(estimate(frame), min_score),
+        PEOPLE,
+        window=smooth,
+        missing=missing,
+    )
 
 
 def _match(person: Person, people: People) -> Person | None:

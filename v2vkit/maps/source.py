@@ -17,6 +17,7 @@ from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.landmarks import landmarks_from_json
 from v2vkit.maps.moving import Change, move_ids, move_points
 from v2vkit.maps.people import move_people, people_from_json
+from v2vkit.maps.placement import Placement, place_face, place_people
 from v2vkit.maps.regions import Regions, face_regions, street_ids, street_regions
 from v2vkit.maps.skeleton import NUM_CHANNELS as POSE_CHANNELS
 from v2vkit.maps.skeleton import draw_people, drop_parts, skeleton_channels
@@ -48,6 +49,8 @@ class Domain:
             the stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
         regions: files by extension -> `v2vkit.maps.regions` of the frame, int32 [H, W]; None = the domain has none.
         region_files: extensions of the files that this reads, where they are not optional.
+        placed: files by extension -> where the subject of the frame is, None = there is none; None = the domain has
+            no subject.
     """
 
     kind: str
@@ -59,6 +62,7 @@ class Domain:
     changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, dict[str, Any]], NDArray[np.float32]]
     regions: Callable[[dict[str, bytes]], Regions] | None = None
     region_files: tuple[str, ...] = ()
+    placed: Callable[[dict[str, bytes]], Placement | None] | None = None
 
 
 def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
@@ -154,9 +158,17 @@ DOMAINS: dict[DomainName, Domain] = {
         _changed_face,
         face_regions,
         ("parts.png",),
+        lambda files: place_face(landmarks_from_json(files["json"])[0]),
     ),
     "pose": Domain(
-        "poses", "no person", ("skeleton.png", "json"), (), lambda config: POSE_CHANNELS, _build_pose, _changed_pose
+        "poses",
+        "no person",
+        ("skeleton.png", "json"),
+        (),
+        lambda config: POSE_CHANNELS,
+        _build_pose,
+        _changed_pose,
+        placed=lambda files: place_people(people_from_json(files["json"])),
     ),
     "street": Domain(
         "labels",

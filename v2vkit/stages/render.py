@@ -42,6 +42,11 @@ class RenderConfig(StageConfig):
     cuts: Literal["adaptive", "content", "none"] | None = setting(
         None, "How shot cuts of the driving video are found; as for ingest of the training footage when not given."
     )
+    align: bool = setting(
+        False,
+        "Zoom and shift every shot of the driving video so that its first face (or body) is as large and where the "
+        "training's mostly were: for other people, and other cameras.",
+    )
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
@@ -152,6 +157,8 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         )
     if config.cuts is not None and (config.maps or is_image_folder(config.source)):
         raise V2VError(f"--cuts looks for the shots of a video, which {config.source} is not.", "Leave it out.")
+    if config.align and (config.maps or is_image_folder(config.source)):
+        raise V2VError(f"--align frames a video anew, which {config.source} is not.", "Leave it out.")
     if config.instances is not None and (config.maps or not is_image_folder(config.source)):
         raise V2VError(f"--instances belongs to a folder of label maps, which {config.source} is not.", "Leave it out.")
     if not config.maps:
@@ -164,7 +171,14 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         if is_image_folder(config.source):
             refuse_workspaces([config.source])
             return drive_by_label_folder(config.source, info, instances=config.instances)
-        return drive_by_video(config.source, info, start=config.start, duration=config.duration, cuts=config.cuts)
+        return drive_by_video(
+            config.source,
+            info,
+            start=config.start,
+            duration=config.duration,
+            cuts=config.cuts,
+            align=config.align,
+        )
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS
     from v2vkit.synthesis.model import refuse_other_sizes

@@ -157,7 +157,7 @@ class _Run:
 def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
-    from v2vkit.maps.clips import ClipReader
+    from v2vkit.maps.clips import ClipReader, typical_placement
     from v2vkit.synthesis.model import MODEL, ModelInfo, pick_device
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.dataset import SequenceDataset
@@ -197,6 +197,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         maps=maps.config,
         maps_stage=maps.stage,
         estimator=maps.estimator,
+        placement=typical_placement(reader, source),
     )
     start = _start(config, work)
     costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)

@@ -18,7 +18,7 @@ from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
-from v2vkit.synthesis.framing import crop_of, framed_shots, open_face_crop
+from v2vkit.synthesis.framing import crop_of, framed_shots, open_shot_window
 from v2vkit.synthesis.live import open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
@@ -87,7 +87,13 @@ class Drive:
 
 
 def drive_by_video(
-    path: str, info: ModelInfo, *, start: float = 0.0, duration: float | None = None, cuts: CutMethod | None = None
+    path: str,
+    info: ModelInfo,
+    *,
+    start: float = 0.0,
+    duration: float | None = None,
+    cuts: CutMethod | None = None,
+    align: bool = False,
 ) -> Drive:
     """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
     of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
@@ -99,17 +105,18 @@ def drive_by_video(
         path: the driving video.
         start, duration: the part to use, in seconds.
         cuts: how shots are told apart; None = as for the training footage.
+        align: zoom and shift each shot as `open_shot_window` does.
 
     Raises:
         V2VError: the video cannot be read, no frames lie in that part, the model needs maps that no estimator makes
-            here, the estimator is missing.
+            here, the estimator is missing, or as `open_shot_window`.
     """
     live = open_live(info, path)
     nothing = DOMAINS[info.source.domain].nothing
     video = probe(path)
     part = find_part(path, Limits.typed(start, duration, None))
     first, last = part.start, part.stop
-    faces = open_face_crop(info, path, first)
+    windows = open_shot_window(info, path, first, align=align)
     drive = Drive(
         frames=iter(()),
         fps=video.fps,
@@ -130,7 +137,7 @@ def drive_by_video(
 
     def driven() -> Iterator[Driven]:
         origin = None
-        framed = framed_shots(pictures(), info, faces, method=method, fps=video.fps)
+        framed = framed_shots(pictures(), info, windows, method=method, fps=video.fps)
         for _, shot in groupby(prefetch(framed), key=itemgetter(1)):
             for t, (image, s, regions, found) in enumerate(live(image for image, _ in shot)):
                 if not found:

@@ -1,6 +1,6 @@
 """Pictures that drive a model, cropped and resized as `ingest` did with the footage that it was trained on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, groupby, islice
@@ -12,62 +12,119 @@ from numpy.typing import NDArray
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
 from v2vkit.maps.following import HOLD_FRAMES
-from v2vkit.synthesis.live import open_face
+from v2vkit.maps.placement import Placement
+from v2vkit.maps.source import DOMAINS
+from v2vkit.synthesis.live import open_face, open_placement
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.video.cuts import CutMethod, number_shots
 from v2vkit.video.decode import decode
-from v2vkit.video.framing import Window, crop_window, face_window, first_face, reframe
+from v2vkit.video.framing import Window, crop_window, face_window, reframe
 
 Image = NDArray[np.uint8]
 
 
+Locate = Callable[[Image], Window | None]
+"""RGB uint8 [H, W, 3] -> the window of its shot; None = this picture does not tell."""
+
+
 @dataclass
-class FaceCrop:
-    """Where the shots of a video are cropped: around the first face of each, as training cropped each clip.
+class ShotWindow:
+    """Where the shots of a video are cropped: each by the first of its pictures that tells, as clips are for training.
 
     Attributes:
-        find: the face estimator.
-        window: of the shot before; of the first face of all at first.
+        locate: what finds it.
+        window: of the shot before; of the first picture of all that tells at first.
     """
 
-    find: FaceEstimator
+    locate: Locate
     window: Window
 
     def around(self, shot: Iterator[Image]) -> Iterator[Image]:
         """The same frames, `window` set to what is to be kept of them.
 
-        It stays as it is where none of the first `HOLD_FRAMES` frames shows a face, so that the look-ahead is bounded.
+        It stays as it is where none of the first `HOLD_FRAMES` frames tells, so that the look-ahead is bounded.
         """
         seen: list[Image] = []
         for image in islice(shot, HOLD_FRAMES):
             seen.append(image)
-            landmarks = self.find(image)
-            if landmarks is not None:
-                self.window = face_window(landmarks, image.shape[1], image.shape[0])
+            found = self.locate(image)
+            if found is not None:
+                self.window = found
                 break
         return chain(seen, shot)
 
 
-def open_face_crop(info: ModelInfo, path: str, first: int) -> FaceCrop | None:
-    """For a model whose footage was cropped around faces; None for others.
+def open_shot_window(info: ModelInfo, path: str, first: int, *, align: bool = False) -> ShotWindow | None:
+    """For a model whose footage was cropped around faces, and to `align`; None where every shot is framed alike.
 
     Args:
         path: the video; `first` = the frame with which the part to be used begins.
+        align: zoom and shift each shot so that its face or body is as large and where the footage's mostly was.
 
     Raises:
-        V2VError: the estimator is missing, or the video shows no face.
+        V2VError: the estimator is missing, the video shows no face or body, or the model does not tell where its
+            footage had them.
     """
-    if crop_of(info) != "face":
+    if not align and crop_of(info) != "face":
         return None
-    find = _open_face(info)
-    found = first_face(decode(path, first), find)
+    locate = _locator(info, align=align)
+    found = next((window for frame in decode(path, first) if (window := locate(frame.image)) is not None), None)
     if found is None:
-        raise V2VError(f"No face was found in {path}.", "Drive this model with a video that shows a face.")
-    return FaceCrop(find, found[1])
+        what = DOMAINS[info.source.domain].nothing.removeprefix("no ")
+        raise V2VError(f"No {what} was found in {path}.", f"Drive this model with a video that shows a {what}.")
+    return ShotWindow(locate, found)
+
+
+def _locator(info: ModelInfo, *, align: bool) -> Locate:
+    find = _open_face(info) if crop_of(info) == "face" else None
+    size = (info.width, info.height)
+
+    def ordinary(image: Image) -> Window | None:
+        height, width = image.shape[:2]
+        if find is None:
+            return crop_window(crop_of(info), width, height, size)
+        landmarks = find(image)
+        return None if landmarks is None else face_window(landmarks, width, height)
+
+    if not align:
+        return ordinary
+    place = open_placement(info)
+    wanted = info.placement
+    if wanted is None:
+        raise V2VError(
+            "This model does not tell where its footage had its subject: it is imported, or of an earlier version.",
+            "Render without --align, or train it again.",
+        )
+
+    def aligned(image: Image) -> Window | None:
+        window = ordinary(image)
+        if window is None:
+            return None
+        here = place(reframe(image, window, size))
+        return None if here is None else align_window(window, here, wanted, size)
+
+    return aligned
+
+
+def align_window(window: Window, here: Placement, wanted: Placement, size: tuple[int, int]) -> Window:
+    """The window in which a subject is where, and as large as, it is wanted; it may reach beyond the picture.
+
+    Args:
+        window: of the picture, in which the subject is `here` once it is resized to `size` (width, height).
+        wanted: in pixels of `size`, too.
+    """
+    zoom = here.size / wanted.size  # pixels of `size` now, for one then
+    across, down = window.width / size[0], window.height / size[1]
+    return Window(
+        round(window.x + (here.x - wanted.x * zoom) * across),
+        round(window.y + (here.y - wanted.y * zoom) * down),
+        max(1, round(window.width * zoom)),
+        max(1, round(window.height * zoom)),
+    )
 
 
 def framed_shots(
-    images: Iterable[Image], info: ModelInfo, faces: FaceCrop | None, *, method: CutMethod, fps: Fraction
+    images: Iterable[Image], info: ModelInfo, windows: ShotWindow | None, *, method: CutMethod, fps: Fraction
 ) -> Iterator[tuple[Image, int]]:
     """Frames as the model's footage, RGB uint8 [H, W, 3], each with the number of its shot.
 
@@ -75,14 +132,14 @@ def framed_shots(
 
     Args:
         images: consecutive frames, RGB uint8 [h, w, 3].
-        faces: from `open_face_crop`.
+        windows: from `open_shot_window`.
         method, fps: as in `number_shots`.
     """
     numbered = number_shots(((image, image) for image in images), method=method, fps=fps)
     for number, of_one_shot in groupby(numbered, key=itemgetter(1)):
         shot = (image for image, _ in of_one_shot)
-        for image in shot if faces is None else faces.around(shot):
-            yield _framed(image, info, None if faces is None else faces.window), number
+        for image in shot if windows is None else windows.around(shot):
+            yield _framed(image, info, None if windows is None else windows.window), number
 
 
 def frame_images(images: list[Image], info: ModelInfo) -> Image:

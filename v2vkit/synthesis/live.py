@@ -13,7 +13,8 @@ from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimato
 from v2vkit.estimators.table import chosen, open_estimator
 from v2vkit.maps.labels import IGNORE, keep_labels
 from v2vkit.maps.landmarks import follow_face
-from v2vkit.maps.people import MIN_SCORE, follow_people
+from v2vkit.maps.people import MIN_SCORE, estimated_people, follow_people
+from v2vkit.maps.placement import Placement, place_face, place_people
 from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
@@ -71,6 +72,27 @@ def _open(task: str, settings: dict[str, Any]) -> Any:
     return open_estimator(task, name, **own)
 
 
+def open_placement(info: ModelInfo) -> Callable[[Image], Placement | None]:
+    """What finds the subject of a frame of the model's size, as the stage of its maps does: RGB uint8 [H, W, 3] in.
+
+    Raises:
+        V2VError: the model's domain has no subject, or the estimator is missing.
+    """
+    if info.source.domain == "face":
+        face = open_face(info.maps)
+        return lambda image: place_face(face(image))
+    if info.source.domain == "pose":
+        pose: PoseEstimator = _open("pose", info.maps)
+        score = _min_score(info)
+        return lambda image: place_people(estimated_people(pose(image), score))
+    raise V2VError("--align moves faces and people, and this model is of a street.", "Leave it out.")
+
+
+def _min_score(info: ModelInfo) -> float:
+    score = info.maps.get("min_score")
+    return MIN_SCORE if score is None else float(score)
+
+
 def _live_face(info: ModelInfo, source: str) -> Live:
     settings = info.maps
     estimator = open_face(settings)
@@ -94,7 +116,6 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
             "Make a workspace of the driving video with `v2v estimate-pose --openpose FOLDER`, and render with --maps.",
         )
     estimator: PoseEstimator = _open("pose", settings)
-    score = settings.get("min_score")
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
         followed = follow_people(
@@ -102,7 +123,7 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
             estimator,
             smooth=settings.get("smooth", 0),
             missing=settings.get("missing", "hold"),
-            min_score=MIN_SCORE if score is None else score,
+            min_score=_min_score(info),
         )
         for image, people, found in followed:
             size = (image.shape[1], image.shape[0])

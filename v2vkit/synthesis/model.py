@@ -20,6 +20,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest
 from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
+from v2vkit.maps.placement import Placement
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
@@ -49,6 +50,7 @@ class ModelInfo(BaseModel):
         frames: settings of `ingest`, so that rendering crops and resizes alike.
         maps: settings of the stage that made the source maps; `maps_stage` is its name.
         estimator: name and version of the estimator behind them.
+        placement: where its footage mostly had its face or body, in pixels of its frames; None = not known.
         epochs, steps: how long it was trained.
         stage, fingerprint: of the training run.
     """
@@ -69,6 +71,7 @@ class ModelInfo(BaseModel):
     maps: dict[str, Any]
     maps_stage: str
     estimator: dict[str, str] = {}
+    placement: Placement | None = None
     epochs: int = 0
     steps: int = 0
 
@@ -104,8 +107,8 @@ def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> di
 def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
     """Write a model's weights (`model_weights`) with their description."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    # Models without features are described as before there were any.
-    text = info.model_dump_json(exclude={"encoder"} if info.encoder is None else None)
+    # What a model has not got is left out, as before there was any of it.
+    text = info.model_dump_json(exclude={name for name in ("encoder", "placement") if getattr(info, name) is None})
     folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
 
 

@@ -12,7 +12,7 @@ from v2vkit.video.decode import Frame
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle inside the frame, in whole pixels."""
+    """A rectangle in whole pixels, inside the frame unless it is said to reach beyond."""
 
     x: int
     y: int
@@ -66,7 +66,37 @@ def first_face(
 
 
 def reframe(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cuts the window out of a picture [H, W, 3] and resizes it to (width, height): area down, bicubic up."""
+    """Cuts the window out of a picture [H, W, 3] and resizes it to (width, height): area down, bicubic up.
+
+    Where the window reaches beyond the picture, the border is repeated.
+    """
+    height, width = image.shape[:2]
+    left, right, before, after = _visible(window.x, window.width, width, size[0])
+    top, bottom, above, below = _visible(window.y, window.height, height, size[1])
+    inside = Window(left, top, right - left, bottom - top)
+    part = _resized(image, inside, (size[0] - before - after, size[1] - above - below))
+    if before or after or above or below:
+        part = np.asarray(cv2.copyMakeBorder(part, above, below, before, after, cv2.BORDER_REPLICATE), np.uint8)
+    return part
+
+
+def _visible(start: int, length: int, side: int, target: int) -> tuple[int, int, int, int]:
+    """What of a window lies in a picture, along one axis.
+
+    Args:
+        start, length: the window; `side`: the picture's pixels; `target`: what the window becomes.
+
+    Returns:
+        Its part in the picture (from, to; a pixel at least), and the pixels of the target before and after it.
+    """
+    first = min(max(start, 0), side - 1)
+    last = min(max(start + length, first + 1), side)
+    before = min(max(round((first - start) * target / length), 0), target - 1)
+    after = min(max(round((start + length - last) * target / length), 0), target - 1 - before)
+    return first, last, before, after
+
+
+def _resized(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) -> NDArray[np.uint8]:
     part = _cut(image, window)
     if (window.width, window.height) == size:
         return np.ascontiguousarray(part)

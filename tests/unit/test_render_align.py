@@ -1,0 +1,87 @@
+"""`render --align`: other people's faces and bodies where those of the training were."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage import data
+
+from tests.faces import photo
+from tests.unit.rendering import render, save_untrained
+from tests.unit.video_files import read_raw, write_file
+from v2vkit.errors import V2VError
+from v2vkit.estimators.table import open_estimator
+from v2vkit.maps.people import estimated_people
+from v2vkit.maps.placement import Placement, place_face, place_people
+from v2vkit.synthesis.driving import drive_by_video
+from v2vkit.synthesis.model import ModelInfo
+
+pytest.importorskip("mediapipe")
+
+WANTED = Placement(x=70, y=52, size=16)
+POSE_MAPS = {"pose": "mediapipe", "openpose": None, "min_score": None, "smooth": 0, "stroke": 0, "missing": "hold"}
+
+
+def _images(source: Path, info: ModelInfo, *, align: bool) -> list[np.ndarray]:
+    images = [frame.image for frame in drive_by_video(str(source), info, align=align).frames]
+    assert all(image is not None and image.shape == (info.height, info.width, 3) for image in images)
+    return images
+
+
+def _near(placed: Placement | None) -> bool:
+    assert placed is not None
+    return abs(placed.x - WANTED.x) < 2 and abs(placed.y - WANTED.y) < 2 and abs(placed.size / WANTED.size - 1) < 0.06
+
+
+@pytest.mark.parametrize("frames", [{"crop": "none"}, {"crop": "center"}, {"crop": "face", "face": "mediapipe"}])
+@pytest.mark.parametrize("side", [220, 440])
+def test_a_face_comes_where_those_of_training_were(tmp_path: Path, frames: dict, side: int) -> None:
+    info = save_untrained(tmp_path, "face", size=(128, 96), frames=frames, placement=WANTED)
+    source = write_file(tmp_path / "in.mp4", [photo(side, side, dx=18)] * 3)
+    face = open_estimator("face", "mediapipe")
+    assert not any(_near(place_face(face(image))) for image in _images(source, info, align=False))
+    assert all(_near(place_face(face(image))) for image in _images(source, info, align=True))
+
+
+def test_a_body_comes_where_those_of_training_were(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "pose", size=(128, 96), maps=POSE_MAPS, placement=WANTED)
+    source = write_file(tmp_path / "in.mp4", [data.astronaut()] * 2)
+    estimate = open_estimator("pose", "mediapipe")
+    unaligned, aligned = (_images(source, info, align=align)[0] for align in (False, True))
+    assert not _near(place_people(estimated_people(estimate(unaligned), 0.2)))
+    assert _near(place_people(estimated_people(estimate(aligned), 0.2)))
+
+
+def test_every_shot_is_aligned_by_itself(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "face", size=(128, 96), placement=WANTED, frames={"cuts": "content"})
+    negative = 255 - photo(240, 320)
+    negative[20:220, 60:260] = photo(200, 200)
+    source = write_file(tmp_path / "in.mp4", [photo(240, 320, dx=-40)] * 8 + [negative] * 8)
+    driven = list(drive_by_video(str(source), info, align=True).frames)
+    assert [t for t, frame in enumerate(driven) if frame.begins] == [0, 8]
+    face = open_estimator("face", "mediapipe")
+    assert all(_near(place_face(face(frame.image))) for frame in driven)
+    assert render(source, tmp_path / "out.mp4", tmp_path, align=True) == []
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 16
+
+
+def test_what_cannot_be_aligned_is_told_before_work_starts(tmp_path: Path) -> None:
+    source, target = write_file(tmp_path / "in.mp4", [photo()] * 2), tmp_path / "out.mp4"
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    save_untrained(tmp_path, "face")
+    with pytest.raises(V2VError, match="does not tell where its footage had its subject"):
+        render(source, target, tmp_path, align=True)
+    with pytest.raises(V2VError, match="--align frames a video anew, which .*labels is not"):
+        render(labels, target, tmp_path, align=True)
+    with pytest.raises(V2VError, match="--align frames a video anew"):
+        render(tmp_path, target, tmp_path, align=True, maps=True)
+    save_untrained(tmp_path, "face", placement=WANTED)
+    nobody = write_file(tmp_path / "nobody.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
+    with pytest.raises(V2VError, match=r"No face was found in .*nobody.mp4"):
+        render(nobody, target, tmp_path, align=True)
+    segmented = {"segment": "deeplab", "weights": None}
+    save_untrained(tmp_path, "street", maps_stage="segment", maps=segmented, placement=WANTED)
+    with pytest.raises(V2VError):
+        render(source, target, tmp_path, align=True)
+    assert not target.exists()
