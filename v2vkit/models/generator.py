@@ -261,7 +261,8 @@ class VideoGenerator(nn.Module):
         if not config.foreground:
             return [None] * config.num_scales
         current = source[:, -config.source_channels :]
-        share = current[:, list(config.foreground)].sum(1, keepdim=True)
+        # Not indexed by a list, which would be copied to a GPU and waited for.
+        share = torch.stack([current[:, label] for label in config.foreground], 1).sum(1, keepdim=True)
         return [level.clamp(0, 1) for level in pyramid(share, config.num_scales)]
 
 

@@ -30,10 +30,10 @@ def describe_frame(
         height, width = regions.shape
         features = features_at(encoder, x, (height, width), halvings=halvings)
         vectors, which, index = instance_vectors(features, ids)
-        areas = torch.bincount(index, minlength=len(vectors)).double() / regions.size
+        pixels = torch.bincount(index, minlength=len(vectors))
     found = []
-    for (_, region), area, vector in zip(which.tolist(), areas.tolist(), vectors.tolist(), strict=True):
+    for (_, region), count, vector in zip(which.tolist(), pixels.tolist(), vectors.tolist(), strict=True):
         label, instance = label_and_instance(region)
         rounded = tuple(round(min(1.0, max(-1.0, number)), _DIGITS) for number in vector)
-        found.append(RegionFeatures(id=instance, label=label, area=area, vector=rounded))
+        found.append(RegionFeatures(id=instance, label=label, area=count / regions.size, vector=rounded))
     return tuple(found)

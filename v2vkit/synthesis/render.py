@@ -92,5 +92,6 @@ def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0)
     config = generator.config
     zeros = np.zeros((config.source_channels, height, width), np.float32)
     Rollout(generator, halvings).step(zeros)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    device = next(generator.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

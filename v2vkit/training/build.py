@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import torch
+from torch._functorch import config as functorch
 
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
@@ -91,6 +92,8 @@ def build_trainer(
         if device.type == "cuda" if config.channels_last is None else config.channels_last:
             module.to(memory_format=torch.channels_last)
         if config.compile and device.type != "meta":
+            # D's graph is used for two gradients, so the compiled one may not give its buffers away in the first.
+            functorch.donated_buffer = False
             module.compile()  # in place: names of weights stay
     optimizers = {
         name: parallel.adam(

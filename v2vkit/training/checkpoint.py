@@ -135,6 +135,8 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> None:
                 for key, value in values.items():
                     if value.shape == parameter.shape:
                         values[key] = torch.empty_like(parameter).copy_(value)
+                    elif optimizer.defaults.get("fused"):  # counts of steps, which sharding leaves on the CPU
+                        values[key] = value.to(parameter.device)
     except (ValueError, KeyError, RuntimeError) as error:
         raise _damaged(folder, error) from None
     trainer.epoch, trainer.batch, trainer.steps = progress.epoch, progress.batch, progress.steps

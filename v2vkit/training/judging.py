@@ -181,7 +181,7 @@ def video_inputs(
     for window in windows:
         times = [state.context + i for i in window]
         flows = torch.stack([sequence.flow[stride][:, t] for t in times[1:]], 1)
-        real.append(video_input(sequence.x[:, times], flows))
+        real.append(video_input(torch.stack([sequence.x[:, t] for t in times], 1), flows))
         frames = torch.stack([x_leaf[i - old] if i >= old else state.x_fake[i] for i in window], 1)
         fake.append(video_input(frames, flows))
     return join(real), join(fake)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
+from v2vkit.synthesis.model import pick_device
 
 
 class Parallel:
@@ -83,11 +84,16 @@ def open_parallel(device: str) -> Parallel:
         device: as in the settings: cpu, cuda or auto; each process gets one.
 
     Raises:
-        V2VError: Lightning is not installed.
+        V2VError: Lightning is not installed, there is no such device, or one that processes cannot share.
     """
     number = launched_processes()
     if number == 1:
         return ALONE
+    if device not in ("auto", "cpu", "cuda"):
+        raise V2VError(
+            f"{number} processes cannot share the device {device}.", "Give cpu or cuda: each gets a device of its own."
+        )
+    pick_device(device)
     try:
         from lightning.fabric import Fabric
     except ImportError:

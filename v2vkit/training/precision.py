@@ -23,7 +23,8 @@ def computes_in(precision: Precision, device: torch.device) -> torch.dtype | Non
 
 def _bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # it tells of the current one
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     # Without AMX tiles a CPU converts to and from bfloat16 for little gain, or emulates it. torch has no public name
     # for the question, so another version of it may not have this one.
     return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())

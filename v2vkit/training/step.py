@@ -7,6 +7,7 @@ Shapes: B batch; a window has L context frames and then the generated ones.
 """
 
 import torch
+from torch import Tensor
 
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import Output
@@ -54,11 +55,9 @@ def train_chunk(
     leaves = Leaves.of(outputs, images=config.images)
     games = play_games(config, networks, sequence, state, frames, leaves, warmed=warmed, parallel=parallel)
     terms = direct.terms | games.generator.terms | games.terms
-    values = dict(zip(terms, parallel.mean(torch.stack(list(terms.values()))).tolist(), strict=True))
-    _refuse_non_finite(values)
     _find_gradients(trainer, direct, games, outputs, leaves)
-    _update(trainer, ("generator", *games.discriminators), gradient_clip=config.gradient_clip, parallel=parallel)
-    return values, outputs
+    names = ("generator", *games.discriminators)
+    return _update(trainer, names, terms, gradient_clip=config.gradient_clip, parallel=parallel), outputs
 
 
 def _find_gradients(trainer: Trainer, direct: Losses, games: Games, outputs: list[Output], leaves: Leaves) -> None:
@@ -81,11 +80,19 @@ def _find_gradients(trainer: Trainer, direct: Losses, games: Games, outputs: lis
         torch.autograd.backward([total, *heads], [torch.ones_like(total), *of_leaves])
 
 
-def _update(trainer: Trainer, names: tuple[str, ...], *, gradient_clip: float, parallel: Parallel) -> None:
+def _update(
+    trainer: Trainer, names: tuple[str, ...], terms: dict[str, Tensor], *, gradient_clip: float, parallel: Parallel
+) -> dict[str, float]:
     """One step of the optimisers of these names, on gradients averaged over the processes, unscaled and clipped.
 
+    Args:
+        terms: the losses, on the device.
+
+    Returns:
+        Their values, means over the processes.
+
     Raises:
-        V2VError: a gradient is not finite (fp16 leaves such a step out); nothing has been updated.
+        V2VError: a loss or a gradient is not finite (fp16 leaves such a step out); nothing has been updated.
     """
     norms = {}
     for name in names:
@@ -93,14 +100,20 @@ def _update(trainer: Trainer, names: tuple[str, ...], *, gradient_clip: float, p
         parallel.average_gradients(parameters)
         trainer.scaler.unscale_(trainer.optimizers[name])
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norms[f"the gradient of {name}"] = torch.nn.utils.get_total_norm(gradients)
+        norms[f"the gradient of {name}"] = norm = torch.nn.utils.get_total_norm(gradients)
         if gradient_clip:
-            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip)
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip, norm)
+    # Read at once, when everything is on its way: a GPU would be waited for each time.
+    losses = parallel.mean(torch.stack(list(terms.values())))
+    numbers = torch.cat([losses, torch.stack(list(norms.values()))]).tolist()
+    values = dict(zip(terms, numbers, strict=False))
+    _refuse_non_finite(values)
     if not trainer.scaler.is_enabled():
-        _refuse_non_finite(dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)))
+        _refuse_non_finite(dict(zip(norms, numbers[len(terms) :], strict=True)))
     for name in names:
         trainer.scaler.step(trainer.optimizers[name])
     trainer.scaler.update()
+    return values
 
 
 def _refuse_non_finite(values: dict[str, float]) -> None:
