@@ -237,28 +237,3 @@ def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -
                 f"{info.width}x{info.height}.",
                 f"Ingest with --size {info.width}x{info.height}.",
             )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that was asked for; `auto` takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        V2VError: not available here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise V2VError(f"There is no device {name!r}.", "Give cpu, cuda, mps or auto.") from None
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(device.type, True):
-        raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        text = str(error).splitlines()[0].split(". ")[0]
-        raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
-    return device

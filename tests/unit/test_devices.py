@@ -1,0 +1,62 @@
+"""`--device`: the same names everywhere, and nothing but them."""
+
+import pytest
+import torch
+
+from v2vkit.config import StageConfig, make_config
+from v2vkit.engine.devices import pick_device
+from v2vkit.errors import V2VError
+from v2vkit.stages.encode_features import EncodeConfig
+from v2vkit.stages.estimate_pose import PoseConfig
+from v2vkit.stages.evaluate import EvaluateConfig
+from v2vkit.stages.extract_flow import FlowConfig
+from v2vkit.stages.render import RenderConfig
+from v2vkit.stages.segment import SegmentConfig
+from v2vkit.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mps", "torch finds no mps device"),
+        ("gpu", "There is no device"),
+        ("meta", "There is no device"),
+        ("", "There is no device"),
+        ("cuda:99", "torch finds no cuda device here|The device 'cuda:99' cannot be used"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_sentence(name: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(V2VError, match=sentence) as refused:
+        pick_device(name)
+    assert len(refused.value.message) < 100
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_is_the_fastest_that_is_there(
+    cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device("auto") == torch.device(expected)
+    assert pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("config", "others"),
+    [
+        (SegmentConfig, {}),
+        (PoseConfig, {}),
+        (FlowConfig, {}),
+        (EncodeConfig, {}),
+        (TrainConfig, {}),
+        (RenderConfig, {"source": "in.mp4", "target": "out.mp4"}),
+        (EvaluateConfig, {"data": "work"}),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "cuda:1", "auto"])
+def test_every_command_takes_the_same_names(config: type[StageConfig], others: dict[str, str], device: str) -> None:
+    made = make_config(config, others | {"device": device}, "test")
+    assert made.model_dump()["device"] == device
