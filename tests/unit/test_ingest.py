@@ -555,7 +555,7 @@ def test_label_names_that_agree_are_matched_by_name(tmp_path):
     maps = label_maps(8)
     labels = write_images(tmp_path / "labels", maps, pattern="{}.png")
     (labels / "5.png").unlink()
-    with pytest.raises(V2VError, match=r"no labels map for frame 5"):
+    with pytest.raises(V2VError, match=r"no label map for frame 5"):
         ingest(tmp_path / "work", folder, labels=labels)
     Image.fromarray(maps[5]).save(labels / "5.png")
     Image.fromarray(maps[5]).save(labels / "99.png")

@@ -298,7 +298,7 @@ def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
     with pytest.raises(V2VError, match=r"2\.png is 70x49.*70x50"):
         render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     (instances / "2.png").unlink()
-    with pytest.raises(V2VError, match="no instances map for frame 2"):
+    with pytest.raises(V2VError, match="no instance map for frame 2"):
         render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     for source, maps in ((write_file(tmp_path / "in.mp4", moving_frames(3)), False), (tmp_path, True)):
         with pytest.raises(V2VError, match="--instances belongs to a folder of label maps"):

@@ -90,15 +90,15 @@ def open_encoder(config: Resolved) -> Opened:
 
 
 def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
-    """Find the checkpoint, as `render` does; whether it has an encoder is told first.
+    """Find the checkpoint, as `render` does; whether it has an encoder is told first, from its description alone.
 
     One inside the workspace is named from there (`checkpoints/spatial-1`), so that the name stays right wherever the
     workspace is and whoever looks at it from where.
     """
-    from v2vkit.synthesis.model import find_model, load_encoder
+    from v2vkit.synthesis.model import find_model, read_info, refuse_without_features
 
     folder = find_model(work, config.checkpoint)
-    load_encoder(folder)
+    refuse_without_features(read_info(folder), folder)
     name = folder.url.removeprefix(f"{work.url}/")
     inside = ".." not in PurePosixPath(name).parts
     found = {"checkpoint": name if inside else folder.url, "folder": folder.url}
