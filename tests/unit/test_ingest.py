@@ -620,7 +620,7 @@ def test_label_folders_that_are_mistakes(tmp_path):
     video = write_file(tmp_path / "drive.mp4", moving_frames(9))
     labels = write_images(tmp_path / "labels", label_maps(8))
     jpegs = write_images(tmp_path / "jpegs", label_maps(8), pattern="{}.jpg")
-    with pytest.raises(V2VError, match="9 frames.*8 labels"):
+    with pytest.raises(V2VError, match="9 frames.*8 label maps"):
         ingest(tmp_path / "work", video, labels=labels)
     with pytest.raises(V2VError, match="not a PNG"):
         ingest(tmp_path / "work", folder, labels=jpegs)
