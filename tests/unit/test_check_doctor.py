@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,42 @@ def test_the_pixels_of_label_maps_are_counted(tmp_path: Path, capsys: pytest.Cap
     assert [line.split()[1:3] for line in output.splitlines() if line.startswith("  label")] == [
         [f"{name}:", share] for name, share in shares.items()
     ]
+
+
+LABEL_IDS = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
+"""Of Cityscapes' labelIds, those that have trainIds 0 to 18."""
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (LABEL_IDS, "Cityscapes' labelIds"),
+        ((0, 1, 3, 4, *LABEL_IDS[:12], 255), "Cityscapes' labelIds"),
+        ((26,), "The highest label id is 26, but only 1 id occurs"),
+        ((3, 40), "The highest label id is 40, but only 2 ids occur:"),
+    ],
+)
+def test_ids_of_another_convention_are_told_unless_they_are_said_to_be_meant(
+    tmp_path: Path, ids: tuple[int, ...], words: str
+) -> None:
+    options = _label_workspace(tmp_path, [np.resize(np.uint8(ids), (24, 32))])
+    (problem,) = CHECK.call(CheckConfig(), options)
+    assert words in problem
+    assert CHECK.call(CheckConfig(num_labels=41), options) == []
+
+
+@pytest.mark.parametrize(
+    "ids", [range(19), range(34), (*range(34), 255), range(10, 25), range(5, 40), (0, 1, 2), (1, 2, 255), (255,)]
+)
+def test_ordinary_ids_are_in_order(tmp_path: Path, ids: Sequence[int]) -> None:
+    options = _label_workspace(tmp_path, [np.resize(np.uint8(list(ids)), (24, 32))])
+    assert CHECK.call(CheckConfig(), options) == []
+
+
+def test_one_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = _label_workspace(tmp_path, [np.zeros((24, 32), np.uint8)])
+    CHECK.call(CheckConfig(), options)
+    assert "labels: 1 frame in 1 clip, 1 shard, 32x24\n" in capsys.readouterr().out
 
 
 def test_the_bar_counts_every_frame_of_every_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -555,7 +555,7 @@ def test_label_names_that_agree_are_matched_by_name(tmp_path):
     maps = label_maps(8)
     labels = write_images(tmp_path / "labels", maps, pattern="{}.png")
     (labels / "5.png").unlink()
-    with pytest.raises(V2VError, match=r"no labels map for frame 5"):
+    with pytest.raises(V2VError, match=r"no label map for frame 5"):
         ingest(tmp_path / "work", folder, labels=labels)
     Image.fromarray(maps[5]).save(labels / "5.png")
     Image.fromarray(maps[5]).save(labels / "99.png")
@@ -620,7 +620,7 @@ def test_label_folders_that_are_mistakes(tmp_path):
     video = write_file(tmp_path / "drive.mp4", moving_frames(9))
     labels = write_images(tmp_path / "labels", label_maps(8))
     jpegs = write_images(tmp_path / "jpegs", label_maps(8), pattern="{}.jpg")
-    with pytest.raises(V2VError, match="9 frames.*8 labels"):
+    with pytest.raises(V2VError, match="9 frames.*8 label maps"):
         ingest(tmp_path / "work", video, labels=labels)
     with pytest.raises(V2VError, match="not a PNG"):
         ingest(tmp_path / "work", folder, labels=jpegs)

@@ -70,6 +70,29 @@ def test_features_of_other_frames_are_told(options: RunOptions, capsys: pytest.C
         run(STAGE, StyleConfig(seed=1), RunOptions(work=options.work, overwrite=True))
 
 
+def test_damaged_styles_and_features_are_told(options: RunOptions) -> None:
+    run(STAGE, StyleConfig(), options)
+    work = Path(options.work)
+    path, shard = work / "styles/styles.json", next((work / "features").glob("*.tar"))
+    whole = path.read_text()
+    path.write_text(whole.replace('"seeds"', '"seeds" ', 1)[:-1])  # as long as it was, and as good for the reader
+    assert path.stat().st_size == len(whole)
+    with pytest.raises(V2VError, match=r"styles\.json is damaged.*`v2v sample-style`"):
+        load_styles(Folder(options.work) / "styles")
+    data = bytearray(shard.read_bytes())
+    data[600] ^= 1
+    shard.write_bytes(data)
+    features, styles = CHECK.call(CheckConfig(), options)
+    assert f"features/{shard.name} is corrupt" in features
+    assert "styles.json is damaged" in styles
+    path.unlink()
+    shard.unlink()
+    run(ENCODE, EncodeConfig(), options)
+    run(STAGE, StyleConfig(), options)
+    assert CHECK.call(CheckConfig(), options) == []
+    assert path.read_text() == whole
+
+
 def test_without_features_the_command_to_give_is_named(tmp_path: Path) -> None:
     with pytest.raises(V2VError, match="no artifact features.*v2v encode-features"):
         run(STAGE, StyleConfig(), RunOptions(work=str(tmp_path)))

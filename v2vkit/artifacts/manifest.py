@@ -132,3 +132,26 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
             f"{folder.url}/{name} is damaged ({where}: {first['msg']}).",
             "Make this artifact again with --overwrite.",
         ) from None
+
+
+def read_proven(folder: Folder, name: str) -> bytes:
+    """A file that a stage makes as a whole (a model, styles), proven to be the one that was written.
+
+    Where no finished manifest lists it, nothing is known of it: a model's file alone is as good as a checkpoint, and
+    training that is at work writes it again and again.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        V2VError: its content is not what the manifest says, or the manifest is damaged.
+    """
+    # The manifest first: whoever writes the file anew meanwhile has taken the manifest away before.
+    manifest = None if folder.exists(PARTIAL) else read_manifest(folder)
+    data = folder.read(name)
+    for entry in manifest.shards if manifest is not None else ():
+        if entry.name == name and (len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256):
+            assert manifest is not None
+            raise V2VError(
+                f"{folder.url}/{name} is damaged: its content is not what its manifest says.",
+                f"Put it back from a copy, or delete it and give the `v2v {manifest.stage}` command that made it.",
+            )
+    return data

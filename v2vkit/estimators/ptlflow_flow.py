@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image
-from v2vkit.estimators.running import load_weights, one_thread, open_device, read_weights
+from v2vkit.estimators.running import load_weights, one_thread, read_weights
 
 MODELS = (
     "raft",
@@ -44,7 +45,7 @@ class PtlflowFlow:
     Args:
         model: one of `MODELS`.
         weights: path of its weights: `{"state_dict": …}` as ptlflow saves them, or a plain state dict.
-        device: `cpu`, `cuda` or `mps`.
+        device: as `v2vkit.engine.devices` names it.
 
     Raises:
         V2VError: the model is not on the list, the weights are absent, unreadable or of another network, or the device
@@ -62,7 +63,7 @@ class PtlflowFlow:
             wanted=f"The flow estimator ptlflow needs the weights of {model}",
             hint="Download them (ptlflow's documentation lists them) and give their path with --weights.",
         )
-        self._device = open_device(device)
+        self._device = pick_device(device)
         loaded = load_weights(data, str(weights))
         state = loaded.get("state_dict", loaded)
         ptlflow = _import_quietly()

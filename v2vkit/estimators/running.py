@@ -1,4 +1,4 @@
-"""What the adapters of torch networks share: weights read without executing anything, the device, one thread."""
+"""What the adapters of torch networks share: weights read without executing anything, one thread."""
 
 import contextlib
 import io
@@ -48,19 +48,6 @@ def load_weights(data: bytes, where: str | Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise V2VError(f"The weights {where} hold no state dict.", "Give a file that holds a state dict.")
     return loaded
-
-
-def open_device(name: str) -> torch.device:
-    """The device `cpu`, `cuda` or `mps`.
-
-    Raises:
-        V2VError: it is not on this machine.
-    """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(name, False):
-        there = ", ".join(device for device, found in present.items() if found)
-        raise V2VError(f"There is no device {name!r} on this machine.", f"Give --device {there}.")
-    return torch.device(name)
 
 
 @contextlib.contextmanager

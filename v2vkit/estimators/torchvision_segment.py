@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models import segmentation
 
+from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
-from v2vkit.estimators.running import load_weights, one_thread, open_device, read_weights
+from v2vkit.estimators.running import load_weights, one_thread, read_weights
 from v2vkit.weights import check_stored
 
 INPUT_SIDE = 520  # shorter side in pixels at which torchvision's own weights were trained
@@ -48,7 +49,7 @@ class TorchvisionSegment:
             known, the names of the classes under `classes`.
         input_side: the frame's shorter side in pixels as the network sees it; None = 520.
         min_score: pixels whose class has a lesser probability are 255 (ignore); None = none are.
-        device: `cpu`, `cuda` or `mps`.
+        device: as `v2vkit.engine.devices` names it.
 
     Raises:
         V2VError: the weights are absent, unreadable or of another network, or the device is not there.
@@ -72,7 +73,7 @@ class TorchvisionSegment:
         self.num_labels = _num_classes(state, where)
         digest = hashlib.sha256(data).hexdigest()
         self.classes = _classes(loaded.get("classes"), architecture, digest, self.num_labels, where)
-        self._device = open_device(device)
+        self._device = pick_device(device)
         self._network = _build(architecture, self.num_labels, state, where).to(self._device)
         self._side, self._min_score = input_side or INPUT_SIDE, min_score or 0.0
         self.version = f"{torchvision.__version__}, {architecture}, weights {digest[:12]}"

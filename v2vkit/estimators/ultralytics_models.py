@@ -22,9 +22,10 @@ import torch
 import torchvision  # noqa: F401  (ultralytics merges boxes in another way as soon as somebody has imported it)
 from numpy.typing import NDArray
 
+from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
-from v2vkit.estimators.running import one_thread, open_device, read_weights
+from v2vkit.estimators.running import one_thread, read_weights
 
 MIN_SCORE = 0.25  # of an object; ultralytics' own default
 _MAX_PEOPLE, _MAX_OBJECTS = 100, 300
@@ -62,7 +63,7 @@ class YoloPose:
     Args:
         weights: a YOLO file (`.pt`) for poses with COCO's 17 key points.
         min_score: people that score less are left out.
-        device: `cpu`, `cuda` or `mps`.
+        device: as `v2vkit.engine.devices` names it.
 
     Raises:
         V2VError: the weights are absent, unreadable or for something else, or the device is not there.
@@ -106,7 +107,7 @@ class YoloSegment:
         weights: a YOLO file (`.pt`) for instance segmentation.
         input_side: the frame's longer side in pixels as the network sees it; None = as it was trained.
         min_score: objects that score less are left out; None = 0.25.
-        device: `cpu`, `cuda` or `mps`.
+        device: as `v2vkit.engine.devices` names it.
 
     Raises:
         V2VError: the weights are absent, unreadable or for something else, or the device is not there.
@@ -172,7 +173,7 @@ class _Model:
             wanted=f"The {task} estimator yolo needs weights for the task {task!r}",
             hint="Give the path of a YOLO file (.pt) with --weights; v2vkit never fetches one.",
         )
-        self._device = open_device(device)
+        self._device = pick_device(device)
         with safe_ultralytics() as ultralytics, one_thread():
             model = _load(ultralytics, data, str(weights), task)
             _CHECKS[task](model.model, str(weights))

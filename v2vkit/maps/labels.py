@@ -1,12 +1,18 @@
 """Label maps: which labels are kept, and how they look as pictures."""
 
 import colorsys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
+
+# Of Cityscapes' labelIds: what all its pictures have (unlabeled, ego vehicle, ..., ground), and the classes that count.
+_VOID = frozenset(range(7))
+_CITYSCAPES = frozenset({7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33})
+_ENOUGH = 10  # of the latter; trainIds (0 to 18) have at most 6 of them
 
 
 def keep_labels(
@@ -25,6 +31,15 @@ def keep_labels(
     table[list(keep)] = np.arange(len(keep))
     kept = table[labels]
     return kept, None if instances is None else np.where(kept == IGNORE, np.uint16(0), instances)
+
+
+def are_label_ids(ids: Iterable[int]) -> bool:
+    """Whether ids that occur are Cityscapes' `labelIds`: many of those, and none of the ids between that are not used.
+
+    The table is that of cityscapesScripts (labels.py).
+    """
+    known = set(ids) - {IGNORE}
+    return len(known & _CITYSCAPES) >= _ENOUGH and known <= _VOID | _CITYSCAPES
 
 
 def palette() -> NDArray[np.uint8]:

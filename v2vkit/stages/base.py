@@ -187,6 +187,11 @@ def make_again(kind: str, manifest: Manifest) -> str:
     return f"`v2v {manifest.stage} --overwrite` with its settings"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 frame`, `2 frames`."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 _MAKERS = {
     "frames": "ingest",
     "labels": "ingest --labels FOLDER` or `v2v segment",

@@ -4,18 +4,17 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
+from v2vkit.artifacts.remains import refuse_incomplete
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, made_from_others, make_again, refuse_workspaces
+from v2vkit.stages.base import Command, RunOptions, counted, made_from_others, make_again, refuse_workspaces
 from v2vkit.stages.mapping import FRAME_EXTENSIONS
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
     from v2vkit.video.sources import Source
 
-_OF_MODELS = ("features", "styles")
-"""Made by a model: whether they belong to what is there is all that is checked."""
 _MOST_NAMED = 5
 
 
@@ -23,9 +22,10 @@ class CheckConfig(StageConfig):
     """Check sources before they are ingested, or the artifacts of a workspace.
 
     With SOURCEs (and --labels): every video plays to its end, every image of a sequence can be read, label maps pair
-    with frames, have their size and hold single-channel ids in range. Without: shards are there and unchanged, every
-    clip has all its frames, artifacts belong together, label ids are in range (with the share of each), clips are long
-    enough to train on. Nothing is written. Exits with 3 when something is wrong.
+    with frames, have their size and hold single-channel ids in range. Without: shards, models and
+    styles are there and unchanged, every clip has all its frames, artifacts belong together, label ids are in range
+    (with the share of each), clips are long enough to train on. Nothing is written. Exits with 3 when something is
+    wrong.
     """
 
     sources: tuple[str, ...] = setting(
@@ -40,12 +40,14 @@ class CheckConfig(StageConfig):
 
 def _expected() -> dict[str, list[tuple[str, ...]]]:
     """The artifacts that are checked, and for each the files of a frame: of every tuple of extensions there is one."""
+    from v2vkit.maps.region_features import EXTENSION
     from v2vkit.maps.source import DOMAINS
 
     maps: dict[str, list[tuple[str, ...]]] = {
         domain.kind: [(extension,) for extension in domain.required] for domain in DOMAINS.values()
     }
-    return {"frames": [FRAME_EXTENSIONS], **maps, "flow": []}  # the first frames of a clip have no flow
+    # The first frames of a clip have no flow.
+    return {"frames": [FRAME_EXTENSIONS], **maps, "flow": [], "features": [(EXTENSION,)]}
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
@@ -69,16 +71,21 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
             progress.update(entry.num_samples)
     lengths = [clip.num_frames for clip in manifest.clips]
     sizes = Counter(f"{clip.width}x{clip.height}" for clip in manifest.clips)
+    span = f" of {min(lengths)} to {max(lengths)}" if len(lengths) > 1 else ""
     print(
-        f"{kind}: {sum(lengths)} frames in {len(lengths)} clips of {min(lengths, default=0)} to "
-        f"{max(lengths, default=0)}, {len(manifest.shards)} shards, {', '.join(sizes)}"
+        f"{kind}: {counted(sum(lengths), 'frame')} in {counted(len(lengths), 'clip')}{span}, "
+        f"{counted(len(manifest.shards), 'shard')}, {', '.join(sizes)}"
     )
     for reason, count in manifest.missing.items():
-        print(f"  {count} frames: {reason}")
+        print(f"  {counted(count, 'frame')}: {reason}")
     if kind == "frames":
         short = [clip.name for clip in manifest.clips if clip.num_frames < config.min_frames]
         if short:
-            problems.append(f"{len(short)} clips have fewer than {config.min_frames} frames, such as {short[0]}.")
+            verb = "have" if len(short) > 1 else "has"
+            problems.append(
+                f"{counted(len(short), 'clip')} {verb} fewer than {counted(config.min_frames, 'frame')}, such as "
+                f"{short[0]}."
+            )
         if len(sizes) > 1:
             problems.append(f"Frames have {len(sizes)} sizes; ingest again with one --size.")
     if labels:
@@ -120,22 +127,41 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
 
 
 def _report_labels(labels: Counter[int], num_labels: int | None) -> list[str]:
+    """Print the share of every label; what is wrong with their ids, unless `num_labels` says that they are meant."""
+    from v2vkit.maps.labels import IGNORE, are_label_ids
+
     total = sum(labels.values())
     for label, count in sorted(labels.items()):
-        name = "ignore" if label == 255 else str(label)
+        name = "ignore" if label == IGNORE else str(label)
         print(f"  label {name:>6}: {100 * count / total:6.2f} % of the pixels")
-    problems = []
     if num_labels is not None:
-        wrong = sorted(label for label in labels if num_labels <= label < 255)
-        if wrong:
-            problems.append(f"Label ids {wrong} are not below {num_labels}; raise --num-labels or map them to 255.")
-    known = [label for label in labels if label != 255]
+        wrong = sorted(label for label in labels if num_labels <= label < IGNORE)
+        text = f"Label ids {wrong} are not below {num_labels}; raise --num-labels or map them to 255."
+        return [text] if wrong else []
+    known = [label for label in labels if label != IGNORE]
+    if are_label_ids(known):
+        return [
+            "The label ids are Cityscapes' labelIds (7 road ... 33 bicycle), not its trainIds (0 road ... 18 bicycle): "
+            "if that is meant, say so with --num-labels 35, as the published models have it."
+        ]
     if known and max(known) > 3 * len(known):
-        problems.append(
-            f"Only {len(known)} ids occur, but the highest is {max(known)}: are these label ids of another convention "
-            "(labelIds and trainIds of Cityscapes, say)?"
-        )
-    return problems
+        return [
+            f"The highest label id is {max(known)}, but only {counted(len(known), 'id')} occur"
+            f"{'s' * (len(known) == 1)}: are these ids of another convention? If not, say so with --num-labels."
+        ]
+    return []
+
+
+def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
+    """Whether the files that a stage made as a whole (a model, styles) are there and as they were written."""
+    try:
+        refuse_incomplete(folder, manifest)
+        for entry in manifest.shards:
+            read_proven(folder, entry.name)
+    except V2VError as error:
+        return [str(error)]
+    print(f"{kind}: {', '.join(entry.name for entry in manifest.shards)}")
+    return []
 
 
 def _check_sources(config: CheckConfig) -> list[str]:
@@ -226,9 +252,11 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
         problems += _check_artifact(work / kind, kind, manifest, config)
     if not found:
         raise V2VError(f"There are no artifacts in {work.url}.", "Run `v2v ingest` first, or name another --work.")
-    for kind in _OF_MODELS:
-        if (manifest := read_manifest(work / kind)) is not None:
-            found[kind] = manifest
+    for kind in ("styles", *(f"checkpoints/{name}" for name in (work / "checkpoints").names())):
+        if (work / kind).exists(MANIFEST) and (manifest := read_manifest(work / kind)) is not None:
+            problems += _check_files(work / kind, kind, manifest)
+            if kind == "styles":  # a model is as good as ever on other frames
+                found[kind] = manifest
     for kind, parent in made_from_others(found):
         problems.append(f"{kind} was made from other {parent}; run {make_again(kind, found[kind])}.")
     if not problems:

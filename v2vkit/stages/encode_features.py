@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import DomainName, StageConfig, setting
+from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
 
@@ -27,7 +28,7 @@ class EncodeConfig(StageConfig):
     checkpoint: str | None = setting(
         None, "Checkpoint to use, such as spatial-1; the finest when not given.", neutral=True
     )
-    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the encoder runs.", neutral=True)
+    device: str = setting("cpu", f"Where the encoder runs: {DEVICES}.", neutral=True)
 
 
 class Resolved(EncodeConfig):
@@ -78,10 +79,9 @@ def _has(clip: Clip, kind: str, t: int, extension: str) -> bool:
 
 def open_encoder(config: Resolved) -> Opened:
     """The encoder of the checkpoint; raises V2VError for a device that is not here."""
-    from v2vkit.estimators.running import open_device
     from v2vkit.synthesis.model import load_encoder
 
-    device = open_device(config.device)
+    device = pick_device(config.device)
     encoder, info = load_encoder(Folder(config.folder))
     function = partial(
         encode_clip, encoder=encoder.to(device), domain=info.source.domain, halvings=info.encoder_halvings
@@ -90,15 +90,15 @@ def open_encoder(config: Resolved) -> Opened:
 
 
 def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
-    """Find the checkpoint, as `render` does; whether it has an encoder is told first.
+    """Find the checkpoint, as `render` does; whether it has an encoder is told first, from its description alone.
 
     One inside the workspace is named from there (`checkpoints/spatial-1`), so that the name stays right wherever the
     workspace is and whoever looks at it from where.
     """
-    from v2vkit.synthesis.model import find_model, load_encoder
+    from v2vkit.synthesis.model import find_model, read_info, refuse_without_features
 
     folder = find_model(work, config.checkpoint)
-    load_encoder(folder)
+    refuse_without_features(read_info(folder), folder)
     name = folder.url.removeprefix(f"{work.url}/")
     inside = ".." not in PurePosixPath(name).parts
     found = {"checkpoint": name if inside else folder.url, "folder": folder.url}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import StageConfig, setting
+from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
 from v2vkit.weights import file_digest
@@ -39,7 +40,7 @@ class PoseConfig(StageConfig):
     weights: str | None = setting(
         None, "Weights for yolo (.pt, task pose, COCO's 17 points); never downloaded.", metavar="FILE", neutral=True
     )
-    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the network of yolo runs.", neutral=True)
+    device: str = setting("cpu", f"Where the network of yolo runs: {DEVICES}.", neutral=True)
     openpose: str | None = setting(
         None,
         "Take the key points from OpenPose's JSON files (BODY_25, its default), one for every frame of the source: in "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import StageConfig, setting
+from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Command, RunOptions, load_inputs
 
@@ -43,7 +44,7 @@ class EvaluateConfig(StageConfig):
         metavar="FOLDER",
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
-    device: str = setting("auto", "cpu, cuda, mps or auto.")
+    device: str = setting("auto", f"{DEVICES}.")
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
 
 
@@ -92,7 +93,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
     from v2vkit.synthesis.live import open_face
-    from v2vkit.synthesis.model import find_model, load_model, pick_device, refuse_other_sizes
+    from v2vkit.synthesis.model import find_model, load_model, refuse_other_sizes
     from v2vkit.synthesis.opening import find_opener
     from v2vkit.synthesis.styles import find_style
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.config import StageConfig, setting
+from v2vkit.engine.devices import DEVICES
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
 from v2vkit.weights import file_digest
 
@@ -40,7 +41,7 @@ class FlowConfig(StageConfig):
         "raft", "raft_small", "sea_raft_s", "rapidflow", "neuflow2", "gmflow", "unimatch", "dpflow", "rpknet"
     ] = setting("raft", "Network of ptlflow.")
     weights: str | None = setting(None, "Weights file of the network of ptlflow.", metavar="FILE", neutral=True)
-    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the network of ptlflow runs.", neutral=True)
+    device: str = setting("cpu", f"Where the network of ptlflow runs: {DEVICES}.", neutral=True)
     strides: tuple[int, ...] = setting(
         (1, 3), "Distance k to the earlier frame; the temporal discriminators use 1, 3 and 9.", min_length=1
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import StageConfig, setting
+from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
 
@@ -74,7 +75,7 @@ class RenderConfig(StageConfig):
     )
     crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
-    device: str = setting("auto", "cpu, cuda, mps or auto.")
+    device: str = setting("auto", f"{DEVICES}.")
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
 
 
@@ -84,7 +85,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from tqdm import tqdm
 
     from v2vkit.engine.threads import map_in_threads
-    from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model, pick_device
+    from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
     from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
     from v2vkit.synthesis.styles import find_style
     from v2vkit.video.encode import VideoWriter
@@ -178,6 +179,7 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
             duration=config.duration,
             cuts=config.cuts,
             align=config.align,
+            device=config.device,
         )
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS

@@ -15,7 +15,7 @@ from v2vkit.artifacts.remains import clear, incomplete, refuse_foreign, refuse_i
 from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Plan, RunOptions, Stage
+from v2vkit.stages.base import Build, Plan, RunOptions, Stage, counted
 from v2vkit.stages.decision import Decision, decide, read_or_refuse, refuse_others, resolved
 from v2vkit.stages.mapping import map_units
 
@@ -198,15 +198,11 @@ def _nothing() -> None:
 def _summary(manifest: Manifest) -> str:
     if not manifest.units:
         return f"made by {manifest.stage}"
-    frames, clips = _count(manifest.num_frames, "frame"), _count(len(manifest.clips), "clip")
-    text = f"{frames} in {clips}, {_count(len(manifest.shards), 'shard')}"
+    frames, clips = counted(manifest.num_frames, "frame"), counted(len(manifest.clips), "clip")
+    text = f"{frames} in {clips}, {counted(len(manifest.shards), 'shard')}"
     for reason, number in manifest.missing.items():
-        text += f"; {_count(number, 'frame')}: {reason}"
+        text += f"; {counted(number, 'frame')}: {reason}"
     return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _problems(manifest: Manifest) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import StageConfig, setting
+from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
 from v2vkit.weights import file_digest
@@ -63,7 +64,7 @@ class SegmentConfig(StageConfig):
         ge=0,
         le=1,
     )
-    device: Literal["cpu", "cuda", "mps"] = setting("cpu", "Where the network runs.", neutral=True)
+    device: str = setting("cpu", f"Where the network runs: {DEVICES}.", neutral=True)
 
     @field_validator("keep")
     @classmethod

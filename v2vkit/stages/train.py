@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.config import DomainName, check_foreground
+from v2vkit.engine.devices import pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, RunOptions, Stage, load_inputs
@@ -158,7 +159,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
     from v2vkit.maps.clips import ClipReader, typical_placement
-    from v2vkit.synthesis.model import MODEL, ModelInfo, pick_device
+    from v2vkit.synthesis.model import MODEL, ModelInfo
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.plan import measure_phases, plan_text
@@ -169,9 +170,8 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = parallel.device or pick_device(config.device)
-    work = Folder(build.options.work)
+    work, kind = Folder(build.options.work), _kinds()[config.domain]
     reader = ClipReader(work, _maps(build.inputs))
-    kind = _kinds()[config.domain]
     source = _source_config(config, build.inputs, work)
     dataset = SequenceDataset(
         reader,

@@ -94,6 +94,7 @@ def drive_by_video(
     duration: float | None = None,
     cuts: CutMethod | None = None,
     align: bool = False,
+    device: str = "cpu",
 ) -> Drive:
     """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
     of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
@@ -106,17 +107,18 @@ def drive_by_video(
         start, duration: the part to use, in seconds.
         cuts: how shots are told apart; None = as for the training footage.
         align: zoom and shift each shot as `open_shot_window` does.
+        device: where the estimator runs, as in `open_live`.
 
     Raises:
         V2VError: the video cannot be read, no frames lie in that part, the model needs maps that no estimator makes
             here, the estimator is missing, or as `open_shot_window`.
     """
-    live = open_live(info, path)
+    live = open_live(info, path, device=device)
     nothing = DOMAINS[info.source.domain].nothing
     video = probe(path)
     part = find_part(path, Limits.typed(start, duration, None))
     first, last = part.start, part.stop
-    windows = open_shot_window(info, path, first, align=align)
+    windows = open_shot_window(info, path, first, align=align, device=device)
     drive = Drive(
         frames=iter(()),
         fps=video.fps,

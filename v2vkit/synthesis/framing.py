@@ -54,12 +54,15 @@ class ShotWindow:
         return chain(seen, shot)
 
 
-def open_shot_window(info: ModelInfo, path: str, first: int, *, align: bool = False) -> ShotWindow | None:
+def open_shot_window(
+    info: ModelInfo, path: str, first: int, *, align: bool = False, device: str = "cpu"
+) -> ShotWindow | None:
     """For a model whose footage was cropped around faces, and to `align`; None where every shot is framed alike.
 
     Args:
         path: the video; `first` = the frame with which the part to be used begins.
         align: zoom and shift each shot so that its face or body is as large and where the footage's mostly was.
+        device: where what finds it runs, as in `open_live`.
 
     Raises:
         V2VError: the estimator is missing, the video shows no face or body, or the model does not tell where its
@@ -67,7 +70,7 @@ def open_shot_window(info: ModelInfo, path: str, first: int, *, align: bool = Fa
     """
     if not align and crop_of(info) != "face":
         return None
-    locate = _locator(info, align=align)
+    locate = _locator(info, align=align, device=device)
     found = next((window for frame in decode(path, first) if (window := locate(frame.image)) is not None), None)
     if found is None:
         what = DOMAINS[info.source.domain].nothing.removeprefix("no ")
@@ -75,7 +78,7 @@ def open_shot_window(info: ModelInfo, path: str, first: int, *, align: bool = Fa
     return ShotWindow(locate, found)
 
 
-def _locator(info: ModelInfo, *, align: bool) -> Locate:
+def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
     find = _open_face(info) if crop_of(info) == "face" else None
     size = (info.width, info.height)
 
@@ -88,7 +91,7 @@ def _locator(info: ModelInfo, *, align: bool) -> Locate:
 
     if not align:
         return ordinary
-    place = open_placement(info)
+    place = open_placement(info, device=device)
     wanted = info.placement
     if wanted is None:
         raise V2VError(

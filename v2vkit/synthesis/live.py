@@ -30,17 +30,24 @@ each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.maps.regions
 `found`: the estimator saw something in this very frame."""
 
 
-def open_live(info: ModelInfo, source: str) -> Live:
+def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
     """What makes the model's source maps, its estimator ready.
 
     Args:
         source: the video, for messages.
+        device: where the estimator runs, if it is a network of torch (`v2vkit.engine.devices`), wherever it ran for
+            the training's maps.
 
     Raises:
-        V2VError: the model needs maps that no estimator makes here, or the estimator is missing.
+        V2VError: the model needs maps that no estimator makes here, or the estimator or the device is missing.
     """
     _check_weights(info)
-    return _LIVE[info.source.domain](info, source)
+    return _LIVE[info.source.domain](_running_on(info, device), source)
+
+
+def _running_on(info: ModelInfo, device: str) -> ModelInfo:
+    """The same description, with the estimator of its maps on this device."""
+    return info.model_copy(update={"maps": info.maps | {"device": device}})
 
 
 def _check_weights(info: ModelInfo) -> None:
@@ -72,17 +79,21 @@ def _open(task: str, settings: dict[str, Any]) -> Any:
     return open_estimator(task, name, **own)
 
 
-def open_placement(info: ModelInfo) -> Callable[[Image], Placement | None]:
+def open_placement(info: ModelInfo, *, device: str = "cpu") -> Callable[[Image], Placement | None]:
     """What finds the subject of a frame of the model's size, as the stage of its maps does: RGB uint8 [H, W, 3] in.
 
+    Args:
+        device: as in `open_live`.
+
     Raises:
-        V2VError: the model's domain has no subject, or the estimator is missing.
+        V2VError: the model's domain has no subject, or the estimator or the device is missing.
     """
+    settings = _running_on(info, device).maps
     if info.source.domain == "face":
-        face = open_face(info.maps)
+        face = open_face(settings)
         return lambda image: place_face(face(image))
     if info.source.domain == "pose":
-        pose: PoseEstimator = _open("pose", info.maps)
+        pose: PoseEstimator = _open("pose", settings)
         score = _min_score(info)
         return lambda image: place_people(estimated_people(pose(image), score))
     raise V2VError("--align moves faces and people, and this model is of a street.", "Leave it out.")

@@ -8,7 +8,7 @@ memory is allocated for it.
 
 import json
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest
+from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
 from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.maps.placement import Placement
@@ -26,8 +26,11 @@ from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 
 MODEL = "model.safetensors"
+FORMAT = 1
 _METADATA_KEY = "v2vkit"
-_DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError)
+_MAX_HEADER = 100_000_000
+"""Bytes; the limit of safetensors itself."""
+_DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
 """What a header raises that is not one of ours."""
 _ENCODER = "encoder."
 _FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image", "covst")
@@ -42,6 +45,7 @@ class ModelInfo(BaseModel):
     """What a model needs to be used as it was trained.
 
     Attributes:
+        format: of this description; higher ones are of newer versions.
         generator, source: the layers, and what conditions them.
         encoder: layers of E, whose vectors are appended to the source maps; None = the model takes no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
@@ -57,7 +61,7 @@ class ModelInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = 1
+    format: int = Field(default=FORMAT, le=FORMAT)
     stage: str
     fingerprint: str
     generator: AnyGeneratorConfig
@@ -116,7 +120,8 @@ def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
     """The generator in evaluation mode, on the CPU, and its description.
 
     Raises:
-        V2VError: no such file, damaged, or written by something else.
+        V2VError: no such file, damaged (also: not what its manifest says), or written by something else or by a newer
+            version.
     """
     generator, _, info = _load(folder)
     # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
@@ -131,18 +136,28 @@ def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
         V2VError: as `load_model`, or the model takes no features.
     """
     _, encoder, info = _load(folder)
-    if encoder is None:
+    refuse_without_features(info, folder)
+    assert encoder is not None
+    return encoder, info
+
+
+def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
+    """Whether the model in `folder`, of this description, has an encoder.
+
+    Raises:
+        V2VError: it has none.
+    """
+    if info.encoder is None:
         raise V2VError(
             f"The model in {folder.url} was trained without features.", "Train one with `v2v train --feature-dims 3`."
         )
-    return encoder, info
 
 
 def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
     data = _read(folder)
     try:
         tensors = load(data)
-        info = _parse(data)
+        info = _parse(data[8 : 8 + _header_length(data)])
         # Layers are built without memory first: a file that lies about its size must not allocate it.
         with torch.device("meta"):
             generator = build_generator(info.generator)
@@ -159,36 +174,61 @@ def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInf
 
 
 def read_info(folder: Folder) -> ModelInfo:
-    """Only the description of the model in `folder`.
+    """Only the description of the model in `folder`; the weights behind it are not read.
 
     Raises:
-        V2VError: as `load_model`.
+        V2VError: no such file, damaged, or written by something else or by a newer version.
     """
-    data = _read(folder)
     try:
-        return _parse(data)
+        return _parse(folder.read(MODEL, 8, 8 + _header_length(folder.read(MODEL, 0, 8))))
+    except FileNotFoundError:
+        raise _absent(folder) from None
     except _DAMAGED as error:
         raise _no_model(folder, error) from None
 
 
 def _read(folder: Folder) -> bytes:
     try:
-        return folder.read(MODEL)
+        return read_proven(folder, MODEL)
     except FileNotFoundError:
-        raise V2VError(
-            f"There is no model {folder.url}/{MODEL}.", "Train one with `v2v train`, or name another --work."
-        ) from None
+        raise _absent(folder) from None
 
 
-def _parse(data: bytes) -> ModelInfo:
-    """The description, from the free metadata in a safetensors header (8 bytes of length, then JSON)."""
+def _absent(folder: Folder) -> V2VError:
+    return V2VError(f"There is no model {folder.url}/{MODEL}.", "Train one with `v2v train`, or name another --work.")
+
+
+def _header_length(data: bytes) -> int:
+    """Bytes of a safetensors header, from the 8 bytes before it."""
     length = int.from_bytes(data[:8], "little")
-    metadata = dict(json.loads(data[8 : 8 + length]).get("__metadata__", {}))
+    if length > _MAX_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    return length
+
+
+def _parse(header: bytes) -> ModelInfo:
+    """The description, from the free metadata in a safetensors header (JSON)."""
+    metadata = dict(json.loads(header).get("__metadata__", {}))
     return ModelInfo.model_validate_json(metadata[_METADATA_KEY])
+
+
+def _is_newer(error: ValidationError) -> bool:
+    """Whether a description is of a higher format, or has fields that this version does not know."""
+    found = {(item["type"], item["loc"]) for item in error.errors()}
+    # A generator that is wrong is compared with every kind of them: a field is unknown that none of them has.
+    known = {name for config in get_args(AnyGeneratorConfig) for name in config.model_fields}
+    unknown = [place for kind, place in found if kind == "extra_forbidden"]
+    return ("less_than_equal", ("format",)) in found or any(
+        place[0] != "generator" or place[-1] not in known for place in unknown
+    )
 
 
 def _no_model(folder: Folder, error: Exception) -> V2VError:
     if isinstance(error, ValidationError):
+        if _is_newer(error):
+            return V2VError(
+                f"{folder.url}/{MODEL} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"
+            )
         first = error.errors()[0]
         text = ": ".join([*(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")])
     else:
@@ -199,15 +239,24 @@ def _no_model(folder: Folder, error: Exception) -> V2VError:
 def find_model(work: Folder, name: str | None) -> Folder:
     """The folder of the named checkpoint, or of the finest one that has a model.
 
+    Args:
+        name: such as `spatial-1`, or the checkpoint's folder as messages have it: in the workspace, or with it.
+
     Raises:
-        V2VError: there is none.
+        V2VError: there is none; names those that there are.
     """
-    for stage in _FINEST_FIRST if name is None else (name,):
-        folder = work / f"checkpoints/{stage}"
+    checkpoints = work / "checkpoints"
+    inside = None if name is None else name.removeprefix(f"{work.url}/").removeprefix("checkpoints/").rstrip("/")
+    for stage in _FINEST_FIRST if inside is None else (inside,):
+        folder = checkpoints / stage
         if folder.exists(MODEL):
             return folder
-    wanted = f"no checkpoint {name}" if name else "no trained model"
-    raise V2VError(f"There is {wanted} in {work.url}.", "Run `v2v train` first, or name another --work.")
+    present = [other for other in checkpoints.names() if (checkpoints / other).exists(MODEL)]
+    wanted = "no trained model" if name is None else f"no checkpoint {name}"
+    raise V2VError(
+        f"There is {wanted} in {work.url}.",
+        f"There are: {', '.join(present)}." if present else "Run `v2v train` first, or name another --work.",
+    )
 
 
 def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
@@ -237,28 +286,3 @@ def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -
                 f"{info.width}x{info.height}.",
                 f"Ingest with --size {info.width}x{info.height}.",
             )
-
-
-def pick_device(name: str) -> torch.device:
-    """The device that was asked for; `auto` takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        V2VError: not available here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise V2VError(f"There is no device {name!r}.", "Give cpu, cuda, mps or auto.") from None
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(device.type, True):
-        raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        text = str(error).splitlines()[0].split(". ")[0]
-        raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
-    return device

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import read_proven
 from v2vkit.errors import V2VError
 from v2vkit.maps.region_features import Feature
 from v2vkit.maps.regions import Regions, label_and_instance
@@ -140,7 +141,7 @@ def load_styles(folder: Folder) -> Styles:
     """The mixtures and seeds in an artifact that `v2v sample-style` wrote.
 
     Raises:
-        V2VError: there is no such file, or it is too large, damaged, or holds no styles.
+        V2VError: there is no such file, or it is too large, damaged (not what its manifest says), or holds no styles.
     """
     where = f"{folder.url}/{STYLES}"
     hint = "Run `v2v encode-features`, then `v2v sample-style`."
@@ -148,7 +149,7 @@ def load_styles(folder: Folder) -> Styles:
         size = folder.size(STYLES)
         if size > _MAX_BYTES:
             raise V2VError(f"{where} has {size} bytes, more than the {_MAX_BYTES} that are allowed.", hint)
-        return Styles.model_validate_json(folder.read(STYLES))
+        return Styles.model_validate_json(read_proven(folder, STYLES))
     except FileNotFoundError:
         raise V2VError(f"There are no styles {where}.", hint) from None
     except ValidationError as error:

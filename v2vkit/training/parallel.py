@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from v2vkit.engine.devices import pick_device
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
-from v2vkit.synthesis.model import pick_device
 
 
 class Parallel:

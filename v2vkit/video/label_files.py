@@ -86,6 +86,11 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
     return read_numbers(path).astype(np.int64)
 
 
+def _one(what: MapKind) -> str:
+    """`label` or `instance`, as in "a label map"."""
+    return what.removesuffix("s")
+
+
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     """Names of the PNG files in a folder, in natural order.
 
@@ -95,20 +100,20 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     """
     with looking_at(folder):
         if not Path(folder).is_dir():
-            raise V2VError(f"The folder {folder} with {what} maps does not exist.", "Check the path.")
+            raise V2VError(f"The folder {folder} with {_one(what)} maps does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
     images = sorted((name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS), key=natural_key)
     other = [name for name in images if not name.lower().endswith(".png")]
     if other:
         raise V2VError(
             f"The folder {folder} holds {other[0]}, which is not a PNG.",
-            f"Keep {what} maps as PNG in a folder of their own.",
+            f"Keep {_one(what)} maps as PNG in a folder of their own.",
         )
     if not images:
-        raise V2VError(f"The folder {folder} holds no {what} maps (*.png).", "Check the path.")
+        raise V2VError(f"The folder {folder} holds no {_one(what)} maps (*.png).", "Check the path.")
     for path in (str(Path(folder) / name) for name in images):
         if readable(path) != path:
-            raise V2VError(f"The name of the {what} map {readable(path)} is not valid UTF-8.", "Rename it.")
+            raise V2VError(f"The name of the {_one(what)} map {readable(path)} is not valid UTF-8.", "Rename it.")
     return tuple(images)
 
 
@@ -164,17 +169,17 @@ def match_maps(source: Source, num_frames: int, maps: Maps) -> Maps:
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
-            raise V2VError(f"{folder} has no {what} map for frame {lost} of {source.path}.", f"Add {lost}.png.")
+            raise V2VError(f"{folder} has no {_one(what)} map for frame {lost} of {source.path}.", f"Add {lost}.png.")
         spare = next((stem for stem in by_stem if stem not in known), None)
         if spare is not None:
             raise V2VError(
-                f"{folder} has a {what} map {by_stem[spare]} but {source.path} has no such frame.",
+                f"{folder} has the {_one(what)} map {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
         return replace(maps, names=tuple(by_stem[stem] for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
-            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {what} maps.",
+            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)} maps.",
             "There must be one map per frame.",
         )
     return maps

@@ -1,0 +1,172 @@
+"""The model file: damage, descriptions read alone, files of newer versions, and how checkpoints are named."""
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.unit.rendering import save_untrained
+from tests.unit.training_data import SMALL, make_workspace
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.check import COMMAND as CHECK
+from v2vkit.stages.check import CheckConfig
+from v2vkit.stages.evaluate import COMMAND as EVALUATE
+from v2vkit.stages.evaluate import EvaluateConfig
+from v2vkit.stages.runner import run
+from v2vkit.stages.train import STAGE as TRAIN
+from v2vkit.synthesis.model import MODEL, find_model, load_model, read_info
+
+TRAINING = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0})
+
+
+class Counting(Folder):
+    """Counts the bytes that are read."""
+
+    num_read = 0
+
+    def read(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+        data = super().read(name, start, stop)
+        self.num_read += len(data)
+        return data
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "work"
+    run(TRAIN, TRAINING, make_workspace(path, num_clips=1, clip_frames=6))
+    return path
+
+
+@pytest.fixture
+def work(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "work"))
+
+
+def _damage(path: Path) -> bytes:
+    """Flip a bit of the last weight; gives the whole file."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    return whole
+
+
+def test_a_flipped_bit_is_noticed_by_all_who_use_the_weights(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, options = work / "checkpoints/spatial-1" / MODEL, RunOptions(work=str(work))
+    whole = _damage(model)
+    told = r"spatial-1/model.safetensors is damaged: its content is not what its manifest says"
+    with pytest.raises(V2VError, match=told):
+        load_model(Folder(str(model.parent)))
+    with pytest.raises(V2VError, match=told):
+        EVALUATE.call(EvaluateConfig(data=str(work), device="cpu"), options)
+    finer = TRAINING.model_copy(update={"start_from": str(model.parent)})
+    other = RunOptions(work=str(work.parent / "other"))
+    shutil.copytree(work, other.work, ignore=shutil.ignore_patterns("checkpoints"))
+    with pytest.raises(V2VError, match=told):
+        run(TRAIN, finer, other)
+    assert not (Path(other.work) / "checkpoints").exists()
+    (problem,) = CHECK.call(CheckConfig(), options)
+    assert "model.safetensors is damaged" in problem
+    assert "delete it and give the `v2v train` command" in problem
+    model.unlink()
+    run(TRAIN, TRAINING, options)  # as advised: the snapshot holds the same weights
+    assert model.read_bytes() == whole
+    capsys.readouterr()
+    assert CHECK.call(CheckConfig(), options) == []
+    assert "checkpoints/spatial-1: model.safetensors\n" in capsys.readouterr().out
+
+
+def test_a_lost_model_is_told_by_check(work: Path) -> None:
+    (work / "checkpoints/spatial-1" / MODEL).unlink()
+    (problem,) = CHECK.call(CheckConfig(), RunOptions(work=str(work)))
+    assert "model.safetensors is missing" in problem
+
+
+def test_a_model_without_a_finished_manifest_is_taken_as_it_is(work: Path, tmp_path: Path) -> None:
+    folder = work / "checkpoints/spatial-1"
+    _damage(folder / MODEL)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / MODEL, alone)
+    load_model(Folder(str(alone)))
+    (folder / MANIFEST).rename(folder / PARTIAL)  # training is at work
+    load_model(Folder(str(folder)))
+    assert CHECK.call(CheckConfig(), RunOptions(work=str(work))) == []
+
+
+def test_a_description_is_read_without_the_weights(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "face")
+    folder = Counting(f"{tmp_path}/checkpoints/spatial-1")
+    assert read_info(folder) == info
+    header = int.from_bytes(folder.read(MODEL, 0, 8), "little")
+    assert folder.num_read == 8 + header + 8
+    assert folder.num_read < folder.size(MODEL) / 2
+
+
+@pytest.mark.parametrize("length", [0, 1 << 30, (1 << 64) - 1])
+def test_a_header_that_lies_about_its_length_is_refused(tmp_path: Path, length: int) -> None:
+    (tmp_path / MODEL).write_bytes(struct.pack("<Q", length) + b"{}" * 100)
+    folder = Counting(str(tmp_path))
+    with pytest.raises(V2VError, match="is not a v2vkit model"):
+        read_info(folder)
+    assert folder.num_read == 8
+    with pytest.raises(V2VError, match="is not a v2vkit model"):
+        load_model(folder)
+
+
+def _rewrite(path: Path, section: str | None, **changes: object) -> None:
+    """Change the description in a model file, or a section of it."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    info = json.loads(header["__metadata__"]["v2vkit"])
+    (info if section is None else info[section]).update(changes)
+    header["__metadata__"]["v2vkit"] = json.dumps(info)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        (None, {"format": 2}),
+        (None, {"aura": 1}),
+        ("generator", {"aura": 1}),
+        ("source", {"aura": 1}),
+        (None, {"placement": {"x": 1, "y": 1, "size": 1, "aura": 1}}),
+    ],
+)
+def test_a_model_of_a_newer_version_says_so(tmp_path: Path, section: str | None, changes: dict[str, object]) -> None:
+    save_untrained(tmp_path, "face")
+    folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
+    _rewrite(tmp_path / "checkpoints/spatial-1" / MODEL, section, **changes)
+    for read in (load_model, read_info):
+        with pytest.raises(V2VError, match=r"made by a newer v2vkit.*pip install -U v2vkit"):
+            read(folder)
+
+
+@pytest.mark.parametrize(("section", "changes"), [("generator", {"width": -1}), (None, {"format": "one"})])
+def test_nonsense_is_not_taken_for_a_newer_version(
+    tmp_path: Path, section: str | None, changes: dict[str, object]
+) -> None:
+    save_untrained(tmp_path, "face")
+    _rewrite(tmp_path / "checkpoints/spatial-1" / MODEL, section, **changes)
+    with pytest.raises(V2VError, match="is not a v2vkit model"):
+        read_info(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+
+
+def test_a_checkpoint_is_found_by_every_name_that_is_printed(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    work = Folder(str(tmp_path))
+    place = f"{tmp_path}/checkpoints/spatial-1"
+    for name in (None, "spatial-1", "checkpoints/spatial-1", "checkpoints/spatial-1/", place):
+        assert find_model(work, name).url == place
+    (tmp_path / "checkpoints/image").mkdir()  # without a model
+    (tmp_path / "checkpoints/notes.txt").write_text("")
+    with pytest.raises(V2VError, match=r"no checkpoint checkpoints/spatial-2 in .*There are: spatial-1\.$"):
+        find_model(work, "checkpoints/spatial-2")
+    with pytest.raises(V2VError, match=r"no checkpoint image in .*Run `v2v train`"):
+        find_model(Folder(str(tmp_path / "none")), "image")

@@ -1,0 +1,41 @@
+"""The device on which a network runs, by the name that every `--device` takes."""
+
+from typing import TYPE_CHECKING
+
+from v2vkit.errors import V2VError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = "cpu, cuda, cuda:1, mps or auto"
+"""What `--device` takes, for help texts."""
+
+
+def pick_device(name: str) -> "torch.device":
+    """The device that was asked for; `auto` takes CUDA, then MPS, then the CPU.
+
+    Args:
+        name: `DEVICES`; a number behind `cuda:` counts from 0.
+
+    Raises:
+        V2VError: no such device, or not available here.
+    """
+    import torch  # as late as this: commands that only name devices begin without it
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in present:
+        raise V2VError(f"There is no device {name!r}.", f"Give {DEVICES}.")
+    if not present[device.type]:
+        raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        text = str(error).splitlines()[0].split(". ")[0]
+        raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
+    return device
