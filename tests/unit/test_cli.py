@@ -1,6 +1,11 @@
 """The command line: settings become flags, mistakes become sentences, recipes run in order."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +131,78 @@ def test_user_errors_are_two_sentences_without_a_traceback(
     assert captured.startswith("error: There is no artifact frames")
     assert "v2v ingest" in captured
     assert "Traceback" not in captured
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ('target = "x.webm"', "not as .webm"),
+        ('target = "memory://x/x.mp4"', "a local path is needed"),
+        ('target = "{work}/x.mp4"\ncodec = "nope"', "no video encoder 'nope'"),
+        ('target = "{work}/r.toml/new/x.mp4"', "r.toml is a file"),
+    ],
+)
+def test_a_recipe_that_cannot_end_well_does_not_begin(tmp_path: Path, settings: str, message: str) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'[make-toy]\nout = "{{work}}/toy"\n[render]\nsource = "in.mp4"\n{settings}\n')
+    result = _run("run", str(recipe), "--work", str(tmp_path))
+    assert isinstance(result.exception, V2VError)
+    assert message in str(result.exception)
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_target_in_a_folder_that_the_recipe_has_still_to_make_is_fine(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[make-toy]\nout = "{work}/toy"\n[render]\nsource = "in.mp4"\ntarget = "{work}/x.mp4"\n')
+    result = _run("run", str(recipe), "--work", str(tmp_path / "work"), "--dry-run")
+    assert result.output == "[1/2] make-toy: missing\n[2/2] render: runs every time\n"
+
+
+def test_render_looks_at_its_target_before_anything_else(tmp_path: Path) -> None:
+    result = _run("render", "in.mp4", str(tmp_path / "x.webm"), "--work", str(tmp_path))
+    assert "not as .webm" in str(result.exception)
+
+
+def test_shipped_recipes_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = read_recipe(ROOT / "pipelines/face.toml")
+    assert read_recipe("face.toml") == read_recipe("face") == shipped
+    for name in ("fase.toml", "other/face.toml"):
+        with pytest.raises(V2VError, match=rf"{name} cannot be read.*those that come along:.* face, .*toy"):
+            read_recipe(name)
+    Path("face").mkdir()  # a folder of pictures, perhaps
+    assert read_recipe("face") == shipped
+    Path("face.toml").write_text("[show]\n")
+    assert read_recipe("face.toml") == [("show", {})]
+
+
+def test_shipped_recipes_are_found_in_the_wheel(tmp_path: Path) -> None:
+    """There they lie in the package itself."""
+    package = tmp_path / "v2vkit"
+    shutil.copytree(ROOT / "v2vkit", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "pipelines", package / "pipelines")
+    code = "from v2vkit.config import shipped_recipes; print(*shipped_recipes().values())"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    listed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
+    )
+    assert str(package / "pipelines/face.toml") in listed.stdout.split()
+
+
+@pytest.mark.parametrize(("command", "again"), [("render", "begins again"), ("run", "goes on from what is finished")])
+def test_control_c_says_what_the_same_command_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, again: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "load", lambda name: replace(load(name), call=stop))
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[extract-flow]\n")
+    arguments = ["in.mp4", str(tmp_path / "out.mp4")] if command == "render" else [str(recipe)]
+    result = _run(command, *arguments, "--work", str(tmp_path))
+    assert result.exit_code == 130
+    assert f"the same command {again}" in result.output
 
 
 def test_control_c_is_told_and_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

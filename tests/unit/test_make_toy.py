@@ -132,3 +132,18 @@ def test_a_failure_leaves_neither_the_folder_nor_a_part(tmp_path: Path, monkeypa
 
 def _fail_at_2(scene: object, t: int) -> object:
     return render_frame(scene, t) if t < 2 else 1 / 0  # type: ignore[arg-type]
+
+
+def test_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(V2VError, match="memory://x is a URL, and a local path is needed"):
+        COMMAND.call(ToyConfig(out="memory://x"), RunOptions())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_toy_tells_how_it_stands(toy: Path, tmp_path: Path) -> None:
+    assert COMMAND.status is not None
+    assert COMMAND.status(_config(toy), RunOptions()) == "done"
+    assert COMMAND.status(_config(tmp_path / "other"), RunOptions()) == "missing"
+    assert COMMAND.status(_config(toy, seed=1), RunOptions()).startswith("stale: ")
+    assert COMMAND.status(_config(toy), RunOptions(overwrite=True)) == "missing"

@@ -219,6 +219,28 @@ def test_of_checkpoints_the_newest_strip_is_shown_also_during_training(tmp_path:
         show(ShowConfig(artifact="checkpoints/spatial-1", out="x.mp4"), RunOptions(work=str(tmp_path)))
 
 
+@pytest.mark.parametrize("out", ["sheet.png", "x.mp4"])
+def test_an_imported_checkpoint_has_no_strip(tmp_path: Path, out: str) -> None:
+    folder = _checkpoint(tmp_path, finished=True)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    write_manifest(folder, manifest.model_copy(update={"stage": "import-checkpoint"}))
+    with pytest.raises(V2VError, match="is an imported checkpoint, which has no sample strip.*v2v render"):
+        _show(tmp_path, "checkpoints/spatial-1", out)
+
+
+def test_an_artifact_elsewhere_can_be_named_by_its_url_or_absolute_path(tmp_path: Path) -> None:
+    away = f"memory://{tmp_path.name}"
+    source, copy = Folder(f"{tmp_path}/frames"), Folder(f"{away}/frames")
+    write_frames(tmp_path, {"a": _plain(COLOURS["a"], 2)})
+    for name in source.names():
+        copy.write(name, source.read(name))
+    assert _share(_show(tmp_path, f"{away}/frames", "sheet.png"), COLOURS["a"]) == 2 * 32 * 48
+    for absent in (f"{away}/flow", str(tmp_path / "flow")):
+        with pytest.raises(V2VError, match=rf"There is no artifact in {absent}\."):
+            _show(tmp_path, absent, "sheet.png")
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     write_frames(tmp_path, {"a": _plain(COLOURS["a"], 2)})
     _checkpoint(tmp_path, finished=True)
@@ -229,6 +251,8 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         ({"artifact": str(tmp_path / "stray.txt")}, "There is no artifact"),
         ({"artifact": "frames", "clip": "z"}, "Clips: a"),
         ({"artifact": "frames", "layer": "flow1.png"}, "Layers: png"),
+        ({"artifact": "frames", "out": "memory://x/sheet.png"}, "a local path is needed"),
+        ({"artifact": "frames", "out": "memory://x/sheet.mp4"}, "a local path is needed"),
         ({"artifact": "frames", "out": "sheet.gif"}, "neither a picture nor a video"),
         ({"artifact": "frames", "out": str(tmp_path / "absent" / "sheet.png")}, "absent"),
         ({"artifact": "frames", "out": str(tmp_path / "folder.png")}, "is a folder"),

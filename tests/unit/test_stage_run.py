@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -161,6 +162,57 @@ def test_a_lost_input_shard_costs_nothing_and_the_advice_brings_it_back(tmp_path
     assert "inverted: up to date" in run(INVERT, InvertConfig(), options).message
 
 
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_damaged_input_is_found_before_overwrite_clears_the_old_artifact(tmp_path: Path, dry: bool) -> None:
+    work, options = _make(tmp_path)
+    run(INVERT, InvertConfig(), options)
+    before = _bytes(Path(work) / "inverted")
+    shard = Path(work, "frames/shard-00003.tar")
+    content = bytearray(shard.read_bytes())
+    content[700] ^= 1  # the size stays
+    shard.write_bytes(content)
+    again = RunOptions(work=work, workers=1, overwrite=True, dry_run=dry)
+    with pytest.raises(V2VError, match=r"frames/shard-00003\.tar is corrupt.* Delete it and give the `v2v` command"):
+        run(INVERT, InvertConfig(offset=2), again)
+    assert _bytes(Path(work) / "inverted") == before
+    assert status(INVERT, InvertConfig(), options) == "done"
+
+
+@pytest.mark.parametrize("kind", ["frames", "labels"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_lost_index_is_made_again(tmp_path: Path, kind: str, overwrite: bool) -> None:
+    work, options = _make(tmp_path)
+    run(INVERT, InvertConfig(), options)
+    before = _bytes(Path(work) / kind)
+    Path(work, kind, "shard-00001.index.json").unlink()
+    assert (
+        "inverted: stale" in run(INVERT, InvertConfig(offset=1), replace(options, overwrite=True, dry_run=True)).message
+    )
+    assert status(SOURCE, SourceConfig(), options) == "unfinished"
+    run(SOURCE, SourceConfig(), replace(options, overwrite=overwrite))
+    assert _bytes(Path(work) / kind) == before
+    assert status(SOURCE, SourceConfig(), options) == "done"
+
+
+def test_overwrite_makes_a_damaged_index_again(tmp_path: Path) -> None:
+    work, options = _make(tmp_path)
+    before = _bytes(Path(work) / "frames")
+    Path(work, "frames", "shard-00001.index.json").write_text("{")
+    run(SOURCE, SourceConfig(), replace(options, overwrite=True))
+    assert _bytes(Path(work) / "frames") == before
+
+
+@pytest.mark.parametrize("settings", [{}, {"seed": 1}], ids=["resumed", "made anew"])
+def test_what_a_killed_writer_left_is_gone_from_side_outputs_too(tmp_path: Path, settings: dict[str, int]) -> None:
+    work, options = _make(tmp_path)
+    for kind in ("frames", "labels"):
+        Path(work, kind, ".tmp-77-shard-00000.tar").write_bytes(b"half a shard")
+    Path(work, "frames", "manifest.json").rename(Path(work, "frames", "manifest.partial.json"))
+    Path(work, "labels", ".tmp-notes").write_text("not of ours")
+    run(SOURCE, SourceConfig(**settings), replace(options, overwrite=bool(settings)))
+    assert [path.name for path in Path(work).rglob(".tmp-*")] == [".tmp-notes"]
+
+
 def test_the_advice_for_an_altered_shard_brings_it_back(tmp_path: Path) -> None:
     work, options = _make(tmp_path)
     before = _bytes(Path(work) / "frames")
@@ -242,7 +294,7 @@ def test_really_full_disk(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     with (
-        pytest.raises(V2VError, match="disk is full"),
+        pytest.raises(V2VError, match="disk is full.* what is finished is kept"),
         folder_module.explain_os_errors("x"),
         Path("/dev/full").open("wb", buffering=0) as file,
     ):

@@ -44,6 +44,50 @@ if __name__ == "__main__":
     run(STAGE, TrainConfig.model_validate_json(sys.argv[2]), RunOptions(work=sys.argv[1]))
 """
 
+# Runs the stage with the settings argv[2]; the first process finishes its folder late.
+_LATE = """
+import os, sys, time
+from v2vkit.stages import runner
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.train import STAGE
+from v2vkit.training.config import TrainConfig
+if __name__ == "__main__":
+    write = runner.write_manifest
+    def late(folder, manifest, *name):
+        time.sleep(0 if name else 1)
+        write(folder, manifest, *name)
+    if os.environ["RANK"] == "0":
+        runner.write_manifest = late
+    settings = TrainConfig.model_validate_json(sys.argv[2])
+    print(runner.run(STAGE, settings, RunOptions(work=sys.argv[1])).message)
+"""
+
+# A stage that several processes make together and of which the first cannot write the manifest.
+_UNFINISHED = """
+import sys
+from torch import distributed
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import entry_of
+from v2vkit.config import StageConfig
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions, Stage
+from v2vkit.stages.runner import run
+
+def build(build):
+    distributed.init_process_group("gloo")
+    build.begin()
+    write = Folder.write
+    def full(folder, name, data):
+        if name == "manifest.json":
+            raise V2VError("The disk is full.", "Free some space.")
+        write(folder, name, data)
+    Folder.write = full
+    return (entry_of("model", b"weights"),)
+
+if __name__ == "__main__":
+    run(Stage("fake", StageConfig, 1, lambda config: "made", build=build), StageConfig(), RunOptions(sys.argv[1]))
+"""
+
 
 def launch(command: list[str], *, processes: int, code: int = 0) -> list[str]:
     """Run a command in several processes, with the variables that torchrun sets; what each of them printed."""
@@ -109,6 +153,27 @@ def test_two_processes_train_like_one(tmp_path: Path, dims: int) -> None:
     assert "plan:" not in outputs[1]
     alone, together = (load_file(path / "checkpoints/spatial-1/model.safetensors") for path in (one, two))
     assert _apart(alone, together, config, one) < 0.1
+
+
+def test_a_finer_scale_waits_for_the_first_process_to_finish_the_coarser_one(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(_LATE)
+    work = tmp_path / "work"
+    make_workspace(work, clip_frames=3)
+    scales = {"stage": "all", "num_scales": 2, "discriminator_width": 64}
+    settings = ONE.model_copy(update={"batch_size": 2, "foreground": (), **scales})
+    first, second = launch([str(script), str(work), settings.model_dump_json()], processes=2)
+    assert first.count("made by train") == 2
+    assert second.count("made with the other processes") == 2
+    assert len(list(work.glob("checkpoints/*/manifest.json"))) == 2
+
+
+def test_a_first_process_that_cannot_finish_leaves_no_other_waiting(tmp_path: Path) -> None:
+    script = tmp_path / "build.py"
+    script.write_text(_UNFINISHED)
+    first, second = launch([str(script), str(tmp_path / "work")], processes=2, code=1)
+    assert "The disk is full" in first
+    assert "The first process could not finish" in second
 
 
 def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], config: TrainConfig, work: Path) -> float:

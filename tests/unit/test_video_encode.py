@@ -2,7 +2,9 @@
 
 import errno
 import itertools
+import os
 import resource
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -392,3 +394,20 @@ def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path, monkeypatc
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(V2VError, match="cannot be written: Permission denied"):
         VideoWriter(tmp_path / "a.mp4", fps=FPS)
+
+
+@pytest.mark.parametrize("path", ["memory://x/out.mp4", "s3://bucket/out.mp4"])
+def test_a_url_is_refused(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(V2VError, match=f"{path} is a URL, and a local path is needed"):
+        VideoWriter(path, fps=FPS)
+
+
+def test_what_killed_writers_of_the_same_target_left_is_removed(tmp_path):
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    kept = [f".out.{os.getppid()}.part.mp4", f".out.2.{gone.pid}.part.mp4", f".out.{gone.pid}.part.mkv", "out.mkv"]
+    for name in (f".out.{gone.pid}.part.mp4", *kept):
+        (tmp_path / name).write_bytes(b"half a video")
+    write_video(tmp_path / "out.mp4", moving_frames(2), fps=FPS)
+    assert names(tmp_path) == sorted([*kept, "out.mp4"])

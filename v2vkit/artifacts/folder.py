@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = ".tmp-"
+_OURS = re.compile(rf"{re.escape(_TEMPORARY)}\d+-")
 
 
 class Folder:
@@ -153,7 +155,7 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return
         for path in found:
-            if str(path).rsplit("/", 1)[-1].startswith(_TEMPORARY):
+            if _OURS.match(str(path).rsplit("/", 1)[-1]):
                 with contextlib.suppress(OSError):
                     self.fs.rm_file(path)
 
@@ -180,7 +182,7 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise V2VError(
                 f"The disk is full: {path} could not be written.",
-                "Free some space and give the same command again; finished shards are kept.",
+                "Free some space and give the same command again; what is finished is kept.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise V2VError(

@@ -184,8 +184,13 @@ def list_members(file: IO[bytes], where: str) -> Members:
 
 
 _REMAKE = "Give the `v2v` command that made it again; the other shards are kept."
-_DELETE_AND_REMAKE = "Delete it and give the `v2v` command that made it again; the other shards are kept."
+_DELETE_AND_REMAKE = "Delete it and give the `v2v` command that made it again; what is whole is kept."
 """Without `--overwrite` a command looks at sizes alone, so a shard of the right size and another content has to go."""
+
+
+def corrupt(where: str) -> V2VError:
+    """What to say of a file of an artifact that has its size and another content."""
+    return V2VError(f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
 
 
 def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
@@ -202,7 +207,7 @@ def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     if len(data) != entry.bytes:
         raise V2VError(f"Shard {where} has {len(data)} bytes instead of {entry.bytes}.", _REMAKE)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise V2VError(f"Shard {where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
+        raise corrupt(where)
     return Shard(where, data, list_members(io.BytesIO(data), where))
 
 

@@ -119,9 +119,13 @@ def _call(name: str, values: dict[str, Any]) -> None:
             click.echo(outcome.message)
             problems = list(outcome.problems)
         else:
+            if target.check is not None:
+                target.check(config)
             problems = target.call(config, options)
     except KeyboardInterrupt:
-        click.echo("Stopped. Nothing is half-written; the same command goes on from what is finished.", err=True)
+        resumes = isinstance(target, Stage) or target.resumes
+        again = "goes on from what is finished" if resumes else "begins again"
+        click.echo(f"Stopped. Nothing is half-written; the same command {again}.", err=True)
         raise click.exceptions.Exit(EXIT_STOPPED) from None
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)

@@ -16,6 +16,8 @@ from v2vkit.stages.runner import run, status
 class RecipeConfig(StageConfig):
     """Run the stages of a recipe in the order in which its tables stand.
 
+    RECIPE is a TOML file, or the name of a recipe that comes along, such as face.toml.
+
     Stages that are done are recognised and skipped, an interrupted one is resumed, so giving the same command again is
     always right. A table named like a command that makes no artifact (evaluate, render) runs every time. In a recipe,
     `{work}` in a text stands for the workspace, and the key `work` gives one table a workspace of its own.
@@ -33,6 +35,7 @@ def recipe_command(load: Callable[[str], Any]) -> Command:
         config=RecipeConfig,
         call=lambda config, options: _run_recipe(config, options, load),
         options=("work", "workers", "overwrite"),
+        resumes=True,
     )
 
 
@@ -45,13 +48,14 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
         work = str(values.pop("work", options.work))
         settings = make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")
         steps.append((target, settings, replace(options, work=work)))
+        if isinstance(target, Command) and target.check is not None:
+            target.check(settings)
     problems: list[str] = []
     pending: set[tuple[str, str]] = set()
     for number, (target, settings, where) in enumerate(steps, 1):
         label = f"[{number}/{len(steps)}] {target.name}"
         if config.dry_run:
-            state = status(target, settings, where, pending) if isinstance(target, Stage) else "runs every time"
-            click.echo(f"{label}: {state}")
+            click.echo(f"{label}: {_state(target, settings, where, pending)}")
         elif isinstance(target, Stage):
             click.echo(f"{label} ...")
             outcome = run(target, settings, where)
@@ -61,6 +65,13 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
             click.echo(f"{label} ...")
             problems += target.call(settings, where)
     return problems
+
+
+def _state(target: Stage | Command, settings: Any, options: RunOptions, pending: set[tuple[str, str]]) -> str:
+    """How a step stands, as `runner.status` says it."""
+    if isinstance(target, Stage):
+        return status(target, settings, options, pending)
+    return "runs every time" if target.status is None else target.status(settings, options)
 
 
 def _place(value: Any, work: str) -> Any:

@@ -11,3 +11,16 @@ def launched_processes() -> int:
 def launched_rank() -> int:
     """Number of this process among them; only 0 writes artifacts."""
     return int(os.environ.get("RANK", "0")) if launched_processes() > 1 else 0
+
+
+def agree(yes: bool) -> bool:
+    """The first process's answer, in every process, once all are here; `yes` itself where none has met the others."""
+    if launched_processes() == 1:
+        return yes
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        return yes
+    answers = [yes] * distributed.get_world_size()
+    distributed.all_gather_object(answers, yes)
+    return answers[0]

@@ -115,12 +115,18 @@ class Command:
         config: the config model.
         call: does it, and gives the problems for the exit code.
         options: names of the `RunOptions` that `call` looks at; others are no flags of the command.
+        check: raises V2VError for settings that cannot work, whatever other commands make before.
+        status: `done`, `missing`, or `stale: …`, for a command that does nothing where its result is there already.
+        resumes: stopped and called again, it goes on from what is finished.
     """
 
     name: str
     config: type[StageConfig]
     call: Callable[[Any, RunOptions], list[str]]
     options: tuple[str, ...] = ("work",)
+    check: Callable[[Any], None] | None = None
+    status: Callable[[Any, RunOptions], str] | None = None
+    resumes: bool = False
 
 
 def load_input(work: Folder, kind: str) -> Manifest:

@@ -91,12 +91,16 @@ def _settings(config: ToyConfig) -> dict[str, object]:
     return {"version": VERSION, **{key: value for key, value in as_plain(config).items() if key != "out"}}
 
 
-def _already_there(out: Path, config: ToyConfig, overwrite: bool) -> bool:
+def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     """Whether OUT holds exactly this toy already.
 
     Raises:
-        V2VError: OUT holds something else, is no folder, or cannot be made.
+        V2VError: OUT holds something else, is no local folder, or cannot be made.
     """
+    from v2vkit.video.targets import refuse_url
+
+    out = Path(config.out).absolute()
+    refuse_url(config.out)
     if out.exists() and not out.is_dir():
         raise V2VError(f"{out} is a file.", "Name a folder that does not exist yet.")
     parent = next(folder for folder in out.parents if folder.exists())
@@ -130,7 +134,7 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
         V2VError: OUT is in the way or cannot be written, the disk is full.
     """
     out = Path(config.out).absolute()
-    if _already_there(out, config, options.overwrite):
+    if _already_there(config, options.overwrite):
         print(f"{config.out} is already there, made with these settings.")
         return []
     building = out.with_name(f".{out.name}.part")
@@ -148,6 +152,14 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
             raise
     print(f"{config.num_clips} clips of {config.num_frames} frames, {config.size}, are in {config.out}.")
     return []
+
+
+def _status(config: ToyConfig, options: RunOptions) -> str:
+    try:
+        there = _already_there(config, options.overwrite)
+    except V2VError as error:
+        return f"stale: {error.message}"
+    return "done" if there else "missing"
 
 
 def _render(config: ToyConfig, options: RunOptions, folder: Path) -> None:
@@ -177,5 +189,6 @@ COMMAND = Command(
     name="make-toy",
     config=ToyConfig,
     call=make_toy,
+    status=_status,
     options=("workers", "overwrite"),
 )

@@ -228,8 +228,16 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
     return frame_images([read_image(source.image_path(number)) for number in range(length)], info)
 
 
+def _check(config: RenderConfig) -> None:
+    from v2vkit.video.targets import check_codec, check_target
+
+    check_target(config.target, later=True)
+    check_codec(config.codec)
+
+
 COMMAND = Command(
     name="render",
     config=RenderConfig,
     call=_render,
+    check=_check,
 )

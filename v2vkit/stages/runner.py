@@ -13,7 +13,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifest
 from v2vkit.artifacts.remains import clear, incomplete, refuse_foreign, refuse_incomplete
 from v2vkit.config import StageConfig
-from v2vkit.engine.launcher import launched_rank
+from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Plan, RunOptions, Stage, counted
 from v2vkit.stages.decision import Decision, decide, read_or_refuse, refuse_others, resolved
@@ -105,7 +105,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         text = f"{found.kind}: up to date, nothing to do ({_summary(found.old)})."
         return Outcome(text, tuple(_problems(found.old)))
     for name, manifest in found.inputs.items():  # reading would find out when the old artifact is gone
-        refuse_incomplete(work / name, manifest)
+        refuse_incomplete(work / name, manifest, read=found.state == "stale")
     if stage.check is not None:
         stage.check(found.config, found.inputs, work)
     if options.dry_run:
@@ -145,8 +145,8 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
         if found.state != "unfinished":
             for target in (folder, *sides):
                 clear(target, found.old or started, found.new.fingerprint)
-        folder.clean()
         for target in (*sides, folder):
+            target.clean()
             write_manifest(target, started, PARTIAL)
         folder.remove(MANIFEST)
 
@@ -157,11 +157,18 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 _drop_damaged((folder, *sides))
         if stage.build is not None:
             folders = {name: work / name for name in found.inputs}
-            touch = begin if writes else _nothing
+
+            def touch() -> None:
+                agree(True)  # all have seen what is there before the first process changes it
+                if writes:
+                    begin()
+
             shards = stage.build(
                 Build(found.config, options, folder, found.inputs, folders, found.new.fingerprint, touch)
             )
             if not writes:
+                if not agree(True):
+                    raise V2VError(f"The first process could not finish {folder.url}.", "Mend what it tells of.")
                 return Outcome(f"{kind}: made with the other processes.")
             done = started.model_copy(update={"shards": shards})
         else:
@@ -177,9 +184,15 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 workers=options.workers or os.cpu_count() or 1,
                 begin=begin,
             )
-        write_manifest(folder, done)
-        for target in (*sides, folder):
-            target.remove(PARTIAL)
+        finished = False
+        try:
+            write_manifest(folder, done)
+            for target in (*sides, folder):
+                target.remove(PARTIAL)
+            finished = True
+        finally:  # the other processes wait for this: their next part reads what this one wrote
+            if stage.build is not None:
+                agree(finished)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
 
 
@@ -192,7 +205,7 @@ def _drop_damaged(folders: tuple[Folder, ...]) -> None:
 
 
 def _nothing() -> None:
-    """What a process does that leaves the writing to another."""
+    """What a run does to the disk that is not to touch it."""
 
 
 def _summary(manifest: Manifest) -> str:

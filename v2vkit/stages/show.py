@@ -79,6 +79,9 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
         V2VError: no such artifact, clip or layer, nothing to see in it, a damaged shard, or the target cannot be
             written.
     """
+    from v2vkit.video.targets import refuse_url
+
+    refuse_url(config.out)
     out = Path(config.out)
     is_video = out.suffix.lower() in VIDEO_ENDINGS
     if not is_video and out.suffix.lower() != ".png":
@@ -90,9 +93,10 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     folder, manifest = _find(Folder(options.work), config.artifact)
     if manifest.stage in _ONE_PICTURE:
         what, picture = _ONE_PICTURE[manifest.stage]
+        image = picture(folder)
         if is_video:
             raise V2VError(f"{folder.url} is {what}, of which there is no video.", "Give --out a .png.")
-        _write_png(out, picture(folder))
+        _write_png(out, image)
     elif is_video:
         _write_video(config, folder, manifest)
     else:
@@ -102,8 +106,9 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
 
 
 def _find(work: Folder, artifact: str) -> tuple[Folder, Manifest]:
-    """The artifact of that kind in the workspace, else the one in that folder."""
-    for folder in (work / artifact, Folder(artifact)):
+    """The artifact of that kind in the workspace, else the one in that folder; an absolute one can only be a folder."""
+    absolute = "://" in artifact or Path(artifact).is_absolute()
+    for folder in (Folder(artifact),) if absolute else (work / artifact, Folder(artifact)):
         finished, started = _read(folder, MANIFEST), _read(folder, PARTIAL)
         if finished is not None:
             return folder, finished
@@ -112,6 +117,8 @@ def _find(work: Folder, artifact: str) -> tuple[Folder, Manifest]:
             if started.stage == "train":
                 return folder, started
             raise V2VError(f"The artifact {folder.url} is unfinished.", f"Finish it: `v2v {started.stage}`, as before.")
+    if absolute:
+        raise V2VError(f"There is no artifact in {artifact}.", "Name the folder that holds its manifest.json.")
     kinds = [kind for kind in work.names() if _read(work / kind, MANIFEST) is not None]
     kinds += [f"checkpoints/{name}" for name in (work / "checkpoints").names()]
     raise V2VError(
@@ -148,9 +155,17 @@ def _preview_of_styles(folder: Folder) -> "Image":
     return decode_image(folder.read(PREVIEW), f"{folder.url}/{PREVIEW}")
 
 
+def _nothing_of_imported(folder: Folder) -> "Image":
+    raise V2VError(
+        f"{folder.url} is an imported checkpoint, which has no sample strip: nothing was trained here.",
+        "See what it makes with `v2v render` or `v2v evaluate`.",
+    )
+
+
 # Stage -> what its artifact is, and the picture in it that is shown.
 _ONE_PICTURE: dict[str, tuple[str, Callable[[Folder], "Image"]]] = {
     "train": ("a checkpoint", _newest_strip),
+    "import-checkpoint": ("a checkpoint", _nothing_of_imported),
     "sample-style": ("an artifact of styles", _preview_of_styles),
 }
 

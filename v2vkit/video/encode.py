@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from v2vkit.errors import V2VError
 from v2vkit.video.audio import AudioCopy
 from v2vkit.video.geometry import BICUBIC
-from v2vkit.video.targets import CODECS, CONTAINERS, check_codec, check_target, temporary_name
+from v2vkit.video.targets import CODECS, CONTAINERS, check_codec, check_target, remove_abandoned, temporary_name
 
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1  # AVCOL_RANGE_MPEG
@@ -87,7 +87,7 @@ class VideoWriter:
         self._waiting: deque[Packet[VideoStream]] = deque()  # encoded, but not in the file yet
         self._first_dts: int | None = None
         self._num_packets = 0
-        check_target(self.path)
+        check_target(path)
         check_codec(codec)
 
     def __enter__(self) -> Self:
@@ -149,6 +149,7 @@ class VideoWriter:
     def _open(self, width: int, height: int) -> None:
         self._size = (width, height)
         try:
+            remove_abandoned(self.path)
             options = {"movflags": "+faststart"} if CONTAINERS[self.path.suffix.lower()] != "matroska" else {}
             self._container = av.open(
                 # "file:" keeps a name such as "a:b.mp4" from being taken for a protocol.

@@ -1,6 +1,8 @@
 """What can be written as a video: containers, encoders, and whether a target may become one."""
 
+import contextlib
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,15 +21,30 @@ CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
 """Encoders that take yuv420p, and how each is told the quality."""
 
 
-def check_target(path: str | Path) -> None:
-    """Refuses a target that cannot become a video, before any work.
+def refuse_url(path: str | Path) -> None:
+    """Refuses what fsspec would open and FFmpeg and the system would not.
 
     Raises:
-        V2VError: unknown ending, a folder that is missing or not writable, a name that is too long or a folder's.
+        V2VError: the path is a URL.
     """
+    if "://" in str(path):
+        raise V2VError(f"{path} is a URL, and a local path is needed.", "Give one, and copy the result from there.")
+
+
+def check_target(path: str | Path, *, later: bool = False) -> None:
+    """Refuses a target that cannot become a video, before any work.
+
+    Args:
+        later: the video is written after other work, which may still make the folder for it.
+
+    Raises:
+        V2VError: a URL, unknown ending, a folder that is missing or not writable, a name that is too long or a
+            folder's.
+    """
+    refuse_url(path)
     target = Path(path)
     try:
-        _check_target(target)
+        _check_target(target, later=later)
         temporary_name(target).exists()  # its name is the longer one
     except OSError as error:
         raise V2VError(
@@ -35,7 +52,7 @@ def check_target(path: str | Path) -> None:
         ) from None
 
 
-def _check_target(target: Path) -> None:
+def _check_target(target: Path, *, later: bool) -> None:
     if target.suffix.lower() not in CONTAINERS:
         raise V2VError(
             f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
@@ -43,15 +60,41 @@ def _check_target(target: Path) -> None:
         )
     if target.is_dir():
         raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
-    if not target.parent.is_dir():
-        raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
+    folder = target.parent
+    if later and not folder.exists():
+        folder = next(parent for parent in folder.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise V2VError(f"The folder {target.parent} cannot be made: {folder} is a file.", "Choose another one.")
+    if not folder.is_dir():
+        raise V2VError(f"The folder {folder} for {target.name} does not exist.", f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK):
+        raise V2VError(f"The folder {folder} may not be written to.", "Choose another one.")
 
 
 def temporary_name(target: Path) -> Path:
     """Where a video is written until it is complete."""
     return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+
+
+def remove_abandoned(target: Path) -> None:
+    """Removes what killed processes left under `temporary_name` of this target; those still at work keep theirs."""
+    if os.name != "posix":  # elsewhere asking after a process ends it
+        return
+    pattern = re.compile(rf"{re.escape(f'.{target.stem}')}\.(\d+)\.part{re.escape(target.suffix)}")
+    for path in target.parent.iterdir():
+        if (found := pattern.fullmatch(path.name)) and not _is_alive(int(found[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def check_codec(codec: str) -> None:
