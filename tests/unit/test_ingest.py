@@ -637,6 +637,48 @@ def test_without_a_rate_videos_keep_theirs_and_none_is_told(tmp_path):
     assert (clips(tmp_path / "work")["a-0000"]["fps"], manifest(tmp_path / "work")["config"]["fps"]) == ("24", None)
 
 
+def test_frame_rates_that_differ_are_told(tmp_path, capsys):
+    a = write_file(tmp_path / "a.mp4", moving_frames(10), rate=30)
+    b = write_file(tmp_path / "b.mp4", moving_frames(10), rate=25)
+    c = write_file(tmp_path / "c.mp4", moving_frames(10), rate=Fraction(30000, 1001))
+    ingest(tmp_path / "work", a, c)
+    assert "rates" not in capsys.readouterr().err
+    ingest(tmp_path / "work2", a, b)
+    assert "Frame rates 25, 30: flow and motion differ between clips; --fps 25" in capsys.readouterr().err
+    ingest(tmp_path / "work3", a, b, fps="25", min_frames=4)
+    assert "rates" not in capsys.readouterr().err
+
+
+# Shapes
+
+
+def test_a_squeezed_shape_is_told_once(tmp_path, capsys):
+    wide = [write_file(tmp_path / f"{name}.mp4", moving_frames(8, 160, 90)) for name in "ab"]
+    outcome = ingest(tmp_path / "work", *wide, size="64x64")
+    line = "160x90 is squeezed from aspect 1.78 to 1.00; --crop center or --crop face keeps the shape."
+    assert capsys.readouterr().err.count(line) == 1
+    assert outcome.problems == ()
+    ingest(tmp_path / "work2", *wide, size="32x64")
+    assert "squeezed from aspect 1.78 to 0.50; --crop center keeps" in capsys.readouterr().err
+    ingest(tmp_path / "work3", *wide, size="64x36")
+    ingest(tmp_path / "work4", *wide, size="64x64", crop="center")
+    ingest(tmp_path / "work5", *wide)
+    ingest(tmp_path / "work6", *wide, size="128x71")  # within 2 percent
+    assert "squeezed" not in capsys.readouterr().err
+
+
+def test_pictures_of_several_sizes_go_into_folders_of_their_own(tmp_path):
+    for width in (64, 80):
+        write_images(tmp_path / f"photos/{width}", moving_frames(3, width), pattern=f"{width}-{{}}.png")
+    mixed = write_images(tmp_path / "mixed", [*moving_frames(1, 64), *moving_frames(1, 80)])
+    settings = {"size": "32x32", "min_frames": 1, "crop": "center", "cuts": "none"}
+    with pytest.raises(V2VError, match="80x48, the ones before it are 64x48") as caught:
+        ingest(tmp_path / "work", mixed, **settings)
+    assert "those of each size into a folder of its own" in caught.value.hint
+    ingest(tmp_path / "work", tmp_path / "photos", **settings)
+    assert [image.shape for image in contents(tmp_path / "work").values()] == [(32, 32, 3)] * 6
+
+
 def test_two_workers_give_the_same_bytes(tmp_path):
     path = write_file(tmp_path / "a.mp4", moving_frames(60, step=1), options={"bf": "3", "g": "25"})
     for name, workers in (("one", 1), ("two", 2)):

@@ -1,6 +1,7 @@
 """What `v2v ingest` is going to make: the sources that can be used, their shots as clips, which clips share a shard."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from fractions import Fraction
 from math import ceil
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.stages.ingest import IngestConfig
     from v2vkit.video.collect import Material
+    from v2vkit.video.footage import Footage
     from v2vkit.video.limits import Limits
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
+_NOTICEABLE = Fraction(102, 100)
+"""Ratio from which another aspect or frame rate is worth a line."""
 
 
 def plan_ingest(config: "IngestConfig") -> Plan:
@@ -41,6 +45,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or Fraction(25))
     _refuse_slower(materials, rate)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
+    hint = _EVERYTHING
     found: list[tuple[Material, Shots]] = []
     counts = [_count_read(material, limits, rate) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
@@ -60,6 +65,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 )
             except V2VError as error:
                 skipped[material.source.path] = error.message
+                hint = error.hint if len(materials) == 1 else hint
                 continue
             maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
             footage = replace(material.footage, fps=rate or material.footage.fps)
@@ -73,8 +79,25 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
-        raise V2VError(f"Nothing can be ingested. {reasons}", _EVERYTHING)
+        raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+    for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
+        print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
+
+
+def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
+    """What a user may not have meant, a line for each shape of source, and one for frame rates."""
+    for width, height in dict.fromkeys((each.width, each.height) for each in footage):
+        if config.size is None or config.crop != "none":
+            continue
+        own, new = Fraction(width, height), Fraction(*config.size)
+        if max(own, new) > min(own, new) * _NOTICEABLE:
+            ways = "--crop center or --crop face keeps" if new == 1 else "--crop center keeps"
+            yield f"{width}x{height} is squeezed from aspect {float(own):.2f} to {float(new):.2f}; {ways} the shape."
+    rates = sorted({each.fps for each in footage})
+    if rates[-1] > rates[0] * _NOTICEABLE:
+        told = ", ".join(f"{float(rate):.5g}" for rate in rates)
+        yield f"Frame rates {told}: flow and motion differ between clips; --fps {rates[0]} makes them alike."
 
 
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
