@@ -1,6 +1,7 @@
 """`v2v ingest`: videos and image sequences cut into clips, resized and packed into shards; label maps beside them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import Manifest, fingerprint
-from v2vkit.config import SizeSetting, StageConfig, fingerprinted, parse_rate, setting
+from v2vkit.config import SizeSetting, StageConfig, extras, parse_rate, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage, refuse_workspaces
 from v2vkit.stages.ingest_plan import plan_ingest
@@ -202,7 +203,8 @@ def renewed(old: Manifest) -> Manifest:
     from v2vkit.video.collect import source_key
 
     fps = None if old.config.get("fps") == "25" else old.config.get("fps")
-    if (old.stage, old.stage_version) != ("ingest", 1) or (fps is not None and {fps} != {c.fps for c in old.clips}):
+    ignored = fps is not None and any(clip.fps != fps for clip in old.clips)
+    if (old.stage, old.stage_version) != ("ingest", 1) or ignored:
         return old
     inputs: dict[str, str] = {}
     number, source = 0, ""
@@ -210,13 +212,18 @@ def renewed(old: Manifest) -> Manifest:
         kind, _, place = key.partition(" ")
         if kind == "source":
             number += 1
-            path = Path(place).resolve() if Path(place).is_dir() else Path(place)
+            path = Path(place)
+            with suppress(OSError):  # it need not lie there any more
+                path = path.resolve() if path.is_dir() else path
             source = key = source_key(number, path.name)
         elif kind in _EXTENSIONS:
             key = f"{kind} of {source}"
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
-    identity = fingerprint(old.stage, 2, fingerprinted(IngestConfig.model_validate(config)), inputs)
+    # Not through the model: whatever the file says, an old manifest is compared and not refused.
+    neutral = {name for name in IngestConfig.model_fields if extras(IngestConfig, name)["neutral"]}
+    counting = {name: value for name, value in config.items() if name not in neutral}
+    identity = fingerprint(old.stage, 2, counting, inputs)
     return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})
 
 
