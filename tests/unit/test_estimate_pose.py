@@ -283,6 +283,19 @@ def _write_openpose(folder: Path, frames: list[People]) -> Path:
     return folder
 
 
+def test_openpose_files_of_a_thinned_video_are_those_of_its_frames(tmp_path: Path) -> None:
+    work = _ingested(tmp_path, 12, fps="12.5", clip_frames=3)
+    frames: list[People] = [(Person(body(10 + t, 2, 40)),) for t in range(12)]
+    manifest = _make(work, openpose=str(_write_openpose(tmp_path / "keypoints", frames)), smooth=0)
+    found = [
+        people_from_json(_files(work, manifest, f"{clip.name}/{t:06d}", 0)["json"])[0].body[0, 0]
+        for clip in manifest.clips
+        for t in range(3)
+    ]
+    np.testing.assert_allclose(np.diff(found), 2, atol=0.01)  # every other file, from the first one on
+    assert found[0] == pytest.approx(float(body(10, 2, 40)[0, 0]), abs=0.01)
+
+
 def test_openpose_files_are_placed_in_the_frames(tmp_path: Path) -> None:
     """Cropped to the middle 48 x 48 pixels and enlarged to twice the size; the second clip takes the later files."""
     work = _ingested(tmp_path, size="96x96", crop="center", clip_frames=3)

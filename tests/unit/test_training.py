@@ -256,6 +256,7 @@ def test_stage_writes_a_model_that_loads_and_a_second_run_does_nothing(work: str
     generator, info = load_model(Folder(f"{options.work}/checkpoints/spatial-1"))
     assert (info.source.num_labels, info.source.domain, info.width, info.height) == (12, "street", 32, 24)
     assert info.epochs == 3
+    assert info.frames["fps"] == "25"  # that of the clips, whatever was or was not typed
     assert not generator.training
     assert list((tmp_path / "checkpoints/spatial-1").glob("sample-*.png"))
     assert "up to date" in run(TRAIN, config.model_copy(update={"save_every": 1.0}), options).message

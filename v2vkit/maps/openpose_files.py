@@ -73,7 +73,8 @@ def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
             f"{clip.source['stop'] - 1} of {Path(clip.source['file']).name}.",
             _HINT,
         )
-    return list(files[clip.source["start"] : clip.source["stop"]])
+    numbers = clip.source.get("frames", range(clip.source["start"], clip.source["stop"]))  # of a thinned video
+    return [files[number] for number in numbers]
 
 
 @lru_cache(maxsize=1)  # the clips of a source come one after the other

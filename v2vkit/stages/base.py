@@ -81,6 +81,7 @@ class Stage:
         parts: config -> the configs of several artifacts that one command makes one after another.
         ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
         again: what to do about an artifact that was made with other settings or inputs.
+        renewed: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Stage:
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     ahead: "Callable[[Any, RunOptions], str] | None" = None
     again: str = "Give the command with --overwrite to make it again, or with the old settings to keep it."
+    renewed: Callable[[Manifest], Manifest] = lambda manifest: manifest
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -68,8 +68,8 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
     state: State
     if old is None:
         state = "missing"
-    elif old.fingerprint != new.fingerprint:
-        state, changes = "stale", ", ".join(_changes(old, new, stage.config))
+    elif new.fingerprint not in (old.fingerprint, (renewed := stage.renewed(old)).fingerprint):
+        state, changes = "stale", ", ".join(_changes(renewed, new, stage.config))
     else:
         state = "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
     return Decision(state, changes, config, kind, folder, sides, inputs, old, new)

@@ -1,6 +1,7 @@
 """`v2v ingest`: videos and image sequences cut into clips, resized and packed into shards; label maps beside them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -8,13 +9,15 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import field_serializer, field_validator, model_validator
 
-from v2vkit.config import SizeSetting, StageConfig, parse_rate, setting
+from v2vkit.artifacts.manifest import Manifest, fingerprint
+from v2vkit.config import SizeSetting, StageConfig, extras, parse_rate, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage, refuse_workspaces
 from v2vkit.stages.ingest_plan import plan_ingest
 
 if TYPE_CHECKING:
     from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.sources import Source
 
 _EXTENSIONS: dict["MapKind", str] = {"labels": "label.png", "instances": "inst.png"}
 
@@ -24,11 +27,11 @@ class IngestConfig(StageConfig):
 
     A source is a video file, a folder of videos, a folder of numbered images, a folder of such folders, or a pattern in
     quotes. Each shot becomes one clip, or several when it is long. Frames of variable-rate video are taken as they are:
-    none is dropped or doubled. Sources that cannot be read are named and the rest is processed.
+    none is doubled, and none dropped without --fps. Sources that cannot be read are named and the rest is processed.
     """
 
     sources: tuple[str, ...] = setting(
-        ..., "Videos, folders or patterns.", argument=True, metavar="SOURCE...", min_length=1
+        ..., "Videos, folders or patterns.", argument=True, metavar="SOURCE...", min_length=1, neutral=True
     )
     size: SizeSetting | None = setting(None, "Size of the frames; without it they keep their own.")
     crop: Literal["none", "center", "face"] = setting(
@@ -44,7 +47,11 @@ class IngestConfig(StageConfig):
     start: float = setting(0.0, "Leave out the first seconds of every source.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(None, "Use only so many seconds of every source.", gt=0, allow_inf_nan=False)
     max_frames: int | None = setting(None, "Use only so many frames of every source.", ge=1)
-    fps: str = setting("25", "Frame rate of image sequences, such as 25 or 30000/1001.")
+    fps: str | None = setting(
+        None,
+        "Frames per second, such as 25 or 30000/1001: of image sequences (25 without it); videos are thinned to it, "
+        "keeping the frame nearest to each tick (without it, all).",
+    )
     lossless: bool = setting(False, "Store frames as PNG instead of JPEG (4:4:4, quality 95).")
     clip_frames: int = setting(64, "Most frames of a clip; a longer shot is split evenly.", ge=1)
     min_frames: int = setting(8, "Fewest frames of a clip; shorter shots are left out and named.", ge=1)
@@ -54,8 +61,11 @@ class IngestConfig(StageConfig):
         "Folder with one label map (PNG of ids, 255 = ignore) per frame; with several sources, one sub-folder of "
         "that name for each (with one source, too, where there is one).",
         metavar="FOLDER",
+        neutral=True,
     )
-    instances: str | None = setting(None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER")
+    instances: str | None = setting(
+        None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", neutral=True
+    )
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
 
@@ -68,8 +78,8 @@ class IngestConfig(StageConfig):
 
     @field_validator("fps")
     @classmethod
-    def _rate(cls, text: str) -> str:
-        return str(parse_rate(text))
+    def _rate(cls, text: str | None) -> str | None:
+        return None if text is None else str(parse_rate(text))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -107,7 +117,7 @@ class IngestConfig(StageConfig):
 
 
 def source_checksums(config: IngestConfig) -> dict[str, str]:
-    """SHA-256 of every source and every folder of maps, so that a changed file makes the artifact stale.
+    """SHA-256 of every source and its maps, so that a changed file makes the artifact stale and a moved one does not.
 
     Raises:
         V2VError: a path does not exist, or a pattern matches nothing.
@@ -122,8 +132,14 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
     return sums
 
 
-def ingest_clip(clip: Clip, *, lossless: bool, rules: "LabelRules") -> Iterator[Sample]:
+def ingest_clip(
+    clip: Clip, *, lossless: bool, rules: "LabelRules", sources: tuple["Source", ...], roots: dict["MapKind", str]
+) -> Iterator[Sample]:
     """Frames and maps of one clip.
+
+    Args:
+        sources: as they lie now: since the plan was made, they may have been moved, or be named from another folder.
+        roots: kind of map -> folder that the user gave, likewise.
 
     Yields:
         one sample per frame in order, with `jpg` or `png`, and `label.png` and `inst.png` where there are maps.
@@ -132,15 +148,20 @@ def ingest_clip(clip: Clip, *, lossless: bool, rules: "LabelRules") -> Iterator[
         V2VError: the source has changed since the plan was made.
     """
     from v2vkit.artifacts.images import encode_jpeg, encode_png
+    from v2vkit.video.collect import map_folder
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import Window, reframe, reframe_ids
     from v2vkit.video.label_files import read_map
     from v2vkit.video.sources import Source
+    from v2vkit.video.thinning import only
 
     info, plan = clip.info, clip.info.source
-    source = Source(plan["file"], tuple(plan.get("images", ())))
+    place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number
+    source = Source(place, tuple(plan.get("images", ())))
+    folders = {what: map_folder(source, root, several=len(sources) > 1) for what, root in roots.items()}
     start, stop = (0, len(source.images)) if source.images else (plan["start"], plan["stop"])
-    frames = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
+    every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
+    frames = only(every, plan.get("frames"))
     window, size = Window(*plan["crop"]), (info.width, info.height)
     count = 0
     for t, frame in enumerate(frames):
@@ -148,29 +169,74 @@ def ingest_clip(clip: Clip, *, lossless: bool, rules: "LabelRules") -> Iterator[
         files = {"png": encode_png(image)} if lossless else {"jpg": encode_jpeg(image)}
         for what, extension in _EXTENSIONS.items():
             if what in plan:
-                ids = read_map(what, Path(plan[what]["folder"]) / plan[what]["files"][t], rules)
+                ids = read_map(what, Path(folders[what]) / plan[what]["files"][t], rules)
                 files[extension] = encode_png(reframe_ids(ids, window, size))
         yield Sample(t, files)
         count += 1
     if count != info.num_frames:
         raise V2VError(
-            f"{plan['file']} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
+            f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
             "Give the command again with --overwrite when the file is complete.",
         )
 
 
 def open_ingest(config: IngestConfig) -> Opened:
     """The function over clips; nothing needs to be opened for it."""
-    return Opened(partial(ingest_clip, lossless=config.lossless, rules=config.label_rules))
+    from v2vkit.video.sources import find_sources
+
+    return Opened(
+        partial(
+            ingest_clip,
+            lossless=config.lossless,
+            rules=config.label_rules,
+            sources=find_sources(config.sources),
+            roots=config.map_folders,
+        )
+    )
+
+
+def renewed(old: Manifest) -> Manifest:
+    """A manifest of version 1, which knew sources by their paths, as version 2 would have written it.
+
+    Where version 1 was given --fps for videos, which it ignored, the manifest stays what it is: frames differ now.
+    """
+    from v2vkit.video.collect import source_key
+
+    fps = None if old.config.get("fps") == "25" else old.config.get("fps")
+    ignored = fps is not None and any(clip.fps != fps for clip in old.clips)
+    if (old.stage, old.stage_version) != ("ingest", 1) or ignored:
+        return old
+    inputs: dict[str, str] = {}
+    number, source = 0, ""
+    for key, checksum in old.inputs.items():
+        kind, _, place = key.partition(" ")
+        if kind == "source":
+            number += 1
+            path = Path(place)
+            with suppress(OSError):  # it need not lie there any more
+                path = path.resolve() if path.is_dir() else path
+            source = key = source_key(number, path.name)
+        elif kind in _EXTENSIONS:
+            key = f"{kind} of {source}"
+        inputs[key] = checksum
+    config = {**old.config, "fps": fps}
+    # Not through the model: whatever the file says, an old manifest is compared and not refused.
+    neutral = {name for name in IngestConfig.model_fields if extras(IngestConfig, name)["neutral"]}
+    counting = {name: value for name, value in config.items() if name not in neutral}
+    identity = fingerprint(old.stage, 2, counting, inputs)
+    return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})
 
 
 STAGE = Stage(
     name="ingest",
     config=IngestConfig,
-    version=1,
+    version=2,
     output=lambda config: "frames",
     open=open_ingest,
     sources=source_checksums,
     plan=plan_ingest,
     side_outputs=lambda config: {"labels": tuple(_EXTENSIONS.values())} if config.labels is not None else {},
+    again="Give the command with --overwrite to make it again, or with the old settings to keep it. To add footage, "
+    "name all sources, the old ones too, with --overwrite: what is not named is dropped.",
+    renewed=renewed,
 )

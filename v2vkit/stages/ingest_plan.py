@@ -1,8 +1,10 @@
 """What `v2v ingest` is going to make: the sources that can be used, their shots as clips, which clips share a shard."""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import astuple, replace
 from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.manifest import ClipInfo
@@ -13,10 +15,13 @@ if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.stages.ingest import IngestConfig
     from v2vkit.video.collect import Material
+    from v2vkit.video.footage import Footage
     from v2vkit.video.limits import Limits
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
+_NOTICEABLE = Fraction(102, 100)
+"""Ratio from which another aspect or frame rate is worth a line."""
 
 
 def plan_ingest(config: "IngestConfig") -> Plan:
@@ -36,11 +41,13 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.sources import find_sources
 
     find_face = _open_face(config)
-    sources, fps = find_sources(config.sources), Fraction(config.fps)
-    materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=fps)
+    sources, rate = find_sources(config.sources), None if config.fps is None else Fraction(config.fps)
+    materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or Fraction(25))
+    _refuse_slower(materials, rate)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
+    hint = _EVERYTHING
     found: list[tuple[Material, Shots]] = []
-    counts = [_count_read(material, limits) for material in materials]
+    counts = [_count_read(material, limits, rate) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
     with tqdm(total=total, desc="reading", unit="frame", disable=None) as progress:
         for material in materials:
@@ -48,6 +55,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 shots = find_shots(
                     material.source,
                     fps=material.footage.fps,
+                    rate=None if material.footage.fps == rate else rate,
                     cuts=config.cuts,
                     limits=limits,
                     min_length=config.min_frames,
@@ -57,9 +65,11 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 )
             except V2VError as error:
                 skipped[material.source.path] = error.message
+                hint = error.hint if len(materials) == 1 else hint
                 continue
             maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
-            found.append((replace(material, maps=maps), shots))
+            footage = replace(material.footage, fps=rate or material.footage.fps)
+            found.append((replace(material, maps=maps, footage=footage), shots))
             if not shots.pieces:
                 skipped[material.source.path] = _too_short(config, shots)
             elif shots.short:
@@ -69,15 +79,48 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
-        raise V2VError(f"Nothing can be ingested. {reasons}", _EVERYTHING)
+        raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+    for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
+        print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
 
 
-def _count_read(material: "Material", limits: "Limits") -> int | None:
+def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
+    """What a user may not have meant, a line for each shape of source, and one for frame rates."""
+    for width, height in dict.fromkeys((each.width, each.height) for each in footage):
+        if config.size is None or config.crop != "none":
+            continue
+        own, new = Fraction(width, height), Fraction(*config.size)
+        if max(own, new) > min(own, new) * _NOTICEABLE:
+            ways = "--crop center or --crop face keeps" if new == 1 else "--crop center keeps"
+            yield f"{width}x{height} is squeezed from aspect {float(own):.2f} to {float(new):.2f}; {ways} the shape."
+    rates = sorted({each.fps for each in footage})
+    if rates[-1] > rates[0] * _NOTICEABLE:
+        told = ", ".join(f"{float(rate):.5g}" for rate in rates)
+        yield f"Frame rates {told}: flow and motion differ between clips; --fps {rates[0]} makes them alike."
+
+
+def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
+    """Frames are never doubled.
+
+    Raises:
+        V2VError: a source has fewer frames per second than are wanted.
+    """
+    slower = next((m for m in materials if rate is not None and m.footage.fps < rate), None)
+    if slower is not None:
+        raise V2VError(
+            f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",
+            "Give a lower --fps, or leave it out to take every frame.",
+        )
+
+
+def _count_read(material: "Material", limits: "Limits", rate: Fraction | None) -> int | None:
     """How many frames `find_shots` reads; None where it is not known. With maps it counts those behind the limits."""
     footage = material.footage
     if footage.num_frames is None or material.maps:
         return footage.num_frames
+    if rate is not None and limits.max_frames is not None:  # as many are read for each that is kept
+        limits = replace(limits, max_frames=ceil(limits.max_frames * footage.fps / rate))
     return limits.count_read(footage.num_frames, footage.fps)
 
 
@@ -103,6 +146,7 @@ def _clips(
     for piece in shots.pieces:
         source: dict[str, Any] = {
             "file": material.source.path,
+            "number": material.number,
             "start": piece.start,
             "stop": piece.stop,
             "shot": piece.shot,
@@ -116,18 +160,20 @@ def _clips(
             where = f"{material.source.path}, frames {piece.start} to {piece.stop - 1}"
             skipped[where] = "no face found in any frame of this clip"
             continue
+        if piece.thinned:
+            source["frames"] = list(piece.frames)
         if piece.start_pts is not None:
             source["start_pts"] = piece.start_pts
         if material.source.images:
-            source["images"] = list(material.source.images[piece.start : piece.stop])
+            source["images"] = [material.source.images[number] for number in piece.frames]
         for maps in material.maps:
-            source[maps.what] = {"folder": maps.folder, "files": list(maps.names[piece.start : piece.stop])}
+            source[maps.what] = {"folder": maps.folder, "files": [maps.names[number] for number in piece.frames]}
         if not clips and shots.short:
             source["short_shots"] = [list(bounds) for bounds in shots.short]
         clips.append(
             ClipInfo(
                 name=f"{material.name}-{len(clips):04d}",
-                num_frames=piece.stop - piece.start,
+                num_frames=len(piece.frames),
                 width=width,
                 height=height,
                 fps=str(footage.fps),
@@ -141,11 +187,11 @@ def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator
     """The crop around the face of the first frame that has one; None when no frame has."""
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import first_face
+    from v2vkit.video.thinning import only
 
     fps = material.footage.fps
-    found = first_face(
-        read_frames(material.source, piece.start, piece.stop, fps=fps, start_pts=piece.start_pts), find_face
-    )
+    every = read_frames(material.source, piece.start, piece.stop, fps=fps, start_pts=piece.start_pts)
+    found = first_face(only(every, piece.frames), find_face)
     if found is None:
         return None
     number, window = found

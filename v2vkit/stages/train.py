@@ -193,7 +193,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         height=clip.height,
         halvings=config.halvings,
         first_frame=config.first_frame,
-        frames=build.inputs["frames"].config,
+        frames={**build.inputs["frames"].config, "fps": clip.fps},
         maps=maps.config,
         maps_stage=maps.stage,
         estimator=maps.estimator,

@@ -18,12 +18,14 @@ class Material:
 
     Attributes:
         source: where it is.
+        number: its place among the sources that were found, from 1.
         name: for its clips; unique among the sources.
         footage: facts about its frames.
         maps: its label and instance maps, if it has any.
     """
 
     source: Source
+    number: int
     name: str
     footage: Footage
     maps: tuple[Maps, ...] = ()
@@ -41,12 +43,15 @@ def maps_of(source: Source, roots: dict[MapKind, str], *, several: bool) -> tupl
         V2VError: a folder is missing, has no PNG or images of another kind.
     """
 
-    def folder(root: str) -> str:
-        own = Path(root) / source.stem
-        with looking_at(own):
-            return str(own) if several or own.is_dir() else root
+    folders = {what: map_folder(source, root, several=several) for what, root in roots.items()}
+    return tuple(Maps(what, folder, find_maps(folder, what)) for what, folder in folders.items())
 
-    return tuple(Maps(what, folder(root), find_maps(folder(root), what)) for what, root in roots.items())
+
+def map_folder(source: Source, root: str, *, several: bool) -> str:
+    """Where the maps of one source lie below the folder that the user gave; `several` as of `maps_of`."""
+    own = Path(root) / source.stem
+    with looking_at(own):
+        return str(own) if several or own.is_dir() else root
 
 
 def collect(
@@ -69,14 +74,14 @@ def collect(
     """
     skipped = {readable(source.path): reason for source in sources if (reason := foreign_name(source)) is not None}
     several = len(sources) > 1
-    sources = tuple(source for source in sources if foreign_name(source) is None)
-    if roots and len({source.stem for source in sources}) < len(sources):
+    usable = [(number, source) for number, source in enumerate(sources, start=1) if foreign_name(source) is None]
+    if roots and len({source.stem for _, source in usable}) < len(usable):
         raise V2VError("Two sources have the same name, so that their maps are not clear.", "Rename one of them.")
     materials: list[Material] = []
-    for source, name in zip(sources, unique_names(source.stem for source in sources), strict=True):
+    for (number, source), name in zip(usable, unique_names(source.stem for _, source in usable), strict=True):
         maps = maps_of(source, roots, several=several)
         try:
-            materials.append(Material(source, name, describe(source, fps=fps), maps))
+            materials.append(Material(source, number, name, describe(source, fps=fps), maps))
         except V2VError as error:
             skipped[source.path] = error.message
     total = sum(len(maps.names) for material in materials for maps in material.maps)
@@ -89,18 +94,27 @@ def collect(
 
 
 def checksums(sources: tuple[Source, ...], roots: dict[MapKind, str]) -> dict[str, str]:
-    """Name -> SHA-256 of every source and every folder of maps.
+    """Name -> SHA-256 of every source and its maps.
+
+    Sources are told apart by their place in the order, which decides how clips are named and packed, and by their name
+    without its folder, so that the same files are the same sources wherever they lie.
 
     Raises:
         V2VError: a folder of maps is missing or empty.
     """
     sums: dict[str, str] = {}
-    for source in sources:
+    for number, source in enumerate(sources, start=1):
         path = Path(source.path)
         folder, names = (path, source.images) if source.images else (path.parent, (path.name,))
-        sums[f"source {readable(source.path)}"] = checksum(folder, names)
+        name = source_key(number, source.stem if source.images else path.name)
+        sums[name] = checksum(folder, names)
         if foreign_name(source) is not None:
             continue  # `collect` leaves it out
         for maps in maps_of(source, roots, several=len(sources) > 1):
-            sums[f"{maps.what} {maps.folder}"] = checksum(maps.folder, maps.names)
+            sums[f"{maps.what} of {name}"] = checksum(maps.folder, maps.names)
     return sums
+
+
+def source_key(number: int, name: str) -> str:
+    """What a source is called in fingerprints: its place from 1 on, and its name without folders."""
+    return f"source {number} ({readable(name)})"

@@ -65,7 +65,8 @@ def read_frames(
         if size is not None and image.shape != size:
             raise V2VError(
                 f"Image {path} is {image.shape[1]}x{image.shape[0]}, the ones before it are {size[1]}x{size[0]}.",
-                "All images of one sequence must have one size.",
+                "Resize them to one size first, or put those of each size into a folder of its own, beside each other: "
+                "the folder around them can be named as the source.",
             )
         size = image.shape
         if long_side is not None and max(size[:2]) > long_side:

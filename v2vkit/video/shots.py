@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.video.cuts import DETECTION_SIDE, CutMethod, find_cuts
+from v2vkit.video.decode import Frame
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits
 from v2vkit.video.sources import Source
+from v2vkit.video.thinning import thin
 
 _COUNTING_SIDE = 32
 """Longer side when frames are only counted and checked, not compared."""
@@ -19,13 +21,28 @@ _COUNTING_SIDE = 32
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `start` to `stop` (exclusive), the number of their shot, and the time stamp of the first when it can be
-    sought by it."""
+    """Frames of one shot, one after another.
 
-    start: int
+    Attributes:
+        frames: their numbers in the source.
+        stop: number of the frame with which the shot goes on, or one more than that of its last.
+        shot: number of the shot.
+        start_pts: time stamp of the first frame when it can be sought by it.
+    """
+
+    frames: tuple[int, ...]
     stop: int
     shot: int = 0
     start_pts: int | None = None
+
+    @property
+    def start(self) -> int:
+        return self.frames[0]
+
+    @property
+    def thinned(self) -> bool:
+        """Whether frames between were left out."""
+        return len(self.frames) < self.stop - self.start
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ def find_shots(
     source: Source,
     *,
     fps: Fraction,
+    rate: Fraction | None = None,
     cuts: CutMethod,
     limits: Limits,
     min_length: int,
@@ -66,7 +84,8 @@ def find_shots(
 
     Args:
         source: video file or image sequence.
-        fps: rate of an image sequence, and for the detector.
+        fps: rate of an image sequence, and average rate of a video.
+        rate: frames per second to keep (see `thin`); None = all. Frames left out are in no clip and make no cut.
         cuts: how shot cuts are found.
         limits: the part that is used; cuts are looked for in it alone.
         min_length, max_length: of a clip, in frames; a longer shot is split evenly.
@@ -77,40 +96,46 @@ def find_shots(
         V2VError: the source cannot be read to the end of the part.
     """
     stamps: list[int] = []
-    first = num_read = 0
+    numbers: list[int] = []
+    num_read = 0
     exact = True
 
-    def used() -> Iterator[NDArray[np.uint8]]:
-        nonlocal first, num_read, exact
+    def beyond(time: Fraction) -> bool:
+        late = limits.duration is not None and time >= limits.start + limits.duration
+        return late or (limits.max_frames is not None and len(stamps) >= limits.max_frames)
+
+    def read() -> Iterator[tuple[Fraction, Frame]]:
+        nonlocal num_read, exact
         origin: Fraction | None = None
         side = DETECTION_SIDE if cuts != "none" else _COUNTING_SIDE
         for frame in read_frames(source, fps=fps, long_side=side):
             time = frame.pts * frame.time_base
             origin = time if origin is None else origin
             exact = exact and not frame.repaired
-            late = limits.duration is not None and time - origin >= limits.start + limits.duration
-            full = limits.max_frames is not None and len(stamps) >= limits.max_frames
-            if (late or full) and not whole:
+            if beyond(time - origin) and not whole:
                 return
             num_read += 1
             progress(1)
-            if time - origin < limits.start or late or full:
-                continue
-            if not stamps:
-                first = frame.index
-            stamps.append(frame.pts)
-            yield frame.image
+            yield time - origin, frame
 
-    found = find_cuts(used(), method=cuts, fps=fps)
+    def used() -> Iterator[NDArray[np.uint8]]:
+        for time, frame in read() if rate is None else thin(read(), rate, fps):
+            if time >= limits.start and not beyond(time):
+                stamps.append(frame.pts)
+                numbers.append(frame.index)
+                yield frame.image
+
+    found = find_cuts(used(), method=cuts, fps=rate or fps)
     bounds = [0, *found, len(stamps)]
     pieces: list[Piece] = []
     short: list[tuple[int, int]] = []
     for shot, (begin, end) in enumerate(pairwise(bounds)):
         if end - begin < min_length:
             if end > begin:
-                short.append((first + begin, first + end))
+                short.append((numbers[begin], numbers[end - 1] + 1))
             continue
         for a, b in split_shot(begin, end, max_length):
             pts = stamps[a] if exact and not source.images else None
-            pieces.append(Piece(first + a, first + b, shot, pts))
+            stop = numbers[b] if b < end else numbers[b - 1] + 1
+            pieces.append(Piece(tuple(numbers[a:b]), stop, shot, pts))
     return Shots(tuple(pieces), tuple(short), num_read)
