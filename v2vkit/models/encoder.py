@@ -6,7 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.models.blocks import Norm, ReflectConv, downs, enlarge_nearest, halve, init_weights, pad_to_multiple, stem, ups
+from v2vkit.models.blocks import (
+    Norm,
+    ReflectConv,
+    downs,
+    enlarge_nearest,
+    halve,
+    init_weights,
+    pad_to_multiple,
+    stem,
+    ups,
+)
 
 
 class EncoderConfig(StageConfig):
