@@ -23,7 +23,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.estimators.table import open_estimator
 from v2vkit.maps.landmarks import follow_face
 from v2vkit.maps.sketch import draw_sketch, face_channels
-from v2vkit.maps.source import SourceConfig
+from v2vkit.maps.source import SourceConfig, to_unit
 from v2vkit.models.presets import generator_config
 from v2vkit.synthesis.driving import drive_by_video
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
@@ -91,7 +91,7 @@ def _parts(video: Path, work: Path) -> dict[str, float]:
 
     def mapping() -> None:
         for image, landmarks, _ in follow_face(frames, estimator):
-            sources.append(face_channels(landmarks, draw_sketch(image, landmarks)[0]))
+            sources.append(to_unit(face_channels(landmarks, draw_sketch(image, landmarks)[0])))
 
     def generating() -> None:
         rollout = Rollout(generator)

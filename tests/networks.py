@@ -1,6 +1,8 @@
 """Weights of networks that the tests make: random ones, and one that tells black from white."""
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +91,26 @@ def yolo_weights(path: Path, task: str, *, side: int = 160, name: str = "yolo11n
     return path
 
 
-def see(estimator: Any, raw: torch.Tensor, protos: torch.Tensor | None = None) -> None:
-    """Make a YOLO estimator's network give `raw` [1, values, boxes] (and mask prototypes) whatever it is shown."""
-    output = (raw, None) if protos is None else ((raw, protos), None)
-    estimator._model._model.predictor.inference = lambda image, *args, **kwargs: _copied(output)
+@contextlib.contextmanager
+def seeing(raw: torch.Tensor, protos: torch.Tensor | None = None) -> Iterator[list[tuple[int, int]]]:
+    """YOLO networks give `raw` [1, values, boxes] (and mask prototypes) whatever they are shown.
+
+    Yields:
+        (height, width) of everything that they have been shown.
+    """
+    shown: list[tuple[int, int]] = []
+
+    def say(module: torch.nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+        if type(module).__name__ not in ("PoseModel", "SegmentationModel"):
+            return None
+        shown.append(tuple(given[0].shape[2:]))
+        return _copied((raw if protos is None else (raw, protos), None))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(say)
+    try:
+        yield shown
+    finally:
+        handle.remove()
 
 
 def _copied(output: Any) -> Any:

@@ -10,7 +10,7 @@ from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, same
 from v2vkit.errors import V2VError
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import SourceConfig
+from v2vkit.maps.source import SourceConfig, to_unit
 from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
@@ -27,7 +27,7 @@ POSE = SMALL.model_copy(
 
 def drawn(x: float, y: float, height: float = 88.0, size: tuple[int, int] = (64, 96)) -> torch.Tensor:
     """The source map [3, H, W] of one person."""
-    return torch.from_numpy(skeleton_channels(draw_people((person(x, y, height),), size)))
+    return torch.from_numpy(to_unit(skeleton_channels(draw_people((person(x, y, height),), size))))
 
 
 def test_the_window_lies_around_the_face() -> None:

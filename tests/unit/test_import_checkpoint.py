@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -485,7 +486,7 @@ def test_the_published_networks_outputs(tmp_path: Path, name: str, num_scales: i
     if "input/instance" in tensors:
         maps = zip(source[0, :, 0].numpy(), tensors["input/instance"][0, :, 0].numpy(), strict=True)
         layers = [
-            torch.cat([torch.tensor(one_hot(ids, info.source.num_labels)), torch.tensor(instance_edges(inst))[None]])
+            torch.from_numpy(np.concatenate([one_hot(ids, info.source.num_labels), instance_edges(inst)[None]])).float()
             for ids, inst in maps
         ]
         source = torch.stack(layers)[None]

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.models.encoder import EncoderConfig, FeatureEncoder, instance_average, instance_vectors
+from v2vkit.models.blocks import halve
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder, features_at, instance_average, instance_vectors
 from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 
 
@@ -65,3 +67,34 @@ def test_enhancers_double_the_width_of_the_global_network() -> None:
     assert [enhancer.encoder[0].out_channels for enhancer in network.enhancers] == [8, 4]
     with pytest.raises(V2VError, match="above 512"):
         make_config(ImageGeneratorConfig, {"in_channels": 5, "width": 64, "num_enhancers": 5}, "checkpoint")
+
+
+@pytest.mark.parametrize(("size", "halved", "halvings"), [((33, 40), 0, 1), ((33, 40), 0, 2), ((18, 37), 1, 1)])
+def test_features_stand_where_the_pixels_stood_that_they_are_of(
+    size: tuple[int, int], halved: int, halvings: int
+) -> None:
+    """An E that says where a pixel of its own lies must say so of regions at the frames' size, without a shift."""
+    rows, columns = (torch.arange(side, dtype=torch.float32) for side in size)
+    places = torch.stack([rows[:, None].expand(size), columns.expand(size)])
+    times = 1 << (halved + halvings)
+
+    def encode(x: Tensor) -> Tensor:
+        there = [torch.arange(side) * float(times) for side in x.shape[-2:]]
+        return torch.stack([there[0][:, None].expand(x.shape[-2:]), there[1].expand(x.shape[-2:])])[None]
+
+    found = features_at(encode, halve(torch.zeros(1, 3, *size), halved), size, halvings=halvings, halved=halved)[0]
+    assert found.shape == (2, *size)
+    away = found - places
+    inside = [side - 1 - (side - 1) % (2 * times) for side in size]  # whole periods, without the last clamped pixels
+    assert away[:, : inside[0], : inside[1]].abs().max() <= times / 2
+    region = (slice(None), slice(0, inside[0]), slice(0, inside[1]))
+    assert away[region].mean().abs() < 1e-6
+
+
+@pytest.mark.parametrize("halvings", [1, 2])
+def test_the_regions_of_a_mirrored_frame_have_the_same_features(halvings: int) -> None:
+    left = torch.rand(1, 3, 9, 8)
+    x = torch.cat([left, torch.rand(1, 3, 9, 1), left.flip(-1)], -1)
+    regions = torch.tensor([0] * 8 + [1] + [2] * 8).expand(1, 1, 9, 17)
+    vectors, _, _ = instance_vectors(features_at(lambda x: x, x, (9, 17), halvings=halvings), regions)
+    torch.testing.assert_close(vectors[0], vectors[2])

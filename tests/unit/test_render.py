@@ -23,7 +23,7 @@ from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.maps.people import follow_people
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import instance_edges
+from v2vkit.maps.source import instance_edges, to_unit
 from v2vkit.models.generator import history_from_images
 from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
@@ -194,7 +194,7 @@ def test_poses_of_yolo_are_made_with_the_weights_of_training(tmp_path: Path) -> 
     )
     for frame, (_, found, _) in zip(driven, people, strict=True):
         assert frame.s.any()
-        np.testing.assert_array_equal(frame.s, skeleton_channels(draw_people(found, (96, 64))))
+        np.testing.assert_array_equal(frame.s, to_unit(skeleton_channels(draw_people(found, (96, 64)))))
     weights.unlink()
     with pytest.raises(V2VError, match=r"weights .*random\.pt, which are not there any more"):
         drive_by_video(str(source), info)

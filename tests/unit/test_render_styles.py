@@ -20,7 +20,7 @@ from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.region_features import RegionFeatures
 from v2vkit.maps.regions import region_ids
-from v2vkit.maps.source import SourceConfig, street_channels
+from v2vkit.maps.source import SourceConfig, street_channels, to_unit
 from v2vkit.models.encoder import FeatureEncoder
 from v2vkit.models.image_generator import FrameGenerator
 from v2vkit.models.presets import image_generator_config
@@ -133,7 +133,7 @@ def test_an_image_model_with_features_opens_no_video_without(work: str) -> None:
 def test_features_stand_between_maps_and_flow(work: str) -> None:
     _, info = load_model(Folder(work) / "checkpoints/spatial-1")
     labels, flow = np.full((24, 32), 3, np.uint8), np.full((3, 24, 32), 9, np.float32)
-    s = street_channels(labels, None, info.source)
+    s = to_unit(street_channels(labels, None, info.source))
     driven = Driven(s, flow=flow, regions=region_ids(labels))
     style = find_style(Folder(work), None, 0, info)
     assert style is not None
@@ -176,7 +176,7 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     generator, info = load_model(Folder(str(tmp_path / "model")))
     encoder, _ = load_encoder(Folder(str(tmp_path / "model")))
     regions = region_ids(OBJECT)
-    s = street_channels(OBJECT, None, source)
+    s = to_unit(street_channels(OBJECT, None, source))
     for clip, colour in zip(reader.clips, (RED, GREEN), strict=True):
         found = describe_frame(encoder, reader.frame(clip.name, 0), regions, halvings=0)
         styles = fit_styles([found], model=info.identity, max_components=1, num_styles=1, seed=0)

@@ -45,6 +45,8 @@ def test_street_channels_with_instances_separate_touching_objects() -> None:
     s = source_map(config, files | {"inst.png": encode_png(instances)})
     assert s.shape == (num_channels(config), 4, 6)
     assert s[-1].sum() == 8
+    assert s.dtype == np.float32
+    assert set(np.unique(s)) == {0.0, 1.0}
 
 
 def test_face_channels_come_from_the_files_of_make_sketches() -> None:
@@ -57,7 +59,7 @@ def test_face_channels_come_from_the_files_of_make_sketches() -> None:
     config = SourceConfig(domain="face")
     s = source_map(config, files)
     assert s.shape == (15, 120, 128) == (num_channels(config), 120, 128)
-    np.testing.assert_array_equal(s, face_channels(landmarks, sketch))
+    np.testing.assert_array_equal(s, face_channels(landmarks, sketch).astype(np.float32) / np.float32(255))
 
 
 def test_pose_channels_are_the_drawing() -> None:

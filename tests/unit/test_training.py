@@ -60,6 +60,24 @@ def test_training_changes_every_network(dataset: SequenceDataset, tmp_path: Path
         assert not same(module.state_dict(), after.networks.named()[name].state_dict()), name
 
 
+def test_the_average_follows_the_weights_by_its_decay(dataset: SequenceDataset) -> None:
+    trainer = build_trainer(SMALL, dataset.source, CPU)
+    name, weight = next(iter(trainer.networks.generator.named_parameters()))
+    average = trainer.average[name].fill_(0.0)
+    found = []
+    for steps, value in ((0, 1.0), (8, 2.0), (1000, 4.0)):
+        trainer.steps = steps
+        with torch.no_grad():
+            weight.fill_(value)
+        trainer.update_average(0.75)
+        found.append(float(average.mean()))
+        assert torch.equal(average, average.flatten()[0].expand_as(average))
+    # A young average keeps (1 + n) / (10 + n): 1/10 after no step, 1/2 after 8; then the decay, 3/4.
+    assert found == pytest.approx([0.9, 0.9 / 2 + 2 / 2, 1.45 * 3 / 4 + 4 / 4])
+    trainer.update_average(0.0)
+    assert torch.equal(average, weight)
+
+
 def _sequence(dataset: SequenceDataset, frames: int = 12):
     windows = draw_windows(dataset.reader.clips, num_frames=frames - 2, context=2, batch=1, seed=0, epoch=0)[0]
     return stack([dataset.load(window) for window in windows])
@@ -219,15 +237,23 @@ def test_only_flow_between_frames_of_the_window_is_read(work: str, monkeypatch: 
     assert len(read) == 6
 
 
-def test_clips_are_drawn_as_numpy_draws_weighted_choices() -> None:
-    """Resumed trainings and goldens depend on it."""
+def test_the_windows_of_an_epoch_stay_what_they_were() -> None:
+    """Resumed trainings and goldens depend on them; taken down from a run."""
     clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((30, 5, 12, 2, 50)))
-    batches = draw_windows(clips, num_frames=1, context=2, batch=3, seed=4, epoch=1)
-    rng, frames = np.random.default_rng([4, 1]), np.array([30, 5, 12, 50])
-    for batch in batches:
-        wanted = rng.choice(4, size=3, p=frames / frames.sum())
-        assert [(0, 1, 2, 4)[i] for i in wanted] == [window.clip for window in batch]
-        assert [int(rng.integers(frames[i] - 2)) for i in wanted] == [window.start for window in batch]
+    plain = draw_windows(clips, num_frames=8, context=2, batch=3, seed=4, epoch=1)
+    assert [[(window.clip, window.start) for window in batch] for batch in plain] == [
+        [(4, 21), (2, 0), (0, 4)],
+        [(0, 15), (4, 40), (2, 1)],
+        [(4, 25), (0, 16), (4, 2)],
+        [(0, 17), (4, 19), (4, 29)],
+    ]
+    assert {window.num_frames for batch in plain for window in batch} == {10}
+    stepping = draw_windows(clips, num_frames=6, context=2, batch=2, seed=4, epoch=2, max_step=3)
+    assert [[(window.clip, *window.times) for window in batch] for batch in stepping[3:6]] == [
+        [(4, *range(23, 31)), (0, *range(11, 27, 2))],
+        [(1, *range(5)), (4, *range(12, 17))],
+        [(2, *range(3, 11)), (0, *range(15, 23))],
+    ]
 
 
 def test_a_step_needs_its_flow(work: str) -> None:

@@ -22,7 +22,7 @@ from v2vkit.stages.train import STAGE
 from v2vkit.synthesis.model import load_encoder, load_model, read_info
 from v2vkit.training.build import build_trainer
 from v2vkit.training.check import check_settings
-from v2vkit.training.dataset import SequenceDataset, Window, mirrored, stack
+from v2vkit.training.dataset import SequenceDataset, Window, halved, mirrored, stack
 from v2vkit.training.features import feature_maps
 from v2vkit.training.loop import load_batch
 from v2vkit.training.step import train_chunk
@@ -88,6 +88,39 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
     sequence, _ = load_batch(WITH.model_copy(update={"jitter": 1.0}), dataset, [Window(0, 0, 4)] * 2, epoch=0, batch=0)
     assert sequence.regions is not None
     assert sequence.regions.shape == (2, 4, 1, 24, 32)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("halvings", [0, 1, 2])
+@pytest.mark.parametrize("jitter", [0.0, 1.0])
+def test_what_is_kept_in_memory_is_what_was_read(
+    work: str, monkeypatch: pytest.MonkeyPatch, flip: bool, halvings: int, jitter: float
+) -> None:
+    """Bit-equal: from the files, from memory, with no memory, and halved after loading; mirrored before halving."""
+    dataset = dataset_with_regions(work, halvings=halvings)
+    change = Change(draw_move(np.random.default_rng(1), 1.0, (32, 24))) if jitter else None
+    window = Window(0, 1, 3)
+    dataset.load(window, flip=not flip, change=change)
+    first, again = (dataset.load(window, flip=flip, change=change) for _ in range(2))
+    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 0)
+    forgetful = dataset_with_regions(work, halvings=halvings).load(window, flip=flip, change=change)
+    whole = dataset_with_regions(work).load(window, change=change)
+    expected = halved(mirrored(whole) if flip else whole, halvings)
+    assert expected.confidence[1].any()
+    for found in (first, again, forgetful):
+        for name in ("x", "s", "regions"):
+            assert torch.equal(getattr(found, name), getattr(expected, name)), name
+        assert torch.equal(found.flow[1], expected.flow[1])
+        assert torch.equal(found.confidence[1], expected.confidence[1])
+
+
+def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for halvings in (0, 2):
+        dataset = dataset_with_regions(work, halvings=halvings)
+        dataset.load(Window(0, 1, 3))
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset.reader, "read", None)
+            dataset.load(Window(0, 1, 3))
 
 
 def test_features_are_constant_per_region_and_follow_their_source_map(dataset: SequenceDataset) -> None:

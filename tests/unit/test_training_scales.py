@@ -196,10 +196,7 @@ def test_an_enlarged_frame_stands_where_the_frame_stood(halvings: int) -> None:
     """A generator that gives back its halved source must not move the picture."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(160.0), indexing="ij")
     blob = torch.exp(-((x - 80) ** 2 + (y - 64) ** 2) / (2 * 12**2))[None, None]
-    small = blob
-    for _ in range(halvings):
-        small = halve(small)
-    large = enlarge(small, (128, 160), halvings)[0, 0]
+    large = enlarge(halve(blob, halvings), (128, 160), halvings)[0, 0]
     assert large.shape == (128, 160)
     for along, expected in ((x, 80), (y, 64)):
         assert float((large * along).sum() / large.sum()) == pytest.approx(expected, abs=0.05)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.networks import needs_ultralytics, noise, see, yolo_weights
+from tests.networks import needs_ultralytics, noise, seeing, yolo_weights
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose, YoloSegment, coco_to_body, paint
 from v2vkit.maps.people import MID_HIP, NECK
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The network sees a picture 200 x 100 at 160 x 80 in the middle of 160 x 96: 0.8 of the size, 8 rows below the border.
 PICTURE = (100, 200)
 NETWORK = (96, 160)
+CLASSES = 80
 
 
 def to_network(x: float, y: float) -> tuple[float, float]:
@@ -38,21 +39,21 @@ def pose(tmp_path_factory: pytest.TempPathFactory) -> YoloPose:
 
 def _objects(objects: list[tuple[int, float, tuple[int, int, int, int]]]) -> tuple[torch.Tensor, torch.Tensor]:
     """What a network says that sees objects: class, score and (left, top, right, bottom) in the picture."""
-    raw = torch.zeros(1, 4 + 80 + 32, len(objects))
+    raw = torch.zeros(1, 4 + CLASSES + 32, len(objects))
     protos = torch.full((1, 32, NETWORK[0] // 4, NETWORK[1] // 4), -10.0)
     for number, (label, score, (left, top, right, bottom)) in enumerate(objects):
         (x0, y0), (x1, y1) = to_network(left, top), to_network(right, bottom)
         raw[0, :4, number] = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
         raw[0, 4 + label, number] = score
-        raw[0, 84 + number, number] = 1
+        raw[0, 4 + CLASSES + number, number] = 1
         protos[0, number, round(y0 / 4) : round(y1 / 4), round(x0 / 4) : round(x1 / 4)] = 10
     return raw, protos
 
 
 def test_objects_land_where_they_are(segment: YoloSegment) -> None:
     boxes = {7: (20, 10, 80, 60), 2: (120, 40, 190, 90)}
-    see(segment, *_objects([(7, 0.6, boxes[7]), (2, 0.9, boxes[2]), (5, 0.2, (0, 0, 30, 30))]))
-    found = segment(noise(*PICTURE))
+    with seeing(*_objects([(7, 0.6, boxes[7]), (2, 0.9, boxes[2]), (5, 0.2, (0, 0, 30, 30))])):
+        found = segment(noise(*PICTURE))
     assert found.instances is not None
     assert set(np.unique(found.labels)) == {2, 7, 255}, "the third one scores too little"
     for label, instance in ((2, 1), (7, 2)):
@@ -64,8 +65,8 @@ def test_objects_land_where_they_are(segment: YoloSegment) -> None:
 
 
 def test_objects_of_one_class_have_numbers_of_their_own(segment: YoloSegment) -> None:
-    see(segment, *_objects([(3, 0.5, (20, 20, 60, 60)), (3, 0.7, (60, 20, 100, 60))]))
-    found = segment(noise(*PICTURE))
+    with seeing(*_objects([(3, 0.5, (20, 20, 60, 60)), (3, 0.7, (60, 20, 100, 60))])):
+        found = segment(noise(*PICTURE))
     assert found.instances is not None
     assert set(np.unique(found.labels)) == {3, 255}
     assert found.instances[40, 80] == 1
@@ -73,8 +74,8 @@ def test_objects_of_one_class_have_numbers_of_their_own(segment: YoloSegment) ->
 
 
 def test_nothing_seen_is_all_ignored(segment: YoloSegment) -> None:
-    see(segment, *_objects([(3, 0.1, (20, 20, 60, 60))]))
-    found = segment(noise(*PICTURE))
+    with seeing(*_objects([(3, 0.1, (20, 20, 60, 60))])):
+        found = segment(noise(*PICTURE))
     assert found.instances is not None
     assert (found.labels == 255).all()
     assert not found.instances.any()
@@ -96,16 +97,9 @@ def test_score_and_side_are_settings(tmp_path: Path) -> None:
     shapes = []
     for side in (None, 96):
         estimator = YoloSegment(weights=path, input_side=side, min_score=0.15)
-        see(estimator, *_objects([(3, 0.2, (20, 20, 60, 60))]))
-        predictor = estimator._model._model.predictor
-        saw = predictor.inference
-
-        def watch(image: torch.Tensor, *args: object, saw: object = saw, **kwargs: object) -> object:
-            shapes.append(tuple(image.shape[2:]))
-            return saw(image)  # type: ignore[operator]
-
-        predictor.inference = watch
-        found = estimator(noise(*PICTURE))
+        with seeing(*_objects([(3, 0.2, (20, 20, 60, 60))])) as shown:
+            found = estimator(noise(*PICTURE))
+        shapes += shown
         assert found.instances is not None
         assert found.instances.max() == 1, "0.2 is enough"
     assert shapes == [(96, 160), (64, 96)]
@@ -119,15 +113,14 @@ def _coco(x: float, y: float, height: float) -> np.ndarray:
 
 def test_several_people_land_where_they_are(pose: YoloPose) -> None:
     people = [_coco(20, 10, 70), _coco(120, 20, 60)]
-    classes = len(pose._model.network.names)
-    raw = torch.zeros(1, 4 + classes + 51, 2)
+    raw = torch.zeros(1, 4 + CLASSES + 51, 2)
     for number, (points, score) in enumerate(zip(people, (0.6, 0.8), strict=True)):
         (x0, y0), (x1, y1) = to_network(*points[:, :2].min(0)), to_network(*points[:, :2].max(0))
         raw[0, :5, number] = torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, score])
         seen = [(*to_network(x, y), sure) for x, y, sure in points]
-        raw[0, 4 + classes :, number] = torch.tensor(seen).flatten()
-    see(pose, raw)
-    found = pose(noise(*PICTURE))
+        raw[0, 4 + CLASSES :, number] = torch.tensor(seen).flatten()
+    with seeing(raw):
+        found = pose(noise(*PICTURE))
     assert found.shape == (2, 25, 3)
     assert found.dtype == np.float32
     for body, points in zip(found, reversed(people), strict=True):

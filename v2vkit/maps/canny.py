@@ -42,7 +42,6 @@ def canny(image: FloatImage) -> Mask:
     return edges
 
 
-@lru_cache(maxsize=1)
 def _suppression() -> Callable[..., Any] | None:
     """scikit-image's suppression of non-maxima; None where a later version keeps it elsewhere."""
     try:

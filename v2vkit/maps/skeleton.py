@@ -91,9 +91,9 @@ def draw_people(people: People | None, size: tuple[int, int], *, stroke: int = 0
     return picture
 
 
-def skeleton_channels(drawing: Image) -> NDArray[np.float32]:
-    """The conditioning channels of the pose domain: RGB uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
-    return np.ascontiguousarray(drawing.transpose(2, 0, 1), np.float32) / np.float32(255)
+def skeleton_channels(drawing: Image) -> Image:
+    """The conditioning channels of the pose domain: RGB uint8 [H, W, 3] -> uint8 [3, H, W]."""
+    return np.ascontiguousarray(drawing.transpose(2, 0, 1))
 
 
 def drop_parts(people: People, rng: np.random.Generator, probability: float = 0.05) -> People:

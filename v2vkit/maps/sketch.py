@@ -106,18 +106,15 @@ def distance_maps(landmarks: Landmarks | None, size: tuple[int, int]) -> NDArray
     return maps
 
 
-def face_channels(landmarks: Landmarks | None, sketch: Gray) -> NDArray[np.float32]:
-    """The conditioning channels of the face domain, float32 [15, H, W] in [0, 1]: the sketch, then 14 distance maps.
+def face_channels(landmarks: Landmarks | None, sketch: Gray) -> NDArray[np.uint8]:
+    """The conditioning channels of the face domain, uint8 [15, H, W]: the sketch, then 14 distance maps.
 
     Args:
         landmarks: float32 [68, 2], or None for a blank frame.
         sketch: uint8 [H, W] from `draw_sketch` of the same frame.
     """
     height, width = sketch.shape
-    channels = np.empty((NUM_CHANNELS, height, width), np.float32)
-    channels[0], channels[1:] = sketch, distance_maps(landmarks, (width, height))
-    channels /= np.float32(255)
-    return channels
+    return np.concatenate([sketch[None], distance_maps(landmarks, (width, height))])
 
 
 def encode_drawing(drawing: Gray, *, strokes: bool = False) -> bytes:

@@ -1,6 +1,7 @@
 """The source map s_t: what conditions the generator, per domain. Domains are rows of a table.
 
-Values are in [0, 1] (vid2vid specification 1.5); shapes are [C, H, W] for one frame.
+Values are in [0, 1] (vid2vid specification 1.5); shapes are [C, H, W] for one frame. Maps are built in bytes, 255 = 1,
+and become floats (`to_unit`) last: a street's at 2048x1024 are 75 MB in bytes and 300 MB in floats.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from v2vkit.maps.skeleton import draw_people, drop_parts, skeleton_channels
 from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
 from v2vkit.maps.sketch import draw_sketch, face_channels
 
+Bytes = NDArray[np.uint8]
 Image = NDArray[np.uint8]
 
 
@@ -44,7 +46,7 @@ class Domain:
         nothing: what a frame is counted under in which its estimator found nothing.
         required, optional: extensions of its files.
         channels: config -> number of channels of one frame.
-        build: config, files by extension -> float32 [C, H, W] in [0, 1].
+        build: config, files by extension -> uint8 [C, H, W], 255 = 1.
         changed: the same after a change: also the moved frame (RGB uint8 [H, W, 3]), the change, and the settings of
             the stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
         regions: files by extension -> `v2vkit.maps.regions` of the frame, int32 [H, W]; None = the domain has none.
@@ -58,15 +60,20 @@ class Domain:
     required: tuple[str, ...]
     optional: tuple[str, ...]
     channels: Callable[[SourceConfig], int]
-    build: Callable[[SourceConfig, dict[str, bytes]], NDArray[np.float32]]
-    changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, dict[str, Any]], NDArray[np.float32]]
+    build: Callable[[SourceConfig, dict[str, bytes]], Bytes]
+    changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, dict[str, Any]], Bytes]
     regions: Callable[[dict[str, bytes]], Regions] | None = None
     region_files: tuple[str, ...] = ()
     placed: Callable[[dict[str, bytes]], Placement | None] | None = None
 
 
-def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
-    """uint8 [H, W] ids -> float32 [num_labels, H, W]; ignored pixels (255) are zero in every channel.
+def to_unit(channels: Bytes) -> NDArray[np.float32]:
+    """A source map in bytes as the float32 in [0, 1] that networks take."""
+    return channels / np.float32(255)
+
+
+def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.bool_]:
+    """uint8 [H, W] ids -> bool [num_labels, H, W]; ignored pixels (255) are in no channel.
 
     Raises:
         V2VError: an id that is neither below `num_labels` nor 255.
@@ -77,11 +84,12 @@ def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.float32]:
             f"A label map holds id {int(labels[wrong].max())}, but the model knows {num_labels} labels.",
             f"Train with --num-labels above the highest id, or mark such pixels {IGNORE} (ignore).",
         )
-    return (labels[None] == np.arange(num_labels, dtype=np.uint8)[:, None, None]).astype(np.float32)
+    hot: NDArray[np.bool_] = labels[None] == np.arange(num_labels, dtype=np.uint8)[:, None, None]
+    return hot
 
 
-def instance_edges(ids: NDArray[Any]) -> NDArray[np.float32]:
-    """1 where a pixel's id differs from any of its four neighbours, both sides marked: [H, W] -> float32 [H, W]."""
+def instance_edges(ids: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a pixel's id differs from any of its four neighbours, both sides marked: [H, W] -> bool [H, W]."""
     edges = np.zeros(ids.shape, bool)
     for axis in (0, 1):
         a = ids[1:] if axis == 0 else ids[:, 1:]
@@ -93,41 +101,45 @@ def instance_edges(ids: NDArray[Any]) -> NDArray[np.float32]:
         else:
             edges[:, 1:] |= differs
             edges[:, :-1] |= differs
-    return edges.astype(np.float32)
+    return edges
 
 
-def street_channels(labels: NDArray[Any], instances: NDArray[Any] | None, config: SourceConfig) -> NDArray[np.float32]:
-    """One-hot labels and, if asked for, the edges between instances (between labels where there are no instances)."""
+def street_channels(labels: NDArray[Any], instances: NDArray[Any] | None, config: SourceConfig) -> Bytes:
+    """One-hot labels and, if asked for, the edges between instances (between labels where there are no instances).
+
+    Returns:
+        uint8 [C, H, W], 0 or 255.
+    """
     channels = one_hot(labels, config.num_labels)
-    if not config.edges:
-        return channels
-    edges = instance_edges(labels)
-    if instances is not None:
-        edges = np.maximum(edges, instance_edges(instances)) if instances.any() else edges
-    return np.concatenate([channels, edges[None]])
+    if config.edges:
+        edges = instance_edges(labels)
+        if instances is not None and instances.any():
+            edges |= instance_edges(instances)
+        channels = np.concatenate([channels, edges[None]])
+    return np.multiply(channels.view(np.uint8), np.uint8(255))
 
 
-def _build_face(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+def _build_face(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     sketch = decode_gray(files["sketch.png"], "a sketch").astype(np.uint8, copy=False)
     return face_channels(landmarks_from_json(files["json"])[0], sketch)
 
 
 def _changed_face(
     config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
-) -> NDArray[np.float32]:
+) -> Bytes:
     landmarks = landmarks_from_json(files["json"])[0]
     landmarks = None if landmarks is None else move_points(landmarks, change.move)
     sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
     return face_channels(landmarks, sketch)
 
 
-def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     return skeleton_channels(decode_image(files["skeleton.png"], "a skeleton"))
 
 
 def _changed_pose(
     config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
-) -> NDArray[np.float32]:
+) -> Bytes:
     people = move_people(people_from_json(files["json"]), change.move)
     if people is not None and change.drop:
         people = drop_parts(people, np.random.default_rng(change.seed), change.drop)
@@ -135,13 +147,13 @@ def _changed_pose(
     return skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0)))
 
 
-def _build_street(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
+def _build_street(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     return street_channels(*street_ids(files), config)
 
 
 def _changed_street(
     config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
-) -> NDArray[np.float32]:
+) -> Bytes:
     labels, instances = street_ids(files)
     instances = None if instances is None else move_ids(instances, change.move)
     return street_channels(move_ids(labels, change.move), instances, config)
@@ -191,7 +203,7 @@ def num_channels(config: SourceConfig) -> int:
 
 def source_map(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
     """float32 [C, H, W] in [0, 1] from a frame's map files (extension -> bytes)."""
-    return DOMAINS[config.domain].build(config, files)
+    return to_unit(DOMAINS[config.domain].build(config, files))
 
 
 def region_files(domain: DomainName, has: Callable[[str], bool]) -> list[str]:

@@ -167,9 +167,11 @@ def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def halve(x: Tensor) -> Tensor:
-    """One pyramid step, the average of 3x3 without the border: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
-    return F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+def halve(x: Tensor, times: int = 1) -> Tensor:
+    """Pyramid steps, each the average of 3x3 without the border: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+    for _ in range(times):
+        x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
+    return x
 
 
 def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
@@ -181,6 +183,18 @@ def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
     x = F.pad(x, [0, 1, 0, 1], mode="replicate")
     grid = [(side - 1) * factor + 1 for side in x.shape[-2:]]
     return F.interpolate(x, grid, mode="bicubic", align_corners=True)[..., : size[0], : size[1]]
+
+
+def enlarge_nearest(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
+    """Like `enlarge`, but each pixel takes the nearest value: [B, C, h, w] -> [B, C, H, W].
+
+    Half-way pixels take the even neighbour (`torch.round`), so that they move to neither side on average.
+    """
+    rows, columns = (
+        (torch.arange(side, device=x.device) / (1 << times)).round().long().clamp(max=there - 1)
+        for side, there in zip(size, x.shape[-2:], strict=True)
+    )
+    return x.index_select(-1, columns).index_select(-2, rows)
 
 
 def pyramid(x: Tensor, num_scales: int) -> list[Tensor]:

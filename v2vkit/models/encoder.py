@@ -4,10 +4,19 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.models.blocks import Norm, ReflectConv, downs, halve, init_weights, pad_to_multiple, stem, ups
+from v2vkit.models.blocks import (
+    Norm,
+    ReflectConv,
+    downs,
+    enlarge_nearest,
+    halve,
+    init_weights,
+    pad_to_multiple,
+    stem,
+    ups,
+)
 
 
 class EncoderConfig(StageConfig):
@@ -41,7 +50,9 @@ class FeatureEncoder(nn.Module):
         return self.layers(pad_to_multiple(image, 1 << self.config.num_down))[..., :height, :width]
 
 
-def features_at(encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, halvings: int) -> Tensor:
+def features_at(
+    encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, halvings: int, halved: int = 0
+) -> Tensor:
     """E's map of frames, seen at 1 / 2^halvings of their size, at `size`: what is to be averaged over regions.
 
     E sees the frames of every spatial stage at the coarsest stage's size, so that its vectors mean the same in all.
@@ -50,13 +61,12 @@ def features_at(encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, 
         encode: E.
         x: frames [B, 3, h, w] in [-1, 1].
         size: height and width of the regions.
+        halved: how often `x` has been halved from `size`.
 
     Returns:
-        float32 [B, d, H, W], nearest neighbours enlarged.
+        float32 [B, d, H, W], enlarged by `enlarge_nearest`.
     """
-    for _ in range(halvings):
-        x = halve(x)
-    return F.interpolate(encode(x).float(), size, mode="nearest")
+    return enlarge_nearest(encode(halve(x, halvings)).float(), size, halved + halvings)
 
 
 def instance_average(features: Tensor, instance: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def _check(config: Resolved, manifests: dict[str, Manifest], work: Folder) -> No
 STAGE = Stage(
     name="encode-features",
     config=EncodeConfig,
-    version=1,
+    version=2,
     output=lambda config: "features",
     inputs=_inputs,
     open=open_encoder,

@@ -17,7 +17,7 @@ from v2vkit.engine.threads import prefetch
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.regions import Regions, region_ids
-from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels
+from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels, to_unit
 from v2vkit.synthesis.framing import crop_of, framed_shots, open_shot_window
 from v2vkit.synthesis.live import open_live
 from v2vkit.synthesis.model import ModelInfo
@@ -179,7 +179,8 @@ def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None
         for number in range(len(source.images)):
             labels = resized("labels", Path(source.image_path(number)))
             objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
-            yield Driven(street_channels(labels, objects, info.source), regions=region_ids(labels, objects))
+            s = to_unit(street_channels(labels, objects, info.source))
+            yield Driven(s, regions=region_ids(labels, objects))
 
     fps = Fraction(info.frames.get("fps", "25"))
     return Drive(prefetch(maps()), fps, num_frames=len(source.images))

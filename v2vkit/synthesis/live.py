@@ -18,7 +18,7 @@ from v2vkit.maps.placement import Placement, place_face, place_people
 from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
-from v2vkit.maps.source import DOMAINS, street_channels
+from v2vkit.maps.source import DOMAINS, street_channels, to_unit
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.weights import file_digest
 
@@ -114,7 +114,7 @@ def _live_face(info: ModelInfo, source: str) -> Live:
         )
         for image, landmarks, found in followed:
             sketch, parts = draw_sketch(image, landmarks, canny=settings.get("canny", True))
-            yield image, face_channels(landmarks, sketch), region_ids(parts), found
+            yield image, to_unit(face_channels(landmarks, sketch)), region_ids(parts), found
 
     return maps
 
@@ -138,7 +138,8 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
         )
         for image, people, found in followed:
             size = (image.shape[1], image.shape[0])
-            yield image, skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0))), None, found
+            drawing = draw_people(people, size, stroke=settings.get("stroke", 0))
+            yield image, to_unit(skeleton_channels(drawing)), None, found
 
     return maps
 
@@ -158,7 +159,7 @@ def _live_street(info: ModelInfo, source: str) -> Live:
             segments = estimator(image)
             labels, instances = keep_labels(segments.labels, segments.instances, keep)
             s, regions = street_channels(labels, instances, info.source), region_ids(labels, instances)
-            yield image, s, regions, bool((labels != IGNORE).any())
+            yield image, to_unit(s), regions, bool((labels != IGNORE).any())
 
     return maps
 

@@ -82,16 +82,12 @@ class Rollout:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
     def _halved(self, x: Tensor) -> Tensor:
-        for _ in range(self.halvings):
-            x = halve(x)
-        return x
+        return halve(x, self.halvings)
 
 
 def made_coarse(image: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3] as a model of `halvings` can give it at best: halved as for training, enlarged as here."""
-    x = from_images(image[None])
-    for _ in range(halvings):
-        x = halve(x)
+    x = halve(from_images(image[None]), halvings)
     return to_image(enlarge(x, (image.shape[0], image.shape[1]), halvings)[0])
 
 

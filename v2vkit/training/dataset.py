@@ -20,12 +20,13 @@ from v2vkit.artifacts.shard import sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.moving import Change, move_flow, move_ids, move_image
-from v2vkit.maps.source import DOMAINS, SourceConfig, source_map
+from v2vkit.maps.source import DOMAINS, SourceConfig
 from v2vkit.models.blocks import halve
 
 _CACHE_BYTES = 1 << 30
 
 Arrays = dict[str, NDArray[Any]]
+Kept = dict[str, Any]  # arrays, or tensors by the same names
 
 
 @dataclass(frozen=True)
@@ -80,30 +81,43 @@ class SequenceDataset:
         self.map_settings = map_settings or {}
         self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
         self._regions = regions
-        self._cache: OrderedDict[tuple[int, ...], Arrays] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
         self._cached_bytes = 0
 
-    def _cached(self, key: tuple[int, ...], make: Callable[[], Arrays]) -> Arrays:
+    def _cached(self, key: tuple[int, ...], make: Callable[[], Kept]) -> Kept:
         """What `make` gives, kept as long as there is room for it."""
-        found = self._cache.get(key)
-        if found is not None:
+        if key in self._cache:
             self._cache.move_to_end(key)
-            return found
-        arrays = make()
-        size = sum(array.nbytes for array in arrays.values())
+            return self._cache[key]
+        kept = make()
+        size = sum(array.nbytes for array in kept.values())
         if size <= _CACHE_BYTES:
-            self._cache[key] = arrays
+            self._cache[key] = kept
             self._cached_bytes += size
             while self._cached_bytes > _CACHE_BYTES:
                 _, dropped = self._cache.popitem(last=False)
                 self._cached_bytes -= sum(array.nbytes for array in dropped.values())
-        return arrays
+        return kept
+
+    def _seen(
+        self,
+        key: tuple[int, int, int],
+        read: Callable[[], Arrays],
+        changed: Callable[[Arrays], Arrays] | None,
+        finished: Callable[[Arrays, bool, int], Kept],
+        flip: bool,
+    ) -> Kept:
+        """The tensors that `finished` makes of what `read` gives for (clip, frame, step of the flow, or 0)."""
+        if changed is None and self.halvings:
+            # What is left is kept, of each side of the mirror: halving is the longest part of the work.
+            return self._cached((*key, int(flip)), lambda: finished(read(), flip, self.halvings))
+        arrays = self._cached(key, read)
+        return finished(arrays if changed is None else changed(arrays), flip, self.halvings)
 
     def _frame(self, clip: int, t: int) -> Arrays:
         """A frame, its source map and regions, in compact types."""
         name = self.reader.clips[clip].name
-        # s is 0/1 or n/255 in every domain, so bytes hold it exactly.
-        s = np.rint(source_map(self.source, self.reader.map_files(self.source, name, t)) * 255).astype(np.uint8)
+        s = DOMAINS[self.source.domain].build(self.source, self.reader.map_files(self.source, name, t))
         arrays: Arrays = {"x": self.reader.frame(name, t), "s": s}
         if arrays["x"].shape[:2] != s.shape[1:]:
             raise V2VError(
@@ -127,39 +141,25 @@ class SequenceDataset:
         x = move_image(arrays["x"], change.move)
         files = self.reader.map_files(self.source, self.reader.clips[clip].name, t)
         s = DOMAINS[self.source.domain].changed(self.source, files, x, change, self.map_settings)
-        changed: Arrays = {"x": x, "s": np.rint(s * 255).astype(np.uint8)}
+        changed: Arrays = {"x": x, "s": s}
         if self._regions:
             changed["regions"] = move_ids(arrays["regions"], change.move)
         return changed
 
-    def _one(self, window: Window, i: int, change: Change | None) -> Sequence:
+    def _one(self, window: Window, i: int, flip: bool, change: Change | None) -> Sequence:
         """Frame i of a window, T = 1."""
         clip, t = window.clip, window.times[i]
-        arrays = self._cached((clip, t), lambda: self._frame(clip, t))
-        if change is not None:
-            arrays = self._changed(arrays, clip, t, change)
-        height, width = arrays["x"].shape[:2]
+        changed = None if change is None else partial(self._changed, clip=clip, t=t, change=change)
+        frame = self._seen((clip, t, 0), partial(self._frame, clip, t), changed, _finished_frame, flip)
+        none = torch.zeros(1, 3, *frame["x"].shape[-2:])
         flow, confidence = {}, {}
-        for stride in self.strides:
-            w, c = torch.zeros(1, 2, height, width), torch.zeros(1, 1, height, width)
-            step = stride * window.step
+        moved = None if change is None else partial(_moved_flow, change=change)
+        for k in self.strides:
+            key = (clip, t, k * window.step)
             # A flow that points before the window has no frame to pair with.
-            found = self._cached((clip, t, step), partial(self._flow, clip, t, step)) if i >= stride else {}
-            if found:
-                vectors, trust = found["flow"], found["confidence"]
-                if change is not None:
-                    vectors, moved = move_flow(vectors, trust.astype(np.float32), change.move)
-                    trust = np.rint(moved).astype(np.uint8)
-                w[0] = torch.from_numpy(vectors).permute(2, 0, 1)
-                c[0, 0] = torch.from_numpy(trust).float() / 255
-            flow[stride], confidence[stride] = w, c
-        return Sequence(
-            torch.from_numpy(arrays["x"]).permute(2, 0, 1)[None].float() / 127.5 - 1,
-            torch.from_numpy(arrays["s"])[None].float() / 255,
-            flow,
-            confidence,
-            torch.from_numpy(arrays["regions"])[None, None] if self._regions else None,
-        )
+            found = self._seen(key, partial(self._flow, *key), moved, _finished_flow, flip) if i >= k else {}
+            flow[k], confidence[k] = found.get("flow", none[:, :2]), found.get("confidence", none[:, 2:])
+        return Sequence(frame["x"], frame["s"], flow, confidence, frame.get("regions"))
 
     def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> Sequence:
         """The tensors of one window, halved as often as set.
@@ -168,24 +168,52 @@ class SequenceDataset:
             flip: mirror it left to right, flow included.
             change: shift, turn and zoom it, leave parts of people out.
         """
-        frames = []
-        for i, t in enumerate(window.times):
-            one = self._one(window, i, None if change is None else change.at(t))
-            # Halved one by one: a coarse stage never holds a whole window at the finest size.
-            frames.append(halved(mirrored(one) if flip else one, self.halvings))
-        return _joined(frames, torch.cat)
+        # Halved one by one: a coarse stage never holds a whole window at the finest size.
+        changes = [None if change is None else change.at(t) for t in window.times]
+        return _joined([self._one(window, i, flip, change) for i, change in enumerate(changes)], torch.cat)
+
+
+def _finished_frame(arrays: Arrays, flip: bool, halvings: int) -> Kept:
+    """What is read of a frame as tensors of a `Sequence`, T = 1."""
+    x = torch.from_numpy(arrays["x"]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    s = torch.from_numpy(arrays["s"])[None].float() / 255
+    regions = torch.from_numpy(arrays["regions"])[None, None] if "regions" in arrays else None
+    one = Sequence(x, s, {}, {}, regions)
+    one = halved(mirrored(one) if flip else one, halvings)
+    return {name: of for name, of in (("x", one.x), ("s", one.s), ("regions", one.regions)) if of is not None}
+
+
+def _finished_flow(arrays: Arrays, flip: bool, halvings: int) -> Kept:
+    """The same of its flow and confidence, where there are any."""
+    if not arrays:
+        return {}
+    w = torch.from_numpy(arrays["flow"]).permute(2, 0, 1)[None].contiguous()
+    c = torch.from_numpy(arrays["confidence"])[None, None].float() / 255
+    w, c = _halved_flow(_mirrored_flow(w), c.flip(-1), halvings) if flip else _halved_flow(w, c, halvings)
+    return {"flow": w, "confidence": c}
+
+
+def _moved_flow(arrays: Arrays, change: Change) -> Arrays:
+    """What is read of the flow between two frames that are both changed."""
+    if not arrays:
+        return {}
+    vectors, moved = move_flow(arrays["flow"], arrays["confidence"].astype(np.float32), change.move)
+    return {"flow": vectors, "confidence": np.rint(moved).astype(np.uint8)}
 
 
 def mirrored(sequence: Sequence) -> Sequence:
     """The sequence seen in a mirror: every map flipped left to right, horizontal flow negated."""
-    sign = torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)
     return Sequence(
         sequence.x.flip(-1),
         sequence.s.flip(-1),
-        {k: w.flip(-1) * sign for k, w in sequence.flow.items()},
+        {k: _mirrored_flow(w) for k, w in sequence.flow.items()},
         {k: c.flip(-1) for k, c in sequence.confidence.items()},
         None if sequence.regions is None else sequence.regions.flip(-1),
     )
+
+
+def _mirrored_flow(flow: Tensor) -> Tensor:
+    return flow.flip(-1) * torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)
 
 
 def halved(sequence: Sequence, times: int) -> Sequence:
@@ -193,22 +221,23 @@ def halved(sequence: Sequence, times: int) -> Sequence:
 
     Regions stay at their size: ids cannot be mixed.
     """
-    for _ in range(times):
-        confidence = {k: halve(c) for k, c in sequence.confidence.items()}
-        sequence = Sequence(
-            halve(sequence.x),
-            halve(sequence.s),
-            {k: _halved_flow(w, sequence.confidence[k], confidence[k]) for k, w in sequence.flow.items()},
-            confidence,
-            sequence.regions,
-        )
-    return sequence
+    pairs = {k: _halved_flow(w, sequence.confidence[k], times) for k, w in sequence.flow.items()}
+    return Sequence(
+        halve(sequence.x, times),
+        halve(sequence.s, times),
+        {k: w for k, (w, _) in pairs.items()},
+        {k: c for k, (_, c) in pairs.items()},
+        sequence.regions,
+    )
 
 
-def _halved_flow(flow: Tensor, confidence: Tensor, halved_confidence: Tensor) -> Tensor:
+def _halved_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tensor, Tensor]:
     """The mean of what is trusted, as far as anything is: wild vectors must not spoil the good ones beside them."""
-    trusted = halve(flow * confidence) / halved_confidence.clamp(min=1e-6)
-    return torch.where(halved_confidence > 1e-6, trusted, halve(flow)) / 2
+    for _ in range(times):
+        share = halve(confidence)
+        trusted = halve(flow * confidence) / share.clamp(min=1e-6)
+        flow, confidence = torch.where(share > 1e-6, trusted, halve(flow)) / 2, share
+    return flow, confidence
 
 
 def stack(sequences: list[Sequence]) -> Sequence:

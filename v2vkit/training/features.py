@@ -47,7 +47,6 @@ def feature_maps(
         encode = partial(checkpoint, encoder, use_reentrant=False) if forget else encoder
         height, width = regions.shape[-2:]
         halvings = networks.generator.config.num_scales - 1
-        maps = instance_average(features_at(encode, x, (height, width), halvings=halvings), regions)
-        for _ in range(config.halvings):
-            maps = halve(maps)
+        seen = features_at(encode, x, (height, width), halvings=halvings, halved=config.halvings)
+        maps = halve(instance_average(seen, regions), config.halvings)
     return dict(zip(times, maps.unflatten(0, (-1, len(times))).unbind(1), strict=True))

@@ -1,0 +1,120 @@
+"""What the losses of a chunk are made of: every term and weight by hand (vid2vid specification 1.9)."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from v2vkit.maps.source import SourceConfig
+from v2vkit.models.generator import Output
+from v2vkit.training.build import build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Sequence
+from v2vkit.training.judging import Leaves, play_games
+from v2vkit.training.objectives import Losses, direct_losses
+from v2vkit.training.window import WindowState
+
+SIZE = (4, 10)
+WEIGHTS = {"lambda_flow": 10.0, "lambda_vgg": 10.0, "lambda_mask": 1.0, "lambda_l1": 3.0, "lambda_style": 2.0}
+SETTINGS = {"stage": "spatial-2", "num_scales": 2, **WEIGHTS}
+
+
+class Means(nn.Module):
+    """In VGG's place: five times the mean of the picture."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x.mean((1, 2, 3), keepdim=True)] * 5
+
+
+def constant(*values: float) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1).expand(1, len(values), *SIZE).clone()
+
+
+def real(t: int) -> Tensor:
+    """x_t is 0.1 t brighter than x_0, and 0.01 brighter with every column."""
+    return constant(*[0.1 * t] * 3) + 0.01 * torch.arange(SIZE[1])
+
+
+def output(t: int, *, x_fake: float, h: float, flow: float, mask: float, first: bool = False) -> Output:
+    """A frame and its hallucination that much brighter than the real one."""
+    if first:
+        return Output(real(t) + x_fake, h=real(t) + h, flow=None, mask=None, warped=None)
+    return Output(real(t) + x_fake, h=real(t) + h, flow=constant(flow, 0), mask=constant(mask), warped=real(t))
+
+
+def losses_of(first_frame: str, *, first: bool) -> Losses:
+    """The losses of frames 2 and 3 after two real ones; `first`: frame 2 is hallucinated alone."""
+    trust = constant(0.5)
+    trust[..., :2] = trust[..., 7:] = 0.0  # half of the columns: nothing comes from outside the picture
+    flow, confidence = (torch.stack([of] * 4, 1) for of in (constant(1, 0), trust))
+    x = torch.stack([real(t) for t in range(4)], 1)
+    sequence = Sequence(x, x, {1: flow}, {1: confidence})
+    outputs = [
+        output(2, x_fake=0.3, h=-0.1, flow=2, mask=0.4, first=first),
+        output(3, x_fake=0.5, h=-0.3, flow=3, mask=0.8),
+    ]
+    config = TrainConfig.model_validate(SETTINGS | {"first_frame": first_frame})
+    state = WindowState(2, None, first, [o.x_fake for o in outputs])
+    vgg: Any = Means()
+    return direct_losses(config, sequence, state, [2, 3], outputs, vgg)
+
+
+BOTH = {
+    "G_L1": (0.4 + 0.2, 3),  # the mean of x_fake's 0.3 and 0.5, and of h's 0.1 and 0.3
+    "G_VGG": ((1 / 32 + 1 / 16 + 1 / 8 + 1 / 4 + 1) * 0.6, 10),
+    # 5 |mean^2 - mean_real^2| with real means 0.245 and 0.345, x_fake's 0.545 and 0.845, h's 0.145 and 0.045
+    "G_Style": (5 * ((0.237 + 0.595) / 2 + (0.039 + 0.117) / 2), 2),
+}
+"""Of x_fake and of h: the term and its weight."""
+# Confidence 0.5 on half of the pixels: a quarter of the difference.
+FLOW = {
+    "F_Flow": ((0.5 + 1.0) / 2 / 4, 10 / 2),  # (2, 0) and (3, 0) for (1, 0), over two channels; S = 2
+    "F_Warp": ((0.08 + 0.07) / 2 / 4, 10),  # real x_{t-1}, 2 and 3 columns on, is 0.1 - 0.02 and 0.1 - 0.03 too dark
+    # 0.3 + 0.1 - 0.01 over the real frame before; 0.5 + 0.1 - 0.01 over the generated one, itself 0.3 too bright
+    "G_Warp": ((0.39 + 0.29) / 2 / 4, 10),
+}
+MASK = {"W": ((0.4 + 0.8) / 2 / 4, 1)}
+SECOND = {"F_Flow": (1 / 4, 10 / 2), "F_Warp": (0.07 / 4, 10), "G_Warp": (0.29 / 4, 10), "W": (0.8 / 4, 1)}
+"""Of frame 3 alone: a frame without a past has no flow."""
+
+
+@pytest.mark.parametrize(
+    ("first_frame", "first", "expected"),
+    [("real", False, BOTH | FLOW), ("self", False, BOTH | FLOW | MASK), ("self", True, BOTH | SECOND)],
+)
+def test_every_term_and_its_weight(first_frame: str, first: bool, expected: dict[str, tuple[float, float]]) -> None:
+    found = losses_of(first_frame, first=first)
+    terms = {name: float(term) for name, term in found.terms.items()}
+    assert terms == pytest.approx({name: term for name, (term, _) in expected.items()}, rel=1e-4)
+    assert found.total is not None
+    assert float(found.total) == pytest.approx(sum(term * weight for term, weight in expected.values()), rel=1e-4)
+
+
+def test_the_games_of_sequences_weigh_what_is_set() -> None:
+    config = TrainConfig.model_validate({"preset": "tiny", "discriminator_width": 8, "temporal_scales": 1})
+    x, s = torch.rand(1, 5, 3, 24, 32) * 2 - 1, torch.rand(1, 5, 3, 24, 32)
+    flow, confidence = torch.zeros(1, 5, 2, 24, 32), torch.ones(1, 5, 1, 24, 32)
+    sequence = Sequence(x, s, {1: flow}, {1: confidence})
+    fakes = [torch.rand(1, 3, 24, 32) * 2 - 1 for _ in range(3)]
+    networks = build_trainer(config, SourceConfig(domain="pose"), torch.device("cpu")).networks
+
+    def play(weight: float, warmed: float) -> tuple[Losses, Tensor]:
+        leaves = Leaves([x.clone().requires_grad_() for x in fakes], [x.clone().requires_grad_() for x in fakes])
+        state = WindowState(2, None, False, fakes)
+        weighed = config.model_copy(update={"lambda_temporal": weight})
+        games = play_games(weighed, networks, sequence, state, [2, 3, 4], leaves, warmed=(warmed,)).generator
+        assert games.total is not None
+        return games, torch.autograd.grad(games.total, leaves.x_fake[1])[0]
+
+    none, of_none = play(0.0, 1.0)
+    assert none.total is not None
+    for weight, warmed in ((1.0, 1.0), (3.0, 1.0), (3.0, 0.5)):
+        games, gradient = play(weight, warmed)
+        assert games.total is not None
+        sequences = games.terms["G_T0"] + 10 * games.terms["G_T0_Feat"]
+        assert float((games.total - none.total).detach()) == pytest.approx(float(sequences) * weight * warmed, rel=1e-4)
+        if weight * warmed == 1:
+            of_one = gradient - of_none
+        torch.testing.assert_close(gradient - of_none, of_one * weight * warmed, rtol=1e-3, atol=1e-7)
+    assert of_one.any()
