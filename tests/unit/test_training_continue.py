@@ -96,7 +96,7 @@ def test_a_killed_continued_training_goes_on_to_the_same_bits(
 
 def test_an_unfinished_training_goes_on_with_a_lower_learning_rate(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options, longer = RunOptions(work=work, continue_=True), changed(epochs=3)
-    run_killed(longer, options, monkeypatch, after=3)
+    run_killed(longer, options, monkeypatch, after=1)
     before = load_file(next(Path(work, "checkpoints/spatial-1").glob("state-*.safetensors")))
     with pytest.raises(V2VError, match=r"learning_rate \(was 0.0002, now 1e-05\).*Add --continue"):
         run(STAGE, longer.model_copy(update={"learning_rate": 1e-5}), RunOptions(work=work))
