@@ -128,7 +128,7 @@ class Slow(Counting):
     changes = 0
 
     def load(self, window: Window, **changes: Any) -> Sequence:
-        time.sleep(1.0 * window.num_frames)
+        time.sleep(0.3 * window.num_frames)
         self.changes += changes.get("change") is not None
         return super().load(window, **changes)
 
@@ -141,13 +141,13 @@ def test_the_plan_counts_what_loading_takes(dataset: SequenceDataset) -> None:
     slow = Slow(dataset.reader, dataset.source, strides=(1,))
     costs = measure_phases(config, slow, CPU)
     (cost,) = costs.values()
-    assert cost.seconds_to_load == pytest.approx(1.0, rel=0.3)
+    assert 0.3 <= cost.seconds_to_load < 1.0
     assert slow.changes == slow.loaded > 0  # jitter
-    # An epoch has 20 windows of one frame, each with two frames of context.
+    # An epoch has 24 windows of one frame, each with two frames of context.
     as_fast = {kind: replace(cost, seconds_per_frame=2.0) for kind, cost in costs.items()}
     exact = {kind: replace(cost, seconds_to_load=1.0) for kind, cost in as_fast.items()}
     assert "5.000 s per frame in fp32, loading included" in plan_text(config, dataset, CPU, exact, [])
-    assert "1 min 40 s in all" in plan_text(config, dataset, CPU, exact, [])
+    assert "2 min 00 s in all" in plan_text(config, dataset, CPU, exact, [])
 
 
 def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: SequenceDataset) -> None:
