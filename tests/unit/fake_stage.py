@@ -20,6 +20,7 @@ class SourceConfig(StageConfig):
     num_clips: int = setting(4, "Clips.", ge=1)
     clip_frames: int = setting(5, "Frames of a clip.", ge=1)
     seed: int = setting(0, "Seed.")
+    enlarged: int = setting(1, "Times 32x24 pixels.", ge=1)
     source: str = setting("", "A file whose content counts as input.")
 
 
@@ -33,15 +34,23 @@ def open_source(config: SourceConfig) -> Opened:
         for t in range(clip.info.num_frames):
             labels = np.full((24, 32), t, np.uint8)
             labels[4 + t % 5 : 18, 6 + t : 20 + t] = 0
-            image = encode_png(_frame(config.seed, clip.info.name, t))
-            yield Sample(t, {"png": image, "label.png": encode_png(labels)})
+            frame, labels = (
+                image.repeat(config.enlarged, 0).repeat(config.enlarged, 1)
+                for image in (_frame(config.seed, clip.info.name, t), labels)
+            )
+            yield Sample(t, {"png": encode_png(frame), "label.png": encode_png(labels)})
 
     return Opened(function)
 
 
 def plan_source(config: SourceConfig) -> Plan:
     clips = [
-        ClipInfo(name=f"clip-{i:04d}", num_frames=config.clip_frames, width=32, height=24)
+        ClipInfo(
+            name=f"clip-{i:04d}",
+            num_frames=config.clip_frames,
+            width=32 * config.enlarged,
+            height=24 * config.enlarged,
+        )
         for i in range(config.num_clips)
     ]
     return Plan(tuple((clip,) for clip in clips), skipped={"bad.mp4": "it is empty"} if config.seed == 99 else {})

@@ -34,11 +34,11 @@ def test_every_command_has_help_with_every_setting(command: str) -> None:
     ("command", "flags"),
     [
         ("ingest", "work workers overwrite dry-run"),
-        ("train", "work overwrite dry-run"),
+        ("train", "work overwrite continue dry-run"),
         ("sample-style", "work overwrite dry-run"),
         ("import-checkpoint", "work overwrite"),
         ("make-toy", "workers overwrite"),
-        ("run", "work workers overwrite dry-run"),
+        ("run", "work workers overwrite continue dry-run"),
         ("render", "work"),
         ("evaluate", "work"),
         ("show", "work"),
@@ -48,7 +48,8 @@ def test_every_command_has_help_with_every_setting(command: str) -> None:
 )
 def test_a_command_takes_only_the_flags_that_it_looks_at(command: str, flags: str) -> None:
     output = _run(command, "--help").output
-    shown = {flag for flag in ("work", "workers", "overwrite", "dry-run") if re.search(rf"^  --{flag} ", output, re.M)}
+    flags_of_runs = ("work", "workers", "overwrite", "continue", "dry-run")
+    shown = {flag for flag in flags_of_runs if re.search(rf"^  --{flag} ", output, re.M)}
     assert shown == set(flags.split())
 
 

@@ -376,12 +376,19 @@ def test_training_a_finished_model_on_as_the_refusal_says(tmp_path: Path, capsys
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
     config = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1})
     run(TRAIN, config, options)
-    longer = config.model_copy(update={"epochs": 2})
-    with pytest.raises(V2VError, match=r"epochs \(was 1, now 2\).*copy its folder and add --start-from COPY"):
+    longer = config.model_copy(update={"epochs": 2, "seed": 5})
+    with pytest.raises(V2VError, match=r"epochs \(was 1, now 2\).*copy its folder and add `--start-from COPY --over"):
         run(TRAIN, longer, options)
     copy = tmp_path / "copy"
     shutil.copytree(Path(options.work, "checkpoints/spatial-1"), copy)
     longer = longer.model_copy(update={"start_from": str(copy)})
+    with pytest.raises(V2VError, match="Add --overwrite to write what is trained from") as refused:
+        run(TRAIN, longer, options)
+    assert "COPY" not in refused.value.hint
+    planned = run(TRAIN, longer, RunOptions(work=options.work, dry_run=True)).message
+    assert f"generator: 1 of 1 scales from {copy}" in planned
+    assert "cannot be made now" in planned
+    assert "Add --overwrite" in planned
     run(TRAIN, longer, RunOptions(work=options.work, overwrite=True))
     text = capsys.readouterr().out
     for name in ("generator", "image", "video0"):

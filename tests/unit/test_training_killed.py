@@ -16,7 +16,7 @@ from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-ALONE = SMALL.model_copy(update={"threads": 1, "save_every": 0.0})
+ALONE = SMALL.model_copy(update={"threads": 1, "save_every": 0.0, "sample_every": 4})
 TWO = ALONE.model_copy(
     update={"num_scales": 2, "discriminator_width": 64, "epochs": 1, "temporal_scales": 1, "max_frames": 4}
 )
@@ -77,6 +77,7 @@ def test_killed_training_resumes_to_the_same_weights(
     assert (folder / "manifest.json").exists()
     made = tmp_path / "whole/checkpoints" / config.checkpoint
     assert same(load_file(folder / "model.safetensors"), load_file(made / "model.safetensors"))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in made.iterdir())
     final = [sorted(path.glob("state-*.safetensors")) for path in (folder, made)]
     assert [len(files) for files in final] == [1, 1]
     assert same(*(load_file(files[0]) for files in final))  # discriminators and optimisers too

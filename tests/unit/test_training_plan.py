@@ -1,5 +1,7 @@
 """What the plan says before training starts: every loss, and what was measured."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window
-from v2vkit.training.plan import losses_text, measure, measure_phases
+from v2vkit.training.plan import losses_text, measure, measure_phases, plan_text
 from v2vkit.training.step import train_chunk
 
 CPU = torch.device("cpu")
@@ -120,6 +122,34 @@ class Counting(SequenceDataset):
         return super().load(window, **changes)
 
 
+class Slow(Counting):
+    """Takes long to read and to change."""
+
+    changes = 0
+
+    def load(self, window: Window, **changes: Any) -> Sequence:
+        time.sleep(0.3 * window.num_frames)
+        self.changes += changes.get("change") is not None
+        return super().load(window, **changes)
+
+
+def test_the_plan_counts_what_loading_takes(dataset: SequenceDataset) -> None:
+    """On a CPU training waits for it; beside a GPU the slower of the two counts."""
+    config = ONE.model_copy(
+        update={"max_frames": 1, "first_frames": 1, "temporal_scales": 0, "chunk": 1, "jitter": 1.0}
+    )
+    slow = Slow(dataset.reader, dataset.source, strides=(1,))
+    costs = measure_phases(config, slow, CPU)
+    (cost,) = costs.values()
+    assert 0.3 <= cost.seconds_to_load < 1.0
+    assert slow.changes == slow.loaded > 0  # jitter
+    # An epoch has 24 windows of one frame, each with two frames of context.
+    as_fast = {kind: replace(cost, seconds_per_frame=2.0) for kind, cost in costs.items()}
+    exact = {kind: replace(cost, seconds_to_load=1.0) for kind, cost in as_fast.items()}
+    assert "5.000 s per frame in fp32, loading included" in plan_text(config, dataset, CPU, exact, [])
+    assert "2 min 00 s in all" in plan_text(config, dataset, CPU, exact, [])
+
+
 def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: SequenceDataset) -> None:
     """A window is loaded whole, however small the chunks are."""
     config = ONE.model_copy(update={"first_frames": 2, "max_frames": 8, "double_every": 1, "epochs": 4, "chunk": 1})
@@ -163,3 +193,21 @@ def test_every_video_discriminator_is_measured_at_work(
     half = len(terms) // 2
     assert all(found == {"D_T0_real", "D_T0_fake"} for found in terms[:half])
     assert all("D_T1_real" in found for found in terms[half:])
+
+
+def test_labels_are_counted_once_whatever_the_number_of_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stage verifies its shards once; the labels are read once more for their number."""
+    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
+    read: list[str] = []
+    plain = Folder.read
+
+    def counted(self: Folder, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+        if self.url.endswith("/labels") and name.endswith(".tar") and start is None:
+            read.append(name)
+        return plain(self, name, start, stop)
+
+    monkeypatch.setattr(Folder, "read", counted)
+    config = ONE.model_copy(update={"stage": "all", "num_scales": 2, "num_labels": None, "discriminator_width": 64})
+    plan = run(STAGE, config, replace(options, dry_run=True)).message
+    assert "plan: spatial-2" in plan
+    assert read == ["shard-00000.tar"] * (1 + 2)

@@ -257,6 +257,19 @@ def test_a_model_of_another_workspace_can_be_started_from(trained: RunOptions, t
     assert "spatial-2" in outcome.message
 
 
+def test_a_model_goes_on_at_another_size(trained: RunOptions, tmp_path: Path) -> None:
+    """Networks are convolutional; only a finer scale on top needs the coarser one at half its size."""
+    options = RunOptions(work=str(tmp_path / "large"), dry_run=True)
+    large = make_workspace(tmp_path / "large", num_clips=1, clip_frames=6, enlarged=3)
+    start = f"{trained.work}/checkpoints/spatial-1"  # at 16x12
+    again = TWO.model_copy(update={"num_scales": None, "start_from": start})
+    assert "trained at 16x12, goes on at 96x72" in run(STAGE, again, options).message
+    run(STAGE, again, large)
+    assert load_model(find_model(Folder(large.work), "spatial-1"))[1].output_size == (96, 72)
+    with pytest.raises(V2VError, match=r"trained at 16x12; here 48x36 is needed.*one trained at 48x36, or .* 32x24"):
+        run(STAGE, stage(TWO, "spatial-2", start_from=start), options)
+
+
 def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
     found = phases(Schedule(4, 2, 4, 2, 8, fix_epochs=3))
     assert found == [Phase(0, 1, 4, True), Phase(2, 2, 8, True), Phase(3, 5, 8, False)]

@@ -43,10 +43,10 @@ SMALL = TrainConfig(
 )
 
 
-def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12) -> RunOptions:
-    """Frames of noise with labels and flow: 32x24 pixels."""
+def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12, enlarged: int = 1) -> RunOptions:
+    """Frames of noise with labels and flow: 32x24 pixels, or so many times that."""
     options = RunOptions(work=str(path), workers=1)
-    run(SOURCE, SourceConfig(num_clips=num_clips, clip_frames=clip_frames), options)
+    run(SOURCE, SourceConfig(num_clips=num_clips, clip_frames=clip_frames, enlarged=enlarged), options)
     run(FLOW, FLOW.config(), options)
     return options
 

@@ -72,11 +72,20 @@ _RUN_OPTIONS: dict[str, dict[str, Any]] = {
     },
     "workers": {"type": click.IntRange(0), "default": 0, "help": "Processes; 0 = one per core."},
     "overwrite": {"is_flag": True, "help": "Make again what was made with other settings."},
+    "continue_": {
+        "is_flag": True,
+        "help": "Train on from where it stands although settings changed: epochs, learning rate, weights of losses, "
+        "lengths of sequences.",
+    },
     "dry_run": {
         "is_flag": True,
         "help": "Check everything, say what would be done and what it costs, and do nothing.",
     },
 }
+
+
+def _run_option(name: str) -> click.Option:
+    return click.Option([name, f"--{name.rstrip('_').replace('_', '-')}"], **_RUN_OPTIONS[name])
 
 
 def load(name: str) -> Any:
@@ -94,7 +103,7 @@ def build_command(name: str) -> click.Command:
     from v2vkit.cli.options import parameters
 
     target = load(name)
-    common = [click.Option([f"--{option.replace('_', '-')}"], **_RUN_OPTIONS[option]) for option in target.options]
+    common = [_run_option(option) for option in target.options]
     return click.Command(
         name,
         callback=lambda **values: _call(name, values),

@@ -34,7 +34,7 @@ def recipe_command(load: Callable[[str], Any]) -> Command:
         name="run",
         config=RecipeConfig,
         call=lambda config, options: _run_recipe(config, options, load),
-        options=("work", "workers", "overwrite"),
+        options=("work", "workers", "overwrite", "continue_"),
         resumes=True,
     )
 

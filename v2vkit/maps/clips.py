@@ -1,12 +1,14 @@
 """Random access to the frames, maps and flow of clips, joined over several artifacts."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
-from v2vkit.artifacts.manifest import ClipInfo, Manifest
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.flow_io import decode_kitti
@@ -91,14 +93,24 @@ class ClipReader:
 
 
 def count_labels(work: Folder, labels: Manifest) -> int:
-    """The highest id in the label maps of a workspace, plus one."""
-    reader = ClipReader(work, {"labels": labels})
-    highest = 0
-    for clip in reader.clips:
-        for t in range(clip.num_frames):
-            ids = decode_gray(reader.read("labels", clip.name, t, "label.png"))
-            highest = max(highest, int(ids[ids != IGNORE].max(initial=0)))
-    return highest + 1
+    """The highest id in the label maps of a workspace, plus one.
+
+    Raises:
+        V2VError: a missing or corrupt shard.
+    """
+    shards = tqdm(labels.shards, desc="counting labels", unit="shard", leave=False, disable=None)
+    return 1 + max((_highest_label(f"{work.url}/labels", entry) for entry in shards), default=0)
+
+
+@cache  # by the shard's checksum: one command asks several times
+def _highest_label(url: str, entry: ShardEntry) -> int:
+    shard = load_shard(Folder(url), entry)
+    maps = (
+        decode_gray(shard.data[offset : offset + size], f"{shard.where}, {name}")
+        for name, (offset, size) in shard.members.items()
+        if name.endswith(".label.png")
+    )
+    return max((int(ids[ids != IGNORE].max(initial=0)) for ids in maps), default=0)
 
 
 def typical_placement(reader: ClipReader, source: SourceConfig) -> Placement | None:

@@ -1,6 +1,6 @@
 """What a stage is, and what a command is that makes no artifact; `runner` runs them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ class RunOptions:
         work: the workspace, a local folder or an fsspec URL.
         workers: processes; 0 = one per core.
         overwrite: throw away an artifact made with other settings.
+        continue_: go on from one made with other settings, where the stage can.
         dry_run: check everything, say what would be done and what it costs, and do nothing.
     """
 
     work: str = "work"
     workers: int = 0
     overwrite: bool = False
+    continue_: bool = False
     dry_run: bool = False
 
 
@@ -49,6 +51,7 @@ class Build:
         fingerprint: of this run; whatever the stage left there before under the same fingerprint may be continued.
         begin: to be called once when everything that could be wrong with the set-up has been raised, before the first
             write: what an earlier run with other settings left in the folder is gone then.
+        continued: what `Stage.continued` said, where this run goes on from one with other settings.
     """
 
     config: Any
@@ -58,6 +61,7 @@ class Build:
     folders: dict[str, Folder]
     fingerprint: str
     begin: Callable[[], None]
+    continued: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,10 @@ class Stage:
         check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
         ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
-        again: what to do about an artifact that was made with other settings or inputs.
+        again: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
+            `Decision.changes` -> that.
+        continued: config, manifest of the artifact that is there, `Decision.changes`, its folder -> checksum of what a
+            run with the new settings goes on from (`--continue`); raises V2VError where it cannot.
         renewed: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
     """
 
@@ -99,13 +106,17 @@ class Stage:
     check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     ahead: "Callable[[Any, RunOptions], str] | None" = None
-    again: str = "Give the command with --overwrite to make it again, or with the old settings to keep it."
+    again: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
+        "Give the command with --overwrite to make it again, or with the old settings to keep it."
+    )
+    continued: Callable[[Any, Manifest, Mapping[str, str], Folder], str] | None = None
     renewed: Callable[[Manifest], Manifest] = lambda manifest: manifest
 
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the `RunOptions` that have an effect: what `build` makes as a whole, it makes in this process."""
-        return ("work", *(() if self.open is None else ("workers",)), "overwrite", "dry_run")
+        workers, continued = self.open is not None, self.continued is not None
+        return ("work", *("workers",) * workers, "overwrite", *("continue_",) * continued, "dry_run")
 
 
 @dataclass(frozen=True)

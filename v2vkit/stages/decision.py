@@ -12,7 +12,10 @@ from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions, Stage, load_inputs
 
 State = Literal["missing", "unfinished", "done", "stale"]
-"""`stale`: made with other settings or inputs."""
+"""`stale`: made with other settings or inputs; `unfinished` too where a run goes on from those (`--continue`)."""
+
+CONTINUED = "--continue"
+"""Input of an artifact that was begun with other settings: the checksum of what was there of it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Decision:
     """How an artifact stands to what a run with these settings would make; the disk is untouched.
 
     Attributes:
-        state, changes: how it stands; why it is stale, as phrases.
+        state: how it stands.
+        changes: why it is stale, or what a continued run changes: setting or input -> phrase.
         config: the settings, with what was left open filled in.
         kind, folder, sides: the artifact, its folder, and those of its side outputs.
         inputs: artifact kind -> manifest.
@@ -29,7 +33,7 @@ class Decision:
     """
 
     state: State
-    changes: str
+    changes: dict[str, str]
     config: StageConfig
     kind: str
     folder: Folder
@@ -51,11 +55,13 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
         config: `resolved` settings.
 
     Raises:
-        V2VError: inputs are absent or do not belong together, or a manifest is damaged.
+        V2VError: inputs are absent or do not belong together, a manifest is damaged, or `--continue` cannot.
     """
     work, kind = Folder(options.work), stage.output(config)
     folder, sides = work / kind, tuple(work / side for side in stage.side_outputs(config))
-    inputs, new = _prepare(stage, config, work)
+    inputs = load_inputs(work, stage.inputs(config))
+    sources = {kind: manifest.fingerprint for kind, manifest in inputs.items()}
+    sources |= {} if stage.sources is None else stage.sources(config)
     finished, partial = (read_or_refuse(folder, name, overwrite=options.overwrite) for name in (MANIFEST, PARTIAL))
     old = partial or finished
 
@@ -64,24 +70,25 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
             _whole_side(side, manifest, kind, read=options.overwrite) for side in sides
         )
 
-    changes = ""
-    state: State
-    if old is None:
-        state = "missing"
-    elif new.fingerprint not in (old.fingerprint, (renewed := stage.renewed(old)).fingerprint):
-        state, changes = "stale", ", ".join(_changes(renewed, new, stage.config))
-    else:
-        state = "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
+    changes: dict[str, str] = {}
+    new = _planned(stage, config, sources)
+    state: State = "missing"
+    if old is not None:
+        # What it was continued from is no setting: whoever gives the command again means the artifact that is there.
+        same = _planned(stage, config, sources | {k: v for k, v in old.inputs.items() if k == CONTINUED})
+        if same.fingerprint in (old.fingerprint, (renewed := stage.renewed(old)).fingerprint):
+            new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
+        else:
+            state, changes = "stale", _changes(renewed, same, stage.config)
+        if changes and options.continue_ and stage.continued is not None:
+            state = "unfinished"
+            new = _planned(stage, config, sources | {CONTINUED: stage.continued(config, old, changes, folder)})
     return Decision(state, changes, config, kind, folder, sides, inputs, old, new)
 
 
-def _prepare(stage: Stage, config: StageConfig, work: Folder) -> tuple[dict[str, Manifest], Manifest]:
-    """The input manifests and the manifest that a run with these settings would begin with."""
-    manifests = load_inputs(work, stage.inputs(config))
-    inputs = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
-    if stage.sources is not None:
-        inputs |= stage.sources(config)
-    return manifests, Manifest(
+def _planned(stage: Stage, config: StageConfig, inputs: dict[str, str]) -> Manifest:
+    """The manifest that a run with these settings would begin with."""
+    return Manifest(
         v2vkit=__version__,
         stage=stage.name,
         stage_version=stage.version,
@@ -91,25 +98,27 @@ def _prepare(stage: Stage, config: StageConfig, work: Folder) -> tuple[dict[str,
     )
 
 
-def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> list[str]:
-    """What differs between two runs, as phrases."""
-    found = []
+def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[str, str]:
+    """What differs between two runs: setting or input -> phrase."""
+    found = {}
     if old.stage != new.stage:
-        return [f"it was made by {old.stage}"]
+        return {"version": f"it was made by {old.stage}"}
     if old.stage_version != new.stage_version:
-        found.append(f"the stage itself (version {old.stage_version}, now {new.stage_version})")
+        found["version"] = f"the stage itself (version {old.stage_version}, now {new.stage_version})"
     for key in sorted(old.config.keys() | new.config.keys()):
-        before, now = old.config.get(key), new.config.get(key)
-        neutral = key in config.model_fields and extras(config, key).get("neutral", False)
-        if before != now and not neutral:
-            found.append(f"{key} (was {before}, now {now})")
+        extra = extras(config, key) if key in config.model_fields else {}
+        # An artifact from before there was the setting was made with its default.
+        default = config.model_fields[key].default if extra.get("later") else None
+        before, now = old.config.get(key, default), new.config.get(key)
+        if before != now and not extra.get("neutral"):
+            found[key] = f"{key} (was {before}, now {now})"
     for key in sorted(old.inputs.keys() | new.inputs.keys()):
         if key not in old.inputs:
-            found.append(f"input {key} (new)")
+            found[f"input {key}"] = f"input {key} (new)"
         elif key not in new.inputs:
-            found.append(f"input {key} (gone)")
+            found[f"input {key}"] = f"input {key} (gone)"
         elif old.inputs[key] != new.inputs[key]:
-            found.append(f"the content of input {key}")
+            found[f"input {key}"] = f"the content of input {key}"
     return found
 
 

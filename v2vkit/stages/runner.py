@@ -7,6 +7,7 @@ flight; the same command again resumes; a changed setting or input is noticed an
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from v2vkit.artifacts.folder import Folder
@@ -16,7 +17,7 @@ from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, Plan, RunOptions, Stage, counted
-from v2vkit.stages.decision import Decision, decide, read_or_refuse, refuse_others, resolved
+from v2vkit.stages.decision import CONTINUED, Decision, decide, read_or_refuse, refuse_others, resolved
 from v2vkit.stages.mapping import map_units
 
 
@@ -57,7 +58,7 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
     except V2VError as error:
         return f"stale: {error.message}"
     if found.state == "stale":
-        return f"stale: changed {found.changes}"
+        return f"stale: changed {', '.join(found.changes.values())}"
     return found.state
 
 
@@ -68,7 +69,13 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         V2VError: inputs missing, stale or corrupt; settings changed without `overwrite`; wrong set-up.
     """
     outcomes = []
-    for part in stage.parts(config):
+    parts = stage.parts(config)
+    if options.continue_ and options.overwrite:
+        raise V2VError("--continue keeps what is there, and --overwrite throws it away.", "Leave one of them out.")
+    if options.continue_ and len(parts) > 1:
+        names = ", ".join(stage.output(part) for part in parts)
+        raise V2VError(f"--continue goes on with one artifact; this makes several ({names}).", "Name one of them.")
+    for part in parts:
         try:
             outcomes.append(_run(stage, part, options))
         except V2VError as error:
@@ -90,16 +97,15 @@ def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: 
 
 
 def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
-    work = Folder(options.work)
+    work, refusal = Folder(options.work), None
     found = decide(stage, resolved(stage, config, work), options)
     if not options.overwrite:
         for side in found.sides:
             refuse_others(side, stage)
         if found.state == "stale":
-            raise V2VError(
-                f"The artifact {found.folder.url} was made with other settings or inputs; changed: {found.changes}.",
-                stage.again,
-            )
+            refusal = _refusal(stage, found)
+            if not (options.dry_run and stage.preview):
+                raise refusal
     if found.state == "done":
         assert found.old is not None
         text = f"{found.kind}: up to date, nothing to do ({_summary(found.old)})."
@@ -109,17 +115,32 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     if stage.check is not None:
         stage.check(found.config, found.inputs, work)
     if options.dry_run:
-        build = Build(found.config, options, found.folder, found.inputs, {}, found.new.fingerprint, _nothing)
+        build = _build(found, options, {}, _nothing)
         text = stage.preview(build) if stage.preview else ""
-        return Outcome(f"{text}\n{found.kind}: {found.state}; nothing was done.".lstrip())
+        state = f"{found.state}; nothing was done." if refusal is None else f"cannot be made now. {refusal}"
+        return Outcome(f"{text}\n{found.kind}: {state}".lstrip())
     for target in (found.folder, *found.sides):
         refuse_foreign(target)
     return _make(stage, found, options)
 
 
+def _refusal(stage: Stage, found: Decision) -> V2VError:
+    assert found.old is not None
+    changed = ", ".join(found.changes.values())
+    return V2VError(
+        f"The artifact {found.folder.url} was made with other settings or inputs; changed: {changed}.",
+        stage.again if isinstance(stage.again, str) else stage.again(found.config, found.old, found.changes),
+    )
+
+
+def _build(found: Decision, options: RunOptions, folders: dict[str, Folder], begin: Callable[[], None]) -> Build:
+    fingerprint, continued = found.new.fingerprint, found.new.inputs.get(CONTINUED)
+    return Build(found.config, options, found.folder, found.inputs, folders, fingerprint, begin, continued)
+
+
 def _started(stage: Stage, found: Decision) -> Manifest:
     """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
-    if found.state == "unfinished" and found.old is not None and (found.old.units or stage.build is not None):
+    if found.state == "unfinished" and found.old is not None and found.old.units:
         return found.old.model_copy(update={"shards": (), "missing": {}})
     if stage.build is not None:
         plan = Plan(())
@@ -163,9 +184,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 if writes:
                     begin()
 
-            shards = stage.build(
-                Build(found.config, options, folder, found.inputs, folders, found.new.fingerprint, touch)
-            )
+            shards = stage.build(_build(found, options, folders, touch))
             if not writes:
                 if not agree(True):
                     raise V2VError(f"The first process could not finish {folder.url}.", "Mend what it tells of.")

@@ -1,34 +1,33 @@
 """`v2v train`: finished artifacts in, `checkpoints/<stage>` out."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
-from v2vkit.config import DomainName, check_foreground
 from v2vkit.engine.devices import pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, RunOptions, Stage, load_inputs
+from v2vkit.stages.train_plan import (
+    check_training,
+    domain_kinds,
+    maps_only,
+    source_config,
+    start_folder,
+    training_inputs,
+    training_sources,
+)
 from v2vkit.training.config import TrainConfig
-from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     import torch
 
-    from v2vkit.maps.source import SourceConfig
     from v2vkit.synthesis.model import ModelInfo
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.parallel import Parallel
     from v2vkit.training.trainer import Trainer
-
-
-def _kinds() -> dict[DomainName, str]:
-    """Domain -> the artifact with its maps."""
-    from v2vkit.maps.source import DOMAINS  # loads cv2, which --help must not
-
-    return {domain: row.kind for domain, row in DOMAINS.items()}
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
@@ -42,7 +41,7 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         config = config.for_images()
     if config.domain is not None:
         return config
-    kinds = _kinds()
+    kinds = domain_kinds()
     found = [domain for domain, kind in kinds.items() if (work / kind).exists(MANIFEST)]
     if len(found) == 1:
         return config.model_copy(update={"domain": found[0]})
@@ -70,80 +69,6 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
     )
 
 
-def _inputs(config: TrainConfig) -> tuple[str, ...]:
-    assert config.domain is not None
-    below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", _kinds()[config.domain], *(("flow",) if config.strides else ()), *below)
-
-
-def _start(config: TrainConfig, work: Folder) -> Folder | None:
-    """The folder of the model that training begins from; None = random weights."""
-    if config.start_from:
-        return Folder(config.start_from)
-    return None if config.scale == 1 else work / f"checkpoints/spatial-{config.scale - 1}"
-
-
-def _sources(config: TrainConfig) -> dict[str, str]:
-    """A model from elsewhere is an input by its content, wherever it lies."""
-    from v2vkit.synthesis.model import MODEL, read_info
-
-    sources = {}
-    if config.start_from:
-        start = Folder(config.start_from)
-        if not start.exists(MODEL):
-            raise V2VError(
-                f"--start-from {config.start_from} holds no model.",
-                "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
-            )
-        sources["--start-from"] = read_info(start).identity
-    return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
-
-
-def _check(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
-    """What would fail hours later."""
-    from v2vkit.training.check import check_settings
-
-    check_settings(config, manifests)
-    if (start := _start(config, work)) is not None:
-        _check_start(config, manifests, work, start)
-        if os.path.realpath(start.path) == os.path.realpath((work / f"checkpoints/{config.checkpoint}").path):
-            raise V2VError(
-                f"--start-from {start.url} is the folder that this training writes into.",
-                "Copy that folder, and start from the copy.",
-            )
-
-
-def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
-    """Whether the model to start from has the layers and the size that this stage builds on."""
-    from v2vkit.synthesis.model import halved_size
-    from v2vkit.training.build import build_encoder_config, build_generator_config
-    from v2vkit.training.start import check_start
-
-    generator = build_generator_config(config, _source_config(config, manifests, work))
-    clip = manifests["frames"].clips[0]
-    size = halved_size(clip.width, clip.height, config.halvings)
-    check_start(start, generator, size, build_encoder_config(config))
-
-
-def _maps(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
-    """The inputs that have clips."""
-    return {kind: manifest for kind, manifest in manifests.items() if not kind.startswith("checkpoints")}
-
-
-def _source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "SourceConfig":
-    """The source map's settings; the number of labels is looked up in the maps when it was not given."""
-    from v2vkit.maps.clips import count_labels
-    from v2vkit.maps.source import SourceConfig
-
-    assert config.domain is not None
-    if config.domain != "street":
-        return SourceConfig(domain=config.domain)
-    labels = manifests["labels"]
-    number = config.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
-    check_foreground(config.foreground, number)
-    return SourceConfig(domain="street", num_labels=number, edges=config.edges)
-
-
 @dataclass(frozen=True)
 class _Run:
     """Everything that training needs, opened; `plan` is what is printed before it starts."""
@@ -161,6 +86,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.maps.clips import ClipReader, typical_placement
     from v2vkit.synthesis.model import MODEL, ModelInfo
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
+    from v2vkit.training.checkpoint import read_progress
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.start import inherit
@@ -170,9 +96,10 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = parallel.device or pick_device(config.device)
-    work, kind = Folder(build.options.work), _kinds()[config.domain]
-    reader = ClipReader(work, _maps(build.inputs))
-    source = _source_config(config, build.inputs, work)
+    work = Folder(build.options.work)
+    reader = ClipReader(work, maps_only(build.inputs))
+    kind = domain_kinds()[config.domain]
+    source = source_config(config, build.inputs, work)
     dataset = SequenceDataset(
         reader,
         source,
@@ -199,15 +126,17 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         estimator=maps.estimator,
         placement=typical_placement(reader, source),
     )
-    start = _start(config, work)
+    start = start_folder(config, work)
     costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
     trainer = build_trainer(config, source, device, parallel)
     if start is None:
         started = []
     elif start.exists(MODEL):
-        started = inherit(trainer, start)
+        started = inherit(trainer, start, info.output_size)
     else:  # only where `_ahead` plans
         started = [f"{start.url}, which has still to be trained"]
+    if build.continued and (snapshot := read_progress(build.folder)):
+        started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
     return _Run(trainer, dataset, info, device, plan)
 
@@ -226,7 +155,7 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 
     work = Folder(options.work)
     config = _resolve(config, work)
-    inputs = load_inputs(work, tuple(kind for kind in _inputs(config) if not kind.startswith("checkpoints/")))
+    inputs = load_inputs(work, tuple(kind for kind in training_inputs(config) if not kind.startswith("checkpoints/")))
     check_settings(config, inputs)
     build = Build(config, options, work / f"checkpoints/{config.checkpoint}", inputs, {}, "planned", lambda: None)
     return _open(build, ALONE).plan
@@ -261,6 +190,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
             device=opened.device,
             writer=writer,
             parallel=parallel,
+            continued=build.continued,
         )
     finally:
         if writer is not None:
@@ -282,19 +212,31 @@ def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:
     return SummaryWriter(f"{work.path}/logs/{config.checkpoint}")
 
 
+def _continued(config: TrainConfig, old: Manifest, changed: Mapping[str, str], folder: Folder) -> str:
+    from v2vkit.training.continuing import continued_snapshot
+
+    return continued_snapshot(config, old, changed, folder)
+
+
+def _advice(config: TrainConfig, old: Manifest, changed: Mapping[str, str]) -> str:
+    from v2vkit.training.continuing import advice
+
+    return advice(config, old, changed)
+
+
 STAGE = Stage(
     name="train",
     config=TrainConfig,
     version=1,
     output=lambda config: f"checkpoints/{config.checkpoint}",
-    inputs=_inputs,
-    sources=_sources,
+    inputs=training_inputs,
+    sources=training_sources,
     parts=_parts,
     resolve=_resolve,
-    check=_check,
+    check=check_training,
     preview=_preview,
     ahead=_ahead,
     build=_build,
-    again="--overwrite trains from nothing; to train this model on, copy its folder and add --start-from COPY. The old "
-    "settings keep it.",
+    again=_advice,
+    continued=_continued,
 )

@@ -92,6 +92,16 @@ def _damaged(folder: Folder, error: Exception) -> V2VError:
     )
 
 
+def read_progress(folder: Folder) -> Progress | None:
+    """Where the snapshot in `folder` stands; None when there is none.
+
+    Raises:
+        V2VError: it is damaged.
+    """
+    found = _read(folder)
+    return None if found is None else found[0]
+
+
 def forget_damaged(folder: Folder) -> bool:
     """Remove a snapshot that cannot be read, so that training begins anew; whether there was one."""
     try:
@@ -102,14 +112,17 @@ def forget_damaged(folder: Folder) -> bool:
     return False
 
 
-def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> None:
+def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str, continued: str | None = None) -> None:
     """Restore a snapshot of the same run in place, its place in the schedule too, where there is one.
+
+    Args:
+        continued: checksum of a snapshot of another run that this one goes on from.
 
     Raises:
         V2VError: the snapshot is damaged.
     """
     found = _read(folder)
-    if found is None or found[0].fingerprint != fingerprint:
+    if found is None or (found[0].fingerprint != fingerprint and found[0].sha256 != continued):
         return
     progress, tensors = found
     try:

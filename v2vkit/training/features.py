@@ -40,8 +40,8 @@ def feature_maps(
         return None
     assert sequence.regions is not None, "features need regions"
     times = range(max(state.first, frames[0] - state.context), frames[-1] + 1)
-    seen = slice(times.start, times.stop)
-    x, regions = sequence.x[:, seen].flatten(0, 1), sequence.regions[:, seen].flatten(0, 1)  # [B N, ...]
+    window = slice(times.start, times.stop)
+    x, regions = sequence.x[:, window].flatten(0, 1), sequence.regions[:, window].flatten(0, 1)  # [B N, ...]
     with torch.set_grad_enabled(torch.is_grad_enabled() and train_from == 0):
         forget = config.checkpointing and torch.is_grad_enabled()
         encode = partial(checkpoint, encoder, use_reentrant=False) if forget else encoder

@@ -90,6 +90,7 @@ def train(
     device: torch.device,
     writer: Any = None,
     parallel: Parallel = ALONE,
+    continued: str | None = None,
     stop_after: Callable[[Trainer], bool] | None = None,
 ) -> bool:
     """Train to the end of the schedule, resuming from a snapshot in `folder` where there is one of this run.
@@ -97,6 +98,7 @@ def train(
     Args:
         writer: a TensorBoard SummaryWriter, or None.
         parallel: the other processes of this run; only the first one writes.
+        continued: checksum of a snapshot that an earlier run with other settings left, to go on from.
         stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
 
     Returns:
@@ -109,9 +111,9 @@ def train(
 
     networks, schedule = trainer.networks, config.schedule
     context = networks.generator.config.history
-    load_state(folder, trainer, fingerprint=info.fingerprint)
+    load_state(folder, trainer, fingerprint=info.fingerprint, continued=continued)
     total, done = _count_frames(config, dataset, context, trainer)
-    saved_at, strip_at = time.monotonic(), -1
+    saved_at = time.monotonic()
 
     def snapshot() -> None:
         parallel.collect(trainer.optimizers.values())
@@ -130,6 +132,9 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             batches = epoch_batches(config, dataset, context, epoch)
+            if trainer.batch >= len(batches):  # --continue with longer sequences: as much as an epoch was done of it
+                trainer.epoch, trainer.batch = epoch + 1, 0
+                continue
             newest = config.newest_scale(epoch)
             first = trainer.batch
             loader = (
@@ -160,8 +165,7 @@ def train(
                     progress.update(len(frames) * config.batch_size)
                     if writer is not None:
                         _log(writer, values, rate, trainer.steps)
-                    if config.sample_every and not parallel.rank and trainer.steps // config.sample_every > strip_at:
-                        strip_at = trainer.steps // config.sample_every
+                    if not parallel.rank and _is_sampled(config, trainer.steps):
                         _strip(config, folder, writer, sequence, frames, outputs, dataset, trainer.steps)
                 last_batch = number + 1 == len(batches)
                 trainer.epoch, trainer.batch = (epoch + 1, 0) if last_batch else (epoch, number + 1)
@@ -186,6 +190,11 @@ def _count_frames(config: TrainConfig, dataset: SequenceDataset, context: int, t
             if (epoch, number) < (trainer.epoch, trainer.batch):
                 done += frames
     return total, done
+
+
+def _is_sampled(config: TrainConfig, step: int) -> bool:
+    """Whether a strip is written after so many steps; nothing else decides it, so that a resumed run has no others."""
+    return config.sample_every > 0 and (step == 1 or step % config.sample_every == 0)
 
 
 def _log(writer: Any, values: dict[str, float], rate: float, step: int) -> None:

@@ -14,8 +14,8 @@ from v2vkit.errors import V2VError
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
-from v2vkit.training.dataset import SequenceDataset, Window, stack
-from v2vkit.training.loop import chunks, epoch_batches, to_device
+from v2vkit.training.dataset import SequenceDataset, Window
+from v2vkit.training.loop import chunks, epoch_batches, load_batch, to_device
 from v2vkit.training.precision import computes_in
 from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
@@ -31,8 +31,10 @@ class Cost:
     """Measured on real steps with throw-away networks.
 
     Attributes:
-        seconds_per_frame: of a generated frame, everything included.
+        seconds_per_frame: of training on a generated frame.
         seconds_per_step: of an optimiser step.
+        seconds_to_load: of reading and changing a frame of a sequence (context too) that is not in memory yet, for the
+            share of the batch that one process loads.
         num_steps: that were measured; fewer than asked for where the clips are short.
         peak_bytes: of the process (CPU) or of the device's allocator (CUDA).
         frame_bytes: of one frame's image, maps and flow as tensors.
@@ -40,6 +42,7 @@ class Cost:
 
     seconds_per_frame: float
     seconds_per_step: float
+    seconds_to_load: float
     num_steps: int
     peak_bytes: int
     frame_bytes: int
@@ -69,8 +72,11 @@ def measure(
     trainer.networks = replace(trainer.networks, video=trainer.networks.video[:judging])
     context, measured = trainer.networks.generator.config.history, config.chunk * (num_steps + 1)
     looked_at = config.spans[judging - 1] - 1 if judging else 0
-    window = _longest_window(dataset, context + max(num_frames, looked_at + measured))
-    sequence = to_device(stack([dataset.load(window) for _ in range(config.batch_size // processes)]), device)
+    windows = _longest_windows(dataset, context + max(num_frames, looked_at + measured), config.batch_size // processes)
+    start = time.perf_counter()
+    loaded, _ = load_batch(config, dataset, windows, epoch=0, batch=0)
+    loading = (time.perf_counter() - start) / loaded.x.shape[1]
+    sequence = to_device(loaded, device)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     generated = sequence.x.shape[1] - context
     past = max(0, generated - measured, min(looked_at, generated - config.chunk))
@@ -98,14 +104,16 @@ def measure(
     tensors = [sequence.x, sequence.s, *sequence.flow.values(), *sequence.confidence.values()]
     tensors += [] if sequence.regions is None else [sequence.regions]
     per_frame = sum(tensor.nbytes for tensor in tensors) // (sequence.x.shape[0] * sequence.x.shape[1])
-    return Cost(seconds / frames, seconds / steps, steps, peak, per_frame)
+    return Cost(seconds / frames, seconds / steps, loading, steps, peak, per_frame)
 
 
-def _longest_window(dataset: SequenceDataset, num_frames: int) -> Window:
-    """So many frames of the longest clip, or all of it."""
+def _longest_windows(dataset: SequenceDataset, num_frames: int, number: int) -> list[Window]:
+    """So many frames of the longest clip, or all of it; windows as far apart as it allows."""
     clips = dataset.reader.clips
     longest = max(range(len(clips)), key=lambda number: clips[number].num_frames)
-    return Window(longest, 0, min(num_frames, clips[longest].num_frames))
+    length = min(num_frames, clips[longest].num_frames)
+    last = clips[longest].num_frames - length
+    return [Window(longest, last * n // max(1, number - 1), length) for n in range(number)]
 
 
 def losses_text(config: TrainConfig) -> list[str]:
@@ -219,16 +227,18 @@ def plan_text(
         lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
     lines += [f"  start     {line}" for line in started]
     lines += [f"  loss      {line}" for line in losses_text(config)]
-    total = 0.0
+    total, per_frame = 0.0, 0.0
+    # What one kind has loaded, the next one finds in memory.
+    loading = max(cost.seconds_to_load for cost in costs.values())
     for phase in phases(config.schedule):
-        frames = sum(
-            sum(window.num_frames - context for window in windows)
-            for epoch in range(phase.first, phase.last + 1)
-            for windows in epoch_batches(config, dataset, context, epoch)
-        )
+        epochs = range(phase.first, phase.last + 1)
+        batches = [windows for epoch in epochs for windows in epoch_batches(config, dataset, context, epoch)]
+        frames = sum(window.num_frames - context for windows in batches for window in windows)
         cost = costs[_kind(config, phase)]
-        seconds = frames * cost.seconds_per_frame
-        total += seconds
+        # A loading thread works beside a GPU; on a CPU the two take turns.
+        both = max if device.type == "cuda" else sum
+        seconds = both((frames * cost.seconds_per_frame, loading * sum(windows[0].num_frames for windows in batches)))
+        total, per_frame = total + seconds, seconds / frames
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
             f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
@@ -239,7 +249,7 @@ def plan_text(
     cost = costs[_kind(config, phases(config.schedule)[-1])]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     lines.append(
-        f"  cost      {cost.seconds_per_frame:.3f} s per frame in {precision}, "
+        f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, "
         f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} of "
         f"{memory_of(device) / 2**30:.1f} GiB, "
         f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {_duration(total)} in all (measured on {steps} step"

@@ -9,9 +9,11 @@ from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.synthesis.model import load_encoder, load_model, model_weights, read_info
+from v2vkit.synthesis.model import halved_size, load_encoder, load_model, model_weights, read_info
 from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.trainer import Networks, Trainer
+
+_MAX_SCALES = 3  # that a generator has
 
 
 def check_start(
@@ -25,8 +27,8 @@ def check_start(
         encoder: the feature encoder that trains along.
 
     Raises:
-        V2VError: no model there; other layers; the model was trained at neither this size (as many scales) nor half of
-            it (one scale less).
+        V2VError: no model there; other layers; a model of one scale less that was not trained at half this size. With
+            as many scales it may be of any size: the networks are convolutional.
     """
     info = read_info(folder)
     if type(info.generator) is not type(generator):
@@ -47,11 +49,16 @@ def check_start(
             f"The model in {folder.url} has {_features(info.encoder)}; this stage has {_features(encoder)}.",
             "Train with the --feature-dims and the --preset of that model, or train the stage before again with these.",
         )
-    expected = tuple(-(-side // 2**new_scales) for side in size)
-    if info.output_size != expected:
+    expected = halved_size(*size, new_scales)
+    if new_scales and info.output_size != expected:
+        # Whether the frames it saw, halved as often as needed, would have had that size.
+        same_frames = expected in (halved_size(info.width, info.height, times) for times in range(_MAX_SCALES))
         raise V2VError(
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
-            f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too.",
+            f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too."
+            if same_frames
+            else f"A finer scale needs a model of half its size: start from one trained at {_by(expected)}, or ingest "
+            f"frames for a stage at {_by(tuple(2 * side for side in info.output_size))}.",
         )
 
 
@@ -63,12 +70,15 @@ def _by(size: tuple[int, ...]) -> str:
     return "x".join(str(side) for side in size)
 
 
-def inherit(trainer: Trainer, folder: Folder) -> list[str]:
+def inherit(trainer: Trainer, folder: Folder, size: tuple[int, int]) -> list[str]:
     """Copy the weights of the stage before into freshly built networks.
 
     The generator, and E, start from the averaged weights that rendering uses. Discriminators start from those of the
     stage before where its snapshot is still there, scale by scale (the coarsest first, as they are stored), if they
     fit.
+
+    Args:
+        size: width and height that is trained at now, in pixels.
 
     Returns:
         What began from where, for the plan.
@@ -86,6 +96,8 @@ def inherit(trainer: Trainer, folder: Folder) -> list[str]:
     if isinstance(generator, VideoGenerator) and isinstance(model, VideoGenerator):
         part = f"{len(model.scales)} of {len(generator.scales)} scales "
     texts = [f"generator: {part}from {folder.url}"]
+    if info.generator.num_scales == generator.config.num_scales and info.output_size != size:
+        texts.append(f"trained at {_by(info.output_size)}, goes on at {_by(size)}")
     texts += [] if encoder is None else [f"encoder: from {folder.url}"]
     states = read_networks(folder)
     for name, network in _discriminators(trainer.networks).items():

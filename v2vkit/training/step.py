@@ -121,5 +121,6 @@ def _refuse_non_finite(values: dict[str, float]) -> None:
     if wrong:
         raise V2VError(
             f"Training stopped: {', '.join(wrong)} is not a finite number.",
-            "Resume with the same command from the last snapshot, or train again with a lower --learning-rate.",
+            "The same command would come to the same end: go on from the last snapshot with --continue and a lower "
+            "--learning-rate; where there is none yet, give --overwrite instead of --continue.",
         )

@@ -1,0 +1,154 @@
+"""`train --continue`: a training goes on under other settings, from its very place, and survives kills."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.unit.training_data import SMALL, make_workspace, same
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.errors import V2VError
+from v2vkit.stages.base import RunOptions
+from v2vkit.stages.runner import run, status
+from v2vkit.stages.train import STAGE
+from v2vkit.synthesis.model import load_model
+from v2vkit.training.config import TrainConfig
+
+SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1, "save_every": 0.0})
+OTHER = {"epochs": 2, "decay_epochs": 1, "learning_rate": 1e-3, "lambda_feature": 2.0, "max_frames": 3}
+
+
+def changed(**changes: Any) -> TrainConfig:
+    return SHORT.model_copy(update=changes)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A workspace with a training of one epoch."""
+    options = make_workspace(tmp_path_factory.mktemp("continue") / "work", num_clips=1, clip_frames=8)
+    run(STAGE, SHORT, options)
+    return options.work
+
+
+@pytest.fixture
+def work(trained: str, tmp_path: Path) -> str:
+    return shutil.copytree(trained, str(tmp_path / "work"))
+
+
+def states(work: str) -> list[dict[str, Any]]:
+    """The model and everything that training keeps."""
+    folder = Path(work, "checkpoints/spatial-1")
+    (state,) = folder.glob("state-*.safetensors")
+    return [load_file(folder / "model.safetensors"), load_file(state)]
+
+
+def run_killed(
+    config: TrainConfig, options: RunOptions, monkeypatch: pytest.MonkeyPatch, *, after: int, at: str = "save_model"
+) -> None:
+    calls: list[object] = []
+    with monkeypatch.context() as patch:
+
+        def killed(*args: object, **kwargs: object) -> None:
+            calls.append(args)
+            if len(calls) == after:
+                raise KeyboardInterrupt
+
+        patch.setattr(f"v2vkit.training.loop.{at}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(STAGE, config, options)
+
+
+def test_more_epochs_are_those_of_a_training_that_had_them_from_the_beginning(work: str, tmp_path: Path) -> None:
+    """Weights, moments, average and the place in the schedule are all kept."""
+    fresh = make_workspace(tmp_path / "fresh", num_clips=1, clip_frames=8)
+    run(STAGE, changed(epochs=3), fresh)
+    run(STAGE, changed(epochs=3), RunOptions(work=work, continue_=True))
+    assert all(same(a, b) for a, b in zip(states(work), states(fresh.work), strict=True))
+    for config, state in ((changed(epochs=3), "done"), (SHORT, "stale: changed epochs (was 3, now 1)")):
+        assert status(STAGE, config, RunOptions(work=work)) == state
+    manifest = read_manifest(Folder(f"{work}/checkpoints/spatial-1"))
+    assert manifest is not None
+    assert manifest.config["epochs"] == 3
+
+
+@pytest.mark.parametrize(("after", "at"), [(1, "load_state"), (2, "save_model")])
+def test_a_killed_continued_training_goes_on_to_the_same_bits(
+    work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, at: str
+) -> None:
+    """Before its first snapshot, and after."""
+    whole, killed = (
+        RunOptions(work=shutil.copytree(work, str(tmp_path / name)), continue_=True) for name in ("whole", "killed")
+    )
+    config = changed(**OTHER)
+    run(STAGE, config, whole)
+    run_killed(config, killed, monkeypatch, after=after, at=at)
+    assert status(STAGE, config, killed) == "unfinished"
+    run(STAGE, config, killed)
+    assert all(same(a, b) for a, b in zip(states(killed.work), states(whole.work), strict=True))
+    found = [load_model(Folder(f"{options.work}/checkpoints/spatial-1"))[1] for options in (whole, killed)]
+    assert found[0] == found[1]
+    assert found[0].epochs == 3
+
+
+def test_an_unfinished_training_goes_on_with_a_lower_learning_rate(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, longer = RunOptions(work=work, continue_=True), changed(epochs=3)
+    run_killed(longer, options, monkeypatch, after=1)
+    before = load_file(next(Path(work, "checkpoints/spatial-1").glob("state-*.safetensors")))
+    with pytest.raises(V2VError, match=r"learning_rate \(was 0.0002, now 1e-05\).*Add --continue"):
+        run(STAGE, longer.model_copy(update={"learning_rate": 1e-5}), RunOptions(work=work))
+    # Nothing that is updated moves: what changes then comes from somewhere else than the snapshot.
+    run(STAGE, longer.model_copy(update={"learning_rate": 1e-12}), options)
+    after = states(work)[1]
+    for name in (name for name in before if name.startswith("network/")):
+        assert float((before[name].double() - after[name].double()).abs().max()) < 1e-6, name
+
+
+def test_a_schedule_with_longer_sequences_has_fewer_batches(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot may stand behind the last batch of the epoch as it is now."""
+    options = RunOptions(work=work, continue_=True)
+    run_killed(changed(epochs=2, max_frames=1), options, monkeypatch, after=5)
+    run(STAGE, changed(epochs=3, max_frames=8), options)
+    assert load_model(Folder(f"{work}/checkpoints/spatial-1"))[1].epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 2, "seed": 4}, r"after these changes: seed \(was 0, now 4\)\..*It can change --epochs"),
+        ({"epochs": 2, "lambda_temporal": 0.0}, r"lambda_temporal \(was 1.0, now 0.0\)"),
+        ({"learning_rate": 1e-3}, "has done 1 epochs; with these settings there are 1.*Raise --epochs"),
+    ],
+)
+def test_what_cannot_be_continued_is_refused_and_stays(work: str, changes: dict[str, Any], message: str) -> None:
+    config = changed(**changes)
+    with pytest.raises(V2VError) as refused:
+        run(STAGE, config, RunOptions(work=work, continue_=True))
+    assert re.search(message, refused.value.message + refused.value.hint), refused.value
+    assert status(STAGE, SHORT, RunOptions(work=work)) == "done"
+    if "learning_rate" not in changes:
+        with pytest.raises(V2VError, match="COPY --overwrite"):
+            run(STAGE, config, RunOptions(work=work))
+
+
+def test_continuing_without_a_snapshot_is_refused(work: str) -> None:
+    Path(work, "checkpoints/spatial-1/state.json").unlink()
+    with pytest.raises(V2VError, match=r"no snapshot to go on from.*--overwrite"):
+        run(STAGE, changed(epochs=2), RunOptions(work=work, continue_=True))
+
+
+def test_a_dry_run_plans_what_would_be_continued(work: str) -> None:
+    plan = run(STAGE, changed(epochs=2), RunOptions(work=work, continue_=True, dry_run=True)).message
+    assert "this training's snapshot after 1 epochs" in plan
+    assert "nothing was done" in plan
+    assert status(STAGE, SHORT, RunOptions(work=work)) == "done"
+
+
+def test_continue_contradicts_overwrite_and_means_one_model(work: str) -> None:
+    with pytest.raises(V2VError, match="--continue keeps what is there, and --overwrite"):
+        run(STAGE, changed(epochs=2), RunOptions(work=work, continue_=True, overwrite=True))
+    with pytest.raises(V2VError, match="goes on with one artifact"):
+        run(STAGE, changed(stage="all", num_scales=2), RunOptions(work=work, continue_=True))

@@ -1,0 +1,95 @@
+"""What `v2v train` reads, and whether it fits together."""
+
+import os
+from typing import TYPE_CHECKING
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest
+from v2vkit.config import DomainName, check_foreground
+from v2vkit.errors import V2VError
+from v2vkit.training.config import TrainConfig
+from v2vkit.weights import file_digest
+
+if TYPE_CHECKING:
+    from v2vkit.maps.source import SourceConfig
+
+
+def domain_kinds() -> dict[DomainName, str]:
+    """Domain -> the artifact with its maps."""
+    from v2vkit.maps.source import DOMAINS  # loads cv2, which --help must not
+
+    return {domain: row.kind for domain, row in DOMAINS.items()}
+
+
+def training_inputs(config: TrainConfig) -> tuple[str, ...]:
+    assert config.domain is not None
+    below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
+    return ("frames", domain_kinds()[config.domain], *(("flow",) if config.strides else ()), *below)
+
+
+def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
+    """The folder of the model that training begins from; None = random weights."""
+    if config.start_from:
+        return Folder(config.start_from)
+    return None if config.scale == 1 else work / f"checkpoints/spatial-{config.scale - 1}"
+
+
+def training_sources(config: TrainConfig) -> dict[str, str]:
+    """A model from elsewhere is an input by its content, wherever it lies."""
+    from v2vkit.synthesis.model import MODEL, read_info
+
+    sources = {}
+    if config.start_from:
+        start = Folder(config.start_from)
+        if not start.exists(MODEL):
+            raise V2VError(
+                f"--start-from {config.start_from} holds no model.",
+                "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
+            )
+        sources["--start-from"] = read_info(start).identity
+    return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
+
+
+def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
+    """What would fail hours later."""
+    from v2vkit.training.check import check_settings
+
+    check_settings(config, manifests)
+    if (start := start_folder(config, work)) is not None:
+        _check_start(config, manifests, work, start)
+        if os.path.realpath(start.path) == os.path.realpath((work / f"checkpoints/{config.checkpoint}").path):
+            raise V2VError(
+                f"--start-from {start.url} is the folder that this training writes into.",
+                "Copy that folder, and start from the copy.",
+            )
+
+
+def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
+    """Whether the model to start from has the layers and the size that this stage builds on."""
+    from v2vkit.synthesis.model import halved_size
+    from v2vkit.training.build import build_encoder_config, build_generator_config
+    from v2vkit.training.start import check_start
+
+    generator = build_generator_config(config, source_config(config, manifests, work))
+    clip = manifests["frames"].clips[0]
+    size = halved_size(clip.width, clip.height, config.halvings)
+    check_start(start, generator, size, build_encoder_config(config))
+
+
+def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
+    """The inputs that have clips."""
+    return {kind: manifest for kind, manifest in manifests.items() if not kind.startswith("checkpoints")}
+
+
+def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "SourceConfig":
+    """The source map's settings; the number of labels is looked up in the maps when it was not given."""
+    from v2vkit.maps.clips import count_labels
+    from v2vkit.maps.source import SourceConfig
+
+    assert config.domain is not None
+    if config.domain != "street":
+        return SourceConfig(domain=config.domain)
+    labels = manifests["labels"]
+    number = config.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
+    check_foreground(config.foreground, number)
+    return SourceConfig(domain="street", num_labels=number, edges=config.edges)
