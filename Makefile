@@ -28,8 +28,8 @@ demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contac
 	$(BIN)/v2v run pipelines/toy.toml --work runs/demo
 	@echo
 	@echo "video (source | output):          runs/demo/toy.mp4"
-	@echo "contact sheet (source, output, real): runs/demo/evaluation/contact.png"
-	@echo "measures over time:                runs/demo/evaluation/evaluation.png"
+	@echo "contact sheet (source, output, real): runs/demo/evaluation/spatial-1/contact.png"
+	@echo "measures over time:                runs/demo/evaluation/spatial-1/evaluation.png"
 
 test: $(FULL) ## Run the tests
 	$(BIN)/python -m pytest

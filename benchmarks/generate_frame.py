@@ -65,11 +65,10 @@ def measure_frame(work: Workload) -> list[Row]:
     sequence = make_sequence(work)
     maps = sequence.s[0].cpu().numpy()
     images = ((sequence.x[0, :CONTEXT].permute(0, 2, 3, 1).cpu().numpy() + 1) * 127.5).astype(np.uint8)
-    rollout = Rollout(generator)
-    rollout.begin_with(images)
-    assert rollout.history is not None
+    rollout = Rollout(generator, given=list(images))
     for s in maps[:CONTEXT]:
-        rollout.remember(s)
+        rollout.step(s)
+    assert rollout.history is not None
     history, t = list(rollout.history), {"plain": CONTEXT, "ours": CONTEXT}
     last: dict[str, Tensor] = {}
 

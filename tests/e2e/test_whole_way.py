@@ -42,9 +42,9 @@ def test_toy_recipe(tmp_path: Path) -> None:
     assert "repeat first frame" in output
     work = tmp_path / "toy"
     assert len(read_raw(work / "toy.mp4")[0]) == 24
-    report = json.loads((work / "evaluation/evaluation.json").read_text())
+    report = json.loads((work / "evaluation/spatial-1/evaluation.json").read_text())
     assert set(report["summary"]) == {"ours", "repeat first frame", "source shown as is", "real frames"}
-    sheet = cv2.imread(str(work / "evaluation/contact.png"))
+    sheet = cv2.imread(str(work / "evaluation/spatial-1/contact.png"))
     assert sheet is not None
     assert sheet.shape[0] == 3 * 48
     again = _v2v(*command, cwd=tmp_path)

@@ -35,7 +35,7 @@ def save_untrained(work: Path, domain: str, *, size: tuple[int, int] = (64, 48),
     return info
 
 
-def render(source: Path, target: Path, work: Path, **settings: object) -> list[str]:
+def render(source: Path, target: Path | str, work: Path, **settings: object) -> list[str]:
     """`v2v render` on the CPU; gives the problems that it tells of."""
     config = RenderConfig(source=str(source), target=str(target), device="cpu", threads=1, **settings)
     return COMMAND.call(config, RunOptions(work=str(work)))

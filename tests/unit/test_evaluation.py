@@ -16,7 +16,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
-from v2vkit.evaluation.compare import OURS, REAL, REPEAT, SOURCE, Row, evaluate_clip
+from v2vkit.evaluation.compare import OURS, REAL, REPEAT, SOURCE, Before, Row, evaluate_clip
 from v2vkit.evaluation.metrics import (
     PSNR_CAP,
     landmark_error,
@@ -223,11 +223,31 @@ def test_summary_shows_drift() -> None:
     assert summarize(_drifting())[OURS]["landmark_error"] is None
 
 
-def test_thirds_are_of_each_clip_not_of_all() -> None:
+def test_thirds_are_of_each_shot_not_of_all() -> None:
     rows = [*_drifting(9), *(Row("long", t, OURS, psnr=10.0 if t <= 30 else 20.0) for t in range(1, 91))]
     values = summarize(rows)[OURS]["psnr"]
     assert values["first_third"] == pytest.approx((3 * 28 + 30 * 10) / 33, abs=1e-5)
     assert values["last_third"] == pytest.approx((3 * 22 + 30 * 20) / 33, abs=1e-5)
+
+
+def test_thirds_and_the_plot_run_through_the_clips_of_a_shot() -> None:
+    whole = _drifting(9)
+    split = [
+        Row("c" if t <= 4 else "d", t if t <= 4 else t - 5, OURS, psnr=30.0 - t, ssim=0.5, shot="c", offset=5 * (t > 4))
+        for t in range(1, 10)
+    ]
+    assert summarize(split) == summarize(whole)
+    assert plot(split) == plot(whole)
+
+
+def test_a_clip_goes_on_where_its_shot_was() -> None:
+    first = np.full((24, 32, 3), 60, np.uint8)
+    rows = _evaluate(before=Before("a", 7, first), skip_first=8)
+    by = {(row.method, row.frame): row for row in rows}
+    assert {row.frame for row in rows} == {1, 2, 3}
+    assert by[REPEAT, 1].psnr == pytest.approx(20 * math.log10(255 / 50), abs=1e-3)
+    assert (by[OURS, 1].shot, by[OURS, 1].time) == ("a", 8)
+    assert {row.frame for row in _evaluate(before=Before("a", 7, first))} == {0, 1, 2, 3}
 
 
 def test_very_short_clips_have_a_summary() -> None:

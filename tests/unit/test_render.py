@@ -29,8 +29,9 @@ from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.runner import run
-from v2vkit.synthesis.driving import Drive, Driven, drive_by_label_folder, drive_by_video
+from v2vkit.synthesis.driving import Drive, Driven, drive_by_video
 from v2vkit.synthesis.framing import frame_images
+from v2vkit.synthesis.mapped import drive_by_label_folder
 from v2vkit.synthesis.model import load_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout, to_image
@@ -304,7 +305,7 @@ def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
         with pytest.raises(V2VError, match="--instances belongs to a folder of label maps"):
             render(source, tmp_path / "bad.mp4", tmp_path, instances=str(instances), maps=maps)
     save_untrained(tmp_path, "face")
-    with pytest.raises(V2VError, match="driven by videos"):
+    with pytest.raises(V2VError, match="--instances belongs to a folder of label maps"):
         render(labels, tmp_path / "bad.mp4", tmp_path, instances=str(instances))
     assert not (tmp_path / "bad.mp4").exists()
 
@@ -375,6 +376,20 @@ def test_given_frames_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
     with torch.no_grad():
         third = model(torch.from_numpy(maps[:3]).flatten(0, 1)[None], history)[-1].x_fake[0]
     np.testing.assert_array_equal(frames[2], to_image(third))
+
+
+def test_a_step_gives_the_frames_that_were_given_first(tmp_path: Path) -> None:
+    """And `image` takes the very same steps."""
+    save_untrained(tmp_path, "face")
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    sources = np.random.default_rng(0).random((4, 15, 48, 64), dtype=np.float32)
+    given = np.random.default_rng(1).integers(0, 256, (2, 48, 64, 3)).astype(np.uint8)
+    stepped, shown = Rollout(generator, given=list(given)), Rollout(generator, given=list(given))
+    for t, s in enumerate(sources):
+        image = to_image(stepped.step(s).x_fake[0])
+        np.testing.assert_array_equal(image, shown.image(s))
+        if t < 2:
+            np.testing.assert_array_equal(image, given[t])
 
 
 @pytest.mark.parametrize(("name", "message"), [("missing.mp4", "missing"), ("text.mp4", "text.mp4")])

@@ -72,6 +72,7 @@ def test_what_cannot_be_aligned_is_told_before_work_starts(tmp_path: Path) -> No
     save_untrained(tmp_path, "face")
     with pytest.raises(V2VError, match="does not tell where its footage had its subject"):
         render(source, target, tmp_path, align=True)
+    save_untrained(tmp_path, "street")
     with pytest.raises(V2VError, match="--align frames a video anew, which .*labels is not"):
         render(labels, target, tmp_path, align=True)
     with pytest.raises(V2VError, match="--align frames a video anew"):

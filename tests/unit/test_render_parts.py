@@ -225,7 +225,7 @@ def test_clips_too_short_to_measure_are_told(tmp_path: Path, monkeypatch: pytest
     config = EvaluateConfig(data=f"{tmp_path}/data", device="cpu", threads=1, out=f"{tmp_path}/report")
     assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == []
     report = json.loads((tmp_path / "report/evaluation.json").read_text())
-    assert report["notes"][0].startswith("The first 2 frames of every clip are left out")
+    assert report["notes"][0].startswith("The first 2 frames of every shot are left out")
     manifest = read_manifest(Folder(f"{tmp_path}/data/frames"))
     assert manifest is not None
     short = manifest.units[1][0].model_copy(update={"num_frames": 2})
@@ -241,7 +241,7 @@ def test_clips_too_short_to_measure_are_told(tmp_path: Path, monkeypatch: pytest
     for kind in ("frames", "labels", "flow"):
         first = manifest.units[0][0].model_copy(update={"num_frames": 2})
         _change(tmp_path / "data", kind, units=((first,), (short,)))
-    with pytest.raises(V2VError, match="No clip in .* has more than 2 frame"):
+    with pytest.raises(V2VError, match="No shot in .* has more than 2 frame"):
         EVALUATE.call(config, RunOptions(work=str(tmp_path)))
 
 

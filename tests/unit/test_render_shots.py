@@ -80,6 +80,7 @@ def test_how_cuts_are_found_may_be_chosen(tmp_path: Path) -> None:
     for cuts, starts in ((None, [0]), ("content", [0, 12])):
         driven = drive_by_video(str(source), info, cuts=cuts).frames
         assert [t for t, frame in enumerate(driven) if frame.begins] == starts
+    save_untrained(tmp_path, "street")
     for maps in (True, False):
         with pytest.raises(V2VError, match="--cuts looks for the shots of a video"):
             render(tmp_path, tmp_path / "out.mp4", tmp_path, cuts="none", maps=maps)

@@ -179,6 +179,11 @@ def test_a_first_frame_model_of_another_place_is_used(work: RunOptions, tmp_path
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
+def test_a_model_without_past_takes_no_first_frames(work: RunOptions, tmp_path: Path) -> None:
+    with pytest.raises(V2VError, match="takes no first ones"):
+        _render(work.work, tmp_path / "out.mp4", work.work, checkpoint="image", first_frames=str(tmp_path))
+
+
 def _image_like(work: RunOptions, path: Path, **changes: object) -> str:
     generator, info = load_model(find_model(Folder(work.work), "image"))
     save_model(Folder(str(path)), generator.state_dict(), info.model_copy(update=changes))

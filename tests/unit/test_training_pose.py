@@ -82,7 +82,7 @@ def test_poses_are_trained_on_and_rendered(
     assert RENDER.call(config, options) == []
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 12
     assert EVALUATE.call(EvaluateConfig(data=str(tmp_path), device="cpu", threads=1), options) == []
-    assert (tmp_path / "evaluation" / "contact.png").exists()
+    assert (tmp_path / "evaluation/spatial-1/contact.png").exists()
 
 
 @pytest.mark.parametrize("setting", [{"flip": True}, {"foreground": (1,)}], ids=str)

@@ -6,6 +6,8 @@ the results, stand in `manifest.partial.json`, against which a resumed run is ch
 
 import hashlib
 import json
+from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -45,6 +47,20 @@ class ClipInfo(_Record):
     def _rate(cls, text: str) -> str:
         parse_rate(text)
         return text
+
+
+def one_rate(clips: Iterable[ClipInfo], hint: str) -> Fraction:
+    """The frame rate of a video of all these clips, of which there is at least one.
+
+    Raises:
+        V2VError: they differ in size or frame rate; with the hint.
+    """
+    kinds = {(clip.width, clip.height, clip.fps) for clip in clips}
+    if len(kinds) > 1:
+        raise V2VError(
+            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.", hint
+        )
+    return Fraction(kinds.pop()[2])
 
 
 class ShardEntry(_Record):

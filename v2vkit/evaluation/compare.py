@@ -4,7 +4,7 @@ Streams: only the current and the previous frame of each video are held, so memo
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,6 +35,8 @@ class Row:
             frame beside).
         psnr, ssim, ms_ssim, warp_error, landmark_error: see `metrics`.
         face_missed: a face was expected and none was found.
+        shot: the first clip of the shot of which the clip is a part; itself where it begins one.
+        offset: frames of the shot before the clip.
     """
 
     clip: str
@@ -46,6 +48,22 @@ class Row:
     warp_error: float | None = None
     landmark_error: float | None = None
     face_missed: bool = False
+    shot: str = ""
+    offset: int = 0
+
+    @property
+    def time(self) -> int:
+        """Number of the frame in its shot, through which every method runs without a break."""
+        return self.offset + self.frame
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a clip's shot has shown before it: its first clip, its number of frames so far, its first real frame."""
+
+    shot: str
+    num_frames: int
+    first: Image
 
 
 def evaluate_clip(
@@ -53,6 +71,7 @@ def evaluate_clip(
     real: Iterable[Image],
     methods: Mapping[str, Iterable[Image]],
     *,
+    before: Before | None = None,
     flow: Iterable[tuple[FloatMap, FloatMap] | None] | None = None,
     landmarks: Iterable[FloatMap | None] | None = None,
     face: FaceEstimator | None = None,
@@ -60,18 +79,19 @@ def evaluate_clip(
 ) -> list[Row]:
     """The measures of every method on every frame of one clip, and the baselines that come from the real frames.
 
-    `REPEAT` (the first real frame for ever) and `REAL` are added here. All inputs are read once, in step.
+    `REPEAT` (the shot's first real frame for ever) and `REAL` are added here. All inputs are read once, in step.
 
     Args:
         clip: its name, for the rows and messages.
         real: the real frames.
         methods: method -> its frames, as many and as large as the real ones (`OURS`, `SOURCE`, `REAL_COARSE`).
+        before: of a clip with which no shot begins; its methods go on where those of the clip before stopped.
         flow: per frame the backward flow into the frame before and its confidence, from the real video; None where
             there is none (first frame). Without it there is no warp error.
         landmarks: per frame the expected landmarks [68, 2], None where the source has no face.
         face: finds the landmarks in the outputs; needed exactly when `landmarks` is given.
-        skip_first: frames at the beginning that are left out for every method. At least the one that `REPEAT` shows;
-            more when the model was given more real frames to start from.
+        skip_first: frames at the beginning of a shot that are left out for every method. At least the one that
+            `REPEAT` shows; more when the model was given more real frames to start from.
 
     Raises:
         V2VError: a method, the flow or the landmarks have another number of frames or another size.
@@ -83,8 +103,9 @@ def evaluate_clip(
     streams |= {name: iter(values) for name, values in extras.items() if values is not None}
     finder = None if face is None else _Finder(face)
     rows: list[Row] = []
-    before: dict[str, Image] = {}
-    first: Image | None = None
+    previous: dict[str, Image] = {}
+    first: Image | None = None if before is None else before.first
+    shot, offset = (clip, 0) if before is None else (before.shot, before.num_frames)
     number = 0
     for number, frame in enumerate(real, 1):
         t = number - 1
@@ -99,9 +120,10 @@ def evaluate_clip(
                     f"{frame.shape[1]}x{frame.shape[0]}.",
                     "Evaluate frames of one size.",
                 )
-            if t >= skip_first:
-                rows.append(_measure(clip, t, name, image, frame, before.get(name), moved, expected, finder))
-        before = videos
+            if offset + t >= skip_first:
+                row = _measure(clip, t, name, image, frame, previous.get(name), moved, expected, finder)
+                rows.append(replace(row, shot=shot, offset=offset))
+        previous = videos
     for name, stream in streams.items():
         if next(stream, _END) is not _END:
             raise _other_length(name, clip, f"more than the {number} real ones")
@@ -125,7 +147,7 @@ def _measure(
         found = finder(name, image)
         missed = found is None
         distance = None if found is None else landmark_error(found, expected)
-    compared = (
+    compared: dict[str, Any] = (
         {} if name == REAL else {"psnr": psnr(image, real), "ssim": ssim(image, real), "ms_ssim": ms_ssim(image, real)}
     )
     return Row(clip, t, name, **compared, warp_error=error, landmark_error=distance, face_missed=missed)

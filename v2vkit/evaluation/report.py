@@ -40,19 +40,19 @@ Summary = dict[str, dict[str, Any]]
 
 
 def summarize(rows: Sequence[Row]) -> Summary:
-    """Per method: per metric mean, median, mean of the first and last third of each clip (drift) and how many frames.
+    """Per method: per metric mean, median, mean of the first and last third of each shot (drift) and how many frames.
 
     A metric that no frame has is None. `frames` counts frames, `faces_missed` those where a face was expected and not
     found; they are left out of the landmark error, so read the two together.
     """
     lengths: dict[str, tuple[int, int]] = {}
     for row in rows:
-        low, high = lengths.get(row.clip, (row.frame, row.frame))
-        lengths[row.clip] = min(low, row.frame), max(high, row.frame)
+        low, high = lengths.get(_shot(row), (row.time, row.time))
+        lengths[_shot(row)] = min(low, row.time), max(high, row.time)
 
     def third(row: Row) -> int:
-        low, high = lengths[row.clip]
-        return 3 * (row.frame - low) // (high - low + 1)
+        low, high = lengths[_shot(row)]
+        return 3 * (row.time - low) // (high - low + 1)
 
     found: Summary = {}
     for method in _methods(rows):
@@ -63,6 +63,10 @@ def summarize(rows: Sequence[Row]) -> Summary:
             entry[metric.field] = _statistics([(k, value) for k, value in pairs if value is not None])
         found[method] = entry
     return found
+
+
+def _shot(row: Row) -> str:
+    return row.shot or row.clip
 
 
 def _methods(rows: Iterable[Row]) -> list[str]:
@@ -104,7 +108,7 @@ def notes(
         faces: landmarks were compared.
     """
     scales = ms_ssim_scales(height, width)
-    first = "frame of every clip is" if skip_first == 1 else f"{skip_first} frames of every clip are"
+    first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
     said = [
         f"The first {first} left out of the averages, because a baseline shows {'it' if skip_first == 1 else 'them'}."
     ]
@@ -128,7 +132,7 @@ def notes(
 
 
 def table(summary: Summary) -> str:
-    """Methods by metrics as text: means, and first -> last third of the clips in brackets."""
+    """Methods by metrics as text: means, and first -> last third of the shots in brackets."""
     columns = [m for m in METRICS if any(entry[m.field] is not None for entry in summary.values())]
     faces = any(entry["faces_missed"] or entry["landmark_error"] for entry in summary.values())
     head = ["", *(f"{m.heading} {'↑' if m.more_is_better else '↓'}" for m in columns), *(["no face"] if faces else [])]
@@ -153,7 +157,7 @@ def _cell(values: dict[str, Any] | None, digits: int) -> str:
 
 
 def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
-    """PNG with one panel per metric: value over the frame number, one line per method, mean over clips."""
+    """PNG with one panel per metric: value over the frame number in the shot, one line per method, mean over shots."""
     # The object interface: pyplot would keep global state and look for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -173,7 +177,7 @@ def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
             f"{metric.heading} {'(more is better)' if metric.more_is_better else '(less is better)'}", fontsize=8
         )
         axis.grid(alpha=0.3)
-    axes[-1].set_xlabel("frame")
+    axes[-1].set_xlabel("frame of the shot")
     figure.suptitle(title, fontsize=10)
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4, fontsize=8)
     buffer = io.BytesIO()
@@ -187,7 +191,7 @@ def _over_time(rows: Sequence[Row], method: str, field: str) -> tuple[list[int],
     for row in rows:
         value = getattr(row, field)
         if row.method == method and value is not None:
-            at[row.frame].append(value)
+            at[row.time].append(value)
     frames = sorted(at)
     return frames, [float(np.mean(at[frame])) for frame in frames]
 

@@ -7,7 +7,7 @@ floor(x). A frame without landmarks is None.
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +92,17 @@ def landmarks_to_json(landmarks: Landmarks | None, *, found: bool, size: tuple[i
     return json.dumps(document).encode()
 
 
-def landmarks_from_json(data: bytes) -> tuple[Landmarks | None, tuple[int, int]]:
-    """Landmarks (float32 [68, 2] or None) and image size (width, height) from `landmarks_to_json`.
+class LandmarkFile(NamedTuple):
+    """What a landmark file says: points float32 [68, 2] or None, image size (width, height), and whether the face was
+    found in this very frame (else the points, if any, are those of frames around it)."""
+
+    landmarks: Landmarks | None
+    size: tuple[int, int]
+    found: bool
+
+
+def landmarks_from_json(data: bytes) -> LandmarkFile:
+    """What `landmarks_to_json` wrote.
 
     Raises:
         V2VError: not JSON, not 68 points, or a value that is no finite pixel coordinate.
@@ -102,9 +111,9 @@ def landmarks_from_json(data: bytes) -> tuple[Landmarks | None, tuple[int, int]]
     try:
         document = json.loads(data)
         size = int(document["width"]), int(document["height"])
-        points = document["landmarks"]
+        points, found = document["landmarks"], bool(document.get("found"))
         if points is None:
-            return None, size
+            return LandmarkFile(None, size, found)
         values = [[float(v) for v in point] for point in points]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise V2VError(f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint) from None
@@ -112,4 +121,4 @@ def landmarks_from_json(data: bytes) -> tuple[Landmarks | None, tuple[int, int]]
         raise V2VError(f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).", hint)
     if not all(math.isfinite(v) and abs(v) <= _MAX_COORDINATE for point in values for v in point):
         raise V2VError("A landmark file holds a value that is no pixel coordinate.", hint)
-    return np.asarray(values, np.float32), size
+    return LandmarkFile(np.asarray(values, np.float32), size, found)

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice, tee
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
@@ -17,26 +20,32 @@ if TYPE_CHECKING:
 
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.evaluation.compare import Row
+    from v2vkit.evaluation.sheet import Sheet
     from v2vkit.maps.clips import ClipReader
-    from v2vkit.maps.source import SourceConfig
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.synthesis.driving import Driven
     from v2vkit.synthesis.model import ModelInfo
     from v2vkit.synthesis.styles import Style
+
+    Image = NDArray[np.uint8]
 
 
 class EvaluateConfig(StageConfig):
     """Measure a trained model on the clips of another workspace.
 
-    DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each clip is
-    rendered from its maps alone and compared with its real frames: PSNR, SSIM, MS-SSIM, warp error, and for faces the
-    landmark error; a model trained with --feature-dims in style 0 of --work. The baselines "repeat first frame" and
-    "source shown as is" stand beside, and for a coarse scale the real frames at its size, enlarged. Writes
-    evaluation.json, a plot over time and a contact sheet (source | output | real), and prints a table.
+    DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each shot is
+    rendered from its maps alone, without a break where it is split into clips, and compared with its real frames: PSNR,
+    SSIM, MS-SSIM, warp error, and for faces the landmark error; a model trained with --feature-dims in style 0 of
+    --work. The baselines "repeat first frame" and "source shown as is" stand beside, and for a coarse scale the real
+    frames at its size, enlarged. Writes evaluation.json, a plot over time and a contact sheet (source | output | real),
+    and prints a table.
     """
 
     data: str = setting(..., "Workspace with the held-out footage.", argument=True)
     checkpoint: str | None = setting(None, "Checkpoint to use; the finest when not given.")
-    out: str | None = setting(None, "Folder for the report; <work>/evaluation when not given.", metavar="FOLDER")
+    out: str | None = setting(
+        None, "Folder for the report; <work>/evaluation/<checkpoint> when not given.", metavar="FOLDER"
+    )
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
@@ -55,7 +64,8 @@ class _Opened:
     Attributes:
         checkpoint, info, generator, opener, style: the model and what it renders with, on the device.
         reader, manifests: the held-out footage.
-        clips: those of it that are long enough.
+        shots: its clips by shot, those that are long enough.
+        short: the clips of the others.
         skip_first: as in `evaluate_clip`.
         face: finds the landmarks in a face model's frames.
         out: the folder of the report.
@@ -68,7 +78,8 @@ class _Opened:
     style: "Style | None"
     reader: "ClipReader"
     manifests: dict[str, Manifest]
-    clips: list[ClipInfo]
+    shots: list[list[ClipInfo]]
+    short: list[ClipInfo]
     skip_first: int
     face: "FaceEstimator | None"
     out: Folder
@@ -76,13 +87,14 @@ class _Opened:
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.evaluation.report import count_frames
+    from v2vkit.evaluation.sheet import Sheet
     from v2vkit.synthesis.model import describe_checkpoint
 
     opened = _open(config, options)
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, opened.info))
-    _report(opened, _measure(opened), config, options)
-    short = [clip for clip in opened.reader.clips if clip.num_frames <= opened.skip_first]
-    return [f"{clip.name}: left out, it has {count_frames(clip.num_frames)}" for clip in short]
+    sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
+    _report(opened, _measure(opened, sheet), sheet, config, options)
+    return [f"{clip.name}: left out, it has {count_frames(clip.num_frames)}" for clip in opened.short]
 
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
@@ -93,6 +105,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
     from v2vkit.synthesis.live import open_face
+    from v2vkit.synthesis.mapped import shots_of
     from v2vkit.synthesis.model import find_model, load_model, refuse_other_sizes
     from v2vkit.synthesis.opening import find_opener
     from v2vkit.synthesis.styles import find_style
@@ -111,17 +124,22 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
         raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
-    out = Folder(config.out or f"{options.work}/evaluation")
+    out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
     if out.is_file:
         raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
     out.refuse_unwritable()
     reader = ClipReader(data, manifests)
     refuse_other_sizes(info, reader.clips, config.data)
     skip_first = info.generator.history if info.first_frame == "real" else 1
-    clips = [clip for clip in reader.clips if clip.num_frames > skip_first]
-    if not clips:
+    shots, short = list[list[ClipInfo]](), list[ClipInfo]()
+    for shot in shots_of(reader.clips):
+        if _length(shot) > skip_first:
+            shots.append(shot)
+        else:
+            short.extend(shot)
+    if not shots:
         raise V2VError(
-            f"No clip in {config.data} has more than {count_frames(skip_first)}, and so many at its beginning are left "
+            f"No shot in {config.data} has more than {count_frames(skip_first)}, and so many at its beginning are left "
             "out of the averages.",
             "Ingest longer footage.",
         )
@@ -133,51 +151,72 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
         style=style,
         reader=reader,
         manifests=manifests,
-        clips=clips,
+        shots=shots,
+        short=short,
         skip_first=skip_first,
         face=open_face(info.maps) if info.source.domain == "face" else None,
         out=out,
     )
 
 
-def _measure(opened: _Opened) -> "list[Row]":
-    """The measures of every method on every frame."""
+def _length(shot: list[ClipInfo]) -> int:
+    return sum(clip.num_frames for clip in shot)
+
+
+def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
+    """The measures of every method on every frame; of the longest shot (the first of them), frames for the sheet."""
     from tqdm import tqdm
 
-    from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, evaluate_clip
-    from v2vkit.synthesis.rollout import made_coarse
-
-    info, reader, face = opened.info, opened.reader, opened.face
     rows: list[Row] = []
-    total = sum(clip.num_frames for clip in opened.clips)
+    total, longest = sum(_length(shot) for shot in opened.shots), max(opened.shots, key=_length)
     with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:
-        for clip in opened.clips:
-            frames = range(clip.num_frames)
-            methods = {
-                OURS: _counted(_rendered(opened, clip), progress),
-                SOURCE: _sources(reader, info.source, clip),
-            }
-            if info.halvings:
-                methods[REAL_COARSE] = (made_coarse(reader.frame(clip.name, t), info.halvings) for t in frames)
-            rows += evaluate_clip(
-                clip.name,
-                (reader.frame(clip.name, t) for t in frames),
-                methods,
-                flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in opened.manifests else None,
-                landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
-                face=face,
-                skip_first=opened.skip_first,
-            )
+        for shot in opened.shots:
+            rows += _measure_shot(opened, shot, sheet if shot is longest else None, progress)
     return rows
 
 
-def _report(opened: _Opened, rows: "list[Row]", config: EvaluateConfig, options: RunOptions) -> None:
+def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
+    from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
+    from v2vkit.synthesis.render import source_image
+    from v2vkit.synthesis.rollout import made_coarse
+
+    info, reader, face = opened.info, opened.reader, opened.face
+    rendered, driving = tee(_rendered(opened, shot))
+    sources: Iterator[Image] = (source_image(info.source, driven.s) for driven, _ in driving)
+    ours = _counted((image for _, image in rendered), progress)
+    real = _real(reader, shot)
+    if sheet is not None:
+        sources, ours, real = sheet.keep(sources), sheet.keep(ours), sheet.keep(real)
+    before: Before | None = None
+    for clip in shot:
+        frames = range(clip.num_frames)
+        methods: dict[str, Iterator[Image]] = {
+            OURS: islice(ours, clip.num_frames),
+            SOURCE: islice(sources, clip.num_frames),
+        }
+        if info.halvings:
+            methods[REAL_COARSE] = (made_coarse(reader.frame(clip.name, t), info.halvings) for t in frames)
+        yield from evaluate_clip(
+            clip.name,
+            islice(real, clip.num_frames),
+            methods,
+            before=before,
+            flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in opened.manifests else None,
+            landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
+            face=face,
+            skip_first=opened.skip_first,
+        )
+        first = reader.frame(shot[0].name, 0) if before is None else before.first
+        before = Before(shot[0].name, clip.num_frames + (0 if before is None else before.num_frames), first)
+
+
+def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
     """Write the report and print its table."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.evaluation.report import JSON_NAME, notes, summarize, table, write_report
     from v2vkit.synthesis.model import halved_size
 
-    info, first, out = opened.info, opened.clips[0], opened.out
+    info, first, out = opened.info, opened.shots[0][0], opened.out
     coarse = halved_size(first.width, first.height, info.halvings) if info.halvings else None
     about = {
         "model": {"checkpoint": opened.checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
@@ -192,65 +231,49 @@ def _report(opened: _Opened, rows: "list[Row]", config: EvaluateConfig, options:
     for note in about["notes"]:
         print(f"  {note}")
     write_report(out, rows, summary, about=about, title=f"{options.work} on {config.data}")
-    out.write("contact.png", encode_png(_contact_sheet(opened, config.columns)))
+    out.write("contact.png", encode_png(sheet.picture()))
     print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
 
 
-def _rendered(opened: _Opened, clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":
-    """The model's frames for a clip, from its maps (and its first real frames where the model needs them)."""
+def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Driven, Image]]":
+    """The model's frames for a shot, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
 
-    from v2vkit.synthesis.driving import driven_frames
-    from v2vkit.synthesis.rollout import Rollout
+    from v2vkit.synthesis.driving import Drive
+    from v2vkit.synthesis.mapped import driven_frames
+    from v2vkit.synthesis.render import render_frames
 
-    info, reader, style = opened.info, opened.reader, opened.style
-    rollout = Rollout(opened.generator, info.halvings, opened.opener)
-    if info.first_frame == "real":
-        rollout.begin_with(np.stack([reader.frame(clip.name, t) for t in range(info.generator.history)]))
+    info, style = opened.info, opened.style
     flow = info.generator.takes_flow
-    for driven in driven_frames(reader, info.source, clip, flow=flow, regions=style is not None):
-        yield rollout.image(driven.conditioning(style))
+    given = list(islice(_real(opened.reader, shot), info.generator.history)) if info.first_frame == "real" else None
+    return render_frames(
+        opened.generator,
+        Drive(
+            driven_frames(opened.reader, info.source, shot, flow=flow, regions=style is not None), Fraction(shot[0].fps)
+        ),
+        halvings=info.halvings,
+        first_frames=None if given is None else np.stack(given),
+        opener=opened.opener,
+        style=style,
+    )
 
 
-def _sources(reader: "ClipReader", source: "SourceConfig", clip: ClipInfo) -> "Iterator[NDArray[np.uint8]]":
-    from v2vkit.maps.source import source_map
-    from v2vkit.synthesis.render import source_image
-
-    for t in range(clip.num_frames):
-        yield source_image(source, source_map(source, reader.map_files(source, clip.name, t)))
+def _real(reader: "ClipReader", shot: list[ClipInfo]) -> "Iterator[Image]":
+    return (reader.frame(clip.name, t) for clip in shot for t in range(clip.num_frames))
 
 
 def _landmarks(reader: "ClipReader", clip: ClipInfo, t: int) -> "NDArray[np.float32] | None":
     """The landmarks that the output should show; None where no face was found in the source."""
-    import json
-
     from v2vkit.maps.landmarks import landmarks_from_json
 
-    data = reader.read("sketches", clip.name, t, "json")
-    return landmarks_from_json(data)[0] if json.loads(data).get("found") else None
+    file = landmarks_from_json(reader.read("sketches", clip.name, t, "json"))
+    return file.landmarks if file.found else None
 
 
-def _counted(frames: "Iterator[NDArray[np.uint8]]", progress: Any) -> "Iterator[NDArray[np.uint8]]":
+def _counted(frames: "Iterator[Image]", progress: Any) -> "Iterator[Image]":
     for frame in frames:
         progress.update()
         yield frame
-
-
-def _contact_sheet(opened: _Opened, columns: int) -> "NDArray[np.uint8]":
-    """Source, output, real as rows for frames spread over the longest clip."""
-    import numpy as np
-
-    reader = opened.reader
-    clip = max(reader.clips, key=lambda clip: clip.num_frames)
-    chosen = np.unique(np.linspace(0, clip.num_frames - 1, min(columns, clip.num_frames)).round().astype(int))
-    triples = zip(
-        _sources(reader, opened.info.source, clip),
-        _rendered(opened, clip),
-        (reader.frame(clip.name, t) for t in range(clip.num_frames)),
-        strict=True,
-    )
-    picked = [np.concatenate(triple, 0) for t, triple in enumerate(triples) if t in chosen]
-    return np.concatenate(picked, 1)
 
 
 COMMAND = Command(

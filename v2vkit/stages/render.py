@@ -1,10 +1,13 @@
 """`v2v render`: a driving video (or maps) in, a rendered video out."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import field_validator
+
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import StageConfig, parse_rate, setting
 from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
@@ -16,20 +19,24 @@ if TYPE_CHECKING:
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.synthesis.driving import Drive, Driven
     from v2vkit.synthesis.model import ModelInfo
+    from v2vkit.video.encode import VideoWriter
+    from v2vkit.video.pictures import PictureWriter
 
 
 class RenderConfig(StageConfig):
     """Render a video with the finest checkpoint of the workspace.
 
-    SOURCE is a video (face and pose models, and street models whose labels `v2v segment` made), a folder of label maps
-    (street models), or with --maps a workspace whose source maps are there already. Source maps are made on the fly
-    with the settings that the checkpoint carries, and every shot begins anew, its cuts found as in training. One pass,
-    constant memory; as many frames come out as go in, with their time stamps and audio. A TARGET that exists is
-    replaced when the new one is complete.
+    SOURCE is a video or a folder of pictures (face and pose models, and street models whose labels `v2v segment` made),
+    a folder of label maps (street models), or with --maps a workspace whose source maps are there already. Source maps
+    are made on the fly with the settings that the checkpoint carries, and every shot begins anew, its cuts found as in
+    training. One pass, constant memory; as many frames come out as go in, of a video with their time stamps and audio;
+    of a folder or with --maps at a constant rate and without sound. TARGET is a video or, where it is a folder or ends
+    in a slash, a folder of numbered pictures (000000.png; no sound). One that exists is replaced when the new one is
+    complete, a folder only if it is empty or such a rendering.
     """
 
-    source: str = setting(..., "Driving video, folder of label maps, or workspace.", argument=True)
-    target: str = setting(..., "The video to write: .mp4, .mov or .mkv.", argument=True)
+    source: str = setting(..., "Driving video, folder of pictures or label maps, or workspace.", argument=True)
+    target: str = setting(..., "The video (.mp4, .mov or .mkv) or folder to write.", argument=True)
     checkpoint: str | None = setting(
         None, "Checkpoint to use, such as spatial-1; when not given the finest: spatial-3 before spatial-2 and so on."
     )
@@ -39,7 +46,7 @@ class RenderConfig(StageConfig):
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
     )
-    compare: bool = setting(False, "Write source | output side by side; of a video: frame | source map | output.")
+    compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
         None, "How shot cuts of the driving video are found; as for ingest of the training footage when not given."
     )
@@ -47,6 +54,9 @@ class RenderConfig(StageConfig):
         False,
         "Zoom and shift every shot of the driving video so that its first face (or body) is as large and where the "
         "training's mostly were: for other people, and other cameras.",
+    )
+    fps: str | None = setting(
+        None, "Frame rate of a folder of pictures or label maps, such as 25; that of the training's when not given."
     )
     start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
@@ -78,6 +88,11 @@ class RenderConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
 
+    @field_validator("fps")
+    @classmethod
+    def _rate(cls, text: str | None) -> str | None:
+        return None if text is None else str(parse_rate(text))
+
 
 def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     """Open everything that can fail, then decode, map, generate and encode at the same time."""
@@ -88,7 +103,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
     from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
     from v2vkit.synthesis.styles import find_style
-    from v2vkit.video.encode import VideoWriter
+    from v2vkit.video.pictures import names_folder
 
     _keep_source(config)
     if config.threads:
@@ -104,16 +119,10 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     if opener is not None:
         warm_up(opener.to(device), info.width, info.height)
     frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first, opener=opener, style=style)
-    writer = VideoWriter(
-        config.target,
-        fps=drive.fps,
-        time_base=drive.time_base,
-        crf=config.crf,
-        codec=config.codec,
-        audio_from=drive.audio_from,
-        audio_span=drive.audio_span,
-    )
+    writer = _open_writer(config, drive)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
+    if drive.note is not None:
+        print(drive.note, flush=True)
     count = 0
 
     def write(rendered: "tuple[Driven, NDArray[np.uint8]]") -> None:
@@ -127,13 +136,36 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         for _ in map_in_threads(write, frames):
             count += 1
             progress.update()
-    print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
+    if names_folder(config.target):
+        lost = " The sound is left out: pictures have none." if drive.audio_from is not None else ""
+        print(f"{config.target}: {count} pictures.{lost}")
+    else:
+        print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
     problems = [f"{reason}: {number} frames of {config.source}" for reason, number in drive.missing.items()]
     return [*problems, *writer.problems]
 
 
+def _open_writer(config: RenderConfig, drive: "Drive") -> "VideoWriter | PictureWriter":
+    from v2vkit.video.encode import VideoWriter
+    from v2vkit.video.pictures import PictureWriter, names_folder
+
+    if names_folder(config.target):
+        if {"crf", "codec"} & config.model_fields_set:
+            raise V2VError(f"--crf and --codec encode a video, which {config.target} is not.", "Leave them out.")
+        return PictureWriter(config.target)
+    return VideoWriter(
+        config.target,
+        fps=drive.fps,
+        time_base=drive.time_base,
+        crf=config.crf,
+        codec=config.codec,
+        audio_from=drive.audio_from,
+        audio_span=drive.audio_span,
+    )
+
+
 def _keep_source(config: RenderConfig) -> None:
-    """Refuses to replace the driving video by its rendering, also where the two names lead to one file.
+    """Refuses to replace what drives by its rendering, also where the two names lead to one file.
 
     Raises:
         V2VError: TARGET is SOURCE.
@@ -143,46 +175,63 @@ def _keep_source(config: RenderConfig) -> None:
     except (OSError, ValueError):
         return  # one of them is no file: whoever opens it tells what is the matter
     if same:
+        what = "folder" if Path(config.source).is_dir() else "video"
         raise V2VError(
-            f"{config.target} is the driving video {config.source} itself, which the rendering would replace.",
+            f"{config.target} is the driving {what} {config.source} itself, which the rendering would replace.",
             "Give the rendering another name.",
         )
 
 
-def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
-    from v2vkit.synthesis.driving import drive_by_artifact, drive_by_label_folder, drive_by_video, is_image_folder
+# Settings, what they are good for, and the drivers that have it.
+_ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
+    (("start", "duration"), "--start and --duration choose a part of a video", ("video",)),
+    (("cuts",), "--cuts looks for the shots of a video", ("video", "pictures")),
+    (("align",), "--align frames a video anew", ("video", "pictures")),
+    (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
+)
 
-    if (config.start or config.duration is not None) and (config.maps or is_image_folder(config.source)):
-        raise V2VError(
-            f"--start and --duration choose a part of a video, which {config.source} is not.", "Leave them out."
-        )
-    if config.cuts is not None and (config.maps or is_image_folder(config.source)):
-        raise V2VError(f"--cuts looks for the shots of a video, which {config.source} is not.", "Leave it out.")
-    if config.align and (config.maps or is_image_folder(config.source)):
-        raise V2VError(f"--align frames a video anew, which {config.source} is not.", "Leave it out.")
-    if config.instances is not None and (config.maps or not is_image_folder(config.source)):
-        raise V2VError(f"--instances belongs to a folder of label maps, which {config.source} is not.", "Leave it out.")
+
+def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
+    from v2vkit.synthesis.driving import drive_by_images, drive_by_video
+    from v2vkit.synthesis.mapped import drive_by_label_folder, driver_of
+
     if not config.maps:
-        if info.generator.takes_flow:
-            raise V2VError(
-                "This model (COVST) moves its features along flow that it is given; nothing here computes it from "
-                f"{config.source}.",
-                "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
-            )
-        if is_image_folder(config.source):
-            refuse_workspaces([config.source])
-            return drive_by_label_folder(config.source, info, instances=config.instances)
-        return drive_by_video(
-            config.source,
-            info,
-            start=config.start,
-            duration=config.duration,
-            cuts=config.cuts,
-            align=config.align,
-            device=config.device,
+        refuse_workspaces([config.source])
+    driver = "maps" if config.maps else driver_of(config.source, info)
+    for names, use, drivers in _ONLY_FOR:
+        if driver not in drivers and any(getattr(config, name) for name in names):
+            them = "it" if len(names) == 1 else "them"
+            raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
+    if config.maps:
+        return _open_maps(config, info)
+    if info.generator.takes_flow:
+        raise V2VError(
+            "This model (COVST) moves its features along flow that it is given; nothing here computes it from "
+            f"{config.source}.",
+            "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
         )
+    fps = None if config.fps is None else Fraction(config.fps)
+    if driver == "labels":
+        return drive_by_label_folder(config.source, info, instances=config.instances, fps=fps)
+    if driver == "pictures":
+        return drive_by_images(config.source, info, fps=fps, cuts=config.cuts, align=config.align, device=config.device)
+    return drive_by_video(
+        config.source,
+        info,
+        start=config.start,
+        duration=config.duration,
+        cuts=config.cuts,
+        align=config.align,
+        device=config.device,
+    )
+
+
+def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
+    """The maps of a workspace as what drives."""
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.maps.source import DOMAINS
+    from v2vkit.synthesis.mapped import drive_by_artifact
     from v2vkit.synthesis.model import refuse_other_sizes
 
     work = Folder(config.source)
@@ -216,6 +265,8 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
                 f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
             )
         return None
+    if not length:
+        raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
     from v2vkit.synthesis.framing import frame_images
     from v2vkit.video.images import read_image
     from v2vkit.video.sources import find_sequence
@@ -229,10 +280,12 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
 
 
 def _check(config: RenderConfig) -> None:
+    from v2vkit.video.pictures import names_folder
     from v2vkit.video.targets import check_codec, check_target
 
-    check_target(config.target, later=True)
-    check_codec(config.codec)
+    if not names_folder(config.target):
+        check_target(config.target, later=True)
+        check_codec(config.codec)
 
 
 COMMAND = Command(

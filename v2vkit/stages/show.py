@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder, explain_os_errors
-from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, read_manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, one_rate, read_manifest
 from v2vkit.artifacts.shard import Shard, load_shard, sample_key
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
@@ -241,13 +240,8 @@ def _write_video(config: ShowConfig, folder: Folder, manifest: Manifest) -> None
     from v2vkit.video.encode import write_video
 
     picks = _all_frames(manifest, config.clip)
-    kinds = {(pick.clip.width, pick.clip.height, pick.clip.fps) for pick in picks}
-    if len(kinds) > 1:
-        raise V2VError(
-            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.",
-            f"Choose one with --clip, such as {picks[0].clip.name}.",
-        )
-    write_video(config.out, _video_frames(config, folder, manifest, picks), fps=Fraction(picks[0].clip.fps))
+    fps = one_rate((pick.clip for pick in picks), f"Choose one with --clip, such as {picks[0].clip.name}.")
+    write_video(config.out, _video_frames(config, folder, manifest, picks), fps=fps)
 
 
 def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks: list[_Pick]) -> Iterator["Image"]:

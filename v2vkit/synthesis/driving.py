@@ -1,35 +1,27 @@
 """What drives a rendering: a stream of source maps, one per frame, prepared exactly as for training."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.engine.threads import prefetch
-from v2vkit.errors import V2VError
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.regions import Regions, region_ids
-from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels, to_unit
-from v2vkit.synthesis.framing import crop_of, framed_shots, open_shot_window
-from v2vkit.synthesis.live import open_live
+from v2vkit.maps.regions import Regions
+from v2vkit.maps.source import DOMAINS
+from v2vkit.synthesis.framing import ShotWindow, framed_shots, open_shot_window, squeezed
+from v2vkit.synthesis.live import Live, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
-from v2vkit.video.collect import maps_of
 from v2vkit.video.cuts import CutMethod
 from v2vkit.video.decode import decode
-from v2vkit.video.framing import crop_window, reframe_ids
-from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.footage import describe, read_frames
 from v2vkit.video.limits import Limits, find_part
 from v2vkit.video.probe import probe
-from v2vkit.video.sources import Source, find_sequence
+from v2vkit.video.sources import find_sequence
 
 Image = NDArray[np.uint8]
 
@@ -75,6 +67,7 @@ class Drive:
         audio_from: file whose audio belongs to these frames.
         audio_span: the part of it that does, as `VideoWriter` takes it; None = all.
         missing: reason -> number of frames without a proper source map, complete at the end of the stream.
+        note: a sentence on what its user should know before judging the rendering.
     """
 
     frames: Iterator[Driven]
@@ -84,6 +77,7 @@ class Drive:
     audio_from: str | None = None
     audio_span: tuple[Fraction, Fraction | None] | None = None
     missing: dict[str, int] = field(default_factory=dict)
+    note: str | None = None
 
 
 def drive_by_video(
@@ -114,11 +108,10 @@ def drive_by_video(
             here, the estimator is missing, or as `open_shot_window`.
     """
     live = open_live(info, path, device=device)
-    nothing = DOMAINS[info.source.domain].nothing
     video = probe(path)
     part = find_part(path, Limits.typed(start, duration, None))
     first, last = part.start, part.stop
-    windows = open_shot_window(info, path, first, align=align, device=device)
+    windows = open_shot_window(info, path, (frame.image for frame in decode(path, first)), align=align, device=device)
     drive = Drive(
         frames=iter(()),
         fps=video.fps,
@@ -126,8 +119,8 @@ def drive_by_video(
         num_frames=None if video.num_frames is None else max(0, min(video.num_frames, last or 1 << 62) - first),
         audio_from=path if video.has_audio else None,
         audio_span=None if part.whole else part.span,
+        note=squeezed(info, path, video.width, video.height),
     )
-    method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
     end = part.span[1]
     times: list[tuple[int, int | None]] = []
 
@@ -137,144 +130,69 @@ def drive_by_video(
             times.append((frame.pts, round(end / frame.time_base) - frame.pts if end and cut else frame.duration))
             yield frame.image
 
-    def driven() -> Iterator[Driven]:
+    def timed() -> Iterator[Driven]:
         origin = None
-        framed = framed_shots(pictures(), info, windows, method=method, fps=video.fps)
-        for _, shot in groupby(prefetch(framed), key=itemgetter(1)):
-            for t, (image, s, regions, found) in enumerate(live(image for image, _ in shot)):
-                if not found:
-                    drive.missing[nothing] = drive.missing.get(nothing, 0) + 1
-                pts, duration = times.pop(0)
-                origin = pts if origin is None and not part.whole else origin
-                yield Driven(s, image, pts - (origin or 0), begins=t == 0, regions=regions, duration=duration)
+        for driven in _driven(drive, pictures(), live, info, windows, cuts):
+            pts, duration = times.pop(0)
+            origin = pts if origin is None and not part.whole else origin
+            yield replace(driven, pts=pts - (origin or 0), duration=duration)
 
-    drive.frames = prefetch(driven())
+    drive.frames = prefetch(timed())
     return drive
 
 
-def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None = None) -> Drive:
-    """Drive a street model with a folder of label maps (ids as in training), resized as `ingest` did.
-
-    Args:
-        folder: the label maps.
-        instances: folder with an instance map for each, found, matched and checked as `ingest` does.
-
-    Raises:
-        V2VError: no folder of images, a palette or colour image, an id that the model does not know, instance maps that
-            are missing, too many or of another size.
-    """
-    if info.source.domain != "street":
-        raise V2VError(f"{folder} is a folder, but this model is driven by videos.", "Give a video file.")
-    source = find_sequence(folder)
-    rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
-    size = (info.width, info.height)
-    beside = None if instances is None else _instance_maps(source, instances, rules)
-
-    def resized(what: MapKind, path: Path) -> NDArray[Any]:
-        ids = read_map(what, path, rules)
-        height, width = ids.shape
-        return reframe_ids(ids, crop_window(crop_of(info), width, height, size), size)
-
-    def maps() -> Iterator[Driven]:
-        for number in range(len(source.images)):
-            labels = resized("labels", Path(source.image_path(number)))
-            objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
-            s = to_unit(street_channels(labels, objects, info.source))
-            yield Driven(s, regions=region_ids(labels, objects))
-
-    fps = Fraction(info.frames.get("fps", "25"))
-    return Drive(prefetch(maps()), fps, num_frames=len(source.images))
-
-
-def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:
-    """The instance maps of a folder of label maps, one for each in their order, of the size of the first label map."""
-    (found,) = maps_of(source, {"instances": root}, several=False)
-    matched = match_maps(source, len(source.images), found)
-    height, width = read_map("labels", source.image_path(0), rules).shape
-    check_maps(source, (width, height), matched, rules, lambda count: None)
-    return matched
-
-
-def drive_by_artifact(
-    work: Folder, manifests: dict[str, Manifest], source: SourceConfig, *, regions: bool = False
-) -> Drive:
-    """Drive with the maps of a workspace; clips that follow each other in one source go on without a break.
-
-    Args:
-        manifests: of the map artifact and, where there are any, of `frames` and `flow` (both are then given).
-        regions: give the regions too, for a model that takes features.
-
-    Raises:
-        V2VError: a shard is missing or corrupt; names it.
-    """
-    manifest = manifests[DOMAINS[source.domain].kind]
-    reader = ClipReader(work, manifests)
-    return Drive(
-        prefetch(_from_clips(reader, source, images="frames" in manifests, flow="flow" in manifests, regions=regions)),
-        Fraction(manifest.clips[0].fps),
-        num_frames=manifest.num_frames,
-        missing=dict(manifest.missing),
-    )
-
-
-def driven_frames(
-    reader: ClipReader,
-    source: SourceConfig,
-    clip: ClipInfo,
+def drive_by_images(
+    path: str,
+    info: ModelInfo,
     *,
-    begins: bool = True,
-    images: bool = False,
-    flow: bool = False,
-    regions: bool = False,
-) -> Iterator[Driven]:
-    """The frames of one clip.
+    fps: Fraction | None = None,
+    cuts: CutMethod | None = None,
+    align: bool = False,
+    device: str = "cpu",
+) -> Drive:
+    """Drive a model with a folder of pictures, read as `ingest` reads them, or with a single one, as with a video.
 
     Args:
-        begins: whether nothing before the clip belongs to it.
-        images, flow, regions: what is given beside the source maps.
+        path: the folder, or the picture.
+        fps: rate of the pictures; None = that of the model's footage.
+        cuts, align, device: as in `drive_by_video`.
+
+    Raises:
+        V2VError: as `drive_by_video`, or as `find_sequence`.
     """
-    for t in range(clip.num_frames):
-        yield Driven(
-            source_map(source, reader.map_files(source, clip.name, t)),
-            reader.frame(clip.name, t) if images else None,
-            begins=begins and t == 0,
-            flow=_flow_channels(reader, clip, t) if flow else None,
-            regions=reader.regions(source, clip.name, t) if regions else None,
-        )
+    live = open_live(info, path, device=device)
+    source, fps = find_sequence(path), fps or footage_rate(info)
+    footage = describe(source, fps=fps)
+
+    def pictures() -> Iterator[Image]:
+        return (frame.image for frame in read_frames(source, fps=fps))
+
+    windows = open_shot_window(info, path, pictures(), align=align, device=device)
+    note = squeezed(info, path, footage.width, footage.height)
+    drive = Drive(frames=iter(()), fps=fps, num_frames=footage.num_frames, note=note)
+    drive.frames = prefetch(_driven(drive, pictures(), live, info, windows, cuts))
+    return drive
 
 
-def _flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
-    """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at a clip's start.
-
-    The order is that of `models.covst.with_flow`.
-    """
-    pair = reader.flow(clip.name, t, 1)
-    if pair is None:
-        return np.zeros((3, clip.height, clip.width), np.float32)
-    return np.concatenate([pair[0].transpose(2, 0, 1), pair[1][None]]).astype(np.float32)
+def footage_rate(info: ModelInfo) -> Fraction:
+    """Frame rate at which `ingest` took pictures for the model."""
+    return Fraction(info.frames.get("fps", "25"))
 
 
-def _from_clips(
-    reader: ClipReader, source: SourceConfig, *, images: bool, flow: bool, regions: bool
+def _driven(
+    drive: Drive,
+    pictures: Iterator[Image],
+    live: Live,
+    info: ModelInfo,
+    windows: ShotWindow | None,
+    cuts: CutMethod | None,
 ) -> Iterator[Driven]:
-    before: ClipInfo | None = None
-    for clip in reader.clips:
-        begins = not _continues(before, clip)
-        yield from driven_frames(reader, source, clip, begins=begins, images=images, flow=flow, regions=regions)
-        before = clip
-
-
-def _continues(before: ClipInfo | None, clip: ClipInfo) -> bool:
-    """Whether a clip is the next part of the same shot (long shots are split at a set length)."""
-    if before is None or "file" not in clip.source:
-        return False
-    same_shot = all(before.source.get(key) == clip.source.get(key) for key in ("file", "shot"))
-    return same_shot and before.source.get("stop") == clip.source.get("start")
-
-
-def is_image_folder(path: str) -> bool:
-    """Whether a driving source is a folder (of label maps) and not a video file."""
-    try:
-        return Path(path).is_dir()
-    except OSError:
-        return False  # opening it as a video tells what is the matter
+    """What drives a model with each of the pictures, without times; counts in `drive` what was not found in them."""
+    nothing = DOMAINS[info.source.domain].nothing
+    method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
+    framed = framed_shots(pictures, info, windows, method=method, fps=drive.fps)
+    for _, shot in groupby(prefetch(framed), key=itemgetter(1)):
+        for t, (image, s, regions, found) in enumerate(live(image for image, _ in shot)):
+            if not found:
+                drive.missing[nothing] = drive.missing.get(nothing, 0) + 1
+            yield Driven(s, image, begins=t == 0, regions=regions)

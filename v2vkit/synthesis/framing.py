@@ -17,7 +17,6 @@ from v2vkit.maps.source import DOMAINS
 from v2vkit.synthesis.live import open_face, open_placement
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.video.cuts import CutMethod, number_shots
-from v2vkit.video.decode import decode
 from v2vkit.video.framing import Window, crop_window, face_window, reframe
 
 Image = NDArray[np.uint8]
@@ -55,12 +54,13 @@ class ShotWindow:
 
 
 def open_shot_window(
-    info: ModelInfo, path: str, first: int, *, align: bool = False, device: str = "cpu"
+    info: ModelInfo, path: str, images: Iterable[Image], *, align: bool = False, device: str = "cpu"
 ) -> ShotWindow | None:
     """For a model whose footage was cropped around faces, and to `align`; None where every shot is framed alike.
 
     Args:
-        path: the video; `first` = the frame with which the part to be used begins.
+        path: the video or folder of pictures, for messages.
+        images: its frames, RGB uint8 [h, w, 3], which are read up to the first that tells.
         align: zoom and shift each shot so that its face or body is as large and where the footage's mostly was.
         device: where what finds it runs, as in `open_live`.
 
@@ -71,10 +71,10 @@ def open_shot_window(
     if not align and crop_of(info) != "face":
         return None
     locate = _locator(info, align=align, device=device)
-    found = next((window for frame in decode(path, first) if (window := locate(frame.image)) is not None), None)
+    found = next((window for image in images if (window := locate(image)) is not None), None)
     if found is None:
         what = DOMAINS[info.source.domain].nothing.removeprefix("no ")
-        raise V2VError(f"No {what} was found in {path}.", f"Drive this model with a video that shows a {what}.")
+        raise V2VError(f"No {what} was found in {path}.", f"Drive this model with footage that shows a {what}.")
     return ShotWindow(locate, found)
 
 
@@ -163,6 +163,20 @@ def frame_images(images: list[Image], info: ModelInfo) -> Image:
 def crop_of(info: ModelInfo) -> str:
     """What `ingest --crop` was for the model's footage."""
     return str(info.frames.get("crop", "none"))
+
+
+def squeezed(info: ModelInfo, path: str, width: int, height: int) -> str | None:
+    """Tells when a driver of that size changes its aspect by more than 2 % to that of the model's footage.
+
+    None where it does not, or where the model does not know what its footage was (it may have been squeezed, too).
+    """
+    known = "size" in info.frames and info.frames["size"] is None and crop_of(info) == "none"
+    if not known or abs(width * info.height / (height * info.width) - 1) <= 0.02:
+        return None
+    return (
+        f"{path} is {width}x{height}: squeezed to {info.width}x{info.height}, the aspect of the training's footage; "
+        "crop it to that aspect first to keep its shapes."
+    )
 
 
 def _open_face(info: ModelInfo) -> FaceEstimator:

@@ -36,14 +36,11 @@ def render_frames(
         opener: makes the first L frames of each video (`find_opener`).
         style: for a generator that takes features (`find_style`).
     """
-    rollout = Rollout(generator, halvings, opener)
-    started = False
+    rollout: Rollout | None = None
     for driven in drive.frames:
-        if driven.begins or not started:
-            rollout = Rollout(generator, halvings, opener)
-            if first_frames is not None:
-                rollout.begin_with(first_frames)
-            started = True
+        if driven.begins or rollout is None:
+            given = [] if first_frames is None else list(first_frames)
+            rollout = Rollout(generator, halvings, None if given else opener, given=given)
         yield driven, rollout.image(driven.conditioning(style))
 
 

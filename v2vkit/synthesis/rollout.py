@@ -9,7 +9,7 @@ from torch import Tensor
 
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
-from v2vkit.models.generator import Output, advance, history_from_images
+from v2vkit.models.generator import Output, advance
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Rollout:
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
         opened: frames that the opener has made.
-        given: real frames still to come, in the generator's place (`begin_with`).
+        given: real frames still to come in the generator's (and opener's) place, RGB uint8 [H, W, 3], oldest first.
     """
 
     generator: AnyGenerator
@@ -33,12 +33,6 @@ class Rollout:
     sources: list[Tensor] = field(default_factory=list)
     opened: int = 0
     given: list[NDArray[np.uint8]] = field(default_factory=list)
-
-    def begin_with(self, images: NDArray[np.uint8]) -> None:
-        """L given frames, RGB uint8 [L, H, W, 3], are the first L of the video: `image` gives them back."""
-        self.opener, self.given = None, list(images)
-        x = self._halved(from_images(images).to(next(self.generator.parameters()).device))
-        self.history = history_from_images(x[None], self.generator.config.num_scales)
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
         """Take note of a frame's source map [C, H, W], and give s_{t-L} … s_t as [1, (L+1) C, H, W].
@@ -55,25 +49,33 @@ class Rollout:
         """The next frame of the finest scale from its source map float32 [C, H, W] in [0, 1]."""
         stack = self.remember(s)
         with torch.inference_mode():
-            if self.opener is not None and self.opened < self.generator.config.history:
-                outputs = self._open(self.opener, s)
-            else:
+            opening = self._opening(s)
+            if opening is None:
                 outputs = self.generator(stack, self.history, first_frame=self.history is None)
+            else:  # at every scale, as if the generator had made it
+                scales = pyramid(self._halved(opening), self.generator.config.num_scales)
+                outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
 
-    def _open(self, opener: AnyGenerator, s: NDArray[np.float32]) -> list[Output]:
-        """A frame of the opener at every scale of the generator, as if the generator had made it."""
+    def _opening(self, s: NDArray[np.float32]) -> Tensor | None:
+        """The frame [1, 3, H, W] in [-1, 1] that is not the generator's to make: a given one or the opener's."""
+        if self.given:
+            return from_images(self.given.pop(0)[None]).to(next(self.generator.parameters()).device)
+        if self.opener is None or self.opened >= self.generator.config.history:
+            return None
         self.opened += 1
-        x = self._halved(opener(self._tensor(s), None, first_frame=True)[-1].x_fake)
-        return [Output(x, h=x, flow=None, mask=None, warped=None) for x in pyramid(x, self.generator.config.num_scales)]
+        return self.opener(self._tensor(s), None, first_frame=True)[-1].x_fake
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller."""
-        if self.given:
-            self.remember(s)
-            return self.given.pop(0)
+        """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller.
+
+        A given frame comes back as it is.
+        """
+        given = self.given[0] if self.given else None
         x = self.step(s).x_fake
+        if given is not None:
+            return given
         if self.halvings:
             x = enlarge(x, (s.shape[1], s.shape[2]), self.halvings)
         return to_image(x[0])

@@ -56,7 +56,7 @@ def _check_target(target: Path, *, later: bool) -> None:
     if target.suffix.lower() not in CONTAINERS:
         raise V2VError(
             f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
-            "Change the ending.",
+            "Change the ending, or to render pictures end the name in a slash.",
         )
     if target.is_dir():
         raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")

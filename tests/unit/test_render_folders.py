@@ -1,0 +1,236 @@
+"""Folders that drive, and folders that are rendered to; what joins into one rendering of a workspace."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from tests.unit.rendering import render, save_untrained
+from tests.unit.training_data import make_workspace
+from tests.unit.video_files import moving_frames, read_raw, write_file
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.artifacts.manifest import ClipInfo, read_manifest, write_manifest
+from v2vkit.errors import V2VError
+from v2vkit.synthesis import driving
+from v2vkit.synthesis.driving import drive_by_images
+from v2vkit.synthesis.framing import squeezed
+from v2vkit.synthesis.mapped import drive_by_label_folder, driver_of, shots_of
+from v2vkit.video.framing import Window, reframe
+from v2vkit.video.pictures import PictureWriter
+from v2vkit.video.probe import probe
+
+
+@pytest.fixture(autouse=True)
+def _without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Source maps of noise, so that no face is needed."""
+    s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
+    monkeypatch.setattr(
+        driving, "open_live", lambda info, source: lambda frames: ((image, s, None, True) for image in frames)
+    )
+
+
+def _pictures(folder: Path, images: list[np.ndarray], *, names: list[str] | None = None) -> Path:
+    folder.mkdir()
+    for t, image in enumerate(images):
+        (folder / (names[t] if names else f"{t}.png")).write_bytes(encode_png(image))
+    return folder
+
+
+def _labels(folder: Path, count: int = 3, size: tuple[int, int] = (64, 48)) -> Path:
+    return _pictures(folder, [np.full((size[1], size[0]), t % 12, np.uint8) for t in range(count)])
+
+
+def test_a_folder_of_pictures_drives_as_a_video_does(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "face")
+    images = moving_frames(12)
+    folder = _pictures(tmp_path / "images", images)  # 10.png comes after 9.png
+    driven = list(drive_by_images(str(folder), info, cuts="none").frames)
+    assert len(driven) == 12
+    assert [frame.begins for frame in driven] == [True] + [False] * 11
+    for frame, image in zip(driven, images, strict=True):
+        window = Window(0, 0, image.shape[1], image.shape[0])
+        np.testing.assert_array_equal(frame.image, reframe(image, window, (64, 48)))
+    assert render(folder, tmp_path / "out.mp4", tmp_path, fps="12.5") == []
+    assert probe(tmp_path / "out.mp4").fps == Fraction(25, 2)
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 12
+    assert drive_by_images(str(folder), info).fps == 25
+
+
+def test_shots_of_a_folder_of_pictures_begin_anew(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "face")
+    images = [*moving_frames(12), *(255 - image for image in moving_frames(12))]
+    folder = _pictures(tmp_path / "images", images)
+    driven = list(drive_by_images(str(folder), info, cuts="content").frames)
+    assert [t for t, frame in enumerate(driven) if frame.begins] == [0, 12]
+
+
+def test_a_picture_is_rendered_to_one_frame(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    folder = _pictures(tmp_path / "images", moving_frames(3), names=["a.png", "b.png", "c.png"])
+    render(folder / "b.png", tmp_path / "out.mp4", tmp_path)
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 1
+
+
+def test_the_first_picture_tells_labels_from_what_is_to_be_segmented(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "street")
+    labels, pictures = _labels(tmp_path / "labels"), _pictures(tmp_path / "images", moving_frames(2))
+    assert driver_of(str(labels), info) == driver_of(str(pictures), info) == "labels", "it came with its labels"
+    segmented = info.model_copy(update={"maps_stage": "segment"})
+    assert driver_of(str(labels), segmented) == "labels"
+    assert driver_of(str(pictures), segmented) == "pictures"
+    assert driver_of(str(tmp_path / "in.mp4"), segmented) == "video"
+    with pytest.raises(V2VError, match=r"x\.jpg does not exist"):
+        render(tmp_path / "x.jpg", tmp_path / "out.mp4", tmp_path)
+
+
+def test_label_maps_come_at_the_rate_that_is_given(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street", frames={"fps": "15"})
+    labels = _labels(tmp_path / "labels")
+    for settings, rate in (({}, 15), ({"fps": "30000/1001"}, Fraction(30000, 1001))):
+        render(labels, tmp_path / "out.mp4", tmp_path, **settings)
+        assert probe(tmp_path / "out.mp4").fps == rate
+    with pytest.raises(ValueError, match="frame rate"):
+        render(labels, tmp_path / "out.mp4", tmp_path, fps="fast")
+
+
+def test_only_folders_have_a_rate_to_choose(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", moving_frames(3))
+    for driver, maps in ((source, False), (tmp_path, True)):
+        with pytest.raises(V2VError, match="--fps is the rate of a folder of pictures or label maps, which .* is not"):
+            render(driver, tmp_path / "out.mp4", tmp_path, fps="10", maps=maps)
+
+
+def test_instances_that_the_model_knows_are_missed(tmp_path: Path) -> None:
+    labels, instances = _labels(tmp_path / "labels"), _labels(tmp_path / "instances")
+    save_untrained(tmp_path, "street", maps={"labels": "l", "instances": "i"}, maps_stage="ingest")
+    (problem,) = render(labels, tmp_path / "out.mp4", tmp_path)
+    assert problem == f"no instance map, with which the model was trained (--instances): 3 frames of {labels}"
+    assert render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances)) == []
+    info = save_untrained(tmp_path, "street", maps={"labels": "l", "instances": None}, maps_stage="ingest")
+    assert render(labels, tmp_path / "out.mp4", tmp_path) == []
+    of_yolo = info.model_copy(update={"maps": {"segment": "yolo"}, "maps_stage": "segment"})
+    assert drive_by_label_folder(str(labels), of_yolo).missing
+    unseen = of_yolo.model_copy(update={"source": info.source.model_copy(update={"edges": False})})
+    assert not drive_by_label_folder(str(labels), unseen).missing
+
+
+def test_another_aspect_is_told_where_the_footage_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = save_untrained(tmp_path, "street", frames={"crop": "none", "size": None})
+    assert squeezed(info, "a.mp4", 640, 480) is squeezed(info, "a.mp4", 650, 480) is None
+    assert "a.mp4 is 480x640: squeezed to 64x48" in str(squeezed(info, "a.mp4", 480, 640))
+    for frames in ({"crop": "center", "size": None}, {"crop": "none", "size": "64x48"}, {}):
+        assert squeezed(info.model_copy(update={"frames": frames}), "a.mp4", 480, 640) is None
+    render(_labels(tmp_path / "tall", size=(48, 64)), tmp_path / "out.mp4", tmp_path)
+    assert "tall is 48x64: squeezed" in capsys.readouterr().out
+    render(_labels(tmp_path / "wide", size=(128, 96)), tmp_path / "out.mp4", tmp_path)
+    assert "squeezed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_is_rendered_to_as_numbered_pictures(
+    tmp_path: Path, there: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_untrained(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", moving_frames(4), audio="aac")
+    target = tmp_path / "out"
+    if there:
+        target.mkdir()
+    name = str(target) if there else f"{target}/"
+    render(source, name, tmp_path)
+    assert "4 pictures. The sound is left out" in capsys.readouterr().out
+    assert _visible(target) == [f"00000{t}.png" for t in range(4)]
+    render(source, name, tmp_path, duration=0.08)
+    assert _visible(target) == ["000000.png", "000001.png"], "nothing of the earlier rendering is left"
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "out", "checkpoints"}
+    picture = np.asarray(PillowImage.open(io.BytesIO((target / "000000.png").read_bytes())))
+    assert picture.shape == (48, 64, 3)
+    with pytest.raises(V2VError, match=r"out is the driving folder .*out itself"):
+        render(target, target, tmp_path)
+    render(target, tmp_path / "again.mp4", tmp_path, cuts="none")  # a rendering can drive
+    assert len(read_raw(tmp_path / "again.mp4")[0]) == 2
+
+
+def _visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_pictures_are_what_was_written(tmp_path: Path) -> None:
+    images = moving_frames(3)
+    with PictureWriter(tmp_path / "out") as writer:
+        for image in images:
+            writer.write(image)
+            assert not (tmp_path / "out").exists()
+    for t, image in enumerate(images):
+        np.testing.assert_array_equal(np.asarray(PillowImage.open(tmp_path / f"out/00000{t}.png")), image)
+
+
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels = _labels(tmp_path / "labels")
+    mine = _pictures(tmp_path / "mine", moving_frames(1), names=["000000.png"])
+    with pytest.raises(V2VError, match=r"mine holds 000000\.png, which is not of an earlier rendering"):
+        render(labels, mine, tmp_path)
+    target = tmp_path / "out"
+    render(labels, f"{target}/", tmp_path)
+    (target / "notes.txt").write_text("precious")
+    with pytest.raises(V2VError, match=r"out holds notes\.txt"):
+        render(labels, target, tmp_path)
+    assert len(_visible(mine)) == 1
+    assert (target / "notes.txt").read_text() == "precious"
+    with pytest.raises(V2VError, match="--crf and --codec encode a video"):
+        render(labels, f"{tmp_path}/other/", tmp_path, crf=10)
+    for name, sentence in ((f"{tmp_path}/no/out/", "mkdir -p"), (f"{mine}/000000.png/", "is a file")):
+        with pytest.raises(V2VError, match=sentence):
+            render(labels, name, tmp_path)
+
+
+def test_a_rendering_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels, target = _labels(tmp_path / "labels"), tmp_path / "out"
+    render(labels, f"{target}/", tmp_path)
+    before = (target / "000001.png").read_bytes()
+    (labels / "2.png").write_bytes(encode_png(np.full((48, 64), 77, np.uint8)))
+    with pytest.raises(V2VError, match="77"):
+        render(labels, target, tmp_path)
+    assert (target / "000001.png").read_bytes() == before
+    assert len(_visible(target)) == 3
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def _clip(name: str, **source: object) -> ClipInfo:
+    whole = {"file": "a.mp4", "shot": 0, "start": 0, "stop": 5, "crop": [0, 0, 9, 9]} | source
+    return ClipInfo(name=name, num_frames=5, width=32, height=24, source=whole)
+
+
+@pytest.mark.parametrize(
+    ("second", "joined"),
+    [
+        ({}, True),
+        ({"crop": [1, 0, 9, 9]}, False),
+        ({"shot": 1}, False),
+        ({"file": "b.mp4"}, False),
+        ({"start": 6}, False),
+    ],
+)
+def test_clips_of_one_shot_that_are_framed_alike_go_on(second: dict, joined: bool) -> None:
+    clips = [_clip("a"), _clip("b", **({"start": 5, "stop": 10} | second))]
+    assert shots_of(clips) == ([clips] if joined else [[clip] for clip in clips])
+
+
+def test_maps_of_several_frame_rates_are_not_one_video(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=2, clip_frames=5)
+    save_untrained(tmp_path, "street", size=(32, 24))
+    for kind in ("frames", "labels", "flow"):
+        folder = Folder(f"{tmp_path}/data/{kind}")
+        manifest = read_manifest(folder)
+        assert manifest is not None
+        first, (last,) = manifest.units
+        write_manifest(folder, manifest.model_copy(update={"units": (first, (last.model_copy(update={"fps": "30"}),))}))
+    (tmp_path / "data/labels/shard-00000.tar").unlink()  # reading would fail, too, and comes later
+    with pytest.raises(V2VError, match=r"differ in size or frame rate, .* one video\. Ingest the footage of each"):
+        render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)

@@ -1,0 +1,113 @@
+"""Writing numbered pictures: a folder of PNG files that appears when it is complete, as `VideoWriter`'s file does."""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+
+_MARK = ".v2vkit-pictures"
+"""An empty file by which a folder of ours is known: only such a one is replaced."""
+_NUMBERED = re.compile(r"\d{6,}\.png")
+
+
+def names_folder(target: str) -> bool:
+    """Whether a target means a folder of pictures: one that is there, or a name that ends in a slash."""
+    try:
+        return target.endswith("/") or Path(target).is_dir()
+    except OSError:
+        return False  # whoever opens it as a file tells what is the matter
+
+
+class PictureWriter:
+    """Writes frames as 000000.png, 000001.png ... (lossless); use it as a context manager.
+
+    The folder has another name until it is complete. Leaving the block because of an exception, or without having
+    written a frame, leaves nothing.
+
+    Args:
+        path: the folder; one that is there is replaced, at the end, if it is empty or holds what this class wrote.
+
+    Attributes:
+        problems: none; as `VideoWriter` has.
+
+    Raises:
+        V2VError: the folder holds anything else, is a file, or cannot be written; the disk is full; no frame.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.problems: list[str] = []
+        self.num_frames = 0
+        with self._explained():
+            self._target = self.path.resolve()
+            self._temporary = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
+            self._check()
+
+    def _check(self) -> None:
+        target = self._target
+        if target.exists() and not target.is_dir():
+            raise V2VError(f"{self.path} is a file.", "Name a folder for the pictures, or a video without the slash.")
+        if not target.parent.is_dir():
+            raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
+        names = {path.name for path in target.iterdir()} if target.exists() else set()
+        others = sorted(name for name in names - {_MARK} if _NUMBERED.fullmatch(name) is None)
+        if names and (_MARK not in names or others):
+            raise V2VError(
+                f"The folder {self.path} holds {min(others or names)}, which is not of an earlier rendering.",
+                "Name a folder that is empty or not there yet.",
+            )
+        if not os.access(target.parent, os.W_OK):
+            raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def write(self, image: NDArray[np.uint8], *, pts: int | None = None, duration: int | None = None) -> None:
+        """Adds one frame, RGB uint8 [H, W, 3]; pictures have no times."""
+        with self._explained():
+            if self.num_frames == 0:
+                self._temporary.mkdir()
+                (self._temporary / _MARK).touch()
+            _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            (self._temporary / f"{self.num_frames:06d}.png").write_bytes(data.tobytes())
+        self.num_frames += 1
+
+    def _finish(self) -> None:
+        if not self.num_frames:
+            raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
+        with self._explained():
+            old = self._temporary.with_suffix(".old")
+            if self._target.exists():
+                self._check()  # what came into it meanwhile is not lost either
+                self._target.rename(old)
+            self._temporary.rename(self._target)
+            shutil.rmtree(old, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise V2VError(
+                f"{self.path} cannot be written: {error.strerror}.",
+                "Choose another folder, or mend its permissions and free space.",
+            ) from None
