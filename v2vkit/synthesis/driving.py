@@ -179,7 +179,7 @@ def drive_by_label_folder(folder: str, info: ModelInfo, *, instances: str | None
             objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
             yield Driven(street_channels(labels, objects, info.source), regions=region_ids(labels, objects))
 
-    fps = Fraction(info.frames.get("fps", "25"))
+    fps = Fraction(info.frames.get("fps") or "25")
     return Drive(prefetch(maps()), fps, num_frames=len(source.images))
 
 
