@@ -176,7 +176,7 @@ def drive_by_images(
 
 def footage_rate(info: ModelInfo) -> Fraction:
     """Frame rate at which `ingest` took pictures for the model."""
-    return Fraction(info.frames.get("fps", "25"))
+    return Fraction(info.frames.get("fps") or "25")
 
 
 def _driven(

@@ -83,7 +83,7 @@ class ModelInfo(BaseModel):
     def _usable(self) -> Self:
         if self.width * self.height > MAX_PIXELS:
             raise ValueError(f"{self.width}x{self.height} is more than the allowed {MAX_PIXELS} pixels")
-        parse_rate(str(self.frames.get("fps", "25")))
+        parse_rate(str(self.frames.get("fps") or "25"))
         return self
 
     @property
