@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import plain_chunk, use_stock_layers
 from v2vkit.config import Precision
-from v2vkit.maps.source import SourceConfig, instance_edges, one_hot
+from v2vkit.maps.source import SourceConfig, street_channels, to_unit
 from v2vkit.models.generator import HISTORY
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
@@ -85,7 +85,7 @@ def make_sequence(work: Workload) -> Sequence:
     rng, length, size = np.random.default_rng(0), CONTEXT + work.frames, (work.height, work.width)
     patches = rng.integers(0, work.labels, (length, -(-work.height // 8), -(-work.width // 8)), dtype=np.uint8)
     labels = patches.repeat(8, 1).repeat(8, 2)[:, : work.height, : work.width]
-    s = np.stack([np.concatenate([one_hot(ids, work.labels), instance_edges(ids)[None]]) for ids in labels])
+    s = np.stack([to_unit(street_channels(ids, None, work.source())) for ids in labels])
 
     def uniform(*shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(0, 1, shape).astype(np.float32))

@@ -202,8 +202,8 @@ def test_show_and_check_know_poses(tmp_path: Path, capsys: pytest.CaptureFixture
     assert colored.sum() == 3 * expected.sum() > 0
     assert CHECK.call(CheckConfig(), options) == []
     text = capsys.readouterr().out
-    assert "poses: 3 frames in 1 clips" in text
-    assert "1 frames: no person" in text
+    assert "poses: 3 frames in 1 clip," in text
+    assert "1 frame: no person" in text
 
 
 # Key points by YOLO

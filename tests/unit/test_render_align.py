@@ -28,9 +28,11 @@ def _images(source: Path, info: ModelInfo, *, align: bool) -> list[np.ndarray]:
     return images
 
 
-def _near(placed: Placement | None) -> bool:
+def _near(placed: Placement | None, wanted: Placement = WANTED, *, off: float = 0.12) -> bool:
+    """Whether a subject is there, up to a share of its size."""
     assert placed is not None
-    return abs(placed.x - WANTED.x) < 2 and abs(placed.y - WANTED.y) < 2 and abs(placed.size / WANTED.size - 1) < 0.06
+    distances = abs(placed.x - wanted.x), abs(placed.y - wanted.y), abs(placed.size - wanted.size)
+    return max(distances) < off * wanted.size
 
 
 @pytest.mark.parametrize("frames", [{"crop": "none"}, {"crop": "center"}, {"crop": "face", "face": "mediapipe"}])
@@ -44,12 +46,14 @@ def test_a_face_comes_where_those_of_training_were(tmp_path: Path, frames: dict,
 
 
 def test_a_body_comes_where_those_of_training_were(tmp_path: Path) -> None:
-    info = save_untrained(tmp_path, "pose", size=(128, 96), maps=POSE_MAPS, placement=WANTED)
-    source = write_file(tmp_path / "in.mp4", [data.astronaut()] * 2)
+    wanted = Placement(x=170, y=70, size=24)
+    info = save_untrained(tmp_path, "pose", size=(256, 192), maps=POSE_MAPS, placement=wanted)
+    source = write_file(tmp_path / "in.mp4", [data.astronaut()] * 2, options={"qp": "0"})
     estimate = open_estimator("pose", "mediapipe")
     unaligned, aligned = (_images(source, info, align=align)[0] for align in (False, True))
-    assert not _near(place_people(estimated_people(estimate(unaligned), 0.2)))
-    assert _near(place_people(estimated_people(estimate(aligned), 0.2)))
+    # mediapipe sees the same body differently by a tenth of its size, wherever it stands.
+    assert not _near(place_people(estimated_people(estimate(unaligned), 0.2)), wanted, off=0.25)
+    assert _near(place_people(estimated_people(estimate(aligned), 0.2)), wanted, off=0.25)
 
 
 def test_every_shot_is_aligned_by_itself(tmp_path: Path) -> None:

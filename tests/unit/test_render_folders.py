@@ -29,7 +29,7 @@ def _without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Source maps of noise, so that no face is needed."""
     s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
     monkeypatch.setattr(
-        driving, "open_live", lambda info, source: lambda frames: ((image, s, None, True) for image in frames)
+        driving, "open_live", lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames)
     )
 
 

@@ -232,7 +232,7 @@ def test_show_and_check_know_them(tmp_path: Path, weights: str, capsys: pytest.C
     assert show(ShowConfig(artifact="labels", out=str(tmp_path / "sheet.png"), frames=3), options) == []
     assert decode_image((tmp_path / "sheet.png").read_bytes()).any()
     assert CHECK.call(CheckConfig(num_labels=6), options) == []
-    assert "labels: 3 frames in 1 clips" in capsys.readouterr().out
+    assert "labels: 3 frames in 1 clip," in capsys.readouterr().out
 
 
 def test_the_command_line_takes_several_classes(tmp_path: Path, weights: str) -> None:

@@ -304,8 +304,13 @@ def test_damaged_models_are_refused(work: str, tmp_path: Path, damage: str) -> N
     else:
         data = bytearray(data.replace(b'width\\":8', b'width\\":9'))
     path.write_bytes(data)
-    with pytest.raises(V2VError, match="is not a v2vkit model"):
+    with pytest.raises(V2VError, match="its content is not what its manifest says"):
         load_model(Folder(str(path.parent)))
+    alone = tmp_path / "alone" / path.name
+    alone.parent.mkdir()
+    alone.write_bytes(data)
+    with pytest.raises(V2VError, match="is not a v2vkit model"):
+        load_model(Folder(str(alone.parent)))
 
 
 @pytest.mark.parametrize("damage", ["flipped", "gone", "state.json"])
