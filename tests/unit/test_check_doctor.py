@@ -29,7 +29,7 @@ def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFix
     options = make_workspace(tmp_path)
     assert CHECK.call(CheckConfig(), options) == []
     output = capsys.readouterr().out
-    assert "frames: 24 frames in 2 clips of 12 to 12, 2 shards, 32x24" in output
+    assert "frames: 24 frames in 2 clips of 12, 2 shards, 32x24" in output
     assert "label     11:" in output
     assert "everything is in order" in output
 

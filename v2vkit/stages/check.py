@@ -71,7 +71,8 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
             progress.update(entry.num_samples)
     lengths = [clip.num_frames for clip in manifest.clips]
     sizes = Counter(f"{clip.width}x{clip.height}" for clip in manifest.clips)
-    span = f" of {min(lengths)} to {max(lengths)}" if len(lengths) > 1 else ""
+    ends = " to ".join(map(str, sorted({min(lengths), max(lengths)}))) if len(lengths) > 1 else ""
+    span = f" of {ends}" if ends else ""
     print(
         f"{kind}: {counted(sum(lengths), 'frame')} in {counted(len(lengths), 'clip')}{span}, "
         f"{counted(len(manifest.shards), 'shard')}, {', '.join(sizes)}"

@@ -13,7 +13,7 @@ from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions
+from v2vkit.stages.base import Command, RunOptions, counted
 
 SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
 _OURS = {"real", "plain", "images", "labels", "instances", "flow", "labels.json", SETTINGS}
@@ -150,7 +150,8 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
-    print(f"{config.num_clips} clips of {config.num_frames} frames, {config.size}, are in {config.out}.")
+    clips, frames = counted(config.num_clips, "clip"), counted(config.num_frames, "frame")
+    print(f"{config.out}: {clips} of {frames}, {config.size}.")
     return []
 
 
