@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from v2vkit.config import StageConfig, make_config
-from v2vkit.engine.devices import pick_device
+from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.stages.encode_features import EncodeConfig
 from v2vkit.stages.estimate_pose import PoseConfig
@@ -60,3 +60,24 @@ def test_auto_is_the_fastest_that_is_there(
 def test_every_command_takes_the_same_names(config: type[StageConfig], others: dict[str, str], device: str) -> None:
     made = make_config(config, others | {"device": device}, "test")
     assert made.model_dump()["device"] == device
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("Tried to allocate 20.00 GiB"),
+        MemoryError(),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_too_little_memory_is_one_sentence_however_torch_says_it(error: Exception) -> None:
+    sentence = r"^The model does not fit into the memory of cuda:1\. Take less\.$"
+    with pytest.raises(V2VError, match=sentence), fitting("The model", "cuda:1", "Take less."):
+        raise error
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), fitting("The model", "cpu", "Take less."):
+        raise RuntimeError("shapes do not match")

@@ -24,7 +24,7 @@ from v2vkit.maps.people import follow_people
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.source import instance_edges, to_unit
-from v2vkit.models.generator import history_from_images
+from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
@@ -428,3 +428,17 @@ def test_a_truncated_video_leaves_no_file(tmp_path: Path) -> None:
 def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(V2VError, match="no trained model.*v2v train"):
         render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
+
+
+def test_a_model_that_does_not_fit_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
+
+    save_untrained(tmp_path, "face")
+    monkeypatch.setattr(VideoGenerator, "forward", full)
+    source = write_file(tmp_path / "in.mp4", _faces(3))
+    with pytest.raises(V2VError, match="The model does not fit into the memory of cpu"):
+        render(source, tmp_path / "out.mp4", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "in.mp4"]

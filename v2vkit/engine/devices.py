@@ -1,5 +1,7 @@
 """The device on which a network runs, by the name that every `--device` takes."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from v2vkit.errors import V2VError
@@ -9,6 +11,27 @@ if TYPE_CHECKING:
 
 DEVICES = "cpu, cuda, cuda:1, mps or auto"
 """What `--device` takes, for help texts."""
+
+_TOO_LARGE = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+"""How torch says so on CUDA and MPS, on a CPU, and through cuDNN and cuBLAS, in a RuntimeError each time."""
+
+
+@contextlib.contextmanager
+def fitting(what: str, device: object, hint: str) -> Iterator[None]:
+    """Tells in a sentence where what is done inside does not fit into the device's memory.
+
+    Raises:
+        V2VError: it does not; with the hint.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        import torch
+
+        named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not named and not any(words in str(error) for words in _TOO_LARGE):
+            raise
+        raise V2VError(f"{what} does not fit into the memory of {device}.", hint) from None
 
 
 def pick_device(name: str) -> "torch.device":

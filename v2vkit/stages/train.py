@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
-from v2vkit.engine.devices import pick_device
+from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Build, RunOptions, Stage, load_inputs
@@ -167,6 +167,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     from v2vkit.training.checkpoint import forget_damaged
     from v2vkit.training.loop import train
     from v2vkit.training.parallel import open_parallel
+    from v2vkit.training.plan import SMALLER
 
     config: TrainConfig = build.config
     # Before the processes meet, so that none of them reads it any more.
@@ -181,17 +182,18 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         print(opened.plan, flush=True)
     writer = _open_tensorboard(config, Folder(build.options.work)) if first else None
     try:
-        train(
-            config,
-            opened.trainer,
-            opened.dataset,
-            build.folder,
-            opened.info,
-            device=opened.device,
-            writer=writer,
-            parallel=parallel,
-            continued=build.continued,
-        )
+        with fitting("This training", opened.device, SMALLER):
+            train(
+                config,
+                opened.trainer,
+                opened.dataset,
+                build.folder,
+                opened.info,
+                device=opened.device,
+                writer=writer,
+                parallel=parallel,
+                continued=build.continued,
+            )
     finally:
         if writer is not None:
             writer.close()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.engine.devices import fitting
 from v2vkit.maps.labels import colorize
 from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import SourceConfig
@@ -85,10 +86,14 @@ def style_sheet(
 
 
 def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0) -> None:
-    """One throw-away frame, so that a model that does not fit fails before anything is written."""
-    config = generator.config
-    zeros = np.zeros((config.source_channels, height, width), np.float32)
-    Rollout(generator, halvings).step(zeros)
+    """One throw-away frame, so that a model that does not fit fails before anything is written.
+
+    Raises:
+        V2VError: it does not.
+    """
+    zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    with fitting("The model", device, "Close what else uses that memory, or give another --device."):
+        Rollout(generator, halvings).step(zeros)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)

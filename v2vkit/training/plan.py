@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from v2vkit.errors import V2VError
+from v2vkit.engine.devices import fitting
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
@@ -20,6 +20,9 @@ from v2vkit.training.precision import computes_in
 from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
+
+SMALLER = "Use --checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks."
+"""What makes a training need less memory."""
 
 Kind = tuple[bool, int]
 """What epochs are like: whether only the newest scale trains, and how many video discriminators judge sequences so
@@ -177,20 +180,9 @@ def measure_phases(
     costs: dict[Kind, Cost] = {}
     # The cheapest first, because memory once used by a process counts for all that are measured after it.
     for kind in sorted(lengths, key=lambda kind: (not kind[0], kind[1])):
-        try:
+        with fitting("This training", device, SMALLER):
             costs[kind] = measure(config, dataset, device, kind=kind, num_frames=lengths[kind], processes=processes)
-        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not _is_out_of_memory(error):
-                raise
-            raise V2VError(
-                f"This training does not fit into the memory of {device}.",
-                "Use --checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks.",
-            ) from None
     return costs
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def memory_of(device: torch.device) -> int:
