@@ -15,6 +15,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, read_manifest, write_manifest
 from v2vkit.errors import V2VError
+from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.synthesis import driving
 from v2vkit.synthesis.driving import drive_by_images
 from v2vkit.synthesis.framing import squeezed
@@ -187,6 +188,25 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path) -> None
     for name, sentence in ((f"{tmp_path}/no/out/", "mkdir -p"), (f"{mine}/000000.png/", "is a file")):
         with pytest.raises(V2VError, match=sentence):
             render(labels, name, tmp_path)
+
+
+def test_what_killed_writers_of_the_same_folder_left_is_removed(tmp_path: Path) -> None:
+    alive, dead = tmp_path / ".out.1.part", tmp_path / ".out.999999999.part"
+    for left in (alive, dead, tmp_path / ".other.999999999.part"):
+        left.mkdir()
+        (left / "000000.png").touch()
+    with PictureWriter(tmp_path / "out") as writer:
+        writer.write(moving_frames(1)[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.999999999.part", ".out.1.part", "out"]
+
+
+def test_a_recipe_learns_at_once_that_pictures_cannot_be_written(tmp_path: Path) -> None:
+    mine = _pictures(tmp_path / "mine", moving_frames(1))
+    assert COMMAND.check is not None
+    for target, sentence in ((str(mine), "not of an earlier rendering"), ("memory://out/", "is a URL")):
+        with pytest.raises(V2VError, match=sentence):
+            COMMAND.check(RenderConfig(source="labels", target=target))
+    COMMAND.check(RenderConfig(source="labels", target=f"{tmp_path}/still/to/be/made/"))
 
 
 def test_a_rendering_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:

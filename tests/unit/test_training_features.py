@@ -118,9 +118,11 @@ def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.Monk
     for halvings in (0, 2):
         dataset = dataset_with_regions(work, halvings=halvings)
         dataset.load(Window(0, 1, 3))
+        read: list[tuple[object, ...]] = []
         with monkeypatch.context() as patch:
-            patch.setattr(dataset.reader, "read", None)
+            patch.setattr(dataset.reader, "read", lambda *what, read=read: read.append(what))
             dataset.load(Window(0, 1, 3))
+        assert read == []
 
 
 def test_features_are_constant_per_region_and_follow_their_source_map(dataset: SequenceDataset) -> None:

@@ -280,10 +280,12 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
 
 
 def _check(config: RenderConfig) -> None:
-    from v2vkit.video.pictures import names_folder
+    from v2vkit.video.pictures import check_pictures, names_folder
     from v2vkit.video.targets import check_codec, check_target
 
-    if not names_folder(config.target):
+    if names_folder(config.target):
+        check_pictures(config.target, later=True)
+    else:
         check_target(config.target, later=True)
         check_codec(config.codec)
 

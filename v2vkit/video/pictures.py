@@ -1,7 +1,6 @@
 """Writing numbered pictures: a folder of PNG files that appears when it is complete, as `VideoWriter`'s file does."""
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
+from v2vkit.video.targets import check_parent, refuse_url, remove_abandoned, temporary_name
 
 _MARK = ".v2vkit-pictures"
 """An empty file by which a folder of ours is known: only such a one is replaced."""
@@ -26,6 +26,30 @@ def names_folder(target: str) -> bool:
         return target.endswith("/") or Path(target).is_dir()
     except OSError:
         return False  # whoever opens it as a file tells what is the matter
+
+
+def check_pictures(path: str | Path, *, later: bool = False) -> None:
+    """Refuses a target that cannot become a folder of pictures, before any work.
+
+    Args:
+        later: as in `check_target`.
+
+    Raises:
+        V2VError: a URL, a file, a folder that holds anything but an earlier rendering, or one that cannot be made.
+    """
+    refuse_url(path)
+    with _explained(path):
+        target = Path(path).resolve()
+        if target.exists() and not target.is_dir():
+            raise V2VError(f"{path} is a file.", "Name a folder for the pictures, or a video without the slash.")
+        names = {entry.name for entry in target.iterdir()} if target.exists() else set()
+        others = sorted(name for name in names - {_MARK} if _NUMBERED.fullmatch(name) is None)
+        if names and (_MARK not in names or others):
+            raise V2VError(
+                f"The folder {path} holds {min(others or names)}, which is not of an earlier rendering.",
+                "Name a folder that is empty or not there yet.",
+            )
+        check_parent(target, later=later)
 
 
 class PictureWriter:
@@ -45,29 +69,14 @@ class PictureWriter:
     """
 
     def __init__(self, path: str | Path):
+        check_pictures(path)
         self.path = Path(path)
         self.problems: list[str] = []
         self.num_frames = 0
-        with self._explained():
+        with _explained(self.path):
             self._target = self.path.resolve()
-            self._temporary = self._target.with_name(f".{self._target.name}.{os.getpid()}.part")
-            self._check()
-
-    def _check(self) -> None:
-        target = self._target
-        if target.exists() and not target.is_dir():
-            raise V2VError(f"{self.path} is a file.", "Name a folder for the pictures, or a video without the slash.")
-        if not target.parent.is_dir():
-            raise V2VError(f"The folder {target.parent} for {target.name} does not exist.", f"mkdir -p {target.parent}")
-        names = {path.name for path in target.iterdir()} if target.exists() else set()
-        others = sorted(name for name in names - {_MARK} if _NUMBERED.fullmatch(name) is None)
-        if names and (_MARK not in names or others):
-            raise V2VError(
-                f"The folder {self.path} holds {min(others or names)}, which is not of an earlier rendering.",
-                "Name a folder that is empty or not there yet.",
-            )
-        if not os.access(target.parent, os.W_OK):
-            raise V2VError(f"The folder {target.parent} may not be written to.", "Choose another one.")
+            self._temporary = temporary_name(self._target)
+            remove_abandoned(self._target)
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +92,7 @@ class PictureWriter:
 
     def write(self, image: NDArray[np.uint8], *, pts: int | None = None, duration: int | None = None) -> None:
         """Adds one frame, RGB uint8 [H, W, 3]; pictures have no times."""
-        with self._explained():
+        with _explained(self.path):
             if self.num_frames == 0:
                 self._temporary.mkdir()
                 (self._temporary / _MARK).touch()
@@ -94,20 +103,21 @@ class PictureWriter:
     def _finish(self) -> None:
         if not self.num_frames:
             raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
-        with self._explained():
+        with _explained(self.path):
             old = self._temporary.with_suffix(".old")
             if self._target.exists():
-                self._check()  # what came into it meanwhile is not lost either
+                check_pictures(self.path)  # what came into it meanwhile is not lost either
                 self._target.rename(old)
             self._temporary.rename(self._target)
             shutil.rmtree(old, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise V2VError(
-                f"{self.path} cannot be written: {error.strerror}.",
-                "Choose another folder, or mend its permissions and free space.",
-            ) from None
+
+@contextlib.contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise V2VError(
+            f"{path} cannot be written: {error.strerror}.",
+            "Choose another folder, or mend its permissions and free space.",
+        ) from None

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def _check_target(target: Path, *, later: bool) -> None:
         )
     if target.is_dir():
         raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
+    check_parent(target, later=later)
+
+
+def check_parent(target: Path, *, later: bool = False) -> None:
+    """Refuses a target whose folder is not there or may not be written to; `later` as in `check_target`.
+
+    Raises:
+        V2VError: it is so.
+        OSError: the file system does not tell.
+    """
     folder = target.parent
     if later and not folder.exists():
         folder = next(parent for parent in folder.absolute().parents if parent.exists())
@@ -72,7 +83,7 @@ def _check_target(target: Path, *, later: bool) -> None:
 
 
 def temporary_name(target: Path) -> Path:
-    """Where a video is written until it is complete."""
+    """Where a video, or a folder of pictures, is written until it is complete."""
     return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
 
 
@@ -84,7 +95,7 @@ def remove_abandoned(target: Path) -> None:
     for path in target.parent.iterdir():
         if (found := pattern.fullmatch(path.name)) and not _is_alive(int(found[1])):
             with contextlib.suppress(OSError):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_alive(process: int) -> bool:
