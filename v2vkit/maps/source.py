@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_gray, decode_image
-from v2vkit.config import DomainName, StageConfig, setting
+from v2vkit.config import DistanceMaps, DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.landmarks import landmarks_from_json
@@ -35,6 +35,7 @@ class SourceConfig(StageConfig):
     domain: DomainName = setting(..., "what the video shows")
     num_labels: int = setting(0, "label classes (street)", ge=0, le=255)
     edges: bool = setting(True, "add a channel of instance edges (street)")
+    distances: DistanceMaps = setting("published", "how distances from the curves are measured (face)")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def street_channels(labels: NDArray[Any], instances: NDArray[Any] | None, config
 
 def _build_face(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     sketch = decode_gray(files["sketch.png"], "a sketch").astype(np.uint8, copy=False)
-    return face_channels(landmarks_from_json(files["json"])[0], sketch)
+    return face_channels(landmarks_from_json(files["json"])[0], sketch, config.distances)
 
 
 def _changed_face(
@@ -130,7 +131,7 @@ def _changed_face(
     landmarks = landmarks_from_json(files["json"])[0]
     landmarks = None if landmarks is None else move_points(landmarks, change.move)
     sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
-    return face_channels(landmarks, sketch)
+    return face_channels(landmarks, sketch, config.distances)
 
 
 def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> Bytes:

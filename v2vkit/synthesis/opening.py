@@ -56,6 +56,8 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
 
 def _source(info: ModelInfo) -> str:
     source = info.source
-    if source.domain != "street":
+    if source.domain == "face":
+        return f"face, {source.distances} distances"
+    if source.domain == "pose":
         return source.domain
     return f"{source.domain}, {source.num_labels} labels, {'with' if source.edges else 'no'} edges"
