@@ -173,11 +173,13 @@ def fingerprinted(config: StageConfig) -> dict[str, Any]:
 
 
 def check_foreground(foreground: tuple[int, ...], num_labels: int) -> None:
-    """Whether every label id in `foreground` is one of `num_labels`.
+    """Whether every label id in `foreground` is one of `num_labels`, and named once.
 
     Raises:
         V2VError: one is not.
     """
+    if len(set(foreground)) < len(foreground):
+        raise V2VError("--foreground names a label twice.", "Name every label once.")
     wrong = [label for label in foreground if not 0 <= label < num_labels]
     if wrong:
         raise V2VError(

@@ -16,6 +16,8 @@ from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.face_region import cut_faces, find_faces, region_side
+from v2vkit.training.judging import Games, Leaves, _play_faces
+from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
 
@@ -81,6 +83,42 @@ def test_it_trains_where_faces_are_drawn(faces: bool) -> None:
     names = {name for name in values if "Face" in name}
     assert names == ({"G_Face", "G_Face_Feat", "D_Face_real", "D_Face_fake"} if faces else set())
     assert same(face.state_dict(), begun.networks.named()["face"].state_dict()) is not faces
+
+
+class _OfTwo(Parallel):
+    """One of two processes, of which the mean over both is known."""
+
+    def __init__(self, mean: float):
+        super().__init__()
+        self._mean = mean
+
+    def mean(self, tensor: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(tensor, self._mean)
+
+
+def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:
+    """Three frames with a face and one without: one process judges them, or two with (2, 0) and (1, 0) faces each."""
+    generator = torch.Generator().manual_seed(0)
+    networks = build_trainer(POSE, SourceConfig(domain="pose"), CPU).networks
+    x, x_fake = (torch.rand(4, 3, 96, 64, generator=generator) * 2 - 1 for _ in range(2))
+    nothing = torch.zeros(3, 96, 64)
+    s = torch.stack([drawn(32, 4), drawn(40, 10), drawn(20, 6), nothing])
+
+    def play(frames: list[int], parallel: Parallel) -> dict[str, torch.Tensor]:
+        games = Games()
+        _play_faces(POSE, networks, s[frames], x[frames], Leaves([x_fake[frames]], []), games, parallel)
+        assert games.generator.total is not None
+        return {**games.terms, **games.generator.terms, "G": games.generator.total} | games.discriminators
+
+    whole = play([0, 1, 2, 3], ALONE)
+    parts = [play([0, 1], _OfTwo(1.5)), play([2, 3], _OfTwo(1.5))]
+    assert whole.keys() == parts[0].keys()
+    for name, value in whole.items():
+        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
+    parts = [play([0, 1, 2], _OfTwo(1.5)), play([3], _OfTwo(1.5))]
+    for name, value in whole.items():
+        torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
+        assert float(parts[1][name].detach()) == 0
 
 
 def test_its_gradient_reaches_the_generator_with_its_weight() -> None:

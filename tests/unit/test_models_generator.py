@@ -119,6 +119,33 @@ def test_a_first_frame_needs_no_past_and_is_hallucinated() -> None:
         assert without.warped is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_first_frame_without_a_history_of_zeros_has_gradients_like_any_other(dtype: torch.dtype) -> None:
+    """Encoded zeros are constant maps, which instance norms enlarge without bound."""
+    source, history = _inputs(2)
+
+    def gradients(*, zero_history: bool, first_frame: bool) -> dict[str, float]:
+        generator = _generator(num_scales=2, num_blocks=4, zero_history=zero_history)
+        past = None if first_frame else history
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            generator(source, past, first_frame=first_frame)[-1].x_fake.square().mean().backward()
+        grads = {name: p.grad for name, p in generator.named_parameters() if p.grad is not None}
+        return {name: float(grad.norm()) for name, grad in grads.items()}
+
+    usual = max(gradients(zero_history=False, first_frame=False).values())
+    first = gradients(zero_history=False, first_frame=True)
+    assert max(first.values()) < 10 * usual
+    assert not any("history_encoder" in name for name in first)
+    assert not max(gradients(zero_history=True, first_frame=True).values()) < 100 * usual
+
+
+def test_a_history_of_zeros_is_what_published_first_frames_see() -> None:
+    source, history = _inputs()
+    generator = _generator()
+    first = generator(source, first_frame=True)[-1].h
+    torch.testing.assert_close(first, generator(source, [torch.zeros_like(past) for past in history])[-1].h)
+
+
 def test_a_generator_without_flow_only_hallucinates() -> None:
     generator = _generator(flow=False)
     assert not any("flow" in name or "mask" in name for name, _ in generator.named_parameters())

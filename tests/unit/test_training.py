@@ -423,6 +423,8 @@ def test_foreground_must_be_a_label(tmp_path: Path) -> None:
     options = make_workspace(tmp_path)
     with pytest.raises(V2VError, match="--foreground 40"):
         run(TRAIN, SMALL.model_copy(update={"foreground": (40,)}), options)
+    with pytest.raises(V2VError, match="--foreground names a label twice"):
+        run(TRAIN, SMALL.model_copy(update={"foreground": (1, 2, 1)}), options)
 
 
 def test_dataset_values_are_in_range(dataset: SequenceDataset) -> None:

@@ -30,6 +30,7 @@ from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Window, stack
+from v2vkit.training.plan import measure
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
 
@@ -49,6 +50,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
     for config in (IMAGE, COVST, VIDEO.model_copy(update={"first_frame": "image"})):
         run(STAGE, config, options)
     return options
+
+
+def test_covst_is_measured_at_the_end_of_long_sequences(work: RunOptions) -> None:
+    """Where real frames stand in for those before, which are no memory of features."""
+    config = COVST.model_copy(update={"chunk": 1}).for_images()
+    cost = measure(config, open_dataset(work.work, strides=config.strides), CPU, num_frames=5)
+    assert cost.seconds_per_frame > 0
 
 
 @pytest.mark.parametrize(("config", "stop_at"), [(IMAGE, 2), (COVST, 3)], ids=["image", "covst"])

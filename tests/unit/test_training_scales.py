@@ -270,6 +270,15 @@ def test_a_model_goes_on_at_another_size(trained: RunOptions, tmp_path: Path) ->
         run(STAGE, stage(TWO, "spatial-2", start_from=start), options)
 
 
+def test_a_model_of_other_source_maps_is_not_built_upon(trained: RunOptions) -> None:
+    """Thirteen labels have as many channels as twelve and their edges."""
+    options = RunOptions(work=trained.work, dry_run=True)
+    run(STAGE, stage(TWO, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), options)
+    other = {"start_from": f"{trained.work}/checkpoints/spatial-1", "num_labels": 13, "edges": False}
+    with pytest.raises(V2VError, match="street, 12 labels, with edges; here street, 13 labels, no edges"):
+        run(STAGE, stage(TWO, "spatial-2", **other), options)
+
+
 def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
     found = phases(Schedule(4, 2, 4, 2, 8, fix_epochs=3))
     assert found == [Phase(0, 1, 4, True), Phase(2, 2, 8, True), Phase(3, 5, 8, False)]

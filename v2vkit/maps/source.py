@@ -37,6 +37,11 @@ class SourceConfig(StageConfig):
     edges: bool = setting(True, "add a channel of instance edges (street)")
     distances: DistanceMaps = setting("published", "how distances from the curves are measured (face)")
 
+    def __str__(self) -> str:
+        if self.domain == "street":
+            return f"street, {self.num_labels} labels, {'with' if self.edges else 'no'} edges"
+        return f"face, {self.distances} distances" if self.domain == "face" else self.domain
+
 
 @dataclass(frozen=True)
 class Domain:

@@ -53,6 +53,9 @@ class GeneratorConfig(StageConfig):
     flow_multiplier: float = setting(
         20.0, "pixels per unit of the coarsest flow head; doubles with each scale", gt=0, le=1000
     )
+    zero_history: bool = setting(
+        True, "a first frame encodes a history of zeros, as published; otherwise its source maps alone"
+    )
 
     @property
     def foreground_width(self) -> int:
@@ -162,9 +165,9 @@ class Scale(nn.Module):
             )
             self.foreground_head = ReflectConv(fg_width, 3, 7)
 
-    def features(self, source: Tensor, history: Tensor, below: Features | None, *, flow: bool) -> Features:
+    def features(self, source: Tensor, history: Tensor | None, below: Features | None, *, flow: bool) -> Features:
         """The maps before the heads, from padded inputs; `flow=False` leaves the flow branch out."""
-        encoded = self.source_encoder(source) + self.history_encoder(history)
+        encoded = _plus(self.source_encoder(source), None if history is None else self.history_encoder(history))
         image = self.image_branch(_plus(encoded, below and below.image))
         flow_map = self.flow_branch(_plus(encoded, below and below.flow)) if flow and self.has_flow else None
         foreground = None
@@ -218,7 +221,9 @@ class VideoGenerator(nn.Module):
             source: [B, (L+1) * C, H, W] source maps of frames t-L .. t, oldest first.
             history: per scale [B, 3 * L, h, w], the frames that this scale made at t-L .. t-1, oldest first; may be
                 left out at a first frame.
-            first_frame: there is no past yet: the history counts as zero and every pixel is hallucinated (m = 1).
+            first_frame: there is no past yet: every pixel is hallucinated (m = 1), from the source maps alone unless
+                the configuration encodes zeros. (Maps of zeros are constant; the norms of their encoder divide by the
+                root of their epsilon, layer after layer, and so do its gradients: 1e5 in float32, infinite in bf16.)
             train_from: coarser scales than this run without gradients, so that only the newer ones train.
 
         Returns:
@@ -241,7 +246,7 @@ class VideoGenerator(nn.Module):
                 past = history[index]
             assert past.shape[-2:] == sizes[index], "each scale's history has that scale's size"
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= train_from):
-                padded = self._padded(past, index)
+                padded = None if first_frame and not config.zero_history else self._padded(past, index)
                 if self.checkpointing and torch.is_grad_enabled():
                     below = checkpoint(
                         scale.features, sources[index], padded, below, flow=not first_frame, use_reentrant=False
@@ -291,5 +296,5 @@ def history_from_images(images: Tensor, num_scales: int) -> list[Tensor]:
     return pyramid(images.flatten(1, 2), num_scales)
 
 
-def _plus(x: Tensor, below: Tensor | None) -> Tensor:
-    return x if below is None else x + below
+def _plus(x: Tensor, other: Tensor | None) -> Tensor:
+    return x if other is None else x + other

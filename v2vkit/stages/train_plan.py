@@ -70,10 +70,11 @@ def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Fold
     from v2vkit.training.build import build_encoder_config, build_generator_config
     from v2vkit.training.start import check_start
 
-    generator = build_generator_config(config, source_config(config, manifests, work))
+    source = source_config(config, manifests, work)
+    generator = build_generator_config(config, source)
     clip = manifests["frames"].clips[0]
     size = halved_size(clip.width, clip.height, config.halvings)
-    check_start(start, generator, size, build_encoder_config(config))
+    check_start(start, generator, source, size, build_encoder_config(config))
 
 
 def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:

@@ -48,16 +48,7 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
     if found.source != info.source:
         raise V2VError(
             f"The image model {place.url} is conditioned on other source maps than the video model "
-            f"({_source(found)}; here {_source(info)}).",
+            f"({found.source}; here {info.source}).",
             "Train both on the same maps with the same --num-labels and --edges.",
         )
     return generator
-
-
-def _source(info: ModelInfo) -> str:
-    source = info.source
-    if source.domain == "face":
-        return f"face, {source.distances} distances"
-    if source.domain == "pose":
-        return source.domain
-    return f"{source.domain}, {source.num_labels} labels, {'with' if source.edges else 'no'} edges"

@@ -78,8 +78,6 @@ def _check_foreground(said: Said, source: SourceConfig, has_foreground: bool) ->
     if said.foreground and not has_foreground:
         raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
     check_foreground(said.foreground, source.num_labels)
-    if len(set(said.foreground)) < len(said.foreground):
-        raise V2VError("--foreground names a label twice.", "Name every label once.")
 
 
 def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], SourceConfig]:

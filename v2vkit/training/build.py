@@ -46,6 +46,7 @@ def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGene
         composition=config.composition,
         flow=config.flow,
         num_scales=config.scale,
+        zero_history=config.norm == "batch",  # the published weights know it no other way
         **{name: value for name, value in sizes.items() if value is not None},
     )
 

@@ -55,20 +55,32 @@ class Games:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
     def play(
-        self, config: TrainConfig, network: str, name: str, real: Judged, fakes: list[Judged], weight: float
+        self,
+        config: TrainConfig,
+        network: str,
+        name: str,
+        real: Judged,
+        fakes: list[Judged],
+        weight: float,
+        *,
+        share: float = 1.0,
     ) -> None:
         """Add the game that `network` plays under `name`, weighted for the generator.
 
         Each fake input plays against the real one: D's loss is half the sum over the fakes of real + fake terms (1.9).
+
+        Args:
+            share: what all terms are multiplied by, where the processes have judged different numbers of inputs.
         """
         hinge = config.gan == "hinge"
         gan = torch.stack([hinge_generator(fake) if hinge else lsgan(fake, real=True) for fake in fakes]).sum()
         matching = torch.stack([feature_matching(fake, real) for fake in fakes]).sum()
+        gan, matching = gan * share, matching * share
         self.generator.add(f"G_{name}", gan, weight)
         self.generator.add(f"G_{name}_Feat", matching, weight * config.lambda_feature)
         judge = hinge_discriminator if hinge else lsgan
-        d_real = judge(real, real=True) * len(fakes)
-        d_fake = torch.stack([judge(fake, real=False) for fake in fakes]).sum()
+        d_real = judge(real, real=True) * len(fakes) * share
+        d_fake = torch.stack([judge(fake, real=False) for fake in fakes]).sum() * share
         self.discriminators[network] = (d_real + d_fake) / 2
         self.terms |= {f"D_{name}_real": d_real.detach(), f"D_{name}_fake": d_fake.detach()}
 
@@ -136,15 +148,16 @@ def _play_faces(
     if networks.face is None:
         return
     corners = find_faces(s)
-    seen = any(corner is not None for corner in corners)
-    if not parallel.any(seen):
+    seen = sum(corner is not None for corner in corners)
+    mean = float(parallel.mean(torch.tensor(float(seen), device=parallel.device)))
+    if not mean:
         return
-    # A process that sees no face takes part with a window that weighs nothing: gradients are averaged over all.
+    # Losses and gradients are averaged over the processes: each weighs as much as it has faces, so that the result is
+    # the mean over all faces. One without any takes part with a window that weighs nothing.
     corners = corners if seen else [(0, 0)] * len(corners)
     real, fake = (cut_faces(image_input(s, images), corners) for images in (x, join(leaves.x_fake)))
     judged = judge_inputs(networks.face, real, [fake], config.precision)
-    games.play(config, "face", "Face", *judged, weight=config.lambda_face * float(seen))
-    games.discriminators["face"] = games.discriminators["face"] * float(seen)
+    games.play(config, "face", "Face", *judged, weight=config.lambda_face, share=seen / mean)
 
 
 def judge_inputs(

@@ -60,10 +60,6 @@ class Parallel:
             if hasattr(optimizer, "consolidate_state_dict"):
                 optimizer.consolidate_state_dict(to=0)
 
-    def any(self, yes: bool) -> bool:
-        """Whether any process says yes."""
-        return yes if self._fabric is None else bool(self.mean(torch.tensor(float(yes), device=self.device)) > 0)
-
     def agree(self, yes: bool) -> bool:
         """The first process's answer, in every process."""
         return yes if self._fabric is None else bool(self._fabric.broadcast(yes))

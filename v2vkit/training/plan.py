@@ -85,8 +85,8 @@ def measure(
     past = max(0, generated - measured, min(looked_at, generated - config.chunk))
     if past:
         state.x_fake = [x.clone() for x in sequence.x[:, context : context + past].unbind(1)]
-        scales = len(state.history or ())
-        state.history = history_from_images(sequence.x[:, past : past + context], scales)
+        if state.history is not None:
+            state.history = history_from_images(sequence.x[:, past : past + context], len(state.history))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     train_from = config.scale - 1 if newest_only else 0

@@ -5,6 +5,7 @@ from torch import Tensor
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import as_plain
 from v2vkit.errors import V2VError
+from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig
@@ -14,21 +15,28 @@ from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.trainer import Networks, Trainer
 
 _MAX_SCALES = 3  # that a generator has
+_FREE = ("num_scales", "covst", "zero_history")
+"""What a model to start from may have otherwise: its weights fit all the same."""
 
 
 def check_start(
-    folder: Folder, generator: AnyGeneratorConfig, size: tuple[int, int], encoder: EncoderConfig | None = None
+    folder: Folder,
+    generator: AnyGeneratorConfig,
+    source: SourceConfig,
+    size: tuple[int, int],
+    encoder: EncoderConfig | None = None,
 ) -> None:
     """Whether `generator` can be built on the model to start from.
 
     Args:
         generator: what is going to be trained.
+        source: what conditions it.
         size: width and height that this stage trains at, in pixels.
         encoder: the feature encoder that trains along.
 
     Raises:
-        V2VError: no model there; other layers; a model of one scale less that was not trained at half this size. With
-            as many scales it may be of any size: the networks are convolutional.
+        V2VError: no model there; other layers or source maps; a model of one scale less that was not trained at half
+            this size. With as many scales it may be of any size: the networks are convolutional.
     """
     info = read_info(folder)
     if type(info.generator) is not type(generator):
@@ -37,11 +45,16 @@ def check_start(
         raise V2VError(f"{folder.url} makes videos and cannot begin an image model.", "Start from image, or nothing.")
     before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
-    different = [name for name in now if name not in ("num_scales", "covst") and before.get(name) != now[name]]
+    different = [name for name in now if name not in _FREE and before.get(name) != now[name]]
     if different or new_scales not in (0, 1):
         names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
         raise V2VError(
             f"The model in {folder.url} has other layers: {names}.",
+            "Train with the settings of that model, or train the stage before again with these.",
+        )
+    if info.source != source:  # whose channels may be as many, and mean something else
+        raise V2VError(
+            f"The model in {folder.url} is conditioned on other source maps ({info.source}; here {source}).",
             "Train with the settings of that model, or train the stage before again with these.",
         )
     if info.encoder != encoder:
