@@ -1,4 +1,4 @@
-"""The one exception that users are meant to see."""
+"""The one exception that users are meant to see, and the words for it."""
 
 
 class V2VError(Exception):
@@ -16,3 +16,8 @@ class V2VError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 frame`, `2 frames`."""
+    return f"{number} {noun}" + "s" * (number != 1)

@@ -139,6 +139,31 @@ def test_a_first_frame_without_a_history_of_zeros_has_gradients_like_any_other(d
     assert not max(gradients(zero_history=True, first_frame=True).values()) < 100 * usual
 
 
+@pytest.mark.parametrize("first_frame", [False, True])
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_a_source_map_that_says_nothing_teaches_nothing_and_disturbs_nothing(
+    constant: float, first_frame: bool
+) -> None:
+    """A blank skeleton: one image of the batch is constant, and the other learns as it would alone."""
+    source, history = _inputs(2, batch=2)
+    source[1] = constant
+
+    def gradients(images: slice) -> dict[str, Tensor]:
+        generator = _generator(num_scales=2, num_blocks=4, foreground=(1,), zero_history=False)
+        past = None if first_frame else [of[images] for of in history]
+        generator(source[images], past, first_frame=first_frame)[-1].x_fake.square().sum().backward()
+        # Of convolutions: the gradient of a bias before a norm is nothing but rounding.
+        return {name: p.grad for name, p in generator.named_parameters() if p.grad is not None and p.ndim == 4}
+
+    alone, both = gradients(slice(0, 1)), gradients(slice(0, 2))
+    assert alone.keys() == both.keys()
+    for name, gradient in both.items():
+        if "source_encoder" in name or "foreground_encoder" in name or "foreground_branch" in name:
+            apart = float((gradient - alone[name]).norm() / alone[name].norm().clamp(min=1e-3))
+            assert apart < 0.01, f"{name}: {apart}"
+        assert float(gradient.norm()) < 100 * float(alone[name].norm()) + 1e-3, name
+
+
 def test_a_history_of_zeros_is_what_published_first_frames_see() -> None:
     source, history = _inputs()
     generator = _generator()

@@ -13,6 +13,7 @@ from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, 
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
+from v2vkit.maps.source import SourceConfig as MapConfig
 from v2vkit.models.discriminator import image_input
 from v2vkit.models.generator import advance, history_from_images
 from v2vkit.models.image_generator import FrameGenerator
@@ -57,6 +58,22 @@ def test_covst_is_measured_at_the_end_of_long_sequences(work: RunOptions) -> Non
     config = COVST.model_copy(update={"chunk": 1}).for_images()
     cost = measure(config, open_dataset(work.work, strides=config.strides), CPU, num_frames=5)
     assert cost.seconds_per_frame > 0
+
+
+@pytest.mark.parametrize("covst", [0.0, 0.8])
+def test_images_learn_nothing_from_maps_that_say_nothing(covst: float) -> None:
+    config = IMAGE.model_copy(update={"covst": covst}) if covst else IMAGE
+    generator = build_trainer(config, MapConfig(domain="pose"), CPU).networks.generator
+    source = torch.rand(2, 6 if covst else 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def gradients(images: slice) -> list[torch.Tensor]:
+        generator.zero_grad()
+        generator(source[images], None, first_frame=True)[-1].x_fake.square().sum().backward()
+        return [p.grad for p in generator.parameters() if p.grad is not None and p.ndim == 4]
+
+    source[1, :3] = 0.0
+    for ours, alone in zip(gradients(slice(0, 2)), gradients(slice(0, 1)), strict=True):
+        assert float((ours - alone).norm()) < 0.01 * float(alone.norm())
 
 
 @pytest.mark.parametrize(("config", "stop_at"), [(IMAGE, 2), (COVST, 3)], ids=["image", "covst"])

@@ -279,6 +279,11 @@ def test_a_model_of_other_source_maps_is_not_built_upon(trained: RunOptions) -> 
         run(STAGE, stage(TWO, "spatial-2", **other), options)
 
 
+def test_all_stages_need_to_know_how_many(trained: RunOptions) -> None:
+    with pytest.raises(V2VError, match="how many scales.*--num-scales"):
+        run(STAGE, stage(TWO, "all", num_scales=None), trained)
+
+
 def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
     found = phases(Schedule(4, 2, 4, 2, 8, fix_epochs=3))
     assert found == [Phase(0, 1, 4, True), Phase(2, 2, 8, True), Phase(3, 5, 8, False)]

@@ -91,11 +91,6 @@ def _statistics(values: list[tuple[int, float]]) -> dict[str, float | int | None
     }
 
 
-def count_frames(count: int) -> str:
-    """So many frames, in words."""
-    return f"{count} frame" if count == 1 else f"{count} frames"
-
-
 def notes(
     height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, int] | None = None, faces: bool = True
 ) -> list[str]:

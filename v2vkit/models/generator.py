@@ -20,6 +20,8 @@ from v2vkit.models.blocks import (
     downs,
     in_full_precision,
     init_weights,
+    is_varied,
+    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
@@ -165,14 +167,24 @@ class Scale(nn.Module):
             )
             self.foreground_head = ReflectConv(fg_width, 3, 7)
 
-    def features(self, source: Tensor, history: Tensor | None, below: Features | None, *, flow: bool) -> Features:
-        """The maps before the heads, from padded inputs; `flow=False` leaves the flow branch out."""
-        encoded = _plus(self.source_encoder(source), None if history is None else self.history_encoder(history))
+    def features(
+        self, source: Tensor, history: Tensor | None, below: Features | None, learns: Tensor, *, flow: bool
+    ) -> Features:
+        """The maps before the heads, from padded inputs; `flow=False` leaves the flow branch out.
+
+        Args:
+            learns: [B, 1, 1, 1], whether there is something to learn from the source maps (`is_varied`).
+        """
+        encoded = learn_where(learns, self.source_encoder(source))
+        encoded = _plus(encoded, None if history is None else self.history_encoder(history))
         image = self.image_branch(_plus(encoded, below and below.image))
+        if history is None:
+            image = learn_where(learns, image)
         flow_map = self.flow_branch(_plus(encoded, below and below.flow)) if flow and self.has_flow else None
         foreground = None
         if self.has_foreground:
             foreground = self.foreground_branch(_plus(self.foreground_encoder(source), below and below.foreground))
+            foreground = learn_where(learns, foreground)
         return Features(image, flow_map, foreground)
 
     def compose(self, features: Features, last: Tensor, foreground: Tensor | None) -> Output:
@@ -234,7 +246,7 @@ class VideoGenerator(nn.Module):
         sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
         # Each size is padded by itself, so that a scale sees what it saw when it was the finest one.
         sources = [self._padded(level, scale) for scale, level in enumerate(pyramid(source, config.num_scales))]
-        foregrounds = self._foregrounds(source)
+        foregrounds, learns = self._foregrounds(source), is_varied(source)
         outputs: list[Output] = []
         below: Features | None = None
         for index, scale in enumerate(self.scales):
@@ -249,10 +261,10 @@ class VideoGenerator(nn.Module):
                 padded = None if first_frame and not config.zero_history else self._padded(past, index)
                 if self.checkpointing and torch.is_grad_enabled():
                     below = checkpoint(
-                        scale.features, sources[index], padded, below, flow=not first_frame, use_reentrant=False
+                        scale.features, sources[index], padded, below, learns, flow=not first_frame, use_reentrant=False
                     )
                 else:
-                    below = scale.features(sources[index], padded, below, flow=not first_frame)
+                    below = scale.features(sources[index], padded, below, learns, flow=not first_frame)
                 assert below is not None
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index]))
         return outputs

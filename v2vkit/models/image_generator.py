@@ -18,6 +18,8 @@ from v2vkit.models.blocks import (
     downs,
     in_full_precision,
     init_weights,
+    is_varied,
+    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
@@ -159,7 +161,7 @@ class FrameGenerator(nn.Module):
             source: [B, source_channels, H, W] source map.
             history, first_frame, train_from: not used; there is no past and only one scale.
         """
-        x_fake = self.run(self.network, source)
+        x_fake = learn_where(is_varied(source), self.run(self.network, source))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
 
     def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:

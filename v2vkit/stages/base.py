@@ -16,7 +16,7 @@ __all__ = ["Build", "Clip", "Command", "Opened", "Plan", "RunOptions", "Sample",
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run, as opposed to what to make: nothing here changes the result.
+    """How to run, as opposed to what to make: only `continue_` changes the result, by what training begins from.
 
     Attributes:
         work: the workspace, a local folder or an fsspec URL.
@@ -204,11 +204,6 @@ def make_again(kind: str, manifest: Manifest) -> str:
     if kind == "labels" and manifest.stage == "ingest":  # which leaves them alone unless it is given others
         return "`v2v ingest --overwrite` with --labels and its other settings; or remove that folder"
     return f"`v2v {manifest.stage} --overwrite` with its settings"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things in words: `1 frame`, `2 frames`."""
-    return f"{number} {noun}" + "s" * (number != 1)
 
 
 _MAKERS = {

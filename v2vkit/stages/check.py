@@ -7,8 +7,8 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
 from v2vkit.artifacts.remains import refuse_incomplete
 from v2vkit.config import StageConfig, setting
-from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, counted, made_from_others, make_again, refuse_workspaces
+from v2vkit.errors import V2VError, counted
+from v2vkit.stages.base import Command, RunOptions, made_from_others, make_again, refuse_workspaces
 from v2vkit.stages.mapping import FRAME_EXTENSIONS
 
 if TYPE_CHECKING:

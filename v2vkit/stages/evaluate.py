@@ -11,7 +11,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import StageConfig, setting
 from v2vkit.engine.devices import DEVICES, pick_device
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.stages.base import Command, RunOptions, load_inputs
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ class _Opened:
 
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
-    from v2vkit.evaluation.report import count_frames
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.synthesis.model import describe_checkpoint
 
@@ -94,14 +93,13 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, opened.info))
     sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
-    return [f"{clip.name}: left out, it has {count_frames(clip.num_frames)}" for clip in opened.short]
+    return [f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short]
 
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     """Everything that can be wrong is told here, before any work."""
     import torch
 
-    from v2vkit.evaluation.report import count_frames
     from v2vkit.maps.clips import ClipReader
     from v2vkit.maps.source import DOMAINS
     from v2vkit.synthesis.live import open_face
@@ -139,8 +137,8 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
             short.extend(shot)
     if not shots:
         raise V2VError(
-            f"No shot in {config.data} has more than {count_frames(skip_first)}, and so many at its beginning are left "
-            "out of the averages.",
+            f"No shot in {config.data} has more than {counted(skip_first, 'frame')}, and so many at its beginning are "
+            "left out of the averages.",
             "Ingest longer footage.",
         )
     return _Opened(

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
 from v2vkit.engine.local import LocalEngine
-from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, counted
+from v2vkit.errors import V2VError, counted
+from v2vkit.stages.base import Command, RunOptions
 
 SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
 _OURS = {"real", "plain", "images", "labels", "instances", "flow", "labels.json", SETTINGS}

@@ -9,7 +9,7 @@ from pydantic import field_validator
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import StageConfig, parse_rate, setting
 from v2vkit.engine.devices import DEVICES, pick_device
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
             progress.update()
     if names_folder(config.target):
         lost = " The sound is left out: pictures have none." if drive.audio_from is not None else ""
-        print(f"{config.target}: {count} pictures.{lost}")
+        print(f"{config.target}: {counted(count, 'picture')}.{lost}")
     else:
-        print(f"{config.target}: {count} frames, {float(drive.fps):g} frames per second.")
-    problems = [f"{reason}: {number} frames of {config.source}" for reason, number in drive.missing.items()]
+        print(f"{config.target}: {counted(count, 'frame')}, {float(drive.fps):g} frames per second.")
+    problems = [f"{reason}: {counted(number, 'frame')} of {config.source}" for reason, number in drive.missing.items()]
     return [*problems, *writer.problems]
 
 

@@ -15,8 +15,8 @@ from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifes
 from v2vkit.artifacts.remains import clear, incomplete, refuse_foreign, refuse_incomplete
 from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
-from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Plan, RunOptions, Stage, counted
+from v2vkit.errors import V2VError, counted
+from v2vkit.stages.base import Build, Plan, RunOptions, Stage
 from v2vkit.stages.decision import CONTINUED, Decision, decide, read_or_refuse, refuse_others, resolved
 from v2vkit.stages.mapping import map_units
 

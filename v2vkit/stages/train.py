@@ -60,7 +60,11 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
     """The stages that `all` stands for, coarse to fine."""
     if config.stage != "all":
         return (config,)
-    total = config.num_scales or 1
+    total = config.num_scales
+    if total is None:
+        raise V2VError(
+            "--stage all does not say how many scales there are.", "Give --num-scales 2 or 3, or --stage spatial-1."
+        )
     stages = [config.model_copy(update={"stage": f"spatial-{k}", "num_scales": total}) for k in range(1, total + 1)]
     # Only the first stage has no coarser one, to keep still or to be started from; the others have the one before.
     return (

@@ -34,7 +34,7 @@ class TrainConfig(StageConfig):
     num_scales: int | None = setting(
         None,
         "Spatial scales in all, the same for every stage from spatial-1 on; spatial-k trains at 1/2^(scales - k) of "
-        "the frames' size. Not given: k.",
+        "the frames' size. Not given: k; --stage all needs it.",
         ge=1,
         le=3,
     )

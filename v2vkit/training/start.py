@@ -14,7 +14,7 @@ from v2vkit.synthesis.model import halved_size, load_encoder, load_model, model_
 from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.trainer import Networks, Trainer
 
-_MAX_SCALES = 3  # that a generator has
+_MAX_SCALES = 3  # that stages train
 _FREE = ("num_scales", "covst", "zero_history")
 """What a model to start from may have otherwise: its weights fit all the same."""
 
