@@ -58,6 +58,16 @@ def setting(
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
+def as_text(value: Any) -> Any:
+    """A number as the text that a setting wants: `fps = 25` in a recipe is as good as `fps = "25"`."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def as_absolute(path: str | None) -> str | None:
+    """A file's path by which a model finds it from any folder."""
+    return None if path is None else str(Path(path).absolute())
+
+
 def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
     """What `setting` noted about a field besides its type, default and range."""
     extra = config.model_fields[name].json_schema_extra

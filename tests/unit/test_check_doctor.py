@@ -1,6 +1,7 @@
 """`v2v check` and `v2v doctor`."""
 
 import importlib.metadata
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,39 @@ def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFix
     assert "frames: 24 frames in 2 clips of 12, 2 shards, 32x24" in output
     assert "label     11:" in output
     assert "everything is in order" in output
+
+
+@pytest.mark.parametrize("setting", [{"labels": "maps"}, {"instances": "maps"}, {"allow_palette": True}], ids=str)
+def test_maps_beside_no_sources_are_refused(tmp_path: Path, setting: dict[str, object]) -> None:
+    with pytest.raises(V2VError, match="goes with SOURCEs"):
+        CHECK.call(CheckConfig(**setting), make_workspace(tmp_path))
+
+
+def test_short_sources_are_named(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "in.mp4", moving_frames(5))
+    (problem,) = CHECK.call(CheckConfig(sources=(str(path),), min_frames=8), RunOptions())
+    assert "5 frames, fewer than 8 frames" in problem
+    assert CHECK.call(CheckConfig(sources=(str(path),), min_frames=5), RunOptions()) == []
+
+
+def test_artifacts_without_what_they_were_made_from_are_named(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path)
+    (tmp_path / "frames/manifest.json").unlink()
+    problems = CHECK.call(CheckConfig(), options)
+    assert any("flow was made from frames, which is not here" in problem for problem in problems)
+
+
+def test_free_space_is_that_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    usage = doctor.shutil.disk_usage
+
+    def watched(path: Path) -> object:
+        asked.append(Path(path))
+        return usage(path)
+
+    monkeypatch.setattr(doctor.shutil, "disk_usage", watched)
+    doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions(work=f"{tmp_path}/not/there"))
+    assert asked == [tmp_path]
 
 
 def _label_workspace(work: Path, maps: list[np.ndarray]) -> RunOptions:
@@ -188,8 +222,8 @@ def test_label_maps_that_do_not_fit_are_explained(tmp_path: Path) -> None:
             image = np.zeros((24, 32, 3) if folder == "images" else (24, 32), np.uint8)
             (tmp_path / folder / f"{t:03d}.png").write_bytes(encode_png(image))
     config = CheckConfig(sources=(str(tmp_path / "images"),), labels=str(tmp_path / "labels"))
-    with pytest.raises(V2VError, match=r"003|3 label"):
-        CHECK.call(config, RunOptions())
+    (problem,) = CHECK.call(config, RunOptions())
+    assert re.search(r"images: .*(003|3 label)", problem)
 
 
 def test_nothing_to_check(tmp_path: Path) -> None:

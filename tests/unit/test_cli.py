@@ -101,6 +101,38 @@ def test_sizes_that_are_too_large(text: str) -> None:
     make_config(load("ingest").config, {"sources": ["a"], "size": "16384x4096"}, "here")
 
 
+@pytest.mark.parametrize(("number", "text"), [(25, "25"), (12.5, "25/2"), ("30000/1001", "30000/1001")])
+def test_a_frame_rate_may_be_a_number_in_recipes(number: object, text: str) -> None:
+    assert make_config(load("ingest").config, {"sources": ["a"], "fps": number}, "test").fps == text
+    assert make_config(load("render").config, {"source": "a", "target": "b.mp4", "fps": number}, "test").fps == text
+    with pytest.raises(V2VError, match="fps"):
+        make_config(load("ingest").config, {"sources": ["a"], "fps": True}, "test")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("segment", "weights"), ("estimate-pose", "weights"), ("make-sketches", "weights"), ("ingest", "face_weights")],
+)
+def test_weights_are_found_from_any_folder(command: str, name: str) -> None:
+    given = {"sources": ["a"], "crop": "face", "face": "dlib"} if command == "ingest" else {}
+    config = make_config(load(command).config, {name: "mine.pt", **given}, "test")
+    assert getattr(config, name) == str(Path("mine.pt").absolute())
+    assert getattr(make_config(load(command).config, given, "test"), name) is None
+
+
+def test_words_that_a_code_page_lacks_do_not_end_a_command(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "v2vkit", "check", f"{tmp_path}/caf\u00e9 \u2191.mp4"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in told.stderr
+    assert "caf" in told.stdout + told.stderr
+    assert told.returncode in (1, 3)
+
+
 def test_a_frame_rate_near_zero_is_refused() -> None:
     result = _run("make-toy", "never", "--fps", "0.0004")
     assert isinstance(result.exception, V2VError)

@@ -96,6 +96,25 @@ def test_every_region_of_every_frame_has_its_mean(options: RunOptions) -> None:
                     assert feature.area == inside.shape[1] / (24 * 32)
 
 
+def test_frames_are_halved_as_the_encoder_saw_them_in_training(options: RunOptions) -> None:
+    info = save_feature_model(options.work, halvings=1)
+    assert info.encoder_halvings == 1
+    run(STAGE, EncodeConfig(), options)
+    manifest, work = _manifest(options), Folder(options.work)
+    reader = ClipReader(work, {kind: m for kind in ("frames", "labels") if (m := read_manifest(work / kind))})
+    encoder, _ = load_encoder(work / "checkpoints/spatial-1")
+    clip = manifest.clips[0].name
+    data = load_shard(work / "features", manifest.shards[0]).read(sample_key(clip, 1), "features.json")
+    found = features_from_json(data, "x")
+    x = torch.from_numpy(reader.frame(clip, 1)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    regions = reader.regions(info.source, clip, 1)
+    halved, whole = (features_at(encoder, x, (24, 32), halvings=halvings)[0].numpy() for halvings in (1, 0))
+    for feature in found:
+        inside = regions == feature.label * 65536 + feature.id
+        np.testing.assert_allclose(feature.vector, halved[:, inside].mean(1), atol=1e-5)
+        assert np.abs(feature.vector - whole[:, inside].mean(1)).max() > 1e-3
+
+
 def test_any_number_of_workers_gives_the_same_bytes(options: RunOptions, tmp_path: Path) -> None:
     save_feature_model(options.work)
     digests = []

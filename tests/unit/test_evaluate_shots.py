@@ -7,28 +7,38 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from tests.flow_scenes import write_frames
+from tests.stage_results import make
 from tests.unit.rendering import save_untrained
+from tests.unit.test_make_sketches import FakeFace, scene
 from tests.unit.training_data import make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest, write_manifest
+from v2vkit.errors import V2VError
+from v2vkit.estimators import table
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
 from v2vkit.evaluation.metrics import psnr
 from v2vkit.maps.clips import ClipReader
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 from v2vkit.stages.base import RunOptions, load_inputs
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
+from v2vkit.stages.make_sketches import STAGE as SKETCHES
+from v2vkit.stages.make_sketches import SketchConfig
 from v2vkit.synthesis.mapped import drive_by_artifact
-from v2vkit.synthesis.model import load_model
+from v2vkit.synthesis.model import load_model, save_model
 from v2vkit.synthesis.render import render_frames
 from v2vkit.synthesis.rollout import Rollout
 
 KINDS = ("frames", "labels", "flow")
 
 
-def _workspace(work: Path, *, crop: int = 0, lengths: tuple[int, int] = (5, 5), **model: object) -> None:
-    """Two clips of one shot, the second cropped `crop` pixels aside; and a model for them."""
-    make_workspace(work / "data", num_clips=2, clip_frames=max(lengths))
+def _workspace(work: Path, *, crop: int = 0, lengths: tuple[int, ...] = (5, 5), **model: object) -> None:
+    """Clips of one shot, each cropped `crop` pixels aside of the one before; and a model for them."""
+    make_workspace(work / "data", num_clips=len(lengths), clip_frames=max(lengths))
     save_untrained(work, "street", size=(32, 24), **model)
     for kind in KINDS:
         folder = Folder(f"{work}/data/{kind}")
@@ -49,14 +59,16 @@ def _evaluate(work: Path, **settings: object) -> dict[str, Any]:
     return report
 
 
-def _rendered(work: Path, given: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _rendered(
+    work: Path, given: int = 0, opener: AnyGenerator | None = None
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What `render --maps` makes of the workspace, and its real frames."""
     data = Folder(f"{work}/data")
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
     reader = ClipReader(data, load_inputs(data, KINDS))
     real = [reader.frame(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
-    drive = drive_by_artifact(data, load_inputs(data, ("labels",)), info.source)
-    frames = render_frames(generator, drive, first_frames=np.stack(real[:given]) if given else None)
+    drive = drive_by_artifact(data, load_inputs(data, ("labels",)), info)
+    frames = render_frames(generator, drive, first_frames=np.stack(real[:given]) if given else None, opener=opener)
     return [image for _, image in frames], real
 
 
@@ -98,6 +110,62 @@ def test_frames_given_at_the_beginning_are_of_the_shot_not_of_the_clip(tmp_path:
     ours, real = _rendered(tmp_path, given=2)
     np.testing.assert_array_equal(ours[:2], real[:2])
     assert _psnr(report, OURS) == pytest.approx([psnr(ours[t], real[t]) for t in range(2, 6)], abs=1e-5)
+
+
+def test_every_clip_of_a_shot_counts_the_frames_of_all_before(tmp_path: Path) -> None:
+    _workspace(tmp_path, lengths=(3, 2, 4))
+    report = _evaluate(tmp_path)
+    rows = [row for row in report["frames"] if row["method"] == OURS]
+    assert [row["offset"] for row in rows] == [0, 0, 3, 3, 5, 5, 5, 5]
+    assert [row["offset"] + row["frame"] for row in rows] == list(range(1, 9))
+    assert {row["shot"] for row in rows} == {rows[0]["clip"]}
+    ours, real = _rendered(tmp_path)
+    assert _psnr(report, OURS) == pytest.approx([psnr(ours[t], real[t]) for t in range(1, 9)], abs=1e-5)
+    assert _psnr(report, REPEAT) == pytest.approx([psnr(real[0], image) for image in real[1:]], abs=1e-5)
+    values = report["summary"][OURS]["psnr"]
+    assert values["first_third"] == pytest.approx(np.mean(_psnr(report, OURS)[:3]), abs=1e-5)
+    assert values["last_third"] == pytest.approx(np.mean(_psnr(report, OURS)[6:]), abs=1e-5)
+
+
+def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: Path) -> None:
+    _workspace(tmp_path, first_frame="image")
+    config = ImageGeneratorConfig(in_channels=13, width=8, num_down=2, num_blocks=1)
+    torch.manual_seed(1)
+    model, info = FrameGenerator(config), load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
+    changes = {"stage": "image", "generator": config, "first_frame": "self"}
+    for place in ("checkpoints/image", "elsewhere"):
+        save_model(Folder(f"{tmp_path}/{place}"), model.state_dict(), info.model_copy(update=changes))
+    ours, real = _rendered(tmp_path, opener=load_model(Folder(f"{tmp_path}/elsewhere"))[0])
+    expected = [psnr(ours[t], real[t]) for t in range(1, 10)]
+    assert _psnr(_evaluate(tmp_path), OURS) == pytest.approx(expected, abs=1e-5)
+    alone, _ = _rendered(tmp_path)
+    assert all(not np.array_equal(a, b) for a, b in zip(ours, alone, strict=True)), "the others follow from the first"
+    (tmp_path / "checkpoints/image/model.safetensors").unlink()
+    with pytest.raises(V2VError, match="--first-frame-model"):
+        _evaluate(tmp_path)
+    named = _evaluate(tmp_path, first_frame_model=f"{tmp_path}/elsewhere")
+    assert _psnr(named, OURS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_faces_that_were_not_found_are_not_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two faces, and after the last, landmarks are made up: no output can be blamed for showing others."""
+    monkeypatch.setitem(table.ESTIMATORS["face"], "mediapipe", f"{FakeFace.__module__}:FakeFace")
+    write_frames(tmp_path / "data", {"a": scene([120, 124, 0, 128, 0])})
+    manifest = make(SKETCHES, SketchConfig(smooth=0), tmp_path / "data")
+    save_untrained(tmp_path, "face", size=(90, 80), maps=manifest.config)
+    report = _evaluate(tmp_path)
+    rows = {row["frame"]: row for row in report["frames"] if row["method"] == REAL}
+    assert [rows[t]["landmark_error"] for t in (1, 2, 3, 4)] == [
+        pytest.approx(0, abs=1e-4),
+        None,
+        pytest.approx(0, abs=1e-4),
+        None,
+    ]
+    assert not any(row["face_missed"] for row in rows.values())
+    repeated = {row["frame"]: row for row in report["frames"] if row["method"] == REPEAT}
+    assert [t for t, row in repeated.items() if row["landmark_error"] is not None] == [1, 3]
+    assert report["summary"][REAL]["landmark_error"]["num"] == 2
+    assert report["summary"][REAL]["faces_missed"] == 0
 
 
 def test_the_contact_sheet_costs_no_second_rendering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,6 +291,26 @@ def test_plot_shows_the_values() -> None:
     assert low != high
 
 
+@pytest.mark.parametrize("changed", [OURS, REPEAT, SOURCE, REAL])
+def test_plot_shows_every_method(changed: str) -> None:
+    """The warp error of one method at one frame, between its highest and lowest: the axes stay, its line does not."""
+
+    def rows(middle: float) -> list[Row]:
+        return [
+            Row("c", t, method, warp_error=middle if (method, t) == (changed, 2) else 0.1 * t)
+            for method in (OURS, REPEAT, SOURCE, REAL)
+            for t in (1, 2, 3)
+        ]
+
+    assert plot(rows(0.2)) != plot(rows(0.15))
+
+
+def test_the_table_tells_which_way_is_better() -> None:
+    (head, *_) = table(summarize(_evaluate())).splitlines()
+    arrows = dict(re.findall(r"(\S[^↑↓]*?) ([↑↓])", head))
+    assert arrows == {"PSNR dB": "↑", "SSIM": "↑", "MS-SSIM": "↑", "warp error": "↓", "landmark error": "↓"}
+
+
 def test_notes_tell_about_fewer_scales() -> None:
     assert any("4 scales" in note for note in notes(128, 128))
     assert any("left out" in note for note in notes(16, 64))
@@ -298,5 +319,6 @@ def test_notes_tell_about_fewer_scales() -> None:
 
 def test_notes_tell_only_what_was_measured() -> None:
     assert any("Landmark error" in note for note in notes(64, 64))
+    assert any("Warp error is left out" in note for note in notes(64, 64, flow=False))
     assert not any("Landmark error" in note for note in notes(64, 64, faces=False))
     assert any("are 32x16, enlarged to 64x32" in note for note in notes(32, 64, coarse=(32, 16)))

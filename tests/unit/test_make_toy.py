@@ -51,6 +51,20 @@ def test_folders_hold_what_the_renderer_says(toy: Path) -> None:
     assert sorted(path.name for path in (toy / "labels").iterdir()) == ["toy-000", "toy-001"]
 
 
+def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in (".", "..", str(tmp_path)):
+        with pytest.raises(V2VError, match="that you are in.*new folder inside"):
+            _make(Path(out))
+    link, real = tmp_path / "link", tmp_path / "real"
+    real.mkdir()
+    link.symlink_to(real)
+    _make(link, num_clips=1)
+    assert link.is_symlink(), "what it leads to is filled"
+    assert (real / "labels.json").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+
+
 def test_videos_show_the_frames(toy: Path) -> None:
     av = pytest.importorskip("av")
     for kind in ("real", "plain"):

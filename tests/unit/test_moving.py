@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.faces import face_landmarks, photo
 from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
@@ -124,6 +125,20 @@ def test_a_moved_face_is_drawn_anew() -> None:
     expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
     assert np.abs(to_unit(found) - to_unit(expected)).mean() < 0.01
     assert set(np.unique(found[0])) <= {0, 255}
+
+
+@pytest.mark.parametrize("canny", [True, False])
+def test_a_moved_face_has_edges_of_the_background_only_where_others_have(canny: bool) -> None:
+    landmarks, frame, move = np.round(face_landmarks(45, 34, 30), 3), photo(80, 90), turned(5, 1.0, 80)
+    files = {
+        "sketch.png": encode_png(draw_sketch(frame, landmarks, canny=canny)[0]),
+        "json": landmarks_to_json(landmarks, found=True, size=(90, 80), estimator="test"),
+    }
+    moved, points = move_image(frame, move), move_points(landmarks, move)
+    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), {"canny": canny})
+    with_edges, without = (face_channels(points, draw_sketch(moved, points, canny=drawn)[0]) for drawn in (True, False))
+    assert not np.array_equal(with_edges, without)
+    assert np.array_equal(found, with_edges if canny else without)
 
 
 def test_moved_people_are_drawn_anew() -> None:

@@ -13,13 +13,15 @@ from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
-from v2vkit.artifacts.manifest import ClipInfo, read_manifest, write_manifest
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
 from v2vkit.errors import V2VError
+from v2vkit.maps.clips import ClipReader
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.synthesis import driving
 from v2vkit.synthesis.driving import drive_by_images
 from v2vkit.synthesis.framing import squeezed
-from v2vkit.synthesis.mapped import drive_by_label_folder, driver_of, shots_of
+from v2vkit.synthesis.mapped import drive_by_label_folder, driver_of, lacking_instances, other_maps, shots_of
+from v2vkit.synthesis.model import load_model
 from v2vkit.video.framing import Window, reframe
 from v2vkit.video.pictures import PictureWriter
 from v2vkit.video.probe import probe
@@ -254,3 +256,37 @@ def test_maps_of_several_frame_rates_are_not_one_video(tmp_path: Path) -> None:
     (tmp_path / "data/labels/shard-00000.tar").unlink()  # reading would fail, too, and comes later
     with pytest.raises(V2VError, match=r"differ in size or frame rate, .* one video\. Ingest the footage of each"):
         render(tmp_path / "data", tmp_path / "out.mp4", tmp_path, maps=True)
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for target in (".", f"{tmp_path}/here/"):
+        with pytest.raises(V2VError, match="that you are in"):
+            PictureWriter(target)
+
+
+def test_maps_of_another_making_are_told(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
+    info = info.model_copy(update={"maps_stage": "make-sketches", "maps": {"smooth": 3, "canny": True, "weights": "a"}})
+    about = Manifest(v2vkit="t", stage="make-sketches", stage_version=1, config={}, inputs={}, fingerprint="x")
+    same = about.model_copy(update={"config": {"smooth": 3, "canny": True, "weights": "b"}})
+    assert other_maps(info, same) is None
+    told = other_maps(info, about.model_copy(update={"config": {"smooth": 0, "canny": True}}))
+    assert told is not None
+    assert "smooth 0 (the model's: 3)" in told
+    assert "canny" not in told
+    assert "made by segment" in str(other_maps(info, about.model_copy(update={"stage": "segment"})))
+
+
+def test_missing_instances_of_a_workspace_are_counted(tmp_path: Path) -> None:
+    work = make_workspace(tmp_path / "data", num_clips=1, clip_frames=4).work
+    save_untrained(tmp_path, "street")
+    info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
+    labels = read_manifest(Folder(work) / "labels")
+    assert labels is not None
+    reader = ClipReader(Folder(work), {"labels": labels})
+    assert lacking_instances(info, reader) == {}
+    with_instances = info.model_copy(update={"maps": {"instances": "somewhere"}})
+    assert list(lacking_instances(with_instances, reader).values()) == [4]

@@ -113,12 +113,25 @@ def test_time_stamps_of_packets_are_those_of_frames(tmp_path: Path, name: str) -
 def test_parts_of_a_video(tmp_path: Path) -> None:
     path = str(_variable(tmp_path / "in.mkv"))
     assert find_part(path, Limits()) == Part()
-    assert find_part(path, Limits.typed(0, 1.43, None)).whole
-    assert not find_part(path, Limits.typed(0, 1.42, None)).whole
+    assert find_part(path, Limits.typed(0, 1.43, None)).stop is None
+    assert find_part(path, Limits.typed(0, 1.42, None)).stop is not None
     part = find_part(path, Limits.typed(0.5, 0.7, 3))
     assert (part.start, part.stop) == (5, 8)
     with pytest.raises(V2VError, match="No frames of .* lie within --start and --duration"):
         find_part(path, Limits.typed(1.5, None, None))
+
+
+@pytest.mark.parametrize(("start", "duration", "seconds"), [(0.2, 0.6, 0.6), (0.0, 2.0, 2.0), (0.2, None, 2.8)])
+def test_the_sound_of_a_part_ends_with_it(tmp_path: Path, start: float, duration: float | None, seconds: float) -> None:
+    """Also where the picture ends before: a second of it, and three of sound."""
+    path = write_file(tmp_path / "in.mp4", moving_frames(25), audio="aac", seconds=3.0)
+    save_untrained(tmp_path, "face")
+    duration_given = {} if duration is None else {"duration": duration}
+    render(path, tmp_path / "out.mp4", tmp_path, start=start, **duration_given)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        stream = container.streams.audio[0]
+        assert stream.duration is not None
+        assert float(stream.duration * stream.time_base) == pytest.approx(seconds, abs=0.15)
 
 
 @pytest.mark.parametrize("settings", [{"start": math.inf}, {"duration": math.inf}, {"start": math.nan}])

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -462,6 +464,34 @@ def test_two_commands_do_not_work_on_one_artifact(tmp_path: Path) -> None:
     with Folder(f"{work}/inverted").locked(), pytest.raises(V2VError, match="at work on .*inverted"):
         run(INVERT, InvertConfig(), options)
     assert "20 frames" in run(INVERT, InvertConfig(), options).message
+
+
+def test_a_command_that_is_refused_touches_nothing_of_the_one_at_work(tmp_path: Path) -> None:
+    """Which has not yet written what it plans."""
+    folder = Path(tmp_path, "work", "frames")
+    folder.mkdir(parents=True)
+    with Folder(str(folder)).locked():
+        (folder / ".tmp-1-shard-00000.tar").write_bytes(b"half of a shard")
+        with pytest.raises(V2VError, match="at work on"):
+            run(SOURCE, SourceConfig(), RunOptions(work=f"{tmp_path}/work", workers=1))
+        assert (folder / ".tmp-1-shard-00000.tar").exists()
+    run(SOURCE, SourceConfig(), RunOptions(work=f"{tmp_path}/work", workers=1))
+    assert not (folder / ".tmp-1-shard-00000.tar").exists()
+
+
+def test_a_dry_run_opens_everything_and_tells_what_there_is_to_make(tmp_path: Path) -> None:
+    options = RunOptions(work=f"{tmp_path}/work", workers=1, dry_run=True)
+    told = run(SOURCE, SourceConfig(num_clips=2), options).message
+    assert re.search(r"frames: \d+ frames in 2 clips, \d shards? to make\nframes: missing; nothing was done", told)
+    assert not Path(tmp_path, "work").exists()
+    assert run(SOURCE, SourceConfig(seed=99), options).problems == ("bad.mp4: it is empty",)
+    cannot = replace(SOURCE, open=_no_estimator)
+    with pytest.raises(V2VError, match="not installed"):
+        run(cannot, SourceConfig(), options)
+
+
+def _no_estimator(config: SourceConfig) -> Any:
+    raise V2VError("The package is not installed.", "Install it.")
 
 
 def test_file_in_the_place_of_the_workspace(tmp_path: Path) -> None:

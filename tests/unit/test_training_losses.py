@@ -92,7 +92,8 @@ def test_every_term_and_its_weight(first_frame: str, first: bool, expected: dict
 
 
 def test_the_games_of_sequences_weigh_what_is_set() -> None:
-    config = TrainConfig.model_validate({"preset": "tiny", "discriminator_width": 8, "temporal_scales": 1})
+    settings = {"preset": "tiny", "discriminator_width": 8, "temporal_scales": 1, "precision": "fp32"}
+    config = TrainConfig.model_validate(settings)
     x, s = torch.rand(1, 5, 3, 24, 32) * 2 - 1, torch.rand(1, 5, 3, 24, 32)
     flow, confidence = torch.zeros(1, 5, 2, 24, 32), torch.ones(1, 5, 1, 24, 32)
     sequence = Sequence(x, s, {1: flow}, {1: confidence})

@@ -37,8 +37,9 @@ def write_file(
     audio: str | None = None,
     layout: str = "mono",
     movflags: str = "",
+    seconds: float = 1.0,
 ) -> Path:
-    """A video file straight through PyAV; `audio` names a codec for a sine tone beside it."""
+    """A video file straight through PyAV; `audio` names a codec for a sine tone of `seconds` beside it."""
     ticks = time_base or 1 / Fraction(rate)
     with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
         stream, sound = None, None
@@ -58,7 +59,7 @@ def write_file(
         if stream is not None:
             container.mux(stream.encode(None))
         if sound is not None:
-            write_tone(container, sound, seconds=1.0)
+            write_tone(container, sound, seconds=seconds)
     return path
 
 

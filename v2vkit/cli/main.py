@@ -1,6 +1,7 @@
 """The command line: a table of commands, each loaded only when it is called."""
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -161,6 +162,9 @@ def main() -> None:
     # torch's threads (libgomp) spin while they wait. Spinning only briefly is as fast on an idle machine, and many
     # times faster when anything else runs: our own decoding and encoding, or the user's other programs.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an arrow that a code page lacks must not cost an hour's result
+            stream.reconfigure(errors="replace")
     try:
         cli()
     except V2VError as error:

@@ -32,7 +32,10 @@ class DlibFace:
     name = "dlib"
 
     def __init__(self, weights: str | None = None) -> None:
-        hint = "Give the path of a 68-point shape predictor (.dat) with --weights; v2vkit never fetches one."
+        hint = (
+            "Give the path of a 68-point shape predictor (.dat) with --weights (`v2v ingest`: --face-weights); v2vkit "
+            "never fetches one."
+        )
         if not weights:
             raise V2VError("The face estimator dlib needs a shape predictor file.", hint)
         if not Path(weights).is_file():

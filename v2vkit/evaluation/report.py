@@ -92,7 +92,13 @@ def _statistics(values: list[tuple[int, float]]) -> dict[str, float | int | None
 
 
 def notes(
-    height: int, width: int, *, skip_first: int = 1, coarse: tuple[int, int] | None = None, faces: bool = True
+    height: int,
+    width: int,
+    *,
+    skip_first: int = 1,
+    coarse: tuple[int, int] | None = None,
+    faces: bool = True,
+    flow: bool = True,
 ) -> list[str]:
     """What a reader must know to compare the numbers with others.
 
@@ -101,6 +107,7 @@ def notes(
         skip_first: as in `evaluate_clip`.
         coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
         faces: landmarks were compared.
+        flow: there was flow from each frame into the last one.
     """
     scales = ms_ssim_scales(height, width)
     first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
@@ -113,6 +120,8 @@ def notes(
         said.append(f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1).")
     said.append(
         "Warp error: mean |x_t - warp(x_t-1, w)|, colours in [0, 1], flow w and its confidence from the real frames."
+        if flow
+        else "Warp error is left out: it needs flow of stride 1 (`v2v extract-flow`) of the real frames."
     )
     if coarse is not None:
         said.append(

@@ -190,8 +190,15 @@ def _check_sources(config: CheckConfig) -> list[str]:
                 damaged.append(f"{material.source.path}: {error.message}")
                 continue
         assert count is not None, "image sequences have a length"
-        for item in material.maps:
-            match_maps(material.source, count, item)
+        try:
+            for item in material.maps:
+                match_maps(material.source, count, item)
+        except V2VError as error:
+            damaged.append(f"{material.source.path}: {error}")
+            continue
+        if count < config.min_frames:
+            enough = counted(config.min_frames, "frame")
+            damaged.append(f"{material.source.path}: {counted(count, 'frame')}, fewer than {enough} (--min-frames)")
         maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
         size = f"{footage.width}x{footage.height}"
         print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
@@ -240,6 +247,12 @@ def _check_images(source: "Source") -> list[str]:
 def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     if config.sources:
         return _check_sources(config)
+    beside = {"--labels": config.labels, "--instances": config.instances, "--allow-palette": config.allow_palette}
+    if given := [flag for flag, value in beside.items() if value]:
+        raise V2VError(
+            f"{given[0]} goes with SOURCEs, and none is given.",
+            "Name the footage that the maps belong to; label maps in a workspace are checked without it.",
+        )
     work = Folder(options.work)
     problems: list[str] = []
     found: dict[str, Manifest] = {}
@@ -258,6 +271,9 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
             problems += _check_files(work / kind, kind, manifest)
             if kind == "styles":  # a model is as good as ever on other frames
                 found[kind] = manifest
+    for kind, parent in sorted((kind, name) for kind, of in found.items() for name in of.inputs):
+        if parent in _expected() and not (work / parent).exists(MANIFEST) and not (work / parent).exists(PARTIAL):
+            problems.append(f"{kind} was made from {parent}, which is not here; run {make_again(parent, found[kind])}.")
     for kind, parent in made_from_others(found):
         problems.append(f"{kind} was made from other {parent}; run {make_again(kind, found[kind])}.")
     if not problems:

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from pathlib import Path
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
@@ -119,7 +120,8 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         for line in _devices():
             print(f"  {line}")
     if "://" not in options.work:
-        free = shutil.disk_usage(options.work if os.path.isdir(options.work) else ".").free  # noqa: PTH112
+        work = Path(options.work).absolute()
+        free = shutil.disk_usage(next(folder for folder in (work, *work.parents) if folder.is_dir())).free
         print(f"disk\n  {free / 2**30:.0f} GiB free for {options.work}")
     return problems + _conflicts()
 

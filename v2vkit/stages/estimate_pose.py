@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import field_validator
+
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
@@ -71,6 +73,8 @@ class PoseConfig(StageConfig):
     missing: Literal["hold", "blank"] = setting(
         "hold", "Frames without a person: hold interpolates between the neighbouring people, blank draws nothing."
     )
+
+    _found_anywhere = field_validator("weights")(as_absolute)
 
 
 def estimate_poses(

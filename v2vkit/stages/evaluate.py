@@ -87,13 +87,19 @@ class _Opened:
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.evaluation.sheet import Sheet
+    from v2vkit.maps.source import DOMAINS
+    from v2vkit.synthesis.mapped import lacking_instances, other_maps
     from v2vkit.synthesis.model import describe_checkpoint
 
     opened = _open(config, options)
-    print(describe_checkpoint(Folder(options.work), opened.checkpoint, opened.info))
+    info, reader = opened.info, opened.reader
+    print(describe_checkpoint(Folder(options.work), opened.checkpoint, info))
+    if (note := other_maps(info, opened.manifests[DOMAINS[info.source.domain].kind])) is not None:
+        print(note)
     sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
-    return [f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short]
+    lacking = [f"{reason}: {counted(number, 'frame')}" for reason, number in lacking_instances(info, reader).items()]
+    return [*lacking, *(f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short)]
 
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
@@ -221,7 +227,12 @@ def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: Evaluate
         "data": config.data,
         "frames_fingerprint": opened.manifests["frames"].fingerprint,
         "notes": notes(
-            first.height, first.width, skip_first=opened.skip_first, coarse=coarse, faces=opened.face is not None
+            first.height,
+            first.width,
+            skip_first=opened.skip_first,
+            coarse=coarse,
+            faces=opened.face is not None,
+            flow=any(row.warp_error is not None for row in rows),
         ),
     }
     summary = summarize(rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import Manifest, fingerprint
-from v2vkit.config import SizeSetting, StageConfig, extras, parse_rate, setting
+from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage, refuse_workspaces
 from v2vkit.stages.ingest_plan import plan_ingest
@@ -69,12 +69,16 @@ class IngestConfig(StageConfig):
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
 
+    _found_anywhere = field_validator("face_weights")(as_absolute)
+
     @field_serializer("sources")
     def _as_text(self, sources: tuple[str, ...]) -> list[str]:
         """A name that is not UTF-8 is told of as far as it can be: manifests hold text."""
         from v2vkit.video.sources import readable
 
         return [readable(source) for source in sources]
+
+    _number = field_validator("fps", mode="before")(as_text)
 
     @field_validator("fps")
     @classmethod

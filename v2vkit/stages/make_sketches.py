@@ -5,7 +5,9 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
-from v2vkit.config import StageConfig, setting
+from pydantic import field_validator
+
+from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
 from v2vkit.weights import file_digest
 
@@ -48,6 +50,8 @@ class SketchConfig(StageConfig):
     missing: Literal["hold", "blank"] = setting(
         "hold", "Frames without a face: hold interpolates between the neighbouring faces, blank draws nothing."
     )
+
+    _found_anywhere = field_validator("weights")(as_absolute)
 
 
 def make_sketches(

@@ -97,10 +97,11 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     Raises:
         V2VError: OUT holds something else, is no local folder, or cannot be made.
     """
-    from v2vkit.video.targets import refuse_url
+    from v2vkit.video.targets import refuse_irreplaceable, refuse_url
 
-    out = Path(config.out).absolute()
     refuse_url(config.out)
+    refuse_irreplaceable(config.out)
+    out = Path(config.out).resolve()
     if out.exists() and not out.is_dir():
         raise V2VError(f"{out} is a file.", "Name a folder that does not exist yet.")
     parent = next(folder for folder in out.parents if folder.exists())
@@ -133,13 +134,15 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
     Raises:
         V2VError: OUT is in the way or cannot be written, the disk is full.
     """
-    out = Path(config.out).absolute()
+    from v2vkit.video.targets import remove_abandoned, temporary_name
+
+    out = Path(config.out).resolve()
     if _already_there(config, options.overwrite):
         print(f"{config.out} is already there, made with these settings.")
         return []
-    building = out.with_name(f".{out.name}.part")
+    building = temporary_name(out)
     with explain_os_errors(str(out)):
-        shutil.rmtree(building, ignore_errors=True)  # what a killed run left
+        remove_abandoned(out)
         for kind in ("real", "plain"):
             (building / kind).mkdir(parents=True)
         try:
@@ -178,8 +181,7 @@ def _render(config: ToyConfig, options: RunOptions, folder: Path) -> None:
 
 def _replace(out: Path, building: Path) -> None:
     """Move the finished folder to its name; an older toy is gone only once the new one is there."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = building.with_suffix(".old")
     if out.exists():
         out.rename(old)
     building.rename(out)

@@ -188,15 +188,18 @@ def map_units(
     total = sum(clip.num_frames for clip in started.clips)
     kept = sum(index.entry.num_samples for index in done.values())
     engine: LocalEngine[_Unit, ShardIndex] = LocalEngine(_set_up, job, workers)
+    begun = False
     try:
         with engine, tqdm(total=total, initial=kept, desc=kind, unit="frame", disable=None) as progress:
             begin()
+            begun = True
             for unit, index in engine.map(todo):
                 done[unit.number] = index
                 progress.update(index.entry.num_samples)
     except BaseException:
-        # The other workers were stopped amid their shards, which matters most where the disk is full.
-        for written in (*side_outputs, kind):
+        # The other workers were stopped amid their shards, which matters most where the disk is full. Before the
+        # folder was ours (`begin` locks it), what is in it belongs to another command.
+        for written in (*side_outputs, kind) if begun else ():
             (work / written).clean()
         raise
     indices = [done[unit.number] for unit in units]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import StageConfig, parse_rate, setting
+from v2vkit.config import StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
@@ -87,6 +87,8 @@ class RenderConfig(StageConfig):
     codec: str = setting("libx264", "Video encoder.")
     device: str = setting("auto", f"{DEVICES}.")
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+
+    _number = field_validator("fps", mode="before")(as_text)
 
     @field_validator("fps")
     @classmethod
@@ -241,7 +243,7 @@ def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
     if not manifests[kind].num_frames:
         raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
     refuse_other_sizes(info, manifests[kind].clips, work.url)
-    return drive_by_artifact(work, manifests, info.source, regions=info.encoder is not None)
+    return drive_by_artifact(work, manifests, info)
 
 
 def _opener(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":

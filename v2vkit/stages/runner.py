@@ -115,13 +115,24 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     if stage.check is not None:
         stage.check(found.config, found.inputs, work)
     if options.dry_run:
-        build = _build(found, options, {}, _nothing)
-        text = stage.preview(build) if stage.preview else ""
+        text, problems = _rehearsed(stage, found, options)
         state = f"{found.state}; nothing was done." if refusal is None else f"cannot be made now. {refusal}"
-        return Outcome(f"{text}\n{found.kind}: {state}".lstrip())
+        return Outcome(f"{text}\n{found.kind}: {state}".lstrip(), tuple(problems))
     for target in (found.folder, *found.sides):
         refuse_foreign(target)
     return _make(stage, found, options)
+
+
+def _rehearsed(stage: Stage, found: Decision, options: RunOptions) -> tuple[str, list[str]]:
+    """What a stage would do, and the problems that it would name; everything that it needs is opened, nothing made."""
+    if stage.preview is not None:
+        return stage.preview(_build(found, options, {}, _nothing)), []
+    if stage.open is None:
+        return "", []
+    started = _started(stage, found)
+    stage.open(found.config)
+    frames, clips = counted(started.num_frames, "frame"), counted(len(started.clips), "clip")
+    return f"{found.kind}: {frames} in {clips}, {counted(len(started.units), 'shard')} to make", _problems(started)
 
 
 def _refusal(stage: Stage, found: Decision) -> V2VError:

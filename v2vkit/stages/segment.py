@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
@@ -65,6 +65,8 @@ class SegmentConfig(StageConfig):
         le=1,
     )
     device: str = setting("cpu", f"Where the network runs: {DEVICES}.", neutral=True)
+
+    _found_anywhere = field_validator("weights")(as_absolute)
 
     @field_validator("keep")
     @classmethod

@@ -78,7 +78,7 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
         V2VError: no such artifact, clip or layer, nothing to see in it, a damaged shard, or the target cannot be
             written.
     """
-    from v2vkit.video.targets import refuse_url
+    from v2vkit.video.targets import missing_folder, refuse_url
 
     refuse_url(config.out)
     out = Path(config.out)
@@ -88,7 +88,7 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     with explain_os_errors(str(out)):
         there = out.parent.is_dir()
     if not there:
-        raise V2VError(f"The folder {out.parent} for {out.name} does not exist.", f"mkdir -p {out.parent}")
+        raise missing_folder(out.parent, out.name)
     folder, manifest = _find(Folder(options.work), config.artifact)
     if manifest.stage in _ONE_PICTURE:
         what, picture = _ONE_PICTURE[manifest.stage]

@@ -16,6 +16,7 @@ from v2vkit.synthesis.framing import ShotWindow, framed_shots, open_shot_window,
 from v2vkit.synthesis.live import Live, open_live
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.synthesis.styles import Style
+from v2vkit.video.audio import Span
 from v2vkit.video.cuts import CutMethod
 from v2vkit.video.decode import decode
 from v2vkit.video.footage import describe, read_frames
@@ -65,7 +66,7 @@ class Drive:
         fps: average frame rate; `time_base` = seconds per tick of `pts`, None for a constant rate.
         num_frames: how many there will be; None when the container does not tell.
         audio_from: file whose audio belongs to these frames.
-        audio_span: the part of it that does, as `VideoWriter` takes it; None = all.
+        audio_span: the part of it that does, as `VideoWriter` takes it.
         missing: reason -> number of frames without a proper source map, complete at the end of the stream.
         note: a sentence on what its user should know before judging the rendering.
     """
@@ -75,7 +76,7 @@ class Drive:
     time_base: Fraction | None = None
     num_frames: int | None = None
     audio_from: str | None = None
-    audio_span: tuple[Fraction, Fraction | None] | None = None
+    audio_span: Span = (None, None)
     missing: dict[str, int] = field(default_factory=dict)
     note: str | None = None
 
@@ -118,7 +119,7 @@ def drive_by_video(
         time_base=video.time_base,
         num_frames=None if video.num_frames is None else max(0, min(video.num_frames, last or 1 << 62) - first),
         audio_from=path if video.has_audio else None,
-        audio_span=None if part.whole else part.span,
+        audio_span=(None, part.span[1]) if part.whole else part.span,
         note=squeezed(info, path, video.width, video.height),
     )
     end = part.span[1]

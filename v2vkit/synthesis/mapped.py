@@ -108,18 +108,43 @@ def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:
     return matched
 
 
-def drive_by_artifact(
-    work: Folder, manifests: dict[str, Manifest], source: SourceConfig, *, regions: bool = False
-) -> Drive:
+_OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}
+"""Settings of maps that say where something lies or runs."""
+
+
+def other_maps(info: ModelInfo, maps: Manifest) -> str | None:
+    """A sentence where the maps of a workspace were made otherwise than those that the model was trained on."""
+    if maps.stage != info.maps_stage:
+        return f"These maps were made by {maps.stage}, those that the model was trained on by {info.maps_stage}."
+    if maps.stage == "ingest":  # whose settings are about frames
+        return None
+    known = (info.maps.keys() & maps.config.keys()) - _OF_NO_MATTER
+    different = [key for key in sorted(known) if info.maps[key] != maps.config[key]]
+    if not different:
+        return None
+    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {info.maps[key]})" for key in different)
+    return f"These maps were made with other settings than those that the model was trained on: {listed}."
+
+
+def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
+    """Reason -> number of the frames of a workspace without the instances that told the model more than labels do."""
+    if info.source.domain != "street" or not _knows_instances(info):
+        return {}
+    frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
+    number = sum(not reader.has("labels", name, t, "inst.png") for name, t in frames)
+    return {"no instances, with which the model was trained": number} if number else {}
+
+
+def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelInfo) -> Drive:
     """Drive with the maps of a workspace; clips that follow each other in one source go on without a break.
 
     Args:
         manifests: of the map artifact and, where there are any, of `frames` and `flow` (both are then given).
-        regions: give the regions too, for a model that takes features.
 
     Raises:
         V2VError: the clips have several frame rates, or a shard is missing or corrupt; names it.
     """
+    source, regions = info.source, info.encoder is not None
     manifest = manifests[DOMAINS[source.domain].kind]
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)
@@ -133,7 +158,8 @@ def drive_by_artifact(
         ),
         fps,
         num_frames=manifest.num_frames,
-        missing=dict(manifest.missing),
+        missing={**manifest.missing, **lacking_instances(info, reader)},
+        note=other_maps(info, manifest),
     )
 
 

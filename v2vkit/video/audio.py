@@ -20,6 +20,10 @@ _NUM_TRIAL_PACKETS = 8
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
+Span = tuple[Fraction | None, Fraction | None]
+"""From when to when, in seconds of a file's own clock; None = from its beginning, to its end."""
+
+
 class AudioCopy:
     """The audio streams of `source` on their way into `target`.
 
@@ -31,8 +35,8 @@ class AudioCopy:
         target: container whose header has not been written yet.
         shift: seconds by which the target's video is later than the source's; None where the target's begins at zero,
             wherever the source's does.
-        span: only the packets that begin between these seconds of the source's clock (None = its end); the first of
-            them is when the target begins.
+        span: only the packets that begin between these seconds of the source's clock (None = its beginning, its end);
+            where a beginning is given, that is when the target begins.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class AudioCopy:
         target: OutputContainer,
         *,
         shift: Fraction | None,
-        span: tuple[Fraction, Fraction | None] | None = None,
+        span: Span = (None, None),
     ):
         self.source = source
         self.problems: list[str] = []
@@ -62,7 +66,7 @@ class AudioCopy:
     def _choose(self, shift: Fraction | None) -> None:
         assert self._container is not None
         video = self._container.streams.best("video")
-        if self._span is not None:
+        if self._span[0] is not None:
             self._offset = -self._span[0]
         elif shift is not None:
             self._offset = shift
@@ -86,11 +90,9 @@ class AudioCopy:
             )
 
     def _wanted(self, packet: "Packet[Any]") -> bool:
-        if self._span is None:
-            return True
         assert packet.dts is not None
         time, (begin, end) = packet.dts * packet.time_base, self._span
-        return time >= begin and (end is None or time < end)
+        return (begin is None or time >= begin) and (end is None or time < end)
 
     def pump(self, until: float | None) -> None:
         """Writes the packets that begin before `until` seconds; None = all that are left."""

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.video.audio import AudioCopy
+from v2vkit.video.audio import AudioCopy, Span
 from v2vkit.video.geometry import BICUBIC
 from v2vkit.video.targets import CODECS, CONTAINERS, check_codec, check_target, remove_abandoned, temporary_name
 
@@ -45,8 +45,8 @@ class VideoWriter:
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
         audio_from: copy the audio streams of this file, packet by packet, without decoding.
-        audio_span: only what lies between these seconds of that file's clock (None = its end), in whole packets; the
-            video begins at the first of them.
+        audio_span: only what lies between these seconds of that file's clock (None = its beginning, its end), in whole
+            packets; where a beginning is given, the video begins there.
 
     Attributes:
         problems: sentences about audio that could not be carried over; complete after the block.
@@ -66,7 +66,7 @@ class VideoWriter:
         codec: str = "libx264",
         preset: str = "fast",
         audio_from: str | Path | None = None,
-        audio_span: tuple[Fraction, Fraction | None] | None = None,
+        audio_span: Span = (None, None),
     ):
         self.path = Path(path)
         self.problems: list[str] = []

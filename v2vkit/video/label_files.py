@@ -37,12 +37,11 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
     wrong = ids[(ids >= limit) & (ids != IGNORE)]
     if wrong.size:
         allowed = f"0 to {limit - 1}" if rules.num_labels is not None else "0 to 254"
-        hint = (
-            "Raise --num-labels, or map the ids" if limit < 256 else "Instance ids go into --instances; map label ids"
-        )
+        larger = "Ingest with a larger --num-labels, or map the ids to those."
+        hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
         raise V2VError(
             f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
-            f"{hint} before ingesting.",
+            hint,
         )
     return ids.astype(np.uint8)
 
@@ -70,7 +69,10 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
     if kind == _PALETTE and not allow_palette:
         raise V2VError(
             f"The {what} map {path} is a palette PNG, whose stored numbers need not be the ids.",
-            "If they are (as in PASCAL VOC), say --allow-palette; otherwise save it as a single-channel PNG of ids.",
+            "Save it as a single-channel PNG of ids."
+            if what == "instance"
+            else "If they are (as in PASCAL VOC), say --allow-palette to `v2v ingest`; otherwise save it as a "
+            "single-channel PNG of ids.",
         )
     if kind in (_RGB, _RGBA, _GREY_ALPHA):
         channels = {_RGB: "3 channels (colours)", _RGBA: "4 channels (colours)", _GREY_ALPHA: "2 channels"}[kind]

@@ -67,7 +67,8 @@ def find_part(path: str, limits: Limits) -> Part:
     if not inside:
         raise V2VError(f"No frames of {path} lie within --start and --duration.", "Begin earlier, or use more seconds.")
     first, stop = inside[0], inside[-1] + 1
-    if stop == len(times):
-        return Part(first, None, ticks[first] if exact else None, (ticks[first] * time_base, None))
-    span = ticks[first] * time_base, ticks[stop] * time_base
-    return Part(first, stop, ticks[first] if exact else None, span)
+    sound_ends = None if end is None else ticks[0] * time_base + end  # where the picture ends before the duration does
+    if stop < len(times):
+        sound_ends = ticks[stop] * time_base
+    span = ticks[first] * time_base, sound_ends
+    return Part(first, None if stop == len(times) else stop, ticks[first] if exact else None, span)

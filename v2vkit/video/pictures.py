@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.video.targets import check_parent, refuse_url, remove_abandoned, temporary_name
+from v2vkit.video.targets import check_parent, refuse_irreplaceable, refuse_url, remove_abandoned, temporary_name
 
 _MARK = ".v2vkit-pictures"
 """An empty file by which a folder of ours is known: only such a one is replaced."""
@@ -39,6 +39,7 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
     """
     refuse_url(path)
     with _explained(path):
+        refuse_irreplaceable(path)
         target = Path(path).resolve()
         if target.exists() and not target.is_dir():
             raise V2VError(f"{path} is a file.", "Name a folder for the pictures, or a video without the slash.")

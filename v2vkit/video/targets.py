@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,18 @@ def refuse_url(path: str | Path) -> None:
     """
     if "://" in str(path):
         raise V2VError(f"{path} is a URL, and a local path is needed.", "Give one, and copy the result from there.")
+
+
+def refuse_irreplaceable(path: str | Path) -> None:
+    """Refuses a folder that cannot be replaced by another one.
+
+    Raises:
+        V2VError: the current folder, one around it, or the root of a file system.
+    """
+    folder = Path(path).resolve()
+    if folder.exists() and (Path.cwd().is_relative_to(folder) or folder.is_mount()):
+        what = "a mount point" if folder.is_mount() else "the folder that you are in, or one around it"
+        raise V2VError(f"{path} is {what}, and would be replaced.", "Name a new folder inside it.")
 
 
 def check_target(path: str | Path, *, later: bool = False) -> None:
@@ -77,9 +90,17 @@ def check_parent(target: Path, *, later: bool = False) -> None:
         if not folder.is_dir():
             raise V2VError(f"The folder {target.parent} cannot be made: {folder} is a file.", "Choose another one.")
     if not folder.is_dir():
-        raise V2VError(f"The folder {folder} for {target.name} does not exist.", f"mkdir -p {folder}")
+        raise missing_folder(folder, target.name)
     if not os.access(folder, os.W_OK):
         raise V2VError(f"The folder {folder} may not be written to.", "Choose another one.")
+
+
+def missing_folder(folder: Path, name: str) -> V2VError:
+    """What to say where the folder for a file is not there, or is none."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            return V2VError(f"{place} is a file, and {name} needs a folder there.", "Choose another one.")
+    return V2VError(f"The folder {folder} for {name} does not exist.", f"mkdir -p {shlex.quote(str(folder))}")
 
 
 def temporary_name(target: Path) -> Path:

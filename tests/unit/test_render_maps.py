@@ -1,0 +1,47 @@
+"""How source maps are shown beside a rendering."""
+
+import numpy as np
+
+from v2vkit.maps.labels import colorize
+from v2vkit.maps.source import SourceConfig, street_channels, to_unit
+from v2vkit.synthesis.driving import Driven
+from v2vkit.synthesis.render import side_by_side, source_image
+
+LABELS = np.array([[3, 3, 5, 5], [3, 3, 5, 255]], np.uint8)
+INSTANCES = np.array([[0, 0, 7, 8], [0, 0, 7, 8]], np.uint16)
+
+
+def test_labels_are_shown_in_colours_and_edges_darker() -> None:
+    config = SourceConfig(domain="street", num_labels=12, edges=False)
+    plain = source_image(config, to_unit(street_channels(LABELS, None, config)))
+    np.testing.assert_array_equal(plain, colorize(LABELS))
+    assert len({tuple(colour) for colour in plain.reshape(-1, 3).tolist()}) == 3
+    assert not plain[1, 3].any(), "what no label has is black"
+
+    with_edges = config.model_copy(update={"edges": True})
+    shown = source_image(with_edges, to_unit(street_channels(LABELS, INSTANCES, with_edges)))
+    edges = np.array([False, True, True, True])
+    np.testing.assert_array_equal(shown[:, edges], plain[:, edges] // 2)
+    np.testing.assert_array_equal(shown[:, ~edges], plain[:, ~edges])
+
+
+def test_a_sketch_is_shown_in_white_and_its_distances_are_not() -> None:
+    s = np.random.default_rng(0).random((15, 4, 6)).astype(np.float32)
+    s[0] = 0
+    s[0, 1, 2:5] = 1
+    expected = np.zeros((4, 6, 3), np.uint8)
+    expected[1, 2:5] = 255
+    np.testing.assert_array_equal(source_image(SourceConfig(domain="face"), s), expected)
+
+
+def test_a_skeleton_is_shown_as_it_was_drawn() -> None:
+    drawing = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    s = to_unit(np.ascontiguousarray(drawing.transpose(2, 0, 1)))
+    np.testing.assert_array_equal(source_image(SourceConfig(domain="pose"), s), drawing)
+
+
+def test_the_driving_frame_the_map_and_the_output_stand_in_that_order() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
+    driven = Driven(to_unit(np.ascontiguousarray(images[1].transpose(2, 0, 1))), images[0])
+    shown = side_by_side(SourceConfig(domain="pose"), driven, images[2])
+    np.testing.assert_array_equal(shown, np.concatenate(list(images), 1))

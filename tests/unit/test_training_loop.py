@@ -1,0 +1,287 @@
+"""What the loop hands to every step: the rate, the windows, how they begin and what is changed in them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.unit.training_data import SMALL, model_info
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.maps.moving import STAY, Change, Move, draw_move
+from v2vkit.maps.source import SourceConfig as MapConfig
+from v2vkit.training.build import build_trainer
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows
+from v2vkit.training.loop import epoch_batches, load_batch, train
+from v2vkit.training.trainer import Trainer
+from v2vkit.training.window import WindowState
+
+CPU = torch.device("cpu")
+WIDTH, HEIGHT = 320, 24
+CHANGES = {
+    "stage": "spatial-2",
+    "num_scales": 2,
+    "fix_epochs": 1,
+    "epochs": 6,
+    "decay_epochs": 3,
+    "first_frames": 3,
+    "double_every": 2,
+    "max_frames": 12,
+    "warm_up": 2.0,
+    "max_step": 3,
+    "learning_rate": 4e-3,
+    "ema": 0.875,
+    "seed": 7,
+}
+CONFIG = SMALL.model_copy(update=CHANGES)
+
+
+class Recorded(SequenceDataset):
+    """Two clips without content; knows what was asked for."""
+
+    def __init__(self, *, flip: bool = False) -> None:
+        clips = tuple(ClipInfo(name=f"c{i}", num_frames=20, width=WIDTH, height=HEIGHT) for i in range(2))
+        reader: Any = SimpleNamespace(clips=clips)
+        super().__init__(reader, MapConfig(domain="street", num_labels=12), strides=(1, 3), flip=flip)
+        self.loaded: list[tuple[Window, bool, Change | None]] = []
+
+    def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> Sequence:
+        self.loaded.append((window, flip, change))
+        blank = torch.zeros(window.num_frames, 3, 4, 4)
+        of_strides = dict.fromkeys(self.strides, blank[:, :2])
+        return Sequence(blank, blank, of_strides, {k: w[:, :1] for k, w in of_strides.items()})
+
+
+@dataclass
+class Step:
+    """What one call of `train_chunk` was given, and the place of training then."""
+
+    epoch: int
+    batch: int
+    rates: dict[str, float]
+    from_nothing: bool
+    frames: list[int]
+    train_from: int
+    warmed: tuple[float, ...]
+
+
+@dataclass
+class Run:
+    """A training whose steps do nothing, and the TensorBoard writer that it was given."""
+
+    steps: list[Step] = field(default_factory=list)
+    decays: list[float] = field(default_factory=list)
+    loaded: list[tuple[Window, bool, Change | None]] = field(default_factory=list)
+    scalars: list[tuple[str, float, int]] = field(default_factory=list)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.scalars.append((name, value, step))
+
+
+def run_through(config: TrainConfig, folder: Path) -> Run:
+    found, dataset = Run(), Recorded()
+
+    def step(
+        of: TrainConfig,
+        trainer: Trainer,
+        sequence: Sequence,
+        state: WindowState,
+        frames: list[int],
+        *,
+        train_from: int = -1,
+        warmed: tuple[float, ...] = (),
+        parallel: object = None,
+    ) -> tuple[dict[str, float], list[Tensor]]:
+        rates = {
+            f"{name} {number}": group["lr"]
+            for name, optimizer in trainer.optimizers.items()
+            for number, group in enumerate(optimizer.param_groups)
+        }
+        place = (trainer.epoch, trainer.batch)
+        found.steps.append(Step(*place, rates, state.from_nothing, frames, train_from, warmed))
+        return {"G_GAN": float(len(found.steps)), "F_Flow": 0.5}, []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("v2vkit.training.loop.train_chunk", step)
+        patch.setattr(Trainer, "update_average", lambda trainer, decay: found.decays.append(decay))
+        trainer = build_trainer(config, dataset.source, CPU)
+        assert train(
+            config,
+            trainer,
+            dataset,
+            Folder(str(folder)),
+            model_info(config, dataset),
+            device=CPU,
+            writer=found,
+        )
+    found.loaded = dataset.loaded
+    return found
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_through(CONFIG, tmp_path_factory.mktemp("ran"))
+
+
+def test_every_optimiser_gets_the_rate_of_the_epoch(ran: Run) -> None:
+    expected = [4e-3] * 6 + [3e-3, 2e-3, 1e-3]
+    assert {step.epoch for step in ran.steps} == set(range(9))
+    for step in ran.steps:
+        assert step.rates == pytest.approx(
+            {f"{name} 0": expected[step.epoch] for name in ("generator", "image", "video0", "video1")}
+        )
+
+
+def test_losses_of_longer_sequences_warm_up_batch_by_batch(ran: Run) -> None:
+    """Scale 1 judges 7 frames at once, which sequences have from epoch 4 on; it has grown after two epochs."""
+    batches = {epoch: 1 + max(step.batch for step in ran.steps if step.epoch == epoch) for epoch in range(9)}
+    assert batches[4] > 1
+    for step in ran.steps:
+        grown = (step.epoch + step.batch / batches[step.epoch] - 4) / 2
+        assert step.warmed == pytest.approx((1.0, min(1.0, max(0.0, grown))))
+    assert len({step.warmed for step in ran.steps}) > 4
+
+
+def test_the_newest_scale_trains_alone_at_first(ran: Run) -> None:
+    assert [step.train_from for step in ran.steps] == [1 if step.epoch == 0 else 0 for step in ran.steps]
+
+
+def test_every_step_moves_the_average_by_the_decay_that_is_set(ran: Run) -> None:
+    assert ran.decays == [0.875] * len(ran.steps)
+
+
+def test_a_window_is_generated_in_chunks_after_its_context(ran: Run) -> None:
+    """And windows become longer as the schedule says, in steps of 1 to 3 frames."""
+    expected = [3, 3, 6, 6, 12, 12, 12, 12, 12]
+    found: dict[tuple[int, int], list[list[int]]] = {}
+    for step in ran.steps:
+        found.setdefault((step.epoch, step.batch), []).append(step.frames)
+    for (epoch, _), chunks in found.items():
+        assert [frame for frames in chunks for frame in frames] == list(range(2, 2 + expected[epoch]))
+        assert [len(frames) for frames in chunks] == [2, 1] if epoch < 2 else [2] * (expected[epoch] // 2)
+    windows = [window for window, _, _ in ran.loaded]
+    assert [window.num_frames - 2 for window in windows] == [expected[epoch] for epoch, _ in found]
+    assert {window.step for window in windows} == {1, 2, 3}
+
+
+def test_whole_windows_begin_from_nothing_as_often_as_set(ran: Run) -> None:
+    begun = {(step.epoch, step.batch, step.from_nothing) for step in ran.steps}
+    assert len(begun) == len(ran.loaded)  # the chunks of a window agree
+    assert 0.25 < np.mean([from_nothing for _, _, from_nothing in begun]) < 0.75
+
+
+def test_tensorboard_is_told_every_loss_and_the_rate_of_every_step(ran: Run) -> None:
+    expected = []
+    for number, step in enumerate(ran.steps, 1):
+        rate = step.rates["generator 0"]
+        expected += [
+            ("loss/G_GAN", float(number), number),
+            ("loss/F_Flow", 0.5, number),
+            ("learning_rate", rate, number),
+        ]
+    assert ran.scalars == expected
+
+
+def test_windows_are_those_of_the_seed() -> None:
+    clips = Recorded().reader.clips
+
+    def drawn(seed: int) -> list[list[Window]]:
+        return epoch_batches(CONFIG.model_copy(update={"seed": seed}), Recorded(), 2, 3)
+
+    assert drawn(7) == drawn(7) != drawn(8)
+    of_seed = draw_windows(clips, num_frames=6, context=2, batch=1, seed=8, epoch=3, max_step=3)
+    assert drawn(8) == of_seed
+
+
+def batches_of(
+    *, seed: int = 7, flip: bool = False, size: int = 3, number: int = 150, **changes: object
+) -> Iterator[tuple[bool, list[tuple[Window, bool, Change | None]]]]:
+    """Whether each of the batches begins from nothing, and what was loaded for it."""
+    config = CONFIG.model_copy(update={"seed": seed, **changes})
+    windows = [Window(0, i, 3) for i in range(size)]
+    for batch in range(number):
+        dataset = Recorded(flip=flip)
+        _, from_nothing = load_batch(config, dataset, windows, epoch=2, batch=batch)
+        assert [window for window, _, _ in dataset.loaded] == windows
+        yield from_nothing, dataset.loaded
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_history_is_dropped_as_often_as_set(share: float) -> None:
+    begun = [from_nothing for from_nothing, _ in batches_of(drop_history=share)]
+    assert abs(np.mean(begun) - share) <= (0.1 if 0 < share < 1 else 0)
+    assert not any(from_nothing for from_nothing, _ in batches_of(drop_history=share, first_frame="real"))
+
+
+def test_half_of_the_sequences_are_mirrored_each_by_itself() -> None:
+    flips = [[flip for _, flip, _ in loaded] for _, loaded in batches_of(flip=True)]
+    assert 0.4 < np.mean(flips) < 0.6
+    assert any(len(set(of_batch)) == 2 for of_batch in flips)
+    assert not any(flip for _, loaded in batches_of() for _, flip, _ in loaded)
+
+
+def test_every_sequence_of_a_batch_moves_by_itself_and_keeps_all_parts() -> None:
+    for _, loaded in batches_of(jitter=1.0, number=20):
+        changes = [change for _, _, change in loaded if change is not None]
+        assert len({change.move.tobytes() for change in changes}) == 3
+        assert all(change.drop == 0 for change in changes)
+
+
+def test_every_sequence_leaves_other_parts_out_and_stays_where_it_is() -> None:
+    seeds = []
+    for _, loaded in batches_of(drop_parts=0.3, number=20):
+        changes = [change for _, _, change in loaded if change is not None]
+        assert all(np.array_equal(change.move, STAY) and change.drop == 0.3 for change in changes)
+        seeds += [change.seed for change in changes]
+    assert len(set(seeds)) == 3 * 20
+    others = [change.seed for _, loaded in batches_of(drop_parts=0.3, seed=8) for *_, change in loaded if change]
+    assert not set(seeds) & set(others)
+
+
+def test_nothing_is_changed_unless_asked_for() -> None:
+    assert all(change is None for _, loaded in batches_of(number=5) for _, _, change in loaded)
+
+
+def test_what_a_batch_is_made_of_is_a_matter_of_the_seed() -> None:
+    def drawn(seed: int) -> list[tuple[bool, bool, bytes]]:
+        found = batches_of(seed=seed, flip=True, jitter=1.0, number=20)
+        return [(nothing, flip, c.move.tobytes()) for nothing, loaded in found for _, flip, c in loaded if c]
+
+    assert drawn(7) == drawn(7)
+    for one, other in zip(zip(*drawn(7), strict=True), zip(*drawn(8), strict=True), strict=True):
+        assert one != other
+
+
+def shift_turn_zoom(move: Move) -> tuple[float, float, float, float]:
+    """Shift of the centre as shares of the size, degrees, and the factor."""
+    centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
+    dx, dy = (move[:, :2] @ centre + move[:, 2] - centre) / (WIDTH, HEIGHT)
+    return dx, dy, np.degrees(np.arctan2(move[0, 1], move[0, 0])), np.hypot(move[0, 0], move[0, 1])
+
+
+def spread(moves: list[Move], strength: float) -> None:
+    """The moves fill all that their strength allows, to both sides, and nothing more."""
+    dx, dy, turn, zoom = np.array([shift_turn_zoom(move) for move in moves]).T
+    for values, bound in ((dx, 0.1), (dy, 0.1), (turn, 10.0), (np.log(zoom), np.log(1.1))):
+        assert abs(values).max() <= bound * strength + 1e-6
+        assert values.min() < -0.8 * bound * strength
+        assert values.max() > 0.8 * bound * strength
+        assert abs(values.mean()) < 0.2 * bound * strength
+    assert abs(np.corrcoef([dx, dy, turn, zoom]) - np.eye(4)).max() < 0.2  # each by itself
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
+def test_moves_shift_turn_and_zoom_as_far_as_set(strength: float) -> None:
+    rng = np.random.default_rng(0)
+    spread([draw_move(rng, strength, (WIDTH, HEIGHT)) for _ in range(400)], strength)
+
+
+def test_sequences_move_as_far_as_their_width_and_height_allow() -> None:
+    spread([change.move for _, loaded in batches_of(jitter=1.0) for _, _, change in loaded if change], 1.0)

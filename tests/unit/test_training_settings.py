@@ -1,0 +1,123 @@
+"""Numbers that the paper and the settings fix: optimisers, sizes of the networks, what is kept in memory."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from v2vkit.maps.source import SourceConfig
+from v2vkit.models.generator import GeneratorConfig
+from v2vkit.training.build import build_generator_config, build_trainer
+from v2vkit.training.dataset import Sequence, SequenceDataset, Window
+from v2vkit.training.precision import computes_in
+from v2vkit.training.trainer import Networks
+
+CPU = torch.device("cpu")
+POSE = SourceConfig(domain="pose")
+PLAIN = SMALL.model_copy(update={"foreground": (), "lambda_face": 1.0})
+
+
+def test_every_network_is_trained_by_the_published_adam() -> None:
+    config = PLAIN.model_copy(update={"learning_rate": 0.003})
+    optimizers = build_trainer(config, POSE, CPU).optimizers
+    assert set(optimizers) == {"generator", "image", "video0", "video1", "face"}
+    for optimizer in optimizers.values():
+        assert isinstance(optimizer, torch.optim.Adam)
+        for group in optimizer.param_groups:
+            assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.003, (0.5, 0.999), 1e-8, 0)
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "scales", "of_face"),
+    [
+        ("spatial-1", None, 2, 1),
+        ("spatial-1", 1, 1, 1),
+        ("spatial-1", 3, 3, 1),
+        ("spatial-1", 4, 4, 2),
+        ("spatial-2", None, 3, 1),
+        ("spatial-2", 3, 4, 2),
+    ],
+)
+def test_discriminators_judge_as_many_sizes_as_set(stage: str, given: int | None, scales: int, of_face: int) -> None:
+    """One more in a finer stage; that of faces, which are small, judges two fewer, and one at least."""
+    config = PLAIN.model_copy(update={"stage": stage, "num_scales": 2, "discriminator_scales": given})
+    networks: Networks = build_trainer(config, POSE, CPU).networks
+    assert networks.face is not None
+    found = [len(network.scales) for network in (networks.image, *networks.video, networks.face)]
+    assert found == [scales, scales, scales, of_face]
+
+
+def test_flow_heads_speak_in_twenties_of_pixels() -> None:
+    """As the published ones do."""
+    assert GeneratorConfig(source_channels=3).flow_multiplier == 20
+    assert getattr(build_generator_config(PLAIN, POSE), "flow_multiplier", None) == 20
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_cpu_computes_in_bfloat16_where_it_is_fast_at_it(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast, raising=False)
+    assert computes_in("auto", CPU) is (torch.bfloat16 if fast else None)
+    assert computes_in("fp32", CPU) is None
+    assert computes_in("bf16", CPU) is torch.bfloat16
+    assert computes_in("fp16", CPU) is torch.float16
+
+
+def test_a_torch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert computes_in("auto", CPU) is None
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_workspace(tmp_path_factory.mktemp("settings") / "work").work
+
+
+def equal(a: Sequence, b: Sequence) -> bool:
+    def tensors(of: Sequence) -> list[torch.Tensor]:
+        return [of.x, of.s, *of.flow.values(), *of.confidence.values()]
+
+    return all(torch.equal(one, other) for one, other in zip(tensors(a), tensors(b), strict=True))
+
+
+def kept_bytes(dataset: SequenceDataset) -> int:
+    return sum(array.nbytes for kept in dataset._cache.values() for array in kept.values())
+
+
+@pytest.mark.parametrize("halvings", [0, 1])
+def test_memory_stays_within_its_limit_and_changes_nothing(
+    work: str, monkeypatch: pytest.MonkeyPatch, halvings: int
+) -> None:
+    windows = [Window(clip, start, 5) for start in (0, 6, 3, 0, 1, 7) for clip in (0, 1)]
+    expected = [open_dataset(work, halvings=halvings).load(window, flip=True) for window in windows]
+    limit = 120_000
+    roomy, tight = (open_dataset(work, halvings=halvings) for _ in range(2))
+    for window in windows:
+        roomy.load(window, flip=True)
+    assert kept_bytes(roomy) > 2 * limit
+    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", limit)
+    for window, of_window in zip(windows, expected, strict=True):
+        assert equal(tight.load(window, flip=True), of_window)
+        assert limit / 2 < kept_bytes(tight) <= limit or window is windows[0]
+    assert tight._cached_bytes == kept_bytes(tight)
+    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 100)  # not even one frame
+    none = open_dataset(work, halvings=halvings)
+    assert equal(none.load(windows[0], flip=True), expected[0])
+    assert kept_bytes(none) <= 100
+
+
+def test_what_was_used_last_is_kept_longest(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(work, strides=())
+    read: list[int] = []
+    frame = dataset.reader.frame
+
+    def counted(clip: str, t: int) -> NDArray[np.uint8]:
+        read.append(t)
+        return frame(clip, t)
+
+    monkeypatch.setattr(dataset.reader, "frame", counted)
+    dataset.load(Window(0, 0, 1))
+    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 2 * kept_bytes(dataset))
+    for t in (1, 0, 2, 0, 1):
+        dataset.load(Window(0, t, 1))
+    assert read == [0, 1, 2, 1]
