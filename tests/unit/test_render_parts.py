@@ -110,6 +110,18 @@ def test_time_stamps_of_packets_are_those_of_frames(tmp_path: Path, name: str) -
     assert len(inside) < len(some) < len(expected)
 
 
+def test_a_recording_that_begins_hours_into_its_clock_begins_at_zero(tmp_path: Path) -> None:
+    stamps = [36000 * 90000 + 3600 * i for i in range(25)]
+    times = {"stamps": stamps, "time_base": Fraction(1, 90000), "audio": "aac", "sound_from": 36000}
+    path = write_file(tmp_path / "in.ts", moving_frames(25), **times)
+    save_untrained(tmp_path, "face")
+    render(path, tmp_path / "out.mp4", tmp_path)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration / 1e6 == pytest.approx(1, abs=0.15)
+        assert container.streams.audio[0].start_time * container.streams.audio[0].time_base < Fraction(1, 5)
+    assert len(read_raw(tmp_path / "out.mp4")[0]) == 25
+
+
 def test_parts_of_a_video(tmp_path: Path) -> None:
     path = str(_variable(tmp_path / "in.mkv"))
     assert find_part(path, Limits()) == Part()

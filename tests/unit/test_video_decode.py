@@ -417,3 +417,19 @@ def test_real_clips_decode_the_same_from_anywhere():
     assert len(images) == 236
     part = [frame.image for frame in decode(path, 100, 110, long_side=128)]
     assert all(np.array_equal(a, b) for a, b in zip(part, whole[100:110], strict=True))
+
+
+def test_a_recording_that_tells_no_rate_has_that_of_its_time_stamps(tmp_path: Path) -> None:
+    """As browsers write them: Matroska in milliseconds, 20 frames in 1.25 s."""
+    stamps = [round(1000 * (i / 16 + 0.01 * (i % 3))) for i in range(20)]
+    path = write_file(
+        tmp_path / "in.webm",
+        moving_frames(20),
+        codec="libvpx",
+        rate=1000,
+        stamps=stamps,
+        time_base=Fraction(1, 1000),
+    )
+    assert float(probe(path).fps) == pytest.approx(16, rel=0.02)
+    told = write_file(tmp_path / "told.mkv", moving_frames(20), rate=Fraction(30000, 1001))
+    assert probe(told).fps == Fraction(30000, 1001)

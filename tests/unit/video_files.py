@@ -38,6 +38,7 @@ def write_file(
     layout: str = "mono",
     movflags: str = "",
     seconds: float = 1.0,
+    sound_from: int = 0,
 ) -> Path:
     """A video file straight through PyAV; `audio` names a codec for a sine tone of `seconds` beside it."""
     ticks = time_base or 1 / Fraction(rate)
@@ -59,7 +60,7 @@ def write_file(
         if stream is not None:
             container.mux(stream.encode(None))
         if sound is not None:
-            write_tone(container, sound, seconds=seconds)
+            write_tone(container, sound, seconds, begin=sound_from)
     return path
 
 
@@ -70,12 +71,12 @@ def write_audio(path: Path, codec: str, *, seconds: float = 1.0) -> Path:
     return path
 
 
-def write_tone(container, stream, seconds: float) -> None:
+def write_tone(container, stream, seconds: float, *, begin: int = 0) -> None:
     count = int(16000 * seconds)
     tone = (8000 * np.sin(np.arange(count) * 0.1)).astype(np.int16)
     resampler = av.AudioResampler(format=stream.format, layout=stream.layout, rate=16000, frame_size=1024)
     frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+    frame.sample_rate, frame.pts, frame.time_base = 16000, 16000 * begin, Fraction(1, 16000)
     for part in [*resampler.resample(frame), *resampler.resample(None)]:
         container.mux(stream.encode(part))
     container.mux(stream.encode(None))

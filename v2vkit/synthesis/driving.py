@@ -27,6 +27,11 @@ from v2vkit.video.sources import find_sequence
 Image = NDArray[np.uint8]
 
 
+_LATE = 10
+"""Seconds on a file's clock from which its beginning means nothing (broadcasts are hours into theirs): what is rendered
+of it begins at zero."""
+
+
 @dataclass(frozen=True)
 class Driven:
     """One frame to render.
@@ -111,6 +116,7 @@ def drive_by_video(
     live = open_live(info, path, device=device)
     video = probe(path)
     part = find_part(path, Limits.typed(start, duration, None))
+    late = video.start > _LATE
     first, last = part.start, part.stop
     windows = open_shot_window(info, path, (frame.image for frame in decode(path, first)), align=align, device=device)
     drive = Drive(
@@ -119,7 +125,7 @@ def drive_by_video(
         time_base=video.time_base,
         num_frames=None if video.num_frames is None else max(0, min(video.num_frames, last or 1 << 62) - first),
         audio_from=path if video.has_audio else None,
-        audio_span=(None, part.span[1]) if part.whole else part.span,
+        audio_span=(video.start if late else None, part.span[1]) if part.whole else part.span,
         note=squeezed(info, path, video.width, video.height),
     )
     end = part.span[1]
@@ -135,7 +141,7 @@ def drive_by_video(
         origin = None
         for driven in _driven(drive, pictures(), live, info, windows, cuts):
             pts, duration = times.pop(0)
-            origin = pts if origin is None and not part.whole else origin
+            origin = pts if origin is None and (late or not part.whole) else origin
             yield replace(driven, pts=pts - (origin or 0), duration=duration)
 
     drive.frames = prefetch(timed())

@@ -18,8 +18,9 @@ class VideoInfo:
 
     Attributes:
         width, height: pixels as displayed, after sample aspect ratio and rotation.
-        fps: exact average frame rate.
+        fps: exact average frame rate, as the file states it; where Matroska does not, that of its time stamps.
         time_base: seconds per tick of the time stamps.
+        start: when the video begins on the file's clock, in seconds.
         num_frames: as the file states it, or counted with `scan`; None when unknown.
         duration: seconds, or None when the file does not tell.
         rotation: counter-clockwise degrees (0, 90, 180, 270) that were needed to lay the picture right.
@@ -32,6 +33,7 @@ class VideoInfo:
     height: int
     fps: Fraction
     time_base: Fraction
+    start: Fraction
     num_frames: int | None
     duration: float | None
     rotation: int
@@ -57,15 +59,16 @@ def probe(path: str | Path, *, scan: bool = False) -> VideoInfo:
             raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
         geometry = geometry_of(video.stream, frame)
         width, height = geometry.displayed
-        seconds = _duration(video)
+        seconds, time_base = _duration(video), video.stream.time_base or Fraction(1, 90000)
         num_frames, variable = video.stream.frames or None, None
         if scan:
             num_frames, variable = _scan(video)
         return VideoInfo(
             width=width,
             height=height,
-            fps=frame_rate(video.stream),
-            time_base=video.stream.time_base or Fraction(1, 90000),
+            fps=_rate_of_stamps(video) if _tells_no_rate(video) else frame_rate(video.stream),
+            time_base=time_base,
+            start=(video.stream.start_time or 0) * time_base,
             num_frames=num_frames,
             duration=seconds,
             rotation=geometry.orientation.degrees,
@@ -81,6 +84,23 @@ def frame_rate(stream: VideoStream) -> Fraction:
         if rate is not None and 0 < rate <= 1000:
             return rate
     return Fraction(25)
+
+
+def _tells_no_rate(video: OpenVideo) -> bool:
+    """Matroska without a default duration, as browsers record it, or with that of a tick: 1000 per second then."""
+    stream = video.stream
+    untold = stream.average_rate is None or stream.average_rate * (stream.time_base or 0) == 1
+    return untold and "matroska" in video.container.format.name
+
+
+def _rate_of_stamps(video: OpenVideo) -> Fraction:
+    """The average rate by the time stamps of all packets; `frame_rate` where they tell none."""
+    video.container.seek(0)
+    stamps = [packet.pts for packet in demux(*video) if packet.size and packet.pts is not None]
+    if len(stamps) < 2 or max(stamps) == min(stamps) or video.stream.time_base is None:
+        return frame_rate(video.stream)
+    seconds = (max(stamps) - min(stamps)) * video.stream.time_base
+    return ((len(stamps) - 1) / seconds).limit_denominator(1001)
 
 
 def _duration(video: OpenVideo) -> float | None:
