@@ -21,7 +21,6 @@ Preset = Literal["tiny", "small", "paper"]
 Upsample = Literal["transposed", "resize"]
 """How networks enlarge. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour enlargement,
 then a convolution, which leaves no checkerboard (Odena et al. 2016) and suits short training on few frames."""
-DistanceMaps = Literal["published", "subpixel"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """What convolutions compute in; losses, optimisers and weights are always float32. `auto`: bfloat16 where the device
 has matrix units for it."""

@@ -9,7 +9,7 @@ from skimage.feature import canny
 
 from tests.faces import face_landmarks, photo
 from v2vkit.maps import canny as edges
-from v2vkit.maps.curves import CURVES, NUM_CURVES, curve_pixels, curve_points
+from v2vkit.maps.curves import CURVES, NUM_CURVES, curve_pixels
 from v2vkit.maps.landmarks import add_forehead
 from v2vkit.maps.sketch import (
     NUM_CHANNELS,
@@ -20,7 +20,6 @@ from v2vkit.maps.sketch import (
     draw_parts,
     draw_sketch,
     face_channels,
-    subpixel_distance_maps,
 )
 
 SIZE = (140, 130)
@@ -191,47 +190,6 @@ def test_far_distances_saturate() -> None:
     assert maps[:, :, -1].min() == 255
 
 
-def _subpixel_distances(face: np.ndarray, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """The distances behind the maps, in pixels, [14, H, W]; infinite where a map is 255."""
-    levels = subpixel_distance_maps(face, size).astype(np.float64)
-    return np.divide(16 * levels, 255 - levels, out=np.full_like(levels, np.inf), where=levels < 255)
-
-
-def test_subpixel_distances_are_those_from_the_curves_themselves() -> None:
-    face = face_landmarks(64.3, 60.8)
-    distances = _subpixel_distances(face)
-    points, of_curve = curve_points(face)
-    rng = np.random.default_rng(0)
-    for index in range(NUM_CURVES):
-        ends = points[:, of_curve == index]
-        share = np.linspace(0, 1, 9)[:, None, None]
-        dense = (ends[:, :-1] + share * np.diff(ends)[None].reshape(1, 2, -1)).transpose(1, 0, 2).reshape(2, -1)
-        for y, x in rng.integers(0, SIZE[::-1], (40, 2)):
-            nearest = np.hypot(dense[0] - x - 0.5, dense[1] - y - 0.5).min()
-            assert distances[index, y, x] == pytest.approx(nearest, abs=0.2 + 0.05 * nearest)
-
-
-@pytest.mark.parametrize("shift", [(0.3, 0.0), (0.0, -0.4), (0.2, 0.15)])
-def test_subpixel_distances_show_movements_below_a_pixel(shift: tuple[float, float]) -> None:
-    """Near a curve the distance changes by the movement across it, which the published maps cannot show."""
-    face = face_landmarks(64.3, 60.8)
-    jaw = [_subpixel_distances(moved)[0] for moved in (face, face + np.float32(shift))]
-    changed = np.abs(jaw[1] - jaw[0])
-    near = (jaw[0] > 2) & (jaw[0] < 8)
-    length = float(np.hypot(*shift))
-    assert np.quantile(changed[near], 0.95) == pytest.approx(length, rel=0.25)
-    coarse = [distance_maps(moved, SIZE)[0].astype(int) for moved in (face, face + np.float32(shift))]
-    assert (np.abs(coarse[1] - coarse[0])[near] == 0).mean() > 0.7
-
-
-def test_subpixel_distances_of_what_is_not_drawn_are_far() -> None:
-    assert subpixel_distance_maps(None, SIZE).min() == 255
-    assert subpixel_distance_maps(face_landmarks(500, 500), SIZE).min() == 255
-    cut = subpixel_distance_maps(face_landmarks(0, 60), SIZE)
-    assert (cut[0] < 255).all(), "a curve that is partly seen has distances everywhere"
-    assert (np.diff(cut[0, 60, 40:].astype(int)) >= 0).all()
-
-
 def test_channels_are_sketch_and_distances() -> None:
     frame, face = photo(130, 140), face_landmarks()
     sketch, _ = draw_sketch(frame, face)
@@ -240,7 +198,6 @@ def test_channels_are_sketch_and_distances() -> None:
     assert channels.dtype == np.uint8
     np.testing.assert_array_equal(channels[0], sketch)
     np.testing.assert_array_equal(channels[1:], distance_maps(face, SIZE))
-    np.testing.assert_array_equal(face_channels(face, sketch, "subpixel")[1:], subpixel_distance_maps(face, SIZE))
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (139, 129), (-10, 60), (64, 135)])
@@ -283,8 +240,7 @@ def test_degenerate_landmarks_do_not_crash(kind: str) -> None:
     with np.errstate(all="raise"):
         sketch, parts = draw_sketch(photo(130, 140), face, canny=False)
     assert sketch.shape == parts.shape == (130, 140)
-    channels = [face_channels(face, sketch, distances) for distances in ("published", "subpixel")]
-    assert [of.shape for of in channels] == [(NUM_CHANNELS, 130, 140)] * 2
+    assert face_channels(face, sketch).shape == (NUM_CHANNELS, 130, 140)
     if kind in ("point", "tiny"):
         assert 4 <= (sketch > 0).sum() <= 16
 
@@ -294,5 +250,4 @@ def test_tiny_frames(size: tuple[int, int]) -> None:
     width, height = size
     frame = np.zeros((height, width, 3), np.uint8)
     sketch, _ = draw_sketch(frame, face_landmarks(width / 2, height / 2, width))
-    for distances in ("published", "subpixel"):
-        assert face_channels(face_landmarks(), sketch, distances).shape == (15, height, width)
+    assert face_channels(face_landmarks(), sketch).shape == (15, height, width)

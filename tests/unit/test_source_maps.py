@@ -56,12 +56,10 @@ def test_face_channels_come_from_the_files_of_make_sketches() -> None:
         "sketch.png": encode_png(sketch),
         "json": landmarks_to_json(landmarks, found=True, size=(128, 120), estimator="x"),
     }
-    for distances in ("published", "subpixel"):
-        config = SourceConfig(domain="face", distances=distances)
-        s = source_map(config, files)
-        assert s.shape == (15, 120, 128) == (num_channels(config), 120, 128)
-        expected = face_channels(landmarks, sketch, distances).astype(np.float32) / np.float32(255)
-        np.testing.assert_array_equal(s, expected)
+    config = SourceConfig(domain="face")
+    s = source_map(config, files)
+    assert s.shape == (15, 120, 128) == (num_channels(config), 120, 128)
+    np.testing.assert_array_equal(s, face_channels(landmarks, sketch).astype(np.float32) / np.float32(255))
 
 
 def test_pose_channels_are_the_drawing() -> None:

@@ -49,7 +49,6 @@ LONG = (40, 2048, 1024)
         ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
         ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),
         ([LONG], {"domain": "face", "drop_parts": 0.1}, "are for poses.*Leave out --drop-parts"),
-        ([LONG], {"distances": "subpixel"}, "^--distances is for faces.*Leave out --distances"),
         ([LONG], {"stage": "image", "sparse": True, "lambda_flow": 1.0}, "--lambda-flow and --sparse belong to video"),
         ([LONG], {"stage": "image", "composition": "published"}, "--composition belong to video"),
         ([LONG], {"stage": "image", "max_step": 2}, "--max-step belong to video"),
@@ -69,7 +68,6 @@ def test_what_cannot_work_or_changes_nothing_is_refused(
     [
         {},
         {"domain": "face"},
-        {"domain": "face", "distances": "subpixel"},
         {"domain": "pose"},
         {"stage": "image"},
         {"stage": "image", "covst": 0.5, "max_step": 2},

@@ -88,25 +88,20 @@ def pen_positions(landmarks: Landmarks) -> tuple[Indices, Indices, Indices]:
 
     The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them.
     """
-    drawn, curve = curve_points(landmarks)
-    x, y = np.floor(drawn + _ROUNDING).astype(np.int64)
+    x, y, curve = _pen_positions(np.ascontiguousarray(landmarks, np.float32).tobytes())
     return x, y, curve
 
 
-def curve_points(landmarks: Landmarks) -> tuple[Floats, Indices]:
-    """Points along the curves, at most `PEN` pixels apart and in their order: float64 [2, N] (x, y), curve of each."""
-    return _curve_points(np.ascontiguousarray(landmarks, np.float32).tobytes())
-
-
 @lru_cache(maxsize=4)  # the sketch and the distance maps of a frame ask for the same
-def _curve_points(landmarks: bytes) -> tuple[Floats, Indices]:
+def _pen_positions(landmarks: bytes) -> tuple[Indices, Indices, Indices]:
     points = add_forehead(np.frombuffer(landmarks, np.float32).reshape(-1, 2)).astype(np.float64)[_POINTS]
     points[_PAIRS, 1] = (points[_PAIRS, 0] + points[_PAIRS, 2]) / 2
     drawn, piece = _draw(points)
+    x, y = np.floor(drawn + _ROUNDING).astype(np.int64)
     curve = _CURVE_OF[piece]
-    for array in (drawn, curve):
+    for array in (x, y, curve):
         array.flags.writeable = False
-    return drawn, curve
+    return x, y, curve
 
 
 def _draw(points: Floats) -> tuple[Floats, Indices]:

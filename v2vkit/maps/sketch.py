@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.config import DistanceMaps
 from v2vkit.maps.canny import canny as canny_edges
-from v2vkit.maps.curves import CONTOUR, NUM_CURVES, PEN, curve_pixels, curve_points, pen_positions
+from v2vkit.maps.curves import CONTOUR, NUM_CURVES, PEN, curve_pixels, pen_positions
 from v2vkit.maps.following import Image
 from v2vkit.maps.landmarks import (
     INNER_LIPS,
@@ -42,7 +41,6 @@ _PART_POLYGONS: tuple[tuple[int, tuple[int, ...]], ...] = (
 
 _UNIT = np.arange(256, dtype=np.float32) / np.float32(255)  # grey level -> [0, 1]
 _PEN = np.ones((PEN, PEN), np.uint8)
-_HALF_WAY = 16.0  # pixels; the distance at which a subpixel map is half of 255
 _FAR = 30000  # pixels; keeps polygon corners inside OpenCV's fixed-point range
 
 
@@ -108,73 +106,15 @@ def distance_maps(landmarks: Landmarks | None, size: tuple[int, int]) -> NDArray
     return maps
 
 
-def subpixel_distance_maps(landmarks: Landmarks | None, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """How far every pixel's centre is from each of the 14 curves, to a fraction of a pixel: uint8 [14, H, W].
-
-    The value of the Euclidean distance d in pixels is 255 d / (d + 16): at a curve one pixel is 16 levels, and far away
-    there still is a slope. `distance_maps` count whole pixels in threes, so that a face that moves by less is drawn in
-    the same place, and then jumps. A curve that is not drawn is 255 everywhere, as there.
-    """
-    width, height = size
-    maps = np.full((NUM_CURVES, height, width), 255, np.uint8)
-    if landmarks is None:
-        return maps
-    points, of_curve = curve_points(landmarks)
-    for index in range(NUM_CURVES):
-        distance = _distance(points[:, of_curve == index].astype(np.float32), size)
-        if distance is not None:
-            maps[index] = np.rint(255 * distance / (distance + _HALF_WAY))
-    return maps
-
-
-def _distance(curve: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32] | None:
-    """Euclidean distance of every pixel's centre from a line through points [2, N], [H, W]; None where none is seen.
-
-    Not exact: measured from the two pieces of the line at the nearest pixel with a point in it.
-    """
-    width, height = size
-    columns, rows = np.floor(curve).astype(np.int64)
-    seen = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
-    if not seen.any():
-        return None
-    columns, rows = columns[seen], rows[seen]
-    canvas = np.ones((height, width), np.uint8)
-    canvas[rows, columns] = 0
-    _, nearest = cv2.distanceTransformWithLabels(canvas, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    padded = np.pad(curve, ((0, 0), (1, 1)), mode="edge")
-    # point, step from the one before, step to the next, of the nearest pixel's point
-    table = np.zeros((6, int(nearest.max()) + 1), np.float32)
-    steps = np.diff(padded, axis=1)
-    table[:, nearest[rows, columns]] = np.concatenate([curve, -steps[:, :-1], steps[:, 1:]])[:, seen]
-    at_x, at_y, *pieces = (of_label.take(nearest, mode="clip") for of_label in table)
-    right = np.arange(width, dtype=np.float32) + 0.5 - at_x
-    down = np.arange(height, dtype=np.float32)[:, None] + 0.5 - at_y
-    before, after = (_from_piece(right, down, *piece) for piece in (pieces[:2], pieces[2:]))
-    return np.minimum(before, after)
-
-
-def _from_piece(
-    right: NDArray[np.float32], down: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Distances of (right, down) from the straight pieces between zero and (x, y), all [H, W]."""
-    share = (right * x + down * y) / np.maximum(x * x + y * y, 1e-12)
-    np.clip(share, 0, 1, out=share)
-    return np.asarray(cv2.magnitude(right - share * x, down - share * y), np.float32)
-
-
-def face_channels(
-    landmarks: Landmarks | None, sketch: Gray, distances: DistanceMaps = "published"
-) -> NDArray[np.uint8]:
+def face_channels(landmarks: Landmarks | None, sketch: Gray) -> NDArray[np.uint8]:
     """The conditioning channels of the face domain, uint8 [15, H, W]: the sketch, then 14 distance maps.
 
     Args:
         landmarks: float32 [68, 2], or None for a blank frame.
         sketch: uint8 [H, W] from `draw_sketch` of the same frame.
-        distances: `distance_maps` as published, or `subpixel_distance_maps`.
     """
     height, width = sketch.shape
-    maps = subpixel_distance_maps if distances == "subpixel" else distance_maps
-    return np.concatenate([sketch[None], maps(landmarks, (width, height))])
+    return np.concatenate([sketch[None], distance_maps(landmarks, (width, height))])
 
 
 def encode_drawing(drawing: Gray, *, strokes: bool = False) -> bytes:

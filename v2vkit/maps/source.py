@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_gray, decode_image
-from v2vkit.config import DistanceMaps, DomainName, StageConfig, setting
+from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.landmarks import landmarks_from_json
@@ -35,12 +35,11 @@ class SourceConfig(StageConfig):
     domain: DomainName = setting(..., "what the video shows")
     num_labels: int = setting(0, "label classes (street)", ge=0, le=255)
     edges: bool = setting(True, "add a channel of instance edges (street)")
-    distances: DistanceMaps = setting("published", "how distances from the curves are measured (face)")
 
     def __str__(self) -> str:
         if self.domain == "street":
             return f"street, {self.num_labels} labels, {'with' if self.edges else 'no'} edges"
-        return f"face, {self.distances} distances" if self.domain == "face" else self.domain
+        return self.domain
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def street_channels(labels: NDArray[Any], instances: NDArray[Any] | None, config
 
 def _build_face(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     sketch = decode_gray(files["sketch.png"], "a sketch").astype(np.uint8, copy=False)
-    return face_channels(landmarks_from_json(files["json"])[0], sketch, config.distances)
+    return face_channels(landmarks_from_json(files["json"])[0], sketch)
 
 
 def _changed_face(
@@ -136,7 +135,7 @@ def _changed_face(
     landmarks = landmarks_from_json(files["json"])[0]
     landmarks = None if landmarks is None else move_points(landmarks, change.move)
     sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
-    return face_channels(landmarks, sketch, config.distances)
+    return face_channels(landmarks, sketch)
 
 
 def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> Bytes:

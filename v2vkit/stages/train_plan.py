@@ -88,10 +88,8 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     from v2vkit.maps.source import SourceConfig
 
     assert config.domain is not None
-    if config.domain == "face":
-        return SourceConfig(domain="face", distances=config.distances)
-    if config.domain == "pose":
-        return SourceConfig(domain="pose")
+    if config.domain != "street":
+        return SourceConfig(domain=config.domain)
     labels = manifests["labels"]
     number = config.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
     check_foreground(config.foreground, number)

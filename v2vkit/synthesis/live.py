@@ -114,7 +114,7 @@ def _live_face(info: ModelInfo, source: str) -> Live:
         )
         for image, landmarks, found in followed:
             sketch, parts = draw_sketch(image, landmarks, canny=settings.get("canny", True))
-            yield image, to_unit(face_channels(landmarks, sketch, info.source.distances)), region_ids(parts), found
+            yield image, to_unit(face_channels(landmarks, sketch)), region_ids(parts), found
 
     return maps
 

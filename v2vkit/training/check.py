@@ -85,7 +85,6 @@ def _check_idle(config: TrainConfig) -> None:
     rules = (
         (config.domain != "street", ("num_labels", "edges", "foreground", "flip"), "are for streets"),
         (config.domain != "pose", ("lambda_face", "drop_parts"), "are for poses"),
-        (config.domain != "face", ("distances",), "is for faces"),
         (videos and config.first_frame != "self", ("drop_history", "lambda_mask"), "are for --first-frame self"),
         (not config.vgg_weights, ("lambda_vgg", "lambda_style"), "need --vgg-weights FILE"),
     )
@@ -93,7 +92,7 @@ def _check_idle(config: TrainConfig) -> None:
         if idle and (given := config.given(*names)):
             flags = [flag_of(name) for name in names]
             raise V2VError(
-                f"{' and '.join(filter(None, [', '.join(flags[:-1]), flags[-1]]))} {use}.",
+                f"{', '.join(flags[:-1])} and {flags[-1]} {use}.",
                 f"Leave out {' and '.join(given)}.",
             )
 

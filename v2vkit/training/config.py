@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from v2vkit.config import DistanceMaps, DomainName, Precision, Preset, StageConfig, Upsample, setting
+from v2vkit.config import DomainName, Precision, Preset, StageConfig, Upsample, setting
 from v2vkit.training.schedule import Schedule, flow_strides
 
 StageName = Literal["spatial-1", "spatial-2", "spatial-3", "image", "all"]
@@ -59,12 +59,6 @@ class TrainConfig(StageConfig):
         "trains along; rendering then draws them (`v2v sample-style`). 0 = none, 3 in the paper (street, face).",
         ge=0,
         le=16,
-        later=True,
-    )
-    distances: DistanceMaps = setting(
-        "published",
-        "How the maps tell distances from the face's curves: in threes of whole pixels as published, or to a fraction "
-        "of a pixel, which shows small movements too (face).",
         later=True,
     )
     composition: Literal["paper", "published"] = setting("paper", "How the foreground is composed.")
