@@ -114,7 +114,7 @@ def test_a_frame_rate_may_be_a_number_in_recipes(number: object, text: str) -> N
     [("segment", "weights"), ("estimate-pose", "weights"), ("make-sketches", "weights"), ("ingest", "face_weights")],
 )
 def test_weights_are_found_from_any_folder(command: str, name: str) -> None:
-    given = {"sources": ["a"], "crop": "face", "face": "dlib"} if command == "ingest" else {}
+    given = {"sources": ["a"], "size": "64x64", "crop": "face", "face": "dlib"} if command == "ingest" else {}
     config = make_config(load(command).config, {name: "mine.pt", **given}, "test")
     assert getattr(config, name) == str(Path("mine.pt").absolute())
     assert getattr(make_config(load(command).config, given, "test"), name) is None

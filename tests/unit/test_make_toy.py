@@ -56,13 +56,16 @@ def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: 
     for out in (".", "..", str(tmp_path)):
         with pytest.raises(V2VError, match="that you are in.*new folder inside"):
             _make(Path(out))
+    _make(tmp_path / "not/there/yet", num_clips=1)
+    assert (tmp_path / "not/there/yet/labels.json").exists()
+    (tmp_path / "not").rename(tmp_path / "was")
     link, real = tmp_path / "link", tmp_path / "real"
     real.mkdir()
     link.symlink_to(real)
     _make(link, num_clips=1)
     assert link.is_symlink(), "what it leads to is filled"
     assert (real / "labels.json").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "was"]
 
 
 def test_videos_show_the_frames(toy: Path) -> None:

@@ -163,7 +163,7 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
 def test_poses_are_rendered_and_compared(tmp_path: Path) -> None:
     save_untrained(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, maps_stage="estimate-pose")
     source = write_file(tmp_path / "in.mp4", _bodies(4))
-    assert render(source, tmp_path / "out.mp4", tmp_path, compare=True) == [f"no person: 1 frames of {source}"]
+    assert render(source, tmp_path / "out.mp4", tmp_path, compare=True) == [f"no person: 1 frame of {source}"]
     frames = read_raw(tmp_path / "out.mp4")[0]
     assert [frame.shape for frame in frames] == [(64, 3 * 64, 3)] * 4
     skeleton = frames[0][:, 64:128].astype(int)

@@ -167,19 +167,25 @@ def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def is_varied(x: Tensor) -> Tensor:
-    """Which images of a batch [B, C, H, W] have a channel that is not the same everywhere: bool [B, 1, 1, 1]."""
+def is_varied(x: Tensor) -> Tensor | None:
+    """Which images of a batch [B, C, H, W] have a channel that is not the same everywhere: bool [B, 1, 1, 1].
+
+    Returns:
+        None where no gradients are taken, and so nobody has to know.
+    """
+    if not torch.is_grad_enabled():
+        return None
     pixels = x.flatten(2)
     return (pixels.amax(2) != pixels.amin(2)).any(1)[:, None, None, None]
 
 
-def learn_where(learns: Tensor, x: Tensor) -> Tensor:
+def learn_where(learns: Tensor | None, x: Tensor) -> Tensor:
     """`x` [B, ...] itself, through which no gradient goes for those images of the batch where `learns` is False.
 
     For what was made of a source map that says nothing (no person, one label everywhere): features of a constant map
     are constant, instance norms divide by the root of their epsilon there, layer after layer, and so do the gradients.
     """
-    return torch.where(learns, x, x.detach()) if x.requires_grad else x
+    return x if learns is None or not x.requires_grad else torch.where(learns, x, x.detach())
 
 
 def halve(x: Tensor, times: int = 1) -> Tensor:

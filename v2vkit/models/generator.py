@@ -168,7 +168,7 @@ class Scale(nn.Module):
             self.foreground_head = ReflectConv(fg_width, 3, 7)
 
     def features(
-        self, source: Tensor, history: Tensor | None, below: Features | None, learns: Tensor, *, flow: bool
+        self, source: Tensor, history: Tensor | None, below: Features | None, learns: Tensor | None, *, flow: bool
     ) -> Features:
         """The maps before the heads, from padded inputs; `flow=False` leaves the flow branch out.
 

@@ -110,7 +110,7 @@ def temporary_name(target: Path) -> Path:
 
 def remove_abandoned(target: Path) -> None:
     """Removes what killed processes left under `temporary_name` of this target; those still at work keep theirs."""
-    if os.name != "posix":  # elsewhere asking after a process ends it
+    if os.name != "posix" or not target.parent.is_dir():  # elsewhere asking after a process ends it
         return
     pattern = re.compile(rf"{re.escape(f'.{target.stem}')}\.(\d+)\.part{re.escape(target.suffix)}")
     for path in target.parent.iterdir():
