@@ -37,6 +37,7 @@ class SourceConfig(StageConfig):
     edges: bool = setting(True, "add a channel of instance edges (street)")
 
     def __str__(self) -> str:
+        """In words, for messages."""
         if self.domain == "street":
             return f"street, {self.num_labels} labels, {'with' if self.edges else 'no'} edges"
         return self.domain
