@@ -16,7 +16,14 @@ from v2vkit.training.objectives import Losses, direct_losses
 from v2vkit.training.window import WindowState
 
 SIZE = (4, 10)
-WEIGHTS = {"lambda_flow": 10.0, "lambda_vgg": 10.0, "lambda_mask": 1.0, "lambda_l1": 3.0, "lambda_style": 2.0}
+WEIGHTS = {
+    "lambda_flow": 10.0,
+    "lambda_warp": 7.0,
+    "lambda_vgg": 10.0,
+    "lambda_mask": 1.0,
+    "lambda_l1": 3.0,
+    "lambda_style": 2.0,
+}
 SETTINGS = {"stage": "spatial-2", "num_scales": 2, **WEIGHTS}
 
 
@@ -72,10 +79,10 @@ FLOW = {
     "F_Flow": ((0.5 + 1.0) / 2 / 4, 10 / 2),  # (2, 0) and (3, 0) for (1, 0), over two channels; S = 2
     "F_Warp": ((0.08 + 0.07) / 2 / 4, 10),  # real x_{t-1}, 2 and 3 columns on, is 0.1 - 0.02 and 0.1 - 0.03 too dark
     # 0.3 + 0.1 - 0.01 over the real frame before; 0.5 + 0.1 - 0.01 over the generated one, itself 0.3 too bright
-    "G_Warp": ((0.39 + 0.29) / 2 / 4, 10),
+    "G_Warp": ((0.39 + 0.29) / 2 / 4, 7),
 }
 MASK = {"W": ((0.4 + 0.8) / 2 / 4, 1)}
-SECOND = {"F_Flow": (1 / 4, 10 / 2), "F_Warp": (0.07 / 4, 10), "G_Warp": (0.29 / 4, 10), "W": (0.8 / 4, 1)}
+SECOND = {"F_Flow": (1 / 4, 10 / 2), "F_Warp": (0.07 / 4, 10), "G_Warp": (0.29 / 4, 7), "W": (0.8 / 4, 1)}
 """Of frame 3 alone: a frame without a past has no flow."""
 
 

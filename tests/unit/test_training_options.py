@@ -220,11 +220,13 @@ def test_fakes_are_judged_apart_where_norms_are_over_the_batch(dataset: Sequence
     assert judged == [2, 2, 2]
 
 
-def test_the_mask_loss_does_not_need_the_flow_losses(dataset: SequenceDataset) -> None:
+def test_what_has_a_weight_of_its_own_does_not_need_the_flow_losses(dataset: SequenceDataset) -> None:
     alone, _ = one_step(dataset, lambda_flow=0.0, lambda_mask=5.0)
     both, _ = one_step(dataset, lambda_flow=10.0, lambda_mask=5.0)
     assert alone["W"] == pytest.approx(both["W"])
-    assert "F_Flow" not in alone
+    assert not {"F_Flow", "F_Warp"} & set(alone)
+    assert alone["G_Warp"] == pytest.approx(both["G_Warp"])
+    assert "G_Warp" not in one_step(dataset, lambda_warp=0.0)[0]
     assert "W" not in one_step(dataset, lambda_mask=0.0)[0]
 
 

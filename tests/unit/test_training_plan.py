@@ -50,7 +50,7 @@ def test_every_loss_has_a_line_whether_it_is_on_or_off(weight: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "off"),
     [
-        ({"flow": False}, {"flow and warping": "--no-flow", "mask": "--no-flow"}),
+        ({"flow": False}, {"predicted flow": "--no-flow", "steadiness": "--no-flow", "mask": "--no-flow"}),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminators": "--temporal-scales 0"}),
         ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
@@ -58,7 +58,8 @@ def test_every_loss_has_a_line_whether_it_is_on_or_off(weight: str) -> None:
         (
             {"stage": "image"},
             dict.fromkeys(
-                ("video discriminators", "flow and warping", "mask"), "an image generator has no losses over time"
+                ("video discriminators", "predicted flow", "steadiness", "mask"),
+                "an image generator has no losses over time",
             ),
         ),
     ],

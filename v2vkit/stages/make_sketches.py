@@ -64,8 +64,8 @@ def make_sketches(
 ) -> Iterator[Sample]:
     """The sketch files of every frame of a clip, in order.
 
-    Decoding, estimating and drawing overlap in threads, because all three leave the interpreter lock; the result does
-    not depend on who is first, and memory is bounded.
+    Frames are decoded and looked at in some threads and drawn in others, because all of it leaves the interpreter lock;
+    the result does not depend on who is first, and memory is bounded.
 
     Args:
         clip: frames in.
@@ -75,15 +75,19 @@ def make_sketches(
     Raises:
         V2VError: a frame is missing, damaged or of another size than its clip.
     """
-    from v2vkit.engine.threads import map_in_threads, prefetch, whichever_is_free
+    from v2vkit.engine.threads import map_in_threads, whichever_is_free
     from v2vkit.maps.landmarks import follow_face
 
-    frames = prefetch(clip.frame(t) for t in range(clip.info.num_frames))
     estimate = whichever_is_free(estimators)
-    estimated = map_in_threads(lambda frame: (frame, estimate(frame)), frames, threads=len(estimators))
+
+    def look(t: int) -> "tuple[Image, Landmarks | None]":
+        frame = clip.frame(t)
+        return frame, estimate(frame)
+
+    estimated = map_in_threads(look, range(clip.info.num_frames), threads=len(estimators))
     followed = follow_face(estimated, itemgetter(1), smooth=smooth, missing=missing)
     draw = partial(_draw, canny=canny, estimator=f"{estimators[0].name} {estimators[0].version}")
-    yield from map_in_threads(draw, enumerate(prefetch(followed)), threads=_DRAWING_THREADS)
+    yield from map_in_threads(draw, enumerate(followed), threads=_DRAWING_THREADS)
 
 
 def _draw(

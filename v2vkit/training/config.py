@@ -101,7 +101,10 @@ class TrainConfig(StageConfig):
     sparse: bool = setting(False, "Video discriminators judge only windows that share no frame.")
     gan: Literal["lsgan", "hinge"] = setting("lsgan", "The adversarial loss.")
     lambda_feature: float = setting(10.0, "Weight of feature matching.", ge=0)
-    lambda_flow: float = setting(10.0, "Weight of the flow and warping losses (eq. 8).", ge=0)
+    lambda_flow: float = setting(10.0, "Weight of the losses of the predicted flow (eq. 8).", ge=0)
+    lambda_warp: float = setting(
+        10.0, "Weight of the loss that makes generated frames move with the real flow; more steadies them.", ge=0
+    )
     lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
     lambda_face: float = setting(
         0.0, "Weight of a discriminator of the face's surroundings (pose); 2 in the paper's recipes, 0 = none.", ge=0

@@ -67,18 +67,20 @@ def direct_losses(
             losses.add("G_Style", torch.stack([style(of, real) for of in features]).sum(), config.lambda_style)
     warped = [(t, o, o.flow, o.mask) for t, o in zip(frames, outputs, strict=True)]
     flows = [(t, o, flow, mask) for t, o, flow, mask in warped if flow is not None and mask is not None]
-    if flows and config.lambda_flow:
+    if flows and (config.lambda_flow or config.lambda_warp):
         times = [t for t, *_ in flows]
-        flow = join([f for _, _, f, _ in flows])
         flow_real = join([sequence.flow[1][:, t] for t in times])
         confidence = join([sequence.confidence[1][:, t] for t in times])
-        x_last = join([sequence.x[:, t - 1] for t in times])
-        x_fake_last = join([_generated(sequence, state, t - 1) for t in times])
-        x, x_fake = join([sequence.x[:, t] for t in times]), join([o.x_fake for _, o, *_ in flows])
-        # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
-        losses.add("F_Flow", flow_loss(flow, flow_real, confidence), config.lambda_flow / 2 ** (config.scale - 1))
-        losses.add("F_Warp", warp_loss(flow, x_last, x, confidence), config.lambda_flow)
-        losses.add("G_Warp", generated_warp_loss(x_fake, x_fake_last, flow_real, confidence), config.lambda_flow)
+        if config.lambda_flow:
+            flow, x_last = join([f for _, _, f, _ in flows]), join([sequence.x[:, t - 1] for t in times])
+            x = join([sequence.x[:, t] for t in times])
+            # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
+            losses.add("F_Flow", flow_loss(flow, flow_real, confidence), config.lambda_flow / 2 ** (config.scale - 1))
+            losses.add("F_Warp", warp_loss(flow, x_last, x, confidence), config.lambda_flow)
+        if config.lambda_warp:
+            x_fake = join([o.x_fake for _, o, *_ in flows])
+            x_fake_last = join([_generated(sequence, state, t - 1) for t in times])
+            losses.add("G_Warp", generated_warp_loss(x_fake, x_fake_last, flow_real, confidence), config.lambda_warp)
     if flows and config.lambda_mask and config.first_frame == "self":
         mask, trust = join([m for *_, m in flows]), join([sequence.confidence[1][:, t] for t, *_ in flows])
         losses.add("W", mask_loss(mask, trust), config.lambda_mask)
