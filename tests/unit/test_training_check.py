@@ -50,6 +50,7 @@ LONG = (40, 2048, 1024)
         ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),
         ([LONG], {"domain": "face", "drop_parts": 0.1}, "are for poses.*Leave out --drop-parts"),
         ([LONG], {"stage": "image", "sparse": True, "lambda_flow": 1.0}, "--lambda-flow and --sparse belong to video"),
+        ([LONG], {"stage": "image", "lambda_warp": 1.0}, "--lambda-warp belong to video"),
         ([LONG], {"stage": "image", "composition": "published"}, "--composition belong to video"),
         ([LONG], {"stage": "image", "max_step": 2}, "--max-step belong to video"),
     ],

@@ -116,15 +116,10 @@ def _check_images(config: TrainConfig) -> None:
         if config.covst or config.num_enhancers:
             raise V2VError("--covst and --num-enhancers are for --stage image.", "Leave them out.")
         return
-    names = ["num_scales", "fix_epochs", "foreground", "composition", "lambda_flow", "lambda_warp"]
-    names += [
-        "lambda_mask",
-        "lambda_temporal",
-        "video_frames",
-        "sparse",
-        "warm_up",
-        *([] if config.covst else ["max_step"]),
-    ]
+    names = ["num_scales", "fix_epochs", "foreground", "composition", "lambda_flow", "lambda_warp", "lambda_mask"]
+    names += ["lambda_temporal", "video_frames", "sparse", "warm_up"]
+    if not config.covst:
+        names.append("max_step")
     if wrong := config.given(*names):
         raise V2VError(
             f"{' and '.join(wrong)} belong to video models, not to --stage image.",

@@ -103,7 +103,10 @@ class TrainConfig(StageConfig):
     lambda_feature: float = setting(10.0, "Weight of feature matching.", ge=0)
     lambda_flow: float = setting(10.0, "Weight of the losses of the predicted flow (eq. 8).", ge=0)
     lambda_warp: float = setting(
-        10.0, "Weight of the loss that makes generated frames move with the real flow; more steadies them.", ge=0
+        10.0,
+        "Weight of the loss that makes generated frames move with the real flow; more steadies them.",
+        ge=0,
+        later=True,
     )
     lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
     lambda_face: float = setting(
