@@ -7,6 +7,7 @@ import torch
 from torch._functorch import config as functorch
 
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
+from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
 from v2vkit.stages.base import RunOptions
@@ -240,3 +241,9 @@ def test_a_stage_too_small_for_the_vgg_loss_is_refused(work: str, tmp_path: Path
     changes = {"vgg_weights": str(tmp_path / "vgg.pth"), "num_scales": 2}  # 32x24 halved
     with pytest.raises(V2VError, match="needs pictures of 16 pixels and more; spatial-1 trains at 12"):
         run(STAGE, ONE.model_copy(update=changes), RunOptions(work=work))
+
+
+def test_what_was_trained_before_a_setting_came_stays_valid() -> None:
+    later = {"feature_dims", "lambda_warp"}
+    assert not later & set(fingerprinted(ONE))
+    assert later <= set(fingerprinted(ONE.model_copy(update={"feature_dims": 3, "lambda_warp": 3.0})))
