@@ -65,16 +65,16 @@ if __name__ == "__main__":
 # A stage that several processes make together and of which the first cannot write the manifest.
 _UNFINISHED = """
 import sys
-from torch import distributed
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import entry_of
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import RunOptions, Stage
 from v2vkit.stages.runner import run
+from v2vkit.training.parallel import open_parallel
 
 def build(build):
-    distributed.init_process_group("gloo")
+    open_parallel("cpu")
     build.begin()
     write = Folder.write
     def full(folder, name, data):
