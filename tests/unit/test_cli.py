@@ -147,6 +147,13 @@ def test_an_empty_workspace_is_not_the_root_of_the_file_system(work: str) -> Non
     assert "--work" in result.exception.hint
 
 
+@pytest.mark.parametrize("work", ["https://example.com/work", "zip://inside::archive.zip"])
+def test_a_workspace_that_cannot_be_written_is_refused(work: str) -> None:
+    result = _run("check", "--work", work)
+    assert isinstance(result.exception, V2VError)
+    assert work in result.exception.message
+
+
 def test_size_round_trips() -> None:
     config = make_config(load("ingest").config, {"sources": ["a"], "size": "128x96"}, "here")
     assert config.size == Size(128, 96)

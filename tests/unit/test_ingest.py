@@ -198,6 +198,16 @@ def test_folders_globs_and_names(tmp_path):
     assert list(clips(tmp_path / "twice")) == ["take9-0000"]
 
 
+def test_sub_folders_beside_footage_are_told(tmp_path, capsys):
+    for name in ("day/a.mp4", "day/night/b.mp4", "day/notes/c.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_file(tmp_path / name, moving_frames(8)) if name.endswith("mp4") else (tmp_path / name).write_text("")
+    ingest(tmp_path / "work", tmp_path / "day")
+    assert "its sub-folders are not entered: night;" in capsys.readouterr().err
+    ingest(tmp_path / "work2", tmp_path / "day/night", tmp_path / "day/a.mp4")
+    assert "not entered" not in capsys.readouterr().err
+
+
 def test_same_stem_in_two_folders(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

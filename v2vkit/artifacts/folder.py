@@ -18,6 +18,7 @@ except ImportError:  # Windows
 
 _TEMPORARY = ".tmp-"
 _OURS = re.compile(rf"{re.escape(_TEMPORARY)}\d+-")
+_READ_ONLY = frozenset(("http", "https", "github", "git", "zip", "tar", "data", "reference"))  # nothing can be renamed
 
 
 class Folder:
@@ -33,12 +34,18 @@ class Folder:
             raise V2VError(
                 f"The folder {url!r} is the root of the file system.", "Give another one, such as `--work work`."
             )
+        protocol, there, _ = self.url.partition("://")
+        if there and ("::" in self.url or protocol in _READ_ONLY):
+            raise V2VError(
+                f"{url} is no folder in which files can be written and renamed.",
+                "Give a local folder, or one of a store such as s3://bucket/folder.",
+            )
         try:
             self.fs, self.path = fsspec.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, OSError) as error:
             raise V2VError(
                 f"The folder {url} cannot be opened: {error}.",
-                "Install the package that it names (extras: s3, gcs) or use a local folder.",
+                "Install the package that it names (extras: s3, gcs), check its address, or use a local folder.",
             ) from None
         self.path = self.path.rstrip("/")
 

@@ -82,8 +82,8 @@ def estimate_poses(
 ) -> Iterator[Sample]:
     """The pose files of every frame of a clip, in order.
 
-    Decoding, estimating and drawing overlap in threads; the result does not depend on who is first, and memory is
-    bounded.
+    Frames are decoded and looked at in some threads and drawn in others; the result does not depend on who is first,
+    and memory is bounded.
 
     Args:
         clip: frames in.
@@ -94,10 +94,10 @@ def estimate_poses(
     Raises:
         V2VError: a frame or a file of key points is missing, damaged or does not fit.
     """
-    from v2vkit.engine.threads import map_in_threads, prefetch
+    from v2vkit.engine.threads import map_in_threads
 
     draw = partial(_draw, size=(clip.info.width, clip.info.height), estimator=estimator, stroke=stroke)
-    yield from map_in_threads(draw, enumerate(prefetch(follow(clip))), threads=_DRAWING_THREADS)
+    yield from map_in_threads(draw, enumerate(follow(clip)), threads=_DRAWING_THREADS)
 
 
 def _draw(
@@ -117,12 +117,12 @@ def _draw(
 
 
 def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: PoseConfig) -> "Followed":
-    from v2vkit.engine.threads import map_in_threads, prefetch, whichever_is_free
+    from v2vkit.engine.threads import map_in_threads, whichever_is_free
     from v2vkit.maps.people import MIN_SCORE, follow_people
 
-    frames = prefetch(clip.frame(t) for t in range(clip.info.num_frames))
+    estimate = whichever_is_free(estimators)
     return follow_people(
-        map_in_threads(whichever_is_free(estimators), frames, threads=len(estimators)),
+        map_in_threads(lambda t: estimate(clip.frame(t)), range(clip.info.num_frames), threads=len(estimators)),
         lambda points: points,
         smooth=config.smooth,
         missing=config.missing,

@@ -73,6 +73,31 @@ def find_sources(given: Iterable[str]) -> tuple[Source, ...]:
     return tuple(unique.values())
 
 
+def passed_over(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Sub-folders with videos or images that are not entered, because the folder above holds such files itself.
+
+    Args:
+        known: folders that are used otherwise (label maps).
+
+    Returns:
+        folder as typed -> names of its sub-folders.
+    """
+    elsewhere = {Path(folder).resolve() for folder in known}
+    beside: dict[str, list[str]] = {}
+    for text in given:
+        if _holds_footage(Path(text)):
+            inside = [path for path in _visible(Path(text)) if path.resolve() not in elsewhere]
+            beside[text] = [path.name for path in inside if _holds_footage(path)]
+    return {folder: names for folder, names in beside.items() if names}
+
+
+def _holds_footage(folder: Path) -> bool:
+    with suppress(V2VError):
+        endings = VIDEO_ENDINGS | IMAGE_ENDINGS
+        return folder.is_dir() and any(p.suffix.lower() in endings and p.is_file() for p in _visible(folder))
+    return False
+
+
 def find_sequence(given: str) -> Source:
     """The one sequence of images in a folder.
 
