@@ -73,6 +73,10 @@ def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
+DEFAULT_RATE = Fraction(25)
+"""Frames per second where nothing tells: sequences of images, raw streams."""
+IGNORE = 255
+"""Id of the pixels of a label map that have no label."""
 MAX_SIDE = 16384
 """Largest width or height in pixels; JPEG ends at 65535, and nothing here is meant for more."""
 MAX_PIXELS = 64 * 1024 * 1024

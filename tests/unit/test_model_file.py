@@ -148,7 +148,16 @@ def test_a_model_of_a_newer_version_says_so(tmp_path: Path, section: str | None,
             read(folder)
 
 
-@pytest.mark.parametrize(("section", "changes"), [("generator", {"width": -1}), (None, {"format": "one"})])
+@pytest.mark.parametrize(
+    ("section", "changes"),
+    [
+        ("generator", {"width": -1}),
+        (None, {"format": "one"}),
+        ("maps", {"stroke": "wide"}),
+        ("maps", {"smooth": 10**9}),
+        ("frames", {"fps": "0/0"}),
+    ],
+)
 def test_nonsense_is_not_taken_for_a_newer_version(
     tmp_path: Path, section: str | None, changes: dict[str, object]
 ) -> None:

@@ -12,6 +12,7 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.maps.landmarks import landmarks_to_json
 from v2vkit.maps.moving import STAY, Change, Move, draw_move, move_flow, move_ids, move_image, move_points
 from v2vkit.maps.people import map_points, people_to_json
+from v2vkit.maps.settings import MapSettings
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import DOMAINS, SourceConfig, to_unit
@@ -120,7 +121,7 @@ def test_a_moved_face_is_drawn_anew() -> None:
         "sketch.png": encode_png(sketch),
         "json": landmarks_to_json(landmarks, found=True, size=(64, 64), estimator="test"),
     }
-    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), {"canny": False})
+    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), MapSettings(canny=False))
     expected_points = move_points(landmarks, move)
     expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
     assert np.abs(to_unit(found) - to_unit(expected)).mean() < 0.01
@@ -135,7 +136,7 @@ def test_a_moved_face_has_edges_of_the_background_only_where_others_have(canny: 
         "json": landmarks_to_json(landmarks, found=True, size=(90, 80), estimator="test"),
     }
     moved, points = move_image(frame, move), move_points(landmarks, move)
-    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), {"canny": canny})
+    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), MapSettings(canny=canny))
     with_edges, without = (face_channels(points, draw_sketch(moved, points, canny=drawn)[0]) for drawn in (True, False))
     assert not np.array_equal(with_edges, without)
     assert np.array_equal(found, with_edges if canny else without)
@@ -150,13 +151,13 @@ def test_moved_people_are_drawn_anew() -> None:
         "skeleton.png": encode_png(draw_people((someone,), (64, 64), stroke=2)),
         "json": people_to_json((someone,), found=True, size=(64, 64), estimator="test"),
     }
-    found = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), {"stroke": 2})
+    found = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), MapSettings(stroke=2))
     expected = map_points(
         someone, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1).astype(np.float32)
     )
     drawn = skeleton_channels(draw_people((expected,), (64, 64), stroke=2))
     assert np.abs(to_unit(found) - to_unit(drawn)).mean() < 0.01
-    other = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), {})
+    other = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), MapSettings())
     assert not np.array_equal(found, other)
 
 
@@ -169,7 +170,7 @@ def test_parts_are_left_out_anew_for_every_frame() -> None:
 
     def drawn(drop: float, frame: int) -> np.ndarray:
         change = Change(STAY, drop, seed=(3,)).at(frame)
-        return DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), change, {})
+        return DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), change, MapSettings())
 
     whole = DOMAINS["pose"].build(SourceConfig(domain="pose"), files)
     assert np.array_equal(drawn(0.0, 0), whole)

@@ -8,7 +8,8 @@ from tests.people import person
 from v2vkit.artifacts.images import encode_png
 from v2vkit.errors import V2VError
 from v2vkit.maps.landmarks import landmarks_to_json
-from v2vkit.maps.people import people_to_json
+from v2vkit.maps.people import MIN_SCORE, people_to_json
+from v2vkit.maps.settings import MapSettings
 from v2vkit.maps.skeleton import draw_people
 from v2vkit.maps.sketch import draw_sketch, face_channels
 from v2vkit.maps.source import SourceConfig, instance_edges, num_channels, one_hot, source_map
@@ -80,3 +81,12 @@ def test_damaged_landmark_files_are_sentences(data: bytes) -> None:
     files = {"sketch.png": encode_png(np.zeros((8, 8), np.uint8)), "json": data}
     with pytest.raises(V2VError):
         source_map(SourceConfig(domain="face"), files)
+
+
+def test_settings_of_maps_that_a_manifest_lacks_are_what_was_done_then() -> None:
+    settings = MapSettings.of({"later": 1}, "the artifact sketches")
+    assert (settings.smooth, settings.missing, settings.canny, settings.stroke) == (0, "hold", True, 0)
+    assert settings.point_score == MIN_SCORE
+    assert MapSettings.of({"min_score": 0.0}, "the artifact poses").point_score == 0.0
+    with pytest.raises(V2VError, match="artifact poses are damaged: stroke is 'wide'"):
+        MapSettings.of({"stroke": "wide"}, "the artifact poses")

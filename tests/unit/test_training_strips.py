@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from v2vkit.maps.flow import flow_color
-from v2vkit.maps.source import SourceConfig
+from v2vkit.maps.source import SourceConfig, source_image
 from v2vkit.models.generator import Output
-from v2vkit.synthesis.render import source_image
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.strips import sample_strip
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import parse_rate
+from v2vkit.config import DEFAULT_RATE, parse_rate
 from v2vkit.errors import V2VError
 
 MANIFEST = "manifest.json"
@@ -39,7 +39,7 @@ class ClipInfo(_Record):
     num_frames: int = Field(ge=0)
     width: int = Field(ge=0)
     height: int = Field(ge=0)
-    fps: str = "25"
+    fps: str = str(DEFAULT_RATE)
     source: dict[str, Any] = {}
 
     @field_validator("fps")

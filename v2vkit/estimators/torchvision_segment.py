@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models import segmentation
 
+from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
@@ -91,7 +92,7 @@ class TorchvisionSegment:
             logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)[0]
             labels = logits.argmax(0)
             if self._min_score:
-                labels[logits.softmax(0).amax(0) < self._min_score] = 255
+                labels[logits.softmax(0).amax(0) < self._min_score] = IGNORE
         found: NDArray[np.uint8] = labels.to(torch.uint8).cpu().numpy()
         return Segments(found)
 

@@ -22,6 +22,7 @@ import torch
 import torchvision  # noqa: F401  (ultralytics merges boxes in another way as soon as somebody has imported it)
 from numpy.typing import NDArray
 
+from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
@@ -145,7 +146,7 @@ class YoloSegment:
 
 def paint(masks: NDArray[Any], labels: NDArray[Any], scores: NDArray[np.float32]) -> Segments:
     """Objects as maps: masks [n, H, W] (0 = outside), their label ids [n] and scores [n]; the surest lies on top."""
-    segments = Segments(np.full(masks.shape[1:], 255, np.uint8), np.zeros(masks.shape[1:], np.uint16))
+    segments = Segments(np.full(masks.shape[1:], IGNORE, np.uint8), np.zeros(masks.shape[1:], np.uint16))
     assert segments.instances is not None
     order = np.argsort(-scores, kind="stable")
     for place in range(len(order) - 1, -1, -1):

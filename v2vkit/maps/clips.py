@@ -10,9 +10,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.shard import load_shard, sample_key
+from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.maps.flow_io import decode_kitti
-from v2vkit.maps.labels import IGNORE
 from v2vkit.maps.placement import Placement, typical
 from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import DOMAINS, SourceConfig, region_files, region_map

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE = 255
+from v2vkit.config import IGNORE
 
 # Of Cityscapes' labelIds: what all its pictures have (unlabeled, ego vehicle, ..., ground), and the classes that count.
 _VOID = frozenset(range(7))

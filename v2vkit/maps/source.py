@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_gray, decode_image
-from v2vkit.config import DomainName, StageConfig, setting
+from v2vkit.config import IGNORE, DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.maps.labels import IGNORE
+from v2vkit.maps.labels import colorize
 from v2vkit.maps.landmarks import landmarks_from_json
 from v2vkit.maps.moving import Change, move_ids, move_points
 from v2vkit.maps.people import move_people, people_from_json
 from v2vkit.maps.placement import Placement, place_face, place_people
 from v2vkit.maps.regions import Regions, face_regions, street_ids, street_regions
+from v2vkit.maps.settings import MapSettings
 from v2vkit.maps.skeleton import NUM_CHANNELS as POSE_CHANNELS
 from v2vkit.maps.skeleton import draw_people, drop_parts, skeleton_channels
 from v2vkit.maps.sketch import NUM_CHANNELS as FACE_CHANNELS
@@ -53,6 +54,7 @@ class Domain:
         required, optional: extensions of its files.
         channels: config -> number of channels of one frame.
         build: config, files by extension -> uint8 [C, H, W], 255 = 1.
+        picture: config, s float32 [C, H, W] in [0, 1] -> what people look at, RGB uint8 [H, W, 3].
         changed: the same after a change: also the moved frame (RGB uint8 [H, W, 3]), the change, and the settings of
             the stage that made the maps. Drawn anew where lines are thin, so that it looks like any other frame's.
         regions: files by extension -> `v2vkit.maps.regions` of the frame, int32 [H, W]; None = the domain has none.
@@ -67,7 +69,8 @@ class Domain:
     optional: tuple[str, ...]
     channels: Callable[[SourceConfig], int]
     build: Callable[[SourceConfig, dict[str, bytes]], Bytes]
-    changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, dict[str, Any]], Bytes]
+    picture: Callable[[SourceConfig, NDArray[np.float32]], Image]
+    changed: Callable[[SourceConfig, dict[str, bytes], Image, Change, MapSettings], Bytes]
     regions: Callable[[dict[str, bytes]], Regions] | None = None
     region_files: tuple[str, ...] = ()
     placed: Callable[[dict[str, bytes]], Placement | None] | None = None
@@ -130,12 +133,16 @@ def _build_face(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     return face_channels(landmarks_from_json(files["json"])[0], sketch)
 
 
+def _picture_face(config: SourceConfig, s: NDArray[np.float32]) -> Image:
+    return np.repeat(np.rint(s[0] * 255).astype(np.uint8)[..., None], 3, 2)
+
+
 def _changed_face(
-    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
+    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: MapSettings
 ) -> Bytes:
     landmarks = landmarks_from_json(files["json"])[0]
     landmarks = None if landmarks is None else move_points(landmarks, change.move)
-    sketch, _ = draw_sketch(image, landmarks, canny=settings.get("canny", True))
+    sketch, _ = draw_sketch(image, landmarks, canny=settings.canny)
     return face_channels(landmarks, sketch)
 
 
@@ -143,22 +150,34 @@ def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     return skeleton_channels(decode_image(files["skeleton.png"], "a skeleton"))
 
 
+def _picture_pose(config: SourceConfig, s: NDArray[np.float32]) -> Image:
+    return np.ascontiguousarray(np.rint(s * 255).astype(np.uint8).transpose(1, 2, 0))
+
+
 def _changed_pose(
-    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
+    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: MapSettings
 ) -> Bytes:
     people = move_people(people_from_json(files["json"]), change.move)
     if people is not None and change.drop:
         people = drop_parts(people, np.random.default_rng(change.seed), change.drop)
     size = (image.shape[1], image.shape[0])
-    return skeleton_channels(draw_people(people, size, stroke=settings.get("stroke", 0)))
+    return skeleton_channels(draw_people(people, size, stroke=settings.stroke))
 
 
 def _build_street(config: SourceConfig, files: dict[str, bytes]) -> Bytes:
     return street_channels(*street_ids(files), config)
 
 
+def _picture_street(config: SourceConfig, s: NDArray[np.float32]) -> Image:
+    hot = s[: config.num_labels]
+    image = colorize(np.where(hot.max(0) > 0, hot.argmax(0), IGNORE).astype(np.uint8))
+    if config.edges:
+        image[s[-1] > 0] //= 2
+    return image
+
+
 def _changed_street(
-    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: dict[str, Any]
+    config: SourceConfig, files: dict[str, bytes], image: Image, change: Change, settings: MapSettings
 ) -> Bytes:
     labels, instances = street_ids(files)
     instances = None if instances is None else move_ids(instances, change.move)
@@ -173,6 +192,7 @@ DOMAINS: dict[DomainName, Domain] = {
         (),
         lambda config: FACE_CHANNELS,
         _build_face,
+        _picture_face,
         _changed_face,
         face_regions,
         ("parts.png",),
@@ -185,6 +205,7 @@ DOMAINS: dict[DomainName, Domain] = {
         (),
         lambda config: POSE_CHANNELS,
         _build_pose,
+        _picture_pose,
         _changed_pose,
         placed=lambda files: place_people(people_from_json(files["json"])),
     ),
@@ -195,6 +216,7 @@ DOMAINS: dict[DomainName, Domain] = {
         ("inst.png",),
         lambda config: config.num_labels + int(config.edges),
         _build_street,
+        _picture_street,
         _changed_street,
         street_regions,
         ("label.png", "inst.png"),
@@ -210,6 +232,11 @@ def num_channels(config: SourceConfig) -> int:
 def source_map(config: SourceConfig, files: dict[str, bytes]) -> NDArray[np.float32]:
     """float32 [C, H, W] in [0, 1] from a frame's map files (extension -> bytes)."""
     return to_unit(DOMAINS[config.domain].build(config, files))
+
+
+def source_image(config: SourceConfig, s: NDArray[np.float32]) -> Image:
+    """A source map [C, H, W] as people look at it: sketch, skeleton, or labels in colours with edges darkened."""
+    return DOMAINS[config.domain].picture(config, s)
 
 
 def region_files(domain: DomainName, has: Callable[[str], bool]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
 from v2vkit.artifacts.remains import refuse_incomplete
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import DEFAULT_RATE, IGNORE, StageConfig, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.stages.base import Command, RunOptions, made_from_others, make_again, refuse_workspaces
 from v2vkit.stages.mapping import FRAME_EXTENSIONS
@@ -129,7 +129,7 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
 
 def _report_labels(labels: Counter[int], num_labels: int | None) -> list[str]:
     """Print the share of every label; what is wrong with their ids, unless `num_labels` says that they are meant."""
-    from v2vkit.maps.labels import IGNORE, are_label_ids
+    from v2vkit.maps.labels import are_label_ids
 
     total = sum(labels.values())
     for label, count in sorted(labels.items()):
@@ -167,7 +167,6 @@ def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
 
 def _check_sources(config: CheckConfig) -> list[str]:
     """The checks that `ingest` makes first, without ingesting."""
-    from fractions import Fraction
 
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import LabelRules, MapKind, match_maps
@@ -177,7 +176,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
     roots = {what: root for what, root in given.items() if root is not None}
     rules = LabelRules(config.num_labels, config.allow_palette)
     refuse_workspaces(config.sources)
-    materials, skipped = collect(find_sources(config.sources), roots, rules, fps=Fraction(25))
+    materials, skipped = collect(find_sources(config.sources), roots, rules, fps=DEFAULT_RATE)
     damaged: list[str] = []
     for material in materials:
         footage, count = material.footage, material.footage.num_frames

@@ -181,7 +181,7 @@ def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
 
 def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
     from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
-    from v2vkit.synthesis.render import source_image
+    from v2vkit.maps.source import source_image
     from v2vkit.synthesis.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face

@@ -8,6 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Plan
 
@@ -45,7 +46,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     for folder, names in passed_over(config.sources, known=config.map_folders).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
         print(text, file=sys.stderr)
-    materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or Fraction(25))
+    materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE)
     _refuse_slower(materials, rate)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING

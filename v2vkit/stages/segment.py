@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import StageConfig, as_absolute, setting
+from v2vkit.config import IGNORE, StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, Sample, Stage
@@ -106,7 +106,7 @@ def _encode(found: "tuple[int, Segments]", *, keep: tuple[int, ...]) -> Sample:
     files = {"label.png": encode_png(labels)}
     if instances is not None:
         files["inst.png"] = encode_png(instances)
-    return Sample(t, files, DOMAINS["street"].nothing if (labels == 255).all() else None)
+    return Sample(t, files, DOMAINS["street"].nothing if (labels == IGNORE).all() else None)
 
 
 def _open(config: SegmentConfig) -> "SegmentEstimator":

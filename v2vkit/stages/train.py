@@ -88,6 +88,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
     from v2vkit.maps.clips import ClipReader, typical_placement
+    from v2vkit.maps.settings import MapSettings
     from v2vkit.synthesis.model import MODEL, ModelInfo
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.checkpoint import read_progress
@@ -110,7 +111,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         strides=config.strides,
         flip=config.flip,
         halvings=config.halvings,
-        map_settings=build.inputs[kind].config,
+        map_settings=MapSettings.of(build.inputs[kind].config, f"the artifact {kind}"),
         regions=config.feature_dims > 0,
     )
     maps, clip = build.inputs[kind], reader.clips[0]

@@ -168,7 +168,7 @@ def drive_by_images(
         V2VError: as `drive_by_video`, or as `find_sequence`.
     """
     live = open_live(info, path, device=device)
-    source, fps = find_sequence(path), fps or footage_rate(info)
+    source, fps = find_sequence(path), fps or info.rate
     footage = describe(source, fps=fps)
 
     def pictures() -> Iterator[Image]:
@@ -179,11 +179,6 @@ def drive_by_images(
     drive = Drive(frames=iter(()), fps=fps, num_frames=footage.num_frames, note=note)
     drive.frames = prefetch(_driven(drive, pictures(), live, info, windows, cuts))
     return drive
-
-
-def footage_rate(info: ModelInfo) -> Fraction:
-    """Frame rate at which `ingest` took pictures for the model."""
-    return Fraction(info.frames.get("fps") or "25")
 
 
 def _driven(

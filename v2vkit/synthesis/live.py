@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.config import DomainName
+from v2vkit.config import IGNORE, DomainName
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator
 from v2vkit.estimators.table import chosen, open_estimator
-from v2vkit.maps.labels import IGNORE, keep_labels
+from v2vkit.maps.labels import keep_labels
 from v2vkit.maps.landmarks import follow_face
-from v2vkit.maps.people import MIN_SCORE, estimated_people, follow_people
+from v2vkit.maps.people import estimated_people, follow_people
 from v2vkit.maps.placement import Placement, place_face, place_people
 from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
@@ -24,6 +24,7 @@ from v2vkit.weights import file_digest
 
 Image = NDArray[np.uint8]
 Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
+Placed = Callable[[Image], Placement | None]
 Live = Callable[[Iterable[Image]], Iterator[Mapped]]
 """Consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.maps.regions`, None where the domain has none;
@@ -52,7 +53,7 @@ def _running_on(info: ModelInfo, device: str) -> ModelInfo:
 
 def _check_weights(info: ModelInfo) -> None:
     """Whether the weights behind the model's maps, where their checksum is known, are the same as then."""
-    path, known = info.maps.get("weights"), info.estimator.get("weights")
+    path, known = info.map_settings.weights, info.estimator.get("weights")
     if path is None or known is None:
         return
     what = f"{DOMAINS[info.source.domain].kind} that this model was trained on were made with the weights {path}"
@@ -79,7 +80,7 @@ def _open(task: str, settings: dict[str, Any]) -> Any:
     return open_estimator(task, name, **own)
 
 
-def open_placement(info: ModelInfo, *, device: str = "cpu") -> Callable[[Image], Placement | None]:
+def open_placement(info: ModelInfo, *, device: str = "cpu") -> Placed:
     """What finds the subject of a frame of the model's size, as the stage of its maps does: RGB uint8 [H, W, 3] in.
 
     Args:
@@ -88,57 +89,55 @@ def open_placement(info: ModelInfo, *, device: str = "cpu") -> Callable[[Image],
     Raises:
         V2VError: the model's domain has no subject, or the estimator or the device is missing.
     """
-    settings = _running_on(info, device).maps
-    if info.source.domain == "face":
-        face = open_face(settings)
-        return lambda image: place_face(face(image))
-    if info.source.domain == "pose":
-        pose: PoseEstimator = _open("pose", settings)
-        score = _min_score(info)
-        return lambda image: place_people(estimated_people(pose(image), score))
-    raise V2VError("--align moves faces and people, and this model is of a street.", "Leave it out.")
+    place = _PLACED.get(info.source.domain)
+    if place is None:
+        raise V2VError(f"--align moves faces and people, and this model is of a {info.source.domain}.", "Leave it out.")
+    return place(_running_on(info, device))
 
 
-def _min_score(info: ModelInfo) -> float:
-    score = info.maps.get("min_score")
-    return MIN_SCORE if score is None else float(score)
+def _placed_face(info: ModelInfo) -> Placed:
+    face = open_face(info.maps)
+    return lambda image: place_face(face(image))
+
+
+def _placed_pose(info: ModelInfo) -> Placed:
+    pose: PoseEstimator = _open("pose", info.maps)
+    score = info.map_settings.point_score
+    return lambda image: place_people(estimated_people(pose(image), score))
 
 
 def _live_face(info: ModelInfo, source: str) -> Live:
-    settings = info.maps
-    estimator = open_face(settings)
+    settings, estimator = info.map_settings, open_face(info.maps)
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
-        followed = follow_face(
-            frames, estimator, smooth=settings.get("smooth", 0), missing=settings.get("missing", "hold")
-        )
+        followed = follow_face(frames, estimator, smooth=settings.smooth, missing=settings.missing)
         for image, landmarks, found in followed:
-            sketch, parts = draw_sketch(image, landmarks, canny=settings.get("canny", True))
+            sketch, parts = draw_sketch(image, landmarks, canny=settings.canny)
             yield image, to_unit(face_channels(landmarks, sketch)), region_ids(parts), found
 
     return maps
 
 
 def _live_pose(info: ModelInfo, source: str) -> Live:
-    settings = info.maps
-    if settings.get("openpose") is not None:
+    settings = info.map_settings
+    if settings.openpose is not None:
         raise V2VError(
             "This model was trained on key points that OpenPose wrote; nothing here makes them from a video.",
             "Make a workspace of the driving video with `v2v estimate-pose --openpose FOLDER`, and render with --maps.",
         )
-    estimator: PoseEstimator = _open("pose", settings)
+    estimator: PoseEstimator = _open("pose", info.maps)
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
         followed = follow_people(
             frames,
             estimator,
-            smooth=settings.get("smooth", 0),
-            missing=settings.get("missing", "hold"),
-            min_score=_min_score(info),
+            smooth=settings.smooth,
+            missing=settings.missing,
+            min_score=settings.point_score,
         )
         for image, people, found in followed:
             size = (image.shape[1], image.shape[0])
-            drawing = draw_people(people, size, stroke=settings.get("stroke", 0))
+            drawing = draw_people(people, size, stroke=settings.stroke)
             yield image, to_unit(skeleton_channels(drawing)), None, found
 
     return maps
@@ -150,9 +149,8 @@ def _live_street(info: ModelInfo, source: str) -> Live:
             f"This model is conditioned on labels that came with their frames, which cannot be made from {source}.",
             "Give a folder of label maps instead of a video, or a workspace with --maps.",
         )
-    settings = info.maps
-    estimator: SegmentEstimator = _open("segment", settings)
-    keep = tuple(settings.get("keep", ()))
+    estimator: SegmentEstimator = _open("segment", info.maps)
+    keep = info.map_settings.keep
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
         for image in frames:
@@ -164,6 +162,7 @@ def _live_street(info: ModelInfo, source: str) -> Live:
     return maps
 
 
+_PLACED: dict[DomainName, Callable[[ModelInfo], Placed]] = {"face": _placed_face, "pose": _placed_pose}
 _LIVE: dict[DomainName, Callable[[ModelInfo, str], Live]] = {
     "face": _live_face,
     "pose": _live_pose,

@@ -14,7 +14,7 @@ from v2vkit.engine.threads import prefetch
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels, to_unit
-from v2vkit.synthesis.driving import Drive, Driven, footage_rate
+from v2vkit.synthesis.driving import Drive, Driven
 from v2vkit.synthesis.framing import crop_of, squeezed
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.video.collect import maps_of
@@ -86,7 +86,7 @@ def drive_by_label_folder(
     count = len(source.images)
     return Drive(
         prefetch(maps()),
-        fps or footage_rate(info),
+        fps or info.rate,
         num_frames=count,
         missing={_NO_INSTANCES: count} if instances is None and _knows_instances(info) else {},
         note=squeezed(info, folder, width, height),
@@ -96,7 +96,7 @@ def drive_by_label_folder(
 def _knows_instances(info: ModelInfo) -> bool:
     """Whether instances were in the source maps or features with which the model was trained."""
     used = info.source.edges or info.encoder is not None
-    return used and (info.maps.get("instances") is not None or info.maps.get("segment") == "yolo")
+    return used and (info.map_settings.instances is not None or info.map_settings.segment == "yolo")
 
 
 def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:

@@ -8,6 +8,7 @@ memory is allocated for it.
 
 import json
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any, Self, get_args
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
-from v2vkit.config import MAX_PIXELS, MAX_SIDE, parse_rate
+from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.maps.placement import Placement
+from v2vkit.maps.settings import MapSettings
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
@@ -83,8 +85,19 @@ class ModelInfo(BaseModel):
     def _usable(self) -> Self:
         if self.width * self.height > MAX_PIXELS:
             raise ValueError(f"{self.width}x{self.height} is more than the allowed {MAX_PIXELS} pixels")
-        parse_rate(str(self.frames.get("fps") or "25"))
+        parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
+        MapSettings.model_validate(self.maps)
         return self
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second of its footage."""
+        return parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
+
+    @property
+    def map_settings(self) -> MapSettings:
+        """`maps`, as far as maps that are made later depend on it."""
+        return MapSettings.model_validate(self.maps)
 
     @property
     def identity(self) -> str:

@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from v2vkit.engine.devices import fitting
-from v2vkit.maps.labels import colorize
 from v2vkit.maps.regions import Regions
-from v2vkit.maps.source import SourceConfig
+from v2vkit.maps.source import SourceConfig, source_image
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.synthesis.driving import Drive, Driven
 from v2vkit.synthesis.model import ModelInfo
@@ -43,20 +42,6 @@ def render_frames(
             given = [] if first_frames is None else list(first_frames)
             rollout = Rollout(generator, halvings, None if given else opener, given=given)
         yield driven, rollout.image(driven.conditioning(style))
-
-
-def source_image(source: SourceConfig, s: NDArray[np.float32]) -> Image:
-    """A source map [C, H, W] as people look at it: sketch, skeleton, or labels in colours with edges darkened."""
-    if source.domain == "face":
-        return np.repeat(np.rint(s[0] * 255).astype(np.uint8)[..., None], 3, 2)
-    if source.domain == "pose":
-        return np.ascontiguousarray(np.rint(s * 255).astype(np.uint8).transpose(1, 2, 0))
-    one_hot = s[: source.num_labels]
-    labels = np.where(one_hot.max(0) > 0, one_hot.argmax(0), 255).astype(np.uint8)
-    image = colorize(labels)
-    if source.edges:
-        image[s[-1] > 0] //= 2
-    return image
 
 
 def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:

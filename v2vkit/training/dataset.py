@@ -20,6 +20,7 @@ from v2vkit.artifacts.shard import sample_key
 from v2vkit.errors import V2VError
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.moving import Change, move_flow, move_ids, move_image
+from v2vkit.maps.settings import MapSettings
 from v2vkit.maps.source import DOMAINS, SourceConfig
 from v2vkit.models.blocks import halve
 
@@ -75,10 +76,10 @@ class SequenceDataset:
         strides: tuple[int, ...],
         flip: bool = False,
         halvings: int = 0,
-        map_settings: dict[str, Any] | None = None,
+        map_settings: MapSettings | None = None,
         regions: bool = False,
     ):
-        self.map_settings = map_settings or {}
+        self.map_settings = map_settings or MapSettings()
         self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
         self._regions = regions
         self._cache: OrderedDict[tuple[int, ...], Kept] = OrderedDict()

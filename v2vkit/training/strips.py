@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.maps.flow import flow_color
-from v2vkit.maps.source import SourceConfig
+from v2vkit.maps.source import SourceConfig, source_image
 from v2vkit.models.generator import Output
-from v2vkit.synthesis.render import source_image
 from v2vkit.synthesis.rollout import to_image
 from v2vkit.training.dataset import Sequence
 

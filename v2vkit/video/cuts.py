@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
+from v2vkit.config import DEFAULT_RATE
+
 T = TypeVar("T")
 Image = NDArray[np.uint8]
 CutMethod = Literal["adaptive", "content", "none"]
@@ -23,7 +25,7 @@ def find_cuts(
     images: Iterable[Image],
     *,
     method: CutMethod = "adaptive",
-    fps: Fraction = Fraction(25),
+    fps: Fraction = DEFAULT_RATE,
     min_frames: int = 4,
 ) -> list[int]:
     """Numbers of the frames with which a new shot begins (frame 0 is not among them).
@@ -42,7 +44,7 @@ def number_shots(
     frames: Iterable[tuple[T, Image]],
     *,
     method: CutMethod = "adaptive",
-    fps: Fraction = Fraction(25),
+    fps: Fraction = DEFAULT_RATE,
     min_frames: int = 4,
 ) -> Iterator[tuple[T, int]]:
     """(item, number of its shot, from 0) of every frame, in order.

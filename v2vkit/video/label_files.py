@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_numbers
 from v2vkit.video.sources import IMAGE_ENDINGS, Source, looking_at, natural_key, readable
 
-IGNORE = 255
 MapKind = Literal["labels", "instances"]
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"

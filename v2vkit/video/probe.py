@@ -7,6 +7,7 @@ from pathlib import Path
 
 from av.video.stream import VideoStream
 
+from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
 from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
 from v2vkit.video.geometry import geometry_of
@@ -83,7 +84,7 @@ def frame_rate(stream: VideoStream) -> Fraction:
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate is not None and 0 < rate <= 1000:
             return rate
-    return Fraction(25)
+    return DEFAULT_RATE
 
 
 def _tells_no_rate(video: OpenVideo) -> bool:
