@@ -1,6 +1,7 @@
 """`v2v make-toy`: what it writes can be read back, and it never destroys what it did not make."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,23 @@ def test_a_toy_tells_how_it_stands(toy: Path, tmp_path: Path) -> None:
     assert COMMAND.status(_config(tmp_path / "other"), RunOptions()) == "missing"
     assert COMMAND.status(_config(toy, seed=1), RunOptions()).startswith("stale: ")
     assert COMMAND.status(_config(toy), RunOptions(overwrite=True)) == "missing"
+
+
+def test_a_toy_that_a_killed_command_put_aside_comes_back(toy: Path, tmp_path: Path) -> None:
+    aside = tmp_path / ".street.999999999.part.old"
+    shutil.copytree(toy, aside)
+    before = (aside / "real/toy-000.mp4").stat().st_mtime_ns
+    _make(tmp_path / "street")
+    assert (tmp_path / "street/real/toy-000.mp4").stat().st_mtime_ns == before, "nothing was made again"
+    shutil.copytree(toy, aside)
+    _make(tmp_path / "street")
+    assert [path.name for path in tmp_path.iterdir()] == ["street"]
+
+
+def test_a_lost_part_is_told(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy, tmp_path / "street")
+    shutil.rmtree(tmp_path / "street/flow")
+    with pytest.raises(V2VError, match="has lost its flow"):
+        _make(tmp_path / "street")
+    _make(tmp_path / "street", overwrite=True)
+    assert (tmp_path / "street/flow").is_dir()

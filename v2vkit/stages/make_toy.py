@@ -114,13 +114,16 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
         found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise V2VError(f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder.") from None
-    foreign = sorted({path.name for path in out.iterdir()} - _OURS)
+    there = {path.name for path in out.iterdir()}
+    foreign, lost = sorted(there - _OURS), sorted(_OURS - there)
     if overwrite and foreign:
         raise V2VError(
             f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.", "Move it away, or name another folder."
         )
     if overwrite:
         return False
+    if lost:
+        raise V2VError(f"{out} has lost its {lost[0]}.", "Add --overwrite to make it again, or name another folder.")
     if found == _settings(config):
         return True
     raise V2VError(
@@ -134,22 +137,23 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
     Raises:
         V2VError: OUT is in the way or cannot be written, the disk is full.
     """
-    from v2vkit.video.targets import remove_abandoned, temporary_name
+    from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 
     out = Path(config.out).resolve()
+    with explain_os_errors(str(out)):
+        remove_abandoned(out)
     if _already_there(config, options.overwrite):
         print(f"{config.out} is already there, made with these settings.")
         return []
     building = temporary_name(out)
     with explain_os_errors(str(out)):
-        remove_abandoned(out)
         for kind in ("real", "plain"):
             (building / kind).mkdir(parents=True)
         try:
             _render(config, options, building)
             (building / "labels.json").write_text(_label_table(), encoding="utf-8")
             (building / SETTINGS).write_text(json.dumps(_settings(config), indent=2) + "\n", encoding="utf-8")
-            _replace(out, building)
+            replace_folder(out, by=building)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
@@ -177,15 +181,6 @@ def _render(config: ToyConfig, options: RunOptions, folder: Path) -> None:
     ):
         for _ in engine.map(tasks):
             bar.update()
-
-
-def _replace(out: Path, building: Path) -> None:
-    """Move the finished folder to its name; an older toy is gone only once the new one is there."""
-    old = building.with_suffix(".old")
-    if out.exists():
-        out.rename(old)
-    building.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 COMMAND = Command(

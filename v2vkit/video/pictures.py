@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.video.targets import check_parent, refuse_irreplaceable, refuse_url, remove_abandoned, temporary_name
+from v2vkit.video.targets import (
+    check_parent,
+    refuse_irreplaceable,
+    refuse_url,
+    remove_abandoned,
+    replace_folder,
+    temporary_name,
+)
 
 _MARK = ".v2vkit-pictures"
 """An empty file by which a folder of ours is known: only such a one is replaced."""
@@ -105,12 +112,9 @@ class PictureWriter:
         if not self.num_frames:
             raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
         with _explained(self.path):
-            old = self._temporary.with_suffix(".old")
             if self._target.exists():
                 check_pictures(self.path)  # what came into it meanwhile is not lost either
-                self._target.rename(old)
-            self._temporary.rename(self._target)
-            shutil.rmtree(old, ignore_errors=True)
+            replace_folder(self._target, by=self._temporary)
 
 
 @contextlib.contextmanager

@@ -103,20 +103,42 @@ def missing_folder(folder: Path, name: str) -> V2VError:
     return V2VError(f"The folder {folder} for {name} does not exist.", f"mkdir -p {shlex.quote(str(folder))}")
 
 
+_ASIDE = ".old"
+
+
 def temporary_name(target: Path) -> Path:
     """Where a video, or a folder of pictures, is written until it is complete."""
     return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
 
 
+def replace_folder(target: Path, *, by: Path) -> None:
+    """Move a finished folder, written under `temporary_name`, to its name; what was there is gone only after that.
+
+    Killed in between, the older one has another name, from which `remove_abandoned` brings it back.
+    """
+    aside = by.with_name(f"{by.name}{_ASIDE}")
+    if target.exists():
+        target.rename(aside)
+    by.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def remove_abandoned(target: Path) -> None:
-    """Removes what killed processes left under `temporary_name` of this target; those still at work keep theirs."""
+    """Removes what killed processes left under `temporary_name` of this target; those still at work keep theirs.
+
+    A folder that one of them had put aside for its successor, which never came, is put back.
+    """
     if os.name != "posix" or not target.parent.is_dir():  # elsewhere asking after a process ends it
         return
-    pattern = re.compile(rf"{re.escape(f'.{target.stem}')}\.(\d+)\.part{re.escape(target.suffix)}")
-    for path in target.parent.iterdir():
+    name = re.escape(f".{target.stem}") + r"\.(\d+)\.part" + re.escape(target.suffix)
+    pattern = re.compile(f"{name}({re.escape(_ASIDE)})?")
+    for path in sorted(target.parent.iterdir()):
         if (found := pattern.fullmatch(path.name)) and not _is_alive(int(found[1])):
             with contextlib.suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if found[2] and not target.exists():
+                    path.rename(target)
+                else:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _is_alive(process: int) -> bool:
