@@ -229,6 +229,15 @@ def test_shipped_recipes_are_found_in_the_wheel(tmp_path: Path) -> None:
     assert str(package / "pipelines/face.toml") in listed.stdout.split()
 
 
+def test_control_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "load", stop)
+    result = _run("doctor")
+    assert (result.exit_code, result.output) == (130, "Stopped before any work.\n")
+
+
 @pytest.mark.parametrize(("command", "again"), [("render", "begins again"), ("run", "goes on from what is finished")])
 def test_control_c_says_what_the_same_command_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, again: str
