@@ -1,7 +1,8 @@
 """The training losses as pure functions. Each returns a scalar without its weight.
 
-x real, x_fake generated, w flow in pixels (backward, on the grid of the newer frame), c confidence in [0, 1] of the
-reference flow, m mask with 1 = hallucinate. "Published" is the published code as the specification (1.9) describes it.
+x real and x_fake generated frames [B, 3, H, W] in [-1, 1], w flow [B, 2, H, W] in pixels (backward, on the grid of the
+newer frame), c confidence [B, 1, H, W] in [0, 1] of the reference flow, m mask [B, 1, H, W] with 1 = hallucinate; what
+VGG sees (phi) and discriminators give are lists of maps [B, C, h, w]. "Published" is the published code as the specification (1.9) describes it.
 """
 
 import torch
