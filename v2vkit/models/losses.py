@@ -2,7 +2,8 @@
 
 x real and x_fake generated frames [B, 3, H, W] in [-1, 1], w flow [B, 2, H, W] in pixels (backward, on the grid of the
 newer frame), c confidence [B, 1, H, W] in [0, 1] of the reference flow, m mask [B, 1, H, W] with 1 = hallucinate; what
-VGG sees (phi) and discriminators give are lists of maps [B, C, h, w]. "Published" is the published code as the specification (1.9) describes it.
+VGG sees (phi) and discriminators give are lists of maps [B, C, h, w]. "Published" is the published code as the
+specification (1.9) describes it.
 """
 
 import torch
