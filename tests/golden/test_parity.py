@@ -76,7 +76,7 @@ def _generate(
     [("street_2scale_fg", 2), ("street_3scale", 3), ("face_1scale", 1), ("pose_1scale_noflow", 1)],
 )
 def test_generated_video(name: str, num_scales: int) -> None:
-    """One step is equal to 1e-4; a free-running video is equal as far as float32 carries.
+    """One step is equal to 1e-4; a free-running video is in the mean, and everywhere as far as float32 carries.
 
     The random weights of the goldens make large flows from small differences, so that a rounding error grows about
     fivefold with each frame that is fed back: the same network in float64 is up to 1e-3 from the goldens at the last
@@ -111,6 +111,7 @@ def test_generated_video(name: str, num_scales: int) -> None:
         rounding = float((exact[:, t] - free[:, t]).abs().max())
         assert rounding < 5e-3
         torch.testing.assert_close(free[:, t], wanted[:, t], atol=max(TOLERANCE, 4 * rounding), rtol=0)
+        assert float((free[:, t] - wanted[:, t]).abs().mean()) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ["image", "image_local"])
