@@ -7,6 +7,7 @@ from PIL import Image
 from tests.unit.ingesting import contents, ingest, label_maps, manifest, write_images
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.errors import V2VError
+from v2vkit.video.sources import natural_key
 
 
 def test_labels_of_images_are_cropped_and_resized_like_the_frames(tmp_path):
@@ -161,3 +162,21 @@ def test_a_changed_label_map_makes_the_artifact_stale(tmp_path):
     Image.fromarray(label_maps(9)[8]).save(labels / "frame6.png")
     with pytest.raises(V2VError, match="labels"):
         ingest(tmp_path / "work", folder, labels=labels)
+
+
+def test_all_wrong_maps_are_counted_and_named(tmp_path):
+    folder = write_images(tmp_path / "street", moving_frames(12))
+    labels = write_images(tmp_path / "labels", label_maps(12))
+    names = sorted(path.name for path in labels.iterdir())
+    for name in names[1:9]:
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(labels / name)
+    with pytest.raises(V2VError) as caught:
+        ingest(tmp_path / "work", folder, labels=labels)
+    first, *others = sorted(names[1:9], key=natural_key)
+    assert f"{labels / first} is 4x4, but the frames of {folder} are 64x48." in caught.value.message
+    assert f"8 of 12 maps are wrong, also {', '.join(others[:5])} and others." in caught.value.message
+    for name in others:
+        Image.fromarray(label_maps(1)[0]).save(labels / name)
+    with pytest.raises(V2VError) as caught:
+        ingest(tmp_path / "work", folder, labels=labels)
+    assert "maps are wrong" not in caught.value.message

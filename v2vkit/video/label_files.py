@@ -15,6 +15,7 @@ from v2vkit.video.sources import IMAGE_ENDINGS, Source, looking_at, natural_key,
 
 MapKind = Literal["labels", "instances"]
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
+_MOST_NAMED = 5
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -143,17 +144,28 @@ def check_maps(
         size: (width, height) of its frames.
 
     Raises:
-        V2VError: a map cannot be read, breaks the rules, or has another size than the frames; names the file.
+        V2VError: a map cannot be read, breaks the rules, or has another size than the frames; says what is wrong with
+            the first such file, and names others.
     """
+    wrong: dict[str, V2VError] = {}
     for name in maps.names:
         path = Path(maps.folder) / name
-        height, width = read_map(maps.what, path, rules).shape
-        if (width, height) != size:
-            raise V2VError(
-                f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
-                "Maps must have the size of the frames that they belong to.",
-            )
+        try:
+            height, width = read_map(maps.what, path, rules).shape
+            if (width, height) != size:
+                raise V2VError(
+                    f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
+                    "Maps must have the size of the frames that they belong to.",
+                )
+        except V2VError as error:
+            wrong[name] = error
         progress(1)
+    if wrong:
+        (_, first), *others = wrong.items()
+        listed = ", ".join(name for name, _ in others[:_MOST_NAMED])
+        listed += " and others" if len(others) > _MOST_NAMED else ""
+        more = f" {len(wrong)} of {len(maps.names)} maps are wrong, also {listed}." if others else ""
+        raise V2VError(f"{first.message}{more}", first.hint)
 
 
 def match_maps(source: Source, num_frames: int, maps: Maps) -> Maps:
