@@ -11,7 +11,7 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, Plan, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, PerClip, Plan, Sample, Stage
 
 
 class SourceConfig(StageConfig):
@@ -67,10 +67,8 @@ SOURCE = Stage(
     config=SourceConfig,
     version=1,
     output=lambda config: "frames",
+    make=PerClip(open_source, plan_source, lambda config: {"labels": ("label.png",)}),
     sources=hash_source,
-    plan=plan_source,
-    open=open_source,
-    side_outputs=lambda config: {"labels": ("label.png",)},
 )
 
 
@@ -100,6 +98,6 @@ INVERT = Stage(
     config=InvertConfig,
     version=1,
     output=lambda config: "inverted",
+    make=PerClip(open_invert),
     inputs=lambda config: ("frames",),
-    open=open_invert,
 )

@@ -1,6 +1,7 @@
 """Rendering in styles: what is drawn decides the picture, from every kind of source."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from v2vkit.maps.source import SourceConfig, street_channels, to_unit
 from v2vkit.models.encoder import FeatureEncoder
 from v2vkit.models.image_generator import FrameGenerator
 from v2vkit.models.presets import image_generator_config
-from v2vkit.stages.base import RunOptions, Sample, Stage
+from v2vkit.stages.base import PerClip, RunOptions, Sample
 from v2vkit.stages.encode_features import STAGE as ENCODE
 from v2vkit.stages.encode_features import EncodeConfig
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
@@ -163,9 +164,10 @@ def _open_colours(config: FramesConfig) -> Opened:
 
 
 def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path: Path) -> None:
-    values = {**vars(SOURCE), "open": _open_colours}
+    assert isinstance(SOURCE.make, PerClip)
+    colours = replace(SOURCE, make=replace(SOURCE.make, open=_open_colours))
     options = RunOptions(work=str(tmp_path / "work"), workers=1)
-    run(Stage(**values), FramesConfig(num_clips=2, clip_frames=1), options)
+    run(colours, FramesConfig(num_clips=2, clip_frames=1), options)
     work = Folder(options.work)
     reader = ClipReader(work, {kind: m for kind in ("frames", "labels") if (m := read_manifest(work / kind))})
     source = SourceConfig(domain="street", num_labels=4)

@@ -19,14 +19,14 @@ import fsspec
 import numpy as np
 import pytest
 
-from tests.unit.fake_stage import INVERT, SOURCE, InvertConfig, SourceConfig
+from tests.unit.fake_stage import INVERT, SOURCE, InvertConfig, SourceConfig, plan_source
 from v2vkit.artifacts import folder as folder_module
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.artifacts.shard import list_members, load_shard
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
+from v2vkit.stages.base import PerClip, RunOptions
 from v2vkit.stages.runner import run, status
 
 
@@ -485,7 +485,7 @@ def test_a_dry_run_opens_everything_and_tells_what_there_is_to_make(tmp_path: Pa
     assert re.search(r"frames: \d+ frames in 2 clips, \d shards? to make\nframes: missing; nothing was done", told)
     assert not Path(tmp_path, "work").exists()
     assert run(SOURCE, SourceConfig(seed=99), options).problems == ("bad.mp4: it is empty",)
-    cannot = replace(SOURCE, open=_no_estimator)
+    cannot = replace(SOURCE, make=PerClip(_no_estimator, plan_source))
     with pytest.raises(V2VError, match="not installed"):
         run(cannot, SourceConfig(), options)
 

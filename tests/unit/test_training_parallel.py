@@ -69,7 +69,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import entry_of
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions, Stage
+from v2vkit.stages.base import RunOptions, Stage, Whole
 from v2vkit.stages.runner import run
 from v2vkit.training.parallel import open_parallel
 
@@ -85,7 +85,7 @@ def build(build):
     return (entry_of("model", b"weights"),)
 
 if __name__ == "__main__":
-    run(Stage("fake", StageConfig, 1, lambda config: "made", build=build), StageConfig(), RunOptions(sys.argv[1]))
+    run(Stage("fake", StageConfig, 1, lambda config: "made", Whole(build)), StageConfig(), RunOptions(sys.argv[1]))
 """
 
 

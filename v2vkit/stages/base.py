@@ -11,7 +11,20 @@ from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 from v2vkit.stages.mapping import Clip, Opened, Sample
 
-__all__ = ["Build", "Clip", "Command", "Opened", "Plan", "RunOptions", "Sample", "Stage", "load_input", "load_inputs"]
+__all__ = [
+    "Build",
+    "Clip",
+    "Command",
+    "Opened",
+    "PerClip",
+    "Plan",
+    "RunOptions",
+    "Sample",
+    "Stage",
+    "Whole",
+    "load_input",
+    "load_inputs",
+]
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class Build:
         fingerprint: of this run; whatever the stage left there before under the same fingerprint may be continued.
         begin: to be called once when everything that could be wrong with the set-up has been raised, before the first
             write: what an earlier run with other settings left in the folder is gone then.
-        continued: what `Stage.continued` said, where this run goes on from one with other settings.
+        continued: what `Whole.continued` said, where this run goes on from one with other settings.
     """
 
     config: Any
@@ -65,6 +78,39 @@ class Build:
 
 
 @dataclass(frozen=True)
+class PerClip:
+    """Makes an artifact clip by clip, in processes.
+
+    Attributes:
+        open: config -> the function over clips. Runs once per process, so it must be a module-level function.
+        plan: config -> clips and shards, for a stage that starts from files; else they are those of the first input.
+        side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
+    """
+
+    open: Callable[[Any], Opened]
+    plan: Callable[[Any], Plan] | None = None
+    side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Makes an artifact as a whole, in this process (training).
+
+    Attributes:
+        build: makes it; gives the files it consists of.
+        preview: what `build` would do and cost, as text.
+        ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
+        continued: config, manifest of the artifact that is there, `Decision.changes`, its folder -> checksum of what a
+            run with the new settings goes on from (`--continue`); raises V2VError where it cannot.
+    """
+
+    build: Callable[[Build], tuple[ShardEntry, ...]]
+    preview: Callable[[Build], str] | None = None
+    ahead: Callable[[Any, RunOptions], str] | None = None
+    continued: Callable[[Any, Manifest, Mapping[str, str], Folder], str] | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
     """Finished artifacts in, one artifact out.
 
@@ -73,21 +119,14 @@ class Stage:
         config: the config model.
         version: raise it when the same settings give other results.
         output: config -> kind of the artifact (its folder in the workspace).
+        make: how it is made.
         inputs: config -> kinds of the artifacts it reads; the first one gives clips and shards.
-        open: config -> the function over clips. Runs once per process, so it must be a module-level function.
-        sources: config -> {source: checksum} for a stage that starts from files instead of artifacts.
-        plan: config -> clips and shards, likewise.
-        side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
-        build: makes the artifact as a whole instead of clip by clip (training); gives the files it consists of.
-        preview: what a `build` would do and cost, as text.
+        sources: config -> {source: checksum} for what it reads besides artifacts.
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
         check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
-        ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
         again: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
             `Decision.changes` -> that.
-        continued: config, manifest of the artifact that is there, `Decision.changes`, its folder -> checksum of what a
-            run with the new settings goes on from (`--continue`); raises V2VError where it cannot.
         renewed: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
     """
 
@@ -95,28 +134,27 @@ class Stage:
     config: type[StageConfig]
     version: int
     output: Callable[[Any], str]
+    make: PerClip | Whole
     inputs: Callable[[Any], tuple[str, ...]] = lambda config: ()
-    open: Callable[[Any], Opened] | None = None
     sources: Callable[[Any], dict[str, str]] | None = None
-    plan: Callable[[Any], Plan] | None = None
-    side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
-    build: Callable[[Build], tuple[ShardEntry, ...]] | None = None
-    preview: Callable[[Build], str] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
-    ahead: "Callable[[Any, RunOptions], str] | None" = None
     again: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
         "Give the command with --overwrite to make it again, or with the old settings to keep it."
     )
-    continued: Callable[[Any, Manifest, Mapping[str, str], Folder], str] | None = None
     renewed: Callable[[Manifest], Manifest] = lambda manifest: manifest
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the `RunOptions` that have an effect: what `build` makes as a whole, it makes in this process."""
-        workers, continued = self.open is not None, self.continued is not None
-        return ("work", *("workers",) * workers, "overwrite", *("continue_",) * continued, "dry_run")
+        """Names of the `RunOptions` that have an effect."""
+        if isinstance(self.make, PerClip):
+            return ("work", "workers", "overwrite", "dry_run")
+        return ("work", "overwrite", *("continue_",) * (self.make.continued is not None), "dry_run")
+
+    def side_outputs(self, config: Any) -> dict[str, tuple[str, ...]]:
+        """Kind -> extensions of the artifacts that are made beside the stage's own."""
+        return self.make.side_outputs(config) if isinstance(self.make, PerClip) else {}
 
 
 @dataclass(frozen=True)

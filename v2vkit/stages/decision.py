@@ -9,7 +9,7 @@ from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, 
 from v2vkit.artifacts.remains import incomplete
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions, Stage, load_inputs
+from v2vkit.stages.base import RunOptions, Stage, Whole, load_inputs
 
 State = Literal["missing", "unfinished", "done", "stale"]
 """`stale`: made with other settings or inputs; `unfinished` too where a run goes on from those (`--continue`)."""
@@ -80,9 +80,10 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
             new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
         else:
             state, changes = "stale", _changes(renewed, same, stage.config)
-        if changes and options.continue_ and stage.continued is not None:
+        continued = stage.make.continued if isinstance(stage.make, Whole) else None
+        if changes and options.continue_ and continued is not None:
             state = "unfinished"
-            new = _planned(stage, config, sources | {CONTINUED: stage.continued(config, old, changes, folder)})
+            new = _planned(stage, config, sources | {CONTINUED: continued(config, old, changes, folder)})
     return Decision(state, changes, config, kind, folder, sides, inputs, old, new)
 
 

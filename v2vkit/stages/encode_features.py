@@ -12,7 +12,7 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
 
 if TYPE_CHECKING:
     from v2vkit.models.encoder import FeatureEncoder
@@ -131,8 +131,8 @@ STAGE = Stage(
     config=EncodeConfig,
     version=2,
     output=lambda config: "features",
+    make=PerClip(open_encoder),
     inputs=_inputs,
-    open=open_encoder,
     sources=_sources,
     resolve=_resolve,
     check=_check,

@@ -11,7 +11,7 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ STAGE = Stage(
     config=PoseConfig,
     version=1,
     output=lambda config: "poses",
+    make=PerClip(open_poses),
     inputs=lambda config: ("frames",),
-    open=open_poses,
     sources=files_checksum,
     check=_check,
 )

@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from v2vkit.config import StageConfig, setting
 from v2vkit.engine.devices import DEVICES
-from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ STAGE = Stage(
     config=FlowConfig,
     version=1,
     output=lambda config: "flow",
+    make=PerClip(open_flow),
     inputs=lambda config: ("frames",),
-    open=open_flow,
     sources=weights_checksum,
 )

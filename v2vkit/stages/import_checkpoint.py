@@ -8,7 +8,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ShardEntry, entry_of
 from v2vkit.config import DomainName, SizeSetting, StageConfig, as_plain, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Command, RunOptions, Stage
+from v2vkit.stages.base import Build, Command, RunOptions, Stage, Whole
 from v2vkit.stages.runner import run
 from v2vkit.weights import file_digest
 
@@ -219,8 +219,8 @@ _STAGE = Stage(
     config=ImportConfig,
     version=1,
     output=lambda config: f"checkpoints/{_stage_name(config)}",
+    make=Whole(_build),
     sources=_digests,
-    build=_build,
 )
 COMMAND = Command(
     name="import-checkpoint",

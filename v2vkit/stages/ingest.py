@@ -12,7 +12,7 @@ from pydantic import field_serializer, field_validator, model_validator
 from v2vkit.artifacts.manifest import Manifest, fingerprint
 from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, Sample, Stage, refuse_workspaces
+from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage, refuse_workspaces
 from v2vkit.stages.ingest_plan import plan_ingest
 
 if TYPE_CHECKING:
@@ -236,10 +236,12 @@ STAGE = Stage(
     config=IngestConfig,
     version=2,
     output=lambda config: "frames",
-    open=open_ingest,
+    make=PerClip(
+        open_ingest,
+        plan_ingest,
+        lambda config: {"labels": tuple(_EXTENSIONS.values())} if config.labels is not None else {},
+    ),
     sources=source_checksums,
-    plan=plan_ingest,
-    side_outputs=lambda config: {"labels": tuple(_EXTENSIONS.values())} if config.labels is not None else {},
     again="Give the command with --overwrite to make it again, or with the old settings to keep it. To add footage, "
     "name all sources, the old ones too, with --overwrite: what is not named is dropped.",
     renewed=renewed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.config import StageConfig, as_absolute, setting
-from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ STAGE = Stage(
     config=SketchConfig,
     version=2,
     output=lambda config: "sketches",
+    make=PerClip(open_sketches),
     inputs=lambda config: ("frames",),
-    open=open_sketches,
     sources=weights_checksum,
 )

@@ -16,7 +16,7 @@ from v2vkit.artifacts.remains import clear, incomplete, refuse_foreign, refuse_i
 from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError, counted
-from v2vkit.stages.base import Build, Plan, RunOptions, Stage
+from v2vkit.stages.base import Build, PerClip, Plan, RunOptions, Stage, Whole
 from v2vkit.stages.decision import CONTINUED, Decision, decide, read_or_refuse, refuse_others, resolved
 from v2vkit.stages.mapping import map_units
 
@@ -91,9 +91,10 @@ def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: 
     """What can be said of a part that cannot be made now: its plan, where it only waits for the parts before it."""
     work = Folder(options.work)
     kinds = stage.inputs(resolved(stage, part, work))
-    if stage.ahead is None or all((work / kind).exists(MANIFEST) for kind in kinds):
+    ahead = stage.make.ahead if isinstance(stage.make, Whole) else None
+    if ahead is None or all((work / kind).exists(MANIFEST) for kind in kinds):
         return f"{stage.output(part)}: cannot be made now. {error}"
-    return f"{stage.ahead(part, options)}\n{stage.output(part)}: missing; nothing was done."
+    return f"{ahead(part, options)}\n{stage.output(part)}: missing; nothing was done."
 
 
 def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
@@ -104,7 +105,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
             refuse_others(side, stage)
         if found.state == "stale":
             refusal = _refusal(stage, found)
-            if not (options.dry_run and stage.preview):
+            if not (options.dry_run and isinstance(stage.make, Whole) and stage.make.preview):
                 raise refusal
     if found.state == "done":
         assert found.old is not None
@@ -125,12 +126,11 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
 
 def _rehearsed(stage: Stage, found: Decision, options: RunOptions) -> tuple[str, list[str]]:
     """What a stage would do, and the problems that it would name; everything that it needs is opened, nothing made."""
-    if stage.preview is not None:
-        return stage.preview(_build(found, options, {}, _nothing)), []
-    if stage.open is None:
-        return "", []
+    if isinstance(stage.make, Whole):
+        preview = stage.make.preview
+        return "" if preview is None else preview(_build(found, options, {}, _nothing)), []
     started = _started(stage, found)
-    stage.open(found.config)
+    stage.make.open(found.config)
     frames, clips = counted(started.num_frames, "frame"), counted(len(started.clips), "clip")
     return f"{found.kind}: {frames} in {clips}, {counted(len(started.units), 'shard')} to make", _problems(started)
 
@@ -153,10 +153,10 @@ def _started(stage: Stage, found: Decision) -> Manifest:
     """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
     if found.state == "unfinished" and found.old is not None and found.old.units:
         return found.old.model_copy(update={"shards": (), "missing": {}})
-    if stage.build is not None:
+    if isinstance(stage.make, Whole):
         plan = Plan(())
-    elif stage.plan is not None:
-        plan = stage.plan(found.config)
+    elif stage.make.plan is not None:
+        plan = stage.make.plan(found.config)
     else:
         first = next(iter(found.inputs.values()), None)
         plan = Plan(first.units if first is not None else ())
@@ -167,7 +167,8 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
     """Make or resume what was decided upon."""
     work, folder, sides, kind = Folder(options.work), found.folder, found.sides, found.kind
     started = _started(stage, found)
-    writes = stage.build is None or launched_rank() == 0
+    make = stage.make
+    writes = isinstance(make, PerClip) or launched_rank() == 0
     locks = contextlib.ExitStack()
 
     def begin() -> None:
@@ -187,7 +188,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
             locks.enter_context(folder.locked())
             if found.state == "unfinished" and options.overwrite:
                 _drop_damaged((folder, *sides))
-        if stage.build is not None:
+        if isinstance(make, Whole):
             folders = {name: work / name for name in found.inputs}
 
             def touch() -> None:
@@ -195,21 +196,20 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 if writes:
                     begin()
 
-            shards = stage.build(_build(found, options, folders, touch))
+            shards = make.build(_build(found, options, folders, touch))
             if not writes:
                 if not agree(True):
                     raise V2VError(f"The first process could not finish {folder.url}.", "Mend what it tells of.")
                 return Outcome(f"{kind}: made with the other processes.")
             done = started.model_copy(update={"shards": shards})
         else:
-            assert stage.open is not None
             done = map_units(
                 started,
-                open=stage.open,
+                open=make.open,
                 config=found.config,
                 work=work,
                 kind=kind,
-                side_outputs=stage.side_outputs(found.config),
+                side_outputs=make.side_outputs(found.config),
                 inputs=found.inputs,
                 workers=options.workers or os.cpu_count() or 1,
                 begin=begin,
@@ -221,7 +221,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 target.remove(PARTIAL)
             finished = True
         finally:  # the other processes wait for this: their next part reads what this one wrote
-            if stage.build is not None:
+            if isinstance(make, Whole):
                 agree(finished)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
 

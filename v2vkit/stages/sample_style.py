@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of, read_manifest
 from v2vkit.config import StageConfig, setting
-from v2vkit.stages.base import Build, Stage, load_inputs
+from v2vkit.stages.base import Build, Stage, Whole, load_inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,7 +119,7 @@ STAGE = Stage(
     config=StyleConfig,
     version=1,
     output=lambda config: "styles",
+    make=Whole(_build),
     inputs=lambda config: ("features",),
     check=_check,
-    build=_build,
 )

@@ -10,7 +10,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import IGNORE, StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, Sample, Stage
+from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ STAGE = Stage(
     config=SegmentConfig,
     version=1,
     output=lambda config: "labels",
+    make=PerClip(open_segments),
     inputs=lambda config: ("frames",),
-    open=open_segments,
     sources=weights_checksum,
     resolve=_resolve,
 )

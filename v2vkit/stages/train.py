@@ -9,7 +9,7 @@ from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, RunOptions, Stage, load_inputs
+from v2vkit.stages.base import Build, RunOptions, Stage, Whole, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
     domain_kinds,
@@ -236,14 +236,11 @@ STAGE = Stage(
     config=TrainConfig,
     version=1,
     output=lambda config: f"checkpoints/{config.checkpoint}",
+    make=Whole(_build, _preview, _ahead, _continued),
     inputs=training_inputs,
     sources=training_sources,
     parts=_parts,
     resolve=_resolve,
     check=check_training,
-    preview=_preview,
-    ahead=_ahead,
-    build=_build,
     again=_advice,
-    continued=_continued,
 )
