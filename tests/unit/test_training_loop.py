@@ -266,7 +266,7 @@ def shift_turn_zoom(move: Move) -> tuple[float, float, float, float]:
     return dx, dy, np.degrees(np.arctan2(move[0, 1], move[0, 0])), np.hypot(move[0, 0], move[0, 1])
 
 
-def spread(moves: list[Move], strength: float) -> None:
+def assert_spread(moves: list[Move], strength: float) -> None:
     """The moves fill all that their strength allows, to both sides, and nothing more."""
     dx, dy, turn, zoom = np.array([shift_turn_zoom(move) for move in moves]).T
     for values, bound in ((dx, 0.1), (dy, 0.1), (turn, 10.0), (np.log(zoom), np.log(1.1))):
@@ -280,8 +280,8 @@ def spread(moves: list[Move], strength: float) -> None:
 @pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
 def test_moves_shift_turn_and_zoom_as_far_as_set(strength: float) -> None:
     rng = np.random.default_rng(0)
-    spread([draw_move(rng, strength, (WIDTH, HEIGHT)) for _ in range(400)], strength)
+    assert_spread([draw_move(rng, strength, (WIDTH, HEIGHT)) for _ in range(400)], strength)
 
 
 def test_sequences_move_as_far_as_their_width_and_height_allow() -> None:
-    spread([change.move for _, loaded in batches_of(jitter=1.0) for _, _, change in loaded if change], 1.0)
+    assert_spread([change.move for _, loaded in batches_of(jitter=1.0) for _, _, change in loaded if change], 1.0)

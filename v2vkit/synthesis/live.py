@@ -25,6 +25,7 @@ from v2vkit.weights import file_digest
 Image = NDArray[np.uint8]
 Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
 Placed = Callable[[Image], Placement | None]
+"""A frame of the model's size, RGB uint8 [H, W, 3] -> where its subject is, in pixels; None = none was found."""
 Live = Callable[[Iterable[Image]], Iterator[Mapped]]
 """Consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.maps.regions`, None where the domain has none;
