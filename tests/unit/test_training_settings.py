@@ -54,10 +54,13 @@ def test_flow_heads_speak_in_twenties_of_pixels() -> None:
     assert getattr(build_generator_config(PLAIN, POSE), "flow_multiplier", None) == 20
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_a_cpu_computes_in_bfloat16_where_it_is_fast_at_it(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast, raising=False)
-    assert computes_in("auto", CPU) is (torch.bfloat16 if fast else None)
+@pytest.mark.parametrize(("amx", "avx512_bf16"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_cpu_computes_in_bfloat16_where_it_is_fast_at_it(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512_bf16: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
+    assert computes_in("auto", CPU) is (torch.bfloat16 if amx or avx512_bf16 else None)
     assert computes_in("fp32", CPU) is None
     assert computes_in("bf16", CPU) is torch.bfloat16
     assert computes_in("fp16", CPU) is torch.float16
@@ -65,6 +68,7 @@ def test_a_cpu_computes_in_bfloat16_where_it_is_fast_at_it(monkeypatch: pytest.M
 
 def test_a_torch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert computes_in("auto", CPU) is None
 
 

@@ -4,6 +4,10 @@ import torch
 
 from v2vkit.config import Precision
 
+_CPU_MULTIPLIES_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+"""`torch.cpu`'s questions whether it has instructions for products of bfloat16 (AMX, AVX512_BF16); without, it
+converts to and from it for little gain, or emulates it."""
+
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The context in which forward passes run; outside of it everything is float32."""
@@ -25,9 +29,8 @@ def _bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         with torch.cuda.device(device):  # it tells of the current one
             return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Without AMX tiles a CPU converts to and from bfloat16 for little gain, or emulates it. torch has no public name
-    # for the question, so another version of it may not have this one.
-    return device.type == "cpu" and bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    # torch has no public names for these questions, so another version of it may not have these.
+    return device.type == "cpu" and any(getattr(torch.cpu, question, bool)() for question in _CPU_MULTIPLIES_BF16)
 
 
 def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
