@@ -94,14 +94,14 @@ def _parts(video: Path, work: Path) -> dict[str, float]:
             sources.append(to_unit(face_channels(landmarks, draw_sketch(image, landmarks)[0])))
 
     def generating() -> None:
-        rollout = Rollout(generator)
+        rollout = Rollout(generator, precision="auto")
         images.extend(to_image(rollout.step(s).x_fake[0]) for s in sources)
 
     def encoding() -> None:
         write_video(work / "part.mp4", images, fps=Fraction(25))
 
     estimator(frames[0] if frames else np.zeros((SIDE, SIDE, 3), np.uint8))
-    Rollout(generator).step(np.zeros((15, SIDE, SIDE), np.float32))
+    Rollout(generator, precision="auto").step(np.zeros((15, SIDE, SIDE), np.float32))
     return {
         "decode": _timed(decoding),
         "map": _timed(mapping),
@@ -117,12 +117,13 @@ def _whole(video: Path, work: Path) -> float:
 
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
     drive_by_video(str(video), info)  # loads the estimator's library
-    warm_up(generator, SIDE, SIDE)
+    warm_up(generator, SIDE, SIDE, precision="auto")
 
     def render() -> None:
         drive = drive_by_video(str(video), info)
         with VideoWriter(work / "whole.mp4", fps=drive.fps, time_base=drive.time_base) as writer:
-            for _ in map_in_threads(lambda r: writer.write(r[1], pts=r[0].pts), render_frames(generator, drive)):
+            frames = render_frames(generator, drive, precision="auto")
+            for _ in map_in_threads(lambda r: writer.write(r[1], pts=r[0].pts), frames):
                 pass
 
     return _timed(render)

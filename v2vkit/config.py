@@ -23,7 +23,7 @@ Upsample = Literal["transposed", "resize"]
 then a convolution, which leaves no checkerboard (Odena et al. 2016) and suits short training on few frames."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """What convolutions compute in; losses, optimisers and weights are always float32. `auto`: bfloat16 where the device
-has matrix units for it."""
+has instructions for it."""
 
 
 class StageConfig(BaseModel):

@@ -25,6 +25,7 @@ from v2vkit.maps.regions import region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
 from v2vkit.maps.source import instance_edges, to_unit
 from v2vkit.models.generator import VideoGenerator, history_from_images
+from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 from v2vkit.stages.base import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
@@ -231,6 +232,54 @@ def test_past_frames_matter(tmp_path: Path) -> None:
     for s in sources:
         last = rollout.step(s)
     assert not torch.equal(last.x_fake, fresh.step(sources[2]).x_fake)
+
+
+def _from_nothing(work: Path) -> None:
+    """An untrained model whose first frames leave zeros out of its encoder: norms enlarge their rounding errors."""
+    layers = save_untrained(work, "face").generator
+    save_untrained(work, "face", generator=layers.model_copy(update={"zero_history": False}))
+
+
+def test_half_precision_changes_little(tmp_path: Path) -> None:
+    _from_nothing(tmp_path)
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
+    exact, half = (Rollout(generator, precision=precision).step(s).x_fake for precision in ("fp32", "bf16"))
+    assert half.dtype == torch.float32
+    assert 0 < float((exact - half).abs().mean()) < 0.1 * float(exact.std())
+
+
+@pytest.mark.parametrize(("norm", "computed"), [("instance", torch.bfloat16), ("batch", None)])
+def test_what_is_fast_is_chosen_but_not_for_imported_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: str, computed: torch.dtype | None
+) -> None:
+    """The opener's frames too; imported models, which have batch norm, must give the published images."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    config = ImageGeneratorConfig(in_channels=15, width=8, num_down=2, num_blocks=1, norm=norm)
+    opener = FrameGenerator(config).eval()
+    layers = save_untrained(tmp_path, "face").generator
+    generator = VideoGenerator(layers.model_copy(update={"norm": norm})).eval()
+    seen: list[torch.dtype | None] = []
+
+    def note(*_: object) -> None:
+        seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+
+    for network in (generator, opener):
+        network.register_forward_pre_hook(note)
+    rollout = Rollout(generator, opener=opener, precision="auto")
+    for s in np.random.default_rng(0).random((3, 15, 48, 64), dtype=np.float32):
+        rollout.step(s)
+    assert seen == [computed] * 3
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_precision_of_rendering_is_a_setting(tmp_path: Path) -> None:
+    _from_nothing(tmp_path)
+    source = write_file(tmp_path / "in.mp4", _faces(1))
+    for precision in ("fp32", "bf16"):
+        render(source, tmp_path / f"{precision}.mkv", tmp_path, precision=precision, crf=0)
+    exact, half = (np.array(read_raw(tmp_path / f"{precision}.mkv")[0], int) for precision in ("fp32", "bf16"))
+    assert 0 < np.abs(exact - half).mean() < 10
 
 
 def test_compare_writes_the_frame_the_map_and_the_output(tmp_path: Path) -> None:

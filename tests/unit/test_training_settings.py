@@ -6,11 +6,11 @@ import torch
 from numpy.typing import NDArray
 
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from v2vkit.engine.precision import computes_in
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.training.build import build_generator_config, build_trainer
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window
-from v2vkit.training.precision import computes_in
 from v2vkit.training.trainer import Networks
 
 CPU = torch.device("cpu")

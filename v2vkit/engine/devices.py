@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 DEVICES = "cpu, cuda, cuda:1, mps or auto"
 """What `--device` takes, for help texts."""
 
+PRECISION = "What convolutions compute in; auto: bf16 where the device is fast at it, fp32 for imported models."
+"""What `--precision` of rendering commands takes, for help texts."""
+
 _TOO_LARGE = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 """How torch says so on CUDA and MPS, on a CPU, and through cuDNN and cuBLAS, in a RuntimeError each time."""
 

@@ -15,10 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import (
+    Head,
     Norm,
-    ReflectConv,
     downs,
-    in_full_precision,
     init_weights,
     is_varied,
     learn_where,
@@ -152,12 +151,12 @@ class Scale(nn.Module):
         self.source_encoder = encoder(sources)
         self.history_encoder = encoder(3 * config.history)
         self.image_branch = branch()
-        self.image_head = ReflectConv(width, 3, 7)
+        self.image_head = Head(width, 3, 7)
         self.has_flow, self.has_foreground = config.flow, bool(config.foreground)
         if self.has_flow:
             self.flow_branch = branch()
-            self.flow_head = ReflectConv(width, 2, 7)
-            self.mask_head = ReflectConv(width, 1, 7)
+            self.flow_head = Head(width, 2, 7)
+            self.mask_head = Head(width, 1, 7)
         if self.has_foreground:
             fg_width = config.foreground_width >> scale
             fg_blocks = config.num_blocks if coarsest else config.num_blocks_fine
@@ -165,7 +164,7 @@ class Scale(nn.Module):
             self.foreground_branch = nn.Sequential(
                 *res_blocks(fg_width << num_down, fg_blocks, norm), *ups(fg_width, num_down, norm, config.upsample)
             )
-            self.foreground_head = ReflectConv(fg_width, 3, 7)
+            self.foreground_head = Head(fg_width, 3, 7)
 
     def features(
         self, source: Tensor, history: Tensor | None, below: Features | None, learns: Tensor | None, *, flow: bool
@@ -192,7 +191,8 @@ class Scale(nn.Module):
         height, width = last.shape[-2:]
 
         def head(layer: nn.Module, x: Tensor) -> Tensor:
-            return in_full_precision(layer, x)[..., :height, :width]
+            mapped: Tensor = layer(x)
+            return mapped[..., :height, :width]
 
         h = torch.tanh(head(self.image_head, features.image))
         h_foreground = (

@@ -13,10 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import (
+    Head,
     Norm,
-    ReflectConv,
     downs,
-    in_full_precision,
     init_weights,
     is_varied,
     learn_where,
@@ -113,7 +112,7 @@ class ImageGenerator(nn.Module):
         self._depth = len(down)
         self.coarse = nn.Sequential(*down, *ups(width, config.num_down, norm, config.upsample))
         self.enhancers = nn.ModuleList(Enhancer(config, width >> (i + 1)) for i in range(config.num_enhancers))
-        self.head = ReflectConv(config.width, 3, 7)
+        self.head = Head(config.width, 3, 7)
         init_weights(self)
 
     def forward(self, source: Tensor) -> Tensor:
@@ -139,7 +138,7 @@ class ImageGenerator(nn.Module):
             x = layer(x)
         for enhancer, level in zip(self.enhancers, sources[1:], strict=True):
             x = enhancer(level, x)
-        return torch.tanh(in_full_precision(self.head, x))
+        return torch.tanh(self.head(x))
 
 
 class FrameGenerator(nn.Module):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
-from v2vkit.config import StageConfig, setting
-from v2vkit.engine.devices import DEVICES, pick_device
+from v2vkit.config import Precision, StageConfig, setting
+from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.stages.base import Command, RunOptions, load_inputs
 
@@ -54,6 +54,7 @@ class EvaluateConfig(StageConfig):
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.")
+    precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
 
 
@@ -62,7 +63,7 @@ class _Opened:
     """What is measured and on what.
 
     Attributes:
-        checkpoint, info, generator, opener, style: the model and what it renders with, on the device.
+        checkpoint, info, generator, opener, style, precision: the model and what it renders with, on the device.
         reader, manifests: the held-out footage.
         shots: its clips by shot, those that are long enough.
         short: the clips of the others.
@@ -76,6 +77,7 @@ class _Opened:
     generator: "AnyGenerator"
     opener: "AnyGenerator | None"
     style: "Style | None"
+    precision: Precision
     reader: "ClipReader"
     manifests: dict[str, Manifest]
     shots: list[list[ClipInfo]]
@@ -153,6 +155,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
         generator=generator.to(device),
         opener=None if opener is None else opener.to(device),
         style=style,
+        precision=config.precision,
         reader=reader,
         manifests=manifests,
         shots=shots,
@@ -264,6 +267,7 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Driven, 
         first_frames=None if given is None else np.stack(given),
         opener=opened.opener,
         style=style,
+        precision=opened.precision,
     )
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import StageConfig, as_text, parse_rate, setting
-from v2vkit.engine.devices import DEVICES, pick_device
+from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
 
@@ -86,6 +86,7 @@ class RenderConfig(StageConfig):
     crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     device: str = setting("auto", f"{DEVICES}.")
+    precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
 
     _number = field_validator("fps", mode="before")(as_text)
@@ -117,10 +118,18 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     generator = generator.to(device)
     first, opener = _first_frames(config, info), _opener(config, options, info)
     drive = _open_drive(config, info)
-    warm_up(generator, info.width, info.height, info.halvings)
+    warm_up(generator, info.width, info.height, info.halvings, config.precision)
     if opener is not None:
-        warm_up(opener.to(device), info.width, info.height)
-    frames = render_frames(generator, drive, halvings=info.halvings, first_frames=first, opener=opener, style=style)
+        warm_up(opener.to(device), info.width, info.height, precision=config.precision)
+    frames = render_frames(
+        generator,
+        drive,
+        halvings=info.halvings,
+        first_frames=first,
+        opener=opener,
+        style=style,
+        precision=config.precision,
+    )
     writer = _open_writer(config, drive)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     if drive.note is not None:

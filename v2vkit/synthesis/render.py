@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.config import Precision
 from v2vkit.engine.devices import fitting
 from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import SourceConfig, source_image
@@ -26,6 +27,7 @@ def render_frames(
     first_frames: Image | None = None,
     opener: AnyGenerator | None = None,
     style: Style | None = None,
+    precision: Precision = "fp32",
 ) -> Iterator[tuple[Driven, Image]]:
     """(driven frame, rendered frame RGB uint8 [H, W, 3]) for every frame of the drive.
 
@@ -35,12 +37,13 @@ def render_frames(
         first_frames: L real frames [L, H, W, 3] that take the place of the first L of each video.
         opener: makes the first L frames of each video (`find_opener`).
         style: for a generator that takes features (`find_style`).
+        precision: of `Rollout`.
     """
     rollout: Rollout | None = None
     for driven in drive.frames:
         if driven.begins or rollout is None:
             given = [] if first_frames is None else list(first_frames)
-            rollout = Rollout(generator, halvings, None if given else opener, given=given)
+            rollout = Rollout(generator, halvings, None if given else opener, precision, given=given)
         yield driven, rollout.image(driven.conditioning(style))
 
 
@@ -70,7 +73,7 @@ def style_sheet(
     return np.concatenate(images, 1)
 
 
-def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0) -> None:
+def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0, precision: Precision = "fp32") -> None:
     """One throw-away frame, so that a model that does not fit fails before anything is written.
 
     Raises:
@@ -79,6 +82,6 @@ def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0)
     zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
     with fitting("The model", device, "Close what else uses that memory, or give another --device."):
-        Rollout(generator, halvings).step(zeros)
+        Rollout(generator, halvings, precision=precision).step(zeros)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from v2vkit.config import Precision
+from v2vkit.engine.precision import autocast
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import Output, advance
@@ -22,6 +24,7 @@ class Rollout:
         opener: makes the first L frames in the generator's place, on the same device; None = the generator begins.
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
+        precision: what the networks' convolutions compute in; `auto` leaves imported networks in float32.
         opened: frames that the opener has made.
         given: real frames still to come in the generator's (and opener's) place, RGB uint8 [H, W, 3], oldest first.
     """
@@ -29,6 +32,7 @@ class Rollout:
     generator: AnyGenerator
     halvings: int = 0
     opener: AnyGenerator | None = None
+    precision: Precision = "fp32"
     history: list[Tensor] | None = None
     sources: list[Tensor] = field(default_factory=list)
     opened: int = 0
@@ -51,7 +55,8 @@ class Rollout:
         with torch.inference_mode():
             opening = self._opening(s)
             if opening is None:
-                outputs = self.generator(stack, self.history, first_frame=self.history is None)
+                with self._computing(self.generator):
+                    outputs = self.generator(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had made it
                 scales = pyramid(self._halved(opening), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
@@ -65,7 +70,13 @@ class Rollout:
         if self.opener is None or self.opened >= self.generator.config.history:
             return None
         self.opened += 1
-        return self.opener(self._tensor(s), None, first_frame=True)[-1].x_fake
+        with self._computing(self.opener):
+            return self.opener(self._tensor(s), None, first_frame=True)[-1].x_fake
+
+    def _computing(self, network: AnyGenerator) -> torch.autocast:
+        imported = network.config.norm != "instance"  # which must give the published images
+        precision = "fp32" if imported and self.precision == "auto" else self.precision
+        return autocast(precision, next(network.parameters()).device)
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller.

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch._functorch import config as functorch
 
+from v2vkit.engine.precision import make_scaler
 from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
@@ -21,7 +22,6 @@ from v2vkit.models.presets import (
 )
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.precision import make_scaler
 from v2vkit.training.trainer import Networks, Trainer
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.config import Precision
+from v2vkit.engine.precision import autocast
 from v2vkit.models.discriminator import image_input, video_input
 from v2vkit.models.generator import Output
 from v2vkit.models.losses import Judged, feature_matching, hinge_discriminator, hinge_generator, lsgan
@@ -20,7 +21,6 @@ from v2vkit.training.dataset import Sequence
 from v2vkit.training.face_region import cut_faces, find_faces
 from v2vkit.training.objectives import Losses, join
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.precision import autocast
 from v2vkit.training.trainer import Networks
 from v2vkit.training.window import WindowState
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from v2vkit.engine.devices import fitting
+from v2vkit.engine.precision import computes_in
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
 from v2vkit.training.dataset import SequenceDataset, Window
 from v2vkit.training.loop import chunks, epoch_batches, load_batch, to_device
-from v2vkit.training.precision import computes_in
 from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window

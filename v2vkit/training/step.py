@@ -9,6 +9,7 @@ Shapes: B batch; a window has L context frames and then the generated ones.
 import torch
 from torch import Tensor
 
+from v2vkit.engine.precision import autocast
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import Output
 from v2vkit.training.config import MAX_TEMPORAL_SCALES, TrainConfig
@@ -17,7 +18,6 @@ from v2vkit.training.features import feature_maps
 from v2vkit.training.judging import Games, Leaves, play_games
 from v2vkit.training.objectives import Losses, direct_losses
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.precision import autocast
 from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import WindowState, generate_chunk
 
