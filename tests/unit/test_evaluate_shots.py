@@ -68,7 +68,8 @@ def _rendered(
     reader = ClipReader(data, load_inputs(data, KINDS))
     real = [reader.frame(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     drive = drive_by_artifact(data, load_inputs(data, ("labels",)), info)
-    frames = render_frames(generator, drive, first_frames=np.stack(real[:given]) if given else None, opener=opener)
+    first = np.stack(real[:given]) if given else None
+    frames = render_frames(generator, drive, first_frames=first, opener=opener, precision="auto")
     return [image for _, image in frames], real
 
 
