@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -62,6 +63,13 @@ def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
     finally:
         stop.set()
         thread.join()
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of `size`, each made as a whole before it is given; the last may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def whichever_is_free(functions: Sequence[Callable[[T], R]]) -> Callable[[T], R]:

@@ -102,9 +102,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     import torch
     from tqdm import tqdm
 
-    from v2vkit.engine.threads import map_in_threads
     from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
-    from v2vkit.synthesis.render import render_frames, side_by_side, warm_up
+    from v2vkit.synthesis.render import pace, render_frames, side_by_side, warm_up, write_each
     from v2vkit.synthesis.styles import find_style
     from v2vkit.video.pictures import names_folder
 
@@ -123,7 +122,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         warm_up(opener.to(device), info.width, info.height, precision=config.precision)
     frames = render_frames(
         generator,
-        drive,
+        pace(drive, device),
         halvings=info.halvings,
         first_frames=first,
         opener=opener,
@@ -136,17 +135,16 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         print(drive.note, flush=True)
     count = 0
 
-    def write(rendered: "tuple[Driven, NDArray[np.uint8]]") -> None:
-        driven, image = rendered
+    def write(driven: "Driven", image: "NDArray[np.uint8]") -> None:
         shown = side_by_side(info.source, driven, image) if config.compare else image
         writer.write(shown, pts=driven.pts, duration=driven.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.
     with writer, tqdm(total=drive.num_frames, desc="render", unit="frame", disable=None) as progress:
-        for _ in map_in_threads(write, frames):
-            count += 1
-            progress.update()
+        for written in write_each(frames, write, device):
+            count += written
+            progress.update(written)
     if names_folder(config.target):
         lost = " The sound is left out: pictures have none." if drive.audio_from is not None else ""
         print(f"{config.target}: {counted(count, 'picture')}.{lost}")

@@ -65,7 +65,7 @@ class Driven:
 
 @dataclass
 class Drive:
-    """A stream of `Driven` frames and what the output file needs to know about it.
+    """A stream of `Driven` frames, each made when it is asked for, and what the output file needs to know about it.
 
     Attributes:
         fps: average frame rate; `time_base` = seconds per tick of `pts`, None for a constant rate.
@@ -97,7 +97,7 @@ def drive_by_video(
     device: str = "cpu",
 ) -> Drive:
     """Drive a model with a video: decode, crop and resize as `ingest` did, estimate and draw as the stage
-    of the model's maps did (`v2vkit.synthesis.live`), each step in a thread of its own, in constant memory.
+    of the model's maps did (`v2vkit.synthesis.live`), in constant memory.
 
     Shots are told apart as `ingest` did, too: each `begins` anew, has a crop of its own around its face, and nothing is
     followed from one into the next.
@@ -144,7 +144,7 @@ def drive_by_video(
             origin = pts if origin is None and (late or not part.whole) else origin
             yield replace(driven, pts=pts - (origin or 0), duration=duration)
 
-    drive.frames = prefetch(timed())
+    drive.frames = timed()
     return drive
 
 
@@ -177,7 +177,7 @@ def drive_by_images(
     windows = open_shot_window(info, path, pictures(), align=align, device=device)
     note = squeezed(info, path, footage.width, footage.height)
     drive = Drive(frames=iter(()), fps=fps, num_frames=footage.num_frames, note=note)
-    drive.frames = prefetch(_driven(drive, pictures(), live, info, windows, cuts))
+    drive.frames = _driven(drive, pictures(), live, info, windows, cuts)
     return drive
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, one_rate
-from v2vkit.engine.threads import prefetch
 from v2vkit.maps.clips import ClipReader
 from v2vkit.maps.regions import region_ids
 from v2vkit.maps.source import DOMAINS, SourceConfig, source_map, street_channels, to_unit
@@ -85,7 +84,7 @@ def drive_by_label_folder(
     height, width = read_map("labels", source.image_path(0), rules).shape
     count = len(source.images)
     return Drive(
-        prefetch(maps()),
+        maps(),
         fps or info.rate,
         num_frames=count,
         missing={_NO_INSTANCES: count} if instances is None and _knows_instances(info) else {},
@@ -149,7 +148,7 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelI
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)
     return Drive(
-        prefetch(
+        (
             driven
             for shot in shots_of(reader.clips)
             for driven in driven_frames(

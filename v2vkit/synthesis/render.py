@@ -1,6 +1,8 @@
 """From driven frames to rendered ones, in one pass and constant memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from numpy.typing import NDArray
 
 from v2vkit.config import Precision
 from v2vkit.engine.devices import fitting
+from v2vkit.engine.threads import batched, map_in_threads, prefetch
 from v2vkit.maps.regions import Regions
 from v2vkit.maps.source import SourceConfig, source_image
 from v2vkit.models.any_generator import AnyGenerator
@@ -17,6 +20,9 @@ from v2vkit.synthesis.rollout import Rollout
 from v2vkit.synthesis.styles import Style, Styles
 
 Image = NDArray[np.uint8]
+
+_BURST = 4
+"""Frames; more gain little, and all of their source maps are in memory."""
 
 
 def render_frames(
@@ -45,6 +51,35 @@ def render_frames(
             given = [] if first_frames is None else list(first_frames)
             rollout = Rollout(generator, halvings, None if given else opener, precision, given=given)
         yield driven, rollout.image(driven.conditioning(style))
+
+
+def pace(drive: Drive, device: torch.device) -> Drive:
+    """The drive with its frames made ahead of the network that runs on `device`: beside it, or on a CPU before it.
+
+    On a CPU the network's threads share out every layer and wait for the last of them, whose core another thread has
+    taken. So there is a burst of maps, then one of rendered frames.
+    """
+    frames = drive.frames
+    ahead = chain.from_iterable(batched(frames, _BURST)) if device.type == "cpu" else prefetch(frames)
+    return replace(drive, frames=ahead)
+
+
+def write_each(
+    rendered: Iterator[tuple[Driven, Image]], write: Callable[[Driven, Image], None], device: torch.device
+) -> Iterator[int]:
+    """Calls `write` in a thread for every rendered frame, in order; on a CPU while the next maps are made (`pace`).
+
+    Yields:
+        how many frames have been written since the last time.
+    """
+
+    def write_all(batch: list[tuple[Driven, Image]]) -> int:
+        for driven, image in batch:
+            write(driven, image)
+        return len(batch)
+
+    size = _BURST if device.type == "cpu" else 1
+    return map_in_threads(write_all, batched(rendered, size), waiting=_BURST // size)
 
 
 def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:
