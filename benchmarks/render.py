@@ -115,12 +115,12 @@ def _parts(video: Path, work: Path, side: int) -> dict[str, float]:
 def _whole(video: Path, work: Path, side: int) -> float:
     """Seconds of the rendering loop, everything opened beforehand as in `_parts`."""
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
-    drive_by_video(str(video), info)  # loads the estimator's library
+    drive = drive_by_video(str(video), info)
     warm_up(generator, side, side, precision="auto")
+    writer = VideoWriter(work / "whole.mp4", fps=drive.fps, time_base=drive.time_base)
 
     def render() -> None:
-        drive = drive_by_video(str(video), info)
-        with VideoWriter(work / "whole.mp4", fps=drive.fps, time_base=drive.time_base) as writer:
+        with writer:
             frames = render_frames(generator, pace(drive, CPU), precision="auto")
             for _ in write_each(frames, lambda driven, image: writer.write(image, pts=driven.pts), CPU):
                 pass
