@@ -30,9 +30,9 @@ class InstanceNorm(nn.InstanceNorm2d):
                 # The same function for one image. In channels-last layout torch's group norm is slow on a CPU, and
                 # loses digits (it subtracts squares); on a GPU it copies into the other layout, and to float32.
                 # A CPU's batch norm loses digits too where it is given bfloat16 (the mean error is eight times group
-                # norm's), and is as fast in float32.
+                # norm's), and is as fast in the precision of its weights.
                 if x.device.type == "cpu":
-                    x = x.float()
+                    x = x.to(self.weight.dtype)
                 return F.batch_norm(x, None, None, self.weight, self.bias, True, 0.0, self.eps)
             return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
         return x * self.weight[:, None, None] + self.bias[:, None, None]
