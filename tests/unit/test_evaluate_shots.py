@@ -16,6 +16,7 @@ from tests.unit.test_make_sketches import FakeFace, scene
 from tests.unit.training_data import make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest, write_manifest
+from v2vkit.config import Precision
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
@@ -60,7 +61,7 @@ def _evaluate(work: Path, **settings: object) -> dict[str, Any]:
 
 
 def _rendered(
-    work: Path, given: int = 0, opener: AnyGenerator | None = None
+    work: Path, given: int = 0, opener: AnyGenerator | None = None, precision: Precision = "auto"
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What `render --maps` makes of the workspace, and its real frames."""
     data = Folder(f"{work}/data")
@@ -69,7 +70,7 @@ def _rendered(
     real = [reader.frame(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     drive = drive_by_artifact(data, load_inputs(data, ("labels",)), info)
     first = np.stack(real[:given]) if given else None
-    frames = render_frames(generator, drive, first_frames=first, opener=opener, precision="auto")
+    frames = render_frames(generator, drive, first_frames=first, opener=opener, precision=precision)
     return [image for _, image in frames], real
 
 
@@ -93,6 +94,14 @@ def test_what_is_measured_is_what_render_makes_of_the_shot(tmp_path: Path) -> No
     assert values["first_third"] == pytest.approx(np.mean(expected[1:4]), abs=1e-5)
     assert values["last_third"] == pytest.approx(np.mean(expected[7:]), abs=1e-5)
     assert "first frame of every shot" in report["notes"][0]
+
+
+def test_what_is_measured_is_rendered_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+    _workspace(tmp_path)
+    half, exact = (_psnr(_evaluate(tmp_path, precision=precision), OURS) for precision in ("bf16", "fp32"))
+    ours, real = _rendered(tmp_path, precision="fp32")
+    assert exact == pytest.approx([psnr(a, b) for a, b in zip(ours, real, strict=True)][1:], abs=1e-5)
+    assert half != exact
 
 
 def test_a_shot_that_is_cropped_anew_begins_anew(tmp_path: Path) -> None:
