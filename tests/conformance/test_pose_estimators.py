@@ -14,7 +14,7 @@ from skimage import data
 from tests.networks import needs_ultralytics, yolo_weights
 from v2vkit.engine.local import LocalEngine
 from v2vkit.engine.threads import map_in_threads, whichever_is_free
-from v2vkit.estimators.base import PoseEstimator
+from v2vkit.estimators.base import PoseEstimator, look_at
 from v2vkit.estimators.table import ESTIMATORS, open_estimator, open_estimators
 from v2vkit.maps.people import MID_HIP, NECK
 
@@ -168,6 +168,17 @@ def test_several_at_once_give_the_same_bits(estimator: PoseEstimator, name: str,
     together = list(map_in_threads(whichever_is_free(several), frames, threads=len(several)))
     for one, frame in zip(together, frames, strict=True):
         np.testing.assert_array_equal(one, estimator(frame))
+
+
+def test_several_together_give_the_same_bits(estimator: PoseEstimator) -> None:
+    """Frames of other sizes and frames with nothing in them among them."""
+    frames = [photo(), np.zeros((90, 120, 3), np.uint8), photo(dx=5)[:, ::-1], photo(257, 290), photo(), photo()[1:]]
+    for _ in range(2):
+        together = look_at(estimator, frames)
+        assert len(together) == len(frames)
+        for one, frame in zip(together, frames, strict=True):
+            np.testing.assert_array_equal(one, estimator(frame))
+    assert look_at(estimator, []) == []
 
 
 def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:

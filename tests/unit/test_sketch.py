@@ -9,7 +9,7 @@ from skimage.feature import canny
 
 from tests.faces import face_landmarks, photo
 from v2vkit.maps import canny as edges
-from v2vkit.maps.curves import CURVES, NUM_CURVES, curve_pixels
+from v2vkit.maps.curves import CURVES, NUM_CURVES, curve_pixels, strokes_of
 from v2vkit.maps.landmarks import add_forehead
 from v2vkit.maps.sketch import (
     NUM_CHANNELS,
@@ -41,6 +41,20 @@ def test_fourteen_curves_pass_through_their_landmarks() -> None:
         canvas[rows, columns] = True
         assert all(_near(canvas, *points[corner]) for corner in corners)
         assert cv2.connectedComponents(canvas.astype(np.uint8))[0] == 2, "one piece without gaps"
+
+
+def test_many_faces_at_once_have_the_strokes_that_each_has_alone() -> None:
+    open_mouth = face_landmarks()
+    open_mouth[54:60, 1] += 40
+    profile = face_landmarks() * np.array([0.2, 1], np.float32)
+    faces = [face_landmarks(), open_mouth, profile, face_landmarks() - 500, face_landmarks(3, 3, 0.1)]
+    for face, strokes in zip(faces, strokes_of(faces), strict=True):
+        (alone,) = strokes_of([face])
+        assert len(alone.columns) > 0
+        for one, other in zip(strokes, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(draw_curves(face, SIZE, strokes=strokes), draw_curves(face, SIZE))
+    assert strokes_of([]) == []
 
 
 def test_the_contour_is_closed_over_the_forehead() -> None:

@@ -4,13 +4,15 @@ Every implementation is deterministic and stateless between calls: the result fo
 worker, shard or neighbour it had.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
+Result = TypeVar("Result")
 
 
 @runtime_checkable
@@ -19,6 +21,20 @@ class Estimator(Protocol):
 
     name: str
     version: str
+
+
+@runtime_checkable
+class LooksAtSeveral(Protocol[Result]):
+    """What estimators can do besides that are faster with several images at once."""
+
+    def batch(self, images: Sequence[Image]) -> list[Result]:
+        """What the estimator gives for each image, bit for bit."""
+        ...
+
+
+def look_at(estimator: Callable[[Image], Result], images: Sequence[Image]) -> list[Result]:
+    """What an estimator gives for each image, all at once where it can (`LooksAtSeveral`)."""
+    return estimator.batch(images) if isinstance(estimator, LooksAtSeveral) else [estimator(i) for i in images]
 
 
 @runtime_checkable

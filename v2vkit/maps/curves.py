@@ -7,7 +7,9 @@ runs beside the estimator and Python's lock is the bottleneck there.
 Shapes: P pieces, 3 points each; N drawn points.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +62,14 @@ def _pieces() -> tuple[Indices, NDArray[np.bool_], Indices]:
 _POINTS, _PAIRS, _CURVE_OF = _pieces()
 
 
+class Strokes(NamedTuple):
+    """Where the pen stands along the 14 curves of a face, and on which curve each position is; int64 [N] each."""
+
+    columns: Indices
+    rows: Indices
+    curve: Indices
+
+
 def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indices, Indices]]:
     """The pixels of each of the 14 curves, in the order of `CURVES`: (rows, columns), inside the frame.
 
@@ -83,25 +93,38 @@ def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indi
     return list(zip(np.split(rows[order], ends), np.split(columns[order], ends), strict=True))
 
 
-def pen_positions(landmarks: Landmarks) -> tuple[Indices, Indices, Indices]:
-    """Where the pen stands along the curves, the frame's borders ignored: (columns, rows, curve of each), int64 [N].
-
-    The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them.
-    """
-    x, y, curve = _pen_positions(np.ascontiguousarray(landmarks, np.float32).tobytes())
-    return x, y, curve
+def pen_positions(landmarks: Landmarks) -> Strokes:
+    """Where the pen stands along the curves of one face; see `strokes_of`."""
+    return _pen_positions(np.ascontiguousarray(landmarks, np.float32).tobytes())
 
 
 @lru_cache(maxsize=4)  # the sketch and the distance maps of a frame ask for the same
-def _pen_positions(landmarks: bytes) -> tuple[Indices, Indices, Indices]:
-    points = add_forehead(np.frombuffer(landmarks, np.float32).reshape(-1, 2)).astype(np.float64)[_POINTS]
-    points[_PAIRS, 1] = (points[_PAIRS, 0] + points[_PAIRS, 2]) / 2
-    drawn, piece = _draw(points)
-    x, y = np.floor(drawn + _ROUNDING).astype(np.int64)
-    curve = _CURVE_OF[piece]
-    for array in (x, y, curve):
+def _pen_positions(landmarks: bytes) -> Strokes:
+    return strokes_of([np.frombuffer(landmarks, np.float32).reshape(-1, 2)])[0]
+
+
+def strokes_of(faces: Sequence[Landmarks]) -> list[Strokes]:
+    """Where the pen stands along the curves of each face, the frame's borders ignored.
+
+    The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them. Eight
+    faces at once take a third of the time of one after the other; the pixels are the same.
+
+    Args:
+        faces: float32 [68, 2] each.
+    """
+    if not faces:
+        return []
+    landmarks = np.stack([add_forehead(face) for face in faces]).astype(np.float64)
+    points = landmarks[:, _POINTS]
+    points[:, _PAIRS, 1] = (points[:, _PAIRS, 0] + points[:, _PAIRS, 2]) / 2
+    drawn, piece = _draw(points.reshape(-1, 3, 2))
+    positions = np.floor(drawn + _ROUNDING).astype(np.int64)
+    curve = np.tile(_CURVE_OF, len(faces))[piece]
+    for array in (positions, curve):
         array.flags.writeable = False
-    return x, y, curve
+    ends = np.searchsorted(piece, np.arange(1, len(faces)) * len(_POINTS))
+    split = zip(np.split(positions, ends, axis=1), np.split(curve, ends), strict=True)
+    return [Strokes(x, y, curve) for (x, y), curve in split]
 
 
 def _draw(points: Floats) -> tuple[Floats, Indices]:

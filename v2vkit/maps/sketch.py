@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.maps.canny import canny as canny_edges
-from v2vkit.maps.curves import CONTOUR, NUM_CURVES, PEN, curve_pixels, pen_positions
+from v2vkit.maps.curves import CONTOUR, NUM_CURVES, PEN, Strokes, curve_pixels, pen_positions
 from v2vkit.maps.following import Image
 from v2vkit.maps.landmarks import (
     INNER_LIPS,
@@ -39,15 +39,19 @@ _PART_POLYGONS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (6, tuple(INNER_LIPS)),
 )
 
-_UNIT = np.arange(256, dtype=np.float32) / np.float32(255)  # grey level -> [0, 1]
 _PEN = np.ones((PEN, PEN), np.uint8)
+_AS_BITS = {
+    cv2.IMWRITE_PNG_BILEVEL: 1,
+    cv2.IMWRITE_PNG_COMPRESSION: 1,
+    cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
+}
 _FAR = 30000  # pixels; keeps polygon corners inside OpenCV's fixed-point range
 
 
-def draw_curves(landmarks: Landmarks, size: tuple[int, int]) -> Gray:
-    """The union of the 14 curves, uint8 [H, W], 255 on 0."""
+def draw_curves(landmarks: Landmarks, size: tuple[int, int], *, strokes: Strokes | None = None) -> Gray:
+    """The union of the 14 curves, uint8 [H, W], 255 on 0; `strokes` as in `draw_sketch`."""
     width, height = size
-    x, y, _ = pen_positions(landmarks)
+    x, y, _ = pen_positions(landmarks) if strokes is None else strokes
     near = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)  # at width or height, half of the pen is in the frame
     pen = np.zeros((height + 1, width + 1), np.uint8)
     pen[y[near], x[near]] = 255
@@ -65,23 +69,27 @@ def draw_parts(landmarks: Landmarks, size: tuple[int, int]) -> Gray:
 
 def background_edges(frame: Image, parts: Gray) -> Gray:
     """Canny edges of the frame where the part map is 0, uint8 [H, W], 255 on 0."""
-    gray = cv2.LUT(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), _UNIT)
-    edges = canny_edges(np.asarray(gray, np.float32)).view(np.uint8)
+    gray = np.true_divide(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.float32(255), dtype=np.float32)
+    edges = canny_edges(gray).view(np.uint8)
     return np.asarray(cv2.compare(edges, parts, cv2.CMP_GT), np.uint8)  # an edge is 1, the background is part 0
 
 
-def draw_sketch(frame: Image, landmarks: Landmarks | None, *, canny: bool = True) -> tuple[Gray, Gray]:
+def draw_sketch(
+    frame: Image, landmarks: Landmarks | None, *, canny: bool = True, strokes: Strokes | None = None
+) -> tuple[Gray, Gray]:
     """Sketch and part map of one frame: (curves and background edges, 255 on 0; labels 0..6), both uint8 [H, W].
 
     Args:
         frame: RGB uint8 [H, W, 3].
         landmarks: float32 [68, 2]; None gives two empty maps.
         canny: draw the edges of the background too.
+        strokes: those of `strokes_of` for these landmarks, where many faces were done at once.
     """
     height, width = frame.shape[:2]
     if landmarks is None:
         return np.zeros((height, width), np.uint8), np.zeros((height, width), np.uint8)
-    sketch, parts = draw_curves(landmarks, (width, height)), draw_parts(landmarks, (width, height))
+    size = (width, height)
+    sketch, parts = draw_curves(landmarks, size, strokes=strokes), draw_parts(landmarks, size)
     if canny:
         sketch |= background_edges(frame, parts)
     return sketch, parts
@@ -120,9 +128,10 @@ def face_channels(landmarks: Landmarks | None, sketch: Gray) -> NDArray[np.uint8
 def encode_drawing(drawing: Gray, *, strokes: bool = False) -> bytes:
     """PNG bytes of a part map, or of `strokes` (0 and 255 only: a bit per pixel), lossless.
 
-    OpenCV's own choice of filter and strategy: on drawings it takes a third of the time of an explicit compression
-    level, and fewer bytes. Strokes take half of that again, and a third to read.
+    OpenCV's own choice of filter and strategy for part maps: it takes a third of the time of an explicit compression
+    level, and fewer bytes. Strokes are fastest to write and to read as bits in runs, and a third smaller.
     """
-    ok, data = cv2.imencode(".png", drawing, [cv2.IMWRITE_PNG_BILEVEL, 1] if strokes else [])
+    flags = [number for flag in _AS_BITS.items() for number in flag] if strokes else []
+    ok, data = cv2.imencode(".png", drawing, flags)
     assert ok, "a uint8 image can always be encoded"
     return data.tobytes()

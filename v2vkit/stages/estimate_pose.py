@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
@@ -12,6 +13,7 @@ from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
 from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.stages.looking import look_at_frames
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -117,13 +119,11 @@ def _draw(
 
 
 def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: PoseConfig) -> "Followed":
-    from v2vkit.engine.threads import map_in_threads, whichever_is_free
     from v2vkit.maps.people import MIN_SCORE, follow_people
 
-    estimate = whichever_is_free(estimators)
     return follow_people(
-        map_in_threads(lambda t: estimate(clip.frame(t)), range(clip.info.num_frames), threads=len(estimators)),
-        lambda points: points,
+        look_at_frames(clip, estimators),
+        itemgetter(1),
         smooth=config.smooth,
         missing=config.missing,
         min_score=MIN_SCORE if config.min_score is None else config.min_score,

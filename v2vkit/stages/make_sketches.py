@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -9,6 +10,7 @@ from pydantic import field_validator
 
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.stages.looking import BATCH, look_at_frames
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
     Landmarks = NDArray[np.float32]
+    Followed = tuple[tuple[Image, object], Landmarks | None, bool]
 
 _DRAWING_THREADS = 2
 
@@ -75,37 +78,35 @@ def make_sketches(
     Raises:
         V2VError: a frame is missing, damaged or of another size than its clip.
     """
-    from v2vkit.engine.threads import map_in_threads, whichever_is_free
+    from v2vkit.engine.threads import batched, map_in_threads
     from v2vkit.maps.landmarks import follow_face
 
-    estimate = whichever_is_free(estimators)
-
-    def look(t: int) -> "tuple[Image, Landmarks | None]":
-        frame = clip.frame(t)
-        return frame, estimate(frame)
-
-    estimated = map_in_threads(look, range(clip.info.num_frames), threads=len(estimators))
-    followed = follow_face(estimated, itemgetter(1), smooth=smooth, missing=missing)
+    looked_at = look_at_frames(clip, estimators)
+    followed = follow_face(looked_at, itemgetter(1), smooth=smooth, missing=missing)
     draw = partial(_draw, canny=canny, estimator=f"{estimators[0].name} {estimators[0].version}")
-    yield from map_in_threads(draw, enumerate(followed), threads=_DRAWING_THREADS)
+    batches = batched(enumerate(followed), BATCH)
+    yield from chain.from_iterable(map_in_threads(draw, batches, threads=_DRAWING_THREADS, waiting=_DRAWING_THREADS))
 
 
-def _draw(
-    followed: "tuple[int, tuple[tuple[Image, object], Landmarks | None, bool]]", *, canny: bool, estimator: str
-) -> Sample:
+def _draw(batch: "list[tuple[int, Followed]]", *, canny: bool, estimator: str) -> list[Sample]:
+    from v2vkit.maps.curves import strokes_of
     from v2vkit.maps.landmarks import landmarks_to_json
     from v2vkit.maps.sketch import draw_sketch, encode_drawing
     from v2vkit.maps.source import DOMAINS
 
-    t, ((frame, _), landmarks, found) = followed
-    sketch, parts = draw_sketch(frame, landmarks, canny=canny)
-    size = (frame.shape[1], frame.shape[0])
-    files = {
-        "sketch.png": encode_drawing(sketch, strokes=True),
-        "parts.png": encode_drawing(parts),
-        "json": landmarks_to_json(landmarks, found=found, size=size, estimator=estimator),
-    }
-    return Sample(t, files, None if found else DOMAINS["face"].nothing)
+    strokes = iter(strokes_of([landmarks for _, (_, landmarks, _) in batch if landmarks is not None]))
+    samples = []
+    for t, ((frame, _), landmarks, found) in batch:
+        of_face = None if landmarks is None else next(strokes)
+        sketch, parts = draw_sketch(frame, landmarks, canny=canny, strokes=of_face)
+        size = (frame.shape[1], frame.shape[0])
+        files = {
+            "sketch.png": encode_drawing(sketch, strokes=True),
+            "parts.png": encode_drawing(parts),
+            "json": landmarks_to_json(landmarks, found=found, size=size, estimator=estimator),
+        }
+        samples.append(Sample(t, files, None if found else DOMAINS["face"].nothing))
+    return samples
 
 
 def open_sketches(config: SketchConfig) -> Opened:

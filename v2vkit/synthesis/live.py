@@ -1,15 +1,17 @@
 """Source maps made of a video's frames on the fly, exactly as the stages make them: one row for each domain."""
 
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.config import IGNORE, DomainName
+from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator
+from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator, look_at
 from v2vkit.estimators.table import chosen, open_estimator
 from v2vkit.maps.labels import keep_labels
 from v2vkit.maps.landmarks import follow_face
@@ -22,6 +24,7 @@ from v2vkit.maps.source import DOMAINS, street_channels, to_unit
 from v2vkit.synthesis.model import ModelInfo
 from v2vkit.weights import file_digest
 
+T = TypeVar("T")
 Image = NDArray[np.uint8]
 Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
 Placed = Callable[[Image], Placement | None]
@@ -30,6 +33,8 @@ Live = Callable[[Iterable[Image]], Iterator[Mapped]]
 """Consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.maps.regions`, None where the domain has none;
 `found`: the estimator saw something in this very frame."""
+
+_BATCH = 4  # frames that are looked at together
 
 
 def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
@@ -107,12 +112,19 @@ def _placed_pose(info: ModelInfo) -> Placed:
     return lambda image: place_people(estimated_people(pose(image), score))
 
 
+def _looked_at(frames: Iterable[Image], estimator: Callable[[Image], T]) -> Iterator[tuple[Image, T]]:
+    """Every frame and what the estimator gives for it; drawn `_BATCH` at a time."""
+    for images in batched(frames, _BATCH):
+        yield from zip(images, look_at(estimator, images), strict=True)
+
+
 def _live_face(info: ModelInfo, source: str) -> Live:
     settings, estimator = info.map_settings, open_face(info.maps)
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
-        followed = follow_face(frames, estimator, smooth=settings.smooth, missing=settings.missing)
-        for image, landmarks, found in followed:
+        looked_at = _looked_at(frames, estimator)
+        followed = follow_face(looked_at, itemgetter(1), smooth=settings.smooth, missing=settings.missing)
+        for (image, _), landmarks, found in followed:
             sketch, parts = draw_sketch(image, landmarks, canny=settings.canny)
             yield image, to_unit(face_channels(landmarks, sketch)), region_ids(parts), found
 
@@ -130,13 +142,13 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
 
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
         followed = follow_people(
-            frames,
-            estimator,
+            _looked_at(frames, estimator),
+            itemgetter(1),
             smooth=settings.smooth,
             missing=settings.missing,
             min_score=settings.point_score,
         )
-        for image, people, found in followed:
+        for (image, _), people, found in followed:
             size = (image.shape[1], image.shape[0])
             drawing = draw_people(people, size, stroke=settings.stroke)
             yield image, to_unit(skeleton_channels(drawing)), None, found
