@@ -70,7 +70,9 @@ class Strokes(NamedTuple):
     curve: Indices
 
 
-def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indices, Indices]]:
+def curve_pixels(
+    landmarks: Landmarks, size: tuple[int, int], *, strokes: Strokes | None = None
+) -> list[tuple[Indices, Indices]]:
     """The pixels of each of the 14 curves, in the order of `CURVES`: (rows, columns), inside the frame.
 
     Each triple of landmarks is replaced by a parabola whose independent variable is the axis in which the landmarks
@@ -81,9 +83,10 @@ def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indi
     Args:
         landmarks: float32 [68, 2].
         size: (width, height).
+        strokes: those of `strokes_of` for these landmarks, where many faces were done at once.
     """
     width, height = size
-    x, y, curve = pen_positions(landmarks)
+    x, y, curve = pen_positions(landmarks) if strokes is None else strokes
     columns, rows = np.concatenate([x, x - 1, x, x - 1]), np.concatenate([y, y, y - 1, y - 1])
     curve = np.tile(curve, PEN * PEN)
     inside = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
@@ -94,17 +97,17 @@ def curve_pixels(landmarks: Landmarks, size: tuple[int, int]) -> list[tuple[Indi
 
 
 def pen_positions(landmarks: Landmarks) -> Strokes:
-    """Where the pen stands along the curves of one face; see `strokes_of`."""
+    """`strokes_of` one face."""
     return _pen_positions(np.ascontiguousarray(landmarks, np.float32).tobytes())
 
 
 @lru_cache(maxsize=4)  # the sketch and the distance maps of a frame ask for the same
 def _pen_positions(landmarks: bytes) -> Strokes:
-    return strokes_of([np.frombuffer(landmarks, np.float32).reshape(-1, 2)])[0]
+    return _strokes([np.frombuffer(landmarks, np.float32).reshape(-1, 2)])[0]
 
 
-def strokes_of(faces: Sequence[Landmarks]) -> list[Strokes]:
-    """Where the pen stands along the curves of each face, the frame's borders ignored.
+def strokes_of(faces: Sequence[Landmarks | None]) -> list[Strokes | None]:
+    """Where the pen stands along the curves of each face, the frame's borders ignored; None for None.
 
     The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them. Eight
     faces at once take a third of the time of one after the other; the pixels are the same.
@@ -112,6 +115,11 @@ def strokes_of(faces: Sequence[Landmarks]) -> list[Strokes]:
     Args:
         faces: float32 [68, 2] each.
     """
+    strokes = iter(_strokes([face for face in faces if face is not None]))
+    return [None if face is None else next(strokes) for face in faces]
+
+
+def _strokes(faces: Sequence[Landmarks]) -> list[Strokes]:
     if not faces:
         return []
     landmarks = np.stack([add_forehead(face) for face in faces]).astype(np.float64)

@@ -95,16 +95,18 @@ def draw_sketch(
     return sketch, parts
 
 
-def distance_maps(landmarks: Landmarks | None, size: tuple[int, int]) -> NDArray[np.uint8]:
+def distance_maps(
+    landmarks: Landmarks | None, size: tuple[int, int], *, strokes: Strokes | None = None
+) -> NDArray[np.uint8]:
     """How far every pixel is from each of the 14 curves: uint8 [14, H, W], a third of the L1 distance, at most 255.
 
-    A curve that is not drawn (no landmarks, outside the frame) is 255 everywhere.
+    A curve that is not drawn (no landmarks, outside the frame) is 255 everywhere. `strokes` as in `draw_sketch`.
     """
     width, height = size
     maps = np.full((NUM_CURVES, height, width), 255, np.uint8)
     if landmarks is None:
         return maps
-    for index, (rows, columns) in enumerate(curve_pixels(landmarks, size)):
+    for index, (rows, columns) in enumerate(curve_pixels(landmarks, size, strokes=strokes)):
         if len(rows):
             canvas = np.ones((height, width), np.uint8)
             canvas[rows, columns] = 0
@@ -114,15 +116,16 @@ def distance_maps(landmarks: Landmarks | None, size: tuple[int, int]) -> NDArray
     return maps
 
 
-def face_channels(landmarks: Landmarks | None, sketch: Gray) -> NDArray[np.uint8]:
+def face_channels(landmarks: Landmarks | None, sketch: Gray, *, strokes: Strokes | None = None) -> NDArray[np.uint8]:
     """The conditioning channels of the face domain, uint8 [15, H, W]: the sketch, then 14 distance maps.
 
     Args:
         landmarks: float32 [68, 2], or None for a blank frame.
         sketch: uint8 [H, W] from `draw_sketch` of the same frame.
+        strokes: as there.
     """
     height, width = sketch.shape
-    return np.concatenate([sketch[None], distance_maps(landmarks, (width, height))])
+    return np.concatenate([sketch[None], distance_maps(landmarks, (width, height), strokes=strokes)])
 
 
 def encode_drawing(drawing: Gray, *, strokes: bool = False) -> bytes:

@@ -94,10 +94,9 @@ def _draw(batch: "list[tuple[int, Followed]]", *, canny: bool, estimator: str) -
     from v2vkit.maps.sketch import draw_sketch, encode_drawing
     from v2vkit.maps.source import DOMAINS
 
-    strokes = iter(strokes_of([landmarks for _, (_, landmarks, _) in batch if landmarks is not None]))
+    strokes = strokes_of([landmarks for _, (_, landmarks, _) in batch])
     samples = []
-    for t, ((frame, _), landmarks, found) in batch:
-        of_face = None if landmarks is None else next(strokes)
+    for (t, ((frame, _), landmarks, found)), of_face in zip(batch, strokes, strict=True):
         sketch, parts = draw_sketch(frame, landmarks, canny=canny, strokes=of_face)
         size = (frame.shape[1], frame.shape[0])
         files = {

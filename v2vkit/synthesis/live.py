@@ -1,6 +1,7 @@
 """Source maps made of a video's frames on the fly, exactly as the stages make them: one row for each domain."""
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,9 +14,10 @@ from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator, look_at
 from v2vkit.estimators.table import chosen, open_estimator
+from v2vkit.maps.curves import Strokes, strokes_of
 from v2vkit.maps.labels import keep_labels
-from v2vkit.maps.landmarks import follow_face
-from v2vkit.maps.people import estimated_people, follow_people
+from v2vkit.maps.landmarks import Landmarks, follow_face
+from v2vkit.maps.people import People, estimated_people, follow_people
 from v2vkit.maps.placement import Placement, place_face, place_people
 from v2vkit.maps.regions import Regions, region_ids
 from v2vkit.maps.skeleton import draw_people, skeleton_channels
@@ -34,7 +36,8 @@ Live = Callable[[Iterable[Image]], Iterator[Mapped]]
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.maps.regions`, None where the domain has none;
 `found`: the estimator saw something in this very frame."""
 
-_BATCH = 4  # frames that are looked at together
+_BATCH = 4  # frames that are looked at, and drawn, together
+_DRAWING_THREADS = 2
 
 
 def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
@@ -124,9 +127,15 @@ def _live_face(info: ModelInfo, source: str) -> Live:
     def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
         looked_at = _looked_at(frames, estimator)
         followed = follow_face(looked_at, itemgetter(1), smooth=settings.smooth, missing=settings.missing)
-        for (image, _), landmarks, found in followed:
-            sketch, parts = draw_sketch(image, landmarks, canny=settings.canny)
-            yield image, to_unit(face_channels(landmarks, sketch)), region_ids(parts), found
+        with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
+            for batch in batched(followed, _BATCH):
+                strokes = strokes_of([landmarks for _, landmarks, _ in batch])
+                yield from [*pool.map(draw, batch, strokes)]  # nothing is drawn any more when the first is given
+
+    def draw(followed: tuple[tuple[Image, object], Landmarks | None, bool], strokes: Strokes | None) -> Mapped:
+        (image, _), landmarks, found = followed
+        sketch, parts = draw_sketch(image, landmarks, canny=settings.canny, strokes=strokes)
+        return image, to_unit(face_channels(landmarks, sketch, strokes=strokes)), region_ids(parts), found
 
     return maps
 
@@ -148,10 +157,14 @@ def _live_pose(info: ModelInfo, source: str) -> Live:
             missing=settings.missing,
             min_score=settings.point_score,
         )
-        for (image, _), people, found in followed:
-            size = (image.shape[1], image.shape[0])
-            drawing = draw_people(people, size, stroke=settings.stroke)
-            yield image, to_unit(skeleton_channels(drawing)), None, found
+        with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
+            for batch in batched(followed, _BATCH):
+                yield from [*pool.map(draw, batch)]
+
+    def draw(followed: tuple[tuple[Image, object], People | None, bool]) -> Mapped:
+        (image, _), people, found = followed
+        drawing = draw_people(people, (image.shape[1], image.shape[0]), stroke=settings.stroke)
+        return image, to_unit(skeleton_channels(drawing)), None, found
 
     return maps
 
