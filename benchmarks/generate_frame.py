@@ -101,7 +101,7 @@ def measure_frame(work: Workload) -> list[Row]:
     rows = compare_rows("frame", gflop, seconds, product_gflop)
     rows.append(("frame, ours / plain: time", seconds["ours"] / seconds["plain"], "<= 0.9, or the profile below"))
     half = computes_in("auto", torch.device(work.device))
-    if half is not None:
+    if half != "fp32":
         rows.append((f"frame, ours in {half} / ours: time", seconds["fast"] / seconds["ours"], "reported"))
     rows.append(("frame: largest difference of a pixel in [-1, 1], in 1e-5", apart * 1e5, "<= 10"))
     return rows + _profile(ours, work)

@@ -98,7 +98,9 @@ def test_what_is_measured_is_what_render_makes_of_the_shot(tmp_path: Path) -> No
 
 def test_what_is_measured_is_rendered_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
     _workspace(tmp_path)
-    half, exact = (_psnr(_evaluate(tmp_path, precision=precision), OURS) for precision in ("bf16", "fp32"))
+    reports = {precision: _evaluate(tmp_path, precision=precision) for precision in ("bf16", "fp32")}
+    assert all(report["model"]["precision"] == precision for precision, report in reports.items())
+    half, exact = (_psnr(report, OURS) for report in reports.values())
     ours, real = _rendered(tmp_path, precision="fp32")
     assert exact == pytest.approx([psnr(a, b) for a, b in zip(ours, real, strict=True)][1:], abs=1e-5)
     assert half != exact

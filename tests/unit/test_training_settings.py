@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
-from v2vkit.engine.precision import computes_in
+from v2vkit.config import Precision
+from v2vkit.engine.precision import autocast, computes_in
 from v2vkit.maps.source import SourceConfig
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.training.build import build_generator_config, build_trainer
@@ -60,16 +61,22 @@ def test_a_cpu_computes_in_bfloat16_where_it_is_fast_at_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
-    assert computes_in("auto", CPU) is (torch.bfloat16 if amx or avx512_bf16 else None)
-    assert computes_in("fp32", CPU) is None
-    assert computes_in("bf16", CPU) is torch.bfloat16
-    assert computes_in("fp16", CPU) is torch.float16
+    assert computes_in("auto", CPU) == ("bf16" if amx or avx512_bf16 else "fp32")
+
+
+@pytest.mark.parametrize(
+    ("named", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_convolutions_compute_in_the_precision_that_was_named(named: Precision, dtype: torch.dtype) -> None:
+    x = torch.ones(1, 1, 4, 4)
+    with autocast(named, CPU):
+        assert torch.nn.functional.conv2d(x, x).dtype == dtype
 
 
 def test_a_torch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
-    assert computes_in("auto", CPU) is None
+    assert computes_in("auto", CPU) == "fp32"
 
 
 @pytest.fixture(scope="module")

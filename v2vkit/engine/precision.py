@@ -4,6 +4,8 @@ import torch
 
 from v2vkit.config import Precision
 
+_HALF: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 _CPU_MULTIPLIES_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 """`torch.cpu`'s questions whether it has instructions for products of bfloat16 (AMX, AVX512_BF16); without, it
 converts to and from it for little gain, or emulates it."""
@@ -11,18 +13,18 @@ converts to and from it for little gain, or emulates it."""
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The context in which forward passes run; outside of it everything is float32."""
-    dtype = computes_in(precision, device)
+    dtype = _HALF.get(computes_in(precision, device))
     return torch.autocast(device.type, dtype, enabled=True) if dtype else torch.autocast(device.type, enabled=False)
 
 
-def computes_in(precision: Precision, device: torch.device) -> torch.dtype | None:
-    """The half precision that convolutions compute in there; None = float32.
+def computes_in(precision: Precision, device: torch.device) -> Precision:
+    """What convolutions compute in there, by name: fp32, bf16 or fp16.
 
     `auto` says bfloat16 where it was measured to be faster, never float16: its range asks for scaled losses.
     """
     if precision == "auto":
-        return torch.bfloat16 if _bf16_is_fast(device) else None
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        return "bf16" if _bf16_is_fast(device) else "fp32"
+    return precision
 
 
 def _bf16_is_fast(device: torch.device) -> bool:
@@ -38,4 +40,4 @@ def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradSca
 
     Does nothing in other precisions, whose range is that of float32.
     """
-    return torch.amp.GradScaler(device.type, enabled=computes_in(precision, device) is torch.float16)
+    return torch.amp.GradScaler(device.type, enabled=computes_in(precision, device) == "fp16")

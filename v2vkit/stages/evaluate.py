@@ -222,11 +222,17 @@ def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: Evaluate
     from v2vkit.artifacts.images import encode_png
     from v2vkit.evaluation.report import JSON_NAME, notes, summarize, table, write_report
     from v2vkit.synthesis.model import halved_size
+    from v2vkit.synthesis.rollout import renders_in
 
     info, first, out = opened.info, opened.shots[0][0], opened.out
     coarse = halved_size(first.width, first.height, info.halvings) if info.halvings else None
     about = {
-        "model": {"checkpoint": opened.checkpoint.url, "steps": info.steps, "fingerprint": info.fingerprint},
+        "model": {
+            "checkpoint": opened.checkpoint.url,
+            "steps": info.steps,
+            "fingerprint": info.fingerprint,
+            "precision": renders_in(opened.generator, opened.precision),
+        },
         "data": config.data,
         "frames_fingerprint": opened.manifests["frames"].fingerprint,
         "notes": notes(

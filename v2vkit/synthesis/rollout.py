@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v2vkit.config import Precision
-from v2vkit.engine.precision import autocast
+from v2vkit.engine.precision import autocast, computes_in
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import Output, advance
@@ -55,7 +55,7 @@ class Rollout:
         with torch.inference_mode():
             opening = self._opening(s)
             if opening is None:
-                with self._computing(self.generator):
+                with _computing(self.generator, self.precision):
                     outputs = self.generator(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had made it
                 scales = pyramid(self._halved(opening), self.generator.config.num_scales)
@@ -70,13 +70,8 @@ class Rollout:
         if self.opener is None or self.opened >= self.generator.config.history:
             return None
         self.opened += 1
-        with self._computing(self.opener):
+        with _computing(self.opener, self.precision):
             return self.opener(self._tensor(s), None, first_frame=True)[-1].x_fake
-
-    def _computing(self, network: AnyGenerator) -> torch.autocast:
-        imported = network.config.norm != "instance"  # which must give the published images
-        precision = "fp32" if imported and self.precision == "auto" else self.precision
-        return autocast(precision, next(network.parameters()).device)
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller.
@@ -96,6 +91,17 @@ class Rollout:
 
     def _halved(self, x: Tensor) -> Tensor:
         return halve(x, self.halvings)
+
+
+def renders_in(network: AnyGenerator, precision: Precision) -> Precision:
+    """What a network's convolutions compute in where it lies, by name: fp32, bf16 or fp16."""
+    imported = network.config.norm != "instance"  # which must give the published images
+    device = next(network.parameters()).device
+    return computes_in("fp32" if imported and precision == "auto" else precision, device)
+
+
+def _computing(network: AnyGenerator, precision: Precision) -> torch.autocast:
+    return autocast(renders_in(network, precision), next(network.parameters()).device)
 
 
 def made_coarse(image: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:

@@ -238,7 +238,7 @@ def plan_text(
             f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, "
             f"{cost.peak_bytes / 2**30:.2f} GiB, {_duration(seconds)}"
         )
-    precision = {None: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[computes_in(config.precision, device)]
+    precision = computes_in(config.precision, device)
     cost = costs[_kind(config, phases(config.schedule)[-1])]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     lines.append(
