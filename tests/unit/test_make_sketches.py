@@ -1,6 +1,7 @@
 """The stage from frames to sketches: which files, what they hold, what happens without a face, and that workers do
 not matter. The set-up of its two estimators is tested here too; their common contract is in tests/conformance."""
 
+import gc
 import hashlib
 import json
 import subprocess
@@ -309,3 +310,16 @@ def test_mediapipe_is_silent() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == ["still there"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux tells of libraries' threads")
+@pytest.mark.parametrize("task", ["face", "pose"])
+def test_a_mediapipe_estimator_that_is_given_up_takes_its_threads_with_it(task: str) -> None:
+    pytest.importorskip("mediapipe")
+    open_estimator(task, "mediapipe")(photo())  # what the library keeps for good is there
+    gc.collect()
+    before = len(list(Path("/proc/self/task").iterdir()))
+    for _ in range(3):
+        open_estimator(task, "mediapipe")(photo())
+        gc.collect()
+    assert len(list(Path("/proc/self/task").iterdir())) <= before

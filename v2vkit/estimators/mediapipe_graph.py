@@ -6,6 +6,7 @@ image has the result that it has alone.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,12 @@ class MediapipeGraph:
             self._time = 0
             mediapipe.resource_util.set_resource_dir(str(package.parent))  # where the graph looks for its models
             self._graph = mediapipe.CalculatorGraph(graph_config=_config(str(package / graph)))
-            self._graph.observe_output_stream(output, self._keep)
+            self._graph.observe_output_stream(output, partial(_keep, self._results))
             self._graph.start_run({name: self._packet(value) for name, value in settings.items()})
             self([np.zeros((64, 64, 3), np.uint8)])  # returns when all its threads have logged
 
     def _packet(self, value: bool | int) -> Any:
         return self._packets.create_bool(value) if isinstance(value, bool) else self._packets.create_int(value)
-
-    def _keep(self, _: str, packet: Any) -> None:
-        """Called in a thread of the graph's."""
-        self._results[packet.timestamp.value] = packet
 
     def __call__(self, images: Sequence[Image]) -> list[Any]:
         """The output's packet for each image (RGB uint8 [H, W, 3], any sizes); None where the graph found nothing."""
@@ -59,8 +56,14 @@ class MediapipeGraph:
             packet = self._packets.create_image_frame(data=pixels, image_format=self._format, copy=True)
             self._graph.add_packet_to_input_stream("image", packet.at(self._time))
         self._graph.wait_until_idle()
-        found, self._results = self._results, {}
-        return [found.get(time) for time in times]
+        found = [self._results.get(time) for time in times]
+        self._results.clear()
+        return found
+
+
+def _keep(results: dict[int, Any], stream: str, packet: Any) -> None:
+    """Called in a thread of the graph's, which holds it: a method here would keep the graph itself for ever."""
+    results[packet.timestamp.value] = packet
 
 
 def _config(path: str) -> Any:
