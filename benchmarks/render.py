@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from skimage import data
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.estimators.table import open_estimator
-from v2vkit.maps.landmarks import follow_face
-from v2vkit.maps.sketch import draw_sketch, face_channels
-from v2vkit.maps.source import SourceConfig, to_unit
+from v2vkit.maps.source import SourceConfig
 from v2vkit.models.presets import generator_config
 from v2vkit.synthesis.driving import drive_by_video
+from v2vkit.synthesis.live import open_live
 from v2vkit.synthesis.model import ModelInfo, load_model, save_model
 from v2vkit.synthesis.render import pace, render_frames, warm_up, write_each
 from v2vkit.synthesis.rollout import Rollout, to_image
@@ -82,8 +80,8 @@ def _timed(function: Callable[[], object]) -> float:
 
 def _parts(video: Path, work: Path, side: int) -> dict[str, float]:
     """Seconds that each part takes alone, with warm libraries."""
-    generator, _ = load_model(Folder(f"{work}/checkpoints/spatial-1"))
-    estimator = open_estimator("face", "mediapipe")
+    generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
+    maps = open_live(info, str(video))
     frames: list[NDArray[np.uint8]] = []
     sources: list[NDArray[np.float32]] = []
     images: list[NDArray[np.uint8]] = []
@@ -92,8 +90,7 @@ def _parts(video: Path, work: Path, side: int) -> dict[str, float]:
         frames.extend(reframe(f.image, Window(0, 0, 256, 256), (side, side)) for f in decode(video))
 
     def mapping() -> None:
-        for image, landmarks, _ in follow_face(frames, estimator):
-            sources.append(to_unit(face_channels(landmarks, draw_sketch(image, landmarks)[0])))
+        sources.extend(s for _, s, _, _ in maps(frames))
 
     def generating() -> None:
         rollout = Rollout(generator, precision="auto")
@@ -102,7 +99,7 @@ def _parts(video: Path, work: Path, side: int) -> dict[str, float]:
     def encoding() -> None:
         write_video(work / "part.mp4", images, fps=Fraction(25))
 
-    estimator(frames[0] if frames else np.zeros((side, side, 3), np.uint8))
+    list(maps([np.zeros((side, side, 3), np.uint8)]))
     Rollout(generator, precision="auto").step(np.zeros((15, side, side), np.float32))
     return {
         "decode": _timed(decoding),
