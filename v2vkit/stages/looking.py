@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from v2vkit.stages.base import Clip
@@ -12,8 +11,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-BATCH = 8
-"""Frames that go through a stage together: what is done for several at once takes less time, and memory for them."""
+_MOST = 8  # frames; more gain little
+_BYTES = 2**25
+
+
+def frames_together(clip: Clip) -> int:
+    """How many frames of a clip go through a stage together: what is done for several at once takes less time.
+
+    Fewer where they are large, because several such batches are in memory.
+    """
+    return max(1, min(_MOST, _BYTES // (3 * clip.info.width * clip.info.height)))
 
 
 def look_at_frames(clip: Clip, estimators: "Sequence[Callable[[Image], Result]]") -> "Iterator[tuple[Image, Result]]":
@@ -37,5 +44,6 @@ def look_at_frames(clip: Clip, estimators: "Sequence[Callable[[Image], Result]]"
         frames = [clip.frame(t) for t in numbers]
         return list(zip(frames, estimate(frames), strict=True))
 
-    batches = batched(range(clip.info.num_frames), BATCH)
-    return chain.from_iterable(map_in_threads(look, batches, threads=len(estimators), waiting=len(estimators)))
+    batches = batched(range(clip.info.num_frames), frames_together(clip))
+    for looked_at in map_in_threads(look, batches, threads=len(estimators), waiting=len(estimators)):
+        yield from looked_at

@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
-from v2vkit.stages.looking import BATCH, look_at_frames
+from v2vkit.stages.looking import frames_together, look_at_frames
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def make_sketches(
     looked_at = look_at_frames(clip, estimators)
     followed = follow_face(looked_at, itemgetter(1), smooth=smooth, missing=missing)
     draw = partial(_draw, canny=canny, estimator=f"{estimators[0].name} {estimators[0].version}")
-    batches = batched(enumerate(followed), BATCH)
+    batches = batched(enumerate(followed), frames_together(clip))
     yield from chain.from_iterable(map_in_threads(draw, batches, threads=_DRAWING_THREADS, waiting=_DRAWING_THREADS))
 
 
