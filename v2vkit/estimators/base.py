@@ -28,7 +28,7 @@ class LooksAtSeveral(Protocol[Result]):
     """What estimators can do besides that are faster with several images at once."""
 
     def batch(self, images: Sequence[Image]) -> list[Result]:
-        """What the estimator gives for each image, bit for bit."""
+        """What the estimator gives for each image (RGB uint8 [H, W, 3], any sizes), bit for bit, in their order."""
         ...
 
 

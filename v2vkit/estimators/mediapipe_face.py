@@ -4,7 +4,6 @@ Static mode: every frame is looked at afresh, so that its result depends on noth
 repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.maps.landmarks`.
 """
 
-import contextlib
 import importlib.metadata
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from v2vkit.estimators.base import Image
 from v2vkit.estimators.mediapipe_graph import MediapipeGraph, protos
-from v2vkit.estimators.quiet import quiet_stderr
 
 # Mesh vertices behind each of the 68 dlib points; two vertices mean the point half-way between them. The jaw runs along
 # the face oval, spaced as dlib spaces it; the rest are the vertices on the same feature (brow ridge, lid and lip rims).
@@ -68,7 +66,6 @@ class MediapipeFace:
         settings = {"num_faces": _MAX_FACES, "with_attention": True, "use_prev_landmarks": False}
         self._mesh = MediapipeGraph(_GRAPH, "multi_face_landmarks", settings)
         self.version = importlib.metadata.version("mediapipe")
-        self._quiet = True
 
     def __call__(self, image: Image) -> NDArray[np.float32] | None:
         """The 68 landmarks of the largest face in an RGB uint8 [H, W, 3] image, float32 [68, 2] (x, y); or None."""
@@ -76,11 +73,8 @@ class MediapipeFace:
 
     def batch(self, images: Sequence[Image]) -> list[NDArray[np.float32] | None]:
         """The same for several images, in less time than one after the other."""
-        with quiet_stderr() if self._quiet else contextlib.nullcontext():
-            found = [
-                faces or self._small_faces(image) for image, faces in zip(images, self._faces(images), strict=True)
-            ]
-        self._quiet = self._quiet and not any(found)  # the last lines come with the first face
+        looked_at = zip(images, self._faces(images), strict=True)
+        found = [faces or self._small_faces(image) for image, faces in looked_at]
         return [max(faces, key=_area) if faces else None for faces in found]
 
     def _faces(self, images: Sequence[Image]) -> list[list[NDArray[np.float32]]]:

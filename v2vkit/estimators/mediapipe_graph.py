@@ -1,10 +1,11 @@
-"""A graph of MediaPipe's that looks at several images at once, through the package's own Python framework.
+"""A graph of MediaPipe's that looks at several images at once, through the package's own Python framework, silently.
 
 Its ready-made solutions wait for every image. Given the next ones beforehand, a graph works on one image's landmarks
 while it looks for the face of another, so that it keeps two cores busy and asks for Python's lock less often. Every
 image has the result that it has alone.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ class MediapipeGraph:
             self._format = mediapipe.ImageFormat.SRGB
             self._results: dict[int, Any] = {}
             self._time = 0
+            self._quiet = True
             mediapipe.resource_util.set_resource_dir(str(package.parent))  # where the graph looks for its models
             self._graph = mediapipe.CalculatorGraph(graph_config=_config(str(package / graph)))
             self._graph.observe_output_stream(output, partial(_keep, self._results))
@@ -47,6 +49,12 @@ class MediapipeGraph:
 
     def __call__(self, images: Sequence[Image]) -> list[Any]:
         """The output's packet for each image (RGB uint8 [H, W, 3], any sizes); None where the graph found nothing."""
+        with quiet_stderr() if self._quiet else contextlib.nullcontext():
+            found = self._run(images)
+        self._quiet = self._quiet and not any(found)  # the last log lines come with the first result
+        return found
+
+    def _run(self, images: Sequence[Image]) -> list[Any]:
         times = []
         for image in images:
             self._time += _STEP

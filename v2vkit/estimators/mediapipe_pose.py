@@ -5,7 +5,6 @@ repetition, in any order and in any process). Smoothing in time is ours, see `v2
 person, the most prominent one, and neither fingers nor the lines of a face that OpenPose has.
 """
 
-import contextlib
 import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from v2vkit.estimators.base import Image
 from v2vkit.estimators.mediapipe_graph import MediapipeGraph, proto
-from v2vkit.estimators.quiet import quiet_stderr
 
 # MediaPipe's points behind each point of BODY_25; two mean the point half-way between them, none = missing. The neck is
 # the middle of the shoulders, the big toe the "foot index"; nothing stands for the small toes.
@@ -58,7 +56,6 @@ class MediapipePose:
         settings = {"model_complexity": 1, "enable_segmentation": False} | dict.fromkeys(_ACROSS_FRAMES, False)
         self._pose = MediapipeGraph(_GRAPH, "pose_landmarks", settings)
         self.version = importlib.metadata.version("mediapipe")
-        self._quiet = True
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
         """The body in an RGB uint8 [H, W, 3] image, float32 [1, 25, 3] (x, y, score), or [0, 25, 3]."""
@@ -66,10 +63,7 @@ class MediapipePose:
 
     def batch(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
         """The same for several images, in less time than one after the other."""
-        with quiet_stderr() if self._quiet else contextlib.nullcontext():
-            packets = self._pose(images)
-        self._quiet = self._quiet and not any(packets)  # the last lines come with the first person
-        return [_body(packet, image.shape) for packet, image in zip(packets, images, strict=True)]
+        return [_body(packet, image.shape) for packet, image in zip(self._pose(images), images, strict=True)]
 
 
 def _body(packet: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ Shapes: P pieces, 3 points each; N drawn points.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +82,7 @@ def curve_pixels(
     Args:
         landmarks: float32 [68, 2].
         size: (width, height).
-        strokes: those of `strokes_of` for these landmarks, where many faces were done at once.
+        strokes: those of `strokes_of` for these landmarks, where they are there already.
     """
     width, height = size
     x, y, curve = pen_positions(landmarks) if strokes is None else strokes
@@ -97,13 +96,8 @@ def curve_pixels(
 
 
 def pen_positions(landmarks: Landmarks) -> Strokes:
-    """`strokes_of` one face."""
-    return _pen_positions(np.ascontiguousarray(landmarks, np.float32).tobytes())
-
-
-@lru_cache(maxsize=4)  # the sketch and the distance maps of a frame ask for the same
-def _pen_positions(landmarks: bytes) -> Strokes:
-    return _strokes([np.frombuffer(landmarks, np.float32).reshape(-1, 2)])[0]
+    """`strokes_of` one face, float32 [68, 2]."""
+    return _strokes([landmarks])[0]
 
 
 def strokes_of(faces: Sequence[Landmarks | None]) -> list[Strokes | None]:
@@ -128,8 +122,6 @@ def _strokes(faces: Sequence[Landmarks]) -> list[Strokes]:
     drawn, piece = _draw(points.reshape(-1, 3, 2))
     positions = np.floor(drawn + _ROUNDING).astype(np.int64)
     curve = np.tile(_CURVE_OF, len(faces))[piece]
-    for array in (positions, curve):
-        array.flags.writeable = False
     ends = np.searchsorted(piece, np.arange(1, len(faces)) * len(_POINTS))
     split = zip(np.split(positions, ends, axis=1), np.split(curve, ends), strict=True)
     return [Strokes(x, y, curve) for (x, y), curve in split]

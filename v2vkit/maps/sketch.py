@@ -83,7 +83,7 @@ def draw_sketch(
         frame: RGB uint8 [H, W, 3].
         landmarks: float32 [68, 2]; None gives two empty maps.
         canny: draw the edges of the background too.
-        strokes: those of `strokes_of` for these landmarks, where many faces were done at once.
+        strokes: those of `strokes_of` for these landmarks, where they are there already.
     """
     height, width = frame.shape[:2]
     if landmarks is None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.config import IGNORE, DomainName, StageConfig, setting
 from v2vkit.errors import V2VError
+from v2vkit.maps.curves import strokes_of
 from v2vkit.maps.labels import colorize
 from v2vkit.maps.landmarks import landmarks_from_json
 from v2vkit.maps.moving import Change, move_ids, move_points
@@ -142,8 +143,9 @@ def _changed_face(
 ) -> Bytes:
     landmarks = landmarks_from_json(files["json"])[0]
     landmarks = None if landmarks is None else move_points(landmarks, change.move)
-    sketch, _ = draw_sketch(image, landmarks, canny=settings.canny)
-    return face_channels(landmarks, sketch)
+    (strokes,) = strokes_of([landmarks])  # both ask for them
+    sketch, _ = draw_sketch(image, landmarks, canny=settings.canny, strokes=strokes)
+    return face_channels(landmarks, sketch, strokes=strokes)
 
 
 def _build_pose(config: SourceConfig, files: dict[str, bytes]) -> Bytes:

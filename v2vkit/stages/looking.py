@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 _MOST = 8  # frames; more gain little
-_BYTES = 2**25
+_BYTES = 2**25  # of the frames together
 
 
 def frames_together(clip: Clip) -> int:
