@@ -18,9 +18,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image, encode_jpeg
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
 from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run as run_stage
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
-from v2vkit.stages.runner import run as run_stage
 from v2vkit.video.decode import decode
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "real"

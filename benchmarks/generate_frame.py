@@ -28,11 +28,11 @@ from benchmarks.train_step import (
     with_threads,
 )
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
 from v2vkit.engine.precision import computes_in
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.generator import VideoGenerator, advance
-from v2vkit.synthesis.model import ModelInfo, load_model, save_model
-from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 
 CONVOLUTION = ("conv", "xdnn", "cudnn", "gemm")

@@ -21,9 +21,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_jpeg
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, write_manifest
 from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run as run_stage
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
-from v2vkit.stages.runner import run as run_stage
 from v2vkit.video.decode import decode
 
 CLIP = Path(__file__).resolve().parents[2] / "shared" / "real" / "face" / "talk_a.mp4"

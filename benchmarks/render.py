@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from skimage import data
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.maps.source import SourceConfig
+from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
+from v2vkit.conditions.source import SourceConfig
+from v2vkit.inference.driving import drive_by_video
+from v2vkit.inference.live import open_live
+from v2vkit.inference.render import pace, render_frames, warm_up, write_each
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.presets import generator_config
-from v2vkit.synthesis.driving import drive_by_video
-from v2vkit.synthesis.live import open_live
-from v2vkit.synthesis.model import ModelInfo, load_model, save_model
-from v2vkit.synthesis.render import pace, render_frames, warm_up, write_each
-from v2vkit.synthesis.rollout import Rollout
 from v2vkit.video.decode import decode
 from v2vkit.video.encode import VideoWriter, write_video
 from v2vkit.video.framing import Window, reframe

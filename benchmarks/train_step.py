@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import plain_chunk, use_stock_layers
+from v2vkit.conditions.source import SourceConfig, street_channels, to_unit
 from v2vkit.config import Precision
-from v2vkit.maps.source import SourceConfig, street_channels, to_unit
 from v2vkit.models.generator import HISTORY
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from v2vkit.maps.people import Person
+from v2vkit.conditions.people import Person
 
 # fmt: off
 _STANDING = [

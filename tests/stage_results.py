@@ -6,8 +6,8 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.artifacts.shard import load_shard
 from v2vkit.config import StageConfig
-from v2vkit.stages.base import RunOptions, Stage
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions, Stage
 
 
 def make(stage: Stage, config: StageConfig, work: Path, workers: int = 1) -> Manifest:

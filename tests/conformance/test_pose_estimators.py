@@ -12,11 +12,11 @@ import pytest
 from skimage import data
 
 from tests.networks import needs_ultralytics, yolo_weights
+from v2vkit.conditions.people import MID_HIP, NECK
 from v2vkit.engine.local import LocalEngine
 from v2vkit.engine.threads import map_in_threads, whichever_is_free
 from v2vkit.estimators.base import PoseEstimator, look_at
 from v2vkit.estimators.table import ESTIMATORS, open_estimator, open_estimators
-from v2vkit.maps.people import MID_HIP, NECK
 
 # Row of the table -> pixels by which a moved person's head and shoulders may miss the movement. `LEARNED` ones get
 # random weights here: what they see is worth nothing, so that only the rest of the contract can be checked; that it is

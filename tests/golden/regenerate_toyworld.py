@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from v2vkit.maps.toyworld import ToyFrame, make_scene, render_frame
+from v2vkit.toyworld import ToyFrame, make_scene, render_frame
 
 GOLDEN = Path(__file__).with_name("toyworld.json")
 CASES = ((0, (128, 64), 0), (0, (128, 64), 17), (1, (128, 64), 40), (7, (96, 96), 5), (1234, (160, 120), 30))

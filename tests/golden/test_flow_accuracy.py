@@ -11,11 +11,11 @@ from tests.shared_data import SHARED, needs_shared
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.artifacts.shard import load_shard
-from v2vkit.maps.flow import warp_backward
-from v2vkit.maps.flow_io import decode_kitti, read_flow
-from v2vkit.stages.base import RunOptions
+from v2vkit.conditions.flow import warp_backward
+from v2vkit.conditions.flow_io import decode_kitti, read_flow
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
-from v2vkit.stages.runner import run
 from v2vkit.video.decode import decode
 
 pytestmark = needs_shared

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.golden.regenerate_toyworld import CASES, GOLDEN, case_name, describe
-from v2vkit.maps.toyworld import make_scene, render_frame
+from v2vkit.toyworld import make_scene, render_frame
 
 
 @pytest.mark.parametrize(("seed", "size", "t"), CASES)

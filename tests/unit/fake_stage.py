@@ -11,7 +11,7 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, PerClip, Plan, Sample, Stage
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Plan, Sample, Stage
 
 
 class SourceConfig(StageConfig):

@@ -10,9 +10,9 @@ from PIL import Image
 from skimage import data
 
 from v2vkit.config import make_config
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import Outcome, run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.ingest import STAGE, IngestConfig
-from v2vkit.stages.runner import Outcome, run
 
 
 def ingest(work: Path, *sources: Path | str, **settings) -> Outcome:

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.checkpoint.model_file import ModelInfo, save_model
+from v2vkit.conditions.source import SourceConfig, num_channels
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import generator_config
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
-from v2vkit.synthesis.model import ModelInfo, save_model
 
 
 def save_untrained(work: Path, domain: str, *, size: tuple[int, int] = (64, 48), **changes: object) -> ModelInfo:

@@ -17,13 +17,13 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, write_manifest
 from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages import doctor
-from v2vkit.stages.base import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
-from v2vkit.stages.runner import run
 
 
 def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

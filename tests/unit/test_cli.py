@@ -258,7 +258,7 @@ def test_control_c_is_told_and_has_an_exit_code_of_its_own(tmp_path: Path, monke
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("v2vkit.stages.runner.run", stop)
+    monkeypatch.setattr("v2vkit.pipeline.runner.run", stop)
     result = CliRunner().invoke(cli, ["extract-flow", "--work", str(tmp_path)])
     assert result.exit_code == 130
     assert "the same command goes on" in result.output

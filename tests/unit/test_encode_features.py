@@ -16,17 +16,17 @@ from tests.unit.video_files import write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.artifacts.shard import load_shard, sample_key
+from v2vkit.checkpoint.model_file import ModelInfo, load_encoder, model_weights, save_model
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.region_features import features_from_json
+from v2vkit.conditions.source import SourceConfig
 from v2vkit.errors import V2VError
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.region_features import features_from_json
-from v2vkit.maps.source import SourceConfig
 from v2vkit.models.encoder import FeatureEncoder, features_at
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import encoder_config, generator_config
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.encode_features import STAGE, EncodeConfig
-from v2vkit.stages.runner import run, status
-from v2vkit.synthesis.model import ModelInfo, load_encoder, model_weights, save_model
 from v2vkit.training.build import build_trainer
 
 

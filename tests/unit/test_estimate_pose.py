@@ -17,19 +17,19 @@ from tests.stage_results import make, sample_files
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
+from v2vkit.conditions.openpose_files import check_places, pose_files
+from v2vkit.conditions.people import People, Person, follow_people, people_from_json, people_to_json
+from v2vkit.conditions.skeleton import draw_people
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
-from v2vkit.maps.openpose_files import check_places, pose_files
-from v2vkit.maps.people import People, Person, follow_people, people_from_json, people_to_json
-from v2vkit.maps.skeleton import draw_people
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.estimate_pose import STAGE, PoseConfig
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
-from v2vkit.stages.runner import run, status
 from v2vkit.stages.show import ShowConfig, show
 
 SEEN_FROM = 100  # brightness from which the fake estimator sees a person, and thereby where he is

@@ -16,23 +16,23 @@ from tests.unit.test_make_sketches import FakeFace, scene
 from tests.unit.training_data import make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest, write_manifest
+from v2vkit.checkpoint.model_file import load_model, save_model
+from v2vkit.conditions.clips import ClipReader
 from v2vkit.config import Precision
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
 from v2vkit.evaluation.metrics import psnr
-from v2vkit.maps.clips import ClipReader
+from v2vkit.inference.mapped import drive_by_artifact
+from v2vkit.inference.render import render_frames
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
-from v2vkit.stages.base import RunOptions, load_inputs
+from v2vkit.pipeline.stage import RunOptions, load_inputs
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.make_sketches import STAGE as SKETCHES
 from v2vkit.stages.make_sketches import SketchConfig
-from v2vkit.synthesis.mapped import drive_by_artifact
-from v2vkit.synthesis.model import load_model, save_model
-from v2vkit.synthesis.render import render_frames
-from v2vkit.synthesis.rollout import Rollout
 
 KINDS = ("frames", "labels", "flow")
 

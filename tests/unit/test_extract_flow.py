@@ -10,15 +10,15 @@ from tests.flow_scenes import moving_texture, write_frames
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.artifacts.shard import Shard, load_shard
+from v2vkit.conditions.flow import confidence_forward_backward, confidence_photometric
+from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
 from v2vkit.estimators.dis import DIS
-from v2vkit.maps.flow import confidence_forward_backward, confidence_photometric
-from v2vkit.maps.flow_io import decode_kitti
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
-from v2vkit.stages.runner import run, status
 
 SPEEDS = {"a": (3, 0), "b": (-2, 1), "c": (0, 2)}
 

@@ -8,10 +8,10 @@ import torch
 
 from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, same
+from v2vkit.conditions.skeleton import draw_people, skeleton_channels
+from v2vkit.conditions.source import SourceConfig, to_unit
 from v2vkit.errors import V2VError
-from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import SourceConfig, to_unit
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence

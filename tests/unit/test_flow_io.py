@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from v2vkit.conditions.flow_io import MAX_FLOW, decode_flo, decode_kitti, encode_kitti, read_flow
 from v2vkit.errors import V2VError
-from v2vkit.maps.flow_io import MAX_FLOW, decode_flo, decode_kitti, encode_kitti, read_flow
 
 
 def _random_flow(height: int = 23, width: int = 37) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torchvision.utils import flow_to_image
 
 from tests.flow_scenes import moving_texture
-from v2vkit.maps.flow import confidence_forward_backward, confidence_photometric, flow_color, warp_backward
+from v2vkit.conditions.flow import confidence_forward_backward, confidence_photometric, flow_color, warp_backward
 
 
 def _constant_flow(height: int, width: int, u: float, v: float) -> np.ndarray:

@@ -6,8 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from v2vkit.maps.following import HOLD_FRAMES
-from v2vkit.synthesis.framing import ShotWindow
+from v2vkit.conditions.smoothing import HOLD_FRAMES
+from v2vkit.inference.framing import ShotWindow
 from v2vkit.video.framing import Window, face_window
 
 EARLIER, FOUND = Window(1, 2, 30, 30), Window(5, 6, 40, 40)

@@ -21,20 +21,20 @@ from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import MANIFEST
+from v2vkit.checkpoint.model_file import MODEL, find_model, load_model
 from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
+from v2vkit.conditions.source import SourceConfig, instance_edges, num_channels, one_hot
 from v2vkit.config import DomainName
 from v2vkit.errors import V2VError
-from v2vkit.maps.source import SourceConfig, instance_edges, num_channels, one_hot
+from v2vkit.inference.first_frames import find_opener
 from v2vkit.models.blocks import halve
 from v2vkit.models.generator import advance, history_from_images
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.import_checkpoint import COMMAND, REPORT, ImportConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
-from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.synthesis.model import MODEL, find_model, load_model
-from v2vkit.synthesis.opening import find_opener
 from v2vkit.training.checkpoint import NETWORKS, read_networks
 from v2vkit.training.config import TrainConfig
 

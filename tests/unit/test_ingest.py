@@ -19,9 +19,9 @@ from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, 
 from tests.unit.video_files import moving_frames, set_display_matrix, solid_frames, write_audio, write_file
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.ingest import STAGE, IngestConfig
-from v2vkit.stages.runner import run
 from v2vkit.video.decode import decode
 
 

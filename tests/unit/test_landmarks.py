@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from tests.faces import face_landmarks
-from v2vkit.errors import V2VError
-from v2vkit.maps import following
-from v2vkit.maps.following import HOLD_FRAMES
-from v2vkit.maps.landmarks import (
+from v2vkit.conditions import smoothing
+from v2vkit.conditions.landmarks import (
     FACE,
     INNER_POINTS,
     add_forehead,
@@ -21,12 +19,14 @@ from v2vkit.maps.landmarks import (
     landmarks_to_json,
     outer_eye_distance,
 )
+from v2vkit.conditions.smoothing import HOLD_FRAMES
+from v2vkit.errors import V2VError
 
-fill_gaps = partial(following.fill_gaps, kind=FACE)
+fill_gaps = partial(smoothing.fill_gaps, kind=FACE)
 
 
 def smooth_landmarks(landmarks: Iterable[np.ndarray | None], window: int) -> Iterator[np.ndarray | None]:
-    return following.smooth(landmarks, FACE, window)
+    return smoothing.smooth(landmarks, FACE, window)
 
 
 def at(x: float) -> np.ndarray:

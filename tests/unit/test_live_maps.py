@@ -15,18 +15,18 @@ from tests.unit import test_make_sketches as sketches
 from tests.unit.rendering import save_untrained
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.people import MIN_SCORE
+from v2vkit.conditions.smoothing import HOLD_FRAMES
+from v2vkit.conditions.source import region_map, source_map
 from v2vkit.config import StageConfig
 from v2vkit.estimators import table
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.following import HOLD_FRAMES
-from v2vkit.maps.people import MIN_SCORE
-from v2vkit.maps.source import region_map, source_map
-from v2vkit.stages.base import Stage
+from v2vkit.inference.live import Mapped, open_live
+from v2vkit.pipeline.stage import Stage
 from v2vkit.stages.estimate_pose import STAGE as POSES
 from v2vkit.stages.estimate_pose import PoseConfig
 from v2vkit.stages.make_sketches import STAGE as SKETCHES
 from v2vkit.stages.make_sketches import SketchConfig
-from v2vkit.synthesis.live import Mapped, open_live
 
 VALUES = [120, 132, 0, 0, 128, 160]
 """What the fake estimators see in each frame: where their face or body is, 0 = nothing."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.stages.base import Clip
-from v2vkit.stages.looking import frames_together, look_at_frames
+from v2vkit.pipeline.stage import Clip
+from v2vkit.stages.run_estimator import frames_together, look_at_frames
 
 
 class CountedClip(Clip):

@@ -17,15 +17,15 @@ from tests.stage_results import make, sample_files
 from tests.unit.rendering import render, save_untrained
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.artifacts.manifest import Manifest
+from v2vkit.conditions.landmarks import follow_face, landmarks_from_json
+from v2vkit.conditions.sketch import draw_sketch
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
 from v2vkit.estimators.table import open_estimator
-from v2vkit.maps.landmarks import follow_face, landmarks_from_json
-from v2vkit.maps.sketch import draw_sketch
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
-from v2vkit.stages.runner import status
 from v2vkit.weights import file_digest
 
 FACE_AT = 100  # brightness from which the fake estimator sees a face, and thereby where it is

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.conditions.flow_io import read_flow
 from v2vkit.config import Size, make_config
 from v2vkit.errors import V2VError
-from v2vkit.maps.flow_io import read_flow
-from v2vkit.maps.toyworld import LABELS, make_scene, render_frame
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_toy import COMMAND, ToyConfig
+from v2vkit.toyworld import LABELS, make_scene, render_frame
 
 SIZE = Size(64, 32)
 
@@ -142,7 +142,7 @@ def test_out_may_be_an_empty_folder_but_not_a_file(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_neither_the_folder_nor_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("v2vkit.maps.toyworld.render_frame", _fail_at_2)
+    monkeypatch.setattr("v2vkit.toyworld.render_frame", _fail_at_2)
     with pytest.raises(ZeroDivisionError):
         _make(tmp_path / "street")
     assert list(tmp_path.iterdir()) == []

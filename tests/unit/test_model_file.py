@@ -11,15 +11,15 @@ from tests.unit.rendering import save_untrained
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL
+from v2vkit.checkpoint.model_file import MODEL, find_model, load_model, read_info
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
-from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.synthesis.model import MODEL, find_model, load_model, read_info
 
 TRAINING = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0})
 

@@ -9,13 +9,13 @@ from tests.faces import face_landmarks, photo
 from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
-from v2vkit.maps.landmarks import landmarks_to_json
-from v2vkit.maps.moving import STAY, Change, Move, draw_move, move_flow, move_ids, move_image, move_points
-from v2vkit.maps.people import map_points, people_to_json
-from v2vkit.maps.settings import MapSettings
-from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.sketch import draw_sketch, face_channels
-from v2vkit.maps.source import DOMAINS, SourceConfig, to_unit
+from v2vkit.conditions.augment import STAY, Change, Move, draw_move, move_flow, move_ids, move_image, move_points
+from v2vkit.conditions.landmarks import landmarks_to_json
+from v2vkit.conditions.people import map_points, people_to_json
+from v2vkit.conditions.settings import MapSettings
+from v2vkit.conditions.skeleton import draw_people, skeleton_channels
+from v2vkit.conditions.sketch import draw_sketch, face_channels
+from v2vkit.conditions.source import DOMAINS, SourceConfig, to_unit
 from v2vkit.models.warp import warp
 from v2vkit.training.dataset import Window
 from v2vkit.training.loop import load_batch

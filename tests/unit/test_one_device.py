@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.conditions.source import SourceConfig, num_channels
 from v2vkit.errors import V2VError
-from v2vkit.maps.source import SourceConfig, num_channels
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig

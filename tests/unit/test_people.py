@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from tests.people import body, person
-from v2vkit.errors import V2VError
-from v2vkit.maps.following import fill_gaps, smooth
-from v2vkit.maps.people import (
+from v2vkit.conditions.people import (
     PEOPLE,
     People,
     Person,
@@ -18,6 +16,8 @@ from v2vkit.maps.people import (
     people_from_json,
     people_to_json,
 )
+from v2vkit.conditions.smoothing import fill_gaps, smooth
+from v2vkit.errors import V2VError
 
 PARTS = ("body", "face", "left_hand", "right_hand")
 

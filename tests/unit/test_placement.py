@@ -5,9 +5,9 @@ import pytest
 
 from tests.faces import face_landmarks
 from tests.people import body
-from v2vkit.maps.people import Person
-from v2vkit.maps.placement import Placement, place_face, place_people, typical
-from v2vkit.synthesis.framing import align_window
+from v2vkit.conditions.alignment import Placement, place_face, place_people, typical
+from v2vkit.conditions.people import Person
+from v2vkit.inference.framing import align_window
 from v2vkit.video.framing import Window, reframe
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from v2vkit.cli.main import load
 from v2vkit.config import make_config, read_recipe
-from v2vkit.stages.base import Stage
+from v2vkit.pipeline.stage import Stage
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.schedule import frames_at, learning_rate_factor
 

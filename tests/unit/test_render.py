@@ -17,25 +17,26 @@ from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
+from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
+from v2vkit.conditions.people import follow_people
+from v2vkit.conditions.regions import region_ids
+from v2vkit.conditions.skeleton import draw_people, skeleton_channels
+from v2vkit.conditions.source import instance_edges, to_unit
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose
-from v2vkit.maps.people import follow_people
-from v2vkit.maps.regions import region_ids
-from v2vkit.maps.skeleton import draw_people, skeleton_channels
-from v2vkit.maps.source import instance_edges, to_unit
+from v2vkit.inference.driving import Drive, Driven, drive_by_video
+from v2vkit.inference.framing import frame_images
+from v2vkit.inference.mapped import drive_by_label_folder
+from v2vkit.inference.render import render_frames
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
-from v2vkit.stages.base import RunOptions, load_input
+from v2vkit.models.layout import to_image
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
-from v2vkit.stages.runner import run
-from v2vkit.synthesis.driving import Drive, Driven, drive_by_video
-from v2vkit.synthesis.framing import frame_images
-from v2vkit.synthesis.mapped import drive_by_label_folder
-from v2vkit.synthesis.model import load_model
-from v2vkit.synthesis.render import render_frames
-from v2vkit.synthesis.rollout import Rollout, to_image
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.probe import probe
 from v2vkit.weights import file_digest
@@ -95,13 +96,13 @@ def test_frames_without_a_face_are_counted_and_rendered(tmp_path: Path) -> None:
 def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     """The maps made on the fly equal those that `ingest --lossless` and `make-sketches` write."""
     from v2vkit.artifacts.manifest import read_manifest
-    from v2vkit.maps.clips import ClipReader
-    from v2vkit.maps.source import source_map
+    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.conditions.source import source_map
+    from v2vkit.pipeline.runner import run
     from v2vkit.stages.ingest import STAGE as INGEST
     from v2vkit.stages.ingest import IngestConfig
     from v2vkit.stages.make_sketches import STAGE as SKETCHES
     from v2vkit.stages.make_sketches import SketchConfig
-    from v2vkit.stages.runner import run
 
     source = write_file(tmp_path / "in.mp4", _faces(9))
     options = RunOptions(work=str(tmp_path), workers=1)
@@ -133,13 +134,13 @@ def _bodies(count: int) -> list[np.ndarray]:
 def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     """The maps made on the fly equal those that `ingest --lossless` and `estimate-pose` write."""
     from v2vkit.artifacts.manifest import read_manifest
-    from v2vkit.maps.clips import ClipReader
-    from v2vkit.maps.source import source_map
+    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.conditions.source import source_map
+    from v2vkit.pipeline.runner import run
     from v2vkit.stages.estimate_pose import STAGE as POSES
     from v2vkit.stages.estimate_pose import PoseConfig
     from v2vkit.stages.ingest import STAGE as INGEST
     from v2vkit.stages.ingest import IngestConfig
-    from v2vkit.stages.runner import run
 
     source = write_file(tmp_path / "in.mp4", _bodies(6))
     options = RunOptions(work=str(tmp_path), workers=1)

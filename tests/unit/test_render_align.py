@@ -9,12 +9,12 @@ from skimage import data
 from tests.faces import photo
 from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_raw, write_file
+from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.alignment import Placement, place_face, place_people
+from v2vkit.conditions.people import estimated_people
 from v2vkit.errors import V2VError
 from v2vkit.estimators.table import open_estimator
-from v2vkit.maps.people import estimated_people
-from v2vkit.maps.placement import Placement, place_face, place_people
-from v2vkit.synthesis.driving import drive_by_video
-from v2vkit.synthesis.model import ModelInfo
+from v2vkit.inference.driving import drive_by_video
 
 pytest.importorskip("mediapipe")
 

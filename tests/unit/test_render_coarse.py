@@ -8,11 +8,12 @@ import torch
 
 from tests.unit.rendering import save_untrained
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import load_model
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import halve
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
-from v2vkit.synthesis.model import load_model
-from v2vkit.synthesis.rollout import Rollout, from_images
+from v2vkit.models.layout import from_images
 
 SOURCES = np.random.default_rng(0).random((3, 13, 48, 64), dtype=np.float32)
 

@@ -13,15 +13,15 @@ from tests.stage_results import make
 from tests.unit.rendering import save_untrained
 from tests.unit.test_make_sketches import FakeFace
 from v2vkit.artifacts.folder import Folder
+from v2vkit.conditions.clips import ClipReader
 from v2vkit.estimators import table
-from v2vkit.maps.clips import ClipReader
+from v2vkit.inference.mapped import drive_by_artifact, driven_frames
 from v2vkit.models.covst import CovstGenerator
 from v2vkit.models.generator import Output
 from v2vkit.models.image_generator import ImageGeneratorConfig
-from v2vkit.stages.base import load_inputs
+from v2vkit.pipeline.stage import load_inputs
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.make_sketches import STAGE as SKETCHES
-from v2vkit.synthesis.mapped import drive_by_artifact, driven_frames
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.window import begin_window, generate_chunk
 

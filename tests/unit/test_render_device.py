@@ -7,14 +7,14 @@ import pytest
 
 from tests.unit.rendering import save_untrained
 from tests.unit.video_files import moving_frames, write_file
+from v2vkit.conditions.alignment import Placement
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
 from v2vkit.estimators.base import Segments
-from v2vkit.maps.placement import Placement
-from v2vkit.stages.base import RunOptions
+from v2vkit.inference.driving import drive_by_video
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
-from v2vkit.synthesis.driving import drive_by_video
 
 NOT_HERE = ("cuda:99", "mps:99")
 

@@ -14,14 +14,14 @@ from tests.unit.video_files import moving_frames, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
+from v2vkit.checkpoint.model_file import load_model
+from v2vkit.conditions.clips import ClipReader
 from v2vkit.errors import V2VError
-from v2vkit.maps.clips import ClipReader
+from v2vkit.inference import driving
+from v2vkit.inference.driving import drive_by_images
+from v2vkit.inference.framing import squeezed
+from v2vkit.inference.mapped import drive_by_label_folder, driver_of, lacking_instances, other_maps, shots_of
 from v2vkit.stages.render import COMMAND, RenderConfig
-from v2vkit.synthesis import driving
-from v2vkit.synthesis.driving import drive_by_images
-from v2vkit.synthesis.framing import squeezed
-from v2vkit.synthesis.mapped import drive_by_label_folder, driver_of, lacking_instances, other_maps, shots_of
-from v2vkit.synthesis.model import load_model
 from v2vkit.video.framing import Window, reframe
 from v2vkit.video.pictures import PictureWriter
 from v2vkit.video.probe import probe

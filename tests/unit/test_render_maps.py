@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from v2vkit.maps.labels import colorize
-from v2vkit.maps.source import SourceConfig, source_image, street_channels, to_unit
-from v2vkit.synthesis.driving import Driven
-from v2vkit.synthesis.render import side_by_side
+from v2vkit.conditions.labels import colorize
+from v2vkit.conditions.source import SourceConfig, source_image, street_channels, to_unit
+from v2vkit.inference.driving import Driven
+from v2vkit.inference.render import side_by_side
 
 LABELS = np.array([[3, 3, 5, 5], [3, 3, 5, 255]], np.uint8)
 INSTANCES = np.array([[0, 0, 7, 8], [0, 0, 7, 8]], np.uint16)

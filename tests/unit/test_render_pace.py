@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from v2vkit.synthesis.driving import Drive, Driven
-from v2vkit.synthesis.render import pace, write_each
+from v2vkit.inference.driving import Drive, Driven
+from v2vkit.inference.render import pace, write_each
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # only their names matter here
 IMAGE = np.zeros((2, 2, 3), np.uint8)

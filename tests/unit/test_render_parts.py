@@ -19,15 +19,15 @@ from tests.unit.video_files import moving_frames, read_packets, read_raw, write_
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
+from v2vkit.checkpoint.model_file import MODEL, load_model, read_info, save_model
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
+from v2vkit.inference import driving
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import RenderConfig
-from v2vkit.stages.runner import run
-from v2vkit.synthesis import driving
-from v2vkit.synthesis.model import MODEL, load_model, read_info, save_model
 from v2vkit.video.decode import decode, time_stamps
 from v2vkit.video.limits import Limits, Part, find_part
 

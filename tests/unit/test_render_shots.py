@@ -12,15 +12,15 @@ from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
+from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions, load_input
+from v2vkit.inference import framing, live
+from v2vkit.inference.driving import Driven, drive_by_video
+from v2vkit.inference.render import render_frames
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
-from v2vkit.stages.runner import run
-from v2vkit.synthesis import framing, live
-from v2vkit.synthesis.driving import Driven, drive_by_video
-from v2vkit.synthesis.model import ModelInfo, load_model
-from v2vkit.synthesis.render import render_frames
 
 LOSSLESS = {"qp": "0"}
 RED, GREEN = (180, 30, 20), (20, 160, 60)

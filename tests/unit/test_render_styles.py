@@ -17,31 +17,31 @@ from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.checkpoint.model_file import load_encoder, load_model, model_weights, save_model
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.region_features import RegionFeatures
+from v2vkit.conditions.regions import region_ids
+from v2vkit.conditions.source import SourceConfig, street_channels, to_unit
 from v2vkit.errors import V2VError
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.region_features import RegionFeatures
-from v2vkit.maps.regions import region_ids
-from v2vkit.maps.source import SourceConfig, street_channels, to_unit
+from v2vkit.inference.driving import Driven
+from v2vkit.inference.features import describe_frame
+from v2vkit.inference.first_frames import find_opener
+from v2vkit.inference.mixtures import fit_styles
+from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.styles import STYLES, Style, find_style
 from v2vkit.models.encoder import FeatureEncoder
 from v2vkit.models.image_generator import FrameGenerator
 from v2vkit.models.presets import image_generator_config
-from v2vkit.stages.base import PerClip, RunOptions, Sample
+from v2vkit.pipeline.mapping import Clip, Opened
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import PerClip, RunOptions, Sample
 from v2vkit.stages.encode_features import STAGE as ENCODE
 from v2vkit.stages.encode_features import EncodeConfig
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
-from v2vkit.stages.mapping import Clip, Opened
 from v2vkit.stages.render import COMMAND, RenderConfig
-from v2vkit.stages.runner import run
 from v2vkit.stages.sample_style import STAGE as SAMPLE
 from v2vkit.stages.sample_style import StyleConfig
-from v2vkit.synthesis.driving import Driven
-from v2vkit.synthesis.features import describe_frame
-from v2vkit.synthesis.mixtures import fit_styles
-from v2vkit.synthesis.model import load_encoder, load_model, model_weights, save_model
-from v2vkit.synthesis.opening import find_opener
-from v2vkit.synthesis.rollout import Rollout
-from v2vkit.synthesis.styles import STYLES, Style, find_style
 from v2vkit.training.dataset import SequenceDataset
 
 

@@ -13,14 +13,14 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import Manifest, read_manifest, write_manifest
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
+from v2vkit.inference.styles import find_style, load_styles
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.encode_features import STAGE as ENCODE
 from v2vkit.stages.encode_features import EncodeConfig
-from v2vkit.stages.runner import run, status
 from v2vkit.stages.sample_style import STAGE, StyleConfig
-from v2vkit.synthesis.styles import find_style, load_styles
 
 
 @pytest.fixture

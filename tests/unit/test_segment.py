@@ -17,15 +17,18 @@ from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
 from v2vkit.artifacts.manifest import Manifest, read_manifest
+from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import cli
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.labels import keep_labels
+from v2vkit.conditions.source import instance_edges, source_map
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
 from v2vkit.estimators.base import Segments
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.labels import keep_labels
-from v2vkit.maps.source import instance_edges, source_map
-from v2vkit.stages.base import RunOptions
+from v2vkit.inference.driving import drive_by_video
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.extract_flow import STAGE as FLOW
@@ -33,12 +36,9 @@ from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
-from v2vkit.stages.runner import run, status
 from v2vkit.stages.segment import STAGE, SegmentConfig
 from v2vkit.stages.show import ShowConfig, show
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.synthesis.driving import drive_by_video
-from v2vkit.synthesis.model import load_model
 
 
 class FakeSegmenter:

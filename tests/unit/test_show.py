@@ -14,15 +14,15 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest, write_manifest
 from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
+from v2vkit.conditions.flow import flow_color
+from v2vkit.conditions.flow_io import encode_kitti
+from v2vkit.conditions.labels import colorize
+from v2vkit.conditions.preview import BLANK, contact_sheet, open_layer, sort_layers
+from v2vkit.conditions.region_features import RegionFeatures, features_to_json
 from v2vkit.errors import V2VError
-from v2vkit.maps.flow import flow_color
-from v2vkit.maps.flow_io import encode_kitti
-from v2vkit.maps.labels import colorize
-from v2vkit.maps.preview import BLANK, contact_sheet, open_layer, sort_layers
-from v2vkit.maps.region_features import RegionFeatures, features_to_json
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE, FlowConfig
-from v2vkit.stages.runner import run
 from v2vkit.stages.show import ShowConfig, show
 from v2vkit.video.decode import decode
 from v2vkit.video.probe import probe

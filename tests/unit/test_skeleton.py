@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.people import body, person
-from v2vkit.maps.people import Person
-from v2vkit.maps.skeleton import (
+from v2vkit.conditions.people import Person
+from v2vkit.conditions.skeleton import (
     LIMBS,
     default_stroke,
     draw_people,

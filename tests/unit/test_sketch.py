@@ -8,10 +8,10 @@ import pytest
 from skimage.feature import canny
 
 from tests.faces import face_landmarks, photo
-from v2vkit.maps import canny as edges
-from v2vkit.maps.curves import CURVES, NUM_CURVES, curve_pixels, strokes_of
-from v2vkit.maps.landmarks import add_forehead
-from v2vkit.maps.sketch import (
+from v2vkit.conditions import canny as edges
+from v2vkit.conditions.curves import CURVES, NUM_CURVES, curve_pixels, strokes_of
+from v2vkit.conditions.landmarks import add_forehead
+from v2vkit.conditions.sketch import (
     NUM_CHANNELS,
     PARTS,
     background_edges,

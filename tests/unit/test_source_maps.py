@@ -6,13 +6,13 @@ import pytest
 from tests.faces import face_landmarks, photo
 from tests.people import person
 from v2vkit.artifacts.images import encode_png
+from v2vkit.conditions.landmarks import landmarks_to_json
+from v2vkit.conditions.people import MIN_SCORE, people_to_json
+from v2vkit.conditions.settings import MapSettings
+from v2vkit.conditions.skeleton import draw_people
+from v2vkit.conditions.sketch import draw_sketch, face_channels
+from v2vkit.conditions.source import SourceConfig, instance_edges, num_channels, one_hot, source_map
 from v2vkit.errors import V2VError
-from v2vkit.maps.landmarks import landmarks_to_json
-from v2vkit.maps.people import MIN_SCORE, people_to_json
-from v2vkit.maps.settings import MapSettings
-from v2vkit.maps.skeleton import draw_people
-from v2vkit.maps.sketch import draw_sketch, face_channels
-from v2vkit.maps.source import SourceConfig, instance_edges, num_channels, one_hot, source_map
 
 LABELS = np.array([[0, 0, 1], [0, 2, 1], [255, 2, 2]], np.uint8)
 

@@ -26,8 +26,8 @@ from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.artifacts.shard import list_members, load_shard
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import PerClip, RunOptions
-from v2vkit.stages.runner import run, status
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import PerClip, RunOptions
 
 
 def _bytes(folder: Path) -> dict[str, str]:
@@ -232,8 +232,8 @@ def test_the_advice_for_an_altered_shard_brings_it_back(tmp_path: Path) -> None:
 _KILLED = """
 import sys
 from tests.unit.fake_stage import INVERT, InvertConfig
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.pipeline.runner import run
 if __name__ == "__main__":
     run(INVERT, InvertConfig(delay=0.01), RunOptions(work=sys.argv[1], workers=int(sys.argv[2])))
 """
@@ -307,8 +307,8 @@ _FILL = """
 import resource, signal, sys
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.pipeline.runner import run
 
 if __name__ == "__main__":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.conditions.region_features import RegionFeatures
+from v2vkit.conditions.regions import region_ids
 from v2vkit.errors import V2VError
-from v2vkit.maps.region_features import RegionFeatures
-from v2vkit.maps.regions import region_ids
-from v2vkit.synthesis.mixtures import FLOOR, fit_mixture, fit_styles
-from v2vkit.synthesis.styles import STYLES, Mixture, Style, Styles, load_styles
+from v2vkit.inference.mixtures import FLOOR, fit_mixture, fit_styles
+from v2vkit.inference.styles import STYLES, Mixture, Style, Styles, load_styles
 
 
 def _features(label: int, vectors: np.ndarray, area: float = 0.1) -> list[tuple[RegionFeatures, ...]]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from v2vkit.maps.toyworld import LABELS, Scene, ToyFrame, make_scene, render_frame
-from v2vkit.maps.toyworld.geometry import box
-from v2vkit.maps.toyworld.scene import CAR, PEDESTRIAN, ROAD, Body, Drive, Part
+from v2vkit.toyworld import LABELS, Scene, ToyFrame, make_scene, render_frame
+from v2vkit.toyworld.geometry import box
+from v2vkit.toyworld.scene import CAR, PEDESTRIAN, ROAD, Body, Drive, Part
 
 SIZE = (256, 128)
 

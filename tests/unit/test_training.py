@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.checkpoint.model_file import load_model
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input, video_input
 from v2vkit.models.losses import feature_matching, lsgan
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run, status
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.synthesis.model import load_model
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import SequenceDataset, Window, draw_windows, mirrored, stack
 from v2vkit.training.objectives import direct_losses

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from tests.unit.training_data import SMALL, make_workspace, same
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.checkpoint.model_file import load_model
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run, status
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
-from v2vkit.synthesis.model import load_model
 from v2vkit.training.config import TrainConfig
 
 SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1, "save_every": 0.0})

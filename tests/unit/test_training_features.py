@@ -12,14 +12,14 @@ from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info
+from v2vkit.conditions.augment import Change, draw_move, move_ids
+from v2vkit.conditions.regions import face_regions, label_and_instance, region_ids
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
-from v2vkit.maps.moving import Change, draw_move, move_ids
-from v2vkit.maps.regions import face_regions, label_and_instance, region_ids
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
-from v2vkit.synthesis.model import load_encoder, load_model, read_info
 from v2vkit.training.build import build_trainer
 from v2vkit.training.check import check_settings
 from v2vkit.training.dataset import SequenceDataset, Window, halved, mirrored, stack

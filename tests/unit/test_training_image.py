@@ -12,22 +12,22 @@ from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import find_model, load_model, save_model
+from v2vkit.conditions.source import SourceConfig as MapConfig
 from v2vkit.errors import V2VError
-from v2vkit.maps.source import SourceConfig as MapConfig
+from v2vkit.inference.first_frames import find_opener
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.discriminator import image_input
 from v2vkit.models.generator import advance, history_from_images
 from v2vkit.models.image_generator import FrameGenerator
 from v2vkit.models.losses import feature_matching, lsgan, pixel_l1
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
-from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE
-from v2vkit.synthesis.model import find_model, load_model, save_model
-from v2vkit.synthesis.opening import find_opener
-from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Window, stack

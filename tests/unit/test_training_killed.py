@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.unit.training_data import SMALL, make_workspace, same
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 
@@ -25,8 +25,8 @@ IMAGE = ALONE.model_copy(update={"stage": "image", "foreground": (), "flip": Tru
 
 _KILLED = """
 import sys
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 if __name__ == "__main__":

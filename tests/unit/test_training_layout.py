@@ -11,7 +11,7 @@ import torch
 
 from tests.unit.training_data import SMALL
 from v2vkit.artifacts.folder import Folder
-from v2vkit.maps.source import SourceConfig
+from v2vkit.conditions.source import SourceConfig
 from v2vkit.training.build import build_trainer
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.dataset import Sequence

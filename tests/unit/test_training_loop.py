@@ -14,8 +14,8 @@ from torch import Tensor
 from tests.unit.training_data import SMALL, model_info
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.maps.moving import STAY, Change, Move, draw_move
-from v2vkit.maps.source import SourceConfig as MapConfig
+from v2vkit.conditions.augment import STAY, Change, Move, draw_move
+from v2vkit.conditions.source import SourceConfig as MapConfig
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from v2vkit.maps.source import SourceConfig
+from v2vkit.conditions.source import SourceConfig
 from v2vkit.models.generator import Output
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig

@@ -10,8 +10,8 @@ from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, 
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack

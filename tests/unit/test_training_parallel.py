@@ -26,8 +26,8 @@ PAIR = SMALL.model_copy(update={"batch_size": 2, "drop_history": 0.0, "threads":
 # Trains with the settings argv[2]; after argv[3] steps (0 = never) it snapshots and dies without a word.
 _SCRIPT = """
 import os, sys
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training import loop
 from v2vkit.training.config import TrainConfig
@@ -47,8 +47,8 @@ if __name__ == "__main__":
 # Runs the stage with the settings argv[2]; the first process finishes its folder late.
 _LATE = """
 import os, sys, time
-from v2vkit.stages import runner
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline import runner
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 if __name__ == "__main__":
@@ -69,8 +69,8 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import entry_of
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions, Stage, Whole
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.stage import RunOptions, Stage, Whole
+from v2vkit.pipeline.runner import run
 from v2vkit.training.parallel import open_parallel
 
 def build(build):

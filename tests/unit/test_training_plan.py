@@ -13,8 +13,8 @@ from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import RunOptions
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window

@@ -11,11 +11,13 @@ from tests.people import body
 from tests.unit.training_data import SMALL
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import load_model
+from v2vkit.conditions.alignment import place_people
+from v2vkit.conditions.people import Person
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
-from v2vkit.maps.people import Person
-from v2vkit.maps.placement import place_people
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.estimate_pose import STAGE as POSES
 from v2vkit.stages.estimate_pose import PoseConfig
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
@@ -23,9 +25,7 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
-from v2vkit.stages.runner import run
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.synthesis.model import load_model
 
 POSE = SMALL.model_copy(
     update={

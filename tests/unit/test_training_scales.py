@@ -12,18 +12,18 @@ import torch
 
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
+from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
-from v2vkit.stages.base import RunOptions
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
-from v2vkit.stages.runner import run, status
 from v2vkit.stages.train import STAGE
-from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
-from v2vkit.synthesis.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, Window, draw_windows, halved, stack

@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from v2vkit.conditions.source import SourceConfig
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
-from v2vkit.maps.source import SourceConfig
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.training.build import build_generator_config, build_trainer
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from v2vkit.maps.flow import flow_color
-from v2vkit.maps.source import SourceConfig, source_image
+from v2vkit.conditions.flow import flow_color
+from v2vkit.conditions.source import SourceConfig, source_image
 from v2vkit.models.generator import Output
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.strips import sample_strip

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from tests.unit.training_data import SMALL
-from v2vkit.maps.source import SourceConfig
-from v2vkit.synthesis.rollout import Rollout
+from v2vkit.conditions.source import SourceConfig
+from v2vkit.inference.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.window import begin_window, generate_chunk, source_stack

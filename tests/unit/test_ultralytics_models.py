@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.networks import needs_ultralytics, noise, seeing, yolo_weights
+from v2vkit.conditions.people import MID_HIP, NECK
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose, YoloSegment, coco_to_body, paint
-from v2vkit.maps.people import MID_HIP, NECK
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,12 +7,12 @@ import torch
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.source import SourceConfig as MapConfig
-from v2vkit.stages.base import RunOptions
+from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.source import SourceConfig as MapConfig
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
-from v2vkit.stages.runner import run
-from v2vkit.synthesis.model import ModelInfo
 from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import SequenceDataset

@@ -124,8 +124,8 @@ def build_command(name: str) -> click.Command:
 def _call(name: str, values: dict[str, Any]) -> None:
     from v2vkit.cli.options import given
     from v2vkit.config import make_config
-    from v2vkit.stages.base import RunOptions, Stage
-    from v2vkit.stages.runner import run
+    from v2vkit.pipeline.runner import run
+    from v2vkit.pipeline.stage import RunOptions, Stage
 
     target = load(name)
     options = RunOptions(**{option: values.pop(option) for option in target.options})

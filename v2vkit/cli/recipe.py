@@ -9,8 +9,8 @@ import click
 
 from v2vkit.config import StageConfig, make_config, read_recipe, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions, Stage
-from v2vkit.stages.runner import run, status
+from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.stage import Command, RunOptions, Stage
 
 
 class RecipeConfig(StageConfig):

@@ -113,7 +113,7 @@ class PoseEstimator(Estimator, Protocol):
             image: RGB uint8 [H, W, 3].
 
         Returns:
-            float32 [people, 25, 3], (x, y, score) in OpenPose's BODY_25 order (`v2vkit.maps.people`): x and y in
+            float32 [people, 25, 3], (x, y, score) in OpenPose's BODY_25 order (`v2vkit.conditions.people`): x and y in
             pixels, also of points outside the image; score in [0, 1], 0 = missing. No people: [0, 25, 3].
         """
         ...

@@ -1,7 +1,7 @@
 """Facial landmarks with MediaPipe's FaceMesh (Apache-2.0; its models come inside the wheel, nothing is fetched).
 
 Static mode: every frame is looked at afresh, so that its result depends on nothing but its pixels (bit-identical on
-repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.maps.landmarks`.
+repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.conditions.landmarks`.
 """
 
 import importlib.metadata

@@ -1,7 +1,7 @@
 """Body key points with MediaPipe's Pose (Apache-2.0; its model comes inside the wheel, nothing is fetched).
 
 Static mode: every frame is looked at afresh, so that its result depends on nothing but its pixels (bit-identical on
-repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.maps.following`. It finds one
+repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.conditions.smoothing`. It finds one
 person, the most prominent one, and neither fingers nor the lines of a face that OpenPose has.
 """
 

@@ -10,7 +10,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from v2vkit.maps.landmarks import landmark_errors
+from v2vkit.conditions.landmarks import landmark_errors
 from v2vkit.models.warp import warp
 
 Image = NDArray[np.uint8]

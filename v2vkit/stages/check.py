@@ -8,8 +8,8 @@ from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest
 from v2vkit.artifacts.remains import refuse_incomplete
 from v2vkit.config import DEFAULT_RATE, IGNORE, StageConfig, setting
 from v2vkit.errors import V2VError, counted
-from v2vkit.stages.base import Command, RunOptions, made_from_others, make_again, refuse_workspaces
-from v2vkit.stages.mapping import FRAME_EXTENSIONS
+from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
+from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_again, refuse_workspaces
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
@@ -40,8 +40,8 @@ class CheckConfig(StageConfig):
 
 def _expected() -> dict[str, list[tuple[str, ...]]]:
     """The artifacts that are checked, and for each the files of a frame: of every tuple of extensions there is one."""
-    from v2vkit.maps.region_features import EXTENSION
-    from v2vkit.maps.source import DOMAINS
+    from v2vkit.conditions.region_features import EXTENSION
+    from v2vkit.conditions.source import DOMAINS
 
     maps: dict[str, list[tuple[str, ...]]] = {
         domain.kind: [(extension,) for extension in domain.required] for domain in DOMAINS.values()
@@ -129,7 +129,7 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
 
 def _report_labels(labels: Counter[int], num_labels: int | None) -> list[str]:
     """Print the share of every label; what is wrong with their ids, unless `num_labels` says that they are meant."""
-    from v2vkit.maps.labels import are_label_ids
+    from v2vkit.conditions.labels import are_label_ids
 
     total = sum(labels.values())
     for label, count in sorted(labels.items()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from v2vkit import __version__
 from v2vkit.config import StageConfig
 from v2vkit.estimators.table import how_to_install
-from v2vkit.stages.base import Command, RunOptions
+from v2vkit.pipeline.stage import Command, RunOptions
 
 # Distribution name -> module to import.
 CORE = {

@@ -12,7 +12,7 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import DomainName, StageConfig, setting
 from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
 
 if TYPE_CHECKING:
     from v2vkit.models.encoder import FeatureEncoder
@@ -53,10 +53,10 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
         V2VError: a frame is missing, damaged, or of another size than its clip or its map.
     """
     from v2vkit.artifacts.shard import sample_key
+    from v2vkit.conditions.region_features import EXTENSION, features_to_json
+    from v2vkit.conditions.source import DOMAINS, region_files, region_map
     from v2vkit.estimators.running import one_thread
-    from v2vkit.maps.region_features import EXTENSION, features_to_json
-    from v2vkit.maps.source import DOMAINS, region_files, region_map
-    from v2vkit.synthesis.features import describe_frame
+    from v2vkit.inference.features import describe_frame
 
     kind = DOMAINS[domain].kind
     for t in range(clip.info.num_frames):
@@ -79,7 +79,7 @@ def _has(clip: Clip, kind: str, t: int, extension: str) -> bool:
 
 def open_encoder(config: Resolved) -> Opened:
     """The encoder of the checkpoint; raises V2VError for a device that is not here."""
-    from v2vkit.synthesis.model import load_encoder
+    from v2vkit.checkpoint.model_file import load_encoder
 
     device = pick_device(config.device)
     encoder, info = load_encoder(Folder(config.folder))
@@ -95,7 +95,7 @@ def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
     One inside the workspace is named from there (`checkpoints/spatial-1`), so that the name stays right wherever the
     workspace is and whoever looks at it from where.
     """
-    from v2vkit.synthesis.model import find_model, read_info, refuse_without_features
+    from v2vkit.checkpoint.model_file import find_model, read_info, refuse_without_features
 
     folder = find_model(work, config.checkpoint)
     refuse_without_features(read_info(folder), folder)
@@ -106,22 +106,22 @@ def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
 
 
 def _inputs(config: Resolved) -> tuple[str, ...]:
-    from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.model import read_info
+    from v2vkit.checkpoint.model_file import read_info
+    from v2vkit.conditions.source import DOMAINS
 
     return ("frames", DOMAINS[read_info(Folder(config.folder)).source.domain].kind)
 
 
 def _sources(config: Resolved) -> dict[str, str]:
     """The model is an input by its content, wherever it lies."""
-    from v2vkit.synthesis.model import read_info
+    from v2vkit.checkpoint.model_file import read_info
 
     return {"model": read_info(Folder(config.folder)).identity}
 
 
 def _check(config: Resolved, manifests: dict[str, Manifest], work: Folder) -> None:
     """Whether the frames have the size that E was trained on."""
-    from v2vkit.synthesis.model import read_info, refuse_other_sizes
+    from v2vkit.checkpoint.model_file import read_info, refuse_other_sizes
 
     refuse_other_sizes(read_info(Folder(config.folder)), manifests["frames"].clips, work.url)
 

@@ -12,13 +12,13 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
-from v2vkit.stages.looking import look_at_frames
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.stages.run_estimator import look_at_frames
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
+    from v2vkit.conditions.people import People
     from v2vkit.estimators.base import PoseEstimator
-    from v2vkit.maps.people import People
 
     Followed = Iterable[tuple[object, People | None, bool]]
 
@@ -106,9 +106,9 @@ def _draw(
     followed: "tuple[int, tuple[object, People | None, bool]]", *, size: tuple[int, int], estimator: str, stroke: int
 ) -> Sample:
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.maps.people import people_to_json
-    from v2vkit.maps.skeleton import draw_people
-    from v2vkit.maps.source import DOMAINS
+    from v2vkit.conditions.people import people_to_json
+    from v2vkit.conditions.skeleton import draw_people
+    from v2vkit.conditions.source import DOMAINS
 
     t, (_, people, found) = followed
     files = {
@@ -119,7 +119,7 @@ def _draw(
 
 
 def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: PoseConfig) -> "Followed":
-    from v2vkit.maps.people import MIN_SCORE, follow_people
+    from v2vkit.conditions.people import MIN_SCORE, follow_people
 
     return follow_people(
         look_at_frames(clip, estimators),
@@ -131,9 +131,9 @@ def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: P
 
 
 def _from_files(clip: Clip, *, folder: str, config: PoseConfig) -> "Followed":
-    from v2vkit.maps.following import follow
-    from v2vkit.maps.openpose_files import pose_files, read_people
-    from v2vkit.maps.people import PEOPLE, certain
+    from v2vkit.conditions.openpose_files import pose_files, read_people
+    from v2vkit.conditions.people import PEOPLE, certain
+    from v2vkit.conditions.smoothing import follow
 
     return follow(
         pose_files(folder, clip.info),
@@ -190,7 +190,7 @@ def files_checksum(config: PoseConfig) -> dict[str, str]:
     Raises:
         V2VError: a setting that means nothing beside the others, or a file that cannot be read.
     """
-    from v2vkit.maps.openpose_files import files_digest
+    from v2vkit.conditions.openpose_files import files_digest
 
     _refuse_unused(config)
     files = {} if config.openpose is None else {"openpose files": files_digest(config.openpose)}
@@ -199,7 +199,7 @@ def files_checksum(config: PoseConfig) -> dict[str, str]:
 
 def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> None:
     """Whether there are key points for every frame of every clip."""
-    from v2vkit.maps.openpose_files import check_places
+    from v2vkit.conditions.openpose_files import check_places
 
     if config.openpose is not None:
         check_places(config.openpose, manifests["frames"].clips)

@@ -12,20 +12,20 @@ from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
-from v2vkit.stages.base import Command, RunOptions, load_inputs
+from v2vkit.pipeline.stage import Command, RunOptions, load_inputs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.conditions.clips import ClipReader
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.evaluation.compare import Row
     from v2vkit.evaluation.sheet import Sheet
-    from v2vkit.maps.clips import ClipReader
+    from v2vkit.inference.driving import Driven
+    from v2vkit.inference.styles import Style
     from v2vkit.models.any_generator import AnyGenerator
-    from v2vkit.synthesis.driving import Driven
-    from v2vkit.synthesis.model import ModelInfo
-    from v2vkit.synthesis.styles import Style
 
     Image = NDArray[np.uint8]
 
@@ -88,10 +88,10 @@ class _Opened:
 
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
+    from v2vkit.checkpoint.model_file import describe_checkpoint
+    from v2vkit.conditions.source import DOMAINS
     from v2vkit.evaluation.sheet import Sheet
-    from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.mapped import lacking_instances, other_maps
-    from v2vkit.synthesis.model import describe_checkpoint
+    from v2vkit.inference.mapped import lacking_instances, other_maps
 
     opened = _open(config, options)
     info, reader = opened.info, opened.reader
@@ -108,13 +108,13 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     """Everything that can be wrong is told here, before any work."""
     import torch
 
-    from v2vkit.maps.clips import ClipReader
-    from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.live import open_face
-    from v2vkit.synthesis.mapped import shots_of
-    from v2vkit.synthesis.model import find_model, load_model, refuse_other_sizes
-    from v2vkit.synthesis.opening import find_opener
-    from v2vkit.synthesis.styles import find_style
+    from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
+    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.conditions.source import DOMAINS
+    from v2vkit.inference.first_frames import find_opener
+    from v2vkit.inference.live import open_face
+    from v2vkit.inference.mapped import shots_of
+    from v2vkit.inference.styles import find_style
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -183,9 +183,9 @@ def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
 
 
 def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
+    from v2vkit.conditions.source import source_image
     from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
-    from v2vkit.maps.source import source_image
-    from v2vkit.synthesis.rollout import made_coarse
+    from v2vkit.inference.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face
     rendered, driving = tee(_rendered(opened, shot))
@@ -220,9 +220,9 @@ def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", 
 def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
     """Write the report and print its table."""
     from v2vkit.artifacts.images import encode_png
+    from v2vkit.checkpoint.model_file import halved_size
     from v2vkit.evaluation.report import JSON_NAME, notes, summarize, table, write_report
-    from v2vkit.synthesis.model import halved_size
-    from v2vkit.synthesis.rollout import renders_in
+    from v2vkit.inference.rollout import renders_in
 
     info, first, out = opened.info, opened.shots[0][0], opened.out
     coarse = halved_size(first.width, first.height, info.halvings) if info.halvings else None
@@ -257,9 +257,9 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Driven, 
     """The model's frames for a shot, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
 
-    from v2vkit.synthesis.driving import Drive
-    from v2vkit.synthesis.mapped import driven_frames
-    from v2vkit.synthesis.render import render_frames
+    from v2vkit.inference.driving import Drive
+    from v2vkit.inference.mapped import driven_frames
+    from v2vkit.inference.render import render_frames
 
     info, style = opened.info, opened.style
     flow = info.generator.takes_flow
@@ -283,7 +283,7 @@ def _real(reader: "ClipReader", shot: list[ClipInfo]) -> "Iterator[Image]":
 
 def _landmarks(reader: "ClipReader", clip: ClipInfo, t: int) -> "NDArray[np.float32] | None":
     """The landmarks that the output should show; None where no face was found in the source."""
-    from v2vkit.maps.landmarks import landmarks_from_json
+    from v2vkit.conditions.landmarks import landmarks_from_json
 
     file = landmarks_from_json(reader.read("sketches", clip.name, t, "json"))
     return file.landmarks if file.found else None

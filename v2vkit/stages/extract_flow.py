@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from v2vkit.config import StageConfig, setting
 from v2vkit.engine.devices import DEVICES
-from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def _collect(t: int, encoded: dict[str, "Future[bytes]"]) -> Sample:
 def _encode(
     current: "Image", previous: "Image", backward: "FloatMap", forward: "FloatMap | None", confidence: Confidence
 ) -> bytes:
-    from v2vkit.maps.flow import confidence_forward_backward, confidence_photometric
-    from v2vkit.maps.flow_io import encode_kitti
+    from v2vkit.conditions.flow import confidence_forward_backward, confidence_photometric
+    from v2vkit.conditions.flow_io import encode_kitti
 
     if forward is not None:
         return encode_kitti(backward, confidence_forward_backward(backward, forward))

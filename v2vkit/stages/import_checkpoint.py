@@ -8,12 +8,12 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ShardEntry, entry_of
 from v2vkit.config import DomainName, SizeSetting, StageConfig, as_plain, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, Command, RunOptions, Stage, Whole
-from v2vkit.stages.runner import run
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import Build, Command, RunOptions, Stage, Whole
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    from v2vkit.maps.source import SourceConfig
+    from v2vkit.conditions.source import SourceConfig
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.models.discriminator import Discriminator
     from v2vkit.models.published_layers import Imported
@@ -93,7 +93,7 @@ class _Found:
 
 def _read(config: ImportConfig) -> _Found:
     """Everything that can be wrong with files and settings is raised here."""
-    from v2vkit.synthesis.published import read_discriminators, read_generator, read_image_generator
+    from v2vkit.checkpoint.published import read_discriminators, read_generator, read_image_generator
 
     _crop(config)
     if config.image and config.video_discriminator:
@@ -145,7 +145,7 @@ def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Read and check everything, then write the checkpoint."""
-    from v2vkit.synthesis.model import MODEL, ModelInfo, save_model
+    from v2vkit.checkpoint.model_file import MODEL, ModelInfo, save_model
     from v2vkit.training.checkpoint import NETWORKS, save_networks
 
     config: ImportConfig = build.config

@@ -12,7 +12,7 @@ from pydantic import field_serializer, field_validator, model_validator
 from v2vkit.artifacts.manifest import Manifest, fingerprint
 from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage, refuse_workspaces
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage, refuse_workspaces
 from v2vkit.stages.ingest_plan import plan_ingest
 
 if TYPE_CHECKING:

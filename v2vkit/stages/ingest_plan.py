@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Plan
+from v2vkit.pipeline.stage import Plan
 
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator

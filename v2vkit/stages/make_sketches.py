@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.config import StageConfig, as_absolute, setting
-from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
-from v2vkit.stages.looking import frames_together, look_at_frames
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.stages.run_estimator import frames_together, look_at_frames
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def make_sketches(
     Raises:
         V2VError: a frame is missing, damaged or of another size than its clip.
     """
+    from v2vkit.conditions.landmarks import follow_face
     from v2vkit.engine.threads import batched, map_in_threads
-    from v2vkit.maps.landmarks import follow_face
 
     looked_at = look_at_frames(clip, estimators)
     followed = follow_face(looked_at, itemgetter(1), smooth=smooth, missing=missing)
@@ -89,10 +89,10 @@ def make_sketches(
 
 
 def _draw(batch: "list[tuple[int, Followed]]", *, canny: bool, estimator: str) -> list[Sample]:
-    from v2vkit.maps.curves import strokes_of
-    from v2vkit.maps.landmarks import landmarks_to_json
-    from v2vkit.maps.sketch import draw_sketch, encode_drawing
-    from v2vkit.maps.source import DOMAINS
+    from v2vkit.conditions.curves import strokes_of
+    from v2vkit.conditions.landmarks import landmarks_to_json
+    from v2vkit.conditions.sketch import draw_sketch, encode_drawing
+    from v2vkit.conditions.source import DOMAINS
 
     strokes = strokes_of([landmarks for _, (_, landmarks, _) in batch])
     samples = []

@@ -13,7 +13,7 @@ from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError, counted
-from v2vkit.stages.base import Command, RunOptions
+from v2vkit.pipeline.stage import Command, RunOptions
 
 SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
 _OURS = {"real", "plain", "images", "labels", "instances", "flow", "labels.json", SETTINGS}
@@ -46,8 +46,8 @@ class _Task(NamedTuple):
 def _clip_writer(config: ToyConfig) -> Callable[[_Task], None]:
     """The function that renders and writes one clip."""
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.maps.flow_io import encode_kitti
-    from v2vkit.maps.toyworld import make_scene, render_frame
+    from v2vkit.conditions.flow_io import encode_kitti
+    from v2vkit.toyworld import make_scene, render_frame
     from v2vkit.video.encode import VideoWriter
 
     fps = Fraction(str(config.fps)).limit_denominator(1001)
@@ -79,7 +79,7 @@ def _clip_writer(config: ToyConfig) -> Callable[[_Task], None]:
 
 
 def _label_table() -> str:
-    from v2vkit.maps.toyworld import LABELS
+    from v2vkit.toyworld import LABELS
 
     table = {
         label.id: {"name": label.name, "colour": list(label.colour), "foreground": label.foreground} for label in LABELS

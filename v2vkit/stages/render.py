@@ -10,15 +10,15 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
-from v2vkit.stages.base import Command, RunOptions, load_inputs, refuse_workspaces
+from v2vkit.pipeline.stage import Command, RunOptions, load_inputs, refuse_workspaces
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.inference.driving import Drive, Driven
     from v2vkit.models.any_generator import AnyGenerator
-    from v2vkit.synthesis.driving import Drive, Driven
-    from v2vkit.synthesis.model import ModelInfo
     from v2vkit.video.encode import VideoWriter
     from v2vkit.video.pictures import PictureWriter
 
@@ -102,9 +102,9 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     import torch
     from tqdm import tqdm
 
-    from v2vkit.synthesis.model import describe_checkpoint, find_model, load_model
-    from v2vkit.synthesis.render import pace, render_frames, side_by_side, warm_up, write_each
-    from v2vkit.synthesis.styles import find_style
+    from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.inference.render import pace, render_frames, side_by_side, warm_up, write_each
+    from v2vkit.inference.styles import find_style
     from v2vkit.video.pictures import names_folder
 
     _keep_source(config)
@@ -202,8 +202,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
 
 
 def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
-    from v2vkit.synthesis.driving import drive_by_images, drive_by_video
-    from v2vkit.synthesis.mapped import drive_by_label_folder, driver_of
+    from v2vkit.inference.driving import drive_by_images, drive_by_video
+    from v2vkit.inference.mapped import drive_by_label_folder, driver_of
 
     if not config.maps:
         refuse_workspaces([config.source])
@@ -239,9 +239,9 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
 def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
     """The maps of a workspace as what drives."""
     from v2vkit.artifacts.manifest import MANIFEST
-    from v2vkit.maps.source import DOMAINS
-    from v2vkit.synthesis.mapped import drive_by_artifact
-    from v2vkit.synthesis.model import refuse_other_sizes
+    from v2vkit.checkpoint.model_file import refuse_other_sizes
+    from v2vkit.conditions.source import DOMAINS
+    from v2vkit.inference.mapped import drive_by_artifact
 
     work = Folder(config.source)
     kind = DOMAINS[info.source.domain].kind
@@ -255,7 +255,7 @@ def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
 
 def _opener(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
     """The image model that makes the first frames; none where real ones are given."""
-    from v2vkit.synthesis.opening import find_opener
+    from v2vkit.inference.first_frames import find_opener
 
     if config.first_frames is None:
         return find_opener(Folder(options.work), config.first_frame_model, info)
@@ -276,7 +276,7 @@ def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8]
         return None
     if not length:
         raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
-    from v2vkit.synthesis.framing import frame_images
+    from v2vkit.inference.framing import frame_images
     from v2vkit.video.images import read_image
     from v2vkit.video.sources import find_sequence
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of, read_manifest
 from v2vkit.config import StageConfig, setting
-from v2vkit.stages.base import Build, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import Build, Stage, Whole, load_inputs
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from v2vkit.maps.region_features import RegionFeatures
-    from v2vkit.synthesis.styles import Styles
+    from v2vkit.conditions.region_features import RegionFeatures
+    from v2vkit.inference.styles import Styles
 
 
 class StyleConfig(StageConfig):
@@ -34,7 +34,7 @@ class StyleConfig(StageConfig):
 def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeatures, ...]]":
     """The features of every frame, one shard in memory at a time."""
     from v2vkit.artifacts.shard import load_shard, sample_key
-    from v2vkit.maps.region_features import EXTENSION, features_from_json
+    from v2vkit.conditions.region_features import EXTENSION, features_from_json
 
     for entry, clips in zip(manifest.shards, manifest.units, strict=True):
         shard = load_shard(folder, entry)
@@ -45,8 +45,8 @@ def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeature
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Fit, and write the styles and their picture."""
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.synthesis.mixtures import fit_styles
-    from v2vkit.synthesis.styles import PREVIEW, STYLES
+    from v2vkit.inference.mixtures import fit_styles
+    from v2vkit.inference.styles import PREVIEW, STYLES
 
     config: StyleConfig = build.config
     features = build.inputs["features"]
@@ -71,11 +71,11 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
 
 def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.uint8] | None":
     """The first frame of the workspace in every style, by the model that the features are of, if it is still there."""
-    from v2vkit.maps.clips import ClipReader
-    from v2vkit.maps.source import DOMAINS, source_map
-    from v2vkit.synthesis.model import load_model, read_info
-    from v2vkit.synthesis.render import style_sheet
-    from v2vkit.synthesis.styles import PREVIEW
+    from v2vkit.checkpoint.model_file import load_model, read_info
+    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.conditions.source import DOMAINS, source_map
+    from v2vkit.inference.render import style_sheet
+    from v2vkit.inference.styles import PREVIEW
 
     places = _model_places(work, str(features.config["checkpoint"]))
     place = next((place for place in places if read_info(place).identity == styles.model), None)
@@ -103,7 +103,7 @@ def _model_places(work: Folder, name: str) -> list[Folder]:
     Names are relative to the workspace where the checkpoint is inside it. Features that were made before have the path
     as it was from the directory of that time, of which the last part is the name.
     """
-    from v2vkit.synthesis.model import MODEL
+    from v2vkit.checkpoint.model_file import MODEL
 
     places = (work / name, Folder(name), work / f"checkpoints/{name.rpartition('/')[2]}")
     return [place for place in places if place.exists(MODEL)]

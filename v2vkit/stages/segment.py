@@ -10,7 +10,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import IGNORE, StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def make_labels(clip: Clip, *, estimate: "Callable[[Image], Segments]", keep: tu
 
 def _encode(found: "tuple[int, Segments]", *, keep: tuple[int, ...]) -> Sample:
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.maps.labels import keep_labels
-    from v2vkit.maps.source import DOMAINS
+    from v2vkit.conditions.labels import keep_labels
+    from v2vkit.conditions.source import DOMAINS
 
     t, segments = found
     labels, instances = keep_labels(segments.labels, segments.instances, keep)

@@ -10,7 +10,7 @@ from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, one
 from v2vkit.artifacts.shard import Shard, load_shard, sample_key
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Command, RunOptions
+from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,7 +144,7 @@ def _newest_strip(folder: Folder) -> "Image":
 
 def _preview_of_styles(folder: Folder) -> "Image":
     from v2vkit.artifacts.images import decode_image
-    from v2vkit.synthesis.styles import PREVIEW
+    from v2vkit.inference.styles import PREVIEW
 
     if not folder.exists(PREVIEW):
         raise V2VError(
@@ -198,7 +198,7 @@ def _choose_layer(
 ) -> tuple[str, list[bytes | None]]:
     """The extension to show, the wanted one or else the most telling that these frames have; and each frame's file of
     it, None where it has none. Reads each shard once."""
-    from v2vkit.maps.preview import sort_layers
+    from v2vkit.conditions.preview import sort_layers
 
     found: set[str] = set()
     kept: list[tuple[str | None, bytes | None]] = []
@@ -221,7 +221,7 @@ def _choose_layer(
 
 
 def _sheet(config: ShowConfig, folder: Folder, manifest: Manifest) -> "Image":
-    from v2vkit.maps.preview import contact_sheet, open_layer
+    from v2vkit.conditions.preview import contact_sheet, open_layer
 
     reader = _Reader(folder, manifest)
     picks = _spread(_all_frames(manifest, config.clip), config.frames)
@@ -248,7 +248,7 @@ def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks:
     import numpy as np
     from tqdm import tqdm
 
-    from v2vkit.maps.preview import BLANK, open_layer
+    from v2vkit.conditions.preview import BLANK, open_layer
 
     reader = _Reader(folder, manifest)
     name, examples = _choose_layer(config.layer, reader, _spread(picks, _EXAMPLES))

@@ -9,7 +9,7 @@ from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.stages.base import Build, RunOptions, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
     domain_kinds,
@@ -24,7 +24,7 @@ from v2vkit.training.config import TrainConfig
 if TYPE_CHECKING:
     import torch
 
-    from v2vkit.synthesis.model import ModelInfo
+    from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.training.dataset import SequenceDataset
     from v2vkit.training.parallel import Parallel
     from v2vkit.training.trainer import Trainer
@@ -87,9 +87,9 @@ class _Run:
 def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
-    from v2vkit.maps.clips import ClipReader, typical_placement
-    from v2vkit.maps.settings import MapSettings
-    from v2vkit.synthesis.model import MODEL, ModelInfo
+    from v2vkit.checkpoint.model_file import MODEL, ModelInfo
+    from v2vkit.conditions.clips import ClipReader, typical_placement
+    from v2vkit.conditions.settings import MapSettings
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.checkpoint import read_progress
     from v2vkit.training.dataset import SequenceDataset
@@ -168,7 +168,7 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Print the plan, train, and give the checkpoint's files."""
-    from v2vkit.synthesis.model import MODEL
+    from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.training.checkpoint import forget_damaged
     from v2vkit.training.loop import train
     from v2vkit.training.parallel import open_parallel

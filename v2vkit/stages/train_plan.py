@@ -11,12 +11,12 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    from v2vkit.maps.source import SourceConfig
+    from v2vkit.conditions.source import SourceConfig
 
 
 def domain_kinds() -> dict[DomainName, str]:
     """Domain -> the artifact with its maps."""
-    from v2vkit.maps.source import DOMAINS  # loads cv2, which --help must not
+    from v2vkit.conditions.source import DOMAINS  # loads cv2, which --help must not
 
     return {domain: row.kind for domain, row in DOMAINS.items()}
 
@@ -36,7 +36,7 @@ def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
 
 def training_sources(config: TrainConfig) -> dict[str, str]:
     """A model from elsewhere is an input by its content, wherever it lies."""
-    from v2vkit.synthesis.model import MODEL, read_info
+    from v2vkit.checkpoint.model_file import MODEL, read_info
 
     sources = {}
     if config.start_from:
@@ -66,7 +66,7 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Whether the model to start from has the layers and the size that this stage builds on."""
-    from v2vkit.synthesis.model import halved_size
+    from v2vkit.checkpoint.model_file import halved_size
     from v2vkit.training.build import build_encoder_config, build_generator_config
     from v2vkit.training.start import check_start
 
@@ -84,8 +84,8 @@ def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "SourceConfig":
     """The source map's settings; the number of labels is looked up in the maps when it was not given."""
-    from v2vkit.maps.clips import count_labels
-    from v2vkit.maps.source import SourceConfig
+    from v2vkit.conditions.clips import count_labels
+    from v2vkit.conditions.source import SourceConfig
 
     assert config.domain is not None
     if config.domain != "street":

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch._functorch import config as functorch
 
+from v2vkit.conditions.source import SourceConfig, num_channels
 from v2vkit.engine.precision import make_scaler
-from v2vkit.maps.source import SourceConfig, num_channels
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder

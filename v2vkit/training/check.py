@@ -1,12 +1,12 @@
 """What can be wrong with the settings of training, found before any work starts."""
 
 from v2vkit.artifacts.manifest import Manifest
+from v2vkit.checkpoint.model_file import halved_size
+from v2vkit.conditions.source import SourceConfig
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
-from v2vkit.maps.source import SourceConfig
 from v2vkit.models.generator import HISTORY
 from v2vkit.models.perceptual import MIN_SIDE
-from v2vkit.synthesis.model import halved_size
 from v2vkit.training.build import build_generator_config
 from v2vkit.training.config import TrainConfig, flag_of
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.artifacts.shard import sample_key
+from v2vkit.conditions.augment import Change, move_flow, move_ids, move_image
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.settings import MapSettings
+from v2vkit.conditions.source import DOMAINS, SourceConfig
 from v2vkit.errors import V2VError
-from v2vkit.maps.clips import ClipReader
-from v2vkit.maps.moving import Change, move_flow, move_ids, move_image
-from v2vkit.maps.settings import MapSettings
-from v2vkit.maps.source import DOMAINS, SourceConfig
 from v2vkit.models.blocks import halve
 
 _CACHE_BYTES = 1 << 30

@@ -6,7 +6,7 @@ B frames, H x W pixels.
 import torch
 from torch import Tensor
 
-from v2vkit.maps.skeleton import LIMBS
+from v2vkit.conditions.skeleton import LIMBS
 
 _NECK = next(color for first, last, color in LIMBS if (first, last) == (0, 1))
 _FAINTEST = 0.1  # of full brightness: strokes are drawn with soft edges, their colour mixed with black

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import ModelInfo, save_model
+from v2vkit.conditions.augment import STAY, Change, draw_move
 from v2vkit.engine.threads import prefetch
-from v2vkit.maps.moving import STAY, Change, draw_move
-from v2vkit.synthesis.model import ModelInfo, save_model
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack

@@ -3,14 +3,14 @@
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import halved_size, load_encoder, load_model, model_weights, read_info
+from v2vkit.conditions.source import SourceConfig
 from v2vkit.config import as_plain
 from v2vkit.errors import V2VError
-from v2vkit.maps.source import SourceConfig
 from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.synthesis.model import halved_size, load_encoder, load_model, model_weights, read_info
 from v2vkit.training.checkpoint import read_networks
 from v2vkit.training.trainer import Networks, Trainer
 

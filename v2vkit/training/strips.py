@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.maps.flow import flow_color
-from v2vkit.maps.source import SourceConfig, source_image
+from v2vkit.conditions.flow import flow_color
+from v2vkit.conditions.source import SourceConfig, source_image
 from v2vkit.models.generator import Output
-from v2vkit.synthesis.rollout import to_image
+from v2vkit.models.layout import to_image
 from v2vkit.training.dataset import Sequence
 
 Image = NDArray[np.uint8]

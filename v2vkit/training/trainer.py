@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from v2vkit.checkpoint.model_file import model_weights
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import FeatureEncoder
 from v2vkit.models.perceptual import VGGFeatures
-from v2vkit.synthesis.model import model_weights
 
 
 @dataclass(frozen=True)

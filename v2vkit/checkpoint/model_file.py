@@ -1,0 +1,301 @@
+"""The model file: the generator's (averaged) weights as safetensors, its header carrying a JSON description.
+
+Where the model takes features, the weights of the encoder E that found them in training lie beside the generator's.
+
+One file is all that rendering needs; nothing in it is executable, and a file that lies about sizes is refused before
+memory is allocated for it.
+"""
+
+import json
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any, Self, get_args
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
+from v2vkit.conditions.alignment import Placement
+from v2vkit.conditions.settings import MapSettings
+from v2vkit.conditions.source import SourceConfig
+from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, parse_rate
+from v2vkit.errors import V2VError
+from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
+
+MODEL = "model.safetensors"
+FORMAT = 1
+_METADATA_KEY = "v2vkit"
+_MAX_HEADER = 100_000_000
+"""Bytes; the limit of safetensors itself."""
+_DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
+"""What a header raises that is not one of ours."""
+_ENCODER = "encoder."
+_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image", "covst")
+
+
+def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
+    """What is left of a picture that was halved `times` times, odd sides rounded up."""
+    return -(-width // 2**times), -(-height // 2**times)
+
+
+class ModelInfo(BaseModel):
+    """What a model needs to be used as it was trained.
+
+    Attributes:
+        format: of this description; higher ones are of newer versions.
+        generator, source: the layers, and what conditions them.
+        encoder: layers of E, whose vectors are appended to the source maps; None = the model takes no features.
+        width, height: size of the frames and source maps of its workspace, in pixels.
+        halvings: how often source maps are halved for it: a coarse scale trained below frames of the finest size.
+        first_frame: how a video begins (`self`, `real` or `image`).
+        frames: settings of `ingest`, so that rendering crops and resizes alike.
+        maps: settings of the stage that made the source maps; `maps_stage` is its name.
+        estimator: name and version of the estimator behind them.
+        placement: where its footage mostly had its face or body, in pixels of its frames; None = not known.
+        epochs, steps: how long it was trained.
+        stage, fingerprint: of the training run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = Field(default=FORMAT, le=FORMAT)
+    stage: str
+    fingerprint: str
+    generator: AnyGeneratorConfig
+    encoder: EncoderConfig | None = None
+    source: SourceConfig
+    width: int = Field(ge=1, le=MAX_SIDE)
+    height: int = Field(ge=1, le=MAX_SIDE)
+    halvings: int = Field(default=0, ge=0, le=8)
+    first_frame: str
+    frames: dict[str, Any]
+    maps: dict[str, Any]
+    maps_stage: str
+    estimator: dict[str, str] = {}
+    placement: Placement | None = None
+    epochs: int = 0
+    steps: int = 0
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(f"{self.width}x{self.height} is more than the allowed {MAX_PIXELS} pixels")
+        parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
+        MapSettings.model_validate(self.maps)
+        return self
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second of its footage."""
+        return parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
+
+    @property
+    def map_settings(self) -> MapSettings:
+        """`maps`, as far as maps that are made later depend on it."""
+        return MapSettings.model_validate(self.maps)
+
+    @property
+    def identity(self) -> str:
+        """What tells this model from another one, wherever its file lies."""
+        return f"{self.fingerprint}/{self.steps}"
+
+    @property
+    def encoder_halvings(self) -> int:
+        """How often frames are halved before E sees them: to the size of the coarsest scale, in every stage."""
+        return self.halvings + self.generator.num_scales - 1
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """Width and height of what the generator makes; rendering enlarges it to the size of the frames."""
+        return halved_size(self.width, self.height, self.halvings)
+
+
+def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> dict[str, Tensor]:
+    """The weights of a model by the names that its file uses: the generator's as they are, E's below `encoder.`."""
+    found = {} if encoder is None else encoder.state_dict()
+    return {**generator.state_dict(), **{_ENCODER + name: value for name, value in found.items()}}
+
+
+def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
+    """Write a model's weights (`model_weights`) with their description."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # What a model has not got is left out, as before there was any of it.
+    text = info.model_dump_json(exclude={name for name in ("encoder", "placement") if getattr(info, name) is None})
+    folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
+
+
+def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
+    """The generator in evaluation mode, on the CPU, and its description.
+
+    Raises:
+        V2VError: no such file, damaged (also: not what its manifest says), or written by something else or by a newer
+            version.
+    """
+    generator, _, info = _load(folder)
+    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
+    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
+    return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
+
+
+def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
+    """The model's feature encoder E in evaluation mode, on the CPU, and the model's description.
+
+    Raises:
+        V2VError: as `load_model`, or the model takes no features.
+    """
+    _, encoder, info = _load(folder)
+    refuse_without_features(info, folder)
+    assert encoder is not None
+    return encoder, info
+
+
+def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
+    """Whether the model in `folder`, of this description, has an encoder.
+
+    Raises:
+        V2VError: it has none.
+    """
+    if info.encoder is None:
+        raise V2VError(
+            f"The model in {folder.url} was trained without features.", "Train one with `v2v train --feature-dims 3`."
+        )
+
+
+def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
+    data = _read(folder)
+    try:
+        tensors = load(data)
+        info = _parse(data[8 : 8 + _header_length(data)])
+        # Layers are built without memory first: a file that lies about its size must not allocate it.
+        with torch.device("meta"):
+            generator = build_generator(info.generator)
+            encoder = None if info.encoder is None else FeatureEncoder(info.encoder)
+        if encoder is not None:
+            found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_ENCODER)}
+            of_encoder = {name.removeprefix(_ENCODER): tensor for name, tensor in found.items()}
+            encoder.load_state_dict(of_encoder, strict=True, assign=True)
+            encoder.eval().requires_grad_(False)
+        generator.load_state_dict(tensors, strict=True, assign=True)
+    except (SafetensorError, RuntimeError, *_DAMAGED) as error:
+        raise _no_model(folder, error) from None
+    return generator.eval().requires_grad_(False), encoder, info
+
+
+def read_info(folder: Folder) -> ModelInfo:
+    """Only the description of the model in `folder`; the weights behind it are not read.
+
+    Raises:
+        V2VError: no such file, damaged, or written by something else or by a newer version.
+    """
+    try:
+        return _parse(folder.read(MODEL, 8, 8 + _header_length(folder.read(MODEL, 0, 8))))
+    except FileNotFoundError:
+        raise _absent(folder) from None
+    except _DAMAGED as error:
+        raise _no_model(folder, error) from None
+
+
+def _read(folder: Folder) -> bytes:
+    try:
+        return read_proven(folder, MODEL)
+    except FileNotFoundError:
+        raise _absent(folder) from None
+
+
+def _absent(folder: Folder) -> V2VError:
+    return V2VError(f"There is no model {folder.url}/{MODEL}.", "Train one with `v2v train`, or name another --work.")
+
+
+def _header_length(data: bytes) -> int:
+    """Bytes of a safetensors header, from the 8 bytes before it."""
+    length = int.from_bytes(data[:8], "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    return length
+
+
+def _parse(header: bytes) -> ModelInfo:
+    """The description, from the free metadata in a safetensors header (JSON)."""
+    metadata = dict(json.loads(header).get("__metadata__", {}))
+    return ModelInfo.model_validate_json(metadata[_METADATA_KEY])
+
+
+def _is_newer(error: ValidationError) -> bool:
+    """Whether a description is of a higher format, or has fields that this version does not know."""
+    found = {(item["type"], item["loc"]) for item in error.errors()}
+    # A generator that is wrong is compared with every kind of them: a field is unknown that none of them has.
+    known = {name for config in get_args(AnyGeneratorConfig) for name in config.model_fields}
+    unknown = [place for kind, place in found if kind == "extra_forbidden"]
+    return ("less_than_equal", ("format",)) in found or any(
+        place[0] != "generator" or place[-1] not in known for place in unknown
+    )
+
+
+def _no_model(folder: Folder, error: Exception) -> V2VError:
+    if isinstance(error, ValidationError):
+        if _is_newer(error):
+            return V2VError(
+                f"{folder.url}/{MODEL} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"
+            )
+        first = error.errors()[0]
+        text = ": ".join([*(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")])
+    else:
+        text = (str(error).splitlines() or ["damaged"])[0]
+    return V2VError(f"{folder.url}/{MODEL} is not a v2vkit model ({text}).", "Copy or train it again.")
+
+
+def find_model(work: Folder, name: str | None) -> Folder:
+    """The folder of the named checkpoint, or of the finest one that has a model.
+
+    Args:
+        name: such as `spatial-1`, or the checkpoint's folder as messages have it: in the workspace, or with it.
+
+    Raises:
+        V2VError: there is none; names those that there are.
+    """
+    checkpoints = work / "checkpoints"
+    inside = None if name is None else name.removeprefix(f"{work.url}/").removeprefix("checkpoints/").rstrip("/")
+    for stage in _FINEST_FIRST if inside is None else (inside,):
+        folder = checkpoints / stage
+        if folder.exists(MODEL):
+            return folder
+    present = [other for other in checkpoints.names() if (checkpoints / other).exists(MODEL)]
+    wanted = "no trained model" if name is None else f"no checkpoint {name}"
+    raise V2VError(
+        f"There is {wanted} in {work.url}.",
+        f"There are: {', '.join(present)}." if present else "Run `v2v train` first, or name another --work.",
+    )
+
+
+def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
+    """One line: which checkpoint it is, how long it trained, and what its user should know before judging it."""
+    text = f"model: {folder.url}" + (f", {info.steps:,} steps" if info.steps else "")
+    partial = read_manifest(folder, PARTIAL)
+    if partial is not None:
+        text += "; its training is not finished"
+    manifest = partial or read_manifest(folder)
+    for parent, seen in manifest.inputs.items() if manifest is not None else ():
+        coarser = read_manifest(work / parent) if parent.startswith("checkpoints/") else None
+        if coarser is not None and coarser.fingerprint != seen:
+            text += f"; {parent} has been trained again since"
+    return text
+
+
+def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -> None:
+    """Whether these clips have the size of the model's frames and maps.
+
+    Raises:
+        V2VError: one has not; `where` names what they are of.
+    """
+    for clip in clips:
+        if (clip.width, clip.height) != (info.width, info.height):
+            raise V2VError(
+                f"Clip {clip.name} in {where} is {clip.width}x{clip.height}; the model was trained on "
+                f"{info.width}x{info.height}.",
+                f"Ingest with --size {info.width}x{info.height}.",
+            )

@@ -1,0 +1,143 @@
+"""The networks in published files, checked against what the person who imports them says of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from v2vkit.conditions.source import SourceConfig, num_channels
+from v2vkit.config import DomainName, check_foreground
+from v2vkit.errors import V2VError
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.discriminator import Discriminator, video_channels
+from v2vkit.models.image_generator import FrameGenerator
+from v2vkit.models.published import (
+    import_discriminator,
+    import_generator,
+    import_image_generator,
+    infer_generator,
+    read_published,
+    take_unit_sources,
+)
+from v2vkit.models.published_layers import Imported
+
+
+class Said(Protocol):
+    """What tensors cannot tell; the settings of `import-checkpoint`."""
+
+    @property
+    def domain(self) -> DomainName: ...
+    @property
+    def num_labels(self) -> int | None: ...
+    @property
+    def edges(self) -> bool: ...
+    @property
+    def foreground(self) -> tuple[int, ...]: ...
+
+
+def _source(said: Said, channels: int) -> SourceConfig:
+    """What conditions the model, where it agrees with the weights' source channels.
+
+    Raises:
+        V2VError: it does not, or a setting belongs to another domain.
+    """
+    if said.domain != "street":
+        if said.num_labels is not None or said.foreground or not said.edges:
+            raise V2VError(
+                f"--num-labels, --foreground and --no-edges are for streets, not for --domain {said.domain}.",
+                "Leave them out, or give --domain street.",
+            )
+        source = SourceConfig(domain=said.domain)
+    else:
+        number = said.num_labels or channels - int(said.edges)
+        if not 1 <= number <= 255:
+            raise V2VError(
+                f"The weights take {channels} source channels a frame, which leaves {number} labels.",
+                "Give the weights of a street model, and --no-edges if it has no edge channel.",
+            )
+        source = SourceConfig(domain="street", num_labels=number, edges=said.edges)
+    if num_channels(source) != channels:
+        labels = f" with {source.num_labels} labels {'and' if source.edges else 'without'} edges" * bool(
+            source.num_labels
+        )
+        raise V2VError(
+            f"The weights take {channels} source channels a frame; {said.domain}{labels} has {num_channels(source)}.",
+            "Give the --domain that the weights were trained on, and for streets its --num-labels and --no-edges.",
+        )
+    return source
+
+
+def _check_foreground(said: Said, source: SourceConfig, has_foreground: bool) -> None:
+    if has_foreground and said.domain != "street":
+        raise V2VError(
+            f"The weights have a foreground branch, which --domain {said.domain} does not.", "Give --domain street."
+        )
+    if has_foreground and not said.foreground:
+        raise V2VError(
+            "The weights have a foreground branch; which labels it paints is not in them.",
+            "Name every label with --foreground (Cityscapes as published: --foreground 26, cars).",
+        )
+    if said.foreground and not has_foreground:
+        raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
+    check_foreground(said.foreground, source.num_labels)
+
+
+def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], SourceConfig]:
+    """The video generator in the state dicts of its scales, the coarsest first, and what conditions it.
+
+    Raises:
+        V2VError: a file is not that network's, or `said` contradicts the tensors. So does the function below.
+    """
+    states = [read_published(path) for path in files]
+    inferred, has_foreground = infer_generator(states)
+    source = _source(said, inferred.source_channels)
+    _check_foreground(said, source, has_foreground)
+    imported = import_generator(states, foreground=said.foreground)
+    if said.domain == "pose":  # the one domain whose published maps are in [-1, 1]
+        take_unit_sources(imported.network)
+    return imported, source
+
+
+def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], SourceConfig]:
+    """The image generator (pix2pixHD) in one state dict, and what conditions it."""
+    if len(files) > 1:
+        raise V2VError("An image generator is one file.", "Leave out --image for the scales of a video generator.")
+    if said.domain == "pose":
+        raise V2VError("There is no published image generator for poses.", "Give --domain street or face.")
+    imported = import_image_generator(read_published(files[0]))
+    source = _source(said, imported.network.config.in_channels)
+    _check_foreground(said, source, has_foreground=False)
+    generator = FrameGenerator(imported.network.config)
+    generator.network = imported.network
+    return Imported(generator, imported.used, imported.statistics, imported.unknown), source
+
+
+def read_discriminators(files: Mapping[str, str], source: SourceConfig) -> dict[str, Imported[Discriminator]]:
+    """The discriminators by the names that training has for them: image, video0, video1 ...
+
+    Args:
+        files: the state dict of each.
+        source: what conditions the generator, and so the image discriminator.
+
+    Raises:
+        V2VError: a file that is no discriminator's, or one that judges something else than this model's frames.
+    """
+    if source.domain == "pose" and "image" in files:
+        # 2 s - 1 cannot be folded into its first layer as for the generator: it pads with zeros.
+        raise V2VError(
+            "Published image discriminators of poses see maps in [-1, 1]; ours are in [0, 1].",
+            "Leave out --discriminator; training makes a new one.",
+        )
+    found = {name: import_discriminator(read_published(path)) for name, path in files.items()}
+    expected = num_channels(source) + 3
+    for name, imported in found.items():
+        channels = imported.network.config.in_channels
+        if name == "image" and channels != expected:
+            raise V2VError(
+                f"{files[name]} judges {channels} channels; the source map and a frame have {expected}.",
+                "Give the discriminator that was trained with this generator.",
+            )
+        if name != "image" and channels not in map(video_channels, range(2, 9)):
+            raise V2VError(
+                f"{files[name]} judges {channels} channels, which are no frames and flows.",
+                "Give video discriminators (latest_net_D_T0.pth and so on) with --video-discriminator.",
+            )
+    return found

@@ -1,0 +1,123 @@
+"""Random access to the frames, maps and flow of clips, joined over several artifacts."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
+from v2vkit.artifacts.shard import load_shard, sample_key
+from v2vkit.conditions.alignment import Placement, typical
+from v2vkit.conditions.flow_io import decode_kitti
+from v2vkit.conditions.regions import Regions
+from v2vkit.conditions.source import DOMAINS, SourceConfig, region_files, region_map
+from v2vkit.config import IGNORE
+from v2vkit.errors import V2VError
+
+_SAMPLE = 256  # frames that are looked at for the typical placement
+
+
+class ClipReader:
+    """Random access to any frame of any clip of several artifacts that share their clips.
+
+    Args:
+        work: the workspace.
+        manifests: artifact kind -> manifest.
+
+    Raises:
+        V2VError: artifacts that do not join, a missing or corrupt shard (every checksum is verified once, here).
+    """
+
+    def __init__(self, work: Folder, manifests: dict[str, Manifest]):
+        self._folders = {kind: work / kind for kind in manifests}
+        first = next(iter(manifests.values()))
+        for kind, manifest in manifests.items():
+            if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
+                raise V2VError(
+                    f"The artifact {kind} in {work.url} has other clips than {first.stage}'s.",
+                    f"Make it again: `v2v {manifest.stage} --overwrite`.",
+                )
+        self.clips: tuple[ClipInfo, ...] = first.clips
+        self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
+        shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
+        for kind, entry in tqdm(shards, desc="checking shards", unit="shard", leave=False, disable=None):
+            # The offsets come from the tar that was just verified, never from the index file beside it.
+            for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
+                self._place[kind, name] = (entry.name, offset, size)
+
+    def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
+        return (kind, f"{sample_key(clip, t)}.{extension}") in self._place
+
+    def read(self, kind: str, clip: str, t: int, extension: str) -> bytes:
+        """The bytes of one file.
+
+        Raises:
+            V2VError: there is no such file.
+        """
+        name = f"{sample_key(clip, t)}.{extension}"
+        try:
+            shard, offset, size = self._place[kind, name]
+        except KeyError:
+            raise V2VError(f"The artifact {kind} has no file {name}.", "Make that artifact again.") from None
+        return self._folders[kind].read(shard, offset, offset + size)
+
+    def frame(self, clip: str, t: int) -> NDArray[np.uint8]:
+        """RGB uint8 [H, W, 3]."""
+        extension = "jpg" if self.has("frames", clip, t, "jpg") else "png"
+        return decode_image(self.read("frames", clip, t, extension), f"frame {sample_key(clip, t)}")
+
+    def map_files(self, source: SourceConfig, clip: str, t: int) -> dict[str, bytes]:
+        """The files from which `source_map` builds s_t."""
+        domain = DOMAINS[source.domain]
+        files = {extension: self.read(domain.kind, clip, t, extension) for extension in domain.required}
+        for extension in domain.optional:
+            if self.has(domain.kind, clip, t, extension):
+                files[extension] = self.read(domain.kind, clip, t, extension)
+        return files
+
+    def regions(self, source: SourceConfig, clip: str, t: int) -> Regions:
+        """The regions of a frame, int32 [H, W]; for domains that have some."""
+        kind = DOMAINS[source.domain].kind
+        names = region_files(source.domain, lambda name: self.has(kind, clip, t, name))
+        return region_map(source.domain, {name: self.read(kind, clip, t, name) for name in names})
+
+    def flow(self, clip: str, t: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Backward flow float32 [H, W, 2] and confidence [H, W] of frame t into t - stride; None at a clip's start."""
+        if not self.has("flow", clip, t, f"flow{stride}.png"):
+            return None
+        data = self.read("flow", clip, t, f"flow{stride}.png")
+        return decode_kitti(data, f"flow{stride} of {sample_key(clip, t)}")
+
+
+def count_labels(work: Folder, labels: Manifest) -> int:
+    """The highest id in the label maps of a workspace, plus one.
+
+    Raises:
+        V2VError: a missing or corrupt shard.
+    """
+    shards = tqdm(labels.shards, desc="counting labels", unit="shard", leave=False, disable=None)
+    return 1 + max((_highest_label(f"{work.url}/labels", entry) for entry in shards), default=0)
+
+
+@cache  # by the shard's checksum: one command asks several times
+def _highest_label(url: str, entry: ShardEntry) -> int:
+    shard = load_shard(Folder(url), entry)
+    maps = (
+        decode_gray(shard.data[offset : offset + size], f"{shard.where}, {name}")
+        for name, (offset, size) in shard.members.items()
+        if name.endswith(".label.png")
+    )
+    return max((int(ids[ids != IGNORE].max(initial=0)) for ids in maps), default=0)
+
+
+def typical_placement(reader: ClipReader, source: SourceConfig) -> Placement | None:
+    """Where the subject of the clips mostly is, from frames spread evenly; None where it has none."""
+    placed = DOMAINS[source.domain].placed
+    if placed is None:
+        return None
+    frames = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
+    chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).round().astype(int))
+    return typical(placed(reader.map_files(source, *frames[number])) for number in chosen)

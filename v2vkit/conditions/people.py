@@ -1,0 +1,252 @@
+"""The people of a frame as key points: the format, the JSON on disk (OpenPose's own), how they are followed in time.
+
+Points are float32 [N, 3] as (x, y, score), x and y in pixels (a point at x lies in pixel column floor(x)), score in
+[0, 1] with 0 = missing. A body has the 25 points of OpenPose's BODY_25:
+
+    0 nose, 1 neck, 2-4 right shoulder, elbow, wrist, 5-7 left, 8 middle of the hips, 9-11 right hip, knee, ankle,
+    12-14 left, 15 and 16 right and left eye, 17 and 18 ears, 19-21 left big toe, small toe, heel, 22-24 right
+
+a face 70 (iBUG-68 and the pupils), a hand 21 (the wrist, then four for each finger from the thumb on).
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.conditions.augment import Move, move_points
+from v2vkit.conditions.smoothing import Kind, Missing, follow
+from v2vkit.errors import V2VError
+
+F = TypeVar("F")
+Points = NDArray[np.float32]
+
+NUM_BODY, NUM_FACE, NUM_HAND = 25, 70, 21
+NECK, MID_HIP = 1, 8
+
+MIN_SCORE = 0.2  # of an estimator's points: below, they appear and vanish from frame to frame
+MAX_PEOPLE = 100  # more in one file is damage
+_MAX_COORDINATE = 1e5  # pixels; a point farther away than this is damage, not a limb beside the frame
+_DECIMALS = 3  # of pixels and scores, on disk and in memory alike
+_SAME_PERSON = 0.25  # of a body's diagonal: a body whose points lie farther away is another person's
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One person.
+
+    Attributes:
+        body: float32 [25, 3].
+        face: float32 [70, 3]; None when nobody looked for it.
+        left_hand, right_hand: float32 [21, 3], likewise.
+        hidden: limbs (positions in `skeleton.LIMBS`) that are not drawn.
+    """
+
+    body: Points
+    face: Points | None = None
+    left_hand: Points | None = None
+    right_hand: Points | None = None
+    hidden: frozenset[int] = frozenset()
+
+
+People = tuple[Person, ...]
+
+# Name in `Person`, key in OpenPose's JSON (before version 1.3 without the "_2d"), number of points.
+_PARTS = (
+    ("body", "pose_keypoints", NUM_BODY),
+    ("face", "face_keypoints", NUM_FACE),
+    ("left_hand", "hand_left_keypoints", NUM_HAND),
+    ("right_hand", "hand_right_keypoints", NUM_HAND),
+)
+
+
+def map_points(person: Person, change: Callable[[Points], Points]) -> Person:
+    """The person with `change` applied to each part that is there."""
+    changed: dict[str, Any] = {name: change(points) for name, points in _parts(person).items()}
+    return replace(person, **changed)
+
+
+def _parts(person: Person) -> dict[str, Any]:
+    """The parts that are there, by their names in `Person`."""
+    parts = {name: getattr(person, name) for name, _, _ in _PARTS}
+    return {name: points for name, points in parts.items() if points is not None}
+
+
+def certain(people: People, min_score: float) -> People | None:
+    """The people without the points that score less than `min_score`; None when nobody is left."""
+
+    def keep(points: Points) -> Points:
+        return np.where(points[:, 2:] < np.float32(min_score), np.float32(0), points)
+
+    kept = (map_points(person, keep) for person in people)
+    return tuple(person for person in kept if any((part[:, 2] > 0).any() for part in _parts(person).values())) or None
+
+
+def estimated_people(bodies: NDArray[np.float32], min_score: float) -> People | None:
+    """The people that a pose estimator sees, float32 [people, 25, 3], without points that score less; None = nobody."""
+    return certain(tuple(Person(body) for body in bodies), min_score)
+
+
+def move_people(people: People, move: Move) -> People:
+    """People after a move of their frame (`v2vkit.conditions.augment`); missing points stay missing."""
+    return tuple(
+        map_points(person, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1))
+        for person in people
+    )
+
+
+def people_to_json(people: People | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:
+    """The key point file of one frame: OpenPose's keys, and whether people were found in this frame, size, estimator.
+
+    Args:
+        people: of the frame; None or empty = nobody.
+        size: (width, height) of the frame.
+    """
+    keys = {name: f"{key}_2d" for name, key, _ in _PARTS}
+    listed = [{keys[name]: _plain(points) for name, points in _parts(person).items()} for person in people or ()]
+    document = {"people": listed, "found": found, "width": size[0], "height": size[1], "estimator": estimator}
+    return json.dumps(document).encode()
+
+
+def _plain(points: Points) -> list[float]:
+    return [float(v) for v in np.round(points.astype(np.float64), _DECIMALS).ravel()]
+
+
+def people_from_json(data: bytes, where: str = "A key point file") -> People:
+    """The people of a frame, from `people_to_json` or from OpenPose itself (BODY_25); a bare list of people will do.
+
+    Empty lists of points are parts that nobody looked for. As in OpenPose, a point with x = 0 is missing.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        V2VError: not JSON, another number of points (such as COCO's 18), or a value that is no number of pixels.
+    """
+    hint = "Give OpenPose's JSON with BODY_25 key points, or make poses with `v2v estimate-pose`."
+    try:
+        document = json.loads(data)
+        listed = document if isinstance(document, list) else document["people"]
+        if not isinstance(listed, list) or not all(isinstance(person, dict) for person in listed):
+            raise TypeError("there is no list of people")
+        if len(listed) > MAX_PEOPLE:
+            raise ValueError(f"{len(listed)} people are too many")
+        return tuple(_person(person) for person in listed)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
+        raise V2VError(f"{where} cannot be read: {what}.", hint) from None
+
+
+def _person(document: dict[str, Any]) -> Person:
+    parts: dict[str, Any] = {"body": np.zeros((NUM_BODY, 3), np.float32)}
+    for name, key, count in _PARTS:
+        values = document.get(f"{key}_2d", document.get(key))
+        if values:
+            parts[name] = _points(values, count, key)
+    return Person(**parts)
+
+
+def _points(values: Any, count: int, key: str) -> Points:
+    """[count, 3] from the flat list x, y, score, ..., or from a list of triples."""
+    if not isinstance(values, list):
+        raise TypeError(f"{key} is no list")
+    flat = [v for triple in values for v in triple] if isinstance(values[0], list) else values
+    if len(flat) != 3 * count:
+        raise ValueError(f"{key} holds {len(flat)} numbers instead of {count} points (x, y, score)")
+    numbers = [float(v) for v in flat]
+    if not all(math.isfinite(v) and abs(v) <= _MAX_COORDINATE for v in numbers):
+        raise ValueError(f"{key} holds a value that is no pixel coordinate")
+    points = np.asarray(numbers, np.float32).reshape(count, 3)
+    points[:, 2] = np.where(points[:, 0] == 0, 0, np.clip(points[:, 2], 0, 1))
+    return points
+
+
+def follow_people(
+    frames: Iterable[F],
+    estimate: Callable[[F], Points],
+    *,
+    smooth: int = 0,
+    missing: Missing = "hold",
+    min_score: float = 0.0,
+) -> Iterator[tuple[F, People | None, bool]]:
+    """The people of one clip as the maps use them: (frame, people or None, found); see `following.follow`.
+
+    Args:
+        estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or what reads its results.
+        min_score: points that score less count as missing.
+    """
+    return follow(
+        frames,
+        lambda frame: estimated_people(estimate(frame), min_score),
+        PEOPLE,
+        window=smooth,
+        missing=missing,
+    )
+
+
+def _match(person: Person, people: People) -> Person | None:
+    """The same person among the people of another frame: the nearest body; None when none is near enough."""
+    there = person.body[:, 2] > 0
+    if not there.any():
+        return None
+    limit = _SAME_PERSON * float(np.linalg.norm(np.ptp(person.body[there, :2], axis=0)))
+    best: Person | None = None
+    for other in people:
+        shared = there & (other.body[:, 2] > 0)
+        if shared.any():
+            distance = float(np.linalg.norm(person.body[shared, :2] - other.body[shared, :2], axis=1).mean())
+            if distance <= limit:
+                best, limit = other, distance
+    return best
+
+
+def _blend(middle: Points, others: Sequence[tuple[Points | None, float]], weight: float) -> Points:
+    """Weighted mean of x and y over those who have the point; scores, and what is missing, as in `middle`."""
+    total, sums = middle[:, :2] * np.float32(weight), np.full((len(middle), 1), weight, np.float32)
+    for points, share in others:
+        if points is not None:
+            there = (points[:, 2:] > 0) * np.float32(share)
+            total, sums = total + there * points[:, :2], sums + there
+    blended = np.concatenate([total / np.maximum(sums, np.float32(1e-6)), middle[:, 2:]], 1)
+    return np.where((middle[:, 2:] > 0) & (sums > 0), blended, middle).astype(np.float32)
+
+
+def _blend_person(person: Person, others: Sequence[tuple[Person | None, float]], weight: float) -> Person:
+    blended: dict[str, Any] = {
+        name: _blend(points, [(getattr(other, name), share) for other, share in others if other], weight)
+        for name, points in _parts(person).items()
+    }
+    return replace(person, **blended)
+
+
+def _between(before: People, after: People, share: float) -> People:
+    """Those of `before`, on their way to where they are in `after`; who is not there stays."""
+    return tuple(_blend_person(person, [(_match(person, after), share)], 1 - share) for person in before)
+
+
+def _mean(around: Sequence[People | None], weights: NDArray[np.float32]) -> People:
+    radius = len(around) // 2
+    middle = around[radius]
+    assert middle is not None
+    neighbours = [(people, float(weights[i])) for i, people in enumerate(around) if people is not None and i != radius]
+    return tuple(
+        _blend_person(person, [(_match(person, people), share) for people, share in neighbours], float(weights[radius]))
+        for person in middle
+    )
+
+
+def _rounded(people: People) -> People:
+    def keep(points: Points) -> Points:
+        kept = np.round(points.astype(np.float64), _DECIMALS).astype(np.float32)
+        kept[kept[:, 0] == 0, 2] = 0  # as the file will be read
+        return kept
+
+    return tuple(map_points(person, keep) for person in people)
+
+
+PEOPLE: Kind[People] = Kind(_between, _mean, _rounded)
+"""How people are followed in time."""

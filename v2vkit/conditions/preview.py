@@ -1,0 +1,163 @@
+"""Artifacts as pictures: how each kind of file is shown, and contact sheets of many.
+
+A new kind of file is one row in `LAYERS`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.conditions.flow import flow_color
+from v2vkit.conditions.flow_io import decode_kitti
+from v2vkit.conditions.labels import colorize
+from v2vkit.conditions.region_features import features_from_json
+
+Image = NDArray[np.uint8]
+
+TILE_SIDE = 256
+"""Longest side of a picture on a contact sheet; smaller ones keep their size."""
+
+BLANK = 208
+"""Grey level of the field of a frame that has no file."""
+
+_GAP, _LINE = 4, 18
+_BANDS_SIDE = 128
+_PAPER, _INK = 255, 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One kind of file made visible.
+
+    Attributes:
+        render: (bytes, name for messages) -> RGB uint8 [H, W, 3].
+        note: what one needs to know to read the colours; may be empty.
+    """
+
+    render: Callable[[bytes, str], Image]
+    note: str = ""
+
+
+def _ids(examples: Sequence[bytes]) -> Layer:
+    return Layer(lambda data, where: colorize(decode_gray(data, where)), "one colour per id, black = 255 (ignore)")
+
+
+def _strokes(examples: Sequence[bytes]) -> Layer:
+    return Layer(lambda data, where: np.repeat(decode_gray(data, where).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def _flow(examples: Sequence[bytes]) -> Layer:
+    """One scale for all pictures, so that they can be compared; taken from what is trusted in the examples."""
+    lengths = [np.zeros(1, np.float32)]
+    for data in examples:
+        flow, confidence = decode_kitti(data)
+        lengths.append(np.linalg.norm(flow, axis=2)[confidence > 0][::7])
+    scale = max(1.0, float(np.percentile(np.concatenate(lengths), 99.5)))
+    return Layer(
+        lambda data, where: flow_color(decode_kitti(data, where)[0], max_flow=scale),
+        f"white = rest, red = right, full colour = {scale:.1f} px, darker = more",
+    )
+
+
+def _photos(examples: Sequence[bytes]) -> Layer:
+    return Layer(decode_image)
+
+
+def _features(examples: Sequence[bytes]) -> Layer:
+    return Layer(_bands, "a band per region: the colour of its label, then its vector as red, green and blue")
+
+
+def _bands(data: bytes, where: str) -> Image:
+    """The regions of a frame one below the other, each its label's colour and its first three numbers, -1 to 1."""
+    bands = []
+    for region in features_from_json(data, where):
+        numbers = np.resize(region.vector, 3) if len(region.vector) < 3 else np.array(region.vector[:3])
+        colour = np.rint((numbers + 1) * 127.5).astype(np.uint8)
+        bands.append(np.stack([colorize(np.array([region.label]))[0], colour, colour]))
+    picture = np.stack(bands) if bands else np.full((1, 3, 3), BLANK, np.uint8)
+    return np.asarray(cv2.resize(picture, (_BANDS_SIDE, _BANDS_SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+# Pattern of the extension -> how to show it, the most telling first.
+LAYERS: tuple[tuple[str, Callable[[Sequence[bytes]], Layer]], ...] = (
+    (r"flow\d+\.png", _flow),
+    (r"sketch\.png", _strokes),
+    (r"skeleton\.png", _photos),
+    (r"label\.png", _ids),
+    (r"inst\.png", _ids),
+    (r"parts\.png", _ids),
+    (r"features\.json", _features),
+    (r"jpg|png", _photos),
+)
+
+
+def sort_layers(extensions: set[str]) -> list[str]:
+    """Those of the extensions that can be shown, the most telling first."""
+    return [found for pattern, _ in LAYERS for found in sorted(extensions) if re.fullmatch(pattern, found)]
+
+
+def open_layer(extension: str, examples: Sequence[bytes]) -> Layer:
+    """How to show files with this extension.
+
+    Args:
+        extension: without the leading dot; one that `sort_layers` gives.
+        examples: some of the files, from which scales are taken.
+
+    Raises:
+        V2VError: an example is damaged.
+    """
+    return next(make(examples) for pattern, make in LAYERS if re.fullmatch(pattern, extension))
+
+
+def _fit(picture: Image) -> Image:
+    """The picture with its longest side at most `TILE_SIDE`."""
+    height, width = picture.shape[:2]
+    scale = TILE_SIDE / max(height, width)
+    if scale >= 1:
+        return picture
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _write(sheet: Image, text: str, x: int, y: int, width: int) -> None:
+    """One line of text at most `width` pixels wide; what does not fit is left out at the front."""
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+    kept = text
+    while kept and cv2.getTextSize(text, font, scale, 1)[0][0] > width:
+        kept = kept[1:]
+        text = ".." + kept if kept else ""
+    cv2.putText(sheet, text, (x, y + _LINE - 5), font, scale, (_INK, _INK, _INK), 1, cv2.LINE_AA)
+
+
+def contact_sheet(pictures: Sequence[Image | None], captions: Sequence[str], *, columns: int, title: str) -> Image:
+    """Pictures in rows, each above its caption, under a title.
+
+    Args:
+        pictures: RGB uint8 [H, W, 3] of any sizes, at least one; None is shown as an empty field.
+        captions: one per picture.
+        columns: pictures per row.
+
+    Returns:
+        RGB uint8 [H, W, 3].
+    """
+    tiles = [None if picture is None else _fit(picture) for picture in pictures]
+    sizes = [tile.shape[:2] for tile in tiles if tile is not None] or [(TILE_SIDE // 2, TILE_SIDE // 2)]
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    cell_height, cell_width = height + _LINE + _GAP, width + _GAP
+    sheet = np.full((_LINE + _GAP + rows * cell_height, _GAP + columns * cell_width, 3), _PAPER, np.uint8)
+    _write(sheet, title, _GAP, 0, sheet.shape[1] - 2 * _GAP)
+    for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        y, x = _LINE + _GAP + i // columns * cell_height, _GAP + i % columns * cell_width
+        if tile is None:
+            sheet[y : y + height, x : x + width] = BLANK
+        else:
+            sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+        _write(sheet, caption, x, y + height, width)
+    return sheet

@@ -1,0 +1,194 @@
+"""People drawn as coloured skeletons, the source map of the pose domain.
+
+The drawing follows vid2vid's pose pre-processing and gives its pictures pixel by pixel (tests/golden): straight strokes
+of a square pen, discs at both ends of each, a colour for every limb and finger, faces white. Key points are those of
+`v2vkit.conditions.people`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.conditions.people import People, Person, Points
+
+Image = NDArray[np.uint8]
+Canvas = NDArray[np.int32]  # red, green and blue of a pixel in one number, so that they are averaged in one go
+Places = NDArray[np.int64]
+Color = tuple[int, int, int]
+
+NUM_CHANNELS = 3
+
+# fmt: off
+LIMBS: tuple[tuple[int, int, Color], ...] = (
+    (17, 15, (153, 0, 153)), (15, 0, (153, 0, 102)), (0, 16, (102, 0, 153)), (16, 18, (51, 0, 153)),
+    (0, 1, (153, 0, 51)), (1, 8, (153, 0, 0)),
+    (1, 2, (153, 51, 0)), (2, 3, (153, 102, 0)), (3, 4, (153, 153, 0)),
+    (1, 5, (102, 153, 0)), (5, 6, (51, 153, 0)), (6, 7, (0, 153, 0)),
+    (8, 9, (0, 153, 51)), (9, 10, (0, 153, 102)),
+    (10, 11, (0, 153, 153)), (11, 24, (0, 153, 153)), (11, 22, (0, 153, 153)), (22, 23, (0, 153, 153)),
+    (8, 12, (0, 102, 153)), (12, 13, (0, 51, 153)),
+    (13, 14, (0, 0, 153)), (14, 21, (0, 0, 153)), (14, 19, (0, 0, 153)), (19, 20, (0, 0, 153)),
+)
+"""Two points of the body and the colour of the stroke between them, in the order of drawing."""
+# fmt: on
+FINGERS: tuple[tuple[tuple[int, ...], Color], ...] = (
+    ((0, 1, 2, 3, 4), (204, 0, 0)),
+    ((0, 5, 6, 7, 8), (163, 204, 0)),
+    ((0, 9, 10, 11, 12), (0, 204, 82)),
+    ((0, 13, 14, 15, 16), (0, 82, 204)),
+    ((0, 17, 18, 19, 20), (163, 0, 204)),
+)
+FACE_LINES: tuple[tuple[int, ...], ...] = (
+    (17, 18, 19, 20, 21),
+    (22, 23, 24, 25, 26),
+    (27, 28, 29, 30),
+    (31, 32, 33, 34, 35),
+    (36, 37, 38, 39),
+    (39, 40, 41, 36),
+    (42, 43, 44, 45),
+    (45, 46, 47, 42),
+    (48, 49, 50, 51, 52, 53, 54),
+    (54, 55, 56, 57, 58, 59, 48),
+)
+_FACE_COLOR = (255, 255, 255)
+
+# A stroke is drawn where its points score more than this.
+_BODY_SCORE, _HAND_SCORE, _FACE_SCORE = np.float32(0.01), np.float32(0.01), np.float32(0.1)
+
+_BODY_STROKE = 3  # pixels, half of a body's stroke in a frame of `_STROKE_HEIGHT`
+_STROKE_HEIGHT = 512
+_SHIFTS = (0, 10, 20)  # of red, green and blue in a `Canvas`
+_MASK = sum(255 << shift for shift in _SHIFTS)
+_DECIMALS = 3  # of a pixel: float32 must not push a point over the edge of one
+
+
+def default_stroke(height: int) -> int:
+    """Half the width of a body's strokes in pixels in frames of this height: 3 for 512, in proportion, at least 1."""
+    return max(1, round(_BODY_STROKE * height / _STROKE_HEIGHT))
+
+
+def draw_people(people: People | None, size: tuple[int, int], *, stroke: int = 0) -> Image:
+    """The skeletons of all people of a frame, RGB uint8 [H, W, 3] on black.
+
+    A stroke is drawn only if all its points are there: of a limb two, of a finger five, of a line of a face all. Where
+    strokes overlap their colours are averaged; people are added up, at most 255. Points may lie outside the frame.
+
+    Args:
+        people: None or empty = nobody: all black.
+        size: (width, height).
+        stroke: half the width of a body's strokes in pixels; joints have discs of radius 2 `stroke`, hands and faces
+            are drawn with a third of it, at least 1. 0 = `default_stroke` of the height. The reference has 3.
+    """
+    width, height = size
+    stroke = stroke or default_stroke(height)
+    picture = np.zeros((height, width, 3), np.uint8)
+    for person in people or ():
+        picture = cv2.add(picture, _draw_person(person, size, stroke)).astype(np.uint8, copy=False)
+    return picture
+
+
+def skeleton_channels(drawing: Image) -> Image:
+    """The conditioning channels of the pose domain: RGB uint8 [H, W, 3] -> uint8 [3, H, W]."""
+    return np.ascontiguousarray(drawing.transpose(2, 0, 1))
+
+
+def drop_parts(people: People, rng: np.random.Generator, probability: float = 0.05) -> People:
+    """People of whom some parts are not drawn, so that a model learns to do without (vid2vid's training).
+
+    Each limb, each whole hand and each whole face is left out with this probability, independently.
+
+    Args:
+        rng: the only source of chance; the same state gives the same people.
+    """
+    return tuple(_drop(person, rng.random(len(LIMBS) + 3) < probability) for person in people)
+
+
+def _drop(person: Person, dropped: NDArray[np.bool_]) -> Person:
+    limbs, (face, left, right) = np.flatnonzero(dropped[: len(LIMBS)]), dropped[len(LIMBS) :]
+    return replace(
+        person,
+        hidden=person.hidden | {int(limb) for limb in limbs},
+        face=None if face else person.face,
+        left_hand=None if left else person.left_hand,
+        right_hand=None if right else person.right_hand,
+    )
+
+
+def _draw_person(person: Person, size: tuple[int, int], stroke: int) -> Image:
+    """One person alone, RGB uint8 [H, W, 3]."""
+    width, height = size
+    margin = 4 * stroke  # so that no place of the pen lies outside the canvas
+    canvas = np.zeros((height + 2 * margin) * (width + 2 * margin), np.int32)
+    for first, last, half, color in _strokes(person, stroke):
+        places = _segment(first, last)
+        inside = (places >= -2 * stroke) & (places < np.array(size) + 2 * stroke)
+        ends = places[[0, -1]]
+        for chosen, offsets in (
+            (places[inside.all(1)], _square(half)),
+            (ends[inside[[0, -1]].all(1)], _disc(2 * half)),
+        ):
+            if len(chosen):
+                start = (chosen[:, 1] + margin) * (width + 2 * margin) + chosen[:, 0] + margin
+                _stamp(canvas, start, offsets @ np.array([1, width + 2 * margin]), color)
+    drawn = canvas.reshape(height + 2 * margin, width + 2 * margin)[margin : margin + height, margin : margin + width]
+    return np.stack([drawn >> shift & 255 for shift in _SHIFTS], -1).astype(np.uint8)
+
+
+def _strokes(person: Person, stroke: int) -> Iterator[tuple[Points, Points, int, Color]]:
+    """(first point, last point, half the pen's width, colour) of every stroke, in the order of drawing."""
+    for number, (first, last, color) in enumerate(LIMBS):
+        if number not in person.hidden and person.body[[first, last], 2].min() > _BODY_SCORE:
+            yield person.body[first], person.body[last], stroke, color
+    fine = max(1, round(stroke / 3))
+    lines: list[tuple[Points | None, Sequence[int], np.float32, Color]] = []
+    lines += [(person.face, line, _FACE_SCORE, _FACE_COLOR) for line in FACE_LINES]
+    lines += [
+        (hand, line, _HAND_SCORE, color) for hand in (person.left_hand, person.right_hand) for line, color in FINGERS
+    ]
+    for points, line, score, color in lines:
+        if points is not None and points[list(line), 2].min() > score:
+            for first, last in pairwise(line):
+                yield points[first], points[last], fine, color
+
+
+def _segment(first: Points, last: Points) -> Places:
+    """The pixels of a straight line, int64 [N, 2] as (x, y), in steps of about one pixel along its longer axis.
+
+    It runs the way in which that axis grows and has one place less than pixels; the pen makes up for it.
+    """
+    ends = np.stack([first[:2], last[:2]]).astype(np.float64).round(_DECIMALS)
+    length = np.abs(ends[1] - ends[0])
+    axis = 0 if length[0] >= length[1] else 1
+    if ends[0, axis] > ends[1, axis]:
+        ends = ends[::-1]
+    share = np.linspace(0, 1, max(1, int(length[axis])))
+    places: Places = np.floor(ends[0] + share[:, None] * (ends[1] - ends[0]) + 1e-9).astype(np.int64)
+    return places
+
+
+def _square(half: int) -> Places:
+    """Places of a square pen around a pixel, int64 [N, 2]: rows from top to bottom, each from left to right."""
+    steps = np.arange(-half, half)
+    return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+
+
+def _disc(radius: int) -> Places:
+    square = _square(radius)
+    return square[(square**2).sum(1) < radius**2]
+
+
+def _stamp(canvas: Canvas, places: Places, shifts: Places, color: Color) -> None:
+    """Draw the same places once for every shift, in place.
+
+    As the reference does: when a shifted copy touches anything that is drawn already, even its own earlier copy, all of
+    it is averaged with what lies below (rounded down), black included; otherwise it is set. So strokes that run askew
+    have soft edges.
+    """
+    ink = sum(part << shift for part, shift in zip(color, _SHIFTS, strict=True))
+    for copy in places + shifts[:, None]:
+        below = canvas[copy]
+        canvas[copy] = (below + ink >> 1) & _MASK if below.any() else ink

@@ -1,0 +1,54 @@
+"""The image model that makes the first frames of a video model trained with `--first-frame image`."""
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model
+from v2vkit.errors import V2VError
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.image_generator import FrameGenerator
+
+
+def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerator | None:
+    """The generator that makes a video's first L frames, on the CPU; None where the model needs none.
+
+    Args:
+        work: workspace whose `checkpoints/image` is taken when no folder is named.
+        folder: the image model's checkpoint, or None.
+        info: of the video model.
+
+    Raises:
+        V2VError: there is no such model, or one for another size or other source maps; a folder was named for a model
+            that does not begin from an image model's frames.
+    """
+    if info.first_frame != "image":
+        if folder is not None:
+            raise V2VError(
+                f"This model begins by itself (--first-frame {info.first_frame}), not with an image model.",
+                "Leave out --first-frame-model.",
+            )
+        return None
+    place = Folder(folder) if folder is not None else work / "checkpoints/image"
+    if folder is None and not place.exists(MODEL):
+        raise V2VError(
+            f"This model begins from frames of an image model, and there is none in {work.url}.",
+            "Run `v2v train --stage image`, or name one with --first-frame-model FOLDER.",
+        )
+    generator, found = load_model(place)
+    if not isinstance(generator, FrameGenerator) or generator.config.takes_flow:
+        raise V2VError(f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --stage image` made.")
+    if found.encoder is not None:
+        raise V2VError(
+            f"The image model {place.url} takes features, which this video model has none of.",
+            "Train one without --feature-dims.",
+        )
+    if (found.width, found.height) != (info.width, info.height):
+        raise V2VError(
+            f"The image model {place.url} makes {found.width}x{found.height}; {info.width}x{info.height} is needed.",
+            "Train one on the frames of this workspace.",
+        )
+    if found.source != info.source:
+        raise V2VError(
+            f"The image model {place.url} is conditioned on other source maps than the video model "
+            f"({found.source}; here {info.source}).",
+            "Train both on the same maps with the same --num-labels and --edges.",
+        )
+    return generator

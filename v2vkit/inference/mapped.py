@@ -1,0 +1,217 @@
+"""Maps that are there already drive a rendering: a folder of label maps, or the artifacts of a workspace."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import ClipInfo, Manifest, one_rate
+from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.regions import region_ids
+from v2vkit.conditions.source import DOMAINS, SourceConfig, source_map, street_channels, to_unit
+from v2vkit.inference.driving import Drive, Driven
+from v2vkit.inference.framing import crop_of, squeezed
+from v2vkit.video.collect import maps_of
+from v2vkit.video.framing import crop_window, reframe_ids
+from v2vkit.video.images import read_numbers
+from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.sources import IMAGE_ENDINGS, Source, find_sequence
+
+Driver = Literal["video", "pictures", "labels"]
+
+_NO_INSTANCES = "no instance map, with which the model was trained (--instances)"
+
+
+def driver_of(path: str, info: ModelInfo) -> Driver:
+    """What a driving source is to that model. A picture stands for a folder with nothing else in it.
+
+    A folder drives a street model with label maps, unless the model's labels were segmented from frames and the
+    folder's first picture has colours.
+
+    Raises:
+        V2VError: as `find_sequence`, or that picture cannot be read.
+    """
+    try:
+        if not Path(path).is_dir() and Path(path).suffix.lower() not in IMAGE_ENDINGS:
+            return "video"
+    except OSError:
+        return "video"  # opening it as a video tells what is the matter
+    if info.source.domain != "street":
+        return "pictures"
+    if info.maps_stage != "segment":
+        return "labels"
+    return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
+
+
+def drive_by_label_folder(
+    folder: str, info: ModelInfo, *, instances: str | None = None, fps: Fraction | None = None
+) -> Drive:
+    """Drive a street model with a folder of label maps (ids as in training), resized as `ingest` did.
+
+    Where instances told the model more than labels do, and none are given, all frames count as `missing` them.
+
+    Args:
+        folder: the label maps.
+        instances: folder with an instance map for each, found, matched and checked as `ingest` does.
+        fps: rate of the label maps; None = that of the model's footage.
+
+    Raises:
+        V2VError: no folder of images, a palette or colour image, an id that the model does not know, instance maps that
+            are missing, too many or of another size.
+    """
+    source = find_sequence(folder)
+    rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
+    size = (info.width, info.height)
+    beside = None if instances is None else _instance_maps(source, instances, rules)
+
+    def resized(what: MapKind, path: Path) -> NDArray[Any]:
+        ids = read_map(what, path, rules)
+        height, width = ids.shape
+        return reframe_ids(ids, crop_window(crop_of(info), width, height, size), size)
+
+    def maps() -> Iterator[Driven]:
+        for number in range(len(source.images)):
+            labels = resized("labels", Path(source.image_path(number)))
+            objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
+            s = to_unit(street_channels(labels, objects, info.source))
+            yield Driven(s, regions=region_ids(labels, objects))
+
+    height, width = read_map("labels", source.image_path(0), rules).shape
+    count = len(source.images)
+    return Drive(
+        maps(),
+        fps or info.rate,
+        num_frames=count,
+        missing={_NO_INSTANCES: count} if instances is None and _knows_instances(info) else {},
+        note=squeezed(info, folder, width, height),
+    )
+
+
+def _knows_instances(info: ModelInfo) -> bool:
+    """Whether instances were in the source maps or features with which the model was trained."""
+    used = info.source.edges or info.encoder is not None
+    return used and (info.map_settings.instances is not None or info.map_settings.segment == "yolo")
+
+
+def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:
+    """The instance maps of a folder of label maps, one for each in their order, of the size of the first label map."""
+    (found,) = maps_of(source, {"instances": root}, several=False)
+    matched = match_maps(source, len(source.images), found)
+    height, width = read_map("labels", source.image_path(0), rules).shape
+    check_maps(source, (width, height), matched, rules, lambda count: None)
+    return matched
+
+
+_OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}
+"""Settings of maps that say where something lies or runs."""
+
+
+def other_maps(info: ModelInfo, maps: Manifest) -> str | None:
+    """A sentence where the maps of a workspace were made otherwise than those that the model was trained on."""
+    if maps.stage != info.maps_stage:
+        return f"These maps were made by {maps.stage}, those that the model was trained on by {info.maps_stage}."
+    if maps.stage == "ingest":  # whose settings are about frames
+        return None
+    known = (info.maps.keys() & maps.config.keys()) - _OF_NO_MATTER
+    different = [key for key in sorted(known) if info.maps[key] != maps.config[key]]
+    if not different:
+        return None
+    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {info.maps[key]})" for key in different)
+    return f"These maps were made with other settings than those that the model was trained on: {listed}."
+
+
+def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
+    """Reason -> number of the frames of a workspace without the instances that told the model more than labels do."""
+    if info.source.domain != "street" or not _knows_instances(info):
+        return {}
+    frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
+    number = sum(not reader.has("labels", name, t, "inst.png") for name, t in frames)
+    return {"no instances, with which the model was trained": number} if number else {}
+
+
+def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelInfo) -> Drive:
+    """Drive with the maps of a workspace; clips that follow each other in one source go on without a break.
+
+    Args:
+        manifests: of the map artifact and, where there are any, of `frames` and `flow` (both are then given).
+
+    Raises:
+        V2VError: the clips have several frame rates, or a shard is missing or corrupt; names it.
+    """
+    source, regions = info.source, info.encoder is not None
+    manifest = manifests[DOMAINS[source.domain].kind]
+    fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
+    reader = ClipReader(work, manifests)
+    return Drive(
+        (
+            driven
+            for shot in shots_of(reader.clips)
+            for driven in driven_frames(
+                reader, source, shot, images="frames" in manifests, flow="flow" in manifests, regions=regions
+            )
+        ),
+        fps,
+        num_frames=manifest.num_frames,
+        missing={**manifest.missing, **lacking_instances(info, reader)},
+        note=other_maps(info, manifest),
+    )
+
+
+def shots_of(clips: Iterable[ClipInfo]) -> list[list[ClipInfo]]:
+    """The clips by the shots that they are parts of, in order."""
+    shots: list[list[ClipInfo]] = []
+    for clip in clips:
+        if shots and _continues(shots[-1][-1], clip):
+            shots[-1].append(clip)
+        else:
+            shots.append([clip])
+    return shots
+
+
+def _continues(before: ClipInfo, clip: ClipInfo) -> bool:
+    """Whether a clip is the next part of the same shot (long shots are split at a set length), framed alike."""
+    if "file" not in clip.source:
+        return False
+    same_shot = all(before.source.get(key) == clip.source.get(key) for key in ("file", "shot", "crop"))
+    return same_shot and before.source.get("stop") == clip.source.get("start")
+
+
+def driven_frames(
+    reader: ClipReader,
+    source: SourceConfig,
+    shot: Iterable[ClipInfo],
+    *,
+    images: bool = False,
+    flow: bool = False,
+    regions: bool = False,
+) -> Iterator[Driven]:
+    """The frames of the clips of one shot, the first of which `begins`.
+
+    Args:
+        images, flow, regions: what is given beside the source maps.
+    """
+    frames = [(clip, t) for clip in shot for t in range(clip.num_frames)]
+    for number, (clip, t) in enumerate(frames):
+        yield Driven(
+            source_map(source, reader.map_files(source, clip.name, t)),
+            reader.frame(clip.name, t) if images else None,
+            begins=number == 0,
+            flow=_flow_channels(reader, clip, t) if flow else None,
+            regions=reader.regions(source, clip.name, t) if regions else None,
+        )
+
+
+def _flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
+    """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at a clip's start.
+
+    The order is that of `models.covst.with_flow`.
+    """
+    pair = reader.flow(clip.name, t, 1)
+    if pair is None:
+        return np.zeros((3, clip.height, clip.width), np.float32)
+    return np.concatenate([pair[0].transpose(2, 0, 1), pair[1][None]]).astype(np.float32)

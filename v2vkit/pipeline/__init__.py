@@ -1,0 +1,1 @@
+"""The generic stage runner: stages, staleness, runs, mapping of clips."""

@@ -1,0 +1,255 @@
+"""What a stage is, and what a command is that makes no artifact; `runner` runs them."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, ShardEntry, read_manifest
+from v2vkit.config import StageConfig
+from v2vkit.errors import V2VError
+from v2vkit.pipeline.mapping import Clip, Opened, Sample
+
+__all__ = [
+    "Build",
+    "Clip",
+    "Command",
+    "Opened",
+    "PerClip",
+    "Plan",
+    "RunOptions",
+    "Sample",
+    "Stage",
+    "Whole",
+    "load_input",
+    "load_inputs",
+]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, as opposed to what to make: only `continue_` changes the result, by what training begins from.
+
+    Attributes:
+        work: the workspace, a local folder or an fsspec URL.
+        workers: processes; 0 = one per core.
+        overwrite: throw away an artifact made with other settings.
+        continue_: go on from one made with other settings, where the stage can.
+        dry_run: check everything, say what would be done and what it costs, and do nothing.
+    """
+
+    work: str = "work"
+    workers: int = 0
+    overwrite: bool = False
+    continue_: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The clips of each shard, decided once (by `ingest`), and the sources that could not be used."""
+
+    units: tuple[tuple[ClipInfo, ...], ...]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a stage that makes its artifact as a whole (training) is given.
+
+    Attributes:
+        folder: the artifact's folder, to write into.
+        inputs: artifact kind -> its manifest; `folders` has the folders.
+        fingerprint: of this run; whatever the stage left there before under the same fingerprint may be continued.
+        begin: to be called once when everything that could be wrong with the set-up has been raised, before the first
+            write: what an earlier run with other settings left in the folder is gone then.
+        continued: what `Whole.continued` said, where this run goes on from one with other settings.
+    """
+
+    config: Any
+    options: RunOptions
+    folder: Folder
+    inputs: dict[str, Manifest]
+    folders: dict[str, Folder]
+    fingerprint: str
+    begin: Callable[[], None]
+    continued: str | None = None
+
+
+@dataclass(frozen=True)
+class PerClip:
+    """Makes an artifact clip by clip, in processes.
+
+    Attributes:
+        open: config -> the function over clips. Runs once per process, so it must be a module-level function.
+        plan: config -> clips and shards, for a stage that starts from files; else they are those of the first input.
+        side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
+    """
+
+    open: Callable[[Any], Opened]
+    plan: Callable[[Any], Plan] | None = None
+    side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Makes an artifact as a whole, in this process (training).
+
+    Attributes:
+        build: makes it; gives the files it consists of.
+        preview: what `build` would do and cost, as text.
+        ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
+        continued: config, manifest of the artifact that is there, `Decision.changes`, its folder -> checksum of what a
+            run with the new settings goes on from (`--continue`); raises V2VError where it cannot.
+    """
+
+    build: Callable[[Build], tuple[ShardEntry, ...]]
+    preview: Callable[[Build], str] | None = None
+    ahead: Callable[[Any, RunOptions], str] | None = None
+    continued: Callable[[Any, Manifest, Mapping[str, str], Folder], str] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Finished artifacts in, one artifact out.
+
+    Attributes:
+        name: the command and the recipe table.
+        config: the config model.
+        version: raise it when the same settings give other results.
+        output: config -> kind of the artifact (its folder in the workspace).
+        make: how it is made.
+        inputs: config -> kinds of the artifacts it reads; the first one gives clips and shards.
+        sources: config -> {source: checksum} for what it reads besides artifacts.
+        resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
+        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
+        parts: config -> the configs of several artifacts that one command makes one after another.
+        again: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
+            `Decision.changes` -> that.
+        renewed: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
+    """
+
+    name: str
+    config: type[StageConfig]
+    version: int
+    output: Callable[[Any], str]
+    make: PerClip | Whole
+    inputs: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    sources: Callable[[Any], dict[str, str]] | None = None
+    resolve: Callable[[Any, Folder], Any] | None = None
+    check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
+    parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
+    again: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
+        "Give the command with --overwrite to make it again, or with the old settings to keep it."
+    )
+    renewed: Callable[[Manifest], Manifest] = lambda manifest: manifest
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the `RunOptions` that have an effect."""
+        if isinstance(self.make, PerClip):
+            return ("work", "workers", "overwrite", "dry_run")
+        return ("work", "overwrite", *("continue_",) * (self.make.continued is not None), "dry_run")
+
+    def side_outputs(self, config: Any) -> dict[str, tuple[str, ...]]:
+        """Kind -> extensions of the artifacts that are made beside the stage's own."""
+        return self.make.side_outputs(config) if isinstance(self.make, PerClip) else {}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand beside the stages (render, show, check).
+
+    Attributes:
+        name: the command and the recipe table.
+        config: the config model.
+        call: does it, and gives the problems for the exit code.
+        options: names of the `RunOptions` that `call` looks at; others are no flags of the command.
+        check: raises V2VError for settings that cannot work, whatever other commands make before.
+        status: `done`, `missing`, or `stale: …`, for a command that does nothing where its result is there already.
+        resumes: stopped and called again, it goes on from what is finished.
+    """
+
+    name: str
+    config: type[StageConfig]
+    call: Callable[[Any, RunOptions], list[str]]
+    options: tuple[str, ...] = ("work",)
+    check: Callable[[Any], None] | None = None
+    status: Callable[[Any, RunOptions], str] | None = None
+    resumes: bool = False
+
+
+def load_input(work: Folder, kind: str) -> Manifest:
+    """The manifest of a finished input artifact.
+
+    Raises:
+        V2VError: absent or unfinished.
+    """
+    manifest = read_manifest(work / kind)
+    if manifest is not None:
+        return manifest
+    maker = _MAKERS.get(kind, "train" if kind.startswith("checkpoints") else kind)
+    if (work / kind).exists(PARTIAL):
+        raise V2VError(f"The artifact {kind} in {work.url} is unfinished.", f"Give the `v2v {maker}` command again.")
+    raise V2VError(f"There is no artifact {kind} in {work.url}.", f"Run `v2v {maker}` first, or name another --work.")
+
+
+def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
+    """The manifests of finished artifacts that belong together.
+
+    Raises:
+        V2VError: one is absent or unfinished, or was made from another version of one of the others.
+    """
+    manifests = {kind: load_input(work, kind) for kind in kinds}
+    for kind, parent in made_from_others(manifests):
+        raise V2VError(
+            f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
+            f"Make it again: {make_again(kind, manifests[kind])}.",
+        )
+    return manifests
+
+
+def made_from_others(manifests: dict[str, Manifest]) -> Iterator[tuple[str, str]]:
+    """(kind, parent) wherever an artifact was made from another version of one of the others than the one here."""
+    for kind, manifest in manifests.items():
+        for parent, seen in manifest.inputs.items():
+            if parent in manifests and manifests[parent].fingerprint != seen:
+                yield kind, parent
+
+
+def refuse_workspaces(sources: Iterable[str]) -> None:
+    """A workspace has folders of pictures too (reports, samples), which nobody means as footage.
+
+    Raises:
+        V2VError: a source is the folder of a workspace, and holds no file itself.
+    """
+    for source in sources:
+        try:
+            inside = list(Path(source).iterdir())
+            artifacts = any((path / name).is_file() for path in inside for name in (MANIFEST, PARTIAL))
+        except OSError:
+            continue  # no folder: whoever opens it tells what is the matter
+        if artifacts and not any(path.is_file() for path in inside):
+            raise V2VError(
+                f"{source} is a workspace, not footage.",
+                "Give it with --work, to `render` with --maps; or name a folder of videos or images.",
+            )
+
+
+def make_again(kind: str, manifest: Manifest) -> str:
+    """The command that makes an artifact from the inputs that are there now."""
+    if kind == "labels" and manifest.stage == "ingest":  # which leaves them alone unless it is given others
+        return "`v2v ingest --overwrite` with --labels and its other settings; or remove that folder"
+    return f"`v2v {manifest.stage} --overwrite` with its settings"
+
+
+_MAKERS = {
+    "frames": "ingest",
+    "labels": "ingest --labels FOLDER` or `v2v segment",
+    "sketches": "make-sketches",
+    "poses": "estimate-pose",
+    "flow": "extract-flow",
+    "features": "encode-features",
+    "styles": "sample-style",
+}

@@ -1,0 +1,151 @@
+"""What stands of an artifact, and whether it is what a run with these settings would make; nothing is written here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from v2vkit import __version__
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, read_manifest
+from v2vkit.artifacts.remains import incomplete
+from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
+from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import RunOptions, Stage, Whole, load_inputs
+
+State = Literal["missing", "unfinished", "done", "stale"]
+"""`stale`: made with other settings or inputs; `unfinished` too where a run goes on from those (`--continue`)."""
+
+CONTINUED = "--continue"
+"""Input of an artifact that was begun with other settings: the checksum of what was there of it."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How an artifact stands to what a run with these settings would make; the disk is untouched.
+
+    Attributes:
+        state: how it stands.
+        changes: why it is stale, or what a continued run changes: setting or input -> phrase.
+        config: the settings, with what was left open filled in.
+        kind, folder, sides: the artifact, its folder, and those of its side outputs.
+        inputs: artifact kind -> manifest.
+        old: the manifest that is there, an unfinished one before a finished one; None = none that can be read.
+        new: the manifest that a run would begin with.
+    """
+
+    state: State
+    changes: dict[str, str]
+    config: StageConfig
+    kind: str
+    folder: Folder
+    sides: tuple[Folder, ...]
+    inputs: dict[str, Manifest]
+    old: Manifest | None
+    new: Manifest
+
+
+def resolved(stage: Stage, config: StageConfig, work: Folder) -> StageConfig:
+    """The settings, with what was left open filled in from the artifacts that are there."""
+    return config if stage.resolve is None else stage.resolve(config, work)
+
+
+def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
+    """Compare what is there with what would be made.
+
+    Args:
+        config: `resolved` settings.
+
+    Raises:
+        V2VError: inputs are absent or do not belong together, a manifest is damaged, or `--continue` cannot.
+    """
+    work, kind = Folder(options.work), stage.output(config)
+    folder, sides = work / kind, tuple(work / side for side in stage.side_outputs(config))
+    inputs = load_inputs(work, stage.inputs(config))
+    sources = {kind: manifest.fingerprint for kind, manifest in inputs.items()}
+    sources |= {} if stage.sources is None else stage.sources(config)
+    finished, partial = (read_or_refuse(folder, name, overwrite=options.overwrite) for name in (MANIFEST, PARTIAL))
+    old = partial or finished
+
+    def whole(manifest: Manifest) -> bool:
+        return not incomplete(folder, manifest, read=options.overwrite) and all(
+            _whole_side(side, manifest, kind, read=options.overwrite) for side in sides
+        )
+
+    changes: dict[str, str] = {}
+    new = _planned(stage, config, sources)
+    state: State = "missing"
+    if old is not None:
+        # What it was continued from is no setting: whoever gives the command again means the artifact that is there.
+        same = _planned(stage, config, sources | {k: v for k, v in old.inputs.items() if k == CONTINUED})
+        if same.fingerprint in (old.fingerprint, (renewed := stage.renewed(old)).fingerprint):
+            new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
+        else:
+            state, changes = "stale", _changes(renewed, same, stage.config)
+        continued = stage.make.continued if isinstance(stage.make, Whole) else None
+        if changes and options.continue_ and continued is not None:
+            state = "unfinished"
+            new = _planned(stage, config, sources | {CONTINUED: continued(config, old, changes, folder)})
+    return Decision(state, changes, config, kind, folder, sides, inputs, old, new)
+
+
+def _planned(stage: Stage, config: StageConfig, inputs: dict[str, str]) -> Manifest:
+    """The manifest that a run with these settings would begin with."""
+    return Manifest(
+        v2vkit=__version__,
+        stage=stage.name,
+        stage_version=stage.version,
+        config=as_plain(config),
+        inputs=inputs,
+        fingerprint=fingerprint(stage.name, stage.version, fingerprinted(config), inputs),
+    )
+
+
+def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[str, str]:
+    """What differs between two runs: setting or input -> phrase."""
+    found = {}
+    if old.stage != new.stage:
+        return {"version": f"it was made by {old.stage}"}
+    if old.stage_version != new.stage_version:
+        found["version"] = f"the stage itself (version {old.stage_version}, now {new.stage_version})"
+    for key in sorted(old.config.keys() | new.config.keys()):
+        extra = extras(config, key) if key in config.model_fields else {}
+        # An artifact from before there was the setting was made with its default.
+        default = config.model_fields[key].default if extra.get("later") else None
+        before, now = old.config.get(key, default), new.config.get(key)
+        if before != now and not extra.get("neutral"):
+            found[key] = f"{key} (was {before}, now {now})"
+    for key in sorted(old.inputs.keys() | new.inputs.keys()):
+        if key not in old.inputs:
+            found[f"input {key}"] = f"input {key} (new)"
+        elif key not in new.inputs:
+            found[f"input {key}"] = f"input {key} (gone)"
+        elif old.inputs[key] != new.inputs[key]:
+            found[f"input {key}"] = f"the content of input {key}"
+    return found
+
+
+def read_or_refuse(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
+    """The manifest; a damaged one is none where the artifact may be made again."""
+    try:
+        return read_manifest(folder, name)
+    except V2VError:
+        if overwrite:
+            return None
+        raise
+
+
+def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) -> bool:
+    """Whether a side output belongs to its main artifact and is all there; a damaged one is not."""
+    manifest = read_or_refuse(side, MANIFEST, overwrite=True)
+    if manifest is None or manifest.inputs.get(kind) != main.fingerprint:
+        return False
+    return not incomplete(side, manifest, read=read)
+
+
+def refuse_others(side: Folder, stage: Stage) -> None:
+    """Never take the place of what another stage has made."""
+    manifest = read_manifest(side)
+    if manifest is not None and manifest.stage != stage.name:
+        raise V2VError(
+            f"{side.url} was made by {manifest.stage}, and {stage.name} would write there.",
+            "Give the command with --overwrite to replace it, or use another --work.",
+        )
