@@ -38,8 +38,8 @@ def setting(
     *,
     argument: bool = False,
     metavar: str | None = None,
-    neutral: bool = False,
-    later: bool = False,
+    affects_output: bool = True,
+    since: str | None = None,
     **bounds: Any,
 ) -> Any:
     """One setting of a stage: its default, its help and its allowed range, stated once.
@@ -49,11 +49,12 @@ def setting(
         help: one sentence for `--help`, the recipe reader and the docs.
         argument: a positional argument on the command line instead of an option.
         metavar: what stands for the value in the help.
-        neutral: does not change the result (a device, a logging interval), so a change does not make artifacts stale.
-        later: came when artifacts existed already, whose results are those of its default: that keeps them valid.
+        affects_output: False for a setting that does not change the result (a device, a logging interval): changing it
+            does not make artifacts stale.
+        since: version that added the setting. Older artifacts count as made with its default, so they stay valid.
         bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
     """
-    extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "neutral": neutral, "later": later}
+    extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "affects_output": affects_output, "since": since}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -175,12 +176,12 @@ def as_plain(config: StageConfig) -> dict[str, Any]:
 
 
 def fingerprinted(config: StageConfig) -> dict[str, Any]:
-    """The settings that decide the result; a `later` one only where it is not at its default."""
+    """The settings that decide the result; one with `since` only where it is not at its default."""
 
     def counts(key: str) -> bool:
         extra = extras(type(config), key)
         at_default = getattr(config, key) == type(config).model_fields[key].default
-        return not extra.get("neutral") and not (extra.get("later") and at_default)
+        return extra.get("affects_output", True) and not (extra.get("since") and at_default)
 
     return {key: value for key, value in as_plain(config).items() if counts(key)}
 

@@ -10,7 +10,7 @@ import torch
 from tests.flow_scenes import end_point_error, moving_texture
 from v2vkit.engine.local import LocalEngine
 from v2vkit.estimators.base import FlowEstimator
-from v2vkit.estimators.table import ESTIMATORS, open_estimator
+from v2vkit.estimators.registry import ESTIMATORS, open_estimator
 
 # Every row of the table with the settings to test; `learned` ones get random weights here, so that what they see is
 # worth nothing and only the rest of the contract can be checked.

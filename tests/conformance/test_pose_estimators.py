@@ -16,7 +16,7 @@ from v2vkit.conditions.people import MID_HIP, NECK
 from v2vkit.engine.local import LocalEngine
 from v2vkit.engine.threads import map_in_threads, whichever_is_free
 from v2vkit.estimators.base import PoseEstimator, look_at
-from v2vkit.estimators.table import ESTIMATORS, open_estimator, open_estimators
+from v2vkit.estimators.registry import ESTIMATORS, open_estimator, open_estimators
 
 # Row of the table -> pixels by which a moved person's head and shoulders may miss the movement. `LEARNED` ones get
 # random weights here: what they see is worth nothing, so that only the rest of the contract can be checked; that it is
@@ -198,7 +198,7 @@ def test_it_is_silent(name: str) -> None:
     """No environment variable stops MediaPipe's log lines, so the adapter does."""
     code = (
         "from skimage import data\n"
-        "from v2vkit.estimators.table import open_estimator\n"
+        "from v2vkit.estimators.registry import open_estimator\n"
         f"pose = open_estimator('pose', '{name}')\n"
         "import numpy, sys, time\n"
         "time.sleep(0.5)\n"

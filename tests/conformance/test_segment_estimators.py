@@ -12,7 +12,7 @@ from tests.networks import needs_ultralytics, noise, torchvision_weights, yolo_w
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import SegmentEstimator
-from v2vkit.estimators.table import ESTIMATORS, open_estimator
+from v2vkit.estimators.registry import ESTIMATORS, open_estimator
 
 # Every row of the table with the network to test. Weights are made here; what random weights see is worth nothing, but
 # it is something: that they see the right thing at the right place is shown in tests/unit.

@@ -12,7 +12,7 @@ from tests.shared_data import SHARED, needs_shared
 from v2vkit.artifacts.images import decode_image
 from v2vkit.conditions.landmarks import INNER_POINTS, landmark_errors
 from v2vkit.conditions.sketch import background_edges, distance_maps, draw_curves, draw_parts, draw_sketch
-from v2vkit.estimators.table import open_estimator
+from v2vkit.estimators.registry import open_estimator
 
 pytestmark = needs_shared
 

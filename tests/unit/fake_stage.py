@@ -76,7 +76,7 @@ class InvertConfig(StageConfig):
     """Inverted frames."""
 
     offset: int = setting(0, "Added after inverting.", ge=0, le=255)
-    delay: float = setting(0.0, "Seconds per frame.", neutral=True)
+    delay: float = setting(0.0, "Seconds per frame.", affects_output=False)
     fail: bool = setting(False, "Refuse to open.")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ptlflow_flow import MODELS, PtlflowFlow
-from v2vkit.estimators.table import open_estimator
+from v2vkit.estimators.registry import open_estimator
 from v2vkit.stages.extract_flow import FlowConfig
 
 

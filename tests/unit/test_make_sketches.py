@@ -22,7 +22,7 @@ from v2vkit.conditions.sketch import draw_sketch
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators import table
-from v2vkit.estimators.table import open_estimator
+from v2vkit.estimators.registry import open_estimator
 from v2vkit.pipeline.runner import status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
@@ -292,14 +292,14 @@ def test_mediapipe_is_silent() -> None:
     pytest.importorskip("mediapipe")
     code = (
         "from tests.faces import photo\n"
-        "from v2vkit.estimators.table import open_estimator\n"
+        "from v2vkit.estimators.registry import open_estimator\n"
         "face = open_estimator('face', 'mediapipe')\n"
         "import numpy, sys, time\n"
         "time.sleep(0.5)\n"
         "assert face(numpy.zeros((99, 99, 3), numpy.uint8)) is None and face(photo()) is not None\n"
         "assert face(photo(200, 260)) is not None\n"
         "from v2vkit.engine.threads import map_in_threads, whichever_is_free\n"
-        "from v2vkit.estimators.table import open_estimators\n"
+        "from v2vkit.estimators.registry import open_estimators\n"
         "faces = open_estimators('face', 'mediapipe')\n"
         "frames = [photo(dx=k) for k in range(8)]\n"
         "found = map_in_threads(whichever_is_free(faces), frames, threads=len(faces))\n"

@@ -13,7 +13,7 @@ from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement, place_face, place_people
 from v2vkit.conditions.people import estimated_people
 from v2vkit.errors import V2VError
-from v2vkit.estimators.table import open_estimator
+from v2vkit.estimators.registry import open_estimator
 from v2vkit.inference.driving import drive_by_video
 
 pytest.importorskip("mediapipe")

@@ -14,7 +14,7 @@ from torchvision.models import segmentation
 
 from tests.networks import LRASPP, brightness_weights, noise, random_network, torchvision_weights
 from v2vkit.errors import V2VError
-from v2vkit.estimators.running import load_weights
+from v2vkit.estimators.torch_weights import load_weights
 from v2vkit.estimators.torchvision_segment import TorchvisionSegment
 from v2vkit.weights import file_digest
 

@@ -175,7 +175,7 @@ def test_nothing_is_changed_asked_for_or_left_behind(tmp_path: Path) -> None:
 import os, socket, subprocess, sys, warnings
 import builtins, json
 import cv2, numpy as np, PIL.Image, PIL.ImageFile, torch, torchvision
-from v2vkit.estimators.table import open_estimator
+from v2vkit.estimators.registry import open_estimator
 asked = []
 def refuse(*args, **kwargs):
     asked.append(args)
@@ -240,7 +240,7 @@ def test_an_ultralytics_that_was_opened_otherwise_is_refused(tmp_path: Path) -> 
 
 
 def test_without_the_package_the_pip_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from v2vkit.estimators.table import open_estimator
+    from v2vkit.estimators.registry import open_estimator
 
     (tmp_path / "w.pt").write_bytes(b"anything")
     for name in [name for name in sys.modules if name.split(".")[0] == "ultralytics"]:

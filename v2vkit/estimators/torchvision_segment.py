@@ -21,7 +21,7 @@ from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
-from v2vkit.estimators.running import load_weights, one_thread, read_weights
+from v2vkit.estimators.torch_weights import load_weights, one_thread, read_weights
 from v2vkit.weights import check_stored
 
 INPUT_SIDE = 520  # shorter side in pixels at which torchvision's own weights were trained

@@ -26,7 +26,7 @@ from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
-from v2vkit.estimators.running import one_thread, read_weights
+from v2vkit.estimators.torch_weights import one_thread, read_weights
 
 MIN_SCORE = 0.25  # of an object; ultralytics' own default
 _MAX_PEOPLE, _MAX_OBJECTS = 100, 300

@@ -23,7 +23,7 @@ from v2vkit.config import IGNORE, DomainName
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator, PoseEstimator, SegmentEstimator, look_at
-from v2vkit.estimators.table import chosen, open_estimator
+from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.weights import file_digest
 
 T = TypeVar("T")

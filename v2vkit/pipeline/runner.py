@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.integrity import clear, incomplete, refuse_foreign, refuse_incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifest
-from v2vkit.artifacts.remains import clear, incomplete, refuse_foreign, refuse_incomplete
 from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError, counted
@@ -140,7 +140,9 @@ def _refusal(stage: Stage, found: Decision) -> V2VError:
     changed = ", ".join(found.changes.values())
     return V2VError(
         f"The artifact {found.folder.url} was made with other settings or inputs; changed: {changed}.",
-        stage.again if isinstance(stage.again, str) else stage.again(found.config, found.old, found.changes),
+        stage.stale_hint
+        if isinstance(stage.stale_hint, str)
+        else stage.stale_hint(found.config, found.old, found.changes),
     )
 
 

@@ -125,9 +125,9 @@ class Stage:
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
         check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
-        again: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
+        stale_hint: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
             `Decision.changes` -> that.
-        renewed: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
+        migrate: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
     """
 
     name: str
@@ -140,10 +140,10 @@ class Stage:
     resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
-    again: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
+    stale_hint: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
         "Give the command with --overwrite to make it again, or with the old settings to keep it."
     )
-    renewed: Callable[[Manifest], Manifest] = lambda manifest: manifest
+    migrate: Callable[[Manifest], Manifest] = lambda manifest: manifest
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from typing import Literal
 
 from v2vkit import __version__
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.integrity import incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, read_manifest
-from v2vkit.artifacts.remains import incomplete
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import RunOptions, Stage, Whole, load_inputs
@@ -76,10 +76,10 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
     if old is not None:
         # What it was continued from is no setting: whoever gives the command again means the artifact that is there.
         same = _planned(stage, config, sources | {k: v for k, v in old.inputs.items() if k == CONTINUED})
-        if same.fingerprint in (old.fingerprint, (renewed := stage.renewed(old)).fingerprint):
+        if same.fingerprint in (old.fingerprint, (migrated := stage.migrate(old)).fingerprint):
             new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
         else:
-            state, changes = "stale", _changes(renewed, same, stage.config)
+            state, changes = "stale", _changes(migrated, same, stage.config)
         continued = stage.make.continued if isinstance(stage.make, Whole) else None
         if changes and options.continue_ and continued is not None:
             state = "unfinished"
@@ -109,9 +109,9 @@ def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[st
     for key in sorted(old.config.keys() | new.config.keys()):
         extra = extras(config, key) if key in config.model_fields else {}
         # An artifact from before there was the setting was made with its default.
-        default = config.model_fields[key].default if extra.get("later") else None
+        default = config.model_fields[key].default if extra.get("since") else None
         before, now = old.config.get(key, default), new.config.get(key)
-        if before != now and not extra.get("neutral"):
+        if before != now and extra.get("affects_output", True):
             found[key] = f"{key} (was {before}, now {now})"
     for key in sorted(old.inputs.keys() | new.inputs.keys()):
         if key not in old.inputs:

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.integrity import refuse_incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
-from v2vkit.artifacts.remains import refuse_incomplete
 from v2vkit.config import DEFAULT_RATE, IGNORE, StageConfig, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
-from v2vkit.estimators.table import how_to_install
+from v2vkit.estimators.registry import how_to_install
 from v2vkit.pipeline.stage import Command, RunOptions
 
 # Distribution name -> module to import.

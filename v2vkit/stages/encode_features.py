@@ -26,9 +26,9 @@ class EncodeConfig(StageConfig):
     """
 
     checkpoint: str | None = setting(
-        None, "Checkpoint to use, such as spatial-1; the finest when not given.", neutral=True
+        None, "Checkpoint to use, such as spatial-1; the finest when not given.", affects_output=False
     )
-    device: str = setting("cpu", f"Where the encoder runs: {DEVICES}.", neutral=True)
+    device: str = setting("cpu", f"Where the encoder runs: {DEVICES}.", affects_output=False)
 
 
 class Resolved(EncodeConfig):
@@ -55,7 +55,7 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
     from v2vkit.artifacts.shard import sample_key
     from v2vkit.conditions.region_features import EXTENSION, features_to_json
     from v2vkit.conditions.source import DOMAINS, region_files, region_map
-    from v2vkit.estimators.running import one_thread
+    from v2vkit.estimators.torch_weights import one_thread
     from v2vkit.inference.features import describe_frame
 
     kind = DOMAINS[domain].kind

@@ -42,15 +42,18 @@ class PoseConfig(StageConfig):
         "feet, and needs --weights and the extra of that name, which is under the AGPL.",
     )
     weights: str | None = setting(
-        None, "Weights for yolo (.pt, task pose, COCO's 17 points); never downloaded.", metavar="FILE", neutral=True
+        None,
+        "Weights for yolo (.pt, task pose, COCO's 17 points); never downloaded.",
+        metavar="FILE",
+        affects_output=False,
     )
-    device: str = setting("cpu", f"Where the network of yolo runs: {DEVICES}.", neutral=True)
+    device: str = setting("cpu", f"Where the network of yolo runs: {DEVICES}.", affects_output=False)
     openpose: str | None = setting(
         None,
         "Take the key points from OpenPose's JSON files (BODY_25, its default), one for every frame of the source: in "
         "FOLDER, or, where there are several sources, in FOLDER/NAME with each source's name without ending.",
         metavar="FOLDER",
-        neutral=True,
+        affects_output=False,
     )
     min_score: float | None = setting(
         None,
@@ -150,7 +153,7 @@ def _refuse_unused(config: PoseConfig) -> None:
     Raises:
         V2VError: one is for another estimator than the chosen one, or there is none because of --openpose.
     """
-    from v2vkit.estimators.table import refuse_unused
+    from v2vkit.estimators.registry import refuse_unused
 
     if config.openpose is None:
         refuse_unused("pose", config)
@@ -169,7 +172,7 @@ def open_poses(config: PoseConfig) -> Opened:
         name, version = "openpose", "files"
         follow: Callable[[Clip], Followed] = partial(_from_files, folder=config.openpose, config=config)
     else:
-        from v2vkit.estimators.table import chosen, open_estimators
+        from v2vkit.estimators.registry import chosen, open_estimators
 
         name, settings = chosen("pose", dict(config))
         estimators = open_estimators("pose", name, **settings)

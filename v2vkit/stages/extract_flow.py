@@ -40,8 +40,8 @@ class FlowConfig(StageConfig):
     model: Literal[
         "raft", "raft_small", "sea_raft_s", "rapidflow", "neuflow2", "gmflow", "unimatch", "dpflow", "rpknet"
     ] = setting("raft", "Network of ptlflow.")
-    weights: str | None = setting(None, "Weights file of the network of ptlflow.", metavar="FILE", neutral=True)
-    device: str = setting("cpu", f"Where the network of ptlflow runs: {DEVICES}.", neutral=True)
+    weights: str | None = setting(None, "Weights file of the network of ptlflow.", metavar="FILE", affects_output=False)
+    device: str = setting("cpu", f"Where the network of ptlflow runs: {DEVICES}.", affects_output=False)
     strides: tuple[int, ...] = setting(
         (1, 3), "Distance k to the earlier frame; the temporal discriminators use 1, 3 and 9.", min_length=1
     )
@@ -122,7 +122,7 @@ def _encode(
 
 def open_flow(config: FlowConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    from v2vkit.estimators.table import chosen, open_estimator
+    from v2vkit.estimators.registry import chosen, open_estimator
 
     name, settings = chosen("flow", dict(config))
     estimator = open_estimator("flow", name, **settings)
@@ -136,7 +136,7 @@ def weights_checksum(config: FlowConfig) -> dict[str, str]:
     Raises:
         V2VError: a setting of the estimator that was not chosen, or there is no such file.
     """
-    from v2vkit.estimators.table import refuse_unused
+    from v2vkit.estimators.registry import refuse_unused
 
     refuse_unused("flow", config)
     return {} if config.weights is None else {"flow weights": file_digest(config.weights)}

@@ -44,7 +44,7 @@ class ImportConfig(StageConfig):
         "State dicts, the coarsest first.",
         argument=True,
         metavar="FILES...",
-        neutral=True,
+        affects_output=False,
         min_length=1,
         max_length=3,
     )
@@ -63,13 +63,13 @@ class ImportConfig(StageConfig):
         None, "How driving videos are cut, as for ingest; face for square faces, else none, when not given."
     )
     discriminator: str | None = setting(
-        None, "State dict of the image discriminator, latest_net_D.pth.", metavar="FILE", neutral=True
+        None, "State dict of the image discriminator, latest_net_D.pth.", metavar="FILE", affects_output=False
     )
     video_discriminator: tuple[str, ...] = setting(
         (),
         "State dict of a video discriminator, latest_net_D_T0.pth and so on, in order.",
         metavar="FILE",
-        neutral=True,
+        affects_output=False,
         max_length=3,
     )
 

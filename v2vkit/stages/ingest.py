@@ -31,7 +31,7 @@ class IngestConfig(StageConfig):
     """
 
     sources: tuple[str, ...] = setting(
-        ..., "Videos, folders or patterns.", argument=True, metavar="SOURCE...", min_length=1, neutral=True
+        ..., "Videos, folders or patterns.", argument=True, metavar="SOURCE...", min_length=1, affects_output=False
     )
     size: SizeSetting | None = setting(None, "Size of the frames; without it they keep their own.")
     crop: Literal["none", "center", "face"] = setting(
@@ -40,7 +40,7 @@ class IngestConfig(StageConfig):
         "--size, or a square around the face of each clip's first frame (the first frame in which there is one).",
     )
     face: Literal["mediapipe", "dlib"] = setting("mediapipe", "Estimator that finds the face for --crop face.")
-    face_weights: str | None = setting(None, "Shape predictor for --face dlib.", metavar="FILE", neutral=True)
+    face_weights: str | None = setting(None, "Shape predictor for --face dlib.", metavar="FILE", affects_output=False)
     cuts: Literal["adaptive", "content", "none"] = setting(
         "adaptive", "How shot cuts are found: against the motion around them, by a fixed threshold, or not at all."
     )
@@ -61,10 +61,10 @@ class IngestConfig(StageConfig):
         "Folder with one label map (PNG of ids, 255 = ignore) per frame; with several sources, one sub-folder of "
         "that name for each (with one source, too, where there is one).",
         metavar="FOLDER",
-        neutral=True,
+        affects_output=False,
     )
     instances: str | None = setting(
-        None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", neutral=True
+        None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", affects_output=False
     )
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
@@ -199,7 +199,7 @@ def open_ingest(config: IngestConfig) -> Opened:
     )
 
 
-def renewed(old: Manifest) -> Manifest:
+def migrate(old: Manifest) -> Manifest:
     """A manifest of version 1, which knew sources by their paths, as version 2 would have written it.
 
     Where version 1 was given --fps for videos, which it ignored, the manifest stays what it is: frames differ now.
@@ -225,8 +225,8 @@ def renewed(old: Manifest) -> Manifest:
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
     # Not through the model: whatever the file says, an old manifest is compared and not refused.
-    neutral = {name for name in IngestConfig.model_fields if extras(IngestConfig, name)["neutral"]}
-    counting = {name: value for name, value in config.items() if name not in neutral}
+    unrelated = {name for name in IngestConfig.model_fields if not extras(IngestConfig, name)["affects_output"]}
+    counting = {name: value for name, value in config.items() if name not in unrelated}
     identity = fingerprint(old.stage, 2, counting, inputs)
     return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})
 
@@ -242,7 +242,7 @@ STAGE = Stage(
         lambda config: {"labels": tuple(_EXTENSIONS.values())} if config.labels is not None else {},
     ),
     sources=source_checksums,
-    again="Give the command with --overwrite to make it again, or with the old settings to keep it. To add footage, "
-    "name all sources, the old ones too, with --overwrite: what is not named is dropped.",
-    renewed=renewed,
+    stale_hint="Give the command with --overwrite to make it again, or with the old settings to keep it. "
+    "To add footage, name all sources, the old ones too, with --overwrite: what is not named is dropped.",
+    migrate=migrate,
 )

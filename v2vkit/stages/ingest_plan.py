@@ -208,7 +208,7 @@ def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator
 def _open_face(config: "IngestConfig") -> "FaceEstimator | None":
     if config.crop != "face":
         return None
-    from v2vkit.estimators.table import chosen, open_estimator
+    from v2vkit.estimators.registry import chosen, open_estimator
 
     name, settings = chosen("face", {"face": config.face, "weights": config.face_weights})
     estimator: FaceEstimator = open_estimator("face", name, **settings)

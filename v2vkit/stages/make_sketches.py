@@ -40,7 +40,7 @@ class SketchConfig(StageConfig):
         "mediapipe", "Estimator of the landmarks: mediapipe brings its models, dlib needs --weights."
     )
     weights: str | None = setting(
-        None, "68-point shape predictor (.dat) for dlib; never downloaded.", metavar="FILE", neutral=True
+        None, "68-point shape predictor (.dat) for dlib; never downloaded.", metavar="FILE", affects_output=False
     )
     smooth: int = setting(
         3,
@@ -110,7 +110,7 @@ def _draw(batch: "list[tuple[int, Followed]]", *, canny: bool, estimator: str) -
 
 def open_sketches(config: SketchConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    from v2vkit.estimators.table import chosen, open_estimators
+    from v2vkit.estimators.registry import chosen, open_estimators
 
     name, settings = chosen("face", dict(config))
     estimators = open_estimators("face", name, **settings)
@@ -131,7 +131,7 @@ def weights_checksum(config: SketchConfig) -> dict[str, str]:
     Raises:
         V2VError: weights for an estimator that takes none, or there is no such file.
     """
-    from v2vkit.estimators.table import refuse_unused
+    from v2vkit.estimators.registry import refuse_unused
 
     refuse_unused("face", config)
     return {} if config.weights is None else {"face weights": file_digest(config.weights)}

@@ -40,7 +40,7 @@ class SegmentConfig(StageConfig):
         None,
         "Weights: for torchvision a state dict of DeepLabV3 or LR-ASPP, for yolo a .pt file for the task segment.",
         metavar="FILE",
-        neutral=True,
+        affects_output=False,
     )
     keep: tuple[int, ...] = setting(
         (),
@@ -64,7 +64,7 @@ class SegmentConfig(StageConfig):
         ge=0,
         le=1,
     )
-    device: str = setting("cpu", f"Where the network runs: {DEVICES}.", neutral=True)
+    device: str = setting("cpu", f"Where the network runs: {DEVICES}.", affects_output=False)
 
     _found_anywhere = field_validator("weights")(as_absolute)
 
@@ -115,7 +115,7 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
     Raises:
         V2VError: its package or its weights are missing or wrong, or it has no such class as is to be kept.
     """
-    from v2vkit.estimators.table import chosen, open_estimator
+    from v2vkit.estimators.registry import chosen, open_estimator
 
     name, settings = chosen("segment", dict(config))
     estimator: SegmentEstimator = open_estimator("segment", name, **settings)

@@ -242,5 +242,5 @@ STAGE = Stage(
     parts=_parts,
     resolve=_resolve,
     check=check_training,
-    again=_advice,
+    stale_hint=_advice,
 )

@@ -43,7 +43,7 @@ class TrainConfig(StageConfig):
         "Checkpoint folder to start from, such as a copy of this stage's to train it on; that of the coarser stage in "
         "the workspace when not given.",
         metavar="FOLDER",
-        neutral=True,
+        affects_output=False,
     )
     fix_epochs: int = setting(
         0, "Epochs at the beginning in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
@@ -59,7 +59,7 @@ class TrainConfig(StageConfig):
         "trains along; rendering then draws them (`v2v sample-style`). 0 = none, 3 in the paper (street, face).",
         ge=0,
         le=16,
-        later=True,
+        since="0.1",
     )
     composition: Literal["paper", "published"] = setting("paper", "How the foreground is composed.")
     flow: bool = setting(True, "Predict flow and warp the last frame; off: every pixel is hallucinated.")
@@ -106,7 +106,7 @@ class TrainConfig(StageConfig):
         10.0,
         "Weight of the loss that makes generated frames move with the real flow; more steadies them.",
         ge=0,
-        later=True,
+        since="0.1",
     )
     lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
     lambda_face: float = setting(
@@ -116,7 +116,9 @@ class TrainConfig(StageConfig):
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss; needs --vgg-weights.", ge=0)
     lambda_mask: float = setting(1.0, "Weight of the loss that pushes the mask to warping.", ge=0)
     lambda_l1: float = setting(0.0, "Weight of a plain pixel loss; steadies tiny runs.", ge=0)
-    vgg_weights: str | None = setting(None, "File with torchvision's VGG-19 weights.", metavar="PATH", neutral=True)
+    vgg_weights: str | None = setting(
+        None, "File with torchvision's VGG-19 weights.", metavar="PATH", affects_output=False
+    )
 
     width: int | None = setting(None, "Generator width, instead of the preset's.", ge=1, le=512)
     num_down: int | None = setting(None, "Generator halvings, instead of the preset's.", ge=1, le=6)
@@ -145,28 +147,30 @@ class TrainConfig(StageConfig):
     )
     gradient_clip: float = setting(0.0, "Largest gradient norm of a network; 0 = any.", ge=0)
     checkpointing: bool = setting(
-        False, "Forget the generator's activations and compute them again: less memory, more time.", neutral=True
+        False,
+        "Forget the generator's activations and compute them again: less memory, more time.",
+        affects_output=False,
     )
     shard: bool = setting(
         False,
         "Share out the optimisers' moments between a launcher's processes: less memory on each than the plan says.",
-        neutral=True,
+        affects_output=False,
     )
-    channels_last: bool | None = setting(None, "Memory layout; on CUDA by default.", neutral=True)
-    compile: bool = setting(False, "torch.compile the networks (CUDA; minutes at the beginning).", neutral=True)
+    channels_last: bool | None = setting(None, "Memory layout; on CUDA by default.", affects_output=False)
+    compile: bool = setting(False, "torch.compile the networks (CUDA; minutes at the beginning).", affects_output=False)
 
     ema: float = setting(0.99, "Decay of the averaged weights that rendering uses; 0 = the last weights.", ge=0, lt=1)
     seed: int = setting(0, "Seed of initial weights and sampling.", ge=0)
-    device: str = setting("auto", "cpu, cuda, cuda:1, mps or auto.", neutral=True)
+    device: str = setting("auto", "cpu, cuda, cuda:1, mps or auto.", affects_output=False)
     precision: Precision = setting(
         "auto",
         "What convolutions compute in; auto: bf16 where the device is fast at it; fp16 scales the losses.",
-        neutral=True,
+        affects_output=False,
     )
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, neutral=True)
-    save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, neutral=True)
-    sample_every: int = setting(200, "Steps between sample strips; 0 = none.", ge=0, neutral=True)
-    tensorboard: bool = setting(True, "Write TensorBoard scalars and strips to <work>/logs.", neutral=True)
+    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, affects_output=False)
+    save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, affects_output=False)
+    sample_every: int = setting(200, "Steps between sample strips; 0 = none.", ge=0, affects_output=False)
+    tensorboard: bool = setting(True, "Write TensorBoard scalars and strips to <work>/logs.", affects_output=False)
 
     @property
     def schedule(self) -> Schedule:
