@@ -5,7 +5,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.models.blocks import NarrowConv, Norm, halve, init_weights, make_norm
+from v2vkit.models.blocks import Norm, ScoreConv, halve, init_weights, make_norm
 
 FLOW_DIVISOR = 20.0
 """Flow in pixels is divided by this before D_V sees it, to the range of the images (specification 1.7)."""
@@ -38,7 +38,7 @@ class PatchDiscriminator(nn.Module):
         for step in range(1, num_layers + 1):
             conv = nn.Conv2d(widths[step - 1], widths[step], 4, stride=2 if step < num_layers else 1, padding=2)
             layers.append(nn.Sequential(conv, make_norm(norm, widths[step]), nn.LeakyReLU(0.2, inplace=True)))
-        layers.append(nn.Sequential(NarrowConv(widths[-1], 1, 4, padding=2)))
+        layers.append(nn.Sequential(ScoreConv(widths[-1], 1, 4, padding=2)))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -14,7 +14,7 @@ from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast
 from v2vkit.models.discriminator import image_input, video_input
 from v2vkit.models.generator import Output
-from v2vkit.models.losses import Judged, feature_matching, hinge_discriminator, hinge_generator, lsgan
+from v2vkit.models.losses import DiscriminatorOutput, feature_matching, hinge_discriminator, hinge_generator, lsgan
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence
@@ -59,8 +59,8 @@ class Games:
         config: TrainConfig,
         network: str,
         name: str,
-        real: Judged,
-        fakes: list[Judged],
+        real: DiscriminatorOutput,
+        fakes: list[DiscriminatorOutput],
         weight: float,
         *,
         share: float = 1.0,
@@ -161,20 +161,20 @@ def _play_faces(
 
 
 def judge_inputs(
-    discriminator: Callable[[Tensor], Judged],
+    discriminator: Callable[[Tensor], DiscriminatorOutput],
     real: Tensor,
     fakes: list[Tensor],
     precision: Precision,
     *,
     together: bool = True,
-) -> tuple[Judged, list[Judged]]:
+) -> tuple[DiscriminatorOutput, list[DiscriminatorOutput]]:
     """What D says of the real input [n, C, H, W] and of several fake ones; float32.
 
     Args:
         together: the fakes in one forward pass; not for networks that normalise over the batch.
     """
 
-    def judge(x: Tensor) -> Judged:
+    def judge(x: Tensor) -> DiscriminatorOutput:
         return [[maps.float() for maps in scale] for scale in discriminator(x)]
 
     with autocast(precision, real.device):
