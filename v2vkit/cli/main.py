@@ -19,7 +19,7 @@ COMMANDS = {
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
-    "train": "Train one stage of the model on the artifacts of a workspace.",
+    "train": "Train a model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "encode-features": "Describe the look of every region of the frames by a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
@@ -82,8 +82,8 @@ _RUN_OPTIONS: dict[str, dict[str, Any]] = {
     "overwrite": {"is_flag": True, "help": "Make again what was made with other settings."},
     "continue_": {
         "is_flag": True,
-        "help": "Train on from where it stands although settings changed: epochs, learning rate, weights of losses, "
-        "lengths of sequences.",
+        "help": "Resume the last snapshot with changed settings: epochs, learning rate, weights of losses, lengths of "
+        "sequences.",
     },
     "dry_run": {
         "is_flag": True,
@@ -108,12 +108,13 @@ def load(name: str) -> Any:
 
 def build_command(name: str) -> click.Command:
     """The click command for a Stage or Command."""
-    from v2vkit.cli.options import parameters
+    from v2vkit.cli.options import GroupedCommand, parameters
 
     target = load(name)
     common = [_run_option(option) for option in target.options]
-    return click.Command(
+    return GroupedCommand(
         name,
+        config=target.config,
         callback=lambda **values: _call(name, values),
         params=[*parameters(target.config), *common],
         help=target.config.__doc__.strip(),  # paragraphs kept

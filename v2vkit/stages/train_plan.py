@@ -8,6 +8,7 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import DomainName, check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import method_spec
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -23,15 +24,18 @@ def domain_kinds() -> dict[DomainName, str]:
 
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     assert config.domain is not None
-    below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", domain_kinds()[config.domain], *(("flow",) if config.strides else ()), *below)
+    spec = method_spec(config.method)
+    coarser = None if config.start_from else spec.coarser(config)
+    below = () if coarser is None else (f"checkpoints/{coarser}",)
+    return ("frames", domain_kinds()[config.domain], *(("flow",) if spec.strides(config) else ()), *below)
 
 
 def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
     """The folder of the model that training begins from; None = random weights."""
     if config.start_from:
         return Folder(config.start_from)
-    return None if config.scale == 1 else work / f"checkpoints/spatial-{config.scale - 1}"
+    coarser = method_spec(config.method).coarser(config)
+    return None if coarser is None else work / f"checkpoints/{coarser}"
 
 
 def training_sources(config: TrainConfig) -> dict[str, str]:
@@ -47,7 +51,8 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
         sources["--start-from"] = read_info(start).identity
-    return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
+    weights = config.losses.vgg_weights
+    return sources | ({"VGG weights": file_digest(weights)} if weights else {})
 
 
 def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
@@ -67,14 +72,10 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Whether the model to start from has the layers and the size that this stage builds on."""
     from v2vkit.checkpoint.model_file import halved_size
-    from v2vkit.training.build import build_encoder_config, build_generator_config
-    from v2vkit.training.start import check_start
 
-    source = source_config(config, manifests, work)
-    generator = build_generator_config(config, source)
     clip = manifests["frames"].clips[0]
     size = halved_size(clip.width, clip.height, config.halvings)
-    check_start(start, generator, source, size, build_encoder_config(config))
+    method_spec(config.method).check_start(config, source_config(config, manifests, work), size, start)
 
 
 def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
@@ -91,6 +92,6 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     if config.domain != "street":
         return SourceConfig(domain=config.domain)
     labels = manifests["labels"]
-    number = config.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
-    check_foreground(config.foreground, number)
-    return SourceConfig(domain="street", num_labels=number, edges=config.edges)
+    number = config.model.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
+    check_foreground(config.model.foreground, number)
+    return SourceConfig(domain="street", num_labels=number, edges=config.model.edges)

@@ -1,38 +1,30 @@
-"""The training loop."""
+"""The batches of training: which windows they are made of, and their tensors."""
 
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.conditions.augment import STAY, Change, draw_move
-from v2vkit.engine.threads import prefetch
-from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.schedule import frames_at, learning_rate_factor, warm_up_factors
-from v2vkit.training.step import train_chunk
-from v2vkit.training.strips import sample_strip
-from v2vkit.training.trainer import Trainer
-from v2vkit.training.window import begin_window
+from v2vkit.training.schedule import Schedule, frames_at
 
 
-def epoch_batches(config: TrainConfig, dataset: SequenceDataset, context: int, epoch: int) -> list[list[Window]]:
+def epoch_batches(
+    config: TrainConfig, dataset: SequenceDataset, context: int, epoch: int, *, schedule: Schedule
+) -> list[list[Window]]:
     """The windows of one epoch; the same for every call."""
     return draw_windows(
         dataset.reader.clips,
-        num_frames=frames_at(config.schedule, epoch),
+        num_frames=frames_at(schedule, epoch),
         context=context,
-        batch=config.batch_size,
-        seed=config.seed,
+        batch=config.data.batch_size,
+        seed=config.data.seed,
         epoch=epoch,
-        max_step=config.max_step,
+        max_step=config.data.max_frame_stride,
     )
 
 
@@ -46,15 +38,15 @@ def load_batch(
     parallel: Parallel = ALONE,
 ) -> tuple[Sequence, bool]:
     """This process's tensors of one batch, and whether it begins from nothing; pure in (seed, epoch, batch)."""
-    rng = np.random.default_rng([config.seed, epoch, batch, 1])
-    from_nothing = config.first_frame == "self" and bool(rng.random() < config.drop_history)
+    rng = np.random.default_rng([config.data.seed, epoch, batch, 1])
+    from_nothing = config.data.first_frame == "self" and bool(rng.random() < config.data.drop_history)
     mirror = [dataset.flip and bool(rng.random() < 0.5) for _ in windows]
     size = (dataset.reader.clips[0].width, dataset.reader.clips[0].height)
-    moves = [draw_move(rng, config.jitter, size) if config.jitter else STAY for _ in windows]
-    seeds = [(config.seed, epoch, batch, number) for number in range(len(windows))]
-    changes = [Change(move, config.drop_parts, seed) for move, seed in zip(moves, seeds, strict=True)]
+    moves = [draw_move(rng, config.data.augment, size) if config.data.augment else STAY for _ in windows]
+    seeds = [(config.data.seed, epoch, batch, number) for number in range(len(windows))]
+    changes = [Change(move, config.data.drop_parts, seed) for move, seed in zip(moves, seeds, strict=True)]
     mine = parallel.share(list(zip(windows, mirror, changes, strict=True)))
-    changing = bool(config.jitter or config.drop_parts)
+    changing = bool(config.data.augment or config.data.drop_parts)
     sequence = stack(
         [dataset.load(window, flip=flip, change=change if changing else None) for window, flip, change in mine]
     )
@@ -78,144 +70,3 @@ def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
     """The generated frames of a window (those after the context) in chunks of at most `size`."""
     for start in range(context, num_frames, size):
         yield list(range(start, min(start + size, num_frames)))
-
-
-def train(
-    config: TrainConfig,
-    trainer: Trainer,
-    dataset: SequenceDataset,
-    folder: Folder,
-    info: ModelInfo,
-    *,
-    device: torch.device,
-    writer: Any = None,
-    parallel: Parallel = ALONE,
-    continued: str | None = None,
-    stop_after: Callable[[Trainer], bool] | None = None,
-) -> bool:
-    """Train to the end of the schedule, resuming from a snapshot in `folder` where there is one of this run.
-
-    Args:
-        writer: a TensorBoard SummaryWriter, or None.
-        parallel: the other processes of this run; only the first one writes.
-        continued: checksum of a snapshot that an earlier run with other settings left, to go on from.
-        stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
-
-    Returns:
-        Whether the schedule was finished.
-
-    Raises:
-        V2VError: a loss is not finite, the disk is full, the snapshot is damaged.
-    """
-    from tqdm import tqdm
-
-    networks, schedule = trainer.networks, config.schedule
-    context = networks.generator.config.history
-    load_state(folder, trainer, fingerprint=info.fingerprint, continued=continued)
-    total, done = _count_frames(config, dataset, context, trainer)
-    saved_at = time.monotonic()
-
-    def snapshot() -> None:
-        parallel.collect(trainer.optimizers.values())
-        if parallel.rank:
-            return
-        save_state(folder, trainer, fingerprint=info.fingerprint)
-        save_model(folder, trainer.average, info.model_copy(update={"epochs": trainer.epoch, "steps": trainer.steps}))
-
-    networks.generator.train()
-    with tqdm(
-        total=total, initial=done, desc=config.stage, unit="frame", disable=True if parallel.rank else None
-    ) as progress:
-        for epoch in range(trainer.epoch, schedule.total_epochs):
-            rate = config.learning_rate * learning_rate_factor(schedule, epoch)
-            for optimizer in trainer.optimizers.values():
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-            batches = epoch_batches(config, dataset, context, epoch)
-            if trainer.batch >= len(batches):  # --continue with longer sequences: as much as an epoch was done of it
-                trainer.epoch, trainer.batch = epoch + 1, 0
-                continue
-            newest = config.newest_scale(epoch)
-            first = trainer.batch
-            loader = (
-                load_batch(config, dataset, batches[number], epoch=epoch, batch=number, parallel=parallel)
-                for number in range(first, len(batches))
-            )
-            # On a CPU a loading thread would only take cores and the interpreter away from training.
-            ready = loader if device.type == "cpu" else prefetch(loader, ahead=1)
-            for number, (loaded, from_nothing) in enumerate(ready, first):
-                warmed = warm_up_factors(
-                    schedule, config.spans, progress=epoch + number / len(batches), warm_up=config.warm_up
-                )
-                sequence = to_device(loaded, device)
-                state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
-                for frames in chunks(sequence.x.shape[1], context, config.chunk):
-                    values, outputs = train_chunk(
-                        config,
-                        trainer,
-                        sequence,
-                        state,
-                        frames,
-                        train_from=newest,
-                        warmed=warmed,
-                        parallel=parallel,
-                    )
-                    trainer.steps += 1
-                    trainer.update_average(config.ema)
-                    progress.update(len(frames) * config.batch_size)
-                    if writer is not None:
-                        _log(writer, values, rate, trainer.steps)
-                    if not parallel.rank and _is_sampled(config, trainer.steps):
-                        _strip(config, folder, writer, sequence, frames, outputs, dataset, trainer.steps)
-                last_batch = number + 1 == len(batches)
-                trainer.epoch, trainer.batch = (epoch + 1, 0) if last_batch else (epoch, number + 1)
-                stop = stop_after is not None and stop_after(trainer)
-                if parallel.agree(stop or time.monotonic() - saved_at >= config.save_every):
-                    snapshot()
-                    saved_at = time.monotonic()
-                if stop:
-                    return False
-            progress.set_postfix({name: f"{values[name]:.3f}" for name in ("G_GAN", "D_GAN_fake") if name in values})
-    snapshot()
-    return True
-
-
-def _count_frames(config: TrainConfig, dataset: SequenceDataset, context: int, trainer: Trainer) -> tuple[int, int]:
-    """Generated frames of the whole schedule, and those before the trainer's place."""
-    total = done = 0
-    for epoch in range(config.schedule.total_epochs):
-        for number, windows in enumerate(epoch_batches(config, dataset, context, epoch)):
-            frames = sum(window.num_frames - context for window in windows)
-            total += frames
-            if (epoch, number) < (trainer.epoch, trainer.batch):
-                done += frames
-    return total, done
-
-
-def _is_sampled(config: TrainConfig, step: int) -> bool:
-    """Whether a strip is written after so many steps; nothing else decides it, so that a resumed run has no others."""
-    return config.sample_every > 0 and (step == 1 or step % config.sample_every == 0)
-
-
-def _log(writer: Any, values: dict[str, float], rate: float, step: int) -> None:
-    for name, value in values.items():
-        writer.add_scalar(f"loss/{name}", value, step)
-    writer.add_scalar("learning_rate", rate, step)
-
-
-def _strip(
-    config: TrainConfig,
-    folder: Folder,
-    writer: Any,
-    sequence: Sequence,
-    frames: list[int],
-    outputs: list[Any],
-    dataset: SequenceDataset,
-    step: int,
-) -> None:
-    from v2vkit.artifacts.images import encode_png
-
-    strip = sample_strip(dataset.source, sequence, frames, outputs)
-    folder.write(f"sample-{step:08d}.png", encode_png(strip))
-    if writer is not None:
-        writer.add_image("sample", strip, step, dataformats="HWC")
