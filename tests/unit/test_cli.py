@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from v2vkit.cli import main as main_module
 from v2vkit.cli.main import COMMANDS, cli, load
-from v2vkit.config import Size, StageConfig, make_config, read_recipe
+from v2vkit.config import Size, StageConfig, make_config, read_recipe, settings_of
 from v2vkit.errors import V2VError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def _run(*args: str) -> Result:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_every_setting(command: str) -> None:
     output = _run(command, "--help").output
-    for name in load(command).config.model_fields:
+    for name in settings_of(load(command).config):
         assert name.replace("_", "-") in output or name.upper() in output, name
 
 
@@ -55,7 +55,7 @@ def test_a_command_takes_only_the_flags_that_it_looks_at(command: str, flags: st
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_setting_explains_itself(command: str) -> None:
-    for name, field in load(command).config.model_fields.items():
+    for name, field in settings_of(load(command).config).items():
         assert field.description, f"{command} {name}"
         assert field.description.endswith((".", "?")) or field.description[-1].isalnum(), f"{command} {name}"
 

@@ -60,14 +60,14 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12, enl
 
 
 def open_dataset(
-    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0
+    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0, num_labels: int = 12
 ) -> SequenceDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
     reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     return SequenceDataset(
         reader,
-        MapConfig(domain="street", num_labels=12),
+        MapConfig(domain="street", num_labels=num_labels),
         strides=strides,
         flip=flip,
         halvings=halvings,

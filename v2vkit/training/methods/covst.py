@@ -24,7 +24,7 @@ def _build(config: TrainConfig, source: SourceConfig, device: torch.device, para
         source,
         device,
         generator=_layers(config, source),
-        terms=image_method_losses(config),
+        terms=COVST.losses(config),
         schedule=video_schedule(config),
         parallel=parallel,
     )

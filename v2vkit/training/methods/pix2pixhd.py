@@ -69,7 +69,7 @@ def _build(config: TrainConfig, source: SourceConfig, device: torch.device, para
         source,
         device,
         generator=image_layers(config, source),
-        terms=image_method_losses(config),
+        terms=PIX2PIXHD.losses(config),
         schedule=_schedule(config),
         parallel=parallel,
     )

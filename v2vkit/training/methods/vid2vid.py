@@ -51,7 +51,7 @@ def build_vid2vid(config: TrainConfig, source: SourceConfig, device: torch.devic
         source,
         device,
         generator=_generator(config, source),
-        terms=_losses(config),
+        terms=VID2VID.losses(config),
         schedule=video_schedule(config),
         parallel=parallel,
     )
@@ -81,7 +81,7 @@ VID2VID = MethodSpec(
     unused=("num_enhancers", "covst_share"),
     context=HISTORY,
     schedule=video_schedule,
-    strides=lambda config: read_strides(_losses(config), config),
+    strides=lambda config: read_strides(VID2VID.losses(config), config),
     coarser=lambda config: None if config.scale == 1 else SPATIAL_STAGES[config.scale - 2],
     check=_check,
     build=build_vid2vid,
