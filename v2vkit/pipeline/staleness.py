@@ -9,7 +9,7 @@ from v2vkit.artifacts.integrity import incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, read_manifest
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted, settings_of
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import RunOptions, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import RunOptions, Stage, load_inputs
 
 State = Literal["missing", "unfinished", "done", "stale"]
 """`stale`: made with other settings or inputs; `unfinished` too where a run goes on from those (`--continue`)."""
@@ -80,7 +80,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
             new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
         else:
             state, changes = "stale", _changes(migrated, same, stage.config)
-        continued = stage.make.continued if isinstance(stage.make, Whole) else None
+        continued = stage.make.continued
         if changes and options.continue_ and continued is not None:
             state = "unfinished"
             new = _planned(stage, config, sources | {CONTINUED: continued(config, old, changes, folder)})

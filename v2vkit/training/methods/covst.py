@@ -38,7 +38,7 @@ def _describe(config: TrainConfig, source: SourceConfig) -> dict[str, Any]:
     return describe_images(config, source, covst=config.model.covst_share)
 
 
-COVST = MethodSpec(
+COVST: MethodSpec = MethodSpec(
     name="covst",
     losses=image_method_losses,
     unused=VIDEO_ONLY,

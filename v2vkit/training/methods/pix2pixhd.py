@@ -79,7 +79,7 @@ def _check(config: TrainConfig) -> None:
     image_layers(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, whatever the domain
 
 
-PIX2PIXHD = MethodSpec(
+PIX2PIXHD: MethodSpec = MethodSpec(
     name="pix2pixhd",
     losses=image_method_losses,
     unused=(*VIDEO_ONLY, "first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),

@@ -75,7 +75,7 @@ def _describe(config: TrainConfig, source: SourceConfig) -> dict[str, Any]:
     }
 
 
-VID2VID = MethodSpec(
+VID2VID: MethodSpec = MethodSpec(
     name="vid2vid",
     losses=_losses,
     unused=("num_enhancers", "covst_share"),
