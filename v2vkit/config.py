@@ -6,7 +6,7 @@ groups, one nested model each; flags, recipe keys and manifest entries stay flat
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
@@ -19,6 +19,8 @@ from pydantic import (
     PlainSerializer,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -27,6 +29,8 @@ from pydantic.fields import FieldInfo
 from v2vkit.errors import V2VError
 
 C = TypeVar("C", bound="StageConfig")
+Choices = Callable[[], tuple[str, ...]]
+"""Gives the values that a setting can have, from a table elsewhere."""
 
 # Names that stand in settings and that heavier modules spell out.
 DomainName = Literal["face", "street", "pose"]
@@ -47,13 +51,14 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    @model_validator(mode="after")
-    def _one_of_the_choices(self) -> Self:
-        for name in type(self).model_fields:
-            choices, value = extras(type(self), name).get("choices"), getattr(self, name)
-            if choices and value is not None and value not in choices:
-                raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}")
-        return self
+    @field_validator("*")
+    @classmethod
+    def _is_a_choice(cls, value: Any, info: ValidationInfo) -> Any:
+        choices = choices_of(cls, str(info.field_name))
+        if choices and value is not None and value not in choices:
+            known = [repr(choice) for choice in choices]
+            raise ValueError(f"Input should be {', '.join(known[:-1])}{' or ' * (len(known) > 1)}{known[-1]}")
+        return value
 
 
 class SettingsGroup(Settings):
@@ -148,7 +153,7 @@ def setting(
     metavar: str | None = None,
     affects_output: bool = True,
     since: str | None = None,
-    choices: Iterable[str] | None = None,
+    choices: Choices | None = None,
     common: bool = False,
     **bounds: Any,
 ) -> Any:
@@ -162,12 +167,12 @@ def setting(
         affects_output: False for a setting that does not change the result (a device, a logging interval): changing it
             does not make artifacts stale.
         since: version that added the setting. Older artifacts count as made with its default, so they stay valid.
-        choices: the allowed values, where they come from a registry instead of a `Literal`.
+        choices: the values that a text can have, where they stand in a table.
         common: one of the settings that most people use; `--help` shows these before the groups.
         bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
     """
     extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "affects_output": affects_output, "since": since}
-    extra |= {"choices": None if choices is None else tuple(choices), "common": common}
+    extra |= {"choices": choices, "common": common}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -185,6 +190,12 @@ def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
     """What `setting` noted about a field besides its type, default and range."""
     extra = ({**config.model_fields, **settings_of(config)})[name].json_schema_extra
     return extra if isinstance(extra, dict) else {}
+
+
+def choices_of(config: type[BaseModel], name: str) -> tuple[str, ...]:
+    """The values that a setting can have, where `setting` names some."""
+    choices: Choices | None = extras(config, name).get("choices")
+    return () if choices is None else choices()
 
 
 DEFAULT_RATE = Fraction(25)

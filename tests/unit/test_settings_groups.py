@@ -26,7 +26,7 @@ class Brush(SettingsGroup):
     """Brush."""
 
     width: int = setting(3, "Pixels.", ge=1, common=True)
-    colour: str = setting("red", "What is painted.", choices=("red", "green"))
+    colour: str = setting("red", "What is painted.", choices=lambda: ("red", "green"))
     drying: float = setting(0.5, "Seconds.", affects_output=False)
     dots: tuple[int, ...] = setting((), "Where.", since="0.2")
 
@@ -75,7 +75,7 @@ def test_a_copy_replaces_settings_by_their_own_names() -> None:
     [
         ({"thickness": 1}, "thickness: is not a setting.*Known settings: subject, width, colour"),
         ({"width": 0}, r"\[paint\]: width: Input should be greater than or equal to 1 \(got 0\)"),
-        ({"colour": "blue"}, "colour: 'blue' is not one of red, green"),
+        ({"colour": "blue"}, "colour: Input should be 'red' or 'green' .got 'blue'"),
         ({"brush": {"width": 4}}, "brush is a group of settings: name those that are meant"),
     ],
 )

@@ -184,7 +184,7 @@ def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], config: Train
     another order) grows from step to step. Convolution biases before a norm have no gradient but rounding.
     """
     config = config.model_copy(update={"foreground": ()})
-    begun = begin(config, open_dataset(str(work)).source, torch.device("cpu")).average
+    begun = begin(config, open_dataset(str(work)).source, torch.device("cpu")).state.ema
     names = [name for name in begun if begun[name].dim() == 4]
     moved = sum(float((a[name] - begun[name]).norm()) for name in names)
     return sum(float((a[name] - b[name]).norm()) for name in names) / moved

@@ -48,6 +48,8 @@ class GroupedCommand(click.Command):
 
 def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Parameter:
     kind, several = _unwrap(field.annotation)
+    if extra.get("choices"):
+        kind = Literal[extra["choices"]()]
     if extra.get("argument"):
         metavar = extra.get("metavar") or name.upper()
         required = field.is_required()
@@ -60,7 +62,7 @@ def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Para
         return click.Option([f"--{flag}/--no-{flag}"], default=None, help=text)
     return click.Option(
         [f"--{flag}"],
-        type=_click_type(kind, extra.get("choices")),
+        type=_click_type(kind),
         default=None,
         multiple=several,
         required=False,
@@ -81,9 +83,7 @@ def _unwrap(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _click_type(kind: Any, choices: tuple[str, ...] | None = None) -> Any:
-    if choices:
-        return click.Choice(choices)
+def _click_type(kind: Any) -> Any:
     if get_origin(kind) is Literal:
         return click.Choice([str(choice) for choice in get_args(kind)])
     return {int: click.INT, float: click.FLOAT}.get(kind, click.STRING)

@@ -199,7 +199,9 @@ class TrainConfig(StageConfig):
     """
 
     method: str = setting(
-        "vid2vid", f"What is trained: {'; '.join(f'{k} = {v.summary}' for k, v in METHODS.items())}.", choices=METHODS
+        "vid2vid",
+        f"What is trained: {'; '.join(f'{name} = {row.summary}' for name, row in METHODS.items())}.",
+        choices=lambda: tuple(METHODS),
     )
     stage: Literal[SpatialStage, "all"] = setting(
         "spatial-1", "Which stage of vid2vid to train; all: every spatial stage, one after another."
