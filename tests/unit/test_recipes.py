@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from v2vkit.cli.main import load
-from v2vkit.config import make_config, read_recipe
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import make_config
 from v2vkit.pipeline.stage import Stage
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec

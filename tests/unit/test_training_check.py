@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
-from v2vkit.config import make_config, read_recipe
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.stages.train import STAGE
 from v2vkit.training.check import check_settings

@@ -27,16 +27,17 @@ PAIR = SMALL.model_copy(
 # Trains with the settings argv[2]; after argv[3] steps (0 = never) it snapshots and dies without a word.
 _SCRIPT = """
 import os, sys
+from dataclasses import replace
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
-from v2vkit.training import loop
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.trainer import Trainer
 if __name__ == "__main__":
-    steps, train = int(sys.argv[3]), loop.train
-    def watched(config, trainer, *rest, **named):
-        train(config, trainer, *rest, **named, stop_after=(lambda now: now.steps >= steps) if steps else None)
-        moments = [getattr(optimizer, "optim", optimizer).state for optimizer in trainer.state.optimizers.values()]
+    steps, fit = int(sys.argv[3]), Trainer.fit
+    def watched(trainer, method, state):
+        fit(replace(trainer, stop_after=(lambda now: now.steps >= steps) if steps else None), method, state)
+        moments = [getattr(optimizer, "optim", optimizer).state for optimizer in state.optimizers.values()]
         print("MOMENTS", sum(v.numel() for state in moments for values in state.values() for v in values.values()))
         if steps:
             sys.stdout.flush()

@@ -78,6 +78,7 @@ def take_step(
         norms[f"the gradient of {name}"] = norm = torch.nn.utils.get_total_norm(gradients)
         if gradient_clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip, norm)
+    assert updated, "a step without any gradient"
     # Read at once, when everything is on its way: a GPU would be waited for each time.
     losses = parallel.mean(torch.stack(list(terms.values())))
     numbers = torch.cat([losses, torch.stack(list(norms.values()))]).tolist()

@@ -89,8 +89,8 @@ class MethodSpec:
         describe: settings, source maps -> the fields of `ModelInfo` that say what is in the model file.
         check_start: settings, source maps, width and height that are trained at, folder -> raises V2VError where the
             model in it cannot be started from.
-        inherit: method, state, folder, width and height -> copies the weights of the model in it; a line per network
-            for the plan.
+        inherit: state, folder, width and height -> copies the weights of the model in it; a line per network for the
+            plan.
     """
 
     name: str
