@@ -77,6 +77,7 @@ def open_dataset(
 def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
     """The description of a model trained on `make_workspace`."""
     return ModelInfo(
+        method=config.method,
         stage=config.checkpoint,
         fingerprint="f",
         **method_spec(config.method).describe(config, dataset.source),

@@ -59,12 +59,14 @@ class ModelInfo(BaseModel):
         estimator: name and version of the estimator behind them.
         placement: where its footage mostly had its face or body, in pixels of its frames; None = not known.
         epochs, steps: how long it was trained.
-        stage, fingerprint: of the training run.
+        method: what trained it.
+        stage, fingerprint: of the training run; `stage` is the checkpoint's name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = Field(default=FORMAT, le=FORMAT)
+    method: str = "vid2vid"
     stage: str
     fingerprint: str
     generator: AnyGeneratorConfig

@@ -154,7 +154,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 a mistake to mend (told in a sentence), 2 wrong usage, 3 done with problems named, "
+    epilog="Exit codes: 0 done, 1 an error (a sentence says what to do), 2 wrong usage, 3 done with problems named, "
     "130 stopped by Ctrl-C.",
 )
 @click.version_option(__version__, prog_name="v2v")

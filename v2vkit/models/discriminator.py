@@ -1,4 +1,4 @@
-"""Multi-scale PatchGAN: judges patches of one frame (D_I) or of K frames and their flows (D_V) at several sizes."""
+"""Multi-scale PatchGAN: scores patches of one frame (D_I) or of K frames and their flows (D_V) at several sizes."""
 
 import torch
 from pydantic import model_validator
@@ -15,7 +15,7 @@ class DiscriminatorConfig(StageConfig):
     """Everything that decides the discriminator's layers; stored in checkpoints."""
 
     in_channels: int = setting(..., "channels of image and condition together", ge=1, le=4096)
-    num_scales: int = setting(2, "image sizes that are judged", ge=1, le=6)
+    num_scales: int = setting(2, "image sizes at which it looks", ge=1, le=6)
     finer_scales: int = setting(0, "how many of them finer stages added, leaving the others as they were", ge=0, le=5)
     width: int = setting(64, "channels after the first convolution at the full size", ge=1, le=512)
     num_layers: int = setting(3, "stride-2 convolutions; 3 give patches of 70 pixels", ge=1, le=6)
@@ -87,12 +87,12 @@ def scale_widths(config: DiscriminatorConfig) -> list[int]:
 
 
 def image_input(source: Tensor, image: Tensor) -> Tensor:
-    """What D_I judges: source map [B, C, H, W] of the frame and the frame [B, 3, H, W] -> [B, C + 3, H, W]."""
+    """Input of D_I: source map [B, C, H, W] of the frame and the frame [B, 3, H, W] -> [B, C + 3, H, W]."""
     return torch.cat([source, image], 1)
 
 
 def video_input(frames: Tensor, flows: Tensor) -> Tensor:
-    """What D_V judges: K frames and the K - 1 reference flows between them, the real ones for generated frames too.
+    """Input of D_V: K frames and the K - 1 reference flows between them, the real ones for generated frames too.
 
     Args:
         frames: [B, K, 3, H, W] in [-1, 1], oldest first.

@@ -153,6 +153,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     maps_stage, maps = _MAPS[config.domain]
     network = found.generator.network
     info = ModelInfo(
+        method="pix2pixhd" if config.image else "vid2vid",
         stage=_stage_name(config),
         fingerprint=build.fingerprint,
         generator=network.config,

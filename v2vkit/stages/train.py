@@ -141,6 +141,7 @@ def _describe(build: Build, dataset: "SequenceDataset") -> "ModelInfo":
     source, reader = dataset.source, dataset.reader
     maps, clip = build.inputs[domain_kinds()[config.domain]], reader.clips[0]
     return ModelInfo(
+        method=config.method,
         stage=config.checkpoint,
         fingerprint=build.fingerprint,
         **method_spec(config.method).describe(config, source),
