@@ -28,6 +28,7 @@ COMMANDS = {
     "run": "Run the stages of a recipe in order; resumable.",
     "show": "Make a contact sheet or video of an artifact.",
     "check": "Check names, counts, ids and sizes before any long work.",
+    "weights": "List, fetch, add and verify the weights files that can be used.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
     "make-toy": "Make a procedural street: videos, label maps, instances and exact flow.",
 }
