@@ -29,7 +29,7 @@ COMMANDS = {
     "show": "Make a contact sheet or video of an artifact.",
     "check": "Check names, counts, ids and sizes before any long work.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
-    "make-toy": "Make a procedural street: videos, label maps, instances and exact flow.",
+    "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
 }
 
 EXIT_PROBLEMS = 3
