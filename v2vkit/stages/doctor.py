@@ -36,6 +36,7 @@ EXTRAS = {
     "yolo": ("ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
+    "exr": ("OpenEXR", "depth maps in EXR files"),
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
 }
