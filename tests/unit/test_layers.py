@@ -28,6 +28,7 @@ OWNERS = {
     "click": {"cli"},
     "av": {"video"},
     "scenedetect": {"video"},
+    "OpenEXR": {"video/depth_files.py"},
     "mediapipe": {"estimators/mediapipe_graph.py"},
     "dlib": {"estimators/dlib_face.py"},
     "ptlflow": {"estimators/ptlflow_flow.py"},
@@ -166,7 +167,7 @@ def test_everything_imported_is_declared() -> None:
         for entries in lists
         for entry in entries
     }
-    module_of = {"opencv_python": "cv2", "pillow": "PIL", "dlib_bin": "dlib"}
+    module_of = {"opencv_python": "cv2", "pillow": "PIL", "dlib_bin": "dlib", "openexr": "OpenEXR"}
     module_of |= {"scikit_image": "skimage", "scikit_learn": "sklearn"}
     modules = {module_of.get(name, name) for name in declared} | {"v2vkit", "tests", "benchmarks"}
     for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:

