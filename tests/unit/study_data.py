@@ -25,7 +25,7 @@ def make_study(folder: Path, *, num_clips: int = 3, real: bool = True, question:
     """A study of `vid2vid` and `pix2pixhd` in folder/study."""
     names = [f"walk_{number}" for number in range(num_clips)]
     methods = {name: str(write_clips(folder / name, names)) for name in ("vid2vid", "pix2pixhd")}
-    clips, _ = find_clips(methods, fps=FPS)
+    clips = find_clips(methods, fps=FPS).clips
     footage = write_clips(folder / "footage", names) if real else None
     real_clips = [] if footage is None else find_real(str(footage), names, fps=FPS, most_seconds=Fraction(6, 25))
     plan = plan_trials(names, list(methods), real_clips=[clip.name for clip in real_clips])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.unit.study_data import FPS, make_study, plain_key, write_clips
 from tests.unit.video_files import moving_frames, write_file
@@ -89,17 +92,20 @@ def test_a_repeated_pair_is_swapped_and_far_from_its_first_showing() -> None:
 
 def test_clips_are_paired_by_name_and_others_are_named(tmp_path: Path) -> None:
     a, b = write_clips(tmp_path / "a", ["x", "y", "z"]), write_clips(tmp_path / "b", ["y", "x", "w"])
-    clips, notes = find_clips({"a": str(a), "b": str(b)}, fps=FPS)
+    found = find_clips({"a": str(a), "b": str(b)}, fps=FPS)
+    clips = found.clips
     assert [clip.name for clip in clips] == ["x", "y"]
     assert [Path(clip.sources["b"].path).name for clip in clips] == ["x.mp4", "y.mp4"]
-    assert [note.split(": ")[1].split()[0] for note in notes] == ["z", "w"]
+    assert [note.split(": ")[1].split()[0] for note in found.left_out] == ["z", "w"]
 
 
 def test_two_single_videos_are_a_pair_whatever_their_names(tmp_path: Path) -> None:
     a, b = write_clips(tmp_path / "a", ["x"]), write_clips(tmp_path / "b", ["y"])
-    clips, notes = find_clips({"a": str(a / "x.mp4"), "b": str(b / "y.mp4")}, fps=FPS)
-    assert [clip.name for clip in clips] == ["x"]
-    assert notes == []
+    found = find_clips({"a": str(a / "x.mp4"), "b": str(b / "y.mp4")}, fps=FPS)
+    assert [clip.name for clip in found.clips] == ["x"]
+    assert found.left_out == ()
+    with pytest.raises(V2VError, match="same name"):  # folders that happen to hold one
+        find_clips({"a": str(a), "b": str(b)}, fps=FPS)
 
 
 def test_folders_without_a_common_name_are_refused(tmp_path: Path) -> None:
@@ -141,9 +147,9 @@ def test_a_variable_rate_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("count", "trim"), [(7, False), (9, True)])
 def test_a_longer_clip_is_cut_and_this_is_told(tmp_path: Path, count: int, trim: bool) -> None:
     a, b = write_clips(tmp_path / "a", ["x"]), write_clips(tmp_path / "b", ["x"], count=count)
-    clips, notes = find_clips({"a": str(a), "b": str(b)}, fps=FPS, trim=trim)
-    assert clips[0].num_frames == 6
-    assert notes == [f"x: 6 frames of a, {count} frames of b; all are cut to 6 frames"]
+    found = find_clips({"a": str(a), "b": str(b)}, fps=FPS, trim=trim)
+    assert found.clips[0].num_frames == 6
+    assert found.cut == (f"x: 6 frames of a, {count} frames of b; all are cut to 6 frames",)
 
 
 def test_real_clips_are_no_longer_than_the_study(tmp_path: Path) -> None:
@@ -197,7 +203,7 @@ def test_both_clips_of_a_pair_are_alike_in_all_but_their_pixels_and_silent(tmp_p
         (tmp_path / name).mkdir()
         write_file(tmp_path / name / "x.mkv", moving_frames(6, 63, 47), audio="aac", pix_fmt="yuv444p")
         folders[name] = str(tmp_path / name)
-    clips, _ = find_clips(folders, fps=FPS)
+    clips = find_clips(folders, fps=FPS).clips
     plan = plan_trials(["x"], ["a", "b"])
     key = plain_key(1).model_copy(update={"methods": folders, "trials": plan.trials})
     write_study(tmp_path / "study", key, clips, crf=20)
@@ -263,6 +269,39 @@ def test_the_command_makes_the_same_study_again_and_another_for_another_seed(tmp
     assert {t.left.id for t in keys[0].trials}.isdisjoint(t.left.id for t in keys[2].trials)
     pages = [(tmp_path / out / "public" / "index.html").read_bytes() for out in ("s1", "s2")]
     assert pages[0] == pages[1]
+
+
+def test_the_command_takes_real_clips_folders_of_images_and_three_methods(tmp_path: Path) -> None:
+    for name in "abc":
+        for clip in ("x", "y"):
+            (tmp_path / name / clip).mkdir(parents=True)
+            for number, image in enumerate(moving_frames(5)):
+                Image.fromarray(image).save(tmp_path / name / clip / f"{number:03d}.png")
+    real = write_clips(tmp_path / "film", ["z"], count=12)
+    paths = [str(tmp_path / name) for name in "abc"]
+    names = ["--name", "one", "--name", "two", "--name", "three"]
+    more = ["--real", str(real), "--out", str(tmp_path / "s"), "--check-every", "4"]
+    result = CliRunner().invoke(cli, ["study", *paths, *names, *more])
+    assert result.exit_code == 0, result.output
+    key = read_key(tmp_path / "s")
+    assert list(key.methods) == ["one", "two", "three"]
+    assert Counter(trial.kind for trial in key.trials) == {"compare": 6, "real": 2}
+    lengths = {probe(path).num_frames for path in (tmp_path / "s" / "public" / "clips").iterdir()}
+    assert lengths == {5}
+
+
+def test_a_clip_that_is_left_out_is_a_problem_of_the_command(tmp_path: Path) -> None:
+    a, b = write_clips(tmp_path / "a", ["x", "y"]), write_clips(tmp_path / "b", ["x"])
+    result = CliRunner().invoke(cli, ["study", str(a), str(b), "--out", str(tmp_path / "s")])
+    assert result.exit_code == 3
+    assert "y is left out" in result.output
+
+
+def test_serving_and_counting_load_nothing_heavy() -> None:
+    code = "import v2vkit.stages.study, v2vkit.evaluation.study.server, v2vkit.evaluation.study.answers\n"
+    code += "import sys; print({m.split('.')[0] for m in sys.modules} & {'torch', 'cv2', 'av', 'matplotlib'})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_a_folder_without_a_study_is_told(tmp_path: Path) -> None:

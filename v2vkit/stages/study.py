@@ -108,7 +108,10 @@ def _build(config: StudyConfig) -> list[str]:
     check_out(config.out)
     fps = Fraction(config.fps)
     methods = dict(zip(method_names(config.paths, config.name), config.paths, strict=True))
-    clips, problems = find_clips(methods, fps=fps, trim=config.trim)
+    found = find_clips(methods, fps=fps, trim=config.trim)
+    for note in found.cut:
+        print(note)
+    clips = found.clips
     names = [clip.name for clip in clips]
     longest = max(clip.num_frames / clip.fps for clip in clips)
     real = [] if config.real is None else find_real(config.real, names, fps=fps, most_seconds=longest)
@@ -127,7 +130,7 @@ def _build(config: StudyConfig) -> list[str]:
         f"{_minutes(plan.trials, clips, real)} for a rater. Serve it: v2v study --serve {config.out}; or copy "
         f"{config.out}/public to any web server. Keep key.json to yourself."
     )
-    return problems
+    return list(found.left_out)
 
 
 def _minutes(trials: "Sequence[Trial]", clips: "Sequence[Clip]", real: "Sequence[Clip]") -> str:

@@ -36,6 +36,15 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The clips that every method shows, by name; sentences on those that were cut, and on those that were left out."""
+
+    clips: tuple[Clip, ...]
+    cut: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Facts:
     width: int
     height: int
@@ -68,7 +77,7 @@ def _stem(path: str) -> str:
     return whole.name if whole.is_dir() else whole.stem
 
 
-def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) -> tuple[list[Clip], list[str]]:
+def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) -> Found:
     """The clips that every method shows.
 
     Args:
@@ -76,33 +85,35 @@ def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) ->
         fps: rate of image sequences; videos have their own.
         trim: cut longer clips to the shortest of their pair; without it more than one frame of difference is refused.
 
-    Returns:
-        the clips by name, and sentences on what was left out or cut.
-
     Raises:
         V2VError: a path cannot be read, no name is in all of them, or the clips of a pair differ in size, rate or
             duration.
     """
     by_method = {method: _by_stem(path) for method, path in methods.items()}
-    if all(len(found) == 1 for found in by_method.values()):
+    if all(_is_one_clip(path, by_method[method]) for method, path in methods.items()):
         name = next(iter(next(iter(by_method.values()))))
         by_method = {method: {name: next(iter(found.values()))} for method, found in by_method.items()}
     shared = [name for name in next(iter(by_method.values())) if all(name in found for found in by_method.values())]
     if not shared:
         firsts = ", ".join(f"{methods[method]} has {next(iter(found))}" for method, found in by_method.items())
         raise V2VError(f"No clip has the same name in all folders: {firsts}.", "Name the files of a pair alike.")
-    notes = [
+    left_out = [
         f"{methods[method]}: {name} is left out, because not every method has it"
         for method, found in by_method.items()
         for name in found
         if name not in shared
     ]
-    clips = []
+    clips, cut = list[Clip](), list[str]()
     for name in shared:
-        clip, cut = _clip(name, {method: found[name] for method, found in by_method.items()}, fps=fps, trim=trim)
+        clip, note = _clip(name, {method: found[name] for method, found in by_method.items()}, fps=fps, trim=trim)
         clips.append(clip)
-        notes += cut
-    return clips, notes
+        cut += [note] if note else []
+    return Found(tuple(clips), tuple(cut), tuple(left_out))
+
+
+def _is_one_clip(path: str, found: dict[str, Source]) -> bool:
+    """Whether a path is itself a clip (a video, or a folder of images), which pairs with another whatever its name."""
+    return len(found) == 1 and Path(next(iter(found.values())).path).resolve() == Path(path).resolve()
 
 
 def find_real(path: str, names: Sequence[str], *, fps: Fraction, most_seconds: Fraction) -> list[Clip]:
@@ -153,7 +164,7 @@ def _facts(source: Source, fps: Fraction) -> _Facts:
     return _Facts(info.width, info.height, info.fps, info.num_frames)
 
 
-def _clip(name: str, sources: dict[str, Source], *, fps: Fraction, trim: bool) -> tuple[Clip, list[str]]:
+def _clip(name: str, sources: dict[str, Source], *, fps: Fraction, trim: bool) -> tuple[Clip, str]:
     facts = {method: _facts(source, fps) for method, source in sources.items()}
     first_method, first = next(iter(facts.items()))
     for method, other in facts.items():
@@ -177,5 +188,5 @@ def _clip(name: str, sources: dict[str, Source], *, fps: Fraction, trim: bool) -
             f"{name} has {said}; both must be equally long.",
             "Give --trim to cut the longer one at its end, or render the same frames.",
         )
-    notes = [f"{name}: {said}; all are cut to {counted(least, 'frame')}"] if most > least else []
-    return Clip(name, sources, first.width, first.height, first.fps, least), notes
+    note = f"{name}: {said}; all are cut to {counted(least, 'frame')}" if most > least else ""
+    return Clip(name, sources, first.width, first.height, first.fps, least), note

@@ -127,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Raters' addresses and times are nobody's business."""
 
     def do_GET(self) -> None:
+        self.close_connection |= "Content-Length" in self.headers  # a body nobody reads would be the next request
         path, _, query = self.path.partition("?")
         if (file := self.server.files.get(path)) is not None:
             self._send_file(file)
