@@ -29,7 +29,7 @@ from benchmarks.train_step import (
 )
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
-from v2vkit.conditions.base import Origin
+from v2vkit.conditions.settings import Origin
 from v2vkit.engine.precision import computes_in
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator

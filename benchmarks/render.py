@@ -23,8 +23,8 @@ from skimage import data
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
-from v2vkit.conditions.base import Origin
 from v2vkit.conditions.conditioning import conditioning_of
+from v2vkit.conditions.settings import Origin
 from v2vkit.inference.driving import drive_by_video
 from v2vkit.inference.live import open_live
 from v2vkit.inference.render import pace, render_frames, warm_up, write_each

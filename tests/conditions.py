@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from v2vkit.checkpoint.model_file import ModelInfo
-from v2vkit.conditions.base import Origin
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
 from v2vkit.conditions.domains import DOMAINS
+from v2vkit.conditions.settings import Origin
 from v2vkit.estimators import registry
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
 from v2vkit.conditions.alignment import Placement
-from v2vkit.conditions.base import Condition, Origin
+from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
+from v2vkit.conditions.settings import Origin
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
 from v2vkit.conditions.layers import OpenLayer
 from v2vkit.conditions.regions import Regions
-from v2vkit.conditions.smoothing import Missing
+from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import look_at
@@ -52,49 +52,6 @@ class Annotation(Protocol):
 A = TypeVar("A", bound=Annotation)
 
 
-class AnnotationSettings(BaseModel):
-    """The settings of the stage that made annotations, as far as those that are made later depend on them.
-
-    What a manifest or a model file lacks was not a setting when it was written: the values here are what was done then,
-    and not the stages' defaults.
-
-    Attributes:
-        weights: file of the estimator's weights.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    weights: str | None = None
-
-
-class TimeSettings(AnnotationSettings):
-    """Settings of annotations that are smoothed in time (`v2vkit.conditions.smoothing`).
-
-    Attributes:
-        smooth: window in frames, 0 = off.
-        missing: what frames get in which nothing was found.
-    """
-
-    smooth: int = Field(default=0, ge=0, le=99)
-    missing: Missing = "hold"
-
-
-class Origin(BaseModel):
-    """How annotations were made.
-
-    Attributes:
-        stage: name of the stage.
-        settings: its settings, as in its manifest.
-        estimator: name, version and checksum of the weights of the estimator; empty = none.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    settings: dict[str, Any] = {}
-    estimator: dict[str, str] = {}
-
-
 class Condition(BaseModel, Generic[A]):
     """One kind of annotation and how it conditions a network; A is the annotation's type.
 
@@ -115,7 +72,7 @@ class Condition(BaseModel, Generic[A]):
         appearance: fields that change how channels look, but not what each of them is.
         together: frames that are drawn at once in a stream (memory!).
         mirrors: whether its maps may be mirrored left to right.
-        foreground: whether its labels can have a foreground branch (eq. 9).
+        foreground: whether its labels, of which there are `num_labels`, can have a foreground branch (eq. 9).
         has_parts: whether parts of it can be left out in training (`Change.drop`).
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
@@ -286,8 +243,13 @@ class Condition(BaseModel, Generic[A]):
         hidden = set(self.appearance)
         return type(self) is type(other) and self.model_dump(exclude=hidden) == other.model_dump(exclude=hidden)
 
-    def knows_instances(self, settings: Mapping[str, Any]) -> bool:
-        """Whether annotations that a stage made with these settings tell objects of one label apart."""
+    def uses_instances(self, settings: Mapping[str, Any], *, features: bool) -> bool:
+        """Whether a model learned more from instances than labels tell.
+
+        Args:
+            settings: of the stage that made its annotations.
+            features: whether the model takes features of regions.
+        """
         return False
 
     def refuse_other_footage(self, origin: Origin, source: str) -> None:

@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, RootMo
 
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
-from v2vkit.conditions.base import Annotation, Bytes, Condition, Image, Origin
+from v2vkit.conditions.base import Annotation, Bytes, Condition, Image
 from v2vkit.conditions.domains import find_domain
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.registry import CONDITIONS, condition_class
+from v2vkit.conditions.settings import Origin
 from v2vkit.errors import V2VError
 
 Annotations = Sequence[Any]
@@ -93,8 +94,8 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def num_labels(self) -> int:
-        """Of the first condition that has labels; 0 = none has."""
-        return next((condition.num_labels for condition in self.conditions if hasattr(condition, "num_labels")), 0)
+        """Of the first condition whose labels can have a foreground branch; 0 = none has."""
+        return next((int(getattr(of, "num_labels")) for of in self.conditions if of.foreground), 0)  # noqa: B009
 
     def has(self, fact: str) -> bool:
         """Whether some condition has this fact (an attribute of `Condition` that is true)."""

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.conditions.alignment import Placement, place_face
 from v2vkit.conditions.augment import Change, move_points
-from v2vkit.conditions.base import AnnotationSettings, Bytes, Condition, F, Image, Origin, Size, TimeSettings, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.curves import Strokes, strokes_of
 from v2vkit.conditions.landmarks import Landmarks, follow_face, landmarks_from_json, landmarks_to_json
 from v2vkit.conditions.layers import OpenLayer, gray_layer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
+from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
 from v2vkit.conditions.sketch import NUM_CHANNELS, Gray, draw_parts, draw_sketch, encode_drawing, face_channels
 from v2vkit.errors import V2VError
 

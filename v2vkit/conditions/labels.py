@@ -10,10 +10,11 @@ from pydantic import Field
 
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.conditions.augment import Change, move_ids
-from v2vkit.conditions.base import AnnotationSettings, Bytes, Condition, F, Image, Origin, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.label_ids import colorize, keep_labels, label_channels
 from v2vkit.conditions.layers import OpenLayer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
+from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.config import IGNORE
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import gives_instances
@@ -141,6 +142,7 @@ class LabelsCondition(Condition[LabelMap]):
             image[channels[-1] > 0] //= 2
         return image
 
-    def knows_instances(self, settings: Mapping[str, Any]) -> bool:
+    def uses_instances(self, settings: Mapping[str, Any], *, features: bool) -> bool:
         made = LabelSettings.model_validate(settings)
-        return made.instances is not None or (made.segment is not None and gives_instances(made.segment))
+        there = made.instances is not None or (made.segment is not None and gives_instances(made.segment))
+        return there and (self.edges or features)

@@ -12,7 +12,7 @@ from pydantic import Field
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.alignment import Placement, place_people
 from v2vkit.conditions.augment import Change
-from v2vkit.conditions.base import AnnotationSettings, Bytes, Condition, F, Image, Origin, Size, TimeSettings, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.people import (
     MIN_SCORE,
@@ -22,6 +22,7 @@ from v2vkit.conditions.people import (
     people_to_json,
     read_people_file,
 )
+from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
 from v2vkit.conditions.skeleton import NUM_CHANNELS, draw_people, drop_parts, skeleton_channels
 from v2vkit.errors import V2VError
 

@@ -1,4 +1,4 @@
-"""People drawn as coloured skeletons, the source map of the pose domain.
+"""People drawn as coloured skeletons, as the condition `pose` shows them.
 
 The drawing follows vid2vid's pose pre-processing and gives its pictures pixel by pixel (tests/golden): straight strokes
 of a square pen, discs at both ends of each, a colour for every limb and finger, faces white. Key points are those of
@@ -92,7 +92,7 @@ def draw_people(people: Persons | None, size: tuple[int, int], *, stroke: int = 
 
 
 def skeleton_channels(drawing: Image) -> Image:
-    """The conditioning channels of the pose domain: RGB uint8 [H, W, 3] -> uint8 [3, H, W]."""
+    """The channels of the condition `pose`: RGB uint8 [H, W, 3] -> uint8 [3, H, W]."""
     return np.ascontiguousarray(drawing.transpose(2, 0, 1))
 
 

@@ -43,7 +43,7 @@ class Driven:
         begins: the first frame of a video or of a shot: nothing before it belongs to it.
         flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take them; None = none is
             given.
-        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the domain has none.
+        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the model has none.
     """
 
     s: NDArray[np.float32]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement
-from v2vkit.conditions.base import Condition, Origin
+from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import annotate, to_unit, was_found
 from v2vkit.conditions.domains import domains_that
 from v2vkit.conditions.regions import Regions
+from v2vkit.conditions.settings import Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator

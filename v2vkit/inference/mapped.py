@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, one_rate
 from v2vkit.checkpoint.model_file import ModelInfo
-from v2vkit.conditions.base import Origin
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning, to_unit
 from v2vkit.conditions.labels import LabelMap
+from v2vkit.conditions.settings import Origin
 from v2vkit.inference.driving import Drive, Driven
 from v2vkit.inference.framing import crop_of, squeezed
 from v2vkit.video.collect import maps_of
@@ -96,10 +96,8 @@ def drive_by_label_folder(
 
 def _knows_instances(info: ModelInfo) -> bool:
     """Whether instances were in the source maps or features with which the model was trained."""
-    return any(
-        condition.knows_instances(origin.settings) and (getattr(condition, "edges", True) or info.encoder is not None)
-        for condition, origin in info.conditions
-    )
+    features = info.encoder is not None
+    return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
 
 
 def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:

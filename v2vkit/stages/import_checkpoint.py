@@ -14,8 +14,8 @@ from v2vkit.pipeline.stage import Build, Command, RunOptions, Stage, Whole
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    from v2vkit.conditions.base import Origin
     from v2vkit.conditions.conditioning import Conditioning
+    from v2vkit.conditions.settings import Origin
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.models.discriminator import Discriminator
     from v2vkit.models.published_layers import Imported

@@ -92,8 +92,8 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     import torch
 
     from v2vkit.checkpoint.model_file import MODEL, ModelInfo
-    from v2vkit.conditions.base import Origin
     from v2vkit.conditions.clips import ClipReader, typical_placement
+    from v2vkit.conditions.settings import Origin
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.checkpoint import read_progress
     from v2vkit.training.dataset import SequenceDataset

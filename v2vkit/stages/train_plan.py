@@ -96,6 +96,8 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
         {kind: manifests[kind].config | own for kind in artifacts},
         count_labels=lambda kind: count_labels(work, manifests[kind]),
     )
+    if config.flip and not found.mirrors:
+        raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
     if found.has("foreground"):
         check_foreground(config.foreground, found.num_labels)
     return found

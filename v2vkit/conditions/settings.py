@@ -1,0 +1,50 @@
+"""How annotations were made: what a manifest or a model file says of it."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from v2vkit.conditions.smoothing import Missing
+
+
+class AnnotationSettings(BaseModel):
+    """The settings of the stage that made annotations, as far as those that are made later depend on them.
+
+    What a manifest or a model file lacks was not a setting when it was written: the values here are what was done then,
+    and not the stages' defaults.
+
+    Attributes:
+        weights: file of the estimator's weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    weights: str | None = None
+
+
+class TimeSettings(AnnotationSettings):
+    """Settings of annotations that are smoothed in time (`v2vkit.conditions.smoothing`).
+
+    Attributes:
+        smooth: window in frames, 0 = off.
+        missing: what frames get in which nothing was found.
+    """
+
+    smooth: int = Field(default=0, ge=0, le=99)
+    missing: Missing = "hold"
+
+
+class Origin(BaseModel):
+    """How annotations were made.
+
+    Attributes:
+        stage: name of the stage.
+        settings: its settings, as in its manifest.
+        estimator: name, version and checksum of the weights of the estimator; empty = none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    settings: dict[str, Any] = {}
+    estimator: dict[str, str] = {}
