@@ -29,7 +29,7 @@ from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 
 MODEL = "model.safetensors"
-FORMAT = 1
+FORMAT = 2
 _METADATA_KEY = "v2vkit"
 _MAX_HEADER = 100_000_000
 """Bytes; the limit of safetensors itself."""
@@ -48,7 +48,7 @@ class ModelInfo(BaseModel):
     """What a model needs to be used as it was trained.
 
     Attributes:
-        format: of this description; higher ones are of newer versions.
+        format: of this description; lower ones are of older versions, higher ones of newer ones.
         generator: its layers.
         conditioning: the conditions, in the order of their channels.
         origins: how the annotations of each were made.
@@ -64,7 +64,7 @@ class ModelInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = Field(default=FORMAT, le=FORMAT)
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
     stage: str
     fingerprint: str
     generator: AnyGeneratorConfig
@@ -240,6 +240,11 @@ def _is_newer(error: ValidationError) -> bool:
 
 def _no_model(folder: Folder, error: Exception) -> V2VError:
     if isinstance(error, ValidationError):
+        if any((item["type"], item["loc"]) == ("greater_than_equal", ("format",)) for item in error.errors()):
+            return V2VError(
+                f"{folder.url}/{MODEL} was made by an older v2vkit, which described models in another way.",
+                "Train or import it again with --overwrite.",
+            )
         if _is_newer(error):
             return V2VError(
                 f"{folder.url}/{MODEL} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"

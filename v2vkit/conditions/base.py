@@ -67,7 +67,7 @@ class Condition(BaseModel, Generic[A]):
         task: the task of the estimator behind it; None = it comes with the footage.
         estimator_stage: the one of `stages` that runs the estimator, whose setting of the task's name chooses it.
         nothing: what a frame is counted under in which nothing was found.
-        making: how a user gets the artifact, for messages.
+        making: the commands that make the artifact, for messages.
         Settings: those of its stage that `follow` heeds.
         appearance: fields that change how channels look, but not what each of them is.
         together: frames that are drawn at once in a stream (memory!).
@@ -94,7 +94,7 @@ class Condition(BaseModel, Generic[A]):
     task: ClassVar[str | None] = None
     estimator_stage: ClassVar[str | None] = None
     nothing: ClassVar[str] = "nothing found"
-    making: ClassVar[str] = "Ingest the footage with it."
+    making: ClassVar[str] = "`v2v ingest`"
     Settings: ClassVar[type[AnnotationSettings]] = AnnotationSettings
     appearance: ClassVar[frozenset[str]] = frozenset()
     together: ClassVar[int] = 1

@@ -41,6 +41,10 @@ class FaceLandmarks:
     parts: Gray | None = None
     strokes: Strokes | None = None
 
+    def with_points(self, points: Landmarks | None) -> "FaceLandmarks":
+        """The same frame with other landmarks, which have to be drawn anew."""
+        return FaceLandmarks(points, self.size, self.found)
+
 
 class FaceCondition(Condition[FaceLandmarks]):
     """The sketch, then 14 maps of the distance to each curve.
@@ -137,9 +141,7 @@ class FaceCondition(Condition[FaceLandmarks]):
 
     def augment(self, annotation: FaceLandmarks, change: Change) -> FaceLandmarks:
         points = annotation.points
-        return FaceLandmarks(
-            None if points is None else move_points(points, change.move), annotation.size, annotation.found
-        )
+        return annotation.with_points(None if points is None else move_points(points, change.move))
 
     def regions(self, annotation: FaceLandmarks) -> Regions:
         """The parts of the face."""

@@ -43,6 +43,10 @@ class People:
     found: bool = True
     skeleton: Image | None = None
 
+    def with_persons(self, persons: Persons) -> "People":
+        """The same frame with other people, who have to be drawn anew."""
+        return People(persons, self.size, self.found)
+
 
 class PoseSettings(TimeSettings):
     """Settings of `estimate-pose`.
@@ -141,7 +145,7 @@ class PoseCondition(Condition[People]):
         persons = move_people(annotation.persons, change.move)
         if change.drop:
             persons = drop_parts(persons, np.random.default_rng(change.seed), change.drop)
-        return People(persons, annotation.size, annotation.found)
+        return annotation.with_persons(persons)
 
     def align(self, annotation: People) -> Placement | None:
         return place_people(annotation.persons)

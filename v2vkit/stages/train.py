@@ -54,9 +54,10 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
             f"{work.url} holds maps of several domains ({', '.join(map(' and '.join, domains.values()))}).",
             f"Say which to train on: --domain {' or '.join(found)}.",
         )
+    wanted = {found.artifact: found.making for row in DOMAINS.values() for found in row.classes}
     raise V2VError(
-        f"There are no source maps in {work.url}: neither sketches nor poses nor labels.",
-        "Run `v2v make-sketches` (faces), `v2v estimate-pose` (bodies), `v2v segment` or `v2v ingest --labels FOLDER`.",
+        f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
+        f"Make some with {', '.join(wanted.values())}.",
     )
 
 
