@@ -153,6 +153,7 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelI
     """
     source, regions = info.conditioning, info.encoder is not None
     manifest = manifests[source.artifacts[0]]
+    missing = {reason: count for kind in source.artifacts for reason, count in manifests[kind].missing.items()}
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)
     return Drive(
@@ -165,7 +166,7 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelI
         ),
         fps,
         num_frames=manifest.num_frames,
-        missing={**manifest.missing, **lacking_instances(info, reader)},
+        missing={**missing, **lacking_instances(info, reader)},
         note=other_maps(info, manifests),
     )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from v2vkit.video.label_files import LabelRules, MapKind
     from v2vkit.video.sources import Source
 
-_EXTENSIONS: dict["MapKind", str] = {"labels": "label.png", "instances": "inst.png"}
+_MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances")
 
 
 class IngestConfig(StageConfig):
@@ -175,7 +175,7 @@ def ingest_clip(
         files = {"png": encode_png(image)} if lossless else {"jpg": encode_jpeg(image)}
         ids = {
             what: reframe_ids(read_map(what, Path(folders[what]) / plan[what]["files"][t], rules), window, size)
-            for what in _EXTENSIONS
+            for what in _MAP_KINDS
             if what in plan
         }
         if "labels" in ids:
@@ -187,6 +187,14 @@ def ingest_clip(
             f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
             "Give the command again with --overwrite when the file is complete.",
         )
+
+
+def label_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
+    """The artifact that label maps go into, and the extensions of its files; none where there are no maps."""
+    from v2vkit.conditions.labels import LabelsCondition
+
+    found = {LabelsCondition.artifact: (*LabelsCondition.required, *LabelsCondition.optional)}
+    return found if config.labels is not None else {}
 
 
 def open_ingest(config: IngestConfig) -> Opened:
@@ -225,7 +233,7 @@ def migrate(old: Manifest) -> Manifest:
             with suppress(OSError):  # it need not lie there any more
                 path = path.resolve() if path.is_dir() else path
             source = key = source_key(number, path.name)
-        elif kind in _EXTENSIONS:
+        elif kind in _MAP_KINDS:
             key = f"{kind} of {source}"
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
@@ -244,7 +252,7 @@ STAGE = Stage(
     make=PerClip(
         open_ingest,
         plan_ingest,
-        lambda config: {"labels": tuple(_EXTENSIONS.values())} if config.labels is not None else {},
+        label_files,
     ),
     sources=source_checksums,
     stale_hint="Give the command with --overwrite to make it again, or with the old settings to keep it. "
