@@ -11,7 +11,7 @@ import pytest
 
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
-from tests.unit.training_data import SMALL
+from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
@@ -26,6 +26,7 @@ from v2vkit.conditions.domains import Domain
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.conditions.layers import OpenLayer, gray_layer
 from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
 from v2vkit.estimators import registry as estimators
 from v2vkit.estimators.registry import Row, estimators_of, open_estimators
 from v2vkit.inference.driving import drive_by_images
@@ -242,3 +243,17 @@ def test_two_conditions_are_trained_on_and_rendered(tmp_path: Path, monkeypatch:
         config = RenderConfig(source=str(driver), target=str(tmp_path / "out.mp4"), maps=maps, device="cpu", threads=1)
         RENDER.call(config, options)
         assert len(read_raw(tmp_path / "out.mp4")[0]) == len(frames)
+
+
+def test_a_list_may_be_mirrored_only_where_all_of_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(domains.DOMAINS, "lights", Domain(("labels", "brightness"), "lights", "street"))
+    options = make_workspace(tmp_path, num_clips=1, clip_frames=4)
+    make(MEASURE, MeasureConfig(), tmp_path)
+    config = PLAIN.model_copy(update={"num_labels": 12, "flip": True})
+    with pytest.raises(V2VError, match=r"--flip is not for labels\+brightness, which may not be mirrored"):
+        run(TRAIN, config, options)
+    assert not (tmp_path / "checkpoints/spatial-1/model.safetensors").exists()
+    run(TRAIN, config.model_copy(update={"flip": False}), options)
+    _, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    assert (info.conditioning.names, info.conditioning.num_channels) == ("labels+brightness", 14)
+    assert [origin.stage for origin in info.origins] == ["fake-source", "measure-brightness"]
