@@ -1,7 +1,8 @@
 """Identity switches and IDF1 of `v2v track` on toy streets, where the identities are known.
 
 IDF1: Ristani et al. 2016; switches: CLEAR MOT, Bernardin and Stiefelhagen 2008; both by motmetrics. A detection is
-an object of the exact instance map; "dropped" are detections taken away at random.
+an object of the exact instance map; "dropped" are detections taken away at random, which are missed by every way: with
+10 % dropped, the IDF1 of perfect ids is 0.95.
 """
 
 import motmetrics
