@@ -132,6 +132,7 @@ def test_help_loads_nothing_heavy() -> None:
         "make-sketches",
         "estimate-pose",
         "extract-flow",
+        "track",
         "train",
         "encode-features",
         "sample-style",

@@ -19,6 +19,7 @@ COMMANDS = {
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
+    "track": "Give every object one number through its whole shot.",
     "train": "Train one stage of the model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "encode-features": "Describe the look of every region of the frames by a model's encoder.",
