@@ -1,6 +1,7 @@
 """The shape of the project: imports point one way, heavy libraries stay where they belong."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,6 +145,13 @@ def test_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     code = "from click.testing import CliRunner\nfrom v2vkit.cli.main import cli\n"
     code += f"assert '--work' in CliRunner().invoke(cli, ['{command}', '--help']).output"
     assert not _modules_after(code) & HEAVY
+
+
+def test_nothing_asks_which_domain_it_is() -> None:
+    """What code wants to know is a fact of the condition."""
+    for path in FILES:
+        for line in path.read_text().splitlines():
+            assert not re.search(r"""domain\b\)?\s*(==|!=|in|not in)\s*[("'\[{]""", line), f"{path}: {line}"
 
 
 def test_no_pickles() -> None:

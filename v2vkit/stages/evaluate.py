@@ -89,14 +89,13 @@ class _Opened:
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.checkpoint.model_file import describe_checkpoint
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.mapped import lacking_instances, other_maps
 
     opened = _open(config, options)
     info, reader = opened.info, opened.reader
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, info))
-    if (note := other_maps(info, opened.manifests[DOMAINS[info.source.domain].kind])) is not None:
+    if (note := other_maps(info, opened.manifests)) is not None:
         print(note)
     sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
@@ -110,7 +109,6 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
 
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.inference.first_frames import find_opener
     from v2vkit.inference.live import open_face
     from v2vkit.inference.mapped import shots_of
@@ -126,7 +124,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     opener = find_opener(work, config.first_frame_model, info)
     data = Folder(config.data)
     with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
-    kinds = ("frames", DOMAINS[info.source.domain].kind, *(("flow",) if with_flow else ()))
+    kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
         raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
@@ -161,7 +159,9 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
         shots=shots,
         short=short,
         skip_first=skip_first,
-        face=open_face(info.maps) if info.source.domain == "face" else None,
+        face=None
+        if (number := info.conditioning.of_task("face")) is None
+        else open_face(info.origins[number].settings),
         out=out,
     )
 
@@ -183,13 +183,12 @@ def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
 
 
 def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
-    from v2vkit.conditions.source import source_image
     from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
     from v2vkit.inference.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face
     rendered, driving = tee(_rendered(opened, shot))
-    sources: Iterator[Image] = (source_image(info.source, driven.s) for driven, _ in driving)
+    sources: Iterator[Image] = (info.conditioning.preview(driven.s) for driven, _ in driving)
     ours = _counted((image for _, image in rendered), progress)
     real = _real(reader, shot)
     if sheet is not None:
@@ -267,7 +266,8 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Driven, 
     return render_frames(
         opened.generator,
         Drive(
-            driven_frames(opened.reader, info.source, shot, flow=flow, regions=style is not None), Fraction(shot[0].fps)
+            driven_frames(opened.reader, info.conditioning, shot, flow=flow, regions=style is not None),
+            Fraction(shot[0].fps),
         ),
         halvings=info.halvings,
         first_frames=None if given is None else np.stack(given),

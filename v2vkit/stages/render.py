@@ -136,7 +136,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     count = 0
 
     def write(driven: "Driven", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.source, driven, image) if config.compare else image
+        shown = side_by_side(info.conditioning, driven, image) if config.compare else image
         writer.write(shown, pts=driven.pts, duration=driven.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
@@ -240,16 +240,15 @@ def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
     """The maps of a workspace as what drives."""
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.checkpoint.model_file import refuse_other_sizes
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.inference.mapped import drive_by_artifact
 
     work = Folder(config.source)
-    kind = DOMAINS[info.source.domain].kind
+    kinds = info.conditioning.artifacts
     others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
-    manifests = load_inputs(work, (kind, *(other for other, wanted in others if wanted)))
-    if not manifests[kind].num_frames:
-        raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
-    refuse_other_sizes(info, manifests[kind].clips, work.url)
+    manifests = load_inputs(work, (*kinds, *(other for other, wanted in others if wanted)))
+    if not manifests[kinds[0]].num_frames:
+        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
+    refuse_other_sizes(info, manifests[kinds[0]].clips, work.url)
     return drive_by_artifact(work, manifests, info)
 
 
