@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into, windows_of
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
@@ -22,7 +21,7 @@ from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import SequenceDataset, Window, draw_windows, mirrored, stack
+from v2vkit.training.dataset import SequenceDataset, Window, mirrored, stack
 from v2vkit.training.objectives import direct_losses
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window, generate_chunk
@@ -79,7 +78,7 @@ def test_the_average_follows_the_weights_by_its_decay(dataset: SequenceDataset) 
 
 
 def _sequence(dataset: SequenceDataset, frames: int = 12):
-    windows = draw_windows(dataset.reader.clips, num_frames=frames - 2, context=2, batch=1, seed=0, epoch=0)[0]
+    windows = windows_of(dataset, frames - 2)
     return stack([dataset.load(window) for window in windows])
 
 
@@ -173,47 +172,10 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_updated(
     assert all(same(old, new) for old, new in zip(before, after, strict=True))
 
 
-def test_windows_never_cross_clips_and_cover_all_clips() -> None:
-    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((2, 5, 40, 11)))
-    seen = set()
-    for epoch in range(20):
-        for batch in draw_windows(clips, num_frames=8, context=2, batch=2, seed=3, epoch=epoch):
-            assert len({window.num_frames for window in batch}) == 1
-            for window in batch:
-                assert window.num_frames >= 3
-                assert window.start + window.num_frames <= clips[window.clip].num_frames
-                seen.add(window.clip)
-    assert seen == {1, 2, 3}
-
-
-@pytest.mark.parametrize(
-    ("lengths", "batch"), [([33] * 20, 1), ([16] * 40, 1), ([10] * 80, 2), ([64] * 30 + [12] * 10, 8), ([60] * 4, 1)]
-)
-def test_an_epoch_generates_about_as_many_frames_as_there_are(lengths: list[int], batch: int) -> None:
-    """Also where clips are shorter than the windows that the schedule asks for."""
-    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate(lengths))
-    for epoch in range(3):
-        batches = draw_windows(clips, num_frames=48, context=2, batch=batch, seed=0, epoch=epoch)
-        generated = sum(window.num_frames - 2 for windows in batches for window in windows)
-        assert 0.9 * sum(lengths) < generated < 1.1 * sum(lengths) + 48
-
-
-def test_windows_with_a_step_stay_inside_their_clip() -> None:
-    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((5, 40, 11)))
-    seen = set()
-    for epoch in range(40):
-        for batch in draw_windows(clips, num_frames=3, context=2, batch=1, seed=3, epoch=epoch, max_step=4):
-            for window in batch:
-                assert window.num_frames == 5
-                assert window.times[-1] < clips[window.clip].num_frames
-                seen.add((window.clip, window.step))
-    assert seen == {(0, 1), (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)}
-
-
 def test_a_step_takes_every_other_frame_and_the_flow_between_them(work: str) -> None:
     stepping = open_dataset(work, strides=(1,))
     plain = open_dataset(work, strides=(1, 3))
-    found, every = stepping.load(Window(0, 2, 3, step=3)), plain.load(Window(0, 2, 7))
+    found, every = stepping.load(Window(0, 2, 3, stride=3)), plain.load(Window(0, 2, 7))
     assert torch.equal(found.x, every.x[::3])
     assert torch.equal(found.s, every.s[::3])
     assert torch.equal(found.flow[1][1:], every.flow[3][3::3])
@@ -237,25 +199,6 @@ def test_only_flow_between_frames_of_the_window_is_read(work: str, monkeypatch: 
     assert len(read) == 6
 
 
-def test_the_windows_of_an_epoch_stay_what_they_were() -> None:
-    """Resumed trainings and goldens depend on them; taken down from a run."""
-    clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate((30, 5, 12, 2, 50)))
-    plain = draw_windows(clips, num_frames=8, context=2, batch=3, seed=4, epoch=1)
-    assert [[(window.clip, window.start) for window in batch] for batch in plain] == [
-        [(4, 21), (2, 0), (0, 4)],
-        [(0, 15), (4, 40), (2, 1)],
-        [(4, 25), (0, 16), (4, 2)],
-        [(0, 17), (4, 19), (4, 29)],
-    ]
-    assert {window.num_frames for batch in plain for window in batch} == {10}
-    stepping = draw_windows(clips, num_frames=6, context=2, batch=2, seed=4, epoch=2, max_step=3)
-    assert [[(window.clip, *window.times) for window in batch] for batch in stepping[3:6]] == [
-        [(4, *range(23, 31)), (0, *range(11, 27, 2))],
-        [(1, *range(5)), (4, *range(12, 17))],
-        [(2, *range(3, 11)), (0, *range(15, 23))],
-    ]
-
-
 def test_a_step_needs_its_flow(work: str) -> None:
     with pytest.raises(V2VError, match=r"--max-step 2 need \[1, 2\].*--strides 1 --strides 2"):
         run(TRAIN, SMALL.model_copy(update={"max_step": 2, "temporal_scales": 1}), RunOptions(work=work))
@@ -268,7 +211,7 @@ def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: SequenceDat
 
 
 def test_mirroring_turns_the_flow_around(dataset: SequenceDataset) -> None:
-    windows = draw_windows(dataset.reader.clips, num_frames=4, context=2, batch=1, seed=0, epoch=0)[0]
+    windows = windows_of(dataset, 4)
     plain = dataset.load(windows[0])
     flipped = mirrored(plain)
     torch.testing.assert_close(flipped.flow[1][..., 0], plain.flow[1][..., -1] * torch.tensor([-1.0, 1.0])[:, None])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._functorch import config as functorch
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into, windows_of
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
@@ -14,7 +14,7 @@ from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
+from v2vkit.training.dataset import Sequence, SequenceDataset, stack
 from v2vkit.training.judging import judge_inputs
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
@@ -59,7 +59,7 @@ def one_step(
 
 
 def textured(dataset: SequenceDataset) -> Sequence:
-    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    windows = windows_of(dataset, 3)
     loaded = stack([dataset.load(window) for window in windows])
     generator = torch.Generator().manual_seed(0)
     s = torch.rand(loaded.s.shape, generator=generator)

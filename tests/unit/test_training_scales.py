@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
 from v2vkit.errors import V2VError
@@ -26,7 +26,7 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, Window, draw_windows, halved, stack
+from v2vkit.training.dataset import Sequence, Window, halved, stack
 from v2vkit.training.schedule import Phase, Schedule, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
@@ -130,7 +130,7 @@ def test_a_frozen_scale_gets_no_gradient_and_a_free_one_does(trained: RunOptions
     dataset = open_dataset(trained.work, strides=(1,))
     config = stage(TWO, "spatial-2")
     trainer = build_trainer(config, dataset.source, torch.device("cpu"))
-    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    windows = windows_of(dataset, 3)
     sequence = stack([dataset.load(window) for window in windows])
     for train_from in (1, 0):
         state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
@@ -293,7 +293,7 @@ def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
 def test_half_precision_computes_nearly_the_same(trained: RunOptions, half: str) -> None:
     """On textured frames: noise maps that are constant in space would divide by a variance of zero."""
     dataset = open_dataset(trained.work, strides=(1,))
-    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    windows = windows_of(dataset, 3)
     loaded = stack([dataset.load(window) for window in windows])
     torch.manual_seed(0)
     sequence = replace(loaded, s=torch.rand_like(loaded.s))

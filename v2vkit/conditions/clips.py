@@ -48,6 +48,11 @@ class ClipReader:
             for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
                 self._place[kind, name] = (entry.name, offset, size)
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can read the same files (not so in `memory://`)."""
+        return all(folder.shared for folder in self._folders.values())
+
     def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
         return (kind, f"{sample_key(clip, t)}.{extension}") in self._place
 

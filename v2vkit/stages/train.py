@@ -110,7 +110,8 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         source,
         strides=config.strides,
         flip=config.flip,
-        halvings=config.halvings,
+        downsample=config.halvings,
+        compact=device.type != "cpu",
         map_settings=MapSettings.of(build.inputs[kind].config, f"the artifact {kind}"),
         regions=config.feature_dims > 0,
     )

@@ -15,8 +15,11 @@ from v2vkit.engine.precision import computes_in
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
-from v2vkit.training.dataset import SequenceDataset, Window
-from v2vkit.training.loop import chunks, epoch_batches, load_batch, to_device
+from v2vkit.training.data.batch import to_device
+from v2vkit.training.data.loader import clip_sampler, load_batch
+from v2vkit.training.data.sampler import BatchPlan, Window
+from v2vkit.training.dataset import SequenceDataset
+from v2vkit.training.loop import chunks
 from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
@@ -77,7 +80,7 @@ def measure(
     looked_at = config.spans[judging - 1] - 1 if judging else 0
     windows = _longest_windows(dataset, context + max(num_frames, looked_at + measured), config.batch_size // processes)
     start = time.perf_counter()
-    loaded, _ = load_batch(config, dataset, windows, epoch=0, batch=0)
+    loaded = load_batch(config, dataset, BatchPlan(0, tuple(windows), tuple(range(len(windows)))))
     loading = (time.perf_counter() - start) / loaded.x.shape[1]
     sequence = to_device(loaded, device)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
@@ -208,6 +211,7 @@ def plan_text(
         trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
     context = trainer.networks.generator.config.history
     clips = dataset.reader.clips
+    sampler = clip_sampler(config, clips, context)
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
         f"plan: {config.checkpoint}, {config.preset}, {dataset.source.domain}, {device}",
@@ -225,12 +229,12 @@ def plan_text(
     loading = max(cost.seconds_to_load for cost in costs.values())
     for phase in phases(config.schedule):
         epochs = range(phase.first, phase.last + 1)
-        batches = [windows for epoch in epochs for windows in epoch_batches(config, dataset, context, epoch)]
-        frames = sum(window.num_frames - context for windows in batches for window in windows)
+        batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
+        frames = sum(map(sampler.num_generated, batches))
         cost = costs[_kind(config, phase)]
         # A loading thread works beside a GPU; on a CPU the two take turns.
         both = max if device.type == "cuda" else sum
-        seconds = both((frames * cost.seconds_per_frame, loading * sum(windows[0].num_frames for windows in batches)))
+        seconds = both((frames * cost.seconds_per_frame, loading * sum(batch.num_frames for batch in batches)))
         total, per_frame = total + seconds, seconds / frames
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
