@@ -9,6 +9,7 @@ from tqdm import tqdm
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
+from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.conditions.alignment import Placement, typical
 from v2vkit.conditions.flow_io import decode_kitti
@@ -28,11 +29,11 @@ class ClipReader:
         manifests: artifact kind -> manifest.
 
     Raises:
-        V2VError: artifacts that do not join, a missing or corrupt shard (every checksum is verified once, here).
+        V2VError: artifacts that do not join; from every method that reads: a missing or corrupt shard, which is found
+            when it is first met.
     """
 
     def __init__(self, work: Folder, manifests: dict[str, Manifest]):
-        self._folders = {kind: work / kind for kind in manifests}
         first = next(iter(manifests.values()))
         for kind, manifest in manifests.items():
             if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
@@ -41,20 +42,15 @@ class ClipReader:
                     f"Make it again: `v2v {manifest.stage} --overwrite`.",
                 )
         self.clips: tuple[ClipInfo, ...] = first.clips
-        self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
-        shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
-        for kind, entry in tqdm(shards, desc="checking shards", unit="shard", leave=False, disable=None):
-            # The offsets come from the tar that was just verified, never from the index file beside it.
-            for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
-                self._place[kind, name] = (entry.name, offset, size)
+        self._artifacts = {kind: ArtifactReader(work / kind, manifest) for kind, manifest in manifests.items()}
 
     @property
     def shared(self) -> bool:
         """Whether other processes can read the same files (not so in `memory://`)."""
-        return all(folder.shared for folder in self._folders.values())
+        return all(artifact.folder.shared for artifact in self._artifacts.values())
 
     def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
-        return (kind, f"{sample_key(clip, t)}.{extension}") in self._place
+        return kind in self._artifacts and self._artifacts[kind].has(clip, t, extension)
 
     def read(self, kind: str, clip: str, t: int, extension: str) -> bytes:
         """The bytes of one file.
@@ -62,12 +58,12 @@ class ClipReader:
         Raises:
             V2VError: there is no such file.
         """
-        name = f"{sample_key(clip, t)}.{extension}"
         try:
-            shard, offset, size = self._place[kind, name]
+            return self._artifacts[kind].read(clip, t, extension)
         except KeyError:
-            raise V2VError(f"The artifact {kind} has no file {name}.", "Make that artifact again.") from None
-        return self._folders[kind].read(shard, offset, offset + size)
+            raise V2VError(
+                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.", "Make that artifact again."
+            ) from None
 
     def frame(self, clip: str, t: int) -> NDArray[np.uint8]:
         """RGB uint8 [H, W, 3]."""
