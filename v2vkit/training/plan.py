@@ -16,7 +16,7 @@ from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
 from v2vkit.training.data.batch import to_device
-from v2vkit.training.data.loader import clip_sampler, load_batch
+from v2vkit.training.data.loader import clip_sampler, load_batch, num_loader_workers
 from v2vkit.training.data.sampler import BatchPlan, Window
 from v2vkit.training.dataset import SequenceDataset
 from v2vkit.training.loop import chunks
@@ -218,6 +218,9 @@ def plan_text(
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]
+    workers = num_loader_workers(config, dataset, device)
+    if workers:
+        lines.append(f"  data      batches are loaded ahead of the step by {workers} process{'es' * (workers > 1)}")
     if not config.images and config.first_frame == "self" and not config.drop_history:
         lines.append("  data      no sequence begins from nothing (--drop-history 0), but every rendering will")
     for name, module in trainer.networks.named().items():
@@ -232,9 +235,10 @@ def plan_text(
         batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
         frames = sum(map(sampler.num_generated, batches))
         cost = costs[_kind(config, phase)]
-        # A loading thread works beside a GPU; on a CPU the two take turns.
-        both = max if device.type == "cuda" else sum
-        seconds = both((frames * cost.seconds_per_frame, loading * sum(batch.num_frames for batch in batches)))
+        # Without workers the step and loading take turns.
+        both = max if workers else sum
+        to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
+        seconds = both((frames * cost.seconds_per_frame, to_load))
         total, per_frame = total + seconds, seconds / frames
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
