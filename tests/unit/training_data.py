@@ -39,6 +39,7 @@ SMALL = TrainConfig(
     lambda_l1=1.0,
     device="cpu",
     precision="fp32",
+    threads=1,
     sample_every=0,
     tensorboard=False,
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
@@ -81,12 +82,11 @@ class _Run:
     dataset: "SequenceDataset"
     info: "ModelInfo"
     device: "torch.device"
+    threads: Threads
     plan: str
 
 
 def _open(build: Build, parallel: "Parallel") -> _Run:
-    import torch
-
     from v2vkit.checkpoint.model_file import MODEL, ModelInfo
     from v2vkit.conditions.clips import ClipReader, typical_placement
     from v2vkit.conditions.settings import MapSettings
@@ -98,8 +98,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
 
     config: TrainConfig = build.config
     assert config.domain is not None
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = choose_threads(config.threads)
     device = parallel.device or pick_device(config.device)
     work = Folder(build.options.work)
     reader = ClipReader(work, maps_only(build.inputs))
@@ -144,7 +143,9 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     if build.continued and (snapshot := read_progress(build.folder)):
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
-    return _Run(trainer, dataset, info, device, plan)
+    if plan and device.type == "cpu":
+        plan += f"\n  threads   {threads}"
+    return _Run(trainer, dataset, info, device, threads, plan)
 
 
 def _preview(build: Build) -> str:
@@ -198,6 +199,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
                 device=opened.device,
                 writer=writer,
                 parallel=parallel,
+                threads=opened.threads,
                 continued=build.continued,
             )
     finally:

@@ -167,7 +167,13 @@ class TrainConfig(StageConfig):
         "What convolutions compute in; auto: bf16 where the device is fast at it; fp16 scales the losses.",
         affects_output=False,
     )
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, affects_output=False)
+    threads: int = setting(
+        0,
+        "CPU threads of torch; 0: as many as there are idle cores, watched while training. Two runs give the same bits "
+        "with the same number.",
+        ge=0,
+        affects_output=False,
+    )
     loader_workers: int | None = setting(
         None,
         "Processes that load batches ahead of the step; 0: between steps. Not given: 0 on a CPU, up to 4 beside a GPU.",

@@ -8,6 +8,7 @@ import torch
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
+from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.loader import clip_sampler, open_batches
@@ -37,6 +38,7 @@ def train(
     device: torch.device,
     writer: Any = None,
     parallel: Parallel = ALONE,
+    threads: Threads = AS_THEY_ARE,
     continued: str | None = None,
     stop_after: Callable[[Trainer], bool] | None = None,
 ) -> bool:
@@ -45,6 +47,7 @@ def train(
     Args:
         writer: a TensorBoard SummaryWriter, or None.
         parallel: the other processes of this run; only the first one writes.
+        threads: as chosen at the start; automatic ones follow the idle cores.
         continued: checksum of a snapshot that an earlier run with other settings left, to go on from.
         stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
 
@@ -78,6 +81,7 @@ def train(
             total=total, initial=done, desc=config.stage, unit="frame", disable=True if parallel.rank else None
         ) as progress,
     ):
+        loaded = follow_idle_cores(loaded, threads, tell=progress.write)
         for epoch in range(trainer.epoch, schedule.total_epochs):
             rate = config.learning_rate * learning_rate_factor(schedule, epoch)
             for optimizer in trainer.optimizers.values():
