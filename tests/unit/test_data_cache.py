@@ -14,7 +14,7 @@ from v2vkit.conditions.augment import Change, draw_move
 from v2vkit.conditions.landmarks import landmarks_to_json
 from v2vkit.conditions.source import SourceConfig
 from v2vkit.errors import V2VError
-from v2vkit.training.data.batch import to_device
+from v2vkit.training.data.batch import stack, to_device
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch
 from v2vkit.training.data.sampler import Window
@@ -116,3 +116,13 @@ def test_compact_tensors_become_the_same_floats(work: str) -> None:
         expected = plain.load(Window(0, 1, 3), flip=flip)
         assert torch.equal(floats.x, expected.x)
         assert torch.equal(floats.s, expected.s)
+
+
+def test_a_sequence_alone_becomes_a_batch_laid_out_like_several(work: str) -> None:
+    """Without a copy, and with the strides that `torch.stack` gives: sums on a CPU depend on them."""
+    one = open_dataset(work).load(Window(0, 1, 3))
+    alone, expected = stack([one]), torch.stack([one.x])
+    assert alone.x.data_ptr() == one.x.data_ptr()
+    assert torch.equal(alone.x, expected)
+    assert alone.x.stride() == expected.stride()
+    assert alone.flow[1].stride() == torch.stack([one.flow[1]]).stride()

@@ -109,8 +109,8 @@ def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tens
 
 
 def stack(sequences: list[VideoBatch]) -> VideoBatch:
-    """Sequences of one length as a batch: [B, T, ...]."""
-    return joined(sequences, torch.stack)
+    """Sequences of one length as a batch: [B, T, ...]; one alone is not copied."""
+    return joined(sequences, lambda tensors: torch.stack(tensors) if tensors[1:] else tensors[0][None])
 
 
 def joined(parts: list[VideoBatch], join: Callable[[list[Tensor]], Tensor]) -> VideoBatch:
