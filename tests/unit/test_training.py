@@ -21,7 +21,9 @@ from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import SequenceDataset, Window, mirrored, stack
+from v2vkit.training.data.batch import mirrored, stack
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.sampler import Window
 from v2vkit.training.objectives import direct_losses
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window, generate_chunk
@@ -35,12 +37,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def dataset(work: str) -> SequenceDataset:
+def dataset(work: str) -> VideoDataset:
     return open_dataset(work)
 
 
 @pytest.mark.parametrize("stop_at", [1, 7, 13])
-def test_resumed_training_is_bit_equal(dataset: SequenceDataset, tmp_path: Path, stop_at: int) -> None:
+def test_resumed_training_is_bit_equal(dataset: VideoDataset, tmp_path: Path, stop_at: int) -> None:
     whole = train_into(SMALL, dataset, tmp_path / "whole")
     halted = train_into(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
     assert 0 < halted.steps < whole.steps
@@ -52,14 +54,14 @@ def test_resumed_training_is_bit_equal(dataset: SequenceDataset, tmp_path: Path,
     assert same(load_file(tmp_path / "whole/model.safetensors"), load_file(tmp_path / "halves/model.safetensors"))
 
 
-def test_training_changes_every_network(dataset: SequenceDataset, tmp_path: Path) -> None:
+def test_training_changes_every_network(dataset: VideoDataset, tmp_path: Path) -> None:
     before = build_trainer(SMALL, dataset.source, CPU)
     after = train_into(SMALL, dataset, tmp_path)
     for name, module in before.networks.named().items():
         assert not same(module.state_dict(), after.networks.named()[name].state_dict()), name
 
 
-def test_the_average_follows_the_weights_by_its_decay(dataset: SequenceDataset) -> None:
+def test_the_average_follows_the_weights_by_its_decay(dataset: VideoDataset) -> None:
     trainer = build_trainer(SMALL, dataset.source, CPU)
     name, weight = next(iter(trainer.networks.generator.named_parameters()))
     average = trainer.average[name].fill_(0.0)
@@ -77,15 +79,13 @@ def test_the_average_follows_the_weights_by_its_decay(dataset: SequenceDataset) 
     assert torch.equal(average, weight)
 
 
-def _sequence(dataset: SequenceDataset, frames: int = 12):
+def _sequence(dataset: VideoDataset, frames: int = 12):
     windows = windows_of(dataset, frames - 2)
     return stack([dataset.load(window) for window in windows])
 
 
 @pytest.mark.parametrize("from_nothing", [False, True])
-def test_shared_passes_give_the_gradients_of_the_plain_formulation(
-    dataset: SequenceDataset, from_nothing: bool
-) -> None:
+def test_shared_passes_give_the_gradients_of_the_plain_formulation(dataset: VideoDataset, from_nothing: bool) -> None:
     """One forward pass per network input gives the gradients of one pass per loss term, as published."""
     config = SMALL.model_copy(update={"temporal_scales": 1})
     sequence, frames = _sequence(dataset), [2, 3, 4]
@@ -130,7 +130,7 @@ def test_shared_passes_give_the_gradients_of_the_plain_formulation(
     assert len([o for o in outputs if o.flow is None]) == int(from_nothing)
 
 
-def test_history_carries_no_gradient(dataset: SequenceDataset) -> None:
+def test_history_carries_no_gradient(dataset: VideoDataset) -> None:
     trainer = build_trainer(SMALL, dataset.source, CPU)
     sequence = _sequence(dataset)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
@@ -140,7 +140,7 @@ def test_history_carries_no_gradient(dataset: SequenceDataset) -> None:
 
 
 @pytest.mark.parametrize("term", ["F_Flow", "G_GAN"])
-def test_a_term_that_is_not_finite_is_named_and_nothing_is_updated(dataset: SequenceDataset, term: str) -> None:
+def test_a_term_that_is_not_finite_is_named_and_nothing_is_updated(dataset: VideoDataset, term: str) -> None:
     trainer = build_trainer(SMALL, dataset.source, CPU)
     sequence = _sequence(dataset)
     if term == "F_Flow":
@@ -158,7 +158,7 @@ def test_a_term_that_is_not_finite_is_named_and_nothing_is_updated(dataset: Sequ
 
 @pytest.mark.parametrize("gradient_clip", [0.0, 1.0])
 def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_updated(
-    dataset: SequenceDataset, gradient_clip: float
+    dataset: VideoDataset, gradient_clip: float
 ) -> None:
     """A finite term with a weight that makes it more than float32 can hold."""
     config = SMALL.model_copy(update={"lambda_l1": 1e39, "gradient_clip": gradient_clip})
@@ -204,13 +204,13 @@ def test_a_step_needs_its_flow(work: str) -> None:
         run(TRAIN, SMALL.model_copy(update={"max_step": 2, "temporal_scales": 1}), RunOptions(work=work))
 
 
-def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: SequenceDataset) -> None:
+def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: VideoDataset) -> None:
     sequence = _sequence(dataset)
     assert not sequence.confidence[3][:, :3].any()
     assert not sequence.confidence[1][:, 0].any()
 
 
-def test_mirroring_turns_the_flow_around(dataset: SequenceDataset) -> None:
+def test_mirroring_turns_the_flow_around(dataset: VideoDataset) -> None:
     windows = windows_of(dataset, 4)
     plain = dataset.load(windows[0])
     flipped = mirrored(plain)
@@ -370,7 +370,7 @@ def test_foreground_must_be_a_label(tmp_path: Path) -> None:
         run(TRAIN, SMALL.model_copy(update={"foreground": (1, 2, 1)}), options)
 
 
-def test_dataset_values_are_in_range(dataset: SequenceDataset) -> None:
+def test_dataset_values_are_in_range(dataset: VideoDataset) -> None:
     sequence = _sequence(dataset)
     assert sequence.x.min() >= -1
     assert sequence.x.max() <= 1

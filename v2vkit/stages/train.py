@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from v2vkit.checkpoint.model_file import ModelInfo
-    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.parallel import Parallel
     from v2vkit.training.trainer import Trainer
 
@@ -79,7 +79,7 @@ class _Run:
     """Everything that training needs, opened; `plan` is what is printed before it starts."""
 
     trainer: "Trainer"
-    dataset: "SequenceDataset"
+    dataset: "VideoDataset"
     info: "ModelInfo"
     device: "torch.device"
     threads: Threads
@@ -92,7 +92,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.conditions.settings import MapSettings
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.checkpoint import read_progress
-    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.start import inherit
 
@@ -104,7 +104,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     reader = ClipReader(work, maps_only(build.inputs))
     kind = domain_kinds()[config.domain]
     source = source_config(config, build.inputs, work)
-    dataset = SequenceDataset(
+    dataset = VideoDataset(
         reader,
         source,
         strides=config.strides,

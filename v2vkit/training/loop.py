@@ -11,9 +11,10 @@ from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, open_batches
 from v2vkit.training.data.sampler import ClipSampler
-from v2vkit.training.dataset import Sequence, SequenceDataset
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.schedule import learning_rate_factor, warm_up_factors
 from v2vkit.training.step import train_chunk
@@ -31,7 +32,7 @@ def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
 def train(
     config: TrainConfig,
     trainer: Trainer,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     folder: Folder,
     info: ModelInfo,
     *,
@@ -157,10 +158,10 @@ def _strip(
     config: TrainConfig,
     folder: Folder,
     writer: Any,
-    sequence: Sequence,
+    sequence: VideoBatch,
     frames: list[int],
     outputs: list[Any],
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     step: int,
 ) -> None:
     from v2vkit.artifacts.images import encode_png

@@ -16,9 +16,9 @@ from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
 from v2vkit.training.data.batch import to_device
+from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch, num_loader_workers
 from v2vkit.training.data.sampler import BatchPlan, Window
-from v2vkit.training.dataset import SequenceDataset
 from v2vkit.training.loop import chunks
 from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
@@ -56,7 +56,7 @@ class Cost:
 
 def measure(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     device: torch.device,
     *,
     kind: Kind = (False, 0),
@@ -113,7 +113,7 @@ def measure(
     return Cost(seconds / frames, seconds / steps, loading, steps, peak, per_frame)
 
 
-def _longest_windows(dataset: SequenceDataset, num_frames: int, number: int) -> list[Window]:
+def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> list[Window]:
     """So many frames of the longest clip, or all of it; windows as far apart as it allows."""
     clips = dataset.reader.clips
     longest = max(range(len(clips)), key=lambda number: clips[number].num_frames)
@@ -168,7 +168,7 @@ def _kind(config: TrainConfig, phase: Phase) -> Kind:
 
 
 def measure_phases(
-    config: TrainConfig, dataset: SequenceDataset, device: torch.device, *, processes: int = 1
+    config: TrainConfig, dataset: VideoDataset, device: torch.device, *, processes: int = 1
 ) -> dict[Kind, Cost]:
     """What every kind of epochs of the schedule costs.
 
@@ -201,7 +201,7 @@ def memory_of(device: torch.device) -> int:
 
 def plan_text(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     device: torch.device,
     costs: dict[Kind, Cost],
     started: list[str],
