@@ -171,6 +171,17 @@ def test_a_limit_that_is_none_is_refused(
         reader_of(made, remote=True).read("clip-0000", 0, "png")
 
 
+def test_a_plan_can_say_how_remote_shards_are_read(
+    made: Path, requests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"frames": manifest_of(made)}
+    assert ClipReader(Folder(str(made)), kinds).note is None
+    remote = ClipReader(Folder(f"slowstore://{made}"), kinds)
+    assert remote.note == f"0.0 GB of remote shards through the cache {cache_folder()} of 100 GB"
+    monkeypatch.setenv("V2V_CACHE_GB", "1e-6")
+    assert "too small: shards are downloaded again" in str(remote.note)
+
+
 def test_a_reader_goes_to_another_process(made: Path) -> None:
     reader = reader_of(made)
     again = pickle.loads(pickle.dumps(reader))

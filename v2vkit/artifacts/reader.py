@@ -37,7 +37,7 @@ class ArtifactReader:
 
     def __init__(self, folder: Folder, manifest: Manifest):
         self.folder = folder
-        self._manifest = manifest
+        self.shards = manifest.shards
         self._number = {clip.name: number for number, unit in enumerate(manifest.units) for clip in unit}
         self._open: dict[int, OpenShard] = {}
 
@@ -71,7 +71,7 @@ class ArtifactReader:
         if number not in self._open:
             with _OPENING:
                 if number not in self._open:
-                    self._open[number] = open_shard(self.folder, self._manifest.shards[number])
+                    self._open[number] = open_shard(self.folder, self.shards[number])
         return self._open[number]
 
 

@@ -7,7 +7,7 @@ A shard is downloaded once, in one request, and kept under its checksum, so a sh
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from v2vkit.artifacts.folder import Folder, explain_os_errors
@@ -74,6 +74,15 @@ def cached_shard(folder: Folder, entry: ShardEntry) -> tuple[Folder, str]:
         with contextlib.suppress(OSError):
             os.utime(path)  # what was used last is kept longest
     return Folder(str(kept)), path.name
+
+
+def cache_note(entries: Iterable[ShardEntry]) -> str:
+    """What the cache means for reading these remote shards, in words."""
+    total, limit = sum(entry.bytes for entry in entries), cache_limit()
+    note = f"{total / 1e9:.1f} GB of remote shards through the cache {cache_folder()} of {limit / 1e9:g} GB"
+    return (
+        note if total <= limit else f"{note}, which is too small: shards are downloaded again and again (V2V_CACHE_GB)"
+    )
 
 
 def has_copy(entry: ShardEntry) -> bool:

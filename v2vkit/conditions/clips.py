@@ -11,6 +11,7 @@ from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
+from v2vkit.artifacts.shard_cache import cache_note
 from v2vkit.conditions.alignment import Placement, typical
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.regions import Regions
@@ -48,6 +49,12 @@ class ClipReader:
     def shared(self) -> bool:
         """Whether other processes can read the same files (not so in `memory://`)."""
         return all(artifact.folder.shared for artifact in self._artifacts.values())
+
+    @property
+    def note(self) -> str | None:
+        """How remote shards are read, in words for a plan; None where all are on this machine."""
+        remote = [artifact for artifact in self._artifacts.values() if artifact.folder.remote]
+        return cache_note(entry for artifact in remote for entry in artifact.shards) if remote else None
 
     def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
         return kind in self._artifacts and self._artifacts[kind].has(clip, t, extension)

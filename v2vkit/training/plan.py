@@ -219,6 +219,8 @@ def plan_text(
         + (f" ({short} too short to use)" if short else ""),
     ]
     workers = num_loader_workers(config, dataset, device)
+    if dataset.reader.note is not None:
+        lines.append(f"  data      {dataset.reader.note}")
     if workers:
         lines.append(f"  data      batches are loaded ahead of the step by {workers} process{'es' * (workers > 1)}")
     if not config.images and config.first_frame == "self" and not config.drop_history:
