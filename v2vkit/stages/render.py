@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, load_inputs, refuse_workspaces
@@ -87,7 +88,9 @@ class RenderConfig(StageConfig):
     codec: str = setting("libx264", "Video encoder.")
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(
+        0, "CPU threads of torch; 0: as many as there are idle cores, watched while rendering.", ge=0
+    )
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -99,7 +102,6 @@ class RenderConfig(StageConfig):
 
 def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     """Open everything that can fail, then decode, map, generate and encode at the same time."""
-    import torch
     from tqdm import tqdm
 
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
@@ -108,8 +110,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from v2vkit.video.pictures import names_folder
 
     _keep_source(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     style = find_style(Folder(options.work), config.styles, config.style, info)
@@ -129,7 +130,10 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         style=style,
         precision=config.precision,
     )
+    frames = follow_idle_cores(frames, threads)
     writer = _open_writer(config, drive)
+    if threads.reduced and device.type == "cpu":
+        print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     if drive.note is not None:
         print(drive.note, flush=True)
