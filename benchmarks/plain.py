@@ -18,7 +18,7 @@ from v2vkit.models.losses import feature_matching, lsgan
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.models.warp import warp
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import GeneratedChunk
 from v2vkit.training.methods.frames import FrameMethod, reconstruction_losses
 from v2vkit.training.reconstruction import Losses
@@ -81,7 +81,7 @@ def _adversarial(
     return (d_real + d_fake) / 2
 
 
-def plain_chunk(training: Training, sequence: Sequence, state: WindowState, frames: list[int]) -> dict[str, float]:
+def plain_chunk(training: Training, sequence: VideoBatch, state: WindowState, frames: list[int]) -> dict[str, float]:
     """What `take_step` does, in the plain formulation, with the same terms; one update of every network.
 
     A discriminator gets three passes per fake image, and the generator's backward pass also computes gradients of the

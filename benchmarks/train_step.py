@@ -20,11 +20,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import Training, plain_chunk, use_stock_layers
-from v2vkit.conditions.source import SourceConfig, street_channels, to_unit
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
+from v2vkit.conditions.labels import LabelMap
 from v2vkit.config import Precision
 from v2vkit.models.generator import HISTORY
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.methods.base import StepContext
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.methods.vid2vid import build_vid2vid
@@ -78,16 +79,16 @@ class Workload:
         changes = {"precision": self.precision, "channels_last": self.channels_last or None, "compile": self.compile}
         return TrainConfig.model_validate(self.config().model_dump() | changes)
 
-    def source(self) -> SourceConfig:
-        return SourceConfig(domain="street", num_labels=self.labels)
+    def source(self) -> Conditioning:
+        return conditioning_of("street", num_labels=self.labels)
 
 
-def make_sequence(work: Workload) -> Sequence:
+def make_sequence(work: Workload) -> VideoBatch:
     """A seeded window of L + `frames` frames: patches of labels and their edges, clouds as images, even flow."""
     rng, length, size = np.random.default_rng(0), CONTEXT + work.frames, (work.height, work.width)
     patches = rng.integers(0, work.labels, (length, -(-work.height // 8), -(-work.width // 8)), dtype=np.uint8)
     labels = patches.repeat(8, 1).repeat(8, 2)[:, : work.height, : work.width]
-    s = np.stack([to_unit(street_channels(ids, None, work.source())) for ids in labels])
+    s = np.stack([to_unit(work.source().channels([LabelMap(ids)])) for ids in labels])
 
     def uniform(*shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(0, 1, shape).astype(np.float32))
@@ -96,7 +97,7 @@ def make_sequence(work: Workload) -> Sequence:
     flow = ((uniform(1, length, 2, 1, 1) - 0.5) * 8).expand(1, length, 2, *size).contiguous().to(work.device)
     confidence = (uniform(1, length, 1, *size) < 0.8).float().to(work.device)
     strides = method_spec("vid2vid").strides(work.config())
-    return Sequence(
+    return VideoBatch(
         x[None].to(work.device),
         torch.from_numpy(s)[None].to(work.device),
         dict.fromkeys(strides, flow),
@@ -119,14 +120,14 @@ def begin_plain(work: Workload) -> Training:
     return training
 
 
-def plain_step(training: Training, sequence: Sequence) -> dict[str, float]:
+def plain_step(training: Training, sequence: VideoBatch) -> dict[str, float]:
     """One step as the specification describes it; the unweighted loss terms."""
     window = begin_window(sequence, training.method.generator, from_nothing=False)
     frames = list(range(CONTEXT, CONTEXT + training.method.config.schedule.chunk))
     return plain_chunk(training, sequence, window, frames)
 
 
-def our_step(training: Training, sequence: Sequence) -> dict[str, float]:
+def our_step(training: Training, sequence: VideoBatch) -> dict[str, float]:
     """One step as v2vkit takes it."""
     (chunk,) = training.method.chunks(sequence)
     at = StepContext(0, 0.0, sequence.x.shape[1], training.state.scaler.scale)

@@ -32,7 +32,6 @@ Choices = Callable[[], tuple[str, ...]]
 """Gives the values that a setting can have, from a table elsewhere."""
 
 # Names that stand in settings and that heavier modules spell out.
-DomainName = Literal["face", "street", "pose"]
 Preset = Literal["tiny", "small", "paper"]
 SpatialStage = Literal["spatial-1", "spatial-2", "spatial-3"]
 SPATIAL_STAGES: tuple[SpatialStage, ...] = get_args(SpatialStage)

@@ -3,21 +3,21 @@
 import pytest
 import torch
 
+from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, Begun, begin, model_info
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.checkpoint.train_state import model_weights
-from v2vkit.conditions.source import SourceConfig, num_channels
 from v2vkit.config import settings_of
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.methods.base import StepContext
 from v2vkit.training.methods.registry import METHODS, method_spec
 from v2vkit.training.terms import losses_on
 from v2vkit.training.trainer import take_step
 
-SOURCE = SourceConfig(domain="street", num_labels=12)
+SOURCE = of_domain("street")
 SIZES = {name: SMALL.value(name) for name in ("preset", "width", "num_down", "num_blocks", "discriminator_width")}
 EVERY = pytest.mark.parametrize("name", METHODS)
 
@@ -26,14 +26,14 @@ def config_of(name: str) -> TrainConfig:
     return TrainConfig(method=name, domain="street", device="cpu", precision="fp32", lambda_l1=1.0, **SIZES)
 
 
-def batch_for(config: TrainConfig, num_frames: int = 4) -> Sequence:
+def batch_for(config: TrainConfig, num_frames: int = 4) -> VideoBatch:
     spec = method_spec(config.method)
     generator = torch.Generator().manual_seed(0)
     length = spec.context + num_frames
-    x, s = (torch.rand(1, length, channels, 24, 32, generator=generator) for channels in (3, num_channels(SOURCE)))
+    x, s = (torch.rand(1, length, channels, 24, 32, generator=generator) for channels in (3, SOURCE.num_channels))
     strides = spec.strides(config)
     flow = {stride: torch.zeros(1, length, 2, 24, 32) for stride in strides}
-    return Sequence(x * 2 - 1, s, flow, {stride: torch.ones(1, length, 1, 24, 32) for stride in strides})
+    return VideoBatch(x * 2 - 1, s, flow, {stride: torch.ones(1, length, 1, 24, 32) for stride in strides})
 
 
 @pytest.fixture

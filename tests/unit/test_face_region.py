@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conditions import of_domain
 from tests.people import person
 from tests.unit.training_data import SMALL, begin, make_workspace, same, train_chunk
+from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
-from v2vkit.conditions.source import SourceConfig, to_unit
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import Output
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.adversarial import adversarial_losses
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.face_region import cut_faces, find_faces, region_side
 from v2vkit.training.generated import GeneratedChunk
 from v2vkit.training.parallel import ALONE, Parallel
@@ -64,18 +65,18 @@ def test_the_side_is_a_quarter_of_the_height(height: int, width: int, side: int)
     assert region_side(height, width) == side
 
 
-def _sequence(*, faces: bool) -> Sequence:
+def _sequence(*, faces: bool) -> VideoBatch:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(1, 5, 3, 96, 64, generator=generator) * 2 - 1
     blue = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1) * torch.rand(1, 5, 3, 96, 64, generator=generator)
     s = drawn(32, 4).expand(1, 5, -1, -1, -1) if faces else blue
     flow = {1: torch.zeros(1, 5, 2, 96, 64)}
-    return Sequence(x, s, flow, {1: torch.ones(1, 5, 1, 96, 64)})
+    return VideoBatch(x, s, flow, {1: torch.ones(1, 5, 1, 96, 64)})
 
 
 @pytest.mark.parametrize("faces", [True, False])
 def test_it_trains_where_faces_are_drawn(faces: bool) -> None:
-    trainer, begun = (begin(POSE, SourceConfig(domain="pose"), CPU) for _ in range(2))
+    trainer, begun = (begin(POSE, of_domain("pose"), CPU) for _ in range(2))
     face = trainer.state.modules["face"]
     sequence = _sequence(faces=faces)
     state = begin_window(sequence, trainer.method.generator, from_nothing=False)
@@ -99,7 +100,7 @@ class _OfTwo(Parallel):
 def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:
     """Three frames with a face and one without: one process judges them, or two with (2, 0) and (1, 0) faces each."""
     generator = torch.Generator().manual_seed(0)
-    method = begin(POSE, SourceConfig(domain="pose"), CPU).method
+    method = begin(POSE, of_domain("pose"), CPU).method
     (term,) = [term for term in method.losses() if term.network == "face"]
     x, x_fake = (torch.rand(4, 3, 96, 64, generator=generator) * 2 - 1 for _ in range(2))
     nothing = torch.zeros(3, 96, 64)
@@ -109,7 +110,7 @@ def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:
         """Of frames that are a batch of sequences of one frame."""
         fake = x_fake[frames]
         output = Output(fake, h=fake, flow=None, mask=None, warped=None)
-        sequence = Sequence(x[frames][:, None], s[frames][:, None], {}, {})
+        sequence = VideoBatch(x[frames][:, None], s[frames][:, None], {}, {})
         chunk = GeneratedChunk(sequence, WindowState(0, None, False), [0], [output], parallel=parallel)
         found = adversarial_losses(POSE, {term: POSE.losses.lambda_face}, method.discriminators, chunk)
         assert found.generator.total is not None
@@ -130,7 +131,7 @@ def test_its_gradient_reaches_the_generator_with_its_weight() -> None:
     moved = {}
     for weight in (0.0, 1.0, 2.0):
         config = POSE.model_copy(update={"lambda_face": weight})
-        trainer = begin(config, SourceConfig(domain="pose"), CPU)
+        trainer = begin(config, of_domain("pose"), CPU)
         sequence = _sequence(faces=True)
         state = begin_window(sequence, trainer.method.generator, from_nothing=False)
         train_chunk(trainer, sequence, state, [2, 3])

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from tests.conditions import of_domain
 from tests.unit.training_data import begin, train_chunk
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.snapshot import load_state, save_state
-from v2vkit.conditions.source import SourceConfig, num_channels
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
-from v2vkit.training.loop import to_device
+from v2vkit.training.data.batch import VideoBatch, to_device
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.parallel import Parallel, open_parallel
 from v2vkit.training.window import begin_window
@@ -109,12 +109,11 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def _config(kind: str) -> tuple[TrainConfig, SourceConfig]:
+def _config(kind: str) -> tuple[TrainConfig, Conditioning]:
     small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8}
     config = TrainConfig.model_validate({"preset": "tiny", **small, **KINDS[kind]})
     assert config.domain is not None
-    source = SourceConfig(domain=config.domain, num_labels=12 if config.domain == "street" else 0)
-    return config, source
+    return config, of_domain(config.domain)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,7 +129,7 @@ def test_a_training_step_stays_on_its_device(gpu: torch.device, kind: str) -> No
         {k: zeros(channels, 32, 40) for k in method_spec(config.method).strides(config)} for channels in (2, 1)
     )
     regions = zeros(1, 32, 40).int() if config.model.feature_dims else None
-    sequence = Sequence(zeros(3, 32, 40), zeros(num_channels(source), 32, 40), flow, trust, regions)
+    sequence = VideoBatch(zeros(3, 32, 40), zeros(source.num_channels, 32, 40), flow, trust, regions)
     sequence = to_device(sequence, gpu)
     state = begin_window(sequence, trainer.method.generator, from_nothing=False)
     train_chunk(trainer, sequence, state, [past, past + 1, past + 2])

@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from skimage import data
 
+from tests.conditions import channels_of
 from tests.faces import photo
 from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.unit.rendering import render, save_untrained
@@ -19,10 +20,11 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
+from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.label_ids import instance_edges
 from v2vkit.conditions.people import follow_people
 from v2vkit.conditions.regions import region_ids
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
-from v2vkit.conditions.source import instance_edges, to_unit
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.inference.driving import Drive, Driven, drive_by_video
@@ -97,7 +99,6 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     """The maps made on the fly equal those that `ingest --lossless` and `make-sketches` write."""
     from v2vkit.artifacts.manifest import read_manifest
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import source_map
     from v2vkit.pipeline.runner import run
     from v2vkit.stages.ingest import STAGE as INGEST
     from v2vkit.stages.ingest import IngestConfig
@@ -117,8 +118,8 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     driven = list(drive_by_video(str(source), info).frames)
     assert len(driven) == 9
     for t, frame in enumerate(driven):
-        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
-        np.testing.assert_array_equal(frame.regions, reader.regions(info.source, clip, t))
+        np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
+        np.testing.assert_array_equal(frame.regions, reader.regions(info.conditioning, clip, t))
 
 
 POSE_MAPS = {"pose": "mediapipe", "openpose": None, "min_score": None, "smooth": 3, "stroke": 0, "missing": "hold"}
@@ -135,7 +136,6 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     """The maps made on the fly equal those that `ingest --lossless` and `estimate-pose` write."""
     from v2vkit.artifacts.manifest import read_manifest
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import source_map
     from v2vkit.pipeline.runner import run
     from v2vkit.stages.estimate_pose import STAGE as POSES
     from v2vkit.stages.estimate_pose import PoseConfig
@@ -159,7 +159,7 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     assert len(driven) == 6
     for t, frame in enumerate(driven):
         assert frame.s.any()
-        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+        np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
 
 
 def test_poses_are_rendered_and_compared(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.rendering import save_untrained
 from tests.unit.test_make_sketches import FakeFace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.estimators import table
 from v2vkit.inference.mapped import drive_by_artifact, driven_frames
 from v2vkit.models.covst import CovstGenerator
 from v2vkit.models.generator import Output
@@ -22,7 +22,7 @@ from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.make_sketches import STAGE as SKETCHES
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import begin_window, generate_chunk
 
 CONFIG = ImageGeneratorConfig(in_channels=5, width=8, num_down=2, num_blocks=1, covst=1.0)
@@ -44,7 +44,7 @@ def test_in_training_a_frame_comes_with_its_own_flow() -> None:
     """The picture moves by t pixels from frame t - 1 to frame t, and the flow is the surer the later."""
     num_frames, generator = 5, _Recording()
     times = torch.arange(num_frames, dtype=torch.float32)[None, :, None, None, None]
-    sequence = Sequence(
+    sequence = VideoBatch(
         x=torch.zeros(1, num_frames, 3, 8, 12),
         s=torch.rand(1, num_frames, 5, 8, 12),
         flow={1: torch.cat([-times, 2 * times], 2).expand(1, num_frames, 2, 8, 12)},
@@ -76,12 +76,12 @@ def _moving() -> list[np.ndarray]:
 
 
 def test_in_rendering_a_frame_comes_with_its_own_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["face"], "mediapipe", f"{FakeFace.__module__}:FakeFace")
+    use_estimator(monkeypatch, "face", "mediapipe", f"{FakeFace.__module__}:FakeFace")
     write_frames(tmp_path, {"a": _moving()})
     for stage in (FLOW, SKETCHES):
         make(stage, stage.config(), tmp_path)
     work, info = Folder(str(tmp_path)), save_untrained(tmp_path, "face", size=(96, 96))
-    source = info.source
+    source = info.conditioning
     manifests = load_inputs(work, ("frames", "sketches", "flow"))
     reader = ClipReader(work, manifests)
     driven = list(driven_frames(reader, source, reader.clips, flow=True))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from v2vkit.models.generator import Output
 from v2vkit.training.adversarial import adversarial_losses
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import GeneratedChunk
 from v2vkit.training.methods.vid2vid import VID2VID
 from v2vkit.training.terms import losses_on
@@ -48,7 +48,7 @@ def test_discriminators_of_sequences_see_old_and_new_fakes_with_the_flow_of_thei
     confidence = {k: torch.ones(1, 10, 1, *SIZE) for k in flow}
     made = [constant(*[value] * 3) for value in fakes]
     outputs = [Output(image, h=image, flow=None, mask=None, warped=None) for image in made[6:]]
-    chunk = GeneratedChunk(Sequence(x, x, flow, confidence), WindowState(2, None, False, made), [8, 9], outputs)
+    chunk = GeneratedChunk(VideoBatch(x, x, flow, confidence), WindowState(2, None, False, made), [8, 9], outputs)
     networks: dict[str, Any] = {"image": Seeing(), "video0": Seeing(), "video1": Seeing()}
     weights = {term: 1.0 for term in losses_on(VID2VID.losses(config), config) if term.network is not None}
     losses = adversarial_losses(config, weights, networks, chunk)

@@ -10,19 +10,21 @@ from safetensors.torch import load_file
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info
 from v2vkit.conditions.augment import Change, draw_move, move_ids
-from v2vkit.conditions.regions import face_regions, label_and_instance, region_ids
+from v2vkit.conditions.face import FaceCondition, FaceLandmarks
+from v2vkit.conditions.regions import label_and_instance, region_ids
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.check import check_settings
-from v2vkit.training.dataset import SequenceDataset, Window, halved, mirrored, stack
-from v2vkit.training.loop import load_batch
+from v2vkit.training.data.batch import downsampled, mirrored, stack
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import load_batch
+from v2vkit.training.data.sampler import BatchPlan, Window
 from v2vkit.training.methods.frames import Chunk
 from v2vkit.training.window import begin_window, source_stack
 
@@ -46,13 +48,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_workspace(tmp_path_factory.mktemp("work"), clip_frames=7).work
 
 
-def dataset_with_regions(work: str, *, halvings: int = 0, flip: bool = False) -> SequenceDataset:
+def dataset_with_regions(work: str, *, halvings: int = 0, flip: bool = False) -> VideoDataset:
     plain = open_dataset(work, strides=(1,), halvings=halvings, flip=flip)
-    return SequenceDataset(plain.reader, plain.source, strides=(1,), halvings=halvings, flip=flip, regions=True)
+    return VideoDataset(plain.reader, plain.source, strides=(1,), downsample=halvings, flip=flip, regions=True)
 
 
 @pytest.fixture(scope="module")
-def dataset(work: str) -> SequenceDataset:
+def dataset(work: str) -> VideoDataset:
     return dataset_with_regions(work)
 
 
@@ -63,7 +65,8 @@ def test_a_region_knows_its_label_and_its_instance() -> None:
     pairs = [label_and_instance(int(region)) for region in ids.flat]
     assert pairs == [(0, 0), (26, 1), (26, 2), (255, 0), (26, 2), (7, 65535)]
     assert [label_and_instance(int(r)) for r in region_ids(labels)[0]] == [(0, 0), (26, 0), (26, 0)]
-    parts = face_regions({"parts.png": encode_png(np.array([[0, 4]], np.uint8))})
+    face = FaceLandmarks(None, (2, 1), parts=np.array([[0, 4]], np.uint8))
+    parts = FaceCondition().regions(face)
     assert [label_and_instance(int(r)) for r in parts[0]] == [(0, 0), (4, 0)]
 
 
@@ -83,7 +86,8 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
     assert torch.equal(moved.regions[:, 0] // 65536, moved.s[:, :12].argmax(1))
     large = np.full((6, 8), (255 << 16) + 65535, np.int32)
     np.testing.assert_array_equal(move_ids(large, draw_move(np.random.default_rng(1), 1.0, (8, 6))), large)
-    sequence, _ = load_batch(WITH.model_copy(update={"augment": 1.0}), dataset, [Window(0, 0, 4)] * 2, epoch=0, batch=0)
+    plan = BatchPlan(0, (Window(0, 0, 4),) * 2, (0, 1))
+    sequence = load_batch(WITH.model_copy(update={"augment": 1.0}), dataset, plan)
     assert sequence.regions is not None
     assert sequence.regions.shape == (2, 4, 1, 24, 32)
 
@@ -91,19 +95,16 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("halvings", [0, 1, 2])
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
-def test_what_is_kept_in_memory_is_what_was_read(
-    work: str, monkeypatch: pytest.MonkeyPatch, flip: bool, halvings: int, jitter: float
-) -> None:
+def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, halvings: int, jitter: float) -> None:
     """Bit-equal: from the files, from memory, with no memory, and halved after loading; mirrored before halving."""
     dataset = dataset_with_regions(work, halvings=halvings)
     change = Change(draw_move(np.random.default_rng(1), 1.0, (32, 24))) if jitter else None
     window = Window(0, 1, 3)
     dataset.load(window, flip=not flip, change=change)
     first, again = (dataset.load(window, flip=flip, change=change) for _ in range(2))
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 0)
-    forgetful = dataset_with_regions(work, halvings=halvings).load(window, flip=flip, change=change)
+    forgetful = dataset_with_regions(work, halvings=halvings).empty(0).load(window, flip=flip, change=change)
     whole = dataset_with_regions(work).load(window, change=change)
-    expected = halved(mirrored(whole) if flip else whole, halvings)
+    expected = downsampled(mirrored(whole) if flip else whole, halvings)
     assert expected.confidence[1].any()
     for found in (first, again, forgetful):
         for name in ("x", "s", "regions"):
@@ -123,7 +124,7 @@ def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.Monk
         assert read == []
 
 
-def test_features_are_constant_per_region_and_follow_their_source_map(dataset: SequenceDataset) -> None:
+def test_features_are_constant_per_region_and_follow_their_source_map(dataset: VideoDataset) -> None:
     networks = begin(WITH, dataset.source, CPU).method
     sequence = stack([dataset.load(Window(0, 0, 5)), dataset.load(Window(1, 1, 5))])
     assert sequence.regions is not None
@@ -164,7 +165,7 @@ def test_vectors_mean_the_same_in_every_spatial_stage(work: str) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_e_learns_with_g_and_discriminators_never_see_features(dataset: SequenceDataset, checkpointing: bool) -> None:
+def test_e_learns_with_g_and_discriminators_never_see_features(dataset: VideoDataset, checkpointing: bool) -> None:
     config = WITH.model_copy(update={"gradient_checkpointing": checkpointing})
     trainer = begin(config, dataset.source, CPU)
     networks = trainer.method
@@ -187,7 +188,7 @@ def test_e_learns_with_g_and_discriminators_never_see_features(dataset: Sequence
     assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
 
 
-def test_checkpointing_gives_the_same_gradients(dataset: SequenceDataset) -> None:
+def test_checkpointing_gives_the_same_gradients(dataset: VideoDataset) -> None:
     found = []
     for checkpointing in (False, True):
         config = WITH.model_copy(update={"gradient_checkpointing": checkpointing})
@@ -201,7 +202,7 @@ def test_checkpointing_gives_the_same_gradients(dataset: SequenceDataset) -> Non
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_features_are_float32_in_any_precision(dataset: SequenceDataset, precision: str) -> None:
+def test_features_are_float32_in_any_precision(dataset: VideoDataset, precision: str) -> None:
     config = WITH.model_copy(update={"precision": precision})
     trainer = begin(config, dataset.source, CPU)
     sequence = stack([dataset.load(Window(0, 0, 4))])

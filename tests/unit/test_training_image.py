@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conditions import of_domain
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import find_model, load_model, save_model
-from v2vkit.conditions.source import SourceConfig as MapConfig
 from v2vkit.errors import V2VError
 from v2vkit.inference.first_frames import find_opener
 from v2vkit.inference.rollout import Rollout
@@ -29,7 +29,8 @@ from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Window, stack
+from v2vkit.training.data.batch import stack
+from v2vkit.training.data.sampler import Window
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.plan import measure
 from v2vkit.training.schedule import Phase
@@ -66,7 +67,7 @@ def test_covst_is_measured_at_the_end_of_long_sequences(work: RunOptions) -> Non
 @pytest.mark.parametrize("covst", [False, True])
 def test_images_learn_nothing_from_constant_maps(covst: bool) -> None:
     config = COVST.model_copy(update={"num_enhancers": 1}) if covst else IMAGE
-    generator = begin(config, MapConfig(domain="pose"), CPU).method.generator
+    generator = begin(config, of_domain("pose"), CPU).method.generator
     source = torch.rand(2, 6 if covst else 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def gradients(images: slice) -> list[torch.Tensor]:
@@ -228,8 +229,8 @@ def test_first_frame_models_that_do_not_fit_are_refused(work: RunOptions, tmp_pa
     folder, message = {
         "size": (_image_like(work, tmp_path / "a", width=64), "makes 64x24; 32x24 is needed"),
         "source": (
-            _image_like(work, tmp_path / "b", source=info.source.model_copy(update={"num_labels": 13})),
-            "13 labels, with edges; here street, 12 labels",
+            _image_like(work, tmp_path / "b", conditioning=of_domain("street", 13)),
+            "13 labels, with edges; here 12 labels",
         ),
         "covst": (f"{work.work}/checkpoints/covst", "makes no first frames"),
         "video": (f"{work.work}/checkpoints/spatial-1", "makes no first frames"),

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, Begun, begin, train_chunk
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.snapshot import load_state, save_state
-from v2vkit.conditions.source import SourceConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import begin_window
 
 CONFIG = SMALL.model_copy(update={"foreground": (), "temporal_scales": 1, "chunk": 3, "learning_rate": 0.01})
@@ -21,7 +21,7 @@ CONFIG = SMALL.model_copy(update={"foreground": (), "temporal_scales": 1, "chunk
 
 def new_trainer(*, channels_last: bool, dtype: torch.dtype = torch.float64) -> Begun:
     config = CONFIG.model_copy(update={"channels_last": channels_last})
-    trainer = begin(config, SourceConfig(domain="pose"), torch.device("cpu"))
+    trainer = begin(config, of_domain("pose"), torch.device("cpu"))
     for module in trainer.state.modules.values():
         module.to(dtype)
     return trainer
@@ -31,7 +31,7 @@ def take_step(trainer: Begun, dtype: torch.dtype = torch.float64) -> None:
     generator = torch.Generator().manual_seed(1)
     x, s = (torch.rand(1, 5, 3, 24, 32, generator=generator).to(dtype) for _ in range(2))
     flow, confidence = torch.zeros_like(x[:, :, :2]), torch.ones_like(x[:, :, :1])
-    sequence = Sequence(x * 2 - 1, s, {1: flow}, {1: confidence})
+    sequence = VideoBatch(x * 2 - 1, s, {1: flow}, {1: confidence})
     state = begin_window(sequence, trainer.method.generator, from_nothing=False)
     train_chunk(trainer, sequence, state, [2, 3, 4])
 

@@ -22,7 +22,8 @@ from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import PerClip, RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import SequenceDataset, Window
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.sampler import Window
 
 CONFIG = TrainConfig(
     preset="tiny",
@@ -75,7 +76,7 @@ def open_scene(config: SourceConfig) -> Opened:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> VideoDataset:
     """Two clips."""
     assert isinstance(SOURCE.make, PerClip)
     options = RunOptions(work=str(tmp_path_factory.mktemp("learns") / "work"), workers=1)
@@ -91,7 +92,7 @@ class Ascending(torch.amp.GradScaler):
         return -outputs
 
 
-def trained(dataset: SequenceDataset, folder: Path, *, ascending: bool = False) -> VideoGenerator:
+def trained(dataset: VideoDataset, folder: Path, *, ascending: bool = False) -> VideoGenerator:
     begun = begin(CONFIG, dataset.source)
     if ascending:
         begun.state.scaler = Ascending("cpu", enabled=False)
@@ -99,7 +100,7 @@ def trained(dataset: SequenceDataset, folder: Path, *, ascending: bool = False) 
     return begun.method.generator.eval()
 
 
-def error(generator: VideoGenerator, dataset: SequenceDataset) -> float:
+def error(generator: VideoGenerator, dataset: VideoDataset) -> float:
     """Mean |x_fake - x| of both clips, each made of nothing but its maps."""
     found = []
     for clip in range(2):
@@ -112,7 +113,7 @@ def error(generator: VideoGenerator, dataset: SequenceDataset) -> float:
 
 
 @pytest.fixture(scope="module")
-def baselines(dataset: SequenceDataset) -> tuple[float, float]:
+def baselines(dataset: VideoDataset) -> tuple[float, float]:
     """The error of the first frame repeated, and that of an untrained network."""
     clips = [dataset.load(Window(clip, 0, 10)).x for clip in range(2)]
     repeated = float(torch.stack([(x[0] - x).abs().mean() for x in clips]).mean())
@@ -120,7 +121,7 @@ def baselines(dataset: SequenceDataset) -> tuple[float, float]:
 
 
 def test_a_tiny_run_beats_the_first_frame_repeated_and_an_untrained_network(
-    dataset: SequenceDataset, tmp_path: Path, baselines: tuple[float, float]
+    dataset: VideoDataset, tmp_path: Path, baselines: tuple[float, float]
 ) -> None:
     repeated, untrained = baselines
     found = error(trained(dataset, tmp_path), dataset)
@@ -129,7 +130,7 @@ def test_a_tiny_run_beats_the_first_frame_repeated_and_an_untrained_network(
 
 
 def test_with_the_sign_of_the_losses_turned_it_does_not(
-    dataset: SequenceDataset, tmp_path: Path, baselines: tuple[float, float]
+    dataset: VideoDataset, tmp_path: Path, baselines: tuple[float, float]
 ) -> None:
     found = error(trained(dataset, tmp_path, ascending=True), dataset)
     assert found > max(baselines)

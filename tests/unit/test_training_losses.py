@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.conditions import of_domain
 from tests.unit.training_data import begin
-from v2vkit.conditions.source import SourceConfig
 from v2vkit.models.generator import Output
 from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import DetachedFakes, GeneratedChunk
 from v2vkit.training.methods.frames import reconstruction_losses
 from v2vkit.training.methods.vid2vid import VID2VID
@@ -60,7 +60,7 @@ def losses_of(first_frame: str, *, first: bool) -> Losses:
     trust[..., :2] = trust[..., 7:] = 0.0  # half of the columns: nothing comes from outside the picture
     flow, confidence = (torch.stack([of] * 4, 1) for of in (constant(1, 0), trust))
     x = torch.stack([real(t) for t in range(4)], 1)
-    sequence = Sequence(x, x, {1: flow}, {1: confidence})
+    sequence = VideoBatch(x, x, {1: flow}, {1: confidence})
     outputs = [
         output(2, x_fake=0.3, h=-0.1, flow=2, mask=0.4, first=first),
         output(3, x_fake=0.5, h=-0.3, flow=3, mask=0.8),
@@ -108,9 +108,9 @@ def test_the_losses_of_video_discriminators_weigh_what_is_set() -> None:
     config = TrainConfig.model_validate(settings)
     x, s = torch.rand(1, 5, 3, 24, 32) * 2 - 1, torch.rand(1, 5, 3, 24, 32)
     flow, confidence = torch.zeros(1, 5, 2, 24, 32), torch.ones(1, 5, 1, 24, 32)
-    sequence = Sequence(x, s, {1: flow}, {1: confidence})
+    sequence = VideoBatch(x, s, {1: flow}, {1: confidence})
     fakes = [torch.rand(1, 3, 24, 32) * 2 - 1 for _ in range(3)]
-    method = begin(config, SourceConfig(domain="pose"), torch.device("cpu")).method
+    method = begin(config, of_domain("pose"), torch.device("cpu")).method
     terms = [term for term in method.losses() if term.network is not None]
 
     def losses(weight: float) -> tuple[AdversarialLosses, Tensor]:

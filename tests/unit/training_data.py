@@ -7,19 +7,22 @@ from typing import Any
 
 import torch
 
+from tests.conditions import made_by, of_domain
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.conditions.source import SourceConfig as MapConfig
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.models.generator import Output
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, SequenceDataset
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.sampler import ClipSampler, Window
 from v2vkit.training.methods.base import StepContext
 from v2vkit.training.methods.frames import Chunk, FrameMethod
 from v2vkit.training.methods.registry import method_spec
@@ -46,6 +49,7 @@ SMALL = TrainConfig(
     lambda_l1=1.0,
     device="cpu",
     precision="fp32",
+    threads=1,
     sample_every=0,
     tensorboard=False,
 )
@@ -61,32 +65,37 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12, enl
 
 def open_dataset(
     work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0, num_labels: int = 12
-) -> SequenceDataset:
+) -> VideoDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
     reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
-    return SequenceDataset(
+    return VideoDataset(
         reader,
-        MapConfig(domain="street", num_labels=num_labels),
+        of_domain("street", num_labels),
         strides=strides,
         flip=flip,
-        halvings=halvings,
+        downsample=halvings,
     )
 
 
-def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
+def windows_of(dataset: VideoDataset, num_frames: int) -> list[Window]:
+    """The windows of a first batch: of two frames of context and so many generated ones."""
+    sampler = ClipSampler(dataset.reader.clips, lambda epoch: num_frames, context=2, batch_size=1, seed=0)
+    return list(sampler.batches(0)[0].windows)
+
+
+def model_info(config: TrainConfig, dataset: VideoDataset) -> ModelInfo:
     """The description of a model trained on `make_workspace`."""
     return ModelInfo(
         method=config.method,
         stage=config.checkpoint,
         fingerprint="f",
         **method_spec(config.method).describe(config, dataset.source),
-        source=dataset.source,
+        conditioning=dataset.source,
+        origins=made_by("ingest"),
         width=32,
         height=24,
         frames={},
-        maps={},
-        maps_stage="ingest",
     )
 
 
@@ -99,7 +108,7 @@ class Begun:
 
 
 def begin(
-    config: TrainConfig, source: MapConfig, device: torch.device | None = None, parallel: Parallel = ALONE
+    config: TrainConfig, source: Conditioning, device: torch.device | None = None, parallel: Parallel = ALONE
 ) -> Begun:
     """The method that the settings name, before its first step."""
     device = device or torch.device("cpu")
@@ -109,7 +118,7 @@ def begin(
 
 def train_chunk(
     begun: Begun,
-    sequence: Sequence,
+    sequence: VideoBatch,
     window: WindowState,
     frames: list[int],
     *,
@@ -126,7 +135,7 @@ def train_chunk(
 
 def trainer_of(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     folder: Path,
     *,
     stop_after: Callable[[TrainState], bool] | None = None,
@@ -150,7 +159,7 @@ def trainer_of(
     )
 
 
-def train_into(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Begun:
+def train_into(config: TrainConfig, dataset: VideoDataset, folder: Path, stop_at: int | None = None) -> Begun:
     """Train to the end, or until after so many steps, without the stage around it."""
     begun = begin(config, dataset.source)
     stop = None if stop_at is None else (lambda state: state.steps >= stop_at)

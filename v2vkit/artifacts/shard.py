@@ -29,6 +29,7 @@ class ShardIndex(BaseModel):
         clips: the clips in it.
         members: file name -> (offset, size) in bytes.
         missing: reason -> keys of the frames without a result.
+        counts: what -> how many there are in these frames, where the stage counts something.
         estimator: name and version of the third-party estimator that was used, if any.
     """
 
@@ -39,6 +40,7 @@ class ShardIndex(BaseModel):
     clips: tuple[ClipInfo, ...]
     members: dict[str, tuple[int, int]] = Field(repr=False)
     missing: dict[str, tuple[str, ...]] = {}
+    counts: dict[str, int] = {}
     estimator: dict[str, str] = {}
 
 
@@ -80,6 +82,7 @@ class ShardWriter:
         clips: tuple[ClipInfo, ...],
         *,
         missing: dict[str, tuple[str, ...]] | None = None,
+        counts: dict[str, int] | None = None,
         estimator: dict[str, str] | None = None,
     ) -> ShardIndex:
         """Close the tar, rename it into place, then write the index."""
@@ -98,6 +101,7 @@ class ShardWriter:
             clips=clips,
             members=self.members,
             missing=missing or {},
+            counts=counts or {},
             estimator=estimator or {},
         )
         self.folder.write(index_name(self.name), index.model_dump_json().encode())
@@ -193,6 +197,16 @@ def corrupt(where: str) -> V2VError:
     return V2VError(f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
 
 
+def lost_shard(where: str) -> V2VError:
+    """What to say of a shard that is not there."""
+    return V2VError(f"Shard {where} is missing.", _REMAKE)
+
+
+def wrong_size(where: str, size: int, entry: ShardEntry) -> V2VError:
+    """What to say of a shard that is truncated or too long."""
+    return V2VError(f"Shard {where} has {size} bytes instead of {entry.bytes}.", _REMAKE)
+
+
 def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     """A shard in memory, proven to be the one that was written.
 
@@ -203,9 +217,9 @@ def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     try:
         data = folder.read(entry.name)
     except FileNotFoundError:
-        raise V2VError(f"Shard {where} is missing.", _REMAKE) from None
+        raise lost_shard(where) from None
     if len(data) != entry.bytes:
-        raise V2VError(f"Shard {where} has {len(data)} bytes instead of {entry.bytes}.", _REMAKE)
+        raise wrong_size(where, len(data), entry)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise corrupt(where)
     return Shard(where, data, list_members(io.BytesIO(data), where))

@@ -1,6 +1,7 @@
 """Random access to the frames, maps and flow of clips, joined over several artifacts."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,14 @@ from tqdm import tqdm
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
+from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
+from v2vkit.artifacts.shard_cache import cache_note
 from v2vkit.conditions.alignment import Placement, typical
+from v2vkit.conditions.base import Bytes, Condition, Use
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.regions import Regions
-from v2vkit.conditions.source import DOMAINS, SourceConfig, region_files, region_map
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 
@@ -28,11 +32,11 @@ class ClipReader:
         manifests: artifact kind -> manifest.
 
     Raises:
-        V2VError: artifacts that do not join, a missing or corrupt shard (every checksum is verified once, here).
+        V2VError: artifacts that do not join; from every method that reads: a missing or corrupt shard, which is found
+            when it is first met.
     """
 
     def __init__(self, work: Folder, manifests: dict[str, Manifest]):
-        self._folders = {kind: work / kind for kind in manifests}
         first = next(iter(manifests.values()))
         for kind, manifest in manifests.items():
             if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
@@ -41,15 +45,22 @@ class ClipReader:
                     f"Make it again: `v2v {manifest.stage} --overwrite`.",
                 )
         self.clips: tuple[ClipInfo, ...] = first.clips
-        self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
-        shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
-        for kind, entry in tqdm(shards, desc="checking shards", unit="shard", leave=False, disable=None):
-            # The offsets come from the tar that was just verified, never from the index file beside it.
-            for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
-                self._place[kind, name] = (entry.name, offset, size)
+        self._by_name = {clip.name: clip for clip in first.clips}
+        self._artifacts = {kind: ArtifactReader(work / kind, manifest) for kind, manifest in manifests.items()}
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can read the same files (not so in `memory://`)."""
+        return all(artifact.folder.shared for artifact in self._artifacts.values())
+
+    @property
+    def note(self) -> str | None:
+        """How remote shards are read, in words for a plan; None where all are on this machine."""
+        remote = [artifact for artifact in self._artifacts.values() if artifact.folder.remote]
+        return cache_note(entry for artifact in remote for entry in artifact.shards) if remote else None
 
     def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
-        return (kind, f"{sample_key(clip, t)}.{extension}") in self._place
+        return kind in self._artifacts and self._artifacts[kind].has(clip, t, extension)
 
     def read(self, kind: str, clip: str, t: int, extension: str) -> bytes:
         """The bytes of one file.
@@ -57,32 +68,51 @@ class ClipReader:
         Raises:
             V2VError: there is no such file.
         """
-        name = f"{sample_key(clip, t)}.{extension}"
         try:
-            shard, offset, size = self._place[kind, name]
+            return self._artifacts[kind].read(clip, t, extension)
         except KeyError:
-            raise V2VError(f"The artifact {kind} has no file {name}.", "Make that artifact again.") from None
-        return self._folders[kind].read(shard, offset, offset + size)
+            raise V2VError(
+                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.", "Make that artifact again."
+            ) from None
 
     def frame(self, clip: str, t: int) -> NDArray[np.uint8]:
         """RGB uint8 [H, W, 3]."""
         extension = "jpg" if self.has("frames", clip, t, "jpg") else "png"
         return decode_image(self.read("frames", clip, t, extension), f"frame {sample_key(clip, t)}")
 
-    def map_files(self, source: SourceConfig, clip: str, t: int) -> dict[str, bytes]:
-        """The files from which `source_map` builds s_t."""
-        domain = DOMAINS[source.domain]
-        files = {extension: self.read(domain.kind, clip, t, extension) for extension in domain.required}
-        for extension in domain.optional:
-            if self.has(domain.kind, clip, t, extension):
-                files[extension] = self.read(domain.kind, clip, t, extension)
-        return files
+    def annotation_files(self, condition: Condition[Any], clip: str, t: int, *uses: Use) -> dict[str, bytes]:
+        """The files of a frame that a condition needs for these uses, extension -> bytes.
 
-    def regions(self, source: SourceConfig, clip: str, t: int) -> Regions:
-        """The regions of a frame, int32 [H, W]; for domains that have some."""
-        kind = DOMAINS[source.domain].kind
-        names = region_files(source.domain, lambda name: self.has(kind, clip, t, name))
-        return region_map(source.domain, {name: self.read(kind, clip, t, name) for name in names})
+        Raises:
+            V2VError: a file is missing.
+        """
+        kind = condition.artifact
+        names = dict.fromkeys(name for use in uses for name in condition.reads[use])
+        present = [name for name in names if name not in condition.optional or self.has(kind, clip, t, name)]
+        return {name: self.read(kind, clip, t, name) for name in present}
+
+    def annotation(self, condition: Condition[Any], clip: str, t: int, *uses: Use) -> Any:
+        """The annotation of a frame, from the files that a condition needs for these uses.
+
+        Raises:
+            V2VError: a file is missing or damaged.
+        """
+        info = self._by_name[clip]
+        return condition.decode(self.annotation_files(condition, clip, t, *uses), size=(info.width, info.height))
+
+    def annotations(self, conditioning: Conditioning, clip: str, t: int, *uses: Use) -> tuple[Any, ...]:
+        """The annotations of a frame, one per condition; for channels where no use is named."""
+        return tuple(self.annotation(of, clip, t, *(uses or ("channels",))) for of in conditioning.conditions)
+
+    def channels(self, conditioning: Conditioning, clip: str, t: int) -> Bytes:
+        """What a network sees of a frame, uint8 [C, H, W], 255 = 1."""
+        return conditioning.channels(self.annotations(conditioning, clip, t))
+
+    def regions(self, conditioning: Conditioning, clip: str, t: int) -> Regions:
+        """The regions of a frame, int32 [H, W]; for models that have some."""
+        found = conditioning.with_regions
+        assert found is not None, f"{conditioning.names} has no regions"
+        return found.regions(self.annotation(found, clip, t, "regions"))
 
     def flow(self, clip: str, t: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Backward flow float32 [H, W, 2] and confidence [H, W] of frame t into t - stride; None at a clip's start."""
@@ -113,11 +143,11 @@ def _highest_label(url: str, entry: ShardEntry) -> int:
     return max((int(ids[ids != IGNORE].max(initial=0)) for ids in maps), default=0)
 
 
-def typical_placement(reader: ClipReader, source: SourceConfig) -> Placement | None:
+def typical_placement(reader: ClipReader, conditioning: Conditioning) -> Placement | None:
     """Where the subject of the clips mostly is, from frames spread evenly; None where it has none."""
-    placed = DOMAINS[source.domain].placed
-    if placed is None:
+    found = conditioning.with_subject
+    if found is None:
         return None
     frames = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).round().astype(int))
-    return typical(placed(reader.map_files(source, *frames[number])) for number in chosen)
+    return typical(found.align(reader.annotation(found, *frames[number], "align")) for number in chosen)

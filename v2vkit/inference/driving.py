@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.regions import Regions
-from v2vkit.conditions.source import DOMAINS
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.framing import ShotWindow, framed_shots, open_shot_window, squeezed
 from v2vkit.inference.live import Live, open_live
@@ -44,7 +43,7 @@ class Driven:
         begins: the first frame of a video or of a shot: nothing before it belongs to it.
         flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take them; None = none is
             given.
-        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the domain has none.
+        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the model has none.
     """
 
     s: NDArray[np.float32]
@@ -190,7 +189,7 @@ def _driven(
     cuts: CutMethod | None,
 ) -> Iterator[Driven]:
     """What drives a model with each of the pictures, without times; counts in `drive` what was not found in them."""
-    nothing = DOMAINS[info.source.domain].nothing
+    nothing = info.conditioning.nothing
     method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
     framed = framed_shots(pictures, info, windows, method=method, fps=drive.fps)
     for _, shot in groupby(prefetch(framed), key=itemgetter(1)):

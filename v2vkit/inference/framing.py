@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.conditions.source import DOMAINS
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
 from v2vkit.inference.live import open_face, open_placement
@@ -73,7 +72,7 @@ def open_shot_window(
     locate = _locator(info, align=align, device=device)
     found = next((window for image in images if (window := locate(image)) is not None), None)
     if found is None:
-        what = DOMAINS[info.source.domain].nothing.removeprefix("no ")
+        what = info.conditioning.nothing.removeprefix("no ")
         raise V2VError(f"No {what} was found in {path}.", f"Drive this model with footage that shows a {what}.")
     return ShotWindow(locate, found)
 

@@ -12,8 +12,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, one_rate
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.conditions.regions import region_ids
-from v2vkit.conditions.source import DOMAINS, SourceConfig, source_map, street_channels, to_unit
+from v2vkit.conditions.conditioning import Conditioning, to_unit
+from v2vkit.conditions.labels import LabelMap
+from v2vkit.conditions.settings import Origin
 from v2vkit.inference.driving import Drive, Driven
 from v2vkit.inference.framing import crop_of, squeezed
 from v2vkit.video.collect import maps_of
@@ -41,9 +42,10 @@ def driver_of(path: str, info: ModelInfo) -> Driver:
             return "video"
     except OSError:
         return "video"  # opening it as a video tells what is the matter
-    if info.source.domain != "street":
+    labels = info.conditioning.label_folder
+    if labels is None:
         return "pictures"
-    if info.maps_stage != "segment":
+    if info.origins[0].stage != labels.estimator_stage:
         return "labels"
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
@@ -65,7 +67,7 @@ def drive_by_label_folder(
             are missing, too many or of another size.
     """
     source = find_sequence(folder)
-    rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
+    rules = LabelRules(info.conditioning.num_labels, bool(info.frames.get("allow_palette")))
     size = (info.width, info.height)
     beside = None if instances is None else _instance_maps(source, instances, rules)
 
@@ -78,8 +80,8 @@ def drive_by_label_folder(
         for number in range(len(source.images)):
             labels = resized("labels", Path(source.image_path(number)))
             objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
-            s = to_unit(street_channels(labels, objects, info.source))
-            yield Driven(s, regions=region_ids(labels, objects))
+            found = (LabelMap(labels, objects),)
+            yield Driven(to_unit(info.conditioning.channels(found)), regions=info.conditioning.regions(found))
 
     height, width = read_map("labels", source.image_path(0), rules).shape
     count = len(source.images)
@@ -94,8 +96,8 @@ def drive_by_label_folder(
 
 def _knows_instances(info: ModelInfo) -> bool:
     """Whether instances were in the source maps or features with which the model was trained."""
-    used = info.source.edges or info.encoder is not None
-    return used and (info.map_settings.instances is not None or info.map_settings.segment == "yolo")
+    features = info.encoder is not None
+    return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
 
 
 def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:
@@ -111,23 +113,29 @@ _OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}
 """Settings of maps that say where something lies or runs."""
 
 
-def other_maps(info: ModelInfo, maps: Manifest) -> str | None:
-    """A sentence where the maps of a workspace were made otherwise than those that the model was trained on."""
-    if maps.stage != info.maps_stage:
-        return f"These maps were made by {maps.stage}, those that the model was trained on by {info.maps_stage}."
+def other_maps(info: ModelInfo, manifests: dict[str, Manifest]) -> str | None:
+    """A sentence where maps of a workspace were made otherwise than those that the model was trained on."""
+    notes = (_other_maps(origin, manifests[condition.artifact]) for condition, origin in info.conditions)
+    return next((note for note in notes if note is not None), None)
+
+
+def _other_maps(origin: Origin, maps: Manifest) -> str | None:
+    if maps.stage != origin.stage:
+        return f"These maps were made by {maps.stage}, those that the model was trained on by {origin.stage}."
     if maps.stage == "ingest":  # whose settings are about frames
         return None
-    known = (info.maps.keys() & maps.config.keys()) - _OF_NO_MATTER
-    different = [key for key in sorted(known) if info.maps[key] != maps.config[key]]
+    made = origin.settings
+    known = (made.keys() & maps.config.keys()) - _OF_NO_MATTER
+    different = [key for key in sorted(known) if made[key] != maps.config[key]]
     if not different:
         return None
-    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {info.maps[key]})" for key in different)
+    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {made[key]})" for key in different)
     return f"These maps were made with other settings than those that the model was trained on: {listed}."
 
 
 def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
     """Reason -> number of the frames of a workspace without the instances that told the model more than labels do."""
-    if info.source.domain != "street" or not _knows_instances(info):
+    if not _knows_instances(info):
         return {}
     frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
     number = sum(not reader.has("labels", name, t, "inst.png") for name, t in frames)
@@ -143,8 +151,9 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelI
     Raises:
         V2VError: the clips have several frame rates, or a shard is missing or corrupt; names it.
     """
-    source, regions = info.source, info.encoder is not None
-    manifest = manifests[DOMAINS[source.domain].kind]
+    source, regions = info.conditioning, info.encoder is not None
+    manifest = manifests[source.artifacts[0]]
+    missing = {reason: count for kind in source.artifacts for reason, count in manifests[kind].missing.items()}
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)
     return Drive(
@@ -157,8 +166,8 @@ def drive_by_artifact(work: Folder, manifests: dict[str, Manifest], info: ModelI
         ),
         fps,
         num_frames=manifest.num_frames,
-        missing={**manifest.missing, **lacking_instances(info, reader)},
-        note=other_maps(info, manifest),
+        missing={**missing, **lacking_instances(info, reader)},
+        note=other_maps(info, manifests),
     )
 
 
@@ -183,7 +192,7 @@ def _continues(before: ClipInfo, clip: ClipInfo) -> bool:
 
 def driven_frames(
     reader: ClipReader,
-    source: SourceConfig,
+    source: Conditioning,
     shot: Iterable[ClipInfo],
     *,
     images: bool = False,
@@ -198,7 +207,7 @@ def driven_frames(
     frames = [(clip, t) for clip in shot for t in range(clip.num_frames)]
     for number, (clip, t) in enumerate(frames):
         yield Driven(
-            source_map(source, reader.map_files(source, clip.name, t)),
+            to_unit(reader.channels(source, clip.name, t)),
             reader.frame(clip.name, t) if images else None,
             begins=number == 0,
             flow=_flow_channels(reader, clip, t) if flow else None,

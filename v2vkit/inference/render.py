@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.regions import Regions
-from v2vkit.conditions.source import SourceConfig, source_image
 from v2vkit.config import Precision
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.threads import batched, map_in_threads, prefetch
@@ -82,9 +82,9 @@ def write_each(
     return map_in_threads(write_all, batched(rendered, size), waiting=_BURST // size)
 
 
-def side_by_side(source: SourceConfig, driven: Driven, image: Image) -> Image:
+def side_by_side(source: Conditioning, driven: Driven, image: Image) -> Image:
     """[driving frame |] source map | output, RGB uint8 [H, n W, 3]."""
-    parts = [source_image(source, driven.s), image]
+    parts = [source.preview(driven.s), image]
     if driven.image is not None:
         parts.insert(0, driven.image)
     return np.concatenate(parts, 1)
@@ -102,7 +102,7 @@ def style_sheet(
     """
     flow = np.zeros((3, *regions.shape), np.float32) if generator.config.takes_flow else None  # nothing before it
     driven = Driven(s, flow=flow, regions=regions)
-    images = [source_image(info.source, s)]
+    images = [info.conditioning.preview(s)]
     for seed in styles.seeds:
         images.append(Rollout(generator, info.halvings).image(driven.conditioning(Style(styles, seed))))
     return np.concatenate(images, 1)

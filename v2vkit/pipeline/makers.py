@@ -112,11 +112,14 @@ class PerClip:
         open: config -> the function over clips. Runs once per process, so it must be a module-level function.
         plan: config -> clips and shards, for a stage that starts from files; else they are those of the first input.
         side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
+        carries_over: the clips of a shot are made in order, each with the last result of the one before
+            (`Clip.before`). Shots are still made in parallel, and a killed run goes on from its last shard.
     """
 
     open: Callable[[Any], Opened]
     plan: Callable[[Any], Plan] | None = None
     side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
+    carries_over: bool = False
 
     options: ClassVar[tuple[str, ...]] = ("work", "workers", "overwrite", "dry_run")
     shared: ClassVar[bool] = False
@@ -151,6 +154,7 @@ class PerClip:
             inputs=build.inputs,
             workers=build.options.workers or os.cpu_count() or 1,
             begin=build.begin,
+            carries_over=self.carries_over,
         )
 
 

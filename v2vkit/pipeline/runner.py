@@ -146,7 +146,7 @@ def _build(found: Decision, options: RunOptions, folders: dict[str, Folder], beg
 def _started(stage: Stage, found: Decision) -> Manifest:
     """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
     if found.state == "unfinished" and found.old is not None and found.old.units:
-        return found.old.model_copy(update={"shards": (), "missing": {}})
+        return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}})
     plan = stage.make.units(found.config, found.inputs)
     return found.new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
 
@@ -220,7 +220,7 @@ def _summary(manifest: Manifest) -> str:
     text = f"{frames} in {clips}, {counted(len(manifest.shards), 'shard')}"
     for reason, number in manifest.missing.items():
         text += f"; {counted(number, 'frame')}: {reason}"
-    return text
+    return text + "".join(f"; {what}: {number}" for what, number in manifest.counts.items())
 
 
 def _problems(manifest: Manifest) -> list[str]:

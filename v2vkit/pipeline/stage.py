@@ -167,6 +167,7 @@ _MAKERS = {
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",
+    "tracks": "track",
     "features": "encode-features",
     "styles": "sample-style",
 }

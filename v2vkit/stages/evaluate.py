@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
+from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, load_inputs
@@ -55,7 +56,7 @@ class EvaluateConfig(StageConfig):
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0)
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,13 @@ class _Opened:
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.checkpoint.model_file import describe_checkpoint
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.mapped import lacking_instances, other_maps
 
     opened = _open(config, options)
     info, reader = opened.info, opened.reader
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, info))
-    if (note := other_maps(info, opened.manifests[DOMAINS[info.source.domain].kind])) is not None:
+    if (note := other_maps(info, opened.manifests)) is not None:
         print(note)
     sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
@@ -106,18 +106,14 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     """Everything that can be wrong is told here, before any work."""
-    import torch
-
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.inference.first_frames import find_opener
     from v2vkit.inference.live import open_face
     from v2vkit.inference.mapped import shots_of
     from v2vkit.inference.styles import find_style
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    choose_threads(config.threads)
     work = Folder(options.work)
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
@@ -126,7 +122,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     opener = find_opener(work, config.first_frame_model, info)
     data = Folder(config.data)
     with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
-    kinds = ("frames", DOMAINS[info.source.domain].kind, *(("flow",) if with_flow else ()))
+    kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
         raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
@@ -161,7 +157,9 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
         shots=shots,
         short=short,
         skip_first=skip_first,
-        face=open_face(info.maps) if info.source.domain == "face" else None,
+        face=None
+        if (number := info.conditioning.of_task("face")) is None
+        else open_face(info.origins[number].settings),
         out=out,
     )
 
@@ -183,13 +181,12 @@ def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
 
 
 def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
-    from v2vkit.conditions.source import source_image
     from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
     from v2vkit.inference.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face
     rendered, driving = tee(_rendered(opened, shot))
-    sources: Iterator[Image] = (source_image(info.source, driven.s) for driven, _ in driving)
+    sources: Iterator[Image] = (info.conditioning.preview(driven.s) for driven, _ in driving)
     ours = _counted((image for _, image in rendered), progress)
     real = _real(reader, shot)
     if sheet is not None:
@@ -267,7 +264,8 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Driven, 
     return render_frames(
         opened.generator,
         Drive(
-            driven_frames(opened.reader, info.source, shot, flow=flow, regions=style is not None), Fraction(shot[0].fps)
+            driven_frames(opened.reader, info.conditioning, shot, flow=flow, regions=style is not None),
+            Fraction(shot[0].fps),
         ),
         halvings=info.halvings,
         first_frames=None if given is None else np.stack(given),

@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, load_inputs, refuse_workspaces
@@ -87,7 +88,9 @@ class RenderConfig(StageConfig):
     codec: str = setting("libx264", "Video encoder.")
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(
+        0, "CPU threads of torch; 0: as many as there are idle cores, watched while rendering.", ge=0
+    )
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -99,7 +102,6 @@ class RenderConfig(StageConfig):
 
 def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     """Open everything that can fail, then decode, map, generate and encode at the same time."""
-    import torch
     from tqdm import tqdm
 
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
@@ -108,8 +110,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     from v2vkit.video.pictures import names_folder
 
     _keep_source(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     style = find_style(Folder(options.work), config.styles, config.style, info)
@@ -129,14 +130,17 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
         style=style,
         precision=config.precision,
     )
+    frames = follow_idle_cores(frames, threads)
     writer = _open_writer(config, drive)
+    if threads.reduced and device.type == "cpu":
+        print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     if drive.note is not None:
         print(drive.note, flush=True)
     count = 0
 
     def write(driven: "Driven", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.source, driven, image) if config.compare else image
+        shown = side_by_side(info.conditioning, driven, image) if config.compare else image
         writer.write(shown, pts=driven.pts, duration=driven.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
@@ -240,16 +244,15 @@ def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
     """The maps of a workspace as what drives."""
     from v2vkit.artifacts.manifest import MANIFEST
     from v2vkit.checkpoint.model_file import refuse_other_sizes
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.inference.mapped import drive_by_artifact
 
     work = Folder(config.source)
-    kind = DOMAINS[info.source.domain].kind
+    kinds = info.conditioning.artifacts
     others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
-    manifests = load_inputs(work, (kind, *(other for other, wanted in others if wanted)))
-    if not manifests[kind].num_frames:
-        raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
-    refuse_other_sizes(info, manifests[kind].clips, work.url)
+    manifests = load_inputs(work, (*kinds, *(other for other, wanted in others if wanted)))
+    if not manifests[kinds[0]].num_frames:
+        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
+    refuse_other_sizes(info, manifests[kinds[0]].clips, work.url)
     return drive_by_artifact(work, manifests, info)
 
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.conditions.domains import DOMAINS
 from v2vkit.config import SPATIAL_STAGES
+from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
-    domain_kinds,
     maps_only,
     source_config,
     start_folder,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.checkpoint.train_state import TrainState
-    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.methods.base import Method
     from v2vkit.training.parallel import Parallel
 
@@ -40,18 +41,23 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
     refuse_unused(config, method_spec(config.method))
     if config.domain is not None:
         return config
-    kinds = domain_kinds()
-    found = [domain for domain, kind in kinds.items() if (work / kind).exists(MANIFEST)]
+    domains = {
+        name: row.artifacts
+        for name, row in DOMAINS.items()
+        if all((work / kind).exists(MANIFEST) for kind in row.artifacts)
+    }
+    found = list(domains)
     if len(found) == 1:
         return config.model_copy(update={"domain": found[0]})
     if found:
         raise V2VError(
-            f"{work.url} holds maps of several domains ({', '.join(kinds[name] for name in found)}).",
+            f"{work.url} holds maps of several domains ({', '.join(map(' and '.join, domains.values()))}).",
             f"Say which to train on: --domain {' or '.join(found)}.",
         )
+    wanted = {found.artifact: found.making for row in DOMAINS.values() for found in row.classes}
     raise V2VError(
-        f"There are no source maps in {work.url}: neither sketches nor poses nor labels.",
-        "Run `v2v make-sketches` (faces), `v2v estimate-pose` (bodies), `v2v segment` or `v2v ingest --labels FOLDER`.",
+        f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
+        f"Make some with {', '.join(wanted.values())}.",
     )
 
 
@@ -79,39 +85,34 @@ class _Run:
 
     method: "Method"
     state: "TrainState"
-    dataset: "SequenceDataset"
+    dataset: "VideoDataset"
     info: "ModelInfo"
     device: "torch.device"
+    threads: Threads
     plan: str
 
 
 def _open(build: Build, parallel: "Parallel") -> _Run:
-    import torch
-
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.settings import MapSettings
-    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
     assert config.domain is not None
     spec = method_spec(config.method)
-    if config.hardware.threads:
-        torch.set_num_threads(config.hardware.threads)
+    threads = choose_threads(config.hardware.threads)
     device = parallel.device or pick_device(config.hardware.device)
     work = Folder(build.options.work)
-    reader = ClipReader(work, maps_only(build.inputs))
-    kind = domain_kinds()[config.domain]
-    dataset = SequenceDataset(
-        reader,
+    dataset = VideoDataset(
+        ClipReader(work, maps_only(build.inputs)),
         source_config(config, build.inputs, work),
         strides=spec.strides(config),
         flip=config.data.flip,
-        halvings=config.halvings,
-        map_settings=MapSettings.of(build.inputs[kind].config, f"the artifact {kind}"),
+        downsample=config.halvings,
+        compact=device.type != "cpu",
         regions=config.model.feature_dims > 0,
     )
     info = _describe(build, dataset)
@@ -128,31 +129,31 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     if build.continued and (snapshot := read_progress(build.folder)):
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
-    return _Run(method, state, dataset, info, device, plan)
+    if plan and device.type == "cpu":
+        plan += f"\n  threads   {threads}"
+    return _Run(method, state, dataset, info, device, threads, plan)
 
 
-def _describe(build: Build, dataset: "SequenceDataset") -> "ModelInfo":
+def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
     """The description of the model that will be trained."""
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.conditions.clips import typical_placement
+    from v2vkit.conditions.settings import Origin
 
     config: TrainConfig = build.config
-    assert config.domain is not None
     source, reader = dataset.source, dataset.reader
-    maps, clip = build.inputs[domain_kinds()[config.domain]], reader.clips[0]
+    clip, maps = reader.clips[0], [build.inputs[kind] for kind in source.artifacts]
     return ModelInfo(
         method=config.method,
         stage=config.checkpoint,
         fingerprint=build.fingerprint,
         **method_spec(config.method).describe(config, source),
-        source=source,
+        conditioning=source,
+        origins=tuple(Origin(stage=of.stage, settings=of.config, estimator=of.estimator) for of in maps),
         width=clip.width,
         height=clip.height,
         halvings=config.halvings,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
-        maps=maps.config,
-        maps_stage=maps.stage,
-        estimator=maps.estimator,
         placement=typical_placement(reader, source),
     )
 
@@ -210,6 +211,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         device=opened.device,
         writer=_open_tensorboard(config, Folder(build.options.work)) if first else None,
         parallel=parallel,
+        threads=opened.threads,
         continued=build.continued,
     )
     try:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from v2vkit.conditions.domains import domain_names
 from v2vkit.config import (
     SPATIAL_STAGES,
-    DomainName,
     Precision,
     Preset,
     SettingsGroup,
@@ -165,7 +165,20 @@ class HardwareSettings(SettingsGroup):
         "What convolutions compute in; auto: bf16 where the device is fast at it; fp16 scales the losses.",
         affects_output=False,
     )
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, affects_output=False)
+    threads: int = setting(
+        0,
+        "CPU threads of torch; 0: as many as there are idle cores, watched while training. Two runs give the same bits "
+        "with the same number.",
+        ge=0,
+        affects_output=False,
+    )
+    loader_workers: int | None = setting(
+        None,
+        "Processes that load batches ahead of the step; 0: between steps. Not given: 0 on a CPU, up to 4 beside a GPU.",
+        ge=0,
+        le=64,
+        affects_output=False,
+    )
     gradient_checkpointing: bool = setting(
         False,
         "Compute the generator's activations again for the gradients: less memory, more time.",
@@ -213,7 +226,9 @@ class TrainConfig(StageConfig):
         ge=1,
         le=len(SPATIAL_STAGES),
     )
-    domain: DomainName | None = setting(None, "What the video shows; found from the artifacts when not given.")
+    domain: str | None = setting(
+        None, "What the video shows; found from the artifacts when not given.", choices=domain_names
+    )
     start_from: str | None = setting(
         None,
         "Checkpoint folder to start from, such as a copy of this stage's to train it on; that of the coarser stage in "

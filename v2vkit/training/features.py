@@ -8,13 +8,13 @@ from torch.utils.checkpoint import checkpoint
 
 from v2vkit.models.blocks import halve
 from v2vkit.models.encoder import FeatureEncoder, features_at, instance_average
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import WindowState
 
 
 def feature_maps(
     encoder: FeatureEncoder,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     frames: list[int],
     *,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from v2vkit.models.generator import Output
 from v2vkit.models.perceptual import VGGFeatures
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.window import WindowState
 
@@ -47,7 +47,7 @@ class GeneratedChunk:
         parallel: the other processes of this run.
     """
 
-    sequence: Sequence
+    sequence: VideoBatch
     state: WindowState
     frames: list[int]
     outputs: list[Output]

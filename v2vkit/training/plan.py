@@ -10,12 +10,14 @@ from pathlib import Path
 
 import torch
 
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import computes_in
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import SequenceDataset, Window
-from v2vkit.training.loop import epoch_batches, load_batch, to_device
+from v2vkit.training.data.batch import to_device
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import clip_sampler, load_batch, num_loader_workers
+from v2vkit.training.data.sampler import BatchPlan, Window
 from v2vkit.training.methods.base import MethodSpec, StepContext
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.parallel import ALONE
@@ -54,7 +56,7 @@ class Cost:
 
 def measure(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     device: torch.device,
     *,
     phase: Phase | None = None,
@@ -80,7 +82,7 @@ def measure(
         dataset, context + max(phase.num_frames, seen_before + measured), config.data.batch_size // processes
     )
     start = time.perf_counter()
-    loaded, _ = load_batch(config, dataset, windows, epoch=0, batch=0)
+    loaded = load_batch(config, dataset, BatchPlan(0, tuple(windows), tuple(range(len(windows)))))
     loading = (time.perf_counter() - start) / loaded.x.shape[1]
     sequence = to_device(loaded, device)
     generated = sequence.x.shape[1] - context
@@ -108,7 +110,7 @@ def measure(
     return Cost(seconds / frames, seconds / steps, loading, steps, peak, per_frame)
 
 
-def _longest_windows(dataset: SequenceDataset, num_frames: int, number: int) -> list[Window]:
+def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> list[Window]:
     """So many frames of the longest clip, or all of it; windows as far apart as it allows."""
     clips = dataset.reader.clips
     longest = max(range(len(clips)), key=lambda number: clips[number].num_frames)
@@ -123,7 +125,7 @@ def _kind(config: TrainConfig, spec: MethodSpec, phase: Phase) -> Kind:
 
 
 def measure_phases(
-    config: TrainConfig, dataset: SequenceDataset, device: torch.device, *, processes: int = 1
+    config: TrainConfig, dataset: VideoDataset, device: torch.device, *, processes: int = 1
 ) -> dict[Kind, Cost]:
     """What every kind of epochs of the schedule costs.
 
@@ -155,7 +157,7 @@ def memory_of(device: torch.device) -> int:
     return machine
 
 
-def _sizes(config: TrainConfig, source: SourceConfig) -> list[str]:
+def _sizes(config: TrainConfig, source: Conditioning) -> list[str]:
     """A line per network that is trained: its name and its parameters."""
     with torch.device("meta"):
         networks = method_spec(config.method).build(config, source, torch.device("meta"), ALONE).networks()
@@ -165,7 +167,7 @@ def _sizes(config: TrainConfig, source: SourceConfig) -> list[str]:
 
 def plan_text(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     device: torch.device,
     costs: dict[Kind, Cost],
     started: list[str],
@@ -174,12 +176,18 @@ def plan_text(
     spec = method_spec(config.method)
     schedule, context = spec.schedule(config), spec.context
     clips = dataset.reader.clips
+    sampler = clip_sampler(config, clips, schedule=schedule, context=context)
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
-        f"plan: {config.checkpoint}, {config.model.preset}, {dataset.source.domain}, {device}",
+        f"plan: {config.checkpoint}, {config.model.preset}, {dataset.source.names}, {device}",
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]
+    workers = num_loader_workers(config, dataset, device)
+    if dataset.reader.note is not None:
+        lines.append(f"  data      {dataset.reader.note}")
+    if workers:
+        lines.append(f"  data      batches are loaded ahead of the step by {workers} process{'es' * (workers > 1)}")
     if context and config.data.first_frame == "self" and not config.data.drop_history:
         lines.append("  data      no sequence begins from nothing (--drop-history 0), but every rendering will")
     lines += [f"  network   {line}" for line in _sizes(config, dataset.source)]
@@ -191,14 +199,13 @@ def plan_text(
     loading = max(cost.seconds_to_load for cost in costs.values())
     for phase in phases(schedule):
         epochs = range(phase.first, phase.last + 1)
-        batches = [
-            windows for epoch in epochs for windows in epoch_batches(config, dataset, context, epoch, schedule=schedule)
-        ]
-        frames = sum(window.num_frames - context for windows in batches for window in windows)
+        batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
+        frames = sum(map(sampler.num_generated, batches))
         cost = costs[_kind(config, spec, phase)]
-        # A loading thread works beside a GPU; on a CPU the two take turns.
-        both = max if device.type == "cuda" else sum
-        seconds = both((frames * cost.seconds_per_frame, loading * sum(windows[0].num_frames for windows in batches)))
+        # Without workers the step and loading take turns.
+        both = max if workers else sum
+        to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
+        seconds = both((frames * cost.seconds_per_frame, to_load))
         total, per_frame = total + seconds, seconds / frames
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from v2vkit.conditions.domains import domain_has
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.schedule import Schedule, frames_at
 
@@ -31,13 +32,23 @@ class Need:
     settings: tuple[str, ...] = ()
 
 
+def _domain_has(config: TrainConfig, fact: str) -> bool:
+    """Whether some condition of the domain has this fact; no domain has none."""
+    return config.domain is not None and domain_has(config.domain, fact)
+
+
 STREET = Need(
-    lambda config: config.domain == "street",
+    lambda config: _domain_has(config, "foreground"),
     lambda config: "only for streets",
     "are for streets",
     ("num_labels", "edges", "foreground", "flip"),
 )
-POSE = Need(lambda config: config.domain == "pose", lambda config: "only for poses", "are for poses", ("drop_parts",))
+POSE = Need(
+    lambda config: _domain_has(config, "has_bodies"),
+    lambda config: "only for poses",
+    "are for poses",
+    ("drop_parts",),
+)
 FROM_NOTHING = Need(
     lambda config: config.data.first_frame == "self",
     lambda config: f"--first-frame {config.data.first_frame}",

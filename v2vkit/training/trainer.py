@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,13 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.snapshot import load_state, save_state
 from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
+from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
-from v2vkit.engine.threads import prefetch
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, SequenceDataset
-from v2vkit.training.loop import epoch_batches, load_batch, to_device
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import clip_sampler, open_batches
+from v2vkit.training.data.sampler import ClipSampler
 from v2vkit.training.methods.base import Method, StepContext
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.schedule import Schedule, frames_at, learning_rate_factor
@@ -114,12 +115,13 @@ class Trainer:
         save_model: writes the model file from the state.
         writer: a TensorBoard SummaryWriter, or None.
         parallel: the other processes of this run; only the first one writes.
+        threads: as chosen at the start; automatic ones follow the idle cores.
         continued: checksum of a snapshot that a run with other settings left, to resume.
         stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
     """
 
     config: TrainConfig
-    dataset: SequenceDataset
+    dataset: VideoDataset
     schedule: Schedule
     context: int
     folder: Folder
@@ -128,6 +130,7 @@ class Trainer:
     device: torch.device
     writer: Any = None
     parallel: Parallel = ALONE
+    threads: Threads = AS_THEY_ARE
     continued: str | None = None
     stop_after: Callable[[TrainState], bool] | None = None
 
@@ -143,19 +146,27 @@ class Trainer:
         load_state(self.folder, state, fingerprint=self.fingerprint, continued=self.continued)
         for module in state.modules.values():
             module.train()
+        clips, epochs = self.dataset.reader.clips, self.schedule.epochs
+        sampler = clip_sampler(self.config, clips, schedule=self.schedule, context=self.context)
+        plans = sampler.remaining(epochs, epoch=state.epoch, batch=state.batch)
         saved_at = time.monotonic()
-        with self._progress(state) as progress:
-            for epoch in range(state.epoch, self.schedule.epochs):
+        with (
+            open_batches(self.config, self.dataset, plans, self.device, parallel=self.parallel) as loaded,
+            self._progress(sampler, state) as progress,
+        ):
+            loaded = follow_idle_cores(loaded, self.threads, tell=progress.write)
+            for epoch in range(state.epoch, epochs):
                 rate = self._set_learning_rate(state, epoch)
+                num_batches = len(sampler.batches(epoch))
                 values: dict[str, float] = {}
-                for number, of, sequence, from_nothing in self._batches(state, epoch):
-                    frames = frames_at(self.schedule, epoch)
-                    at = StepContext(epoch, epoch + number / of, frames, state.scaler.scale)
-                    for chunk in method.chunks(sequence, from_nothing=from_nothing):
+                for number in range(state.batch, num_batches):
+                    progress_in_epochs = epoch + number / num_batches
+                    at = StepContext(epoch, progress_in_epochs, frames_at(self.schedule, epoch), state.scaler.scale)
+                    for chunk in method.chunks(next(loaded)):
                         values = self._step(method, state, chunk, at)
                         progress.update(method.num_frames(chunk))
                         self._log(method, state, chunk, values, rate)
-                    state.epoch, state.batch = (epoch + 1, 0) if number + 1 == of else (epoch, number + 1)
+                    state.epoch, state.batch = (epoch + 1, 0) if number + 1 == num_batches else (epoch, number + 1)
                     stop = self.stop_after is not None and self.stop_after(state)
                     due = time.monotonic() - saved_at >= self.config.output.save_every
                     if self.parallel.agree(stop or due):
@@ -169,13 +180,14 @@ class Trainer:
         self._save(state)
         return True
 
-    def _progress(self, state: TrainState) -> AbstractContextManager[Any]:
+    def _progress(self, sampler: ClipSampler, state: TrainState) -> AbstractContextManager[Any]:
+        """The progress bar: generated frames of the whole schedule, and those before the state's place."""
         from tqdm import tqdm
 
         total = done = 0
         for epoch in range(self.schedule.epochs):
-            for number, windows in enumerate(self._windows(epoch)):
-                frames = sum(window.num_frames - self.context for window in windows)
+            for number, batch in enumerate(sampler.batches(epoch)):
+                frames = sampler.num_generated(batch)
                 total += frames
                 done += frames if (epoch, number) < (state.epoch, state.batch) else 0
         off = True if self.parallel.rank else None
@@ -183,22 +195,6 @@ class Trainer:
             total=total, initial=done, desc=self.config.checkpoint, unit="frame", disable=off
         )
         return bar
-
-    def _windows(self, epoch: int) -> list[Any]:
-        return epoch_batches(self.config, self.dataset, self.context, epoch, schedule=self.schedule)
-
-    def _batches(self, state: TrainState, epoch: int) -> Iterator[tuple[int, int, Sequence, bool]]:
-        """What is left of an epoch: number of the batch, of how many, its tensors, whether it begins from nothing."""
-        windows = self._windows(epoch)
-        numbers = range(state.batch, len(windows))
-        loader = (
-            load_batch(self.config, self.dataset, windows[number], epoch=epoch, batch=number, parallel=self.parallel)
-            for number in numbers
-        )
-        # On a CPU a loading thread would only take cores and the interpreter away from training.
-        ready = loader if self.device.type == "cpu" else prefetch(loader, ahead=1)
-        for number, (sequence, from_nothing) in zip(numbers, ready, strict=True):
-            yield number, len(windows), to_device(sequence, self.device), from_nothing
 
     def _set_learning_rate(self, state: TrainState, epoch: int) -> float:
         """That of the epoch, for every optimiser."""

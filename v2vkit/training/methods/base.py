@@ -11,9 +11,9 @@ from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.train_state import Networks, TrainState
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.schedule import Schedule
 from v2vkit.training.terms import LossTerm
@@ -48,12 +48,11 @@ class Method(Protocol):
     def losses(self) -> tuple[LossTerm, ...]:
         """The losses that are on."""
 
-    def chunks(self, batch: Sequence, *, from_nothing: bool = False, skip: int = 0) -> Iterator[Any]:
+    def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[Any]:
         """The parts of a batch that `step` takes, in order; each sees what the ones before it have left.
 
         Args:
             batch: [B, T, ...], the first `MethodSpec.context` frames being given ones.
-            from_nothing: the sequences begin without given frames.
             skip: generated frames for which real ones stand in, to measure what comes after them.
         """
 
@@ -101,7 +100,7 @@ class MethodSpec:
     strides: Callable[[TrainConfig], tuple[int, ...]]
     coarser: Callable[[TrainConfig], str | None]
     check: Callable[[TrainConfig], None]
-    build: Callable[[TrainConfig, SourceConfig, torch.device, Parallel], Method]
-    describe: Callable[[TrainConfig, SourceConfig], dict[str, Any]]
-    check_start: Callable[[TrainConfig, SourceConfig, tuple[int, int], Folder], None]
+    build: Callable[[TrainConfig, Conditioning, torch.device, Parallel], Method]
+    describe: Callable[[TrainConfig, Conditioning], dict[str, Any]]
+    check_start: Callable[[TrainConfig, Conditioning, tuple[int, int], Folder], None]
     inherit: Callable[[TrainState, Folder, tuple[int, int]], list[str]]

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of
 from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
@@ -14,11 +14,11 @@ from v2vkit.training.parallel import Parallel
 from v2vkit.training.start import check_start, inherit
 
 
-def _layers(config: TrainConfig, source: SourceConfig) -> ImageGeneratorConfig:
+def _layers(config: TrainConfig, source: Conditioning) -> ImageGeneratorConfig:
     return image_layers(config, source, covst=config.model.covst_share)
 
 
-def _build(config: TrainConfig, source: SourceConfig, device: torch.device, parallel: Parallel) -> FrameMethod:
+def _build(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
     return FrameMethod(
         config,
         source,
@@ -31,10 +31,10 @@ def _build(config: TrainConfig, source: SourceConfig, device: torch.device, para
 
 
 def _check(config: TrainConfig) -> None:
-    _layers(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, whatever the domain
+    _layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
 
 
-def _describe(config: TrainConfig, source: SourceConfig) -> dict[str, Any]:
+def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
     return describe_images(config, source, covst=config.model.covst_share)
 
 

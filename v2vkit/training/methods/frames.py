@@ -20,7 +20,7 @@ from torch._functorch import config as functorch
 
 from v2vkit.checkpoint.model_file import ENCODER_PREFIX
 from v2vkit.checkpoint.train_state import Network
-from v2vkit.conditions.source import SourceConfig, num_channels
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.precision import autocast
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
@@ -35,24 +35,23 @@ from v2vkit.models.presets import (
 )
 from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.features import feature_maps
 from v2vkit.training.generated import GeneratedChunk
-from v2vkit.training.loop import chunks
 from v2vkit.training.methods.base import StepContext
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.reconstruction import Losses
 from v2vkit.training.sample_grid import sample_grid
 from v2vkit.training.schedule import Schedule, ramp_factor
 from v2vkit.training.terms import VGG, LossTerm, losses_on, needs_met
-from v2vkit.training.window import WindowState, begin_window, generate_chunk
+from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
 
 
 @dataclass
 class Chunk:
     """Some frames of a batch, by their numbers in the window; `outputs` are there after the step."""
 
-    sequence: Sequence
+    sequence: VideoBatch
     state: WindowState
     frames: list[int]
     outputs: list[Output] = field(default_factory=list)
@@ -66,7 +65,7 @@ class FrameMethod:
     def __init__(
         self,
         config: TrainConfig,
-        source: SourceConfig,
+        source: Conditioning,
         device: torch.device,
         *,
         generator: AnyGeneratorConfig,
@@ -86,7 +85,7 @@ class FrameMethod:
         torch.manual_seed(config.data.seed)
         self.generator = build_generator(generator).to(device)
         self.discriminators = {
-            term.network: Discriminator(_discriminator_config(config, term.network, num_channels(source))).to(device)
+            term.network: Discriminator(_discriminator_config(config, term.network, source.num_channels)).to(device)
             for term in self.terms
             if term.network is not None
         }
@@ -110,9 +109,9 @@ class FrameMethod:
         """The losses that are on."""
         return self.terms
 
-    def chunks(self, batch: Sequence, *, from_nothing: bool = False, skip: int = 0) -> Iterator[Chunk]:
+    def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[Chunk]:
         """The generated frames of a batch of windows, `--chunk` at a time."""
-        state = begin_window(batch, self.generator, from_nothing=from_nothing)
+        state = begin_window(batch, self.generator, from_nothing=batch.from_nothing)
         if skip:
             state.x_fake = [x.clone() for x in batch.x[:, state.context : state.context + skip].unbind(1)]
             if state.history is not None:
@@ -259,9 +258,9 @@ def sizes_of(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name in names if (value := config.value(name)) is not None}
 
 
-def generator_channels(config: TrainConfig, source: SourceConfig) -> int:
+def generator_channels(config: TrainConfig, source: Conditioning) -> int:
     """Channels that a generator is conditioned on: the source map's and the features'."""
-    return num_channels(source) + config.model.feature_dims
+    return source.num_channels + config.model.feature_dims
 
 
 def video_schedule(config: TrainConfig) -> Schedule:

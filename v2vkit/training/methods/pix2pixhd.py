@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of
 from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.models.presets import image_generator_config
 from v2vkit.training.adversarial import image_adversary
@@ -39,7 +39,7 @@ def image_method_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     return (*image_adversary(config), *image_losses(config))
 
 
-def image_layers(config: TrainConfig, source: SourceConfig, *, covst: float = 0.0) -> ImageGeneratorConfig:
+def image_layers(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> ImageGeneratorConfig:
     """The layers: the preset, with the sizes that were given instead of it."""
     sizes = sizes_of(config)
     if "num_blocks_fine" in sizes:
@@ -53,7 +53,7 @@ def image_layers(config: TrainConfig, source: SourceConfig, *, covst: float = 0.
     )
 
 
-def describe_images(config: TrainConfig, source: SourceConfig, *, covst: float = 0.0) -> dict[str, Any]:
+def describe_images(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> dict[str, Any]:
     """What is in the model file; a video of single images begins from nothing."""
     generator = image_layers(config, source, covst=covst)
     return {"generator": generator, "encoder": build_encoder_config(config), "first_frame": "self"}
@@ -63,7 +63,7 @@ def _schedule(config: TrainConfig) -> Schedule:
     return Schedule(config.schedule.epochs, config.schedule.decay)
 
 
-def _build(config: TrainConfig, source: SourceConfig, device: torch.device, parallel: Parallel) -> FrameMethod:
+def _build(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
     return FrameMethod(
         config,
         source,
@@ -76,7 +76,7 @@ def _build(config: TrainConfig, source: SourceConfig, device: torch.device, para
 
 
 def _check(config: TrainConfig) -> None:
-    image_layers(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, whatever the domain
+    image_layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
 
 
 PIX2PIXHD: MethodSpec = MethodSpec(

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import HISTORY, GeneratorConfig
@@ -30,7 +30,7 @@ def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     return (*adversaries, *image_losses(config), *flow_losses(config))
 
 
-def _generator(config: TrainConfig, source: SourceConfig) -> GeneratorConfig:
+def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
     """The layers: the preset, with the sizes that were given instead of it."""
     return generator_config(
         config.model.preset,
@@ -44,7 +44,7 @@ def _generator(config: TrainConfig, source: SourceConfig) -> GeneratorConfig:
     )
 
 
-def build_vid2vid(config: TrainConfig, source: SourceConfig, device: torch.device, parallel: Parallel) -> FrameMethod:
+def build_vid2vid(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
     """Freshly initialised networks of the settings' spatial stage."""
     return FrameMethod(
         config,
@@ -67,7 +67,7 @@ def _check(config: TrainConfig) -> None:
         raise V2VError("--fix-epochs is for finer stages: spatial-1 has only one scale.", "Leave it out.")
 
 
-def _describe(config: TrainConfig, source: SourceConfig) -> dict[str, Any]:
+def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
     return {
         "generator": _generator(config, source),
         "encoder": build_encoder_config(config),
