@@ -4,8 +4,9 @@ import numpy as np
 
 from v2vkit.conditions.labels import colorize
 from v2vkit.conditions.source import SourceConfig, source_image, street_channels, to_unit
-from v2vkit.inference.driving import Driven
-from v2vkit.inference.render import side_by_side
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.views import side_by_side
+from v2vkit.video.stream import InputFrame
 
 LABELS = np.array([[3, 3, 5, 5], [3, 3, 5, 255]], np.uint8)
 INSTANCES = np.array([[0, 0, 7, 8], [0, 0, 7, 8]], np.uint16)
@@ -40,8 +41,8 @@ def test_a_skeleton_is_shown_as_it_was_drawn() -> None:
     np.testing.assert_array_equal(source_image(SourceConfig(domain="pose"), s), drawing)
 
 
-def test_the_driving_frame_the_map_and_the_output_stand_in_that_order() -> None:
+def test_the_input_frame_the_map_and_the_output_stand_in_that_order() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
-    driven = Driven(to_unit(np.ascontiguousarray(images[1].transpose(2, 0, 1))), images[0])
-    shown = side_by_side(SourceConfig(domain="pose"), driven, images[2])
+    s = to_unit(np.ascontiguousarray(images[1].transpose(2, 0, 1)))
+    shown = side_by_side(SourceConfig(domain="pose"), ConditionedFrame(s, InputFrame(images[0])), images[2])
     np.testing.assert_array_equal(shown, np.concatenate(list(images), 1))
