@@ -36,9 +36,9 @@ class RenderConfig(StageConfig):
     in a slash, a folder of numbered pictures (000000.png; no sound). One that exists is replaced when the new one is
     complete, a folder only if it is empty or such a rendering.
 
-    SOURCE - is a video from standard input (Matroska, MPEG-TS, y4m ...; without its sound), TARGET - is standard
-    output; messages then go to the standard error output. The first frames come out before the input ends, some 20
-    frames late: a frame's cut, smoothing and crop look ahead.
+    SOURCE - is a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - is standard output; messages then go
+    to the standard error output. A frame comes out about 10 frames after it came in: cuts, smoothing and crops look
+    ahead.
     """
 
     source: str = setting(

@@ -109,7 +109,9 @@ def open_pipe() -> Iterator[OpenVideo]:
     check_standard_input()
     pipe = PipeReader()
     try:
-        with reading(STANDARD_INPUT), av.open(pipe, "r", options=_PIPE_OPTIONS, metadata_errors="replace") as container:
+        with reading(STANDARD_INPUT):
+            # Never closed, but freed when the last of its streams is: whoever copies the sound needs them longest.
+            container = av.open(pipe, "r", options=_PIPE_OPTIONS, metadata_errors="replace")
             stream = _video_stream(STANDARD_INPUT, container)
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = 0

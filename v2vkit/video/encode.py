@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.audio import AudioCopy, Span
+from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.outputs import FileOutput, Output
 from v2vkit.video.targets import CODECS, WITHOUT_DELAY, check_codec
@@ -45,7 +46,7 @@ class VideoWriter:
         crf: constant quality, 0 (lossless) to 51.
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
-        audio_from: copy the audio streams of this file, packet by packet, without decoding.
+        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding.
         audio_span: only what lies between these seconds of that file's clock (None = its beginning, its end), in whole
             packets; where a beginning is given, the video begins there.
 
@@ -67,7 +68,7 @@ class VideoWriter:
         crf: int = 18,
         codec: str = "libx264",
         preset: str = "fast",
-        audio_from: str | Path | None = None,
+        audio_from: str | Path | AudioFeed | None = None,
         audio_span: Span = (None, None),
     ):
         self._output = FileOutput(path) if isinstance(path, (str, Path)) else path

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 
+from av import VideoFrame
+
 from v2vkit.config import DEFAULT_RATE
-from v2vkit.video.container import OpenVideo, open_pipe, open_video
+from v2vkit.video.audio_feeds import PipedAudio
+from v2vkit.video.container import OpenVideo, demux, open_pipe, open_video
 from v2vkit.video.decode import Frame, Stamped, from_beginning, from_key_frame, number_frames, to_frames, to_the_end
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits, Part, find_part, nothing_within, within
@@ -31,7 +34,7 @@ class _Opened:
         end: when the limits end there; None = with the video.
         num_frames: how many there are within the limits; None = reading tells.
         whole: all are within the limits.
-        has_audio: whether there is sound.
+        audio: where its sound comes from; None = there is none.
     """
 
     fps: Fraction | None
@@ -39,7 +42,7 @@ class _Opened:
     end: Fraction | None
     num_frames: int | None
     whole: bool
-    has_audio: bool
+    audio: str | PipedAudio | None
 
     @property
     def late(self) -> bool:
@@ -65,26 +68,20 @@ def open_video_source(path: str, *, start: float = 0.0, duration: float | None =
     """
     limits = Limits.typed(start, duration, None)
     opened, first, read = _begin(path, lambda: _read_file(path, limits))
-    begin = first.pts * first.time_base if not opened.whole else opened.begin if opened.late else None
-    return replace(
-        _source(path, opened, first, read),
-        fps=opened.fps or probe(path).fps,
-        audio=AudioTrack(path, (begin, opened.end)) if opened.has_audio else None,
-    )
+    return replace(_source(path, opened, first, read), fps=opened.fps or probe(path).fps)
 
 
 def open_pipe_source(*, start: float = 0.0, duration: float | None = None) -> Source:
     """A video from standard input, in any container that can be read without seeking, or y4m.
 
-    What lies before `start` is decoded and dropped. The sound is left out, which the source's note says.
+    What lies before `start` is decoded and dropped. Its sound is held in memory until its frames are written.
 
     Raises:
         V2VError: nothing comes, no video, or no frames lie in that part.
     """
     limits = Limits.typed(start, duration, None)
     opened, first, read = _begin(STANDARD_INPUT, lambda: _read_pipe(limits))
-    note = f"The sound of {STANDARD_INPUT} is left out: give a file to keep it." if opened.has_audio else None
-    return replace(_source(STANDARD_INPUT, opened, first, read), repeatable=False, note=note)
+    return replace(_source(STANDARD_INPUT, opened, first, read), repeatable=False)
 
 
 def open_picture_source(path: str, *, fps: Fraction) -> Source:
@@ -114,8 +111,17 @@ def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Readin
                 yield InputFrame(frame.image, frame.pts - origin, frame.duration)
 
     height, width = first.image.shape[:2]
-    rate = opened.fps or DEFAULT_RATE
-    return Source(name, width, height, rate, frames, time_base=first.time_base, num_frames=opened.num_frames)
+    begin = first.pts * first.time_base if not opened.whole else opened.begin if opened.late else None
+    return Source(
+        name,
+        width,
+        height,
+        opened.fps or DEFAULT_RATE,
+        frames,
+        time_base=first.time_base,
+        num_frames=opened.num_frames,
+        audio=None if opened.audio is None else AudioTrack(opened.audio, (begin, opened.end)),
+    )
 
 
 def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Callable[[], _Reading]]:
@@ -156,12 +162,29 @@ def _read_file(path: str, limits: Limits) -> _Reading:
 
 def _read_pipe(limits: Limits) -> _Reading:
     with open_pipe() as video:
-        yield from _described(STANDARD_INPUT, video, from_beginning(STANDARD_INPUT, video), limits)
+        sound = PipedAudio(STANDARD_INPUT, video.container.streams.audio)
+        stamped = to_the_end(STANDARD_INPUT, number_frames(video, _decoded(video, sound)))
+        yield from _described(STANDARD_INPUT, video, stamped, limits, sound=sound if sound.streams else None)
+
+
+def _decoded(video: OpenVideo, sound: PipedAudio) -> Iterator[VideoFrame]:
+    """The frames of a pipe; the packets of its sound, which lie between them, are put aside."""
+    for packet in demux(video.container, video.stream, *sound.streams):
+        if packet.stream is video.stream:
+            yield from packet.decode()
+        elif packet.dts is not None:
+            sound.put(packet)
 
 
 def _described(
-    name: str, video: OpenVideo, stamped: Iterator[Stamped], limits: Limits, part: Part | None = None
+    name: str,
+    video: OpenVideo,
+    stamped: Iterator[Stamped],
+    limits: Limits,
+    part: Part | None = None,
+    sound: PipedAudio | None = None,
 ) -> _Reading:
+    """The frames within the limits; `sound` of a pipe, a file's is opened by its name."""
     frames = to_frames(name, stamped)
     first = next(frames)
     frames = chain([first], frames)
@@ -174,7 +197,7 @@ def _described(
         end=end if part is None else part.end,
         num_frames=part.num_frames if part is not None else (stream.frames or None) if everything else None,
         whole=everything or (part is not None and part.whole),
-        has_audio=bool(video.container.streams.audio),
+        audio=sound or (name if video.container.streams.audio else None),
     )
     for frame in frames if everything else within(frames, limits, origin=origin):
         yield opened, frame

@@ -101,13 +101,13 @@ def open_sink(
     assert (pipe is not None) == (target == STANDARD), "a pipe belongs to standard output"
     if kind == "y4m" and pipe is not None:
         return Y4mWriter(pipe, name=STANDARD_OUTPUT, fps=fps, time_base=time_base)
-    path, span = (None, (None, None)) if audio is None else (audio.path, audio.span)
+    origin, span = (None, (None, None)) if audio is None else (audio.origin, audio.span)
     return VideoWriter(
         target if pipe is None else PipeOutput(pipe),
         fps=fps,
         time_base=time_base,
         crf=crf,
         codec=codec,
-        audio_from=path,
+        audio_from=origin,
         audio_span=span,
     )

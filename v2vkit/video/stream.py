@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.video.audio import Span
+from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.cuts import CutMethod, number_shots
 
 Image = NDArray[np.uint8]
@@ -35,12 +36,13 @@ class InputFrame:
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound that belongs to a stream: the part `span` (as `VideoWriter` takes it) of the audio of a file.
+    """The sound that belongs to a stream: the part `span` (as `VideoWriter` takes it) of its audio.
 
-    A regular file is opened a second time for it; its packets are copied, not decoded.
+    A regular file is opened once more for it; of a pipe the packets come along with the frames. They are copied, not
+    decoded.
     """
 
-    path: str
+    origin: str | AudioFeed
     span: Span = (None, None)
 
 
