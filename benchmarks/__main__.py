@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("make_sketches", "extract_flow", "render", "train_step", "generate_frame")
+NAMES = ("make_sketches", "extract_flow", "render", "train_step", "generate_frame", "tracking")
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ from benchmarks.train_step import (
 )
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
+from v2vkit.conditions.settings import Origin
 from v2vkit.engine.precision import computes_in
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator
@@ -46,13 +47,12 @@ def _opened(work: Workload) -> AnyGenerator:
         stage="spatial-1",
         fingerprint="benchmark",
         generator=networks.generator.config,
-        source=work.source(),
+        conditioning=work.source(),
+        origins=(Origin(stage="ingest"),),
         width=work.width,
         height=work.height,
         first_frame="self",
         frames={},
-        maps={},
-        maps_stage="ingest",
     )
     with tempfile.TemporaryDirectory() as name:
         save_model(Folder(name), networks.generator.state_dict(), info)

@@ -23,7 +23,8 @@ from skimage import data
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import conditioning_of
+from v2vkit.conditions.settings import Origin
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.live import open_live
 from v2vkit.inference.rollout import Rollout
@@ -58,19 +59,18 @@ def _make_model(work: Path, *, width: int, side: int) -> None:
     from v2vkit.models.generator import VideoGenerator
 
     torch.manual_seed(0)
-    source = SourceConfig(domain="face")
+    source = conditioning_of("face")
     config = generator_config("tiny", source_channels=15, width=width)
     info = ModelInfo(
         stage="spatial-1",
         fingerprint="benchmark",
         generator=config,
-        source=source,
+        conditioning=source,
+        origins=(Origin(stage="make-sketches", settings={"face": "mediapipe"}),),
         width=side,
         height=side,
         first_frame="self",
         frames={"crop": "none"},
-        maps={"face": "mediapipe"},
-        maps_stage="make-sketches",
     )
     save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
 

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import plain_chunk, use_stock_layers
-from v2vkit.conditions.source import SourceConfig, street_channels, to_unit
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
+from v2vkit.conditions.labels import LabelMap
 from v2vkit.config import Precision
 from v2vkit.models.generator import HISTORY
 from v2vkit.training.build import build_trainer
@@ -76,8 +77,8 @@ class Workload:
         changes = {"precision": self.precision, "channels_last": self.channels_last or None, "compile": self.compile}
         return TrainConfig.model_validate(self.config().model_dump() | changes)
 
-    def source(self) -> SourceConfig:
-        return SourceConfig(domain="street", num_labels=self.labels)
+    def source(self) -> Conditioning:
+        return conditioning_of("street", num_labels=self.labels)
 
 
 def make_sequence(work: Workload) -> Sequence:
@@ -85,7 +86,7 @@ def make_sequence(work: Workload) -> Sequence:
     rng, length, size = np.random.default_rng(0), CONTEXT + work.frames, (work.height, work.width)
     patches = rng.integers(0, work.labels, (length, -(-work.height // 8), -(-work.width // 8)), dtype=np.uint8)
     labels = patches.repeat(8, 1).repeat(8, 2)[:, : work.height, : work.width]
-    s = np.stack([to_unit(street_channels(ids, None, work.source())) for ids in labels])
+    s = np.stack([to_unit(work.source().channels([LabelMap(ids)])) for ids in labels])
 
     def uniform(*shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(0, 1, shape).astype(np.float32))

@@ -5,18 +5,29 @@ Precedence is default < recipe < flag. Unknown keys fail and name the known ones
 
 import re
 import tomllib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from v2vkit.errors import V2VError
 
 C = TypeVar("C", bound="StageConfig")
+Choices = Callable[[], tuple[str, ...]]
+"""Gives the values that a setting can have, from a table elsewhere."""
 
 # Names that stand in settings and that heavier modules spell out.
-DomainName = Literal["face", "street", "pose"]
 Preset = Literal["tiny", "small", "paper"]
 Upsample = Literal["transposed", "resize"]
 """How networks enlarge. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour enlargement,
@@ -31,6 +42,15 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _is_a_choice(cls, value: Any, info: ValidationInfo) -> Any:
+        choices = choices_of(cls, str(info.field_name))
+        if choices and value is not None and value not in choices:
+            known = [repr(choice) for choice in choices]
+            raise ValueError(f"Input should be {', '.join(known[:-1])}{' or ' * (len(known) > 1)}{known[-1]}")
+        return value
+
 
 def setting(
     default: Any,
@@ -40,6 +60,7 @@ def setting(
     metavar: str | None = None,
     affects_output: bool = True,
     since: str | None = None,
+    choices: Choices | None = None,
     **bounds: Any,
 ) -> Any:
     """One setting of a stage: its default, its help and its allowed range, stated once.
@@ -52,9 +73,11 @@ def setting(
         affects_output: False for a setting that does not change the result (a device, a logging interval): changing it
             does not make artifacts stale.
         since: version that added the setting. Older artifacts count as made with its default, so they stay valid.
+        choices: the values that a text can have, where they stand in a table.
         bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
     """
     extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "affects_output": affects_output, "since": since}
+    extra["choices"] = choices
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -72,6 +95,12 @@ def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
     """What `setting` noted about a field besides its type, default and range."""
     extra = config.model_fields[name].json_schema_extra
     return extra if isinstance(extra, dict) else {}
+
+
+def choices_of(config: type[BaseModel], name: str) -> tuple[str, ...]:
+    """The values that a setting can have, where `setting` names some."""
+    choices: Choices | None = extras(config, name).get("choices")
+    return () if choices is None else choices()
 
 
 DEFAULT_RATE = Fraction(25)

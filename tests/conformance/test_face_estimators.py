@@ -11,7 +11,7 @@ from tests.faces import photo, train_dlib_predictor
 from v2vkit.engine.local import LocalEngine
 from v2vkit.engine.threads import map_in_threads, whichever_is_free
 from v2vkit.estimators.base import FaceEstimator, look_at
-from v2vkit.estimators.registry import ESTIMATORS, open_estimator, open_estimators
+from v2vkit.estimators.registry import open_estimator, open_estimators, rows_of
 
 # Row of the table -> pixels by which a moved face's landmarks may miss the movement: mediapipe cuts its regions at
 # sub-pixel places, and the predictor trained here knows little.
@@ -40,7 +40,7 @@ def found(estimator: FaceEstimator, image: np.ndarray) -> np.ndarray:
 
 
 def test_every_row_of_the_table_is_here() -> None:
-    assert set(TOLERANCE) == set(ESTIMATORS["face"])
+    assert set(TOLERANCE) == set(rows_of("face"))
 
 
 def test_says_what_it_is(estimator: FaceEstimator, case: tuple[str, dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import torch
 from tests.flow_scenes import end_point_error, moving_texture
 from v2vkit.engine.local import LocalEngine
 from v2vkit.estimators.base import FlowEstimator
-from v2vkit.estimators.registry import ESTIMATORS, open_estimator
+from v2vkit.estimators.registry import open_estimator, rows_of
 
 # Every row of the table with the settings to test; `learned` ones get random weights here, so that what they see is
 # worth nothing and only the rest of the contract can be checked.
@@ -37,7 +37,7 @@ def estimator(case: tuple[str, dict[str, Any]]) -> FlowEstimator:
 
 
 def test_every_row_of_the_table_is_here() -> None:
-    assert {name for name, _ in CASES} == set(ESTIMATORS["flow"])
+    assert {name for name, _ in CASES} == set(rows_of("flow"))
 
 
 def test_says_what_it_is(estimator: FlowEstimator, case: tuple[str, dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ from v2vkit.conditions.people import MID_HIP, NECK
 from v2vkit.engine.local import LocalEngine
 from v2vkit.engine.threads import map_in_threads, whichever_is_free
 from v2vkit.estimators.base import PoseEstimator, look_at
-from v2vkit.estimators.registry import ESTIMATORS, open_estimator, open_estimators
+from v2vkit.estimators.registry import open_estimator, open_estimators, rows_of
 
 # Row of the table -> pixels by which a moved person's head and shoulders may miss the movement. `LEARNED` ones get
 # random weights here: what they see is worth nothing, so that only the rest of the contract can be checked; that it is
@@ -72,7 +72,7 @@ def found(estimator: PoseEstimator, image: np.ndarray) -> np.ndarray:
 
 
 def test_every_row_of_the_table_is_here() -> None:
-    assert set(TOLERANCE) == set(ESTIMATORS["pose"])
+    assert set(TOLERANCE) == set(rows_of("pose"))
 
 
 def test_says_what_it_is(estimator: PoseEstimator, name: str) -> None:

@@ -12,7 +12,7 @@ from tests.networks import needs_ultralytics, noise, torchvision_weights, yolo_w
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import SegmentEstimator
-from v2vkit.estimators.registry import ESTIMATORS, open_estimator
+from v2vkit.estimators.registry import open_estimator, rows_of
 
 # Every row of the table with the network to test. Weights are made here; what random weights see is worth nothing, but
 # it is something: that they see the right thing at the right place is shown in tests/unit.
@@ -51,7 +51,7 @@ def _bytes(estimator: SegmentEstimator, image: np.ndarray) -> bytes:
 
 
 def test_every_row_of_the_table_is_here() -> None:
-    assert {name for name, _ in CASES} == set(ESTIMATORS["segment"])
+    assert {name for name, _ in CASES} == set(rows_of("segment"))
 
 
 def test_says_what_it_is(estimator: SegmentEstimator, case: Case) -> None:
@@ -143,7 +143,7 @@ class _Trap:
         return Path.touch, (self.mark,)
 
 
-@pytest.mark.parametrize("name", sorted(ESTIMATORS["segment"]))
+@pytest.mark.parametrize("name", sorted(rows_of("segment")))
 def test_wrong_weights_are_refused_and_nothing_in_them_runs(name: str, tmp_path: Path) -> None:
     if name == "yolo":
         needs_ultralytics()

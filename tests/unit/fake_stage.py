@@ -101,3 +101,32 @@ INVERT = Stage(
     make=PerClip(open_invert),
     inputs=lambda config: ("frames",),
 )
+
+
+class SumConfig(StageConfig):
+    """A running sum over each shot."""
+
+    stop: str = setting("", "Raise at this clip.", affects_output=False)
+
+
+def open_sum(config: SumConfig) -> Opened:
+    def function(clip: Clip) -> Iterator[Sample]:
+        if clip.info.name == config.stop:
+            raise V2VError(f"Stopped at {clip.info.name}.", "Go on.")
+        total = 0 if clip.before is None else int(clip.before["sum.txt"])
+        for t in range(clip.info.num_frames):
+            total += int(clip.frame(t).sum())
+            yield Sample(t, {"sum.txt": str(total).encode()}, counts={"frames": 1, "starts": int(t == 0)})
+
+    return Opened(function)
+
+
+SUM = Stage(
+    name="fake-sum",
+    config=SumConfig,
+    version=1,
+    output=lambda config: "sums",
+    make=PerClip(open_sum, carries_over=True),
+    inputs=lambda config: ("frames",),
+)
+"""Carries its result over from clip to clip of a shot."""

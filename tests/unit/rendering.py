@@ -1,14 +1,15 @@
 """Untrained models in a workspace, and rendering with them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tests.conditions import made_by, of_domain
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
-from v2vkit.conditions.source import SourceConfig, num_channels
+from v2vkit.conditions.domains import DOMAINS
 from v2vkit.inference.conditioned import ConditionedFrame, conditioned_frames
 from v2vkit.inference.sources import open_source
 from v2vkit.models.generator import VideoGenerator
@@ -16,23 +17,36 @@ from v2vkit.models.presets import generator_config
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
 
+FACES = {"face": "mediapipe", "smooth": 3, "missing": "hold", "canny": True}
+"""Settings of `make-sketches`."""
 
-def save_untrained(work: Path, domain: str, *, size: tuple[int, int] = (64, 48), **changes: object) -> ModelInfo:
-    """An untrained model as `checkpoints/spatial-1` of a workspace."""
+
+def save_untrained(
+    work: Path,
+    domain: str,
+    *,
+    size: tuple[int, int] = (64, 48),
+    maps: Mapping[str, Any] = FACES,
+    maps_stage: str | None = None,
+    estimator: dict[str, str] | None = None,
+    **changes: object,
+) -> ModelInfo:
+    """An untrained model as `checkpoints/spatial-1` of a workspace, whose annotations `maps_stage` made with `maps`."""
     torch.manual_seed(0)
-    source = SourceConfig(domain=domain, num_labels=12 if domain == "street" else 0)
-    config = generator_config("tiny", source_channels=num_channels(source), width=8, num_down=2, num_blocks=2)
+    conditions = DOMAINS[domain].classes
+    own = {name: maps[name] for of in conditions for name in of.model_fields if name in maps}
+    source = of_domain(domain, **own)
+    config = generator_config("tiny", source_channels=source.num_channels, width=8, num_down=2, num_blocks=2)
     values = {
         "stage": "spatial-1",
         "fingerprint": "f",
         "generator": config,
-        "source": source,
+        "conditioning": source,
         "width": size[0],
         "height": size[1],
         "first_frame": "self",
         "frames": {"crop": "none"},
-        "maps": {"face": "mediapipe", "smooth": 3, "missing": "hold", "canny": True},
-        "maps_stage": "make-sketches",
+        "origins": made_by(maps_stage or conditions[0].stages[0], maps, **(estimator or {})),
     }
     info = ModelInfo.model_validate(values | changes)
     save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conditions import made_by, of_domain
 from tests.faces import photo
 from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
@@ -19,7 +20,6 @@ from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.checkpoint.model_file import ModelInfo, load_encoder, model_weights, save_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.region_features import features_from_json
-from v2vkit.conditions.source import SourceConfig
 from v2vkit.errors import V2VError
 from v2vkit.models.encoder import FeatureEncoder, features_at
 from v2vkit.models.generator import VideoGenerator
@@ -43,13 +43,12 @@ def save_feature_model(work: str, *, domain: str = "street", seed: int = 0, **ch
         "fingerprint": f"f{seed}",
         "generator": config,
         "encoder": encoder.config,
-        "source": SourceConfig(domain=domain, num_labels=12 if domain == "street" else 0),
+        "conditioning": of_domain(domain),
+        "origins": made_by("ingest" if domain == "street" else "make-sketches"),
         "width": 32,
         "height": 24,
         "first_frame": "self",
         "frames": {},
-        "maps": {},
-        "maps_stage": "ingest" if domain == "street" else "make-sketches",
     }
     info = ModelInfo.model_validate(values | changes)
     save_model(Folder(f"{work}/checkpoints/{info.stage}"), model_weights(VideoGenerator(config), encoder), info)
@@ -85,7 +84,7 @@ def test_every_region_of_every_frame_has_its_mean(options: RunOptions) -> None:
                 data = shard.read(sample_key(clip.name, t), "features.json")
                 assert json.loads(data)[0].keys() == {"id", "label", "area", "vector"}
                 found = features_from_json(data, "x")
-                regions = reader.regions(info.source, clip.name, t)
+                regions = reader.regions(info.conditioning, clip.name, t)
                 assert [f.label * 65536 + f.id for f in found] == np.unique(regions).tolist()
                 assert sum(f.area for f in found) == pytest.approx(1)
                 x = torch.from_numpy(reader.frame(clip.name, t)).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -107,7 +106,7 @@ def test_frames_are_halved_as_the_encoder_saw_them_in_training(options: RunOptio
     data = load_shard(work / "features", manifest.shards[0]).read(sample_key(clip, 1), "features.json")
     found = features_from_json(data, "x")
     x = torch.from_numpy(reader.frame(clip, 1)).permute(2, 0, 1)[None].float() / 127.5 - 1
-    regions = reader.regions(info.source, clip, 1)
+    regions = reader.regions(info.conditioning, clip, 1)
     halved, whole = (features_at(encoder, x, (24, 32), halvings=halvings)[0].numpy() for halvings in (1, 0))
     for feature in found:
         inside = regions == feature.label * 65536 + feature.id
@@ -141,14 +140,14 @@ def test_another_model_makes_features_stale(options: RunOptions) -> None:
     [
         ({"encoder": None}, "without features"),
         ({"width": 64}, "32x24; the model was trained on 64x24"),
-        ({"source": SourceConfig(domain="face")}, "no artifact sketches"),
+        ({"conditioning": of_domain("face")}, "no artifact sketches"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_written(
     options: RunOptions, changes: dict[str, object], words: str
 ) -> None:
     if "encoder" in changes:
-        trainer = build_trainer(SMALL, SourceConfig(domain="street", num_labels=12), torch.device("cpu"))
+        trainer = build_trainer(SMALL, of_domain("street"), torch.device("cpu"))
         info = save_feature_model(options.work)
         generator = trainer.networks.generator
         plain = info.model_copy(update={"encoder": None, "generator": generator.config})

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from skimage import data
 
+from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.people import body, person
@@ -18,11 +19,10 @@ from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.conditions.openpose_files import check_places, pose_files
-from v2vkit.conditions.people import People, Person, follow_people, people_from_json, people_to_json
+from v2vkit.conditions.people import Person, Persons, follow_people, people_from_json, people_to_json
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
@@ -51,7 +51,7 @@ class FakePose:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["pose"], "mediapipe", f"{__name__}:FakePose")
+    use_estimator(monkeypatch, "pose", "mediapipe", f"{__name__}:FakePose")
 
 
 def scene(values: list[int]) -> list[np.ndarray]:
@@ -70,7 +70,7 @@ def _files(work: Path, manifest: Manifest, key: str, number: int = 0) -> dict[st
     return sample_files(work / "poses", manifest, key, number)
 
 
-def _people(work: Path, manifest: Manifest, clip: str, length: int) -> list[People]:
+def _people(work: Path, manifest: Manifest, clip: str, length: int) -> list[Persons]:
     return [people_from_json(_files(work, manifest, f"{clip}/{t:06d}")["json"]) for t in range(length)]
 
 
@@ -220,7 +220,7 @@ class FakeYolo(FakePose):
 
 @pytest.fixture
 def yolo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(table.ESTIMATORS["pose"], "yolo", f"{__name__}:FakeYolo")
+    use_estimator(monkeypatch, "pose", "yolo", f"{__name__}:FakeYolo")
     (tmp_path / "yolo.pt").write_bytes(b"weights")
     return tmp_path / "yolo.pt"
 
@@ -275,7 +275,7 @@ def _ingested(tmp_path: Path, count: int = 6, **settings: object) -> Path:
     return work
 
 
-def _write_openpose(folder: Path, frames: list[People]) -> Path:
+def _write_openpose(folder: Path, frames: list[Persons]) -> Path:
     folder.mkdir(parents=True)
     for t, people in enumerate(frames):
         data = people_to_json(people, found=True, size=(64, 48), estimator="")
@@ -285,7 +285,7 @@ def _write_openpose(folder: Path, frames: list[People]) -> Path:
 
 def test_openpose_files_of_a_thinned_video_are_those_of_its_frames(tmp_path: Path) -> None:
     work = _ingested(tmp_path, 12, fps="12.5", clip_frames=3)
-    frames: list[People] = [(Person(body(10 + t, 2, 40)),) for t in range(12)]
+    frames: list[Persons] = [(Person(body(10 + t, 2, 40)),) for t in range(12)]
     manifest = _make(work, openpose=str(_write_openpose(tmp_path / "keypoints", frames)), smooth=0)
     found = [
         people_from_json(_files(work, manifest, f"{clip.name}/{t:06d}", 0)["json"])[0].body[0, 0]
@@ -299,7 +299,7 @@ def test_openpose_files_of_a_thinned_video_are_those_of_its_frames(tmp_path: Pat
 def test_openpose_files_are_placed_in_the_frames(tmp_path: Path) -> None:
     """Cropped to the middle 48 x 48 pixels and enlarged to twice the size; the second clip takes the later files."""
     work = _ingested(tmp_path, size="96x96", crop="center", clip_frames=3)
-    frames: list[People] = [(person(20 + t, 2, 40), Person(body(50, 2, 40))) for t in range(6)]
+    frames: list[Persons] = [(person(20 + t, 2, 40), Person(body(50, 2, 40))) for t in range(6)]
     folder = _write_openpose(tmp_path / "keypoints" / "walk", frames)
     manifest = _make(work, openpose=str(folder.parent), smooth=0)
     names = [clip.name for clip in manifest.clips]
@@ -362,7 +362,7 @@ def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pyte
 
 def test_frames_without_people_in_the_files_are_counted(tmp_path: Path) -> None:
     work = _ingested(tmp_path)
-    frames: list[People] = [(Person(body(20 + t, 2, 40)),) for t in range(6)]
+    frames: list[Persons] = [(Person(body(20 + t, 2, 40)),) for t in range(6)]
     frames[2] = ()
     manifest = _make(work, openpose=str(_write_openpose(tmp_path / "keypoints", frames)), smooth=0)
     assert manifest.missing == {"no person": 1}

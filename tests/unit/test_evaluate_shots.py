@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.rendering import conditioned, save_untrained
@@ -20,7 +21,6 @@ from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.config import Precision
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
 from v2vkit.evaluation.metrics import psnr
 from v2vkit.inference.rollout import Rollout
@@ -159,7 +159,7 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
 
 def test_faces_that_were_not_found_are_not_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two faces, and after the last, landmarks are made up: no output can be blamed for showing others."""
-    monkeypatch.setitem(table.ESTIMATORS["face"], "mediapipe", f"{FakeFace.__module__}:FakeFace")
+    use_estimator(monkeypatch, "face", "mediapipe", f"{FakeFace.__module__}:FakeFace")
     write_frames(tmp_path / "data", {"a": scene([120, 124, 0, 128, 0])})
     manifest = make(SKETCHES, SketchConfig(smooth=0), tmp_path / "data")
     save_untrained(tmp_path, "face", size=(90, 80), maps=manifest.config)

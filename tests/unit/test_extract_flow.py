@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conditions import use_estimator
 from tests.flow_scenes import moving_texture, write_frames
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
@@ -14,7 +15,6 @@ from v2vkit.conditions.flow import confidence_forward_backward, confidence_photo
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.estimators.dis import DIS
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
@@ -180,7 +180,7 @@ class _Half:
 def test_other_weights_under_the_same_name_make_the_flow_stale(
     tmp_path: Path, clips: dict[str, list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["flow"], "ptlflow", f"{__name__}:_Half")
+    use_estimator(monkeypatch, "flow", "ptlflow", f"{__name__}:_Half")
     write_frames(tmp_path, {"a": clips["a"]})
     weights = tmp_path / "raft_small.ckpt"
     weights.write_bytes(b"first")

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conditions import of_domain
 from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, same
+from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
-from v2vkit.conditions.source import SourceConfig, to_unit
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
@@ -75,7 +76,7 @@ def _sequence(*, faces: bool) -> Sequence:
 
 @pytest.mark.parametrize("faces", [True, False])
 def test_it_trains_where_faces_are_drawn(faces: bool) -> None:
-    trainer, begun = (build_trainer(POSE, SourceConfig(domain="pose"), CPU) for _ in range(2))
+    trainer, begun = (build_trainer(POSE, of_domain("pose"), CPU) for _ in range(2))
     face = trainer.networks.named()["face"]
     sequence = _sequence(faces=faces)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
@@ -99,7 +100,7 @@ class _OfTwo(Parallel):
 def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:
     """Three frames with a face and one without: one process judges them, or two with (2, 0) and (1, 0) faces each."""
     generator = torch.Generator().manual_seed(0)
-    networks = build_trainer(POSE, SourceConfig(domain="pose"), CPU).networks
+    networks = build_trainer(POSE, of_domain("pose"), CPU).networks
     x, x_fake = (torch.rand(4, 3, 96, 64, generator=generator) * 2 - 1 for _ in range(2))
     nothing = torch.zeros(3, 96, 64)
     s = torch.stack([drawn(32, 4), drawn(40, 10), drawn(20, 6), nothing])
@@ -125,7 +126,7 @@ def test_its_gradient_reaches_the_generator_with_its_weight() -> None:
     moved = {}
     for weight in (0.0, 1.0, 2.0):
         config = POSE.model_copy(update={"lambda_face": weight})
-        trainer = build_trainer(config, SourceConfig(domain="pose"), CPU)
+        trainer = build_trainer(config, of_domain("pose"), CPU)
         sequence = _sequence(faces=True)
         state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
         train_chunk(config, trainer, sequence, state, [2, 3])

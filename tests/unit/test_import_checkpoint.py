@@ -6,7 +6,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+from tests.conditions import of_domain
 from tests.shared_data import SHARED, needs_shared
 from tests.unit.published_networks import Coarse, Fine, discriminator, image_network
 from tests.unit.training_data import SMALL, make_workspace
@@ -23,8 +24,8 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import MANIFEST
 from v2vkit.checkpoint.model_file import MODEL, find_model, load_model
 from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
-from v2vkit.conditions.source import SourceConfig, instance_edges, num_channels, one_hot
-from v2vkit.config import DomainName
+from v2vkit.conditions.domains import DOMAINS
+from v2vkit.conditions.label_ids import instance_edges, one_hot
 from v2vkit.errors import V2VError
 from v2vkit.inference.first_frames import find_opener
 from v2vkit.models.blocks import halve
@@ -92,9 +93,9 @@ def test_the_checkpoint_makes_the_frames_of_the_published_network(tmp_path: Path
     folder = find_model(Folder(str(tmp_path / "w")), None)
     assert folder.url.endswith("checkpoints/spatial-2")
     generator, info = load_model(folder)
-    assert (info.source.num_labels, info.source.edges, info.generator.foreground) == (LABELS, True, FOREGROUND)
+    assert (info.conditioning, info.generator.foreground) == (of_domain("street", LABELS), FOREGROUND)
     assert (info.stage, info.width, info.height, info.first_frame) == ("spatial-2", 48, 32, "real")
-    assert (info.frames["crop"], info.maps_stage) == ("none", "ingest")
+    assert (info.frames["crop"], info.origins[0].stage) == ("none", "ingest")
 
     # In float64, because these random weights make large flows of rounding errors, more so with every frame fed back.
     for network in (coarse, fine, generator):
@@ -122,7 +123,7 @@ def test_a_face_model_without_flow_and_foreground(tmp_path: Path) -> None:
     state = _without(_state(network), "indv", "model_res_flow", "model_up_flow", "model_final_flow", "model_final_w")
     _import(tmp_path, _saved(tmp_path, state), domain="face", size="32x32", first_frame="self")
     generator, info = load_model(find_model(Folder(str(tmp_path)), "spatial-1"))
-    assert (info.first_frame, info.frames["crop"], info.maps_stage) == ("self", "face", "make-sketches")
+    assert (info.first_frame, info.frames["crop"], info.origins[0].stage) == ("self", "face", "make-sketches")
     source, past = torch.rand(1, 45, 32, 32), torch.rand(1, 6, 32, 32)
     with torch.no_grad():
         encoded = network.model_down_seg(source) + network.model_down_img(past)
@@ -137,7 +138,7 @@ def test_a_pose_model_takes_our_maps_in_place_of_the_published_ones(tmp_path: Pa
     states = [_without(_state(network), "indv") for network in networks]
     _import(tmp_path, _saved(tmp_path, *states), domain="pose", size="48x32", first_frame="self")
     generator, info = load_model(find_model(Folder(str(tmp_path)), "spatial-2"))
-    assert (info.source.domain, info.maps_stage, info.frames["crop"]) == ("pose", "estimate-pose", "none")
+    assert (info.conditioning.names, info.origins[0].stage, info.frames["crop"]) == ("pose", "estimate-pose", "none")
     for network in (generator, *networks):
         network.double()  # in float32 the norms carry on what the shift is rounded by
     source = torch.rand(1, 9, 32, 48).double()
@@ -173,7 +174,7 @@ def test_an_image_generator_makes_its_images_and_opens_videos(tmp_path: Path) ->
     (file,) = _saved(tmp_path, _state(network))
     assert _import(tmp_path, (file,), image=True, domain="street", size="48x32") == []
     image, info = load_model(Folder(f"{tmp_path}/checkpoints/image"))
-    assert (info.stage, info.source.num_labels, info.output_size) == ("image", LABELS, (48, 32))
+    assert (info.stage, info.conditioning.num_labels, info.output_size) == ("image", LABELS, (48, 32))
     source = torch.rand(1, CHANNELS, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(image(source)[-1].x_fake, network.model(source), atol=1e-4, rtol=0)
@@ -370,14 +371,14 @@ def test_contradictions_of_the_foreground(tmp_path: Path) -> None:
     _refused(tmp_path / "w", files, "--domain face does not", domain="face", size="32x32")
 
 
-@pytest.mark.parametrize("domain", get_args(DomainName))
-def test_every_domain_can_be_imported(tmp_path: Path, domain: DomainName) -> None:
-    source = SourceConfig(domain=domain, num_labels=LABELS if domain == "street" else 0)
-    state = _without(_state(_coarse(num_channels(source))), "indv")
+@pytest.mark.parametrize("domain", list(DOMAINS))
+def test_every_domain_can_be_imported(tmp_path: Path, domain: str) -> None:
+    source = of_domain(domain, LABELS)
+    state = _without(_state(_coarse(source.num_channels)), "indv")
     _import(tmp_path, _saved(tmp_path, state), domain=domain, size="32x32")
     _, info = load_model(find_model(Folder(str(tmp_path)), None))
-    assert info.source == source
-    assert info.maps_stage in COMMANDS
+    assert info.conditioning == source
+    assert info.origins[0].stage in COMMANDS
 
 
 @pytest.mark.parametrize("missing", ["domain", "size"])
@@ -486,7 +487,9 @@ def test_the_published_networks_outputs(tmp_path: Path, name: str, num_scales: i
     if "input/instance" in tensors:
         maps = zip(source[0, :, 0].numpy(), tensors["input/instance"][0, :, 0].numpy(), strict=True)
         layers = [
-            torch.from_numpy(np.concatenate([one_hot(ids, info.source.num_labels), instance_edges(inst)[None]])).float()
+            torch.from_numpy(
+                np.concatenate([one_hot(ids, info.conditioning.num_labels), instance_edges(inst)[None]])
+            ).float()
             for ids, inst in maps
         ]
         source = torch.stack(layers)[None]

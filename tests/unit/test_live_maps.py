@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.conditions import channels_of, use_estimator
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit import test_estimate_pose as poses
 from tests.unit import test_make_sketches as sketches
 from tests.unit.rendering import save_untrained
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.cli.main import cli
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.people import MIN_SCORE
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.conditions.source import region_map, source_map
 from v2vkit.config import StageConfig
-from v2vkit.estimators import table
 from v2vkit.inference.live import Mapped, open_live
 from v2vkit.pipeline.stage import Stage
 from v2vkit.stages.estimate_pose import STAGE as POSES
@@ -34,45 +34,42 @@ VALUES = [120, 132, 0, 0, 128, 160]
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["face"], "mediapipe", f"{sketches.__name__}:FakeFace")
-    monkeypatch.setitem(table.ESTIMATORS["pose"], "mediapipe", f"{poses.__name__}:FakePose")
+    use_estimator(monkeypatch, "face", "mediapipe", f"{sketches.__name__}:FakeFace")
+    use_estimator(monkeypatch, "pose", "mediapipe", f"{poses.__name__}:FakePose")
 
 
 def _both(
     work: Path, domain: str, stage: Stage, config: StageConfig, frames: list[np.ndarray]
-) -> tuple[list[Mapped], list[dict[str, bytes]], Any]:
-    """What rendering makes of the frames, what the stage wrote of them, and how a model with such maps draws."""
+) -> tuple[list[Mapped], ModelInfo, ClipReader]:
+    """What rendering makes of the frames, a model with such maps, and what the stage wrote of them."""
     write_frames(work, {"a": frames})
     manifest = make(stage, config, work)
     info = save_untrained(work, domain, size=(90, 80), maps=manifest.config, maps_stage=manifest.stage)
     reader = ClipReader(Folder(str(work)), {stage.output(config): manifest})
-    files = [reader.map_files(info.source, "a", t) for t in range(len(frames))]
     live = list(open_live(info, "in.mp4")(iter(frames)))
     assert len(live) == len(frames)
     assert sum(not found for _, _, _, found in live) == sum(manifest.missing.values()) == VALUES.count(0)
-    return live, files, (info.source, reader)
+    return live, info, reader
 
 
 @pytest.mark.parametrize("settings", [{"smooth": 5, "canny": False, "missing": "blank"}, {"smooth": 0}])
 def test_faces_are_drawn_as_in_the_maps_of_training(tmp_path: Path, settings: dict[str, Any]) -> None:
     frames = sketches.scene(VALUES)
-    live, files, (source, reader) = _both(tmp_path, "face", SKETCHES, SketchConfig(**settings), frames)
+    live, info, reader = _both(tmp_path, "face", SKETCHES, SketchConfig(**settings), frames)
     for t, (image, s, regions, found) in enumerate(live):
         np.testing.assert_array_equal(image, frames[t])
-        np.testing.assert_array_equal(s, source_map(source, files[t]))
-        np.testing.assert_array_equal(
-            regions, region_map("face", {"parts.png": reader.read("sketches", "a", t, "parts.png")})
-        )
+        np.testing.assert_array_equal(s, channels_of(info, reader, "a", t))
+        np.testing.assert_array_equal(regions, reader.regions(info.conditioning, "a", t))
         assert found == (VALUES[t] > 0)
 
 
 @pytest.mark.parametrize("settings", [{"smooth": 5, "stroke": 2, "min_score": 0.05, "missing": "blank"}, {"smooth": 0}])
 def test_people_are_drawn_as_in_the_maps_of_training(tmp_path: Path, settings: dict[str, Any]) -> None:
     frames = poses.scene(VALUES)
-    live, files, (source, _) = _both(tmp_path, "pose", POSES, PoseConfig(**settings), frames)
+    live, info, reader = _both(tmp_path, "pose", POSES, PoseConfig(**settings), frames)
     for t, (image, s, regions, found) in enumerate(live):
         np.testing.assert_array_equal(image, frames[t])
-        np.testing.assert_array_equal(s, source_map(source, files[t]))
+        np.testing.assert_array_equal(s, channels_of(info, reader, "a", t))
         assert regions is None
         assert found == (VALUES[t] > 0)
 
@@ -94,7 +91,7 @@ def test_every_setting_of_the_maps_changes_what_is_drawn(tmp_path: Path, domain:
     frames = (sketches if domain == "face" else poses).scene(VALUES)
     drawn = []
     for changes in ({}, settings):
-        info = save_untrained(tmp_path, domain, size=(90, 80), maps={"smooth": 0} | changes, maps_stage="any")
+        info = save_untrained(tmp_path, domain, size=(90, 80), maps={"smooth": 0} | changes)
         drawn.append([s for _, s, _, _ in open_live(info, "in.mp4")(iter(frames))])
     assert not np.array_equal(*drawn)
 

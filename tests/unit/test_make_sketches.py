@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conditions import use_estimator
 from tests.faces import face_landmarks, photo, train_dlib_predictor
 from tests.flow_scenes import write_frames
 from tests.stage_results import make, sample_files
@@ -21,7 +22,6 @@ from v2vkit.conditions.landmarks import follow_face, landmarks_from_json
 from v2vkit.conditions.sketch import draw_sketch
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.estimators.registry import open_estimator
 from v2vkit.pipeline.runner import status
 from v2vkit.pipeline.stage import RunOptions
@@ -50,7 +50,7 @@ class FakeDlib(FakeFace):
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["face"], "mediapipe", f"{__name__}:FakeFace")
+    use_estimator(monkeypatch, "face", "mediapipe", f"{__name__}:FakeFace")
 
 
 def scene(values: list[int]) -> list[np.ndarray]:
@@ -245,7 +245,7 @@ def test_dlib_through_the_stage(tmp_path: Path) -> None:
 def test_rendering_needs_the_weights_of_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, sentence: str
 ) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["face"], "dlib", f"{__name__}:FakeDlib")
+    use_estimator(monkeypatch, "face", "dlib", f"{__name__}:FakeDlib")
     weights = tmp_path / "shape.dat"
     weights.write_bytes(b"weights")
     write_frames(tmp_path, {"a": scene([120])})

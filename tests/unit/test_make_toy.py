@@ -14,6 +14,7 @@ from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_toy import COMMAND, ToyConfig
 from v2vkit.toyworld import LABELS, make_scene, render_frame
+from v2vkit.video.depth_files import read_depth
 
 SIZE = Size(64, 32)
 
@@ -44,6 +45,10 @@ def test_folders_hold_what_the_renderer_says(toy: Path) -> None:
         instances = decode_gray((toy / "instances" / name).read_bytes())
         assert instances.dtype == np.uint16
         assert np.array_equal(instances, frame.instances)
+        assert np.array_equal(decode_image((toy / "cg_images" / name).read_bytes()), frame.cg)
+        depth, valid = read_depth(toy / "depth" / name, scale=256, size=SIZE)
+        assert np.array_equal(valid, frame.labels != 0), "only the sky has no depth"
+        assert np.abs(depth - frame.depth)[valid].max() <= 0.5 / 256 + 1e-5
         if t > 0:
             flow, confidence = read_flow(toy / "flow" / name)
             assert np.abs(flow - frame.flow).max() <= 0.5 / 64 + 1e-6
@@ -71,7 +76,7 @@ def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: 
 
 def test_videos_show_the_frames(toy: Path) -> None:
     av = pytest.importorskip("av")
-    for kind in ("real", "plain"):
+    for kind in ("real", "plain", "cg"):
         with av.open(str(toy / kind / "toy-000.mp4")) as container:
             assert container.streams.video[0].average_rate == 15
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -79,6 +84,23 @@ def test_videos_show_the_frames(toy: Path) -> None:
         expected = getattr(render_frame(make_scene(0, 4, SIZE), 3), kind)
         # Colour is stored at half the size, so brightness is what survives.
         assert np.abs(frames[3].astype(float).mean(-1) - expected.astype(float).mean(-1)).mean() < 6
+
+
+def test_variation_changes_the_real_look_alone(toy: Path, tmp_path: Path) -> None:
+    _make(tmp_path / "varied", variation=1.0)
+    for file in sorted(path.relative_to(toy) for path in toy.rglob("*") if path.is_file()):
+        same = (toy / file).read_bytes() == (tmp_path / "varied" / file).read_bytes()
+        assert same == (file.parts[0] not in ("real", "images", "toy.json")), file
+
+
+def test_a_toy_of_an_earlier_version_is_told(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy, tmp_path / "street")
+    for kind in ("cg", "cg_images", "depth"):
+        shutil.rmtree(tmp_path / "street" / kind)
+    settings = json.loads((toy / "toy.json").read_text(encoding="utf-8"))
+    (tmp_path / "street/toy.json").write_text(json.dumps(settings | {"version": 1}))
+    with pytest.raises(V2VError, match="another version of v2vkit"):
+        _make(tmp_path / "street")
 
 
 def test_label_table_names_every_id(toy: Path) -> None:
@@ -164,6 +186,7 @@ def test_a_toy_tells_how_it_stands(toy: Path, tmp_path: Path) -> None:
     assert COMMAND.status(_config(toy), RunOptions()) == "done"
     assert COMMAND.status(_config(tmp_path / "other"), RunOptions()) == "missing"
     assert COMMAND.status(_config(toy, seed=1), RunOptions()).startswith("stale: ")
+    assert COMMAND.status(_config(toy, variation=1), RunOptions()).startswith("stale: ")
     assert COMMAND.status(_config(toy), RunOptions(overwrite=True)) == "missing"
 
 

@@ -11,7 +11,7 @@ from tests.unit.rendering import save_untrained
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL
-from v2vkit.checkpoint.model_file import MODEL, find_model, load_model, read_info
+from v2vkit.checkpoint.model_file import FORMAT, MODEL, find_model, load_model, read_info
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
@@ -132,10 +132,12 @@ def _rewrite(path: Path, section: str | None, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("section", "changes"),
     [
-        (None, {"format": 2}),
+        (None, {"format": FORMAT + 1}),
         (None, {"aura": 1}),
         ("generator", {"aura": 1}),
-        ("source", {"aura": 1}),
+        (None, {"conditioning": [{"name": "face", "aura": 1}]}),
+        (None, {"conditioning": [{"name": "aura"}]}),
+        (None, {"origins": [{"stage": "make-sketches", "aura": 1}]}),
         (None, {"placement": {"x": 1, "y": 1, "size": 1, "aura": 1}}),
     ],
 )
@@ -148,13 +150,25 @@ def test_a_model_of_a_newer_version_says_so(tmp_path: Path, section: str | None,
             read(folder)
 
 
+def test_a_model_of_an_older_version_says_so(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
+    _rewrite(tmp_path / "checkpoints/spatial-1" / MODEL, None, format=1, source={"domain": "face"}, maps={})
+    for read in (load_model, read_info):
+        with pytest.raises(V2VError, match=r"made by an older v2vkit.*again with --overwrite"):
+            read(folder)
+
+
 @pytest.mark.parametrize(
     ("section", "changes"),
     [
         ("generator", {"width": -1}),
         (None, {"format": "one"}),
-        ("maps", {"stroke": "wide"}),
-        ("maps", {"smooth": 10**9}),
+        (None, {"conditioning": [{"name": "pose", "stroke": "wide"}]}),
+        (None, {"conditioning": []}),
+        (None, {"conditioning": ["face"]}),
+        (None, {"origins": [{"stage": "make-sketches", "settings": {"smooth": 10**9}}]}),
+        (None, {"origins": []}),
         ("frames", {"fps": "0/0"}),
     ],
 )

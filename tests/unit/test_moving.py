@@ -10,17 +10,25 @@ from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
 from v2vkit.conditions.augment import STAY, Change, Move, draw_move, move_flow, move_ids, move_image, move_points
+from v2vkit.conditions.base import Condition
+from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.face import FaceCondition
 from v2vkit.conditions.landmarks import landmarks_to_json
 from v2vkit.conditions.people import map_points, people_to_json
-from v2vkit.conditions.settings import MapSettings
+from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.conditions.sketch import draw_sketch, face_channels
-from v2vkit.conditions.source import DOMAINS, SourceConfig, to_unit
 from v2vkit.models.warp import warp
 from v2vkit.training.dataset import Window
 from v2vkit.training.loop import load_batch
 
 SHIFT = np.array([[1.0, 0, 3], [0, 1, -2]])
+
+
+def changed(condition: Condition, files: dict[str, bytes], image: np.ndarray, change: Change) -> np.ndarray:
+    """What a network sees of a frame on disk after a change, uint8 [C, H, W]; `image` is the frame, changed already."""
+    annotation = condition.decode({"json": files["json"]}, size=(image.shape[1], image.shape[0]))
+    return condition.channels(condition.augment(annotation, change), image)
 
 
 def turned(degrees: float = 8, zoom: float = 1.1, size: int = 64) -> Move:
@@ -121,7 +129,7 @@ def test_a_moved_face_is_drawn_anew() -> None:
         "sketch.png": encode_png(sketch),
         "json": landmarks_to_json(landmarks, found=True, size=(64, 64), estimator="test"),
     }
-    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), MapSettings(canny=False))
+    found = changed(FaceCondition(canny=False), files, moved, Change(move))
     expected_points = move_points(landmarks, move)
     expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
     assert np.abs(to_unit(found) - to_unit(expected)).mean() < 0.01
@@ -136,7 +144,7 @@ def test_a_moved_face_has_edges_of_the_background_only_where_others_have(canny: 
         "json": landmarks_to_json(landmarks, found=True, size=(90, 80), estimator="test"),
     }
     moved, points = move_image(frame, move), move_points(landmarks, move)
-    found = DOMAINS["face"].changed(SourceConfig(domain="face"), files, moved, Change(move), MapSettings(canny=canny))
+    found = changed(FaceCondition(canny=canny), files, moved, Change(move))
     with_edges, without = (face_channels(points, draw_sketch(moved, points, canny=drawn)[0]) for drawn in (True, False))
     assert not np.array_equal(with_edges, without)
     assert np.array_equal(found, with_edges if canny else without)
@@ -151,13 +159,13 @@ def test_moved_people_are_drawn_anew() -> None:
         "skeleton.png": encode_png(draw_people((someone,), (64, 64), stroke=2)),
         "json": people_to_json((someone,), found=True, size=(64, 64), estimator="test"),
     }
-    found = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), MapSettings(stroke=2))
+    found = changed(PoseCondition(stroke=2), files, texture(), Change(move))
     expected = map_points(
         someone, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1).astype(np.float32)
     )
     drawn = skeleton_channels(draw_people((expected,), (64, 64), stroke=2))
     assert np.abs(to_unit(found) - to_unit(drawn)).mean() < 0.01
-    other = DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), Change(move), MapSettings())
+    other = changed(PoseCondition(), files, texture(), Change(move))
     assert not np.array_equal(found, other)
 
 
@@ -170,9 +178,10 @@ def test_parts_are_left_out_anew_for_every_frame() -> None:
 
     def drawn(drop: float, frame: int) -> np.ndarray:
         change = Change(STAY, drop, seed=(3,)).at(frame)
-        return DOMAINS["pose"].changed(SourceConfig(domain="pose"), files, texture(), change, MapSettings())
+        return changed(PoseCondition(), files, texture(), change)
 
-    whole = DOMAINS["pose"].build(SourceConfig(domain="pose"), files)
+    pose = PoseCondition()
+    whole = pose.channels(pose.decode(files, size=(64, 64)))
     assert np.array_equal(drawn(0.0, 0), whole)
     assert np.array_equal(drawn(0.4, 0), drawn(0.4, 0))
     assert not np.array_equal(drawn(0.4, 0), drawn(0.4, 1))

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from tests.conditions import of_domain
 from v2vkit.artifacts.folder import Folder
-from v2vkit.conditions.source import SourceConfig, num_channels
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
@@ -109,11 +110,11 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def _config(kind: str) -> tuple[TrainConfig, SourceConfig]:
+def _config(kind: str) -> tuple[TrainConfig, Conditioning]:
     small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8, "temporal_scales": 1}
     config = TrainConfig.model_validate({"preset": "tiny", **small, **KINDS[kind]})
     assert config.domain is not None
-    source = SourceConfig(domain=config.domain, num_labels=12 if config.domain == "street" else 0)
+    source = of_domain(config.domain)
     return config.for_images() if config.images else config, source
 
 
@@ -128,7 +129,7 @@ def test_a_training_step_stays_on_its_device(gpu: torch.device, kind: str) -> No
 
     flow, trust = ({k: zeros(channels, 32, 40) for k in config.strides} for channels in (2, 1))
     regions = zeros(1, 32, 40).int() if config.feature_dims else None
-    sequence = Sequence(zeros(3, 32, 40), zeros(num_channels(source), 32, 40), flow, trust, regions)
+    sequence = Sequence(zeros(3, 32, 40), zeros(source.num_channels, 32, 40), flow, trust, regions)
     sequence = to_device(sequence, gpu)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     train_chunk(config, trainer, sequence, state, [past, past + 1, past + 2])

@@ -8,8 +8,8 @@ import pytest
 from tests.people import body, person
 from v2vkit.conditions.people import (
     PEOPLE,
-    People,
     Person,
+    Persons,
     certain,
     follow_people,
     move_people,
@@ -22,16 +22,16 @@ from v2vkit.errors import V2VError
 PARTS = ("body", "face", "left_hand", "right_hand")
 
 
-def write(people: People | None) -> bytes:
+def write(people: Persons | None) -> bytes:
     return people_to_json(people, found=bool(people), size=(64, 96), estimator="test 1")
 
 
-def xs(frames: list[People | None]) -> list[float | None]:
+def xs(frames: list[Persons | None]) -> list[float | None]:
     """x of the first person's nose."""
     return [None if people is None else round(float(people[0].body[0, 0]), 3) for people in frames]
 
 
-def at(x: float) -> People:
+def at(x: float) -> Persons:
     return (Person(body(x)),)
 
 

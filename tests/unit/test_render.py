@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from skimage import data
 
+from tests.conditions import channels_of
 from tests.faces import photo
 from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.unit.rendering import conditioned, render, save_untrained
@@ -19,10 +20,11 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
+from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.label_ids import instance_edges
 from v2vkit.conditions.people import follow_people
 from v2vkit.conditions.regions import region_ids
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
-from v2vkit.conditions.source import instance_edges, to_unit
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose
 from v2vkit.inference.conditioned import ConditionedFrame
@@ -96,7 +98,6 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     """The maps made on the fly equal those that `ingest --lossless` and `make-sketches` write."""
     from v2vkit.artifacts.manifest import read_manifest
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import source_map
     from v2vkit.pipeline.runner import run
     from v2vkit.stages.ingest import STAGE as INGEST
     from v2vkit.stages.ingest import IngestConfig
@@ -116,8 +117,8 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     frames = list(conditioned(source, info))
     assert len(frames) == 9
     for t, frame in enumerate(frames):
-        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
-        np.testing.assert_array_equal(frame.regions, reader.regions(info.source, clip, t))
+        np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
+        np.testing.assert_array_equal(frame.regions, reader.regions(info.conditioning, clip, t))
 
 
 POSE_MAPS = {"pose": "mediapipe", "openpose": None, "min_score": None, "smooth": 3, "stroke": 0, "missing": "hold"}
@@ -134,7 +135,6 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     """The maps made on the fly equal those that `ingest --lossless` and `estimate-pose` write."""
     from v2vkit.artifacts.manifest import read_manifest
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import source_map
     from v2vkit.pipeline.runner import run
     from v2vkit.stages.estimate_pose import STAGE as POSES
     from v2vkit.stages.estimate_pose import PoseConfig
@@ -157,7 +157,7 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     assert len(frames) == 6
     for t, frame in enumerate(frames):
         assert frame.s.any()
-        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
+        np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
 
 
 def test_poses_are_rendered_and_compared(tmp_path: Path) -> None:
@@ -337,7 +337,8 @@ def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
     small = np.where(np.arange(64) < 32, 7, 300).astype(np.uint16)[None].repeat(48, 0)
     for frame in frames:
         np.testing.assert_array_equal(frame.s[-1], instance_edges(small))
-        np.testing.assert_array_equal(frame.regions, region_ids(np.full_like(small, 3), small))
+        regions = info.conditioning.regions(frame.frame.annotations)
+        np.testing.assert_array_equal(regions, region_ids(np.full_like(small, 3), small))
     render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances))
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 3
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.test_make_sketches import FakeFace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.estimators import table
 from v2vkit.inference.conditioned import stored
 from v2vkit.inference.workspace import annotated_frames
 from v2vkit.models.covst import CovstGenerator
@@ -77,12 +77,12 @@ def _moving() -> list[np.ndarray]:
 
 
 def test_in_rendering_a_frame_comes_with_its_own_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["face"], "mediapipe", f"{FakeFace.__module__}:FakeFace")
+    use_estimator(monkeypatch, "face", "mediapipe", f"{FakeFace.__module__}:FakeFace")
     write_frames(tmp_path, {"a": _moving()})
     for stage in (FLOW, SKETCHES):
         make(stage, stage.config(), tmp_path)
     work, info = Folder(str(tmp_path)), save_untrained(tmp_path, "face", size=(96, 96))
-    source = info.source
+    source = info.conditioning
     manifests = load_inputs(work, ("frames", "sketches", "flow"))
     reader = ClipReader(work, manifests)
     frames = [stored(frame, info) for frame in annotated_frames(reader, source, [reader.clips], flow=True)]

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conditions import use_estimator
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.conditions.alignment import Placement
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.estimators.base import Segments
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
@@ -45,8 +45,8 @@ class Pose:
 
 @pytest.fixture(autouse=True)
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.ESTIMATORS["segment"], "yolo", f"{__name__}:Segmenter")
-    monkeypatch.setitem(table.ESTIMATORS["pose"], "yolo", f"{__name__}:Pose")
+    use_estimator(monkeypatch, "segment", "yolo", f"{__name__}:Segmenter")
+    use_estimator(monkeypatch, "pose", "yolo", f"{__name__}:Pose")
 
 
 @pytest.mark.parametrize("stored", NOT_HERE)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from tests.conditions import of_domain, remade
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_raw, write_file
@@ -83,7 +84,7 @@ def test_the_first_picture_tells_labels_from_what_is_to_be_segmented(tmp_path: P
     info = save_untrained(tmp_path, "street")
     labels, pictures = _labels(tmp_path / "labels"), _pictures(tmp_path / "images", moving_frames(2))
     assert source_kind(str(labels), info) == source_kind(str(pictures), info) == "labels", "it came with its labels"
-    segmented = info.model_copy(update={"maps_stage": "segment"})
+    segmented = remade(info, stage="segment")
     assert source_kind(str(labels), segmented) == "labels"
     assert source_kind(str(pictures), segmented) == "pictures"
     assert source_kind(str(tmp_path / "in.mp4"), segmented) == "video"
@@ -117,9 +118,9 @@ def test_instances_that_the_model_knows_are_missed(tmp_path: Path) -> None:
     assert render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances)) == []
     info = save_untrained(tmp_path, "street", maps={"labels": "l", "instances": None}, maps_stage="ingest")
     assert render(labels, tmp_path / "out.mp4", tmp_path) == []
-    of_yolo = info.model_copy(update={"maps": {"segment": "yolo"}, "maps_stage": "segment"})
+    of_yolo = remade(info, stage="segment", settings={"segment": "yolo"})
     assert open_source(str(labels), of_yolo).missing
-    unseen = of_yolo.model_copy(update={"source": info.source.model_copy(update={"edges": False})})
+    unseen = of_yolo.model_copy(update={"conditioning": of_domain("street", edges=False)})
     assert not open_source(str(labels), unseen).missing
 
 
@@ -273,15 +274,15 @@ def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: 
 def test_maps_of_another_making_are_told(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
-    info = info.model_copy(update={"maps_stage": "make-sketches", "maps": {"smooth": 3, "canny": True, "weights": "a"}})
+    info = remade(info, stage="make-sketches", settings={"smooth": 3, "canny": True, "weights": "a"})
     about = Manifest(v2vkit="t", stage="make-sketches", stage_version=1, config={}, inputs={}, fingerprint="x")
     same = about.model_copy(update={"config": {"smooth": 3, "canny": True, "weights": "b"}})
-    assert other_maps(info, same) is None
-    told = other_maps(info, about.model_copy(update={"config": {"smooth": 0, "canny": True}}))
+    assert other_maps(info, {"sketches": same}) is None
+    told = other_maps(info, {"sketches": about.model_copy(update={"config": {"smooth": 0, "canny": True}})})
     assert told is not None
     assert "smooth 0 (the model's: 3)" in told
     assert "canny" not in told
-    assert "made by segment" in str(other_maps(info, about.model_copy(update={"stage": "segment"})))
+    assert "made by segment" in str(other_maps(info, {"sketches": about.model_copy(update={"stage": "segment"})}))
 
 
 def test_missing_instances_of_a_workspace_are_counted(tmp_path: Path) -> None:
@@ -292,5 +293,5 @@ def test_missing_instances_of_a_workspace_are_counted(tmp_path: Path) -> None:
     assert labels is not None
     reader = ClipReader(Folder(work), {"labels": labels})
     assert lacking_instances(info, reader) == {}
-    with_instances = info.model_copy(update={"maps": {"instances": "somewhere"}})
+    with_instances = remade(info, settings={"instances": "somewhere"})
     assert list(lacking_instances(with_instances, reader).values()) == [4]

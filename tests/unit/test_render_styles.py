@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conditions import of_domain
 from tests.faces import photo
 from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
@@ -19,9 +20,10 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, model_weights, save_model
 from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.labels import LabelMap
 from v2vkit.conditions.region_features import RegionFeatures
 from v2vkit.conditions.regions import region_ids
-from v2vkit.conditions.source import SourceConfig, street_channels, to_unit
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.features import describe_frame
@@ -134,7 +136,7 @@ def test_an_image_model_with_features_opens_no_video_without(work: str) -> None:
 def test_features_stand_between_maps_and_flow(work: str) -> None:
     _, info = load_model(Folder(work) / "checkpoints/spatial-1")
     labels, flow = np.full((24, 32), 3, np.uint8), np.full((3, 24, 32), 9, np.float32)
-    s = to_unit(street_channels(labels, None, info.source))
+    s = to_unit(info.conditioning.channels([LabelMap(labels)]))
     frame = ConditionedFrame(s, flow=flow, regions=region_ids(labels))
     style = find_style(Folder(work), None, 0, info)
     assert style is not None
@@ -170,7 +172,7 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     run(colours, FramesConfig(num_clips=2, clip_frames=1), options)
     work = Folder(options.work)
     reader = ClipReader(work, {kind: m for kind in ("frames", "labels") if (m := read_manifest(work / kind))})
-    source = SourceConfig(domain="street", num_labels=4)
+    source = of_domain("street", 4)
     changes = {"stage": "image", "foreground": (), "feature_dims": 3, "num_labels": 4, "epochs": 200, "batch_size": 2}
     config = SMALL.model_copy(update=changes | {"decay_epochs": 0, "lambda_l1": 100.0, "learning_rate": 1e-3})
     torch.manual_seed(0)
@@ -178,7 +180,7 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     generator, info = load_model(Folder(str(tmp_path / "model")))
     encoder, _ = load_encoder(Folder(str(tmp_path / "model")))
     regions = region_ids(OBJECT)
-    s = to_unit(street_channels(OBJECT, None, source))
+    s = to_unit(source.channels([LabelMap(OBJECT)]))
     for clip, colour in zip(reader.clips, (RED, GREEN), strict=True):
         found = describe_frame(encoder, reader.frame(clip.name, 0), regions, halvings=0)
         styles = fit_styles([found], model=info.identity, max_components=1, num_styles=1, seed=0)

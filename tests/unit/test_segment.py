@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.conditions import channels_of, use_estimator
 from tests.flow_scenes import write_frames
 from tests.networks import brightness_weights, needs_ultralytics, noise, torchvision_weights, yolo_weights
 from tests.stage_results import make, sample_files
@@ -21,11 +22,9 @@ from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import cli
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.conditions.labels import keep_labels
-from v2vkit.conditions.source import instance_edges, source_map
+from v2vkit.conditions.label_ids import instance_edges, keep_labels
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.estimators.base import Segments
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
@@ -59,7 +58,7 @@ class FakeSegmenter:
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A weights file for the fake network."""
-    monkeypatch.setitem(table.ESTIMATORS["segment"], "yolo", f"{__name__}:FakeSegmenter")
+    use_estimator(monkeypatch, "segment", "yolo", f"{__name__}:FakeSegmenter")
     (tmp_path / "fake.pt").write_bytes(b"weights")
     return str(tmp_path / "fake.pt")
 
@@ -266,7 +265,7 @@ def trained(tmp_path: Path, weights: str) -> RunOptions:
 def test_labels_are_trained_on_and_made_from_a_video_alike(trained: RunOptions, tmp_path: Path) -> None:
     work = Folder(trained.work)
     generator, info = load_model(work / "checkpoints/spatial-1")
-    assert (info.source.domain, info.source.num_labels, info.maps_stage) == ("street", 3, "segment")
+    assert (info.conditioning.names, info.conditioning.num_labels, info.origins[0].stage) == ("labels", 3, "segment")
     assert generator.config.source_channels == 4
     manifests = {kind: read_manifest(work / kind) for kind in ("frames", "labels")}
     reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
@@ -274,8 +273,8 @@ def test_labels_are_trained_on_and_made_from_a_video_alike(trained: RunOptions, 
     frames = list(conditioned(tmp_path / "in.mp4", info))
     assert len(frames) == 10
     for t, frame in enumerate(frames):
-        np.testing.assert_array_equal(frame.s, source_map(info.source, reader.map_files(info.source, clip, t)))
-        np.testing.assert_array_equal(frame.regions, reader.regions(info.source, clip, t))
+        np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
+        np.testing.assert_array_equal(frame.regions, reader.regions(info.conditioning, clip, t))
     labels, instances = decode_gray(reader.read("labels", clip, 0, "label.png")), frames[0].s[3]
     assert (instances > instance_edges(labels)).any(), "the border between two cars"
     config = RenderConfig(source=str(tmp_path / "in.mp4"), target=str(tmp_path / "out.mp4"), device="cpu", threads=1)

@@ -16,7 +16,7 @@ from v2vkit.artifacts.manifest import PARTIAL, Manifest, read_manifest, write_ma
 from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
 from v2vkit.conditions.flow import flow_color
 from v2vkit.conditions.flow_io import encode_kitti
-from v2vkit.conditions.labels import colorize
+from v2vkit.conditions.label_ids import colorize
 from v2vkit.conditions.preview import BLANK, contact_sheet, open_layer, sort_layers
 from v2vkit.conditions.region_features import RegionFeatures, features_to_json
 from v2vkit.errors import V2VError

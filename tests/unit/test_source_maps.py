@@ -3,18 +3,27 @@
 import numpy as np
 import pytest
 
+from tests.conditions import of_domain
 from tests.faces import face_landmarks, photo
 from tests.people import person
 from v2vkit.artifacts.images import encode_png
+from v2vkit.conditions.conditioning import Conditioning, configure, to_unit
+from v2vkit.conditions.face import FaceCondition
+from v2vkit.conditions.label_ids import instance_edges, one_hot
 from v2vkit.conditions.landmarks import landmarks_to_json
 from v2vkit.conditions.people import MIN_SCORE, people_to_json
-from v2vkit.conditions.settings import MapSettings
+from v2vkit.conditions.pose import PoseCondition, PoseSettings
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.conditions.sketch import draw_sketch, face_channels
-from v2vkit.conditions.source import SourceConfig, instance_edges, num_channels, one_hot, source_map
 from v2vkit.errors import V2VError
 
 LABELS = np.array([[0, 0, 1], [0, 2, 1], [255, 2, 2]], np.uint8)
+
+
+def source_map(conditioning: Conditioning, files: dict[str, bytes], size: tuple[int, int]) -> np.ndarray:
+    """What a network with one condition sees of a frame's files."""
+    (condition,) = conditioning.conditions
+    return to_unit(conditioning.channels([condition.decode(files, size=size)]))
 
 
 def test_one_hot_is_one_exactly_where_the_label_is_and_nowhere_for_ignored_pixels() -> None:
@@ -41,10 +50,10 @@ def test_street_channels_with_instances_separate_touching_objects() -> None:
     instances = np.zeros((4, 6), np.uint16)
     instances[:, 3:] = 1000
     files = {"label.png": encode_png(labels)}
-    config = SourceConfig(domain="street", num_labels=2)
-    assert source_map(config, files)[-1].sum() == 0
-    s = source_map(config, files | {"inst.png": encode_png(instances)})
-    assert s.shape == (num_channels(config), 4, 6)
+    config = of_domain("street", 2)
+    assert source_map(config, files, (6, 4))[-1].sum() == 0
+    s = source_map(config, files | {"inst.png": encode_png(instances)}, (6, 4))
+    assert s.shape == (config.num_channels, 4, 6)
     assert s[-1].sum() == 8
     assert s.dtype == np.float32
     assert set(np.unique(s)) == {0.0, 1.0}
@@ -57,9 +66,9 @@ def test_face_channels_come_from_the_files_of_make_sketches() -> None:
         "sketch.png": encode_png(sketch),
         "json": landmarks_to_json(landmarks, found=True, size=(128, 120), estimator="x"),
     }
-    config = SourceConfig(domain="face")
-    s = source_map(config, files)
-    assert s.shape == (15, 120, 128) == (num_channels(config), 120, 128)
+    config = of_domain("face")
+    s = source_map(config, files, (128, 120))
+    assert s.shape == (15, 120, 128) == (config.num_channels, 120, 128)
     np.testing.assert_array_equal(s, face_channels(landmarks, sketch).astype(np.float32) / np.float32(255))
 
 
@@ -69,9 +78,9 @@ def test_pose_channels_are_the_drawing() -> None:
         "skeleton.png": encode_png(drawing),
         "json": people_to_json((person(),), found=True, size=(64, 96), estimator="x"),
     }
-    config = SourceConfig(domain="pose")
-    s = source_map(config, files)
-    assert s.shape == (3, 96, 64) == (num_channels(config), 96, 64)
+    config = of_domain("pose")
+    s = source_map(config, files, (64, 96))
+    assert s.shape == (3, 96, 64) == (config.num_channels, 96, 64)
     assert s.dtype == np.float32
     np.testing.assert_array_equal(np.rint(s * 255), drawing.transpose(2, 0, 1))
 
@@ -80,13 +89,16 @@ def test_pose_channels_are_the_drawing() -> None:
 def test_damaged_landmark_files_are_sentences(data: bytes) -> None:
     files = {"sketch.png": encode_png(np.zeros((8, 8), np.uint8)), "json": data}
     with pytest.raises(V2VError):
-        source_map(SourceConfig(domain="face"), files)
+        source_map(of_domain("face"), files, (8, 8))
 
 
 def test_settings_of_maps_that_a_manifest_lacks_are_what_was_done_then() -> None:
-    settings = MapSettings.of({"later": 1}, "the artifact sketches")
-    assert (settings.smooth, settings.missing, settings.canny, settings.stroke) == (0, "hold", True, 0)
-    assert settings.point_score == MIN_SCORE
-    assert MapSettings.of({"min_score": 0.0}, "the artifact poses").point_score == 0.0
+    settings = PoseSettings.model_validate({"later": 1})
+    assert (settings.smooth, settings.missing, settings.point_score) == (0, "hold", MIN_SCORE)
+    made = configure(["face", "pose"], {"sketches": {"later": 1}, "poses": {}}, count_labels=lambda kind: 0)
+    assert made == Conditioning.of(FaceCondition(canny=True), PoseCondition(stroke=0))
+    assert PoseSettings(min_score=0.0).point_score == 0.0
     with pytest.raises(V2VError, match="artifact poses are damaged: stroke is 'wide'"):
-        MapSettings.of({"stroke": "wide"}, "the artifact poses")
+        configure(["pose"], {"poses": {"stroke": "wide"}}, count_labels=lambda kind: 0)
+    with pytest.raises(V2VError, match="artifact sketches are damaged: smooth is -1"):
+        configure(["face"], {"sketches": {"smooth": -1}}, count_labels=lambda kind: 0)

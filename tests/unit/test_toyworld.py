@@ -117,7 +117,7 @@ def test_the_same_seed_gives_the_same_bytes_in_any_order() -> None:
     scene = make_scene(5, 10, (96, 48))
     again = [render_frame(scene, t) for t in (4, 3)][::-1]
     for a, b in zip(first, again, strict=True):
-        for field in ("labels", "instances", "flow", "visible", "plain", "real"):
+        for field in ("labels", "instances", "depth", "flow", "visible", "plain", "cg", "real"):
             assert getattr(a, field).tobytes() == getattr(b, field).tobytes(), field
     other = render_frame(make_scene(6, 10, (96, 48)), 3)
     assert (other.labels != first[0].labels).mean() > 0.05
@@ -173,6 +173,13 @@ def test_plain_look_is_flat_and_real_look_is_not(scene: Scene) -> None:
 def test_any_size(size: tuple[int, int]) -> None:
     frame = render_frame(make_scene(3, 4, size), 1)
     width, height = size
-    assert frame.real.shape == frame.plain.shape == (height, width, 3)
-    assert frame.labels.shape == frame.instances.shape == frame.visible.shape == frame.flow.shape[:2] == (height, width)
+    assert frame.real.shape == frame.plain.shape == frame.cg.shape == (height, width, 3)
+    assert (
+        frame.labels.shape
+        == frame.instances.shape
+        == frame.depth.shape
+        == frame.visible.shape
+        == frame.flow.shape[:2]
+        == (height, width)
+    )
     assert np.isfinite(frame.flow).all()

@@ -280,7 +280,7 @@ def test_stage_writes_a_model_that_loads_and_a_second_run_does_nothing(work: str
     config = SMALL.model_copy(update={"domain": None, "num_labels": None, "sample_every": 3})
     run(TRAIN, config, options)
     generator, info = load_model(Folder(f"{options.work}/checkpoints/spatial-1"))
-    assert (info.source.num_labels, info.source.domain, info.width, info.height) == (12, "street", 32, 24)
+    assert (info.conditioning.num_labels, info.conditioning.names, info.width, info.height) == (12, "labels", 32, 24)
     assert info.epochs == 3
     assert info.frames["fps"] == "25"  # that of the clips, whatever was or was not typed
     assert not generator.training

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info
 from v2vkit.conditions.augment import Change, draw_move, move_ids
-from v2vkit.conditions.regions import face_regions, label_and_instance, region_ids
+from v2vkit.conditions.face import FaceCondition, FaceLandmarks
+from v2vkit.conditions.regions import label_and_instance, region_ids
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
@@ -65,7 +65,8 @@ def test_a_region_knows_its_label_and_its_instance() -> None:
     pairs = [label_and_instance(int(region)) for region in ids.flat]
     assert pairs == [(0, 0), (26, 1), (26, 2), (255, 0), (26, 2), (7, 65535)]
     assert [label_and_instance(int(r)) for r in region_ids(labels)[0]] == [(0, 0), (26, 0), (26, 0)]
-    parts = face_regions({"parts.png": encode_png(np.array([[0, 4]], np.uint8))})
+    face = FaceLandmarks(None, (2, 1), parts=np.array([[0, 4]], np.uint8))
+    parts = FaceCondition().regions(face)
     assert [label_and_instance(int(r)) for r in parts[0]] == [(0, 0), (4, 0)]
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conditions import of_domain
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import find_model, load_model, save_model
-from v2vkit.conditions.source import SourceConfig as MapConfig
 from v2vkit.errors import V2VError
 from v2vkit.inference.first_frames import find_opener
 from v2vkit.inference.rollout import Rollout
@@ -63,7 +63,7 @@ def test_covst_is_measured_at_the_end_of_long_sequences(work: RunOptions) -> Non
 @pytest.mark.parametrize("covst", [0.0, 0.8])
 def test_images_learn_nothing_from_maps_that_say_nothing(covst: float) -> None:
     config = IMAGE.model_copy(update={"covst": covst}) if covst else IMAGE
-    generator = build_trainer(config, MapConfig(domain="pose"), CPU).networks.generator
+    generator = build_trainer(config, of_domain("pose"), CPU).networks.generator
     source = torch.rand(2, 6 if covst else 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def gradients(images: slice) -> list[torch.Tensor]:
@@ -222,8 +222,8 @@ def test_first_frame_models_that_do_not_fit_are_refused(work: RunOptions, tmp_pa
     folder, message = {
         "size": (_image_like(work, tmp_path / "a", width=64), "makes 64x24; 32x24 is needed"),
         "source": (
-            _image_like(work, tmp_path / "b", source=info.source.model_copy(update={"num_labels": 13})),
-            "13 labels, with edges; here street, 12 labels",
+            _image_like(work, tmp_path / "b", conditioning=of_domain("street", 13)),
+            "13 labels, with edges; here 12 labels",
         ),
         "covst": (f"{work.work}/checkpoints/covst", "makes no first frames"),
         "video": (f"{work.work}/checkpoints/spatial-1", "makes no first frames"),

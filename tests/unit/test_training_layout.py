@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conditions import of_domain
 from tests.unit.training_data import SMALL
 from v2vkit.artifacts.folder import Folder
-from v2vkit.conditions.source import SourceConfig
 from v2vkit.training.build import build_trainer
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.dataset import Sequence
@@ -24,7 +24,7 @@ CONFIG = SMALL.model_copy(update={"foreground": (), "temporal_scales": 1, "chunk
 
 def new_trainer(*, channels_last: bool, dtype: torch.dtype = torch.float64) -> Trainer:
     config = CONFIG.model_copy(update={"channels_last": channels_last})
-    trainer = build_trainer(config, SourceConfig(domain="pose"), torch.device("cpu"))
+    trainer = build_trainer(config, of_domain("pose"), torch.device("cpu"))
     for module in trainer.networks.named().values():
         module.to(dtype)
     return trainer

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, model_info
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import STAY, Change, Move, draw_move
-from v2vkit.conditions.source import SourceConfig as MapConfig
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows
@@ -49,7 +49,7 @@ class Recorded(SequenceDataset):
     def __init__(self, *, flip: bool = False) -> None:
         clips = tuple(ClipInfo(name=f"c{i}", num_frames=20, width=WIDTH, height=HEIGHT) for i in range(2))
         reader: Any = SimpleNamespace(clips=clips)
-        super().__init__(reader, MapConfig(domain="street", num_labels=12), strides=(1, 3), flip=flip)
+        super().__init__(reader, of_domain("street"), strides=(1, 3), flip=flip)
         self.loaded: list[tuple[Window, bool, Change | None]] = []
 
     def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> Sequence:

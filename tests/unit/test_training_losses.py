@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from v2vkit.conditions.source import SourceConfig
+from tests.conditions import of_domain
 from v2vkit.models.generator import Output
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
@@ -105,7 +105,7 @@ def test_the_games_of_sequences_weigh_what_is_set() -> None:
     flow, confidence = torch.zeros(1, 5, 2, 24, 32), torch.ones(1, 5, 1, 24, 32)
     sequence = Sequence(x, s, {1: flow}, {1: confidence})
     fakes = [torch.rand(1, 3, 24, 32) * 2 - 1 for _ in range(3)]
-    networks = build_trainer(config, SourceConfig(domain="pose"), torch.device("cpu")).networks
+    networks = build_trainer(config, of_domain("pose"), torch.device("cpu")).networks
 
     def play(weight: float, warmed: float) -> tuple[Losses, Tensor]:
         leaves = Leaves([x.clone().requires_grad_() for x in fakes], [x.clone().requires_grad_() for x in fakes])

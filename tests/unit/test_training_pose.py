@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.people import body
 from tests.unit.training_data import SMALL
@@ -15,7 +16,6 @@ from v2vkit.checkpoint.model_file import load_model
 from v2vkit.conditions.alignment import place_people
 from v2vkit.conditions.people import Person
 from v2vkit.errors import V2VError
-from v2vkit.estimators import table
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.estimate_pose import STAGE as POSES
@@ -52,7 +52,7 @@ class FakePose:
 @pytest.fixture
 def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunOptions:
     """A workspace with poses and flow: one clip of 12 frames, 32 x 24 pixels."""
-    monkeypatch.setitem(table.ESTIMATORS["pose"], "mediapipe", f"{__name__}:FakePose")
+    use_estimator(monkeypatch, "pose", "mediapipe", f"{__name__}:FakePose")
     write_frames(tmp_path, {"a": [np.full((24, 32, 3), 40 + 3 * t, np.uint8) for t in range(12)]})
     options = RunOptions(work=str(tmp_path), workers=1)
     run(POSES, PoseConfig(stroke=2), options)
@@ -70,10 +70,10 @@ def test_poses_are_trained_on_and_rendered(
     (state,) = (tmp_path / "checkpoints/spatial-1").glob("state-*.safetensors")
     assert any(name.startswith("network/face/") for name in load_file(state))
     generator, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
-    assert info.source.domain == "pose"
+    assert info.conditioning.names == "pose"
     assert generator.config.source_channels == 3
-    assert (info.maps_stage, info.maps["stroke"]) == ("estimate-pose", 2)
-    assert info.estimator == {"name": "fake", "version": "7"}
+    assert (info.origins[0].stage, info.origins[0].settings["stroke"]) == ("estimate-pose", 2)
+    assert info.origins[0].estimator == {"name": "fake", "version": "7"}
     # The person's x is a quarter of the brightness, which is 40, 43, ..., 73.
     assert info.placement is not None
     assert info.placement.x == pytest.approx(np.median([40 + 3 * t for t in range(12)]) / 4, abs=0.5)

@@ -275,7 +275,7 @@ def test_a_model_of_other_source_maps_is_not_built_upon(trained: RunOptions) -> 
     options = RunOptions(work=trained.work, dry_run=True)
     run(STAGE, stage(TWO, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), options)
     other = {"start_from": f"{trained.work}/checkpoints/spatial-1", "num_labels": 13, "edges": False}
-    with pytest.raises(V2VError, match="street, 12 labels, with edges; here street, 13 labels, no edges"):
+    with pytest.raises(V2VError, match="12 labels, with edges; here 13 labels, no edges"):
         run(STAGE, stage(TWO, "spatial-2", **other), options)
 
 

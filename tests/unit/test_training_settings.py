@@ -5,8 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
-from v2vkit.conditions.source import SourceConfig
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
 from v2vkit.models.generator import GeneratorConfig
@@ -15,7 +15,7 @@ from v2vkit.training.dataset import Sequence, SequenceDataset, Window
 from v2vkit.training.trainer import Networks
 
 CPU = torch.device("cpu")
-POSE = SourceConfig(domain="pose")
+POSE = of_domain("pose")
 PLAIN = SMALL.model_copy(update={"foreground": (), "lambda_face": 1.0})
 
 

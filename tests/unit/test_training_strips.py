@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.conditions import of_domain
 from v2vkit.conditions.flow import flow_color
-from v2vkit.conditions.source import SourceConfig, source_image
 from v2vkit.models.generator import Output
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.strips import sample_strip
 
 HEIGHT, WIDTH = 4, 6
-POSE = SourceConfig(domain="pose")
+POSE = of_domain("pose")
 
 
 def grey(*values: float) -> Tensor:
@@ -34,7 +34,7 @@ def test_every_row_shows_what_it_says() -> None:
     assert strip.dtype == np.uint8
     cells = strip.reshape(7, HEIGHT, 2, WIDTH, 3).transpose(2, 0, 1, 3, 4)
     for column, t in ((0, 2), (1, 3)):
-        assert np.array_equal(cells[column, 0], source_image(POSE, s[0, t].numpy()))
+        assert np.array_equal(cells[column, 0], POSE.preview(s[0, t].numpy()))
     assert np.array_equal(cells[1, 6], flow_color(flow[0].permute(1, 2, 0).numpy()))
     # Real, output, hallucination, warped, mask: (value + 1) * 127.5, the mask's share of 255.
     expected = [[51, 153, 178, 0, 0], [76, 204, 230, 255, 51]]

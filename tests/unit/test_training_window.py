@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.conditions import of_domain
 from tests.unit.training_data import SMALL
-from v2vkit.conditions.source import SourceConfig
 from v2vkit.inference.rollout import Rollout
 from v2vkit.training.build import build_trainer
 from v2vkit.training.dataset import Sequence
 from v2vkit.training.window import begin_window, generate_chunk, source_stack
 
-POSE = SourceConfig(domain="pose")
+POSE = of_domain("pose")
 FRAMES, SIZE = 7, (8, 12)
 
 

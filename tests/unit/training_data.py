@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
+from tests.conditions import made_by, of_domain
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.conditions.source import SourceConfig as MapConfig
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
@@ -59,7 +59,7 @@ def open_dataset(
     reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     return SequenceDataset(
         reader,
-        MapConfig(domain="street", num_labels=12),
+        of_domain("street"),
         strides=strides,
         flip=flip,
         halvings=halvings,
@@ -73,13 +73,12 @@ def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
         fingerprint="f",
         generator=build_generator_config(config, dataset.source),
         encoder=build_encoder_config(config),
-        source=dataset.source,
+        conditioning=dataset.source,
+        origins=made_by("ingest"),
         width=32,
         height=24,
         first_frame=config.first_frame,
         frames={},
-        maps={},
-        maps_stage="ingest",
     )
 
 

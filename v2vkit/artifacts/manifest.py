@@ -88,6 +88,7 @@ class Manifest(_Record):
         units: the clips of each shard, in order: the assignment that every later stage keeps.
         shards: the finished shards (none in a partial manifest).
         missing: reason -> number of frames for which there is no result.
+        counts: what -> how many there are in all frames, where the stage counts something.
         skipped: source -> why it could not be used.
     """
 
@@ -101,6 +102,7 @@ class Manifest(_Record):
     units: tuple[tuple[ClipInfo, ...], ...] = ()
     shards: tuple[ShardEntry, ...] = ()
     missing: dict[str, int] = {}
+    counts: dict[str, int] = {}
     skipped: dict[str, str] = {}
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ class ShardIndex(BaseModel):
         clips: the clips in it.
         members: file name -> (offset, size) in bytes.
         missing: reason -> keys of the frames without a result.
+        counts: what -> how many there are in these frames, where the stage counts something.
         estimator: name and version of the third-party estimator that was used, if any.
     """
 
@@ -39,6 +40,7 @@ class ShardIndex(BaseModel):
     clips: tuple[ClipInfo, ...]
     members: dict[str, tuple[int, int]] = Field(repr=False)
     missing: dict[str, tuple[str, ...]] = {}
+    counts: dict[str, int] = {}
     estimator: dict[str, str] = {}
 
 
@@ -80,6 +82,7 @@ class ShardWriter:
         clips: tuple[ClipInfo, ...],
         *,
         missing: dict[str, tuple[str, ...]] | None = None,
+        counts: dict[str, int] | None = None,
         estimator: dict[str, str] | None = None,
     ) -> ShardIndex:
         """Close the tar, rename it into place, then write the index."""
@@ -98,6 +101,7 @@ class ShardWriter:
             clips=clips,
             members=self.members,
             missing=missing or {},
+            counts=counts or {},
             estimator=estimator or {},
         )
         self.folder.write(index_name(self.name), index.model_dump_json().encode())

@@ -20,15 +20,16 @@ from torch import Tensor
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
 from v2vkit.conditions.alignment import Placement
-from v2vkit.conditions.settings import MapSettings
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.base import Condition
+from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
+from v2vkit.conditions.settings import Origin
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 
 MODEL = "model.safetensors"
-FORMAT = 1
+FORMAT = 2
 _METADATA_KEY = "v2vkit"
 _MAX_HEADER = 100_000_000
 """Bytes; the limit of safetensors itself."""
@@ -47,15 +48,15 @@ class ModelInfo(BaseModel):
     """What a model needs to be used as it was trained.
 
     Attributes:
-        format: of this description; higher ones are of newer versions.
-        generator, source: the layers, and what conditions them.
+        format: of this description; lower ones are of older versions, higher ones of newer ones.
+        generator: its layers.
+        conditioning: the conditions, in the order of their channels.
+        origins: how the annotations of each were made.
         encoder: layers of E, whose vectors are appended to the source maps; None = the model takes no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
         halvings: how often source maps are halved for it: a coarse scale trained below frames of the finest size.
         first_frame: how a video begins (`self`, `real` or `image`).
         frames: settings of `ingest`, so that rendering crops and resizes alike.
-        maps: settings of the stage that made the source maps; `maps_stage` is its name.
-        estimator: name and version of the estimator behind them.
         placement: where its footage mostly had its face or body, in pixels of its frames; None = not known.
         epochs, steps: how long it was trained.
         stage, fingerprint: of the training run.
@@ -63,20 +64,18 @@ class ModelInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = Field(default=FORMAT, le=FORMAT)
+    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
     stage: str
     fingerprint: str
     generator: AnyGeneratorConfig
     encoder: EncoderConfig | None = None
-    source: SourceConfig
+    conditioning: Conditioning
+    origins: tuple[Origin, ...]
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
     halvings: int = Field(default=0, ge=0, le=8)
     first_frame: str
     frames: dict[str, Any]
-    maps: dict[str, Any]
-    maps_stage: str
-    estimator: dict[str, str] = {}
     placement: Placement | None = None
     epochs: int = 0
     steps: int = 0
@@ -86,7 +85,8 @@ class ModelInfo(BaseModel):
         if self.width * self.height > MAX_PIXELS:
             raise ValueError(f"{self.width}x{self.height} is more than the allowed {MAX_PIXELS} pixels")
         parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
-        MapSettings.model_validate(self.maps)
+        if (problem := settings_problem(self.conditioning, self.origins)) is not None:
+            raise ValueError(problem)
         return self
 
     @property
@@ -95,9 +95,9 @@ class ModelInfo(BaseModel):
         return parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
 
     @property
-    def map_settings(self) -> MapSettings:
-        """`maps`, as far as maps that are made later depend on it."""
-        return MapSettings.model_validate(self.maps)
+    def conditions(self) -> tuple[tuple[Condition[Any], Origin], ...]:
+        """Every condition, and how its annotations were made."""
+        return tuple(zip(self.conditioning.conditions, self.origins, strict=True))
 
     @property
     def identity(self) -> str:
@@ -228,6 +228,8 @@ def _parse(header: bytes) -> ModelInfo:
 def _is_newer(error: ValidationError) -> bool:
     """Whether a description is of a higher format, or has fields that this version does not know."""
     found = {(item["type"], item["loc"]) for item in error.errors()}
+    if any(isinstance(item.get("ctx", {}).get("error"), NewerConditionError) for item in error.errors()):
+        return True
     # A generator that is wrong is compared with every kind of them: a field is unknown that none of them has.
     known = {name for config in get_args(AnyGeneratorConfig) for name in config.model_fields}
     unknown = [place for kind, place in found if kind == "extra_forbidden"]
@@ -238,6 +240,11 @@ def _is_newer(error: ValidationError) -> bool:
 
 def _no_model(folder: Folder, error: Exception) -> V2VError:
     if isinstance(error, ValidationError):
+        if any((item["type"], item["loc"]) == ("greater_than_equal", ("format",)) for item in error.errors()):
+            return V2VError(
+                f"{folder.url}/{MODEL} was made by an older v2vkit, which described models in another way.",
+                "Train or import it again with --overwrite.",
+            )
         if _is_newer(error):
             return V2VError(
                 f"{folder.url}/{MODEL} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"

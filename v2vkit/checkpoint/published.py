@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from v2vkit.conditions.source import SourceConfig, num_channels
-from v2vkit.config import DomainName, check_foreground
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.conditions.domains import DOMAINS, domain_has, domains_that
+from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.discriminator import Discriminator, video_channels
@@ -24,7 +25,7 @@ class Said(Protocol):
     """What tensors cannot tell; the settings of `import-checkpoint`."""
 
     @property
-    def domain(self) -> DomainName: ...
+    def domain(self) -> str: ...
     @property
     def num_labels(self) -> int | None: ...
     @property
@@ -33,19 +34,20 @@ class Said(Protocol):
     def foreground(self) -> tuple[int, ...]: ...
 
 
-def _source(said: Said, channels: int) -> SourceConfig:
+def _conditioning(said: Said, channels: int) -> Conditioning:
     """What conditions the model, where it agrees with the weights' source channels.
 
     Raises:
         V2VError: it does not, or a setting belongs to another domain.
     """
-    if said.domain != "street":
+    if not domain_has(said.domain, "foreground"):
         if said.num_labels is not None or said.foreground or not said.edges:
+            shown, names = " and ".join(domains_that("foreground")), " or ".join(_with_labels())
             raise V2VError(
-                f"--num-labels, --foreground and --no-edges are for streets, not for --domain {said.domain}.",
-                "Leave them out, or give --domain street.",
+                f"--num-labels, --foreground and --no-edges are for {shown}, not for --domain {said.domain}.",
+                f"Leave them out, or give --domain {names}.",
             )
-        source = SourceConfig(domain=said.domain)
+        conditioning = conditioning_of(said.domain)
     else:
         number = said.num_labels or channels - int(said.edges)
         if not 1 <= number <= 255:
@@ -53,22 +55,28 @@ def _source(said: Said, channels: int) -> SourceConfig:
                 f"The weights take {channels} source channels a frame, which leaves {number} labels.",
                 "Give the weights of a street model, and --no-edges if it has no edge channel.",
             )
-        source = SourceConfig(domain="street", num_labels=number, edges=said.edges)
-    if num_channels(source) != channels:
-        labels = f" with {source.num_labels} labels {'and' if source.edges else 'without'} edges" * bool(
-            source.num_labels
-        )
+        conditioning = conditioning_of(said.domain, num_labels=number, edges=said.edges)
+    if conditioning.num_channels != channels:
+        number = conditioning.num_labels
+        labels = f" with {number} labels {'and' if said.edges else 'without'} edges" * bool(number)
         raise V2VError(
-            f"The weights take {channels} source channels a frame; {said.domain}{labels} has {num_channels(source)}.",
+            f"The weights take {channels} source channels a frame; {said.domain}{labels} has "
+            f"{conditioning.num_channels}.",
             "Give the --domain that the weights were trained on, and for streets its --num-labels and --no-edges.",
         )
-    return source
+    return conditioning
 
 
-def _check_foreground(said: Said, source: SourceConfig, has_foreground: bool) -> None:
-    if has_foreground and said.domain != "street":
+def _with_labels() -> list[str]:
+    """The domains whose labels can have a foreground branch."""
+    return [name for name in DOMAINS if domain_has(name, "foreground")]
+
+
+def _check_foreground(said: Said, conditioning: Conditioning, has_foreground: bool) -> None:
+    if has_foreground and not conditioning.has("foreground"):
         raise V2VError(
-            f"The weights have a foreground branch, which --domain {said.domain} does not.", "Give --domain street."
+            f"The weights have a foreground branch, which --domain {said.domain} does not.",
+            f"Give --domain {' or '.join(_with_labels())}.",
         )
     if has_foreground and not said.foreground:
         raise V2VError(
@@ -77,10 +85,10 @@ def _check_foreground(said: Said, source: SourceConfig, has_foreground: bool) ->
         )
     if said.foreground and not has_foreground:
         raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
-    check_foreground(said.foreground, source.num_labels)
+    check_foreground(said.foreground, conditioning.num_labels)
 
 
-def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], SourceConfig]:
+def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
     """The video generator in the state dicts of its scales, the coarsest first, and what conditions it.
 
     Raises:
@@ -88,46 +96,49 @@ def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenera
     """
     states = [read_published(path) for path in files]
     inferred, has_foreground = infer_generator(states)
-    source = _source(said, inferred.source_channels)
-    _check_foreground(said, source, has_foreground)
+    conditioning = _conditioning(said, inferred.source_channels)
+    _check_foreground(said, conditioning, has_foreground)
     imported = import_generator(states, foreground=said.foreground)
-    if said.domain == "pose":  # the one domain whose published maps are in [-1, 1]
+    if conditioning.has("signed"):
         take_unit_sources(imported.network)
-    return imported, source
+    return imported, conditioning
 
 
-def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], SourceConfig]:
+def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
     """The image generator (pix2pixHD) in one state dict, and what conditions it."""
     if len(files) > 1:
         raise V2VError("An image generator is one file.", "Leave out --image for the scales of a video generator.")
-    if said.domain == "pose":
-        raise V2VError("There is no published image generator for poses.", "Give --domain street or face.")
+    if not domain_has(said.domain, "published_images"):
+        others = " or ".join(name for name in DOMAINS if domain_has(name, "published_images"))
+        raise V2VError(
+            f"There is no published image generator for {DOMAINS[said.domain].shows}.", f"Give --domain {others}."
+        )
     imported = import_image_generator(read_published(files[0]))
-    source = _source(said, imported.network.config.in_channels)
-    _check_foreground(said, source, has_foreground=False)
+    conditioning = _conditioning(said, imported.network.config.in_channels)
+    _check_foreground(said, conditioning, has_foreground=False)
     generator = FrameGenerator(imported.network.config)
     generator.network = imported.network
-    return Imported(generator, imported.used, imported.statistics, imported.unknown), source
+    return Imported(generator, imported.used, imported.statistics, imported.unknown), conditioning
 
 
-def read_discriminators(files: Mapping[str, str], source: SourceConfig) -> dict[str, Imported[Discriminator]]:
+def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) -> dict[str, Imported[Discriminator]]:
     """The discriminators by the names that training has for them: image, video0, video1 ...
 
     Args:
         files: the state dict of each.
-        source: what conditions the generator, and so the image discriminator.
+        conditioning: what conditions the generator, and so the image discriminator.
 
     Raises:
         V2VError: a file that is no discriminator's, or one that judges something else than this model's frames.
     """
-    if source.domain == "pose" and "image" in files:
+    if conditioning.has("signed") and "image" in files:
         # 2 s - 1 cannot be folded into its first layer as for the generator: it pads with zeros.
         raise V2VError(
             "Published image discriminators of poses see maps in [-1, 1]; ours are in [0, 1].",
             "Leave out --discriminator; training makes a new one.",
         )
     found = {name: import_discriminator(read_published(path)) for name, path in files.items()}
-    expected = num_channels(source) + 3
+    expected = conditioning.num_channels + 3
     for name, imported in found.items():
         channels = imported.network.config.in_channels
         if name == "image" and channels != expected:

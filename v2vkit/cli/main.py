@@ -19,17 +19,20 @@ COMMANDS = {
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
+    "track": "Give every object one number through its whole shot.",
     "train": "Train one stage of the model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "encode-features": "Describe the look of every region of the frames by a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
     "render": "Turn a driving video into a rendered video with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
+    "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "run": "Run the stages of a recipe in order; resumable.",
     "show": "Make a contact sheet or video of an artifact.",
     "check": "Check names, counts, ids and sizes before any long work.",
+    "weights": "List, fetch, add and verify the weights files that can be used.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
-    "make-toy": "Make a procedural street: videos, label maps, instances and exact flow.",
+    "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
 }
 
 EXIT_PROBLEMS = 3

@@ -23,6 +23,8 @@ def given(config: type[StageConfig], values: dict[str, Any]) -> dict[str, Any]:
 
 def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Parameter:
     kind, several = _unwrap(field.annotation)
+    if extra.get("choices"):
+        kind = Literal[extra["choices"]()]
     if extra.get("argument"):
         metavar = extra.get("metavar") or name.upper()
         required = field.is_required()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from v2vkit.conditions.landmarks import INNER_POINTS, Landmarks
-from v2vkit.conditions.people import NECK, People
+from v2vkit.conditions.people import NECK, Persons
 
 _UPPER = [0, NECK, 2, 5]  # nose, neck, shoulders: seen in close-ups, too, and limbs do not change them
 
@@ -39,7 +39,7 @@ def place_face(landmarks: Landmarks | None) -> Placement | None:
     return None if landmarks is None else place_points(landmarks[INNER_POINTS])
 
 
-def place_people(people: People | None) -> Placement | None:
+def place_people(people: Persons | None) -> Placement | None:
     """Of nose, neck and shoulders of the person in whom they are largest; None where nobody shows them all."""
     uppers = [person.body[_UPPER] for person in people or ()]
     placed = (place_points(upper[:, :2]) for upper in uppers if (upper[:, 2] > 0).all())

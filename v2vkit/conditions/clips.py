@@ -1,6 +1,7 @@
 """Random access to the frames, maps and flow of clips, joined over several artifacts."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.conditions.alignment import Placement, typical
+from v2vkit.conditions.base import Bytes, Condition, Use
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.regions import Regions
-from v2vkit.conditions.source import DOMAINS, SourceConfig, region_files, region_map
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 
@@ -41,6 +43,7 @@ class ClipReader:
                     f"Make it again: `v2v {manifest.stage} --overwrite`.",
                 )
         self.clips: tuple[ClipInfo, ...] = first.clips
+        self._by_name = {clip.name: clip for clip in first.clips}
         self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
         shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
         for kind, entry in tqdm(shards, desc="checking shards", unit="shard", leave=False, disable=None):
@@ -69,20 +72,32 @@ class ClipReader:
         extension = "jpg" if self.has("frames", clip, t, "jpg") else "png"
         return decode_image(self.read("frames", clip, t, extension), f"frame {sample_key(clip, t)}")
 
-    def map_files(self, source: SourceConfig, clip: str, t: int) -> dict[str, bytes]:
-        """The files from which `source_map` builds s_t."""
-        domain = DOMAINS[source.domain]
-        files = {extension: self.read(domain.kind, clip, t, extension) for extension in domain.required}
-        for extension in domain.optional:
-            if self.has(domain.kind, clip, t, extension):
-                files[extension] = self.read(domain.kind, clip, t, extension)
-        return files
+    def annotation(self, condition: Condition[Any], clip: str, t: int, *uses: Use) -> Any:
+        """The annotation of a frame, from the files that a condition needs for these uses.
 
-    def regions(self, source: SourceConfig, clip: str, t: int) -> Regions:
-        """The regions of a frame, int32 [H, W]; for domains that have some."""
-        kind = DOMAINS[source.domain].kind
-        names = region_files(source.domain, lambda name: self.has(kind, clip, t, name))
-        return region_map(source.domain, {name: self.read(kind, clip, t, name) for name in names})
+        Raises:
+            V2VError: a file is missing or damaged.
+        """
+        kind = condition.artifact
+        names = dict.fromkeys(name for use in uses for name in condition.reads[use])
+        present = [name for name in names if name not in condition.optional or self.has(kind, clip, t, name)]
+        info = self._by_name[clip]
+        files = {name: self.read(kind, clip, t, name) for name in present}
+        return condition.decode(files, size=(info.width, info.height))
+
+    def annotations(self, conditioning: Conditioning, clip: str, t: int, *uses: Use) -> tuple[Any, ...]:
+        """The annotations of a frame, one per condition; for channels where no use is named."""
+        return tuple(self.annotation(of, clip, t, *(uses or ("channels",))) for of in conditioning.conditions)
+
+    def channels(self, conditioning: Conditioning, clip: str, t: int) -> Bytes:
+        """What a network sees of a frame, uint8 [C, H, W], 255 = 1."""
+        return conditioning.channels(self.annotations(conditioning, clip, t))
+
+    def regions(self, conditioning: Conditioning, clip: str, t: int) -> Regions:
+        """The regions of a frame, int32 [H, W]; for models that have some."""
+        found = conditioning.with_regions
+        assert found is not None, f"{conditioning.names} has no regions"
+        return found.regions(self.annotation(found, clip, t, "regions"))
 
     def flow(self, clip: str, t: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """Backward flow float32 [H, W, 2] and confidence [H, W] of frame t into t - stride; None at a clip's start."""
@@ -113,11 +128,11 @@ def _highest_label(url: str, entry: ShardEntry) -> int:
     return max((int(ids[ids != IGNORE].max(initial=0)) for ids in maps), default=0)
 
 
-def typical_placement(reader: ClipReader, source: SourceConfig) -> Placement | None:
+def typical_placement(reader: ClipReader, conditioning: Conditioning) -> Placement | None:
     """Where the subject of the clips mostly is, from frames spread evenly; None where it has none."""
-    placed = DOMAINS[source.domain].placed
-    if placed is None:
+    found = conditioning.with_subject
+    if found is None:
         return None
     frames = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).round().astype(int))
-    return typical(placed(reader.map_files(source, *frames[number])) for number in chosen)
+    return typical(found.align(reader.annotation(found, *frames[number], "align")) for number in chosen)

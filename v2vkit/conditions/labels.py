@@ -1,59 +1,148 @@
-"""Label maps: which labels are kept, and how they look as pictures."""
+"""The condition `labels`: a label id for every pixel, and the edges between objects."""
 
-import colorsys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from v2vkit.artifacts.images import decode_gray, encode_png
+from v2vkit.conditions.augment import Change, move_ids
+from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.label_ids import colorize, keep_labels, label_channels
+from v2vkit.conditions.layers import OpenLayer, ids_layer
+from v2vkit.conditions.regions import Regions, region_ids
+from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.config import IGNORE
-
-# Of Cityscapes' labelIds: what all its pictures have (unlabeled, ego vehicle, ..., ground), and the classes that count.
-_VOID = frozenset(range(7))
-_CITYSCAPES = frozenset({7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33})
-_ENOUGH = 10  # of the latter; trainIds (0 to 18) have at most 6 of them
+from v2vkit.estimators.base import Segments
+from v2vkit.estimators.registry import gives_instances
 
 
-def keep_labels(
-    labels: NDArray[np.uint8], instances: NDArray[np.uint16] | None, keep: tuple[int, ...]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
-    """Only the labels in `keep`, renumbered 0, 1, ... in its order; the rest is 255 (ignore) and no instance.
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """What is where in a frame.
 
-    Args:
-        labels: uint8 [H, W].
-        instances: uint16 [H, W], 0 = none; or None.
-        keep: ids below 255; none = all are kept as they are.
+    Attributes:
+        labels: uint8 [H, W], 255 = ignore.
+        instances: uint16 [H, W], 0 = none; None = objects are not told apart.
     """
-    if not keep:
-        return labels, instances
-    table = np.full(256, IGNORE, np.uint8)
-    table[list(keep)] = np.arange(len(keep))
-    kept = table[labels]
-    return kept, None if instances is None else np.where(kept == IGNORE, np.uint16(0), instances)
+
+    labels: NDArray[Any]
+    instances: NDArray[Any] | None = None
+
+    @property
+    def size(self) -> Size:
+        return self.labels.shape[1], self.labels.shape[0]
+
+    @property
+    def found(self) -> bool:
+        return bool((self.labels != IGNORE).any())
 
 
-def are_label_ids(ids: Iterable[int]) -> bool:
-    """Whether ids that occur are Cityscapes' `labelIds`: many of those, and none of the ids between that are not used.
+class LabelSettings(AnnotationSettings):
+    """Settings of `segment` and `ingest`.
 
-    The table is that of cityscapesScripts (labels.py).
+    Attributes:
+        keep: the labels that were kept of an estimator's; none = all.
+        segment: the estimator.
+        instances: folder of the instance maps that came with the frames.
     """
-    known = set(ids) - {IGNORE}
-    return len(known & _CITYSCAPES) >= _ENOUGH and known <= _VOID | _CITYSCAPES
+
+    keep: tuple[int, ...] = ()
+    segment: str | None = None
+    instances: str | None = None
 
 
-def palette() -> NDArray[np.uint8]:
-    """RGB uint8 [256, 3]: distinct colours for the first ids (golden-angle hues), black for 255 (ignore)."""
-    colors = np.zeros((256, 3), np.uint8)
-    for i in range(255):
-        value = (0.95, 0.7, 0.5)[(i // 8) % 3]
-        colors[i] = [round(255 * c) for c in colorsys.hsv_to_rgb((0.58 + i * 0.381966) % 1.0, 0.65, value)]
-    return colors
+class LabelsCondition(Condition[LabelMap]):
+    """One channel per label, and one of the edges between objects.
 
+    Attributes:
+        num_labels: label ids are below it.
+        edges: whether there is the channel of edges.
+    """
 
-_PALETTE = palette()
+    artifact: ClassVar[str] = "labels"
+    required: ClassVar[tuple[str, ...]] = ("label.png",)
+    optional: ClassVar[tuple[str, ...]] = ("inst.png",)
+    reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(
+        ("channels", "augment", "regions"), ("label.png", "inst.png")
+    )
+    layers: ClassVar[Mapping[str, OpenLayer]] = {"label.png": ids_layer, "inst.png": ids_layer}
+    stages: ClassVar[tuple[str, ...]] = ("ingest", "segment")
+    task: ClassVar[str | None] = "segment"
+    estimator_stage: ClassVar[str | None] = "segment"
+    nothing: ClassVar[str] = "nothing recognised"
+    making: ClassVar[str] = "`v2v segment` or `v2v ingest --labels FOLDER`"
+    Settings: ClassVar[type[AnnotationSettings]] = LabelSettings
+    mirrors: ClassVar[bool] = True
+    foreground: ClassVar[bool] = True
+    from_label_folder: ClassVar[bool] = True
+    published: ClassVar[Origin | None] = Origin(stage="ingest")
+    published_images: ClassVar[bool] = True
 
+    name: Literal["labels"] = "labels"
+    num_labels: int = Field(ge=1, le=255)
+    edges: bool = True
 
-def colorize(ids: NDArray[Any]) -> NDArray[np.uint8]:
-    """Label ids [H, W] -> RGB uint8 [H, W, 3]; instance ids above 255 wrap around."""
-    return _PALETTE[ids.astype(np.int64) % 256]
+    def __str__(self) -> str:
+        return f"{self.num_labels} labels, {'with' if self.edges else 'no'} edges"
+
+    @classmethod
+    def configured(cls, settings: Mapping[str, Any], count_labels: Callable[[], int]) -> Self:
+        number = settings.get("num_labels")
+        return cls.model_validate(
+            {"num_labels": count_labels() if number is None else number, "edges": settings.get("edges", True)}
+        )
+
+    @property
+    def num_channels(self) -> int:
+        return self.num_labels + int(self.edges)
+
+    def follow(
+        self, looked_at: Iterable[tuple[F, Segments]], settings: Mapping[str, Any], *, size: Size
+    ) -> Iterator[tuple[F, LabelMap]]:
+        keep = LabelSettings.model_validate(settings).keep
+        for frame, segments in looked_at:
+            yield frame, LabelMap(*keep_labels(segments.labels, segments.instances, keep))
+
+    @classmethod
+    def encode(cls, annotation: LabelMap, *, estimator: str = "") -> dict[str, bytes]:
+        files = {"label.png": encode_png(annotation.labels)}
+        if annotation.instances is not None:
+            files["inst.png"] = encode_png(annotation.instances)
+        return files
+
+    @classmethod
+    def decode(cls, files: Mapping[str, bytes], *, size: Size) -> LabelMap:
+        instances = files.get("inst.png")
+        return LabelMap(
+            decode_gray(files["label.png"], "a label map"),
+            None if instances is None else decode_gray(instances, "an instance map"),
+        )
+
+    def channels(self, annotation: LabelMap, image: Image | None = None) -> Bytes:
+        return label_channels(annotation.labels, annotation.instances, self.num_labels, edges=self.edges)
+
+    def augment(self, annotation: LabelMap, change: Change) -> LabelMap:
+        instances = annotation.instances
+        return LabelMap(
+            move_ids(annotation.labels, change.move), None if instances is None else move_ids(instances, change.move)
+        )
+
+    def regions(self, annotation: LabelMap) -> Regions:
+        """Objects, else areas of one label."""
+        return region_ids(annotation.labels, annotation.instances)
+
+    def preview(self, channels: NDArray[np.float32]) -> Image:
+        hot = channels[: self.num_labels]
+        image = colorize(np.where(hot.max(0) > 0, hot.argmax(0), IGNORE).astype(np.uint8))
+        if self.edges:
+            image[channels[-1] > 0] //= 2
+        return image
+
+    def uses_instances(self, settings: Mapping[str, Any], *, features: bool) -> bool:
+        made = LabelSettings.model_validate(settings)
+        there = made.instances is not None or (made.segment is not None and gives_instances(made.segment))
+        return there and (self.edges or features)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.conditions.people import People, move_people, people_from_json
+from v2vkit.conditions.people import Persons, move_people, people_from_json
 from v2vkit.errors import V2VError
 from v2vkit.video.sources import SourceFiles, natural_key
 
@@ -82,7 +82,7 @@ def _sorted_files(place: Path) -> tuple[Path, ...]:
     return tuple(sorted(place.glob("*.json"), key=lambda file: natural_key(file.name)))
 
 
-def read_people(file: Path, clip: ClipInfo) -> People:
+def read_people(file: Path, clip: ClipInfo) -> Persons:
     """The people in one file, moved to where they are in the clip's frame (cropped and resized as by `ingest`).
 
     Raises:

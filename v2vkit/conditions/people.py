@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ class Person:
     hidden: frozenset[int] = frozenset()
 
 
-People = tuple[Person, ...]
+Persons = tuple[Person, ...]
 
 # Name in `Person`, key in OpenPose's JSON (before version 1.3 without the "_2d"), number of points.
 _PARTS = (
@@ -76,7 +76,7 @@ def _parts(person: Person) -> dict[str, Any]:
     return {name: points for name, points in parts.items() if points is not None}
 
 
-def certain(people: People, min_score: float) -> People | None:
+def certain(people: Persons, min_score: float) -> Persons | None:
     """The people without the points that score less than `min_score`; None when nobody is left."""
 
     def keep(points: Points) -> Points:
@@ -86,12 +86,15 @@ def certain(people: People, min_score: float) -> People | None:
     return tuple(person for person in kept if any((part[:, 2] > 0).any() for part in _parts(person).values())) or None
 
 
-def estimated_people(bodies: NDArray[np.float32], min_score: float) -> People | None:
-    """The people that a pose estimator sees, float32 [people, 25, 3], without points that score less; None = nobody."""
-    return certain(tuple(Person(body) for body in bodies), min_score)
+def estimated_people(found: NDArray[np.float32] | Persons, min_score: float) -> Persons | None:
+    """The people that a pose estimator sees, float32 [people, 25, 3], or a file holds, without points that score less.
+
+    None = nobody.
+    """
+    return certain(found if isinstance(found, tuple) else tuple(Person(body) for body in found), min_score)
 
 
-def move_people(people: People, move: Move) -> People:
+def move_people(people: Persons, move: Move) -> Persons:
     """People after a move of their frame (`v2vkit.conditions.augment`); missing points stay missing."""
     return tuple(
         map_points(person, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1))
@@ -99,7 +102,7 @@ def move_people(people: People, move: Move) -> People:
     )
 
 
-def people_to_json(people: People | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:
+def people_to_json(people: Persons | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:
     """The key point file of one frame: OpenPose's keys, and whether people were found in this frame, size, estimator.
 
     Args:
@@ -116,8 +119,21 @@ def _plain(points: Points) -> list[float]:
     return [float(v) for v in np.round(points.astype(np.float64), _DECIMALS).ravel()]
 
 
-def people_from_json(data: bytes, where: str = "A key point file") -> People:
-    """The people of a frame, from `people_to_json` or from OpenPose itself (BODY_25); a bare list of people will do.
+class PeopleFile(NamedTuple):
+    """What a key point file says: the people, and whether they were found in this very frame (OpenPose's own files: as
+    there are some)."""
+
+    persons: Persons
+    found: bool
+
+
+def people_from_json(data: bytes, where: str = "A key point file") -> Persons:
+    """The people in a file; see `read_people_file`."""
+    return read_people_file(data, where).persons
+
+
+def read_people_file(data: bytes, where: str = "A key point file") -> PeopleFile:
+    """What a key point file holds: of `people_to_json`, or of OpenPose itself (BODY_25); a bare list of people will do.
 
     Empty lists of points are parts that nobody looked for. As in OpenPose, a point with x = 0 is missing.
 
@@ -135,7 +151,8 @@ def people_from_json(data: bytes, where: str = "A key point file") -> People:
             raise TypeError("there is no list of people")
         if len(listed) > MAX_PEOPLE:
             raise ValueError(f"{len(listed)} people are too many")
-        return tuple(_person(person) for person in listed)
+        persons = tuple(_person(person) for person in listed)
+        return PeopleFile(persons, bool(persons if isinstance(document, list) else document.get("found", persons)))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
         raise V2VError(f"{where} cannot be read: {what}.", hint) from None
@@ -167,12 +184,12 @@ def _points(values: Any, count: int, key: str) -> Points:
 
 def follow_people(
     frames: Iterable[F],
-    estimate: Callable[[F], Points],
+    estimate: Callable[[F], Points | Persons],
     *,
     smooth: int = 0,
     missing: Missing = "hold",
     min_score: float = 0.0,
-) -> Iterator[tuple[F, People | None, bool]]:
+) -> Iterator[tuple[F, Persons | None, bool]]:
     """The people of one clip as the maps use them: (frame, people or None, found); see `following.follow`.
 
     Args:
@@ -188,7 +205,7 @@ def follow_people(
     )
 
 
-def _match(person: Person, people: People) -> Person | None:
+def _match(person: Person, people: Persons) -> Person | None:
     """The same person among the people of another frame: the nearest body; None when none is near enough."""
     there = person.body[:, 2] > 0
     if not there.any():
@@ -223,12 +240,12 @@ def _blend_person(person: Person, others: Sequence[tuple[Person | None, float]],
     return replace(person, **blended)
 
 
-def _between(before: People, after: People, share: float) -> People:
+def _between(before: Persons, after: Persons, share: float) -> Persons:
     """Those of `before`, on their way to where they are in `after`; who is not there stays."""
     return tuple(_blend_person(person, [(_match(person, after), share)], 1 - share) for person in before)
 
 
-def _mean(around: Sequence[People | None], weights: NDArray[np.float32]) -> People:
+def _mean(around: Sequence[Persons | None], weights: NDArray[np.float32]) -> Persons:
     radius = len(around) // 2
     middle = around[radius]
     assert middle is not None
@@ -239,7 +256,7 @@ def _mean(around: Sequence[People | None], weights: NDArray[np.float32]) -> Peop
     )
 
 
-def _rounded(people: People) -> People:
+def _rounded(people: Persons) -> Persons:
     def keep(points: Points) -> Points:
         kept = np.round(points.astype(np.float64), _DECIMALS).astype(np.float32)
         kept[kept[:, 0] == 0, 2] = 0  # as the file will be read
@@ -248,5 +265,5 @@ def _rounded(people: People) -> People:
     return tuple(map_points(person, keep) for person in people)
 
 
-PEOPLE: Kind[People] = Kind(_between, _mean, _rounded)
+PEOPLE: Kind[Persons] = Kind(_between, _mean, _rounded)
 """How people are followed in time."""

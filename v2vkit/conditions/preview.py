@@ -1,21 +1,21 @@
 """Artifacts as pictures: how each kind of file is shown, and contact sheets of many.
 
-A new kind of file is one row in `LAYERS`.
+A condition brings how its files are shown (`Condition.layers`).
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.conditions.flow import flow_color
 from v2vkit.conditions.flow_io import decode_kitti
-from v2vkit.conditions.labels import colorize
+from v2vkit.conditions.label_ids import colorize
+from v2vkit.conditions.layers import Layer, OpenLayer, photo_layer
 from v2vkit.conditions.region_features import features_from_json
+from v2vkit.conditions.registry import condition_classes
 
 Image = NDArray[np.uint8]
 
@@ -30,27 +30,6 @@ _BANDS_SIDE = 128
 _PAPER, _INK = 255, 0
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One kind of file made visible.
-
-    Attributes:
-        render: (bytes, name for messages) -> RGB uint8 [H, W, 3].
-        note: what one needs to know to read the colours; may be empty.
-    """
-
-    render: Callable[[bytes, str], Image]
-    note: str = ""
-
-
-def _ids(examples: Sequence[bytes]) -> Layer:
-    return Layer(lambda data, where: colorize(decode_gray(data, where)), "one colour per id, black = 255 (ignore)")
-
-
-def _strokes(examples: Sequence[bytes]) -> Layer:
-    return Layer(lambda data, where: np.repeat(decode_gray(data, where).astype(np.uint8)[..., None], 3, axis=2))
-
-
 def _flow(examples: Sequence[bytes]) -> Layer:
     """One scale for all pictures, so that they can be compared; taken from what is trusted in the examples."""
     lengths = [np.zeros(1, np.float32)]
@@ -62,10 +41,6 @@ def _flow(examples: Sequence[bytes]) -> Layer:
         lambda data, where: flow_color(decode_kitti(data, where)[0], max_flow=scale),
         f"white = rest, red = right, full colour = {scale:.1f} px, darker = more",
     )
-
-
-def _photos(examples: Sequence[bytes]) -> Layer:
-    return Layer(decode_image)
 
 
 def _features(examples: Sequence[bytes]) -> Layer:
@@ -83,22 +58,18 @@ def _bands(data: bytes, where: str) -> Image:
     return np.asarray(cv2.resize(picture, (_BANDS_SIDE, _BANDS_SIDE), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-# Pattern of the extension -> how to show it, the most telling first.
-LAYERS: tuple[tuple[str, Callable[[Sequence[bytes]], Layer]], ...] = (
-    (r"flow\d+\.png", _flow),
-    (r"sketch\.png", _strokes),
-    (r"skeleton\.png", _photos),
-    (r"label\.png", _ids),
-    (r"inst\.png", _ids),
-    (r"parts\.png", _ids),
-    (r"features\.json", _features),
-    (r"jpg|png", _photos),
-)
+def _patterns() -> Iterator[tuple[str, OpenLayer]]:
+    """Pattern of the extension -> how to show it, the best first; conditions bring those of their files."""
+    yield r"flow\d+\.png", _flow
+    for condition in condition_classes():
+        yield from ((re.escape(extension), layer) for extension, layer in condition.layers.items())
+    yield r"features\.json", _features
+    yield r"jpg|png", photo_layer
 
 
 def sort_layers(extensions: set[str]) -> list[str]:
     """Those of the extensions that can be shown, the most telling first."""
-    return [found for pattern, _ in LAYERS for found in sorted(extensions) if re.fullmatch(pattern, found)]
+    return [found for pattern, _ in _patterns() for found in sorted(extensions) if re.fullmatch(pattern, found)]
 
 
 def open_layer(extension: str, examples: Sequence[bytes]) -> Layer:
@@ -111,7 +82,7 @@ def open_layer(extension: str, examples: Sequence[bytes]) -> Layer:
     Raises:
         V2VError: an example is damaged.
     """
-    return next(make(examples) for pattern, make in LAYERS if re.fullmatch(pattern, extension))
+    return next(make(examples) for pattern, make in _patterns() if re.fullmatch(pattern, extension))
 
 
 def _fit(picture: Image) -> Image:

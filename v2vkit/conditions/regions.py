@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.artifacts.images import decode_gray
-
 Regions = NDArray[np.int32]
 
 _LABEL = 1 << 16
@@ -28,23 +26,3 @@ def region_ids(labels: NDArray[Any], instances: NDArray[Any] | None = None) -> R
 def label_and_instance(region: int) -> tuple[int, int]:
     """What a region's id consists of."""
     return divmod(region, _LABEL)
-
-
-def street_regions(files: dict[str, bytes]) -> Regions:
-    """The regions of a street from the files of its label map (extension -> bytes)."""
-    labels, instances = street_ids(files)
-    return region_ids(labels, instances)
-
-
-def face_regions(files: dict[str, bytes]) -> Regions:
-    """The regions of a face: its parts (`v2vkit.conditions.sketch.PARTS`)."""
-    return region_ids(decode_gray(files["parts.png"], "a map of facial parts"))
-
-
-def street_ids(files: dict[str, bytes]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Labels, and instances where there are some."""
-    instances = files.get("inst.png")
-    return (
-        decode_gray(files["label.png"], "a label map"),
-        None if instances is None else decode_gray(instances, "an instance map"),
-    )

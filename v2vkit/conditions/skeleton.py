@@ -1,4 +1,4 @@
-"""People drawn as coloured skeletons, the source map of the pose domain.
+"""People drawn as coloured skeletons, as the condition `pose` shows them.
 
 The drawing follows vid2vid's pose pre-processing and gives its pictures pixel by pixel (tests/golden): straight strokes
 of a square pen, discs at both ends of each, a colour for every limb and finger, faces white. Key points are those of
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.conditions.people import People, Person, Points
+from v2vkit.conditions.people import Person, Persons, Points
 
 Image = NDArray[np.uint8]
 Canvas = NDArray[np.int32]  # red, green and blue of a pixel in one number, so that they are averaged in one go
@@ -71,7 +71,7 @@ def default_stroke(height: int) -> int:
     return max(1, round(_BODY_STROKE * height / _STROKE_HEIGHT))
 
 
-def draw_people(people: People | None, size: tuple[int, int], *, stroke: int = 0) -> Image:
+def draw_people(people: Persons | None, size: tuple[int, int], *, stroke: int = 0) -> Image:
     """The skeletons of all people of a frame, RGB uint8 [H, W, 3] on black.
 
     A stroke is drawn only if all its points are there: of a limb two, of a finger five, of a line of a face all. Where
@@ -92,11 +92,11 @@ def draw_people(people: People | None, size: tuple[int, int], *, stroke: int = 0
 
 
 def skeleton_channels(drawing: Image) -> Image:
-    """The conditioning channels of the pose domain: RGB uint8 [H, W, 3] -> uint8 [3, H, W]."""
+    """The channels of the condition `pose`: RGB uint8 [H, W, 3] -> uint8 [3, H, W]."""
     return np.ascontiguousarray(drawing.transpose(2, 0, 1))
 
 
-def drop_parts(people: People, rng: np.random.Generator, probability: float = 0.05) -> People:
+def drop_parts(people: Persons, rng: np.random.Generator, probability: float = 0.05) -> Persons:
     """People of whom some parts are not drawn, so that a model learns to do without (vid2vid's training).
 
     Each limb, each whole hand and each whole face is left out with this probability, independently.

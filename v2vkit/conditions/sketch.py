@@ -117,7 +117,7 @@ def distance_maps(
 
 
 def face_channels(landmarks: Landmarks | None, sketch: Gray, *, strokes: Strokes | None = None) -> NDArray[np.uint8]:
-    """The conditioning channels of the face domain, uint8 [15, H, W]: the sketch, then 14 distance maps.
+    """The channels of the condition `face`, uint8 [15, H, W]: the sketch, then 14 distance maps.
 
     Args:
         landmarks: float32 [68, 2], or None for a blank frame.

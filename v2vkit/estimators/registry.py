@@ -1,46 +1,122 @@
-"""Which implementation stands behind which name; a new back end is one file and a row in each table here."""
+"""Which implementation stands behind which name: one table. A new estimator is one file and a row here.
+
+Choices of flags, `doctor`, messages about missing packages and the docs derive from the rows. Nothing is loaded before
+an estimator is opened.
+"""
 
 import importlib
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from v2vkit.config import StageConfig
+from v2vkit.config import Choices, StageConfig
 from v2vkit.errors import V2VError
 
-ESTIMATORS: dict[str, dict[str, str]] = {
-    "flow": {"dis": "v2vkit.estimators.dis:DIS", "ptlflow": "v2vkit.estimators.ptlflow_flow:PtlflowFlow"},
-    "face": {
-        "mediapipe": "v2vkit.estimators.mediapipe_face:MediapipeFace",
-        "dlib": "v2vkit.estimators.dlib_face:DlibFace",
-    },
-    "pose": {
-        "mediapipe": "v2vkit.estimators.mediapipe_pose:MediapipePose",
-        "yolo": "v2vkit.estimators.ultralytics_models:YoloPose",
-    },
-    "segment": {
-        "torchvision": "v2vkit.estimators.torchvision_segment:TorchvisionSegment",
-        "yolo": "v2vkit.estimators.ultralytics_models:YoloSegment",
-    },
-}
 
-# What each takes of the settings of its task's stage, where they have the same names.
-_TAKES: dict[str, dict[str, tuple[str, ...]]] = {
-    "flow": {"dis": ("preset",), "ptlflow": ("model", "weights", "device")},
-    "face": {"mediapipe": (), "dlib": ("weights",)},
-    "pose": {"mediapipe": (), "yolo": ("weights", "device")},
-    "segment": {
-        "torchvision": ("weights", "input_side", "min_score", "device"),
-        "yolo": ("weights", "input_side", "min_score", "device"),
-    },
-}
+@dataclass(frozen=True)
+class Extra:
+    """An optional dependency: `pip install 'v2vkit[NAME]'`.
 
-# Those that keep one core busy and leave Python's lock meanwhile: so many of them look at different frames at once.
-_AT_ONCE = {"mediapipe": 2}
+    Attributes:
+        name: of the extra.
+        distribution: the package by which `doctor` tells whether it is installed.
+        purpose: what it is for.
+        newest_python: the newest Python that it has a wheel for; None = any.
+        linux_on: the machines for which it has wheels on Linux; None = any.
+    """
 
-# Estimator -> the extra that installs it.
-EXTRAS = {"mediapipe": "mediapipe", "dlib": "dlib", "ptlflow": "flow", "yolo": "yolo"}
+    name: str
+    distribution: str
+    purpose: str
+    newest_python: tuple[int, int] | None = None
+    linux_on: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator.
+
+    Attributes:
+        task: what it does (`v2vkit.estimators.base`); also the setting of its stage that chooses it.
+        name: by which it is chosen.
+        place: "module:Class".
+        takes: those of its stage's settings that it is opened with.
+        extra: what installs it; None = v2vkit itself does.
+        at_once: how many of them are worth having in a process: those that keep one core busy and leave Python's lock
+            meanwhile look at different frames at once.
+        instances: whether it tells objects of one label apart (segment).
+    """
+
+    task: str
+    name: str
+    place: str
+    takes: tuple[str, ...] = ()
+    extra: Extra | None = None
+    at_once: int = 1
+    instances: bool = False
+
+
+_MEDIAPIPE = Extra(
+    "mediapipe",
+    "mediapipe",
+    "face landmarks and poses (make-sketches, estimate-pose, render)",
+    newest_python=(3, 12),
+    linux_on=("x86_64",),
+)
+_DLIB = Extra("dlib", "dlib-bin", "face landmarks with a predictor file of yours")
+_FLOW = Extra("flow", "ptlflow", "learned optical flow with a weights file of yours", newest_python=(3, 13))
+_YOLO = Extra("yolo", "ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README")
+_SEGMENT = ("weights", "input_side", "min_score", "device")
+
+# fmt: off
+ESTIMATORS: list[Row] = [
+    Row("flow", "dis", "v2vkit.estimators.dis:DIS", ("preset",)),
+    Row("flow", "ptlflow", "v2vkit.estimators.ptlflow_flow:PtlflowFlow", ("model", "weights", "device"), _FLOW),
+    Row("face", "mediapipe", "v2vkit.estimators.mediapipe_face:MediapipeFace", (), _MEDIAPIPE, at_once=2),
+    Row("face", "dlib", "v2vkit.estimators.dlib_face:DlibFace", ("weights",), _DLIB),
+    Row("pose", "mediapipe", "v2vkit.estimators.mediapipe_pose:MediapipePose", (), _MEDIAPIPE, at_once=2),
+    Row("pose", "yolo", "v2vkit.estimators.ultralytics_models:YoloPose", ("weights", "device"), _YOLO),
+    Row("segment", "torchvision", "v2vkit.estimators.torchvision_segment:TorchvisionSegment", _SEGMENT),
+    Row("segment", "yolo", "v2vkit.estimators.ultralytics_models:YoloSegment", _SEGMENT, _YOLO, instances=True),
+]
+"""The first of a task is its default."""
+# fmt: on
+
+
+def rows_of(task: str) -> dict[str, Row]:
+    """The estimators of a task by name.
+
+    Raises:
+        V2VError: there is no such task.
+    """
+    found = {row.name: row for row in ESTIMATORS if row.task == task}
+    if not found:
+        tasks = dict.fromkeys(row.task for row in ESTIMATORS)
+        raise V2VError(f"There is no estimator task {task!r}.", f"Tasks: {', '.join(tasks)}.")
+    return found
+
+
+def _names(task: str) -> tuple[str, ...]:
+    return tuple(rows_of(task))
+
+
+def estimators_of(task: str) -> Choices:
+    """The names of a task's estimators, as the choices of a setting."""
+    return partial(_names, task)
+
+
+def estimator_extras() -> dict[str, Extra]:
+    """The extras that install estimators, by name."""
+    return {row.extra.name: row.extra for row in ESTIMATORS if row.extra is not None}
+
+
+def gives_instances(name: str) -> bool:
+    """Whether a segmentation estimator tells objects of one label apart; False for an unknown one."""
+    row = rows_of("segment").get(name)
+    return row is not None and row.instances
 
 
 def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -49,8 +125,10 @@ def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     Args:
         settings: as the stage has them or a manifest holds them; what older ones lack is left at its default.
     """
-    name = settings.get(task) or next(iter(ESTIMATORS[task]))
-    return name, {key: settings[key] for key in _TAKES[task].get(name, ()) if key in settings}
+    rows = rows_of(task)
+    name = settings.get(task) or next(iter(rows))
+    takes = rows[name].takes if name in rows else ()
+    return name, {key: settings[key] for key in takes if key in settings}
 
 
 def refuse_unused(task: str, config: StageConfig) -> None:
@@ -59,18 +137,20 @@ def refuse_unused(task: str, config: StageConfig) -> None:
     Raises:
         V2VError: one that only other estimators of the task take is not at its default.
     """
+    rows = rows_of(task)
     name = getattr(config, task)
-    for key in dict.fromkeys(key for takes in _TAKES[task].values() for key in takes):
-        if key in _TAKES[task][name] or getattr(config, key) == type(config).model_fields[key].default:
+    for key in dict.fromkeys(key for row in rows.values() for key in row.takes):
+        if key in rows[name].takes or getattr(config, key) == type(config).model_fields[key].default:
             continue
         option = key.replace("_", "-")
-        others = " or ".join(f"--{task} {other}" for other, takes in _TAKES[task].items() if key in takes)
+        others = " or ".join(f"--{task} {other}" for other, row in rows.items() if key in row.takes)
         raise V2VError(f"The {task} estimator {name} takes no --{option}.", f"Leave it out, or choose {others}.")
 
 
 def open_estimators(task: str, name: str, **settings: Any) -> list[Any]:
     """An estimator as often as is worth having in one process, each for one thread; see `open_estimator`."""
-    return [open_estimator(task, name, **settings) for _ in range(_AT_ONCE.get(name, 1))]
+    first = open_estimator(task, name, **settings)
+    return [first, *(open_estimator(task, name, **settings) for _ in range(rows_of(task)[name].at_once - 1))]
 
 
 def open_estimator(task: str, name: str, **settings: Any) -> Any:
@@ -80,27 +160,27 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
         V2VError: no such task or name, the library is not installed (with the pip line that installs it), or the
             adapter refuses its settings. There is no silent fallback to another back end.
     """
-    names = ESTIMATORS.get(task)
-    if names is None:
-        raise V2VError(f"There is no estimator task {task!r}.", f"Tasks: {', '.join(ESTIMATORS)}.")
-    if name not in names:
-        raise V2VError(f"There is no {task} estimator {name!r}.", f"Known: {', '.join(names)}.")
-    module, _, attribute = names[name].partition(":")
+    rows = rows_of(task)
+    if name not in rows:
+        raise V2VError(f"There is no {task} estimator {name!r}.", f"Known: {', '.join(rows)}.")
+    module, _, attribute = rows[name].place.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)(**settings)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("v2vkit"):
             raise
-        extra = EXTRAS.get(name, "all")
+        extra = rows[name].extra
         problem = f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed."
-        raise V2VError(problem, how_to_install(extra)) from None
+        raise V2VError(problem, how_to_install("all" if extra is None else extra.name)) from None
 
 
 def how_to_install(extra: str) -> str:
     """The pip line that installs an extra, or what there is to do where it has no wheel (pip would ignore it)."""
-    newest = {"mediapipe": (3, 12), "flow": (3, 13)}.get(extra)
+    known = estimator_extras().get(extra)
+    newest = None if known is None else known.newest_python
     if newest is not None and sys.version_info[:2] > newest:
         return f"It has no wheel for Python {platform.python_version()}: use Python {newest[0]}.{newest[1]}."
-    if extra == "mediapipe" and sys.platform == "linux" and platform.machine() != "x86_64":
+    machines = None if known is None else known.linux_on
+    if machines is not None and sys.platform == "linux" and platform.machine() not in machines:
         return f"It has no wheel for Linux on {platform.machine()}: use another machine or another estimator."
     return f"Install it with: pip install 'v2vkit[{extra}]'"

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby, tee
 from operator import attrgetter
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
-from v2vkit.conditions.regions import Regions, region_ids
-from v2vkit.conditions.source import DOMAINS, source_map, street_channels, to_unit
+from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.framing import crop_shots, open_locator
 from v2vkit.inference.live import Live, open_live
@@ -32,7 +31,7 @@ class ConditionedFrame:
         s: source map float32 [C, H, W] in [0, 1].
         frame: the frame itself, its image as the model's footage; without one where only annotations were given.
         flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take them.
-        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the domain has none.
+        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the model has none.
         found: there is something to be conditioned on; False where the estimator saw nothing in this very frame.
     """
 
@@ -90,11 +89,6 @@ def estimated(frames: Iterable[InputFrame], live: Live) -> Iterator[ConditionedF
 
 def stored(frame: InputFrame, info: ModelInfo) -> ConditionedFrame:
     """The frame with the conditions that its annotations give."""
-    annotations = cast(dict[str, Any], frame.annotations)
-    given = annotations[DOMAINS[info.source.domain].kind]
-    if isinstance(given, dict):  # the files of a workspace
-        s, regions = source_map(info.source, given), annotations.get("regions")
-    else:
-        labels, instances = given
-        s, regions = to_unit(street_channels(labels, instances, info.source)), region_ids(labels, instances)
-    return ConditionedFrame(s, frame, flow=annotations.get("flow"), regions=regions)
+    s = to_unit(info.conditioning.channels(frame.annotations))
+    regions = info.conditioning.regions(frame.annotations) if info.encoder is not None else None
+    return ConditionedFrame(s, frame, flow=frame.flow, regions=regions)

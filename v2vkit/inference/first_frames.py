@@ -45,10 +45,10 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
             f"The image model {place.url} makes {found.width}x{found.height}; {info.width}x{info.height} is needed.",
             "Train one on the frames of this workspace.",
         )
-    if found.source != info.source:
+    if not found.conditioning.same_channels(info.conditioning):
         raise V2VError(
             f"The image model {place.url} is conditioned on other source maps than the video model "
-            f"({found.source}; here {info.source}).",
+            f"({found.conditioning}; here {info.conditioning}).",
             "Train both on the same maps with the same --num-labels and --edges.",
         )
     return generator

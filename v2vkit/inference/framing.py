@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.conditions.source import DOMAINS
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
 from v2vkit.inference.live import open_face, open_placement
@@ -88,7 +87,7 @@ def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | Non
 
 
 def _nothing_found(source: Source, info: ModelInfo) -> V2VError:
-    what = DOMAINS[info.source.domain].nothing.removeprefix("no ")
+    what = info.conditioning.nothing.removeprefix("no ")
     return V2VError(f"No {what} was found in {source.name}.", f"Give footage that shows a {what}.")
 
 

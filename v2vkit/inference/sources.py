@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.labels import LabelMap
 from v2vkit.errors import V2VError
 from v2vkit.inference.framing import crop_of
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
@@ -46,9 +47,10 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
             return "video"
     except OSError:
         return "video"  # opening it as a video tells what is the matter
-    if info.source.domain != "street":
+    labels = info.conditioning.label_folder
+    if labels is None:
         return "pictures"
-    if info.maps_stage != "segment":
+    if info.origins[0].stage != labels.estimator_stage:
         return "labels"
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
@@ -110,7 +112,7 @@ def open_label_source(
             are missing, too many or of another size.
     """
     files = find_sequence(folder)
-    rules = LabelRules(info.source.num_labels, bool(info.frames.get("allow_palette")))
+    rules = LabelRules(info.conditioning.num_labels, bool(info.frames.get("allow_palette")))
     height, width = read_map("labels", files.image_path(0), rules).shape
     beside = None if instances is None else _instance_maps(files, instances, (width, height), rules)
 
@@ -123,7 +125,7 @@ def open_label_source(
         for number in range(len(files.images)):
             labels = read("labels", files.image_path(number))
             objects = None if beside is None else read("instances", Path(beside.folder) / beside.names[number])
-            yield InputFrame(annotations={"labels": (labels, objects)})
+            yield InputFrame(annotations=(LabelMap(labels, objects),))
 
     count = len(files.images)
     return Source(

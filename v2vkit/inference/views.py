@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.regions import Regions
-from v2vkit.conditions.source import SourceConfig, source_image
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import Style, Styles
@@ -14,9 +14,9 @@ from v2vkit.models.any_generator import AnyGenerator
 Image = NDArray[np.uint8]
 
 
-def side_by_side(source: SourceConfig, frame: ConditionedFrame, image: Image) -> Image:
+def side_by_side(source: Conditioning, frame: ConditionedFrame, image: Image) -> Image:
     """[input frame |] source map | output, RGB uint8 [H, n W, 3]."""
-    shown = [source_image(source, frame.s), image]
+    shown = [source.preview(frame.s), image]
     return np.concatenate(shown if frame.frame.image is None else [frame.frame.image, *shown], 1)
 
 
@@ -32,7 +32,7 @@ def style_sheet(
     """
     flow = np.zeros((3, *regions.shape), np.float32) if generator.config.takes_flow else None  # nothing before it
     frame = ConditionedFrame(s, flow=flow, regions=regions)
-    images = [source_image(info.source, s)]
+    images = [info.conditioning.preview(s)]
     for seed in styles.seeds:
         images.append(Rollout(generator, info.halvings).image(frame.conditioning(Style(styles, seed))))
     return np.concatenate(images, 1)

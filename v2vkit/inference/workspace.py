@@ -1,6 +1,7 @@
 """The annotations of a workspace as a source: they were made before, by the stages."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +9,10 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest, one_rate
 from v2vkit.checkpoint.model_file import ModelInfo, refuse_other_sizes
+from v2vkit.conditions.base import Condition, Use
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.conditions.source import DOMAINS, SourceConfig
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.settings import Origin
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.video.stream import InputFrame, Source
@@ -18,23 +21,29 @@ _OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}
 """Settings of maps that say where something lies or runs."""
 
 
-def other_maps(info: ModelInfo, maps: Manifest) -> str | None:
-    """A sentence where the maps of a workspace were made otherwise than those that the model was trained on."""
-    if maps.stage != info.maps_stage:
-        return f"These maps were made by {maps.stage}, those that the model was trained on by {info.maps_stage}."
+def other_maps(info: ModelInfo, manifests: dict[str, Manifest]) -> str | None:
+    """A sentence where maps of a workspace were made otherwise than those that the model was trained on."""
+    notes = (_other_maps(origin, manifests[condition.artifact]) for condition, origin in info.conditions)
+    return next((note for note in notes if note is not None), None)
+
+
+def _other_maps(origin: Origin, maps: Manifest) -> str | None:
+    if maps.stage != origin.stage:
+        return f"These maps were made by {maps.stage}, those that the model was trained on by {origin.stage}."
     if maps.stage == "ingest":  # whose settings are about frames
         return None
-    known = (info.maps.keys() & maps.config.keys()) - _OF_NO_MATTER
-    different = [key for key in sorted(known) if info.maps[key] != maps.config[key]]
+    made = origin.settings
+    known = (made.keys() & maps.config.keys()) - _OF_NO_MATTER
+    different = [key for key in sorted(known) if made[key] != maps.config[key]]
     if not different:
         return None
-    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {info.maps[key]})" for key in different)
+    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {made[key]})" for key in different)
     return f"These maps were made with other settings than those that the model was trained on: {listed}."
 
 
 def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
     """Reason -> number of the frames of a workspace without the instances that told the model more than labels do."""
-    if info.source.domain != "street" or not knows_instances(info):
+    if not knows_instances(info):
         return {}
     frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
     number = sum(not reader.has("labels", name, t, "inst.png") for name, t in frames)
@@ -43,8 +52,8 @@ def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
 
 def knows_instances(info: ModelInfo) -> bool:
     """Whether instances were in the source maps or features with which the model was trained."""
-    used = info.source.edges or info.encoder is not None
-    return used and (info.map_settings.instances is not None or info.map_settings.segment == "yolo")
+    features = info.encoder is not None
+    return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
 
 
 def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
@@ -56,12 +65,13 @@ def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
         V2VError: an artifact is missing, has no frames or frames of another size; the clips have several frame rates; a
             shard is missing or corrupt.
     """
-    kind = DOMAINS[info.source.domain].kind
+    kinds = info.conditioning.artifacts
     others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
-    manifests = load_inputs(work, (kind, *(other for other, wanted in others if wanted)))
-    manifest = manifests[kind]
+    manifests = load_inputs(work, (*kinds, *(other for other, wanted in others if wanted)))
+    manifest = manifests[kinds[0]]
+    missing = {reason: count for kind in kinds for reason, count in manifests[kind].missing.items()}
     if not manifest.num_frames:
-        raise V2VError(f"The artifact {kind} in {work.url} has no frames.", "Name another workspace.")
+        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
     refuse_other_sizes(info, manifest.clips, work.url)
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)
@@ -72,7 +82,7 @@ def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
         fps=fps,
         read=lambda: annotated_frames(
             reader,
-            info.source,
+            info.conditioning,
             shots_of(reader.clips),
             images="frames" in manifests,
             flow="flow" in manifests,
@@ -80,35 +90,38 @@ def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
         ),
         num_frames=manifest.num_frames,
         annotated=True,
-        missing={**manifest.missing, **lacking_instances(info, reader)},
-        note=other_maps(info, manifest),
+        missing={**missing, **lacking_instances(info, reader)},
+        note=other_maps(info, manifests),
     )
 
 
 def annotated_frames(
     reader: ClipReader,
-    source: SourceConfig,
+    conditioning: Conditioning,
     shots: Iterable[Iterable[ClipInfo]],
     *,
     images: bool = False,
     flow: bool = False,
     regions: bool = False,
 ) -> Iterator[InputFrame]:
-    """The frames of some shots with their annotations: the files of the domain's kind, `flow` and `regions`.
+    """The frames of some shots with their annotations.
 
     Args:
-        images, flow, regions: give the pictures, backward flow and confidence (float32 [3, H, W]), and
-            `v2vkit.conditions.regions`, too.
+        images, flow: give the pictures, and backward flow with confidence, too.
+        regions: read what `Conditioning.regions` needs of the annotations, too.
     """
-    kind = DOMAINS[source.domain].kind
+
+    def uses(condition: Condition[Any]) -> tuple[Use, ...]:
+        return ("channels", "regions") if regions and condition.has_regions else ("channels",)
+
     for number, shot in enumerate(shots):
         for clip, t in ((part, t) for part in shot for t in range(part.num_frames)):
-            annotations: dict[str, object] = {kind: reader.map_files(source, clip.name, t)}
-            if flow:
-                annotations["flow"] = _flow_channels(reader, clip, t)
-            if regions:
-                annotations["regions"] = reader.regions(source, clip.name, t)
-            yield InputFrame(reader.frame(clip.name, t) if images else None, shot=number, annotations=annotations)
+            yield InputFrame(
+                reader.frame(clip.name, t) if images else None,
+                shot=number,
+                annotations=tuple(reader.annotation(of, clip.name, t, *uses(of)) for of in conditioning.conditions),
+                flow=_flow_channels(reader, clip, t) if flow else None,
+            )
 
 
 def shots_of(clips: Iterable[ClipInfo]) -> list[list[ClipInfo]]:

@@ -33,6 +33,17 @@ def hinge_generator(judged: Judged) -> Tensor:
     return -torch.stack([maps[-1].mean() for maps in judged]).sum()
 
 
+def bce(judged: Judged, *, real: bool) -> Tensor:
+    """sum_scales mean BCE(sigmoid(D(x)), t), t = 1 for real and 0 for fake: the log form of a GAN (S-Flow GAN, eq. 2).
+
+    D's scores are logits. The generator minimises `bce(fake, real=True)`, the form that does not saturate (Goodfellow
+    et al. 2014, section 3); the paper does not say which. As for `lsgan`, nothing is halved (pix2pix halves D's).
+    """
+    scores = [maps[-1].float() for maps in judged]
+    target = 1.0 if real else 0.0
+    return torch.stack([F.binary_cross_entropy_with_logits(s, torch.full_like(s, target)) for s in scores]).sum()
+
+
 def feature_matching(fake: Judged, real: Judged) -> Tensor:
     """sum_{i,j} 4 / (n_hidden num_D) mean |D_ij(fake) - D_ij(real)| over the hidden maps j of each scale i.
 

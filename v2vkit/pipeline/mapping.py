@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry, write_manifest
 from v2vkit.artifacts.shard import Shard, ShardIndex, ShardWriter, load_shard, read_index, sample_key, shard_name
+from v2vkit.artifacts.shots import continues
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError
 
@@ -26,18 +27,24 @@ class Sample:
         t: the frame's number in its clip.
         files: extension without the leading dot (`sketch.png`) -> bytes.
         missing: why there is no proper result for this frame; counted in the manifest.
+        counts: what -> how many; summed in the manifest.
     """
 
     t: int
     files: dict[str, bytes]
     missing: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 class Clip:
-    """One clip as a stage's function sees it: its facts, and the files of its frames from every input artifact."""
+    """One clip as a stage's function sees it: its facts, and the files of its frames from every input artifact.
 
-    def __init__(self, info: ClipInfo, shards: dict[str, Shard]):
-        self.info, self._shards = info, shards
+    `before` are the files (extension -> bytes) that the stage itself gave for the last frame of the clip that this one
+    continues; None at the start of a shot, and for a stage that does not ask for them (`PerClip.carries_over`).
+    """
+
+    def __init__(self, info: ClipInfo, shards: dict[str, Shard], before: dict[str, bytes] | None = None):
+        self.info, self._shards, self.before = info, shards, before
 
     def read(self, kind: str, extension: str, t: int) -> bytes:
         """The bytes of one file of frame `t`.
@@ -95,12 +102,16 @@ class _Job:
     side_outputs: dict[str, tuple[str, ...]]
     shards: dict[str, tuple[ShardEntry, ...]]
     fingerprint: str
+    carries_over: bool
 
 
 @dataclass(frozen=True)
 class _Unit:
+    """The clips of a shard; `before` is the last clip of the shard before, where the first clip continues it."""
+
     number: int
     clips: tuple[ClipInfo, ...]
+    before: ClipInfo | None = None
 
 
 def _set_up(job: _Job) -> Callable[[_Unit], ShardIndex]:
@@ -115,12 +126,16 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
     name = shard_name(unit.number)
     route = {extension: kind for kind, extensions in job.side_outputs.items() for extension in extensions}
     missing: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    before, files = unit.before, _last_files(work / job.kind, unit)
     with contextlib.ExitStack() as stack:
         kinds = (*job.side_outputs, job.kind)
         writers = {kind: stack.enter_context(ShardWriter(work / kind, name)) for kind in kinds}
         for info in unit.clips:
             last = -1
-            for sample in opened.function(Clip(info, shards)):
+            carried = files if job.carries_over and continues(before, info) else None
+            before, files = info, {}
+            for sample in opened.function(Clip(info, shards, carried)):
                 assert last < sample.t < info.num_frames, "samples must come in frame order, inside the clip"
                 last = sample.t
                 key = sample_key(info.name, sample.t)
@@ -128,13 +143,33 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
                     writers[route.get(extension, job.kind)].add(key, extension, data)
                 if sample.missing is not None:
                     missing.setdefault(sample.missing, []).append(key)
+                for what, number in sample.counts.items():
+                    counts[what] = counts.get(what, 0) + number
+                if sample.t == info.num_frames - 1:
+                    files = sample.files
         reasons = {reason: tuple(keys) for reason, keys in missing.items()}
         # The main shard comes last: its index says that the whole unit is done.
         for kind in kinds:
+            main = kind == job.kind
             index = writers[kind].finish(
-                job.fingerprint, unit.clips, missing=reasons if kind == job.kind else None, estimator=opened.estimator
+                job.fingerprint,
+                unit.clips,
+                missing=reasons if main else None,
+                counts=counts if main else None,
+                estimator=opened.estimator,
             )
     return index
+
+
+def _last_files(folder: Folder, unit: _Unit) -> dict[str, bytes]:
+    """The files of the last frame before a unit, from the shard that was made before it."""
+    if unit.before is None:
+        return {}
+    index = read_index(folder, shard_name(unit.number - 1))
+    assert index is not None, "units that continue a shot are made after the one before"
+    shard = load_shard(folder, index.entry)
+    key = sample_key(unit.before.name, unit.before.num_frames - 1)
+    return {extension: shard.read(key, extension) for extension in shard.extensions(key)}
 
 
 def map_units(
@@ -148,19 +183,21 @@ def map_units(
     inputs: dict[str, Manifest],
     workers: int,
     begin: Callable[[], None],
+    carries_over: bool = False,
 ) -> Manifest:
     """Make every shard that is not there yet, and give the finished manifest.
 
     Args:
         started: the manifest without results.
         begin: called once the estimator is open, before the first write.
+        carries_over: as in `PerClip`.
 
     Raises:
         V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards stay.
     """
     from tqdm import tqdm
 
-    units = [_Unit(number, clips) for number, clips in enumerate(started.units)]
+    units = _units(started, carries_over)
     for name, manifest in inputs.items():
         if len(manifest.shards) != len(units):
             raise V2VError(
@@ -183,6 +220,7 @@ def map_units(
         side_outputs=side_outputs,
         shards={name: manifest.shards for name, manifest in inputs.items()},
         fingerprint=started.fingerprint,
+        carries_over=carries_over,
     )
     workers = min(workers, len(todo)) if work.shared else 1
     total = sum(clip.num_frames for clip in started.clips)
@@ -193,9 +231,10 @@ def map_units(
         with engine, tqdm(total=total, initial=kept, desc=kind, unit="frame", disable=None) as progress:
             begin()
             begun = True
-            for unit, index in engine.map(todo):
-                done[unit.number] = index
-                progress.update(index.entry.num_samples)
+            for wave in _waves(units, todo):
+                for unit, index in engine.map(wave):
+                    done[unit.number] = index
+                    progress.update(index.entry.num_samples)
     except BaseException:
         # The other workers were stopped amid their shards, which matters most where the disk is full. Before the
         # folder was ours (`begin` locks it), what is in it belongs to another command.
@@ -212,16 +251,39 @@ def map_units(
             work / side, started.model_copy(update={"shards": finished, "inputs": inputs_of_side, "skipped": {}})
         )
     missing: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for index in indices:
         for reason, keys in index.missing.items():
             missing[reason] = missing.get(reason, 0) + len(keys)
+        for what, number in index.counts.items():
+            counts[what] = counts.get(what, 0) + number
     return started.model_copy(
         update={
             "shards": tuple(index.entry for index in indices),
             "missing": missing,
+            "counts": counts,
             "estimator": indices[0].estimator if indices else {},
         }
     )
+
+
+def _units(started: Manifest, carries_over: bool) -> list[_Unit]:
+    units: list[_Unit] = []
+    for number, clips in enumerate(started.units):
+        last = units[-1].clips[-1] if carries_over and units and units[-1].clips else None
+        units.append(_Unit(number, clips, last if clips and continues(last, clips[0]) else None))
+    return units
+
+
+def _waves(units: list[_Unit], todo: list[_Unit]) -> list[list[_Unit]]:
+    """Units by when they can be made: one that continues a shot comes a wave after the unit before it."""
+    depths: list[int] = []
+    for unit in units:
+        depths.append(0 if unit.before is None else depths[-1] + 1)
+    waves: dict[int, list[_Unit]] = {}
+    for unit in todo:
+        waves.setdefault(depths[unit.number], []).append(unit)
+    return [waves[depth] for depth in sorted(waves)]
 
 
 def _finished(folder: Folder, unit: _Unit, fingerprint: str) -> ShardIndex | None:

@@ -154,7 +154,7 @@ def _build(found: Decision, options: RunOptions, folders: dict[str, Folder], beg
 def _started(stage: Stage, found: Decision) -> Manifest:
     """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
     if found.state == "unfinished" and found.old is not None and found.old.units:
-        return found.old.model_copy(update={"shards": (), "missing": {}})
+        return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}})
     if isinstance(stage.make, Whole):
         plan = Plan(())
     elif stage.make.plan is not None:
@@ -215,6 +215,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 inputs=found.inputs,
                 workers=options.workers or os.cpu_count() or 1,
                 begin=begin,
+                carries_over=make.carries_over,
             )
         finished = False
         try:
@@ -247,7 +248,7 @@ def _summary(manifest: Manifest) -> str:
     text = f"{frames} in {clips}, {counted(len(manifest.shards), 'shard')}"
     for reason, number in manifest.missing.items():
         text += f"; {counted(number, 'frame')}: {reason}"
-    return text
+    return text + "".join(f"; {what}: {number}" for what, number in manifest.counts.items())
 
 
 def _problems(manifest: Manifest) -> list[str]:

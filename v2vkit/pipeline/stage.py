@@ -85,11 +85,14 @@ class PerClip:
         open: config -> the function over clips. Runs once per process, so it must be a module-level function.
         plan: config -> clips and shards, for a stage that starts from files; else they are those of the first input.
         side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
+        carries_over: the clips of a shot are made in order, each with the last result of the one before
+            (`Clip.before`). Shots are still made in parallel, and a killed run goes on from its last shard.
     """
 
     open: Callable[[Any], Opened]
     plan: Callable[[Any], Plan] | None = None
     side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
+    carries_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -250,6 +253,7 @@ _MAKERS = {
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",
+    "tracks": "track",
     "features": "encode-features",
     "styles": "sample-style",
 }

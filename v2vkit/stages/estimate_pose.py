@@ -1,8 +1,7 @@
 """`v2v estimate-pose`: key points of the people in every frame, drawn as coloured skeletons."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
@@ -12,17 +11,13 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
-from v2vkit.stages.run_estimator import look_at_frames
+from v2vkit.estimators.registry import chosen, estimators_of, open_estimators, refuse_unused
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Stage
+from v2vkit.stages.run_estimator import annotate_clip
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    from v2vkit.conditions.people import People
-    from v2vkit.estimators.base import PoseEstimator
-
-    Followed = Iterable[tuple[object, People | None, bool]]
-
-_DRAWING_THREADS = 2
+    from v2vkit.conditions.people import Persons
 
 
 class PoseConfig(StageConfig):
@@ -36,10 +31,11 @@ class PoseConfig(StageConfig):
     bodies, and faces and hands where it looked for them.
     """
 
-    pose: Literal["mediapipe", "yolo"] = setting(
+    pose: str = setting(
         "mediapipe",
         "Estimator of the key points: mediapipe brings its model and finds one person; yolo finds several, without "
         "feet, and needs --weights and the extra of that name, which is under the AGPL.",
+        choices=estimators_of("pose"),
     )
     weights: str | None = setting(
         None,
@@ -82,69 +78,11 @@ class PoseConfig(StageConfig):
     _found_anywhere = field_validator("weights")(as_absolute)
 
 
-def estimate_poses(
-    clip: Clip, *, follow: "Callable[[Clip], Followed]", estimator: str, stroke: int
-) -> Iterator[Sample]:
-    """The pose files of every frame of a clip, in order.
-
-    Frames are decoded and looked at in some threads and drawn in others; the result does not depend on who is first,
-    and memory is bounded.
-
-    Args:
-        clip: frames in.
-        follow: gives (anything, people or None, found) for every frame of a clip.
-        estimator: its name and version, for the JSON.
-        stroke: as in `PoseConfig`.
-
-    Raises:
-        V2VError: a frame or a file of key points is missing, damaged or does not fit.
-    """
-    from v2vkit.engine.threads import map_in_threads
-
-    draw = partial(_draw, size=(clip.info.width, clip.info.height), estimator=estimator, stroke=stroke)
-    yield from map_in_threads(draw, enumerate(follow(clip)), threads=_DRAWING_THREADS)
-
-
-def _draw(
-    followed: "tuple[int, tuple[object, People | None, bool]]", *, size: tuple[int, int], estimator: str, stroke: int
-) -> Sample:
-    from v2vkit.artifacts.images import encode_png
-    from v2vkit.conditions.people import people_to_json
-    from v2vkit.conditions.skeleton import draw_people
-    from v2vkit.conditions.source import DOMAINS
-
-    t, (_, people, found) = followed
-    files = {
-        "skeleton.png": encode_png(draw_people(people, size, stroke=stroke)),
-        "json": people_to_json(people, found=found, size=size, estimator=estimator),
-    }
-    return Sample(t, files, None if found else DOMAINS["pose"].nothing)
-
-
-def _from_frames(clip: Clip, *, estimators: "Sequence[PoseEstimator]", config: PoseConfig) -> "Followed":
-    from v2vkit.conditions.people import MIN_SCORE, follow_people
-
-    return follow_people(
-        look_at_frames(clip, estimators),
-        itemgetter(1),
-        smooth=config.smooth,
-        missing=config.missing,
-        min_score=MIN_SCORE if config.min_score is None else config.min_score,
-    )
-
-
-def _from_files(clip: Clip, *, folder: str, config: PoseConfig) -> "Followed":
+def _in_files(clip: Clip, *, folder: str) -> "Iterator[tuple[None, Persons]]":
+    """What OpenPose saw in every frame of a clip."""
     from v2vkit.conditions.openpose_files import pose_files, read_people
-    from v2vkit.conditions.people import PEOPLE, certain
-    from v2vkit.conditions.smoothing import follow
 
-    return follow(
-        pose_files(folder, clip.info),
-        lambda file: certain(read_people(file, clip.info), config.min_score or 0.0),
-        PEOPLE,
-        window=config.smooth,
-        missing=config.missing,
-    )
+    return ((None, read_people(file, clip.info)) for file in pose_files(folder, clip.info))
 
 
 def _refuse_unused(config: PoseConfig) -> None:
@@ -153,8 +91,6 @@ def _refuse_unused(config: PoseConfig) -> None:
     Raises:
         V2VError: one is for another estimator than the chosen one, or there is none because of --openpose.
     """
-    from v2vkit.estimators.registry import refuse_unused
-
     if config.openpose is None:
         refuse_unused("pose", config)
         return
@@ -168,17 +104,19 @@ def _refuse_unused(config: PoseConfig) -> None:
 
 def open_poses(config: PoseConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    if config.openpose is not None:
-        name, version = "openpose", "files"
-        follow: Callable[[Clip], Followed] = partial(_from_files, folder=config.openpose, config=config)
-    else:
-        from v2vkit.estimators.registry import chosen, open_estimators
+    from v2vkit.conditions.pose import PoseCondition
 
-        name, settings = chosen("pose", dict(config))
-        estimators = open_estimators("pose", name, **settings)
-        name, version = estimators[0].name, estimators[0].version
-        follow = partial(_from_frames, estimators=estimators, config=config)
-    function = partial(estimate_poses, follow=follow, estimator=f"{name} {version}", stroke=config.stroke)
+    name, settings = chosen("pose", dict(config))
+    estimators = [] if config.openpose is not None else open_estimators("pose", name, **settings)
+    name, version = (estimators[0].name, estimators[0].version) if estimators else ("openpose", "files")
+    function = partial(
+        annotate_clip,
+        condition=PoseCondition(stroke=config.stroke),
+        estimators=estimators,
+        settings=dict(config),
+        estimator=f"{name} {version}",
+        look=None if config.openpose is None else partial(_in_files, folder=config.openpose),
+    )
     return Opened(function, {"name": name, "version": version, **_weights(config)})
 
 

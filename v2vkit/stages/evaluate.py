@@ -88,14 +88,13 @@ class _Opened:
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.checkpoint.model_file import describe_checkpoint
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.workspace import lacking_instances, other_maps
 
     opened = _open(config, options)
     info, reader = opened.info, opened.reader
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, info))
-    if (note := other_maps(info, opened.manifests[DOMAINS[info.source.domain].kind])) is not None:
+    if (note := other_maps(info, opened.manifests)) is not None:
         print(note)
     sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
@@ -109,7 +108,6 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
 
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.inference.first_frames import find_opener
     from v2vkit.inference.live import open_face
     from v2vkit.inference.styles import find_style
@@ -125,7 +123,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     opener = find_opener(work, config.first_frame_model, info)
     data = Folder(config.data)
     with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
-    kinds = ("frames", DOMAINS[info.source.domain].kind, *(("flow",) if with_flow else ()))
+    kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
         raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
@@ -160,7 +158,9 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
         shots=shots,
         short=short,
         skip_first=skip_first,
-        face=open_face(info.maps) if info.source.domain == "face" else None,
+        face=None
+        if (number := info.conditioning.of_task("face")) is None
+        else open_face(info.origins[number].settings),
         out=out,
     )
 
@@ -182,13 +182,12 @@ def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
 
 
 def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
-    from v2vkit.conditions.source import source_image
     from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
     from v2vkit.inference.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face
     rendered, conditioned = tee(_rendered(opened, shot))
-    sources: Iterator[Image] = (source_image(info.source, frame.s) for frame, _ in conditioned)
+    sources: Iterator[Image] = (info.conditioning.preview(frame.s) for frame, _ in conditioned)
     ours = _counted((image for _, image in rendered), progress)
     real = _real(reader, shot)
     if sheet is not None:
@@ -271,7 +270,7 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Conditio
         style=style,
         precision=opened.precision,
     )
-    frames = annotated_frames(opened.reader, info.source, [shot], flow=flow, regions=style is not None)
+    frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=style is not None)
     return session.render(stored(frame, info) for frame in frames)
 
 

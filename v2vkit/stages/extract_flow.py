@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from v2vkit.config import StageConfig, setting
 from v2vkit.engine.devices import DEVICES
+from v2vkit.estimators.registry import chosen, estimators_of, open_estimator, refuse_unused
 from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
 from v2vkit.weights import file_digest
 
@@ -33,7 +34,7 @@ class FlowConfig(StageConfig):
     of a clip have none.
     """
 
-    flow: Literal["dis", "ptlflow"] = setting("dis", "Estimator: OpenCV's DIS, or a network of ptlflow.")
+    flow: str = setting("dis", "Estimator: OpenCV's DIS, or a network of ptlflow.", choices=estimators_of("flow"))
     preset: Literal["medium", "quality"] = setting(
         "medium", "Preset of DIS: quality halves the error at about four times the time."
     )
@@ -122,7 +123,6 @@ def _encode(
 
 def open_flow(config: FlowConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-    from v2vkit.estimators.registry import chosen, open_estimator
 
     name, settings = chosen("flow", dict(config))
     estimator = open_estimator("flow", name, **settings)
@@ -136,8 +136,6 @@ def weights_checksum(config: FlowConfig) -> dict[str, str]:
     Raises:
         V2VError: a setting of the estimator that was not chosen, or there is no such file.
     """
-    from v2vkit.estimators.registry import refuse_unused
-
     refuse_unused("flow", config)
     return {} if config.weights is None else {"flow weights": file_digest(config.weights)}
 

@@ -6,26 +6,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ShardEntry, entry_of
-from v2vkit.config import DomainName, SizeSetting, StageConfig, as_plain, setting
+from v2vkit.conditions.domains import DOMAINS, domain_names
+from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import Build, Command, RunOptions, Stage, Whole
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    from v2vkit.conditions.source import SourceConfig
+    from v2vkit.conditions.conditioning import Conditioning
+    from v2vkit.conditions.settings import Origin
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.models.discriminator import Discriminator
     from v2vkit.models.published_layers import Imported
 
 REPORT = "import.json"
 _SHOWN = 20
-_MAPS: dict[DomainName, tuple[str, dict[str, Any]]] = {
-    "face": ("make-sketches", {"face": "mediapipe", "smooth": 0, "canny": True, "missing": "hold"}),
-    "pose": ("estimate-pose", {"pose": "mediapipe", "smooth": 0, "missing": "hold"}),
-    "street": ("ingest", {}),
-}
-"""Which stage makes the source maps, and its settings as the published models saw them (sketches not smoothed)."""
 
 
 class ImportConfig(StageConfig):
@@ -49,7 +45,9 @@ class ImportConfig(StageConfig):
         max_length=3,
     )
     image: bool = setting(False, "FILES is the one file of an image generator (pix2pixHD).")
-    domain: DomainName = setting(..., "What the video shows (pose: networks that see OpenPose's skeletons alone).")
+    domain: str = setting(
+        ..., "What the video shows (pose: networks that see OpenPose's skeletons alone).", choices=domain_names
+    )
     size: SizeSetting = setting(..., "Size of the frames to make, as the weights were trained for.")
     num_labels: int | None = setting(
         None, "Label classes (street); as many as the weights have channels for when not given.", ge=1, le=255
@@ -77,9 +75,10 @@ class ImportConfig(StageConfig):
 def _crop(config: ImportConfig) -> str:
     """How driving videos are cut (as published: a square around the face; streets whole)."""
     square = config.size.width == config.size.height
-    if config.crop == "face" and not (config.domain == "face" and square):
+    published = DOMAINS[config.domain].classes[0].crop if square else "none"
+    if config.crop == "face" and published != "face":
         raise V2VError("--crop face is for square pictures of faces.", "Give --crop none or center.")
-    return config.crop or ("face" if config.domain == "face" and square else "none")
+    return config.crop or published
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class _Found:
     """The networks in the files, and what conditions the generator; discriminators by their names in training."""
 
     generator: "Imported[AnyGenerator]"
-    source: "SourceConfig"
+    conditioning: "Conditioning"
     discriminators: "dict[str, Imported[Discriminator]]"
 
 
@@ -98,8 +97,8 @@ def _read(config: ImportConfig) -> _Found:
     _crop(config)
     if config.image and config.video_discriminator:
         raise V2VError("An image generator has no video discriminators.", "Leave out --video-discriminator.")
-    generator, source = (read_image_generator if config.image else read_generator)(config.files, config)
-    return _Found(generator, source, read_discriminators(_discriminators(config), source))
+    generator, conditioning = (read_image_generator if config.image else read_generator)(config.files, config)
+    return _Found(generator, conditioning, read_discriminators(_discriminators(config), conditioning))
 
 
 def _discriminators(config: ImportConfig) -> dict[str, str]:
@@ -150,19 +149,17 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
 
     config: ImportConfig = build.config
     found = _read(config)
-    maps_stage, maps = _MAPS[config.domain]
     network = found.generator.network
     info = ModelInfo(
         stage=_stage_name(config),
         fingerprint=build.fingerprint,
         generator=network.config,
-        source=found.source,
+        conditioning=found.conditioning,
+        origins=_origins(found.conditioning),
         width=config.size.width,
         height=config.size.height,
         first_frame="self" if config.image else config.first_frame,
         frames={"crop": _crop(config), "size": str(config.size)},
-        maps=maps,
-        maps_stage=maps_stage,
     )
     report = _report(config, found)
     build.begin()
@@ -174,6 +171,17 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         written.append(NETWORKS)
     save_model(build.folder, network.state_dict(), info)
     return tuple(entry_of(name, build.folder.read(name)) for name in written)
+
+
+def _origins(conditioning: "Conditioning") -> "tuple[Origin, ...]":
+    """How annotations were made for the published models."""
+    made = [condition.published for condition in conditioning.conditions]
+    absent = next((condition for condition in conditioning.conditions if condition.published is None), None)
+    if absent is not None:
+        raise V2VError(
+            f"There are no published models that are conditioned on {absent.name}.", "Give another --domain."
+        )
+    return tuple(origin for origin in made if origin is not None)
 
 
 def _stage_name(config: ImportConfig) -> str:

@@ -12,6 +12,7 @@ from pydantic import field_serializer, field_validator, model_validator
 from v2vkit.artifacts.manifest import Manifest, fingerprint
 from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting
 from v2vkit.errors import V2VError
+from v2vkit.estimators.registry import estimators_of, rows_of
 from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage, refuse_workspaces
 from v2vkit.stages.ingest_plan import plan_ingest
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from v2vkit.video.label_files import LabelRules, MapKind
     from v2vkit.video.sources import SourceFiles
 
-_EXTENSIONS: dict["MapKind", str] = {"labels": "label.png", "instances": "inst.png"}
+_MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances")
 
 
 class IngestConfig(StageConfig):
@@ -39,7 +40,7 @@ class IngestConfig(StageConfig):
         "Before resizing: keep all (changes the aspect when --size has another), cut the middle to the aspect of "
         "--size, or a square around the face of each clip's first frame (the first frame in which there is one).",
     )
-    face: Literal["mediapipe", "dlib"] = setting("mediapipe", "Estimator that finds the face for --crop face.")
+    face: str = setting("mediapipe", "Estimator that finds the face for --crop face.", choices=estimators_of("face"))
     face_weights: str | None = setting(None, "Shape predictor for --face dlib.", metavar="FILE", affects_output=False)
     cuts: Literal["adaptive", "content", "none"] = setting(
         "adaptive", "How shot cuts are found: against the motion around them, by a fixed threshold, or not at all."
@@ -96,11 +97,11 @@ class IngestConfig(StageConfig):
             raise ValueError(f"crop {self.crop} needs --size")
         if self.crop == "face" and self.size is not None and self.size.width != self.size.height:
             raise ValueError("crop face gives square pictures, so --size must be square")
-        if self.face_weights is not None and self.face != "dlib":
-            raise ValueError(
-                f"the face estimator {self.face} takes no --face-weights; leave it out, or use --face dlib"
-            )
-        if self.crop != "face" and self.face != "mediapipe":
+        faces = rows_of("face")
+        if self.face_weights is not None and "weights" not in faces[self.face].takes:
+            others = " or ".join(f"--face {name}" for name, row in faces.items() if "weights" in row.takes)
+            raise ValueError(f"the face estimator {self.face} takes no --face-weights; leave it out, or use {others}")
+        if self.crop != "face" and self.face != type(self).model_fields["face"].default:
             raise ValueError(f"--face finds the face for --crop face, and crop is {self.crop}; leave it out")
         if self.instances is not None and self.labels is None:
             raise ValueError("--instances needs --labels")
@@ -152,6 +153,7 @@ def ingest_clip(
         V2VError: the source has changed since the plan was made.
     """
     from v2vkit.artifacts.images import encode_jpeg, encode_png
+    from v2vkit.conditions.labels import LabelMap, LabelsCondition
     from v2vkit.video.collect import map_folder
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import Window, reframe, reframe_ids
@@ -171,10 +173,13 @@ def ingest_clip(
     for t, frame in enumerate(frames):
         image = reframe(frame.image, window, size)
         files = {"png": encode_png(image)} if lossless else {"jpg": encode_jpeg(image)}
-        for what, extension in _EXTENSIONS.items():
-            if what in plan:
-                ids = read_map(what, Path(folders[what]) / plan[what]["files"][t], rules)
-                files[extension] = encode_png(reframe_ids(ids, window, size))
+        ids = {
+            what: reframe_ids(read_map(what, Path(folders[what]) / plan[what]["files"][t], rules), window, size)
+            for what in _MAP_KINDS
+            if what in plan
+        }
+        if "labels" in ids:
+            files |= LabelsCondition.encode(LabelMap(ids["labels"], ids.get("instances")))
         yield Sample(t, files)
         count += 1
     if count != info.num_frames:
@@ -182,6 +187,14 @@ def ingest_clip(
             f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
             "Give the command again with --overwrite when the file is complete.",
         )
+
+
+def label_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
+    """The artifact that label maps go into, and the extensions of its files; none where there are no maps."""
+    from v2vkit.conditions.labels import LabelsCondition
+
+    found = {LabelsCondition.artifact: (*LabelsCondition.required, *LabelsCondition.optional)}
+    return found if config.labels is not None else {}
 
 
 def open_ingest(config: IngestConfig) -> Opened:
@@ -220,7 +233,7 @@ def migrate(old: Manifest) -> Manifest:
             with suppress(OSError):  # it need not lie there any more
                 path = path.resolve() if path.is_dir() else path
             source = key = source_key(number, path.name)
-        elif kind in _EXTENSIONS:
+        elif kind in _MAP_KINDS:
             key = f"{kind} of {source}"
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
@@ -239,7 +252,7 @@ STAGE = Stage(
     make=PerClip(
         open_ingest,
         plan_ingest,
-        lambda config: {"labels": tuple(_EXTENSIONS.values())} if config.labels is not None else {},
+        label_files,
     ),
     sources=source_checksums,
     stale_hint="Give the command with --overwrite to make it again, or with the old settings to keep it. "

@@ -1,4 +1,4 @@
-"""`v2v make-toy`: a procedural street as videos, images, label maps, instances and exact flow."""
+"""`v2v make-toy`: a procedural street as videos, images, label maps, instances, exact flow and depth."""
 
 import contextlib
 import json
@@ -16,17 +16,22 @@ from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 
 SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
-_OURS = {"real", "plain", "images", "labels", "instances", "flow", "labels.json", SETTINGS}
-VERSION = 1  # raise it when the same settings give other pictures
+_VIDEOS = ("real", "plain", "cg")
+_FOLDERS = ("images", "cg_images", "labels", "instances", "depth", "flow")
+_OURS = {*_VIDEOS, *_FOLDERS, "labels.json", SETTINGS}
+VERSION = 2  # raise it when the same settings give other pictures
 
 
 class ToyConfig(StageConfig):
     """Make a procedural street seen from a moving car, with ground truth that is exact.
 
-    Writes real/NAME.mp4 (textured and lit), plain/NAME.mp4 (one flat colour per label) and, per clip and frame,
-    images/NAME/000000.png, labels/NAME/000000.png (ids, see labels.json), instances/NAME/000000.png (16 bit, 0 = none)
-    and flow/NAME/000001.png (KITTI format: backward flow from frame 1 into frame 0, third channel 1 where the point was
-    visible there). Give real/*.mp4 or images and labels to `v2v ingest`.
+    Writes real/NAME.mp4 (textured and lit), cg/NAME.mp4 (as a simulator draws it: shaded, with the edges of windows,
+    kerbs, markings and cars, no texture, always the same light), plain/NAME.mp4 (one flat colour per label) and, per
+    clip and frame, images/NAME/000000.png and cg_images/NAME/000000.png (the real and the cg look without loss),
+    labels/NAME/000000.png (ids, see labels.json), instances/NAME/000000.png (16 bit, 0 = none), depth/NAME/000000.png
+    (16 bit, metres * 256 along the optical axis, 0 = sky, 65535 = 255.99 m or farther) and flow/NAME/000001.png (KITTI
+    format: backward flow from frame 1 into frame 0, third channel 1 where the point was visible there). Give real/*.mp4
+    or images and labels to `v2v ingest`.
     """
 
     out: str = setting(..., "Folder to make.", argument=True, metavar="OUT")
@@ -35,6 +40,13 @@ class ToyConfig(StageConfig):
     size: SizeSetting = setting("128x64", "Width and height of the frames.")
     fps: float = setting(15.0, "Frames per second.", ge=0.1, le=240)
     seed: int = setting(0, "Another number gives other streets; the same number gives the same bytes.", ge=0, le=10**9)
+    variation: float = setting(
+        0.0,
+        "How much sun, weather and colours of the real look differ between clips, 0 to 1; 0 is a clear day in all of "
+        "them. Everything else stays the same.",
+        ge=0,
+        le=1,
+    )
 
 
 class _Task(NamedTuple):
@@ -45,33 +57,40 @@ class _Task(NamedTuple):
 
 def _clip_writer(config: ToyConfig) -> Callable[[_Task], None]:
     """The function that renders and writes one clip."""
+    import numpy as np
+
     from v2vkit.artifacts.images import encode_png
     from v2vkit.conditions.flow_io import encode_kitti
     from v2vkit.toyworld import make_scene, render_frame
+    from v2vkit.video.depth_values import encode_depth
     from v2vkit.video.encode import VideoWriter
 
     fps = Fraction(str(config.fps)).limit_denominator(1001)
 
     def write(task: _Task) -> None:
         root = Path(task.folder)
-        scene = make_scene(task.seed, config.num_frames, (config.size.width, config.size.height), fps=float(fps))
-        kinds = {kind: root / kind / task.name for kind in ("images", "labels", "instances", "flow")}
+        size = (config.size.width, config.size.height)
+        scene = make_scene(task.seed, config.num_frames, size, fps=float(fps), variation=config.variation)
+        kinds = {kind: root / kind / task.name for kind in _FOLDERS}
         for folder in kinds.values():
             folder.mkdir(parents=True)
         with contextlib.ExitStack() as stack:
             # Nearly lossless: the usual quality would blur the small pictures that the toy is made for.
-            real, plain = (
-                stack.enter_context(VideoWriter(root / kind / f"{task.name}.mp4", fps=fps, crf=8))
-                for kind in ("real", "plain")
-            )
+            videos = {
+                kind: stack.enter_context(VideoWriter(root / kind / f"{task.name}.mp4", fps=fps, crf=8))
+                for kind in _VIDEOS
+            }
             for t in range(config.num_frames):
                 frame = render_frame(scene, t)
-                real.write(frame.real)
-                plain.write(frame.plain)
+                for kind, video in videos.items():
+                    video.write(getattr(frame, kind))
                 file = f"{t:06d}.png"
                 (kinds["images"] / file).write_bytes(encode_png(frame.real))
+                (kinds["cg_images"] / file).write_bytes(encode_png(frame.cg))
                 (kinds["labels"] / file).write_bytes(encode_png(frame.labels))
                 (kinds["instances"] / file).write_bytes(encode_png(frame.instances))
+                depth = encode_depth(frame.depth, np.isfinite(frame.depth))
+                (kinds["depth"] / file).write_bytes(encode_png(depth))
                 if t > 0:
                     (kinds["flow"] / file).write_bytes(encode_kitti(frame.flow, frame.visible.astype("float32")))
 
@@ -122,13 +141,14 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
         )
     if overwrite:
         return False
+    if found != _settings(config):
+        raise V2VError(
+            f"{out} holds a toy made with other settings or by another version of v2vkit.",
+            "Add --overwrite to replace it, or name another folder.",
+        )
     if lost:
         raise V2VError(f"{out} has lost its {lost[0]}.", "Add --overwrite to make it again, or name another folder.")
-    if found == _settings(config):
-        return True
-    raise V2VError(
-        f"{out} holds a toy made with other settings.", "Add --overwrite to replace it, or name another folder."
-    )
+    return True
 
 
 def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
@@ -147,7 +167,7 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
         return []
     building = temporary_name(out)
     with explain_os_errors(str(out)):
-        for kind in ("real", "plain"):
+        for kind in _VIDEOS:
             (building / kind).mkdir(parents=True)
         try:
             _render(config, options, building)

@@ -126,7 +126,6 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from tqdm import tqdm
 
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
-    from v2vkit.conditions.source import DOMAINS
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
@@ -170,7 +169,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.source, frame, image) if config.compare else image
+        shown = side_by_side(info.conditioning, frame, image) if config.compare else image
         sink.write(shown, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
@@ -181,7 +180,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
             count, missed = count + 1, missed + (not frame.found)
             progress.update()
     print(_summary(config, source, count))
-    missing = {**source.missing, **({DOMAINS[info.source.domain].nothing: missed} if missed else {})}
+    missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
     problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
     return [*problems, *sink.problems]
 

@@ -73,7 +73,7 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     """The first frame of the workspace in every style, by the model that the features are of, if it is still there."""
     from v2vkit.checkpoint.model_file import load_model, read_info
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.conditions.source import DOMAINS, source_map
+    from v2vkit.conditions.conditioning import to_unit
     from v2vkit.inference.styles import PREVIEW
     from v2vkit.inference.views import style_sheet
 
@@ -84,17 +84,21 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
         print(f"No {PREVIEW}: the model {where} is " + ("another one now." if places else "not there."))
         return None
     info = read_info(place)
-    kind = DOMAINS[info.source.domain].kind
-    maps = read_manifest(work / kind)
-    if info.first_frame != "self" or maps is None:
-        print(f"No {PREVIEW}: " + ("there are no maps." if maps is None else "this model begins from real frames."))
+    maps = {kind: read_manifest(work / kind) for kind in info.conditioning.artifacts}
+    there = {kind: manifest for kind, manifest in maps.items() if manifest is not None}
+    if info.first_frame != "self" or len(there) < len(maps):
+        lacking = len(there) < len(maps)
+        print(f"No {PREVIEW}: " + ("there are no maps." if lacking else "this model begins from real frames."))
         return None
     generator, _ = load_model(place)
-    first = maps.model_copy(update={"units": maps.units[:1], "shards": maps.shards[:1]})
-    reader = ClipReader(work, {kind: first})
+    first = {
+        kind: manifest.model_copy(update={"units": manifest.units[:1], "shards": manifest.shards[:1]})
+        for kind, manifest in there.items()
+    }
+    reader = ClipReader(work, first)
     name = reader.clips[0].name
-    s = source_map(info.source, reader.map_files(info.source, name, 0))
-    return style_sheet(generator, info, styles, s, reader.regions(info.source, name, 0))
+    s = to_unit(reader.channels(info.conditioning, name, 0))
+    return style_sheet(generator, info, styles, s, reader.regions(info.conditioning, name, 0))
 
 
 def _model_places(work: Folder, name: str) -> list[Folder]:

@@ -1,27 +1,21 @@
 """`v2v segment`: label maps (and instances) of every frame, by a segmentation network with weights of the user's."""
 
-from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import IGNORE, StageConfig, as_absolute, setting
+from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage
+from v2vkit.estimators.registry import chosen, estimators_of, open_estimator
+from v2vkit.pipeline.stage import Opened, PerClip, Stage
+from v2vkit.stages.run_estimator import annotate_clip
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from v2vkit.estimators.base import SegmentEstimator, Segments
-
-    Image = NDArray[np.uint8]
-
-_THREADS = 2
+    from v2vkit.estimators.base import SegmentEstimator
 
 
 class SegmentConfig(StageConfig):
@@ -33,8 +27,10 @@ class SegmentConfig(StageConfig):
     recognised". Weights are a file of yours and are never downloaded.
     """
 
-    segment: Literal["torchvision", "yolo"] = setting(
-        "torchvision", "Segmentation network; yolo needs the extra of that name, which is under the AGPL."
+    segment: str = setting(
+        "torchvision",
+        "Segmentation network; yolo needs the extra of that name, which is under the AGPL.",
+        choices=estimators_of("segment"),
     )
     weights: str | None = setting(
         None,
@@ -76,47 +72,12 @@ class SegmentConfig(StageConfig):
         return keep
 
 
-def make_labels(clip: Clip, *, estimate: "Callable[[Image], Segments]", keep: tuple[int, ...]) -> Iterator[Sample]:
-    """The label files of every frame of a clip, in order.
-
-    Decoding, estimating and encoding overlap in threads; the result does not depend on who is first.
-
-    Args:
-        clip: frames in.
-        estimate: a segmentation network.
-        keep: as in `SegmentConfig`.
-
-    Raises:
-        V2VError: a frame is missing, damaged or of another size than its clip.
-    """
-    from v2vkit.engine.threads import map_in_threads, prefetch
-
-    frames = prefetch(clip.frame(t) for t in range(clip.info.num_frames))
-    found = prefetch(estimate(frame) for frame in frames)
-    yield from map_in_threads(partial(_encode, keep=keep), enumerate(found), threads=_THREADS)
-
-
-def _encode(found: "tuple[int, Segments]", *, keep: tuple[int, ...]) -> Sample:
-    from v2vkit.artifacts.images import encode_png
-    from v2vkit.conditions.labels import keep_labels
-    from v2vkit.conditions.source import DOMAINS
-
-    t, segments = found
-    labels, instances = keep_labels(segments.labels, segments.instances, keep)
-    files = {"label.png": encode_png(labels)}
-    if instances is not None:
-        files["inst.png"] = encode_png(instances)
-    return Sample(t, files, DOMAINS["street"].nothing if (labels == IGNORE).all() else None)
-
-
 def _open(config: SegmentConfig) -> "SegmentEstimator":
     """The network.
 
     Raises:
         V2VError: its package or its weights are missing or wrong, or it has no such class as is to be kept.
     """
-    from v2vkit.estimators.registry import chosen, open_estimator
-
     name, settings = chosen("segment", dict(config))
     estimator: SegmentEstimator = open_estimator("segment", name, **settings)
     unknown = [label for label in config.keep if label >= estimator.num_labels]
@@ -131,12 +92,21 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
 
 def open_segments(config: SegmentConfig) -> Opened:
     """Open the network; raises V2VError as `_open` does."""
+    from v2vkit.conditions.labels import LabelsCondition
+
     estimator = _open(config)
     about = {"name": estimator.name, "version": estimator.version, **weights_checksum(config)}
     if estimator.classes:
         kept = config.keep or range(estimator.num_labels)
         about["classes"] = ", ".join(estimator.classes[label] for label in kept)
-    return Opened(partial(make_labels, estimate=estimator, keep=config.keep), about)
+    function = partial(
+        annotate_clip,
+        condition=LabelsCondition(num_labels=config.num_labels or estimator.num_labels),
+        estimators=[estimator],
+        settings=dict(config),
+        estimator=f"{estimator.name} {estimator.version}",
+    )
+    return Opened(function, about)
 
 
 def weights_checksum(config: SegmentConfig) -> dict[str, str]:

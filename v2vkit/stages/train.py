@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.conditions.domains import DOMAINS
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
-    domain_kinds,
     maps_only,
     source_config,
     start_folder,
@@ -41,18 +41,23 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         config = config.for_images()
     if config.domain is not None:
         return config
-    kinds = domain_kinds()
-    found = [domain for domain, kind in kinds.items() if (work / kind).exists(MANIFEST)]
+    domains = {
+        name: row.artifacts
+        for name, row in DOMAINS.items()
+        if all((work / kind).exists(MANIFEST) for kind in row.artifacts)
+    }
+    found = list(domains)
     if len(found) == 1:
         return config.model_copy(update={"domain": found[0]})
     if found:
         raise V2VError(
-            f"{work.url} holds maps of several domains ({', '.join(kinds[name] for name in found)}).",
+            f"{work.url} holds maps of several domains ({', '.join(map(' and '.join, domains.values()))}).",
             f"Say which to train on: --domain {' or '.join(found)}.",
         )
+    wanted = {found.artifact: found.making for row in DOMAINS.values() for found in row.classes}
     raise V2VError(
-        f"There are no source maps in {work.url}: neither sketches nor poses nor labels.",
-        "Run `v2v make-sketches` (faces), `v2v estimate-pose` (bodies), `v2v segment` or `v2v ingest --labels FOLDER`.",
+        f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
+        f"Make some with {', '.join(wanted.values())}.",
     )
 
 
@@ -89,7 +94,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
 
     from v2vkit.checkpoint.model_file import MODEL, ModelInfo
     from v2vkit.conditions.clips import ClipReader, typical_placement
-    from v2vkit.conditions.settings import MapSettings
+    from v2vkit.conditions.settings import Origin
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.checkpoint import read_progress
     from v2vkit.training.dataset import SequenceDataset
@@ -103,7 +108,6 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     device = parallel.device or pick_device(config.device)
     work = Folder(build.options.work)
     reader = ClipReader(work, maps_only(build.inputs))
-    kind = domain_kinds()[config.domain]
     source = source_config(config, build.inputs, work)
     dataset = SequenceDataset(
         reader,
@@ -111,24 +115,21 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         strides=config.strides,
         flip=config.flip,
         halvings=config.halvings,
-        map_settings=MapSettings.of(build.inputs[kind].config, f"the artifact {kind}"),
         regions=config.feature_dims > 0,
     )
-    maps, clip = build.inputs[kind], reader.clips[0]
+    clip, maps = reader.clips[0], [build.inputs[kind] for kind in source.artifacts]
     info = ModelInfo(
         stage=config.checkpoint,
         fingerprint=build.fingerprint,
         generator=build_generator_config(config, source),
         encoder=build_encoder_config(config),
-        source=source,
+        conditioning=source,
+        origins=tuple(Origin(stage=of.stage, settings=of.config, estimator=of.estimator) for of in maps),
         width=clip.width,
         height=clip.height,
         halvings=config.halvings,
         first_frame=config.first_frame,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
-        maps=maps.config,
-        maps_stage=maps.stage,
-        estimator=maps.estimator,
         placement=typical_placement(reader, source),
     )
     start = start_folder(config, work)

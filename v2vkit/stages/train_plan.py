@@ -5,26 +5,27 @@ from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.config import DomainName, check_foreground
+from v2vkit.conditions.domains import DOMAINS
+from v2vkit.conditions.registry import condition_class
+from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
-    from v2vkit.conditions.source import SourceConfig
+    from v2vkit.conditions.conditioning import Conditioning
 
 
-def domain_kinds() -> dict[DomainName, str]:
-    """Domain -> the artifact with its maps."""
-    from v2vkit.conditions.source import DOMAINS  # loads cv2, which --help must not
-
-    return {domain: row.kind for domain, row in DOMAINS.items()}
+def condition_names(config: TrainConfig) -> tuple[str, ...]:
+    """What is trained on: names of conditions, in the order of their channels."""
+    assert config.domain is not None
+    return DOMAINS[config.domain].conditions
 
 
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
-    assert config.domain is not None
+    artifacts = tuple(condition_class(name).artifact for name in condition_names(config))
     below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", domain_kinds()[config.domain], *(("flow",) if config.strides else ()), *below)
+    return ("frames", *artifacts, *(("flow",) if config.strides else ()), *below)
 
 
 def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
@@ -82,15 +83,21 @@ def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     return {kind: manifest for kind, manifest in manifests.items() if not kind.startswith("checkpoints")}
 
 
-def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "SourceConfig":
-    """The source map's settings; the number of labels is looked up in the maps when it was not given."""
+def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "Conditioning":
+    """The conditions with their settings; the number of labels is looked up in the maps when it was not given."""
     from v2vkit.conditions.clips import count_labels
-    from v2vkit.conditions.source import SourceConfig
+    from v2vkit.conditions.conditioning import configure
 
-    assert config.domain is not None
-    if config.domain != "street":
-        return SourceConfig(domain=config.domain)
-    labels = manifests["labels"]
-    number = config.num_labels or labels.config.get("num_labels") or count_labels(work, labels)
-    check_foreground(config.foreground, number)
-    return SourceConfig(domain="street", num_labels=number, edges=config.edges)
+    own = {"edges": config.edges} | ({} if config.num_labels is None else {"num_labels": config.num_labels})
+    names = condition_names(config)
+    artifacts = [condition_class(name).artifact for name in names]
+    found = configure(
+        names,
+        {kind: manifests[kind].config | own for kind in artifacts},
+        count_labels=lambda kind: count_labels(work, manifests[kind]),
+    )
+    if config.flip and not found.mirrors:
+        raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
+    if found.has("foreground"):
+        check_foreground(config.foreground, found.num_labels)
+    return found

@@ -1,4 +1,4 @@
-"""A procedural street seen by a moving camera, with exact label, instance and backward-flow maps.
+"""A procedural street seen by a moving camera, with exact label, instance, depth and backward-flow maps.
 
 `make_scene(seed, num_frames, (width, height))` builds a street, `render_frame(scene, t)` draws it.
 """

@@ -1,35 +1,31 @@
-"""Sun, sky and shadows of the "real" look, in linear light."""
+"""Sun, sky and shadows, in linear light."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.toyworld.geometry import Floats, Placed, times
+from v2vkit.toyworld.geometry import Floats, Placed, Vector, times
 from v2vkit.toyworld.scene import Scene
 from v2vkit.toyworld.texture import Array, Noise, smoothstep
+from v2vkit.toyworld.weather import Weather
 
-SUN = np.array([2.5, 2.2, 1.72], np.float32)
-ABOVE = np.array([0.40, 0.50, 0.70], np.float32)  # light from the sky on what faces up
-BELOW = np.array([0.20, 0.175, 0.15], np.float32)  # light thrown back by the street
-HAZE = np.array([0.66, 0.76, 0.88], np.float32)
-HAZE_LENGTH = 480.0  # metres
 SHADOW_REACH = 70.0  # metres; the shadow of a car is less than half a pixel high beyond
 
 
-def sky(toward: Sequence[Array], noise: Noise) -> Array:
+def sky(toward: Sequence[Array], noise: Noise, weather: Weather) -> Array:
     """Colour of the sky in directions (x, y, z) of any length: a gradient with clouds, fixed in space."""
     x, y, z = toward
     length = np.sqrt(x * x + y * y + z * z)
     height = np.clip(y / length, 0, 1)
-    zenith = np.array([0.09, 0.27, 0.72], np.float32)
-    colour = HAZE + (zenith - HAZE) * (1 - np.exp(-3.2 * height))[:, None]
+    haze, zenith = _colour(weather.haze), _colour(weather.zenith)
+    colour = haze + (zenith - haze) * (1 - np.exp(-3.2 * height))[:, None]
     flat = y / length + 0.16  # a dome that meets the horizon at a finite distance
     u, v = 1.1 * x / length / flat, 1.1 * z / length / flat
     cover = noise.fractal(u, v * 1.6, np.full_like(u, 0.02), 1.1, 5)
-    share = smoothstep(0.05, 0.85, cover + 0.12) * smoothstep(0.0, 0.16, height)
+    share = smoothstep(0.05, 0.85, cover + weather.clouds) * smoothstep(0.0, 0.16, height)
     shade = 0.86 + 0.14 * smoothstep(0.9, 0.2, cover)
-    cloud = shade[:, None] * np.array([1.5, 1.5, 1.52], np.float32)
+    cloud = weather.cloud_light * shade[:, None] * np.array([1.5, 1.5, 1.52], np.float32)
     return np.asarray(colour + (cloud - colour) * (0.9 * share)[:, None], np.float32)
 
 
@@ -115,7 +111,7 @@ def contact(scene: Scene, placed: Placed, x: Array, z: Array) -> Array:
 
 
 def illuminate(
-    albedo: Array, normal: Array, sun: Array, open_sky: Array, depth: Array, toward: tuple[float, ...]
+    albedo: Array, normal: Array, sun: Array, open_sky: Array, depth: Array, toward: Vector, weather: Weather
 ) -> Array:
     """Light on a matt surface seen through haze.
 
@@ -126,13 +122,19 @@ def illuminate(
         open_sky: share of the sky that arrives [N].
         depth: metres to the camera [N].
         toward: unit vector to the sun.
+        weather: light and air.
     """
+    above, below, haze = _colour(weather.above), _colour(weather.below), _colour(weather.haze)
     facing = np.clip(normal[0] * toward[0] + normal[1] * toward[1] + normal[2] * toward[2], 0, 1)
     up = 0.5 + 0.5 * normal[1]
-    ambient = (BELOW + (ABOVE - BELOW) * up[:, None]) * open_sky[:, None]
-    colour = albedo * (ambient + SUN * (facing * sun * open_sky)[:, None])
-    through = np.exp(-depth / HAZE_LENGTH)[:, None]
-    return np.asarray(colour * through + HAZE * (1 - through), np.float32)
+    ambient = (below + (above - below) * up[:, None]) * open_sky[:, None]
+    colour = albedo * (ambient + _colour(weather.sun) * (facing * sun * open_sky)[:, None])
+    through = np.exp(-depth / weather.haze_length)[:, None]
+    return np.asarray(colour * through + haze * (1 - through), np.float32)
+
+
+def _colour(vector: Vector) -> Array:
+    return np.array(vector, np.float32)
 
 
 def develop(linear: Array) -> Array:

@@ -1,7 +1,8 @@
 """What surfaces look like: albedo in linear light per material, from positions on the surface.
 
 Each function takes `Samples` of one material and returns float32 [N, 3] albedo. Patterns are anchored to the surface
-(local or world coordinates), so that they move exactly with the flow.
+(local or world coordinates), so that they move exactly with the flow. With `noise.texture` 0 only the lines and steps
+of shapes are left: windows, doors, kerbs, markings, wheels, lamps.
 """
 
 from collections.abc import Callable
@@ -68,12 +69,12 @@ def road(s: Samples, noise: Noise, crossings: tuple[float, ...]) -> Array:
     grain = noise.fractal(x, z, wide, 0.16, 3)
     patches = noise.fractal(x, z * 0.4, wide, 2.2, 3)
     lane = np.abs(np.abs(x) - 1.65)
-    tracks = np.exp(-(((lane - 0.75) / 0.28) ** 2))
-    oil = np.exp(-((lane / 0.35) ** 2)) * (0.6 + 0.4 * noise.value(x, z * 0.15))
-    repair = (noise.cell(x / 1.7 + 0.31, z / 4.3) > 0.9) * np.float32(0.16)
-    seam = pulse(x, s.pixel[0], 3.3, 0.02, 0.06) * 0.25
+    tracks = noise.texture * np.exp(-(((lane - 0.75) / 0.28) ** 2))
+    oil = noise.texture * np.exp(-((lane / 0.35) ** 2)) * (0.6 + 0.4 * noise.value(x, z * 0.15))
+    repair = (noise.speck(x / 1.7 + 0.31, z / 4.3) > 0.9) * np.float32(0.16)
+    seam = pulse(x, s.pixel[0], 3.3, 0.02, 0.06) * (0.25 * noise.texture)
     tone = 0.16 * (1 + 0.2 * grain + 0.11 * patches - 0.12 * tracks - 0.16 * oil - repair - seam)
-    tone = tone * (1 - 0.25 * smoothstep(LANE_EDGE + 1.2, KERB, np.abs(x)))  # dirt in the gutter
+    tone = tone * (1 - 0.25 * noise.texture * smoothstep(LANE_EDGE + 1.2, KERB, np.abs(x)))  # dirt in the gutter
     paint = _marking_share(s, crossings) * np.clip(0.86 + 0.35 * noise.fractal(x, z, wide, 0.25, 2), 0, 1)
     colour = tone[:, None] * np.array([1.0, 0.98, 0.97], np.float32)
     white = (0.72 + 0.05 * grain)[:, None] * np.array([1.0, 0.98, 0.92], np.float32)
@@ -84,11 +85,12 @@ def pavement(s: Samples, noise: Noise) -> Array:
     """Slabs with joints; a lighter kerb stone at the road."""
     x, z = np.abs(s.world[0]), s.world[2]
     wide = np.maximum(s.pixel[0], 0.5 * s.pixel[2])
-    slab = noise.cell(x / 0.6 - 0.3, z / 0.6, 3) - 0.5
+    slab = noise.speck(x / 0.6 - 0.3, z / 0.6, 3) - 0.5
     seen = np.clip(1.5 - wide / 0.6, 0, 1)
-    joints = pulse(x, s.pixel[0], 0.6, 0.0, 0.03) + pulse(z, s.pixel[2], 0.6, 0.0, 0.03)
+    joints = noise.texture * (pulse(x, s.pixel[0], 0.6, 0.0, 0.03) + pulse(z, s.pixel[2], 0.6, 0.0, 0.03))
     tone = 0.32 * (1 + 0.14 * slab * seen - 0.4 * joints + 0.1 * noise.fractal(x, z, wide, 0.6, 3))
-    stone = 0.46 * (1 + 0.1 * noise.fractal(x, z, wide, 0.3, 2) - 0.35 * pulse(z, s.pixel[2], 1.0, 0.0, 0.03))
+    ends = noise.texture * pulse(z, s.pixel[2], 1.0, 0.0, 0.03)
+    stone = 0.46 * (1 + 0.1 * noise.fractal(x, z, wide, 0.3, 2) - 0.35 * ends)
     kerb = band(x, s.pixel[0] + 1e-3, KERB - 0.1, KERB + 0.28)
     tone = tone + (stone - tone) * np.clip(kerb, 0, 1)
     return tone[:, None] * np.array([1.0, 0.96, 0.9], np.float32)
@@ -106,7 +108,7 @@ def _shops(s: Samples, noise: Noise, wall: Array, u: Array, wu: Array, above: Ar
     door = (noise.cell(np.floor(u / bay), s.seed, 9) < 0.35) * pulse(u, wu, bay, 0.5 * bay - 0.55, 0.5 * bay + 0.55)
     door = door * smoothstep(2.32, 2.28, h)
     rails = np.clip(pulse(u, wu, bay / 3, 0.0, 0.07) + band(h, wh, 2.32, 2.4), 0, 1) * shop
-    goods = noise.cell(u / 0.55, h / 0.45, s.seed.astype(np.int32)) * smoothstep(1.75, 1.65, h)
+    goods = noise.speck(u / 0.55, h / 0.45, s.seed.astype(np.int32)) * smoothstep(1.75, 1.65, h)
     inside = 0.05 + (0.16 * goods * np.clip(1.5 - wide / 0.5, 0, 1)) + 0.10 * smoothstep(1.2, 3.0, h)
     low = wall * 0.7
     low = low + (inside[:, None] * np.array([1.0, 0.98, 0.92], np.float32) - low) * shop[:, None]
@@ -125,10 +127,10 @@ def facade(s: Samples, noise: Noise) -> Array:
     wide = np.maximum(wu, wh)
     rough = noise.fractal(u + s.seed, h, wide, 2.0, 4)
     stains = noise.fractal(u * 1.5 + s.seed, h * 0.3, wide, 1.0, 2)
-    bricks = (s.seed.astype(np.int32) & 1).astype(np.float32)
+    bricks = noise.texture * (s.seed.astype(np.int32) & 1).astype(np.float32)
     course = np.floor(h / 0.15)
     mortar = pulse(h, wh, 0.15, 0.0, 0.025) + pulse(u + 0.17 * (course - 2 * np.floor(course / 2)), wu, 0.34, 0.0, 0.02)
-    single = (noise.cell(u / 0.34, course) - 0.5) * np.clip(1.5 - wide / 0.15, 0, 1)
+    single = (noise.speck(u / 0.34, course) - 0.5) * np.clip(1.5 - wide / 0.15, 0, 1)
     wall = s.colour * (1 + 0.12 * rough + 0.12 * stains - bricks * (0.2 * mortar - 0.3 * single))[:, None]
 
     above = h - ground
@@ -154,7 +156,7 @@ def facade(s: Samples, noise: Noise) -> Array:
 
 def roof(s: Samples, noise: Noise) -> Array:
     """Rows of tiles."""
-    rows = pulse(s.local[1], s.pixel[1], 0.3, 0.0, 0.07)
+    rows = noise.texture * pulse(s.local[1], s.pixel[1], 0.3, 0.0, 0.07)
     tone = 1 + 0.16 * noise.fractal(s.local[2] + s.seed, s.local[1] * 2, s.pixel[2], 0.7, 3) - 0.3 * rows
     return s.colour * tone[:, None]
 

@@ -1,4 +1,4 @@
-"""One frame of a toy street: exact label, instance and flow maps, a plain look and a textured, lit look.
+"""One frame of a toy street: exact label, instance, flow and depth maps, and its three looks.
 
 Every pixel gets a grid of 3 x 3 samples at distances of half a pixel, shared with its neighbours. The maps take the
 sample in the pixel's centre (crisp); the looks take all nine, weighted 1-2-1 (smooth).
@@ -16,17 +16,17 @@ from v2vkit.toyworld.geometry import (
     Camera,
     Floats,
     Hits,
-    Placed,
     cast,
     directions,
     project,
     project_direction,
     times,
 )
-from v2vkit.toyworld.light import SHADOW_REACH, contact, develop, illuminate, sky, sunlight
-from v2vkit.toyworld.materials import MATERIALS, Samples, on_marking, road
-from v2vkit.toyworld.scene import LABELS, MARKING, ROAD, SKY_ID, Scene, camera_at, place_at
-from v2vkit.toyworld.texture import Array, Noise
+from v2vkit.toyworld.looks import cg_look, plain_look, real_look
+from v2vkit.toyworld.materials import on_marking
+from v2vkit.toyworld.scene import MARKING, ROAD, SKY_ID, Scene, camera_at, place_at
+from v2vkit.toyworld.surfaces import Moment, find_surfaces
+from v2vkit.toyworld.texture import Array
 
 
 @dataclass(frozen=True)
@@ -34,36 +34,28 @@ class ToyFrame:
     """Frame t of a scene.
 
     labels: uint8 [H, W] ids of `LABELS`. instances: uint16 [H, W], one number per car or pedestrian for the whole
-    scene, 0 = none. flow: float32 [H, W, 2] pixels, backward: on the grid of frame t, pointing into frame t - 1.
-    visible: bool [H, W], the point was inside frame t - 1 and nothing stood before it. plain, real: RGB uint8
-    [H, W, 3].
+    scene, 0 = none. depth: float32 [H, W] metres along the optical axis, inf = sky. flow: float32 [H, W, 2] pixels,
+    backward: on the grid of frame t, pointing into frame t - 1. visible: bool [H, W], the point was inside frame t - 1
+    and nothing stood before it. plain (one colour per label), cg (as a simulator draws it), real (textured and lit):
+    RGB uint8 [H, W, 3].
     """
 
     labels: NDArray[np.uint8]
     instances: NDArray[np.uint16]
+    depth: NDArray[np.float32]
     flow: NDArray[np.float32]
     visible: NDArray[np.bool_]
     plain: NDArray[np.uint8]
+    cg: NDArray[np.uint8]
     real: NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class _Moment:
-    """The scene at one time, with the tables that turn part numbers into transforms; the last row is the ground."""
-
-    camera: Camera
-    placed: Placed
-    inverse: Floats  # [P + 1, 3, 3]
-    matrix: Floats
-    origin: Floats  # [P + 1, 3]
-
-
-def _moment(scene: Scene, t: float) -> _Moment:
+def _moment(scene: Scene, t: float) -> Moment:
     placed = place_at(scene, t)
     eye = np.eye(3)[None]
     inverse, matrix = np.concatenate([placed.inverse, eye]), np.concatenate([placed.matrix, eye])
     origin = np.concatenate([placed.origin, np.zeros((1, 3))])
-    return _Moment(camera_at(scene, t), placed, inverse, matrix, origin)
+    return Moment(camera_at(scene, t), placed, inverse, matrix, origin)
 
 
 def _label_table(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
@@ -78,7 +70,7 @@ def _world(camera: Camera, depth: Floats, columns: Floats, rows: Floats) -> Floa
     return np.stack([e + depth * np.broadcast_to(v, depth.shape) for e, v in zip(camera.position, d, strict=True)])
 
 
-def _backward_flow(scene: Scene, t: int, now: _Moment, hits: Hits) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _backward_flow(scene: Scene, t: int, now: Moment, hits: Hits) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Exact backward flow into the frame before, and where it is true; frame 0 has none before it.
 
     Args:
@@ -133,129 +125,18 @@ def render_frame(scene: Scene, t: int) -> ToyFrame:
     labels[ground] = np.where(on_marking(world[0][ground], world[2][ground], scene.crossings), MARKING, ROAD)
     centre = Hits(hits.depth[1::2, 1::2], hits.part[1::2, 1::2], hits.plane[1::2, 1::2])
     flow, visible = _backward_flow(scene, t, now, centre)
-    normal, face = _normals(scene, now, hits, world)
-    real = _real_look(scene, now, hits, world, normal, face, columns, rows)
+    surfaces = find_surfaces(scene, now, hits, world, (columns, rows))
     return ToyFrame(
         labels=np.ascontiguousarray(labels[1::2, 1::2]),
         instances=instance_of[centre.part],
+        depth=centre.depth.astype(np.float32),
         flow=flow,
         visible=visible,
-        plain=_to_pixels(_plain_look(labels, normal)),
-        real=_to_pixels(_vignette(real)),
+        plain=_to_pixels(plain_look(labels, surfaces)),
+        cg=_to_pixels(cg_look(scene, now, surfaces)),
+        real=_to_pixels(real_look(scene, now, surfaces)),
     )
-
-
-def _gather(samples: Array) -> Array:
-    """[2H + 1, 2W + 1, 3] half-pixel samples to [H, W, 3], weights 1-2-1 both ways."""
-    rows = 0.25 * (samples[:-2:2] + samples[2::2]) + 0.5 * samples[1::2]
-    return 0.25 * (rows[:, :-2:2] + rows[:, 2::2]) + 0.5 * rows[:, 1::2]
 
 
 def _to_pixels(image: Array) -> NDArray[np.uint8]:
     return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
-
-
-def _vignette(image: Array) -> Array:
-    height, width = image.shape[:2]
-    x, y = np.linspace(-1, 1, width, dtype=np.float32)[None], np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    return image * (1 - 0.07 * (x * x + y * y))[..., None]
-
-
-def _normals(scene: Scene, now: _Moment, hits: Hits, world: Floats) -> tuple[Array, Array]:
-    """World and local unit normals [3, ...] of what each sample hit; sky samples get zeros."""
-    shape = hits.part.shape
-    part, plane = hits.part.ravel(), hits.plane.ravel()
-    # One row per plane of every part; balls have one dummy row, filled in below.
-    locals_: list[Floats] = []
-    first: list[int] = []
-    owners: list[int] = []
-    for number, (_, piece) in enumerate(scene.parts):
-        first.append(len(owners))
-        planes = np.zeros((1, 3)) if piece.shape.planes is None else piece.shape.planes[:, :3]
-        locals_.append(planes)
-        owners += [number] * len(planes)
-    first += [len(owners), len(owners) + 1]  # sky (-2), then ground (-1)
-    locals_.append(np.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
-    owners += [-1, -1]
-    table = np.concatenate(locals_)
-    transposed = now.inverse[np.array(owners)].transpose(0, 2, 1)
-    outward = times(transposed, table.T)
-    row = np.array(first)[part] + plane
-    face, normal = table.T[:, row], outward[:, row]
-    is_ball = np.array([*(piece.shape.planes is None for _, piece in scene.parts), False, False])[part]
-    where = np.flatnonzero(is_ball)
-    owner = part[where]
-    local = times(now.inverse[owner], world.reshape(3, -1)[:, where] - now.origin[owner].T)
-    face[:, where] = local
-    normal[:, where] = times(now.inverse[owner].transpose(0, 2, 1), local)
-    length = np.sqrt(np.maximum((normal * normal).sum(0), 1e-12))
-    return (normal / length).reshape(3, *shape).astype(np.float32), face.reshape(3, *shape).astype(np.float32)
-
-
-def _plain_look(labels: NDArray[np.uint8], normal: Array) -> Array:
-    """One flat colour per label; sides of things are a little darker than their tops, as in a simple CG preview."""
-    colours = np.array([label.colour for label in LABELS], np.float32) / 255
-    shade = 1 - 0.14 * np.abs(normal[0]) - 0.06 * np.abs(normal[2])
-    return _gather(colours[labels] * shade[..., None])
-
-
-def _real_look(
-    scene: Scene, now: _Moment, hits: Hits, world: Floats, normal: Array, face: Array, columns: Floats, rows: Floats
-) -> Array:
-    noise = Noise.seeded(scene.seed)
-    shape = hits.part.shape
-    part = hits.part.ravel()
-    linear = np.zeros((part.size, 3), np.float32)
-    view = [np.broadcast_to(v, shape).reshape(-1).astype(np.float32) for v in directions(now.camera, columns, rows)]
-    up_there = np.flatnonzero(part == SKY)
-    linear[up_there] = sky([v[up_there] for v in view], noise)
-
-    solid = np.flatnonzero(part != SKY)
-    flat = world.reshape(3, -1).astype(np.float32)
-    solid = solid[np.argsort(flat[2, solid], kind="stable")]
-    owner, here = part[solid], flat[:, solid]
-    n, f = normal.reshape(3, -1)[:, solid], face.reshape(3, -1)[:, solid]
-    depth = hits.depth.ravel()[solid].astype(np.float32)
-    inverse = now.inverse.astype(np.float32)[owner]
-    local = times(inverse, here - now.origin.astype(np.float32)[owner].T)
-    pixel = _footprint(now.camera, inverse, n, [v[solid] for v in view], depth)
-
-    pieces = [piece for _, piece in scene.parts]
-    colours = np.array([*(piece.colour for piece in pieces), (0, 0, 0)], np.float32)
-    styles = np.zeros((len(pieces) + 1, 5), np.float32)
-    for number, piece in enumerate(pieces):
-        styles[number, : len(piece.style)] = piece.style
-    seeds = np.array([*(piece.seed for piece in pieces), 0], np.float32)
-    names = sorted(MATERIALS)
-    kinds = np.array([*(names.index(piece.material) for piece in pieces), -1])[owner]
-    albedo = np.zeros((len(solid), 3), np.float32)
-    for kind in np.unique(kinds):
-        k = np.flatnonzero(kinds == kind)
-        o = owner[k]
-        samples = Samples(here[:, k], local[:, k], n[:, k], f[:, k], pixel[:, k], colours[o], styles[o], seeds[o])
-        albedo[k] = road(samples, noise, scene.crossings) if kind < 0 else MATERIALS[names[kind]](samples, noise)
-
-    sun = np.zeros_like(depth)
-    lit = np.flatnonzero(n[0] * scene.sun[0] + n[1] * scene.sun[1] + n[2] * scene.sun[2] > 0)
-    sun[lit] = sunlight(scene, now.placed, owner[lit], here[:, lit], near=now.camera.position[2] + SHADOW_REACH)
-    open_sky = np.ones_like(depth)
-    low = np.flatnonzero(here[1] < 0.3)
-    open_sky[low] = contact(scene, now.placed, here[0, low], here[2, low])
-    linear[solid] = illuminate(albedo, n, sun, open_sky, depth, scene.sun)
-    return develop(_gather(linear.reshape(*shape, 3)))
-
-
-def _footprint(camera: Camera, inverse: Array, normal: Array, view: list[Array], depth: Array) -> Array:
-    """How far the surface point moves along each local axis for one sample spacing, [3, N].
-
-    A ray through the next sample turns by a (a fraction of right or up); on the plane with normal n the point moves by
-    depth · (a - d (n · a) / (n · d)).
-    """
-    facing = normal[0] * view[0] + normal[1] * view[1] + normal[2] * view[2]
-    facing = np.minimum(facing, -0.02)
-    total = np.zeros_like(normal)
-    for axis in (camera.right, camera.up):
-        turn = (normal[0] * axis[0] + normal[1] * axis[1] + normal[2] * axis[2]) / facing
-        step = np.stack([depth * (a - v * turn) for a, v in zip(axis, view, strict=True)])
-        total += np.abs(times(inverse, step))
-    return np.asarray(total * np.float32(0.6 / camera.focal) + 1e-4, np.float32)

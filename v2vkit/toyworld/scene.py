@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.toyworld.geometry import Camera, Floats, Placed, Shape, Vector, place
+from v2vkit.toyworld.weather import CLEAR, Weather
 
 KERB = 5.2
 KERB_HEIGHT = 0.14
@@ -57,6 +58,7 @@ class Part:
     swing: Vector | None = None
     style: tuple[float, ...] = ()  # numbers that the material understands
     seed: int = 0  # varies the texture
+    real_colour: Vector | None = None  # of the real look, where variation has given it another one
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,10 @@ class Scene:
     size: tuple[int, int]
     fps: float
     drive: Drive
-    sun: Vector  # unit vector towards the sun
+    sun: Vector  # unit vector towards the sun of the real look
     bodies: tuple[Body, ...]
     crossings: tuple[float, ...]  # z of the zebra crossings
+    weather: Weather = CLEAR  # of the real look
 
     @cached_property
     def parts(self) -> tuple[tuple[Body, Part], ...]:

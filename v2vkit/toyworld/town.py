@@ -19,6 +19,7 @@ from v2vkit.toyworld.scene import (
     Part,
     Scene,
 )
+from v2vkit.toyworld.variation import varied
 
 VIEW = 130.0  # the street ends this far beyond the camera's last position, metres
 
@@ -50,7 +51,9 @@ def _pick(rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...]) -
     return linear(red, green, blue)
 
 
-def make_scene(seed: int, num_frames: int, size: tuple[int, int], *, fps: float = 15.0) -> Scene:
+def make_scene(
+    seed: int, num_frames: int, size: tuple[int, int], *, fps: float = 15.0, variation: float = 0.0
+) -> Scene:
     """A street for `num_frames` frames of `size` (width, height) pixels.
 
     Args:
@@ -58,6 +61,8 @@ def make_scene(seed: int, num_frames: int, size: tuple[int, int], *, fps: float 
         num_frames: length of the drive; the street is made long enough for it.
         size: width and height in pixels.
         fps: frames per second, which sets how far things move between two frames.
+        variation: in [0, 1], how much light, weather and colours of the real look differ from seed to seed; 0 = clear
+            weather always. Nothing else depends on it.
     """
     rng = np.random.default_rng(seed)
     uniform = rng.uniform
@@ -81,7 +86,8 @@ def make_scene(seed: int, num_frames: int, size: tuple[int, int], *, fps: float 
     ]
     bodies += [replace(body, instance=number + 1) for number, body in enumerate(movers)]
     towards = (float(sun[0]), float(sun[1]), float(sun[2]))
-    return Scene(seed, num_frames, size, fps, drive, towards, tuple(bodies), crossings)
+    scene = Scene(seed, num_frames, size, fps, drive, towards, tuple(bodies), crossings)
+    return varied(scene, variation) if variation else scene
 
 
 def _pavements() -> Body:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch._functorch import config as functorch
 
-from v2vkit.conditions.source import SourceConfig, num_channels
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.precision import make_scaler
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
@@ -25,11 +25,11 @@ from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.trainer import Networks, Trainer
 
 
-def build_generator_config(config: TrainConfig, source: SourceConfig) -> AnyGeneratorConfig:
+def build_generator_config(config: TrainConfig, source: Conditioning) -> AnyGeneratorConfig:
     """The generator's layers: the preset, with the sizes that were given instead of it."""
     names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample", "norm")
     sizes = {name: getattr(config, name) for name in names}
-    channels = num_channels(source) + config.feature_dims
+    channels = source.num_channels + config.feature_dims
     if config.images:
         sizes["num_blocks_enhancer"] = sizes.pop("num_blocks_fine")
         return image_generator_config(
@@ -57,7 +57,7 @@ def build_encoder_config(config: TrainConfig) -> EncoderConfig | None:
 
 
 def build_trainer(
-    config: TrainConfig, source: SourceConfig, device: torch.device, parallel: Parallel = ALONE
+    config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel = ALONE
 ) -> Trainer:
     """Freshly initialised networks (a pure function of the seed) and their optimisers.
 
@@ -65,7 +65,7 @@ def build_trainer(
         parallel: the processes that share out the optimisers' moments where `config.shard` asks for it.
     """
     torch.manual_seed(config.seed)
-    channels = num_channels(source)
+    channels = source.num_channels
     # A finer picture gets a discriminator with one more scale, whose coarser ones judge what they judged before.
     sizes = config.discriminator_scales or DISCRIMINATORS[config.preset]["num_scales"]
     judged: dict[str, Any] = {"num_scales": sizes + config.scale - 1, "finer_scales": config.scale - 1}

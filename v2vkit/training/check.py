@@ -2,7 +2,8 @@
 
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import halved_size
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import conditioning_of
+from v2vkit.conditions.domains import domain_has
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import HISTORY
@@ -49,7 +50,7 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         )
     if config.fix_epochs and config.scale == 1:
         raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
-    if config.feature_dims and config.domain == "pose":
+    if config.feature_dims and not domain_has(str(config.domain), "has_regions"):
         raise V2VError("--feature-dims is for streets and faces: skeletons have no regions.", "Leave it out for poses.")
     if config.feature_dims and config.first_frame == "image":
         raise V2VError(
@@ -81,10 +82,10 @@ def _check_idle(config: TrainConfig) -> None:
     Raises:
         V2VError: there are some.
     """
-    videos = not config.images
+    videos, domain = not config.images, str(config.domain)
     rules = (
-        (config.domain != "street", ("num_labels", "edges", "foreground", "flip"), "are for streets"),
-        (config.domain != "pose", ("lambda_face", "drop_parts"), "are for poses"),
+        (not domain_has(domain, "foreground"), ("num_labels", "edges", "foreground", "flip"), "are for streets"),
+        (not domain_has(domain, "has_bodies"), ("lambda_face", "drop_parts"), "are for poses"),
         (videos and config.first_frame != "self", ("drop_history", "lambda_mask"), "are for --first-frame self"),
         (not config.vgg_weights, ("lambda_vgg", "lambda_style"), "need --vgg-weights FILE"),
     )
@@ -125,4 +126,4 @@ def _check_images(config: TrainConfig) -> None:
             f"{' and '.join(wrong)} belong to video models, not to --stage image.",
             "Leave them out; --num-enhancers makes the image generator finer.",
         )
-    build_generator_config(config, SourceConfig(domain="face"))  # refuses sizes that do not fit, in any domain
+    build_generator_config(config, conditioning_of("face"))  # refuses sizes that do not fit, in any domain

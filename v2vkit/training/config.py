@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from v2vkit.config import DomainName, Precision, Preset, StageConfig, Upsample, setting
+from v2vkit.conditions.domains import domain_names
+from v2vkit.config import Precision, Preset, StageConfig, Upsample, setting
 from v2vkit.training.schedule import Schedule, flow_strides
 
 StageName = Literal["spatial-1", "spatial-2", "spatial-3", "image", "all"]
@@ -49,7 +50,9 @@ class TrainConfig(StageConfig):
         0, "Epochs at the beginning in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
     )
     preset: Preset = setting("small", "Size of the networks: tiny for a few CPU cores, paper as published.")
-    domain: DomainName | None = setting(None, "What the video shows; found from the artifacts when not given.")
+    domain: str | None = setting(
+        None, "What the video shows; found from the artifacts when not given.", choices=domain_names
+    )
     num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
     edges: bool = setting(True, "Condition on instance edges too (street).")
     foreground: tuple[int, ...] = setting((), "Label id with a foreground branch of its own, eq. 9 (street).")

@@ -19,8 +19,7 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.artifacts.shard import sample_key
 from v2vkit.conditions.augment import Change, move_flow, move_ids, move_image
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.conditions.settings import MapSettings
-from v2vkit.conditions.source import DOMAINS, SourceConfig
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
 from v2vkit.models.blocks import halve
 
@@ -71,15 +70,13 @@ class SequenceDataset:
     def __init__(
         self,
         reader: ClipReader,
-        source: SourceConfig,
+        source: Conditioning,
         *,
         strides: tuple[int, ...],
         flip: bool = False,
         halvings: int = 0,
-        map_settings: MapSettings | None = None,
         regions: bool = False,
     ):
-        self.map_settings = map_settings or MapSettings()
         self.reader, self.source, self.strides, self.flip, self.halvings = reader, source, strides, flip, halvings
         self._regions = regions
         self._cache: OrderedDict[tuple[int, ...], Kept] = OrderedDict()
@@ -118,7 +115,7 @@ class SequenceDataset:
     def _frame(self, clip: int, t: int) -> Arrays:
         """A frame, its source map and regions, in compact types."""
         name = self.reader.clips[clip].name
-        s = DOMAINS[self.source.domain].build(self.source, self.reader.map_files(self.source, name, t))
+        s = self.reader.channels(self.source, name, t)
         arrays: Arrays = {"x": self.reader.frame(name, t), "s": s}
         if arrays["x"].shape[:2] != s.shape[1:]:
             raise V2VError(
@@ -140,8 +137,8 @@ class SequenceDataset:
     def _changed(self, arrays: Arrays, clip: int, t: int, change: Change) -> Arrays:
         """What `_frame` gave of a changed frame, made anew each time."""
         x = move_image(arrays["x"], change.move)
-        files = self.reader.map_files(self.source, self.reader.clips[clip].name, t)
-        s = DOMAINS[self.source.domain].changed(self.source, files, x, change, self.map_settings)
+        annotations = self.reader.annotations(self.source, self.reader.clips[clip].name, t, "augment")
+        s = self.source.channels(self.source.augment(annotations, change), x)
         changed: Arrays = {"x": x, "s": s}
         if self._regions:
             changed["regions"] = move_ids(arrays["regions"], change.move)

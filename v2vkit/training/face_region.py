@@ -24,7 +24,7 @@ def find_faces(s: Tensor) -> list[Corner | None]:
     """Top left corner (y, x) of each frame's window, centred on the stroke from nose to neck and kept inside the frame.
 
     Args:
-        s: source maps of the pose domain [B, 3, H, W] in [0, 1].
+        s: channels of the condition `pose` [B, 3, H, W] in [0, 1].
 
     Returns:
         One per frame; None where that stroke is not drawn.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from v2vkit.conditions.domains import domain_has
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import computes_in
 from v2vkit.models.generator import history_from_images
@@ -125,7 +126,7 @@ def losses_text(config: TrainConfig) -> list[str]:
     no_flow = no_past or ("" if config.flow else "--no-flow")
     no_mask = no_flow or ("" if config.first_frame == "self" else f"--first-frame {config.first_frame}")
     no_video = no_past or ("" if config.temporal_scales else "--temporal-scales 0")
-    no_face = "" if config.domain == "pose" else "only for poses"
+    no_face = "" if domain_has(str(config.domain), "has_bodies") else "only for poses"
     no_vgg = "" if config.vgg_weights else "give --vgg-weights FILE"
     video = f"video discriminators x {config.video_discriminators}"
     return [
@@ -210,7 +211,7 @@ def plan_text(
     clips = dataset.reader.clips
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
-        f"plan: {config.checkpoint}, {config.preset}, {dataset.source.domain}, {device}",
+        f"plan: {config.checkpoint}, {config.preset}, {dataset.source.names}, {device}",
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]

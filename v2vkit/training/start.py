@@ -4,7 +4,7 @@ from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import halved_size, load_encoder, load_model, model_weights, read_info
-from v2vkit.conditions.source import SourceConfig
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import as_plain
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGeneratorConfig
@@ -22,7 +22,7 @@ _FREE = ("num_scales", "covst", "zero_history")
 def check_start(
     folder: Folder,
     generator: AnyGeneratorConfig,
-    source: SourceConfig,
+    source: Conditioning,
     size: tuple[int, int],
     encoder: EncoderConfig | None = None,
 ) -> None:
@@ -52,9 +52,9 @@ def check_start(
             f"The model in {folder.url} has other layers: {names}.",
             "Train with the settings of that model, or train the stage before again with these.",
         )
-    if info.source != source:  # whose channels may be as many, and mean something else
+    if not info.conditioning.same_channels(source):  # whose channels may be as many, and mean something else
         raise V2VError(
-            f"The model in {folder.url} is conditioned on other source maps ({info.source}; here {source}).",
+            f"The model in {folder.url} is conditioned on other source maps ({info.conditioning}; here {source}).",
             "Train with the settings of that model, or train the stage before again with these.",
         )
     if info.encoder != encoder:

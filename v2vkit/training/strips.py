@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow import flow_color
-from v2vkit.conditions.source import SourceConfig, source_image
 from v2vkit.models.generator import Output
 from v2vkit.models.layout import to_image
 from v2vkit.training.dataset import Sequence
@@ -12,12 +12,12 @@ from v2vkit.training.dataset import Sequence
 Image = NDArray[np.uint8]
 
 
-def sample_strip(source: SourceConfig, sequence: Sequence, frames: list[int], outputs: list[Output]) -> Image:
+def sample_strip(source: Conditioning, sequence: Sequence, frames: list[int], outputs: list[Output]) -> Image:
     """Rows: source, real, output, hallucination, warped, mask, flow; columns: frames of the batch's first sequence."""
     columns = []
     for t, output in zip(frames, outputs, strict=True):
         real, fake = to_image(sequence.x[0, t]), to_image(output.x_fake[0])
-        rows = [source_image(source, sequence.s[0, t].cpu().numpy()), real, fake, to_image(output.h[0])]
+        rows = [source.preview(sequence.s[0, t].cpu().numpy()), real, fake, to_image(output.h[0])]
         blank = np.zeros_like(real)
         if output.flow is None or output.mask is None or output.warped is None:
             rows += [blank, blank, blank]

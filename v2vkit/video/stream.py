@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +24,16 @@ class InputFrame:
         pts: time stamp in ticks of the source's `time_base`; None = constant rate.
         duration: ticks for which it is shown if it is the last frame; None = as long as frames are on average.
         shot: number of its shot, from 0: nothing before the first frame of a shot belongs to it.
-        annotations: what came with the frame: kind of artifact (`labels`, `sketches`, `flow` ...) -> what its source
-            says.
+        annotations: those that came with the frame, one for each condition of the model; () = none.
+        flow: backward flow in pixels and confidence that came with it, float32 [3, H, W].
     """
 
     image: Image | None = None
     pts: int | None = None
     duration: int | None = None
     shot: int = 0
-    annotations: Mapping[str, object] = field(default_factory=dict)
+    annotations: tuple[Any, ...] = ()
+    flow: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

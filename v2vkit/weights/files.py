@@ -1,7 +1,4 @@
-"""Optional weights files of the user's: never fetched, always named by their checksum.
-
-third_party/weights.toml lists the files that are known, where they come from and under which licence.
-"""
+"""What is true of any weights file: its checksum, and whether its tensors are stored in whole."""
 
 import hashlib
 from pathlib import Path

@@ -1,0 +1,17 @@
+"""Which clips are parts of one shot: a long shot is split into clips at a set length (`v2v ingest --clip-frames`)."""
+
+from v2vkit.artifacts.manifest import ClipInfo
+
+_FRAMING = ("file", "number", "shot", "crop")
+
+
+def continues(before: ClipInfo | None, clip: ClipInfo) -> bool:
+    """Whether a clip is the next part of the same shot, with the same framing.
+
+    Args:
+        before: the clip before it in the artifact; None = it is the first.
+    """
+    if before is None or "file" not in clip.source:
+        return False
+    same_shot = all(before.source.get(key) == clip.source.get(key) for key in _FRAMING)
+    return same_shot and before.source.get("stop") == clip.source.get("start")

@@ -1,0 +1,158 @@
+"""The condition `face`: facial landmarks drawn as curves, with the edges of the background."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.images import decode_gray
+from v2vkit.conditions.alignment import Placement, place_face
+from v2vkit.conditions.augment import Change, move_points
+from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.curves import Strokes, strokes_of
+from v2vkit.conditions.landmarks import Landmarks, follow_face, landmarks_from_json, landmarks_to_json
+from v2vkit.conditions.layers import OpenLayer, gray_layer, ids_layer
+from v2vkit.conditions.regions import Regions, region_ids
+from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
+from v2vkit.conditions.sketch import NUM_CHANNELS, Gray, draw_parts, draw_sketch, encode_drawing, face_channels
+from v2vkit.errors import V2VError
+
+
+@dataclass(frozen=True, eq=False)
+class FaceLandmarks:
+    """The face in a frame.
+
+    Attributes:
+        points: float32 [68, 2] (x, y) in pixels; None = no face.
+        size: (width, height) of the frame.
+        found: whether it was found in this very frame.
+        sketch: uint8 [H, W], 255 on 0: curves and background edges; None = not drawn yet.
+        parts: uint8 [H, W] of facial parts (`v2vkit.conditions.sketch.PARTS`); None = not drawn yet.
+        strokes: where the pen stands, of `strokes_of`; None = not known yet.
+    """
+
+    points: Landmarks | None
+    size: Size
+    found: bool = True
+    sketch: Gray | None = None
+    parts: Gray | None = None
+    strokes: Strokes | None = None
+
+    def with_points(self, points: Landmarks | None) -> "FaceLandmarks":
+        """The same frame with other landmarks, which have to be drawn anew."""
+        return FaceLandmarks(points, self.size, self.found)
+
+
+class FaceCondition(Condition[FaceLandmarks]):
+    """The sketch, then 14 maps of the distance to each curve.
+
+    Attributes:
+        canny: whether sketches have the edges of the background, which are drawn from the frames.
+    """
+
+    artifact: ClassVar[str] = "sketches"
+    required: ClassVar[tuple[str, ...]] = ("sketch.png", "json")
+    reads: ClassVar[Mapping[Use, tuple[str, ...]]] = {
+        "channels": ("json", "sketch.png"),
+        "augment": ("json",),
+        "regions": ("json", "parts.png"),
+        "align": ("json",),
+    }
+    layers: ClassVar[Mapping[str, OpenLayer]] = {"sketch.png": gray_layer, "parts.png": ids_layer}
+    stages: ClassVar[tuple[str, ...]] = ("make-sketches",)
+    task: ClassVar[str | None] = "face"
+    estimator_stage: ClassVar[str | None] = "make-sketches"
+    nothing: ClassVar[str] = "no face"
+    making: ClassVar[str] = "`v2v make-sketches` (faces)"
+    Settings: ClassVar[type[AnnotationSettings]] = TimeSettings
+    appearance: ClassVar[frozenset[str]] = frozenset({"canny"})
+    together: ClassVar[int] = 4
+    crop: ClassVar[str] = "face"
+    published: ClassVar[Origin | None] = Origin(
+        stage="make-sketches", settings={"face": "mediapipe", "smooth": 0, "canny": True, "missing": "hold"}
+    )
+    published_images: ClassVar[bool] = True
+
+    name: Literal["face"] = "face"
+    canny: bool = True
+
+    @property
+    def num_channels(self) -> int:
+        return NUM_CHANNELS
+
+    def follow(
+        self, looked_at: Iterable[tuple[F, Landmarks | None]], settings: Mapping[str, Any], *, size: Size
+    ) -> Iterator[tuple[F, FaceLandmarks]]:
+        wanted = TimeSettings.model_validate(settings)
+        followed = follow_face(looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing)
+        for (frame, _), points, found in followed:
+            yield frame, FaceLandmarks(points, size, found)
+
+    def prepare(self, annotations: Sequence[FaceLandmarks]) -> list[FaceLandmarks]:
+        """Several faces' curves at once take a third of the time of one after the other."""
+        strokes = strokes_of([annotation.points for annotation in annotations])
+        return [replace(annotation, strokes=of) for annotation, of in zip(annotations, strokes, strict=True)]
+
+    def draw(self, annotation: FaceLandmarks, image: Image | None = None) -> FaceLandmarks:
+        if annotation.sketch is not None and annotation.parts is not None:
+            return annotation
+        if annotation.strokes is None:
+            (annotation,) = self.prepare([annotation])
+        if image is None:
+            if self.canny and annotation.points is not None:
+                raise V2VError(
+                    "These sketches have the edges of the background, which are drawn from the frame.",
+                    "Give the frame, too.",
+                )
+            image = np.zeros((annotation.size[1], annotation.size[0], 3), np.uint8)
+        sketch, parts = draw_sketch(image, annotation.points, canny=self.canny, strokes=annotation.strokes)
+        return replace(annotation, sketch=sketch, parts=parts)
+
+    @classmethod
+    def encode(cls, annotation: FaceLandmarks, *, estimator: str) -> dict[str, bytes]:
+        assert annotation.sketch is not None, "drawn before it is written"
+        assert annotation.parts is not None, "drawn before it is written"
+        return {
+            "sketch.png": encode_drawing(annotation.sketch, strokes=True),
+            "parts.png": encode_drawing(annotation.parts),
+            "json": landmarks_to_json(
+                annotation.points, found=annotation.found, size=annotation.size, estimator=estimator
+            ),
+        }
+
+    @classmethod
+    def decode(cls, files: Mapping[str, bytes], *, size: Size) -> FaceLandmarks:
+        points, _, found = landmarks_from_json(files["json"])
+        drawn = {
+            name: decode_gray(files[f"{name}.png"], what).astype(np.uint8, copy=False)
+            for name, what in (("sketch", "a sketch"), ("parts", "a map of facial parts"))
+            if f"{name}.png" in files
+        }
+        return FaceLandmarks(points, size, found, drawn.get("sketch"), drawn.get("parts"))
+
+    def channels(self, annotation: FaceLandmarks, image: Image | None = None) -> Bytes:
+        if annotation.sketch is None:
+            annotation = self.draw(annotation, image)
+        assert annotation.sketch is not None
+        return face_channels(annotation.points, annotation.sketch, strokes=annotation.strokes)
+
+    def augment(self, annotation: FaceLandmarks, change: Change) -> FaceLandmarks:
+        points = annotation.points
+        return annotation.with_points(None if points is None else move_points(points, change.move))
+
+    def regions(self, annotation: FaceLandmarks) -> Regions:
+        """The parts of the face."""
+        parts = annotation.parts
+        if parts is None:
+            points, (width, height) = annotation.points, annotation.size
+            parts = np.zeros((height, width), np.uint8) if points is None else draw_parts(points, annotation.size)
+        return region_ids(parts)
+
+    def align(self, annotation: FaceLandmarks) -> Placement | None:
+        return place_face(annotation.points)
+
+    def preview(self, channels: NDArray[np.float32]) -> Image:
+        return np.repeat(np.rint(channels[0] * 255).astype(np.uint8)[..., None], 3, 2)

@@ -1,0 +1,44 @@
+"""How the files of artifacts are shown as pictures: the building blocks of what `show` draws."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.conditions.label_ids import colorize
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One kind of file made visible.
+
+    Attributes:
+        render: (bytes, name for messages) -> RGB uint8 [H, W, 3].
+        note: what one needs to know to read the colours; may be empty.
+    """
+
+    render: Callable[[bytes, str], Image]
+    note: str = ""
+
+
+OpenLayer = Callable[[Sequence[bytes]], Layer]
+"""Examples of the files, from which scales are taken -> how all of them are shown."""
+
+
+def ids_layer(examples: Sequence[bytes]) -> Layer:
+    """Maps of ids (labels, instances, parts): one colour per id."""
+    return Layer(lambda data, where: colorize(decode_gray(data, where)), "one colour per id, black = 255 (ignore)")
+
+
+def gray_layer(examples: Sequence[bytes]) -> Layer:
+    """Drawings of one channel, uint8."""
+    return Layer(lambda data, where: np.repeat(decode_gray(data, where).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def photo_layer(examples: Sequence[bytes]) -> Layer:
+    """Pictures as they are."""
+    return Layer(decode_image)

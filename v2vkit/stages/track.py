@@ -1,0 +1,188 @@
+"""`v2v track`: every object of the label maps gets one number through its whole shot."""
+
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import field_validator
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest, read_manifest
+from v2vkit.artifacts.shard import read_index
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage, make_again
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NO_INSTANCES = "no instance map, and no --things for connected areas"
+
+
+class _Maps(NamedTuple):
+    """The maps of a frame, as `track_frame` takes them."""
+
+    labels: "NDArray[np.uint8]"
+    instances: "NDArray[np.uint16] | None"
+    flow: "NDArray[np.float32] | None"
+    confidence: "NDArray[np.float32] | None"
+
+
+class TrackConfig(StageConfig):
+    """Give every object one number through its whole shot.
+
+    Reads the label maps with their instances and, where there is one, the flow. For every frame: inst.png, the
+    instances with numbers that stay the same over the shot, also where it is split into clips. Where there are no
+    instance maps, connected areas of the labels in --things are the objects. Numbers begin at 1 in every shot.
+    """
+
+    things: tuple[int, ...] = setting(
+        (),
+        "Label whose objects are tracked; all labels that have instances when not given. Cityscapes' instance maps "
+        "number surfaces, too: name the labels of cars, people, ...",
+        metavar="ID",
+    )
+    bridge: float = setting(
+        1.0, "Seconds for which an object that is not found keeps its number; then it gets a new one.", ge=0, le=60
+    )
+    min_overlap: float = setting(
+        0.2, "Least overlap (intersection over union) of an object with its predicted mask.", gt=0, le=1
+    )
+    min_pixels: int = setting(16, "Smaller connected areas are no objects (without instance maps).", ge=1)
+    flow: bool | None = setting(
+        None, "Predict masks by the flow (needs stride 1); when not given, if there is such a flow."
+    )
+
+    @field_validator("things")
+    @classmethod
+    def _ids(cls, things: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 <= label < 255 for label in things):
+            raise ValueError("things are label ids from 0 to 254")
+        return tuple(sorted(set(things)))
+
+
+def track_clip(clip: Clip, *, config: TrackConfig) -> Iterator[Sample]:
+    """The instance maps of a clip with stable numbers, and `tracks.json` with its last frame for the next clip.
+
+    Args:
+        clip: labels, instances and flow in; `clip.before` where it continues a shot.
+
+    Raises:
+        V2VError: a map is missing, damaged or of another size than its clip.
+    """
+    from v2vkit.artifacts.images import decode_gray, encode_png
+    from v2vkit.conditions.tracking import TrackSettings, track_frame
+    from v2vkit.conditions.tracks import TrackState, decode_state, encode_state
+    from v2vkit.engine.threads import prefetch
+
+    bridge = round(config.bridge * Fraction(clip.info.fps))
+    settings = TrackSettings(config.things, bridge, config.min_overlap, config.min_pixels)
+    state = TrackState()
+    if clip.before is not None:
+        where = f"the last frame before {clip.info.name}"
+        last = decode_gray(clip.before["inst.png"], where).astype("uint16")
+        state = decode_state(clip.before["tracks.json"], last, where)
+
+    for t, maps in enumerate(prefetch(_read_maps(clip, t, config) for t in range(clip.info.num_frames))):
+        done = track_frame(state, **maps._asdict(), settings=settings)
+        state = done.state
+        files = {"inst.png": encode_png(done.instances)}
+        if t == clip.info.num_frames - 1:
+            files["tracks.json"] = encode_state(state)
+        missing = NO_INSTANCES if maps.instances is None and not config.things else None
+        yield Sample(t, files, missing, {"objects": done.num_new, "bridged gaps": done.num_bridged})
+
+
+def _read_maps(clip: Clip, t: int, config: TrackConfig) -> _Maps:
+    """The maps of a frame, of the size of its clip."""
+    from v2vkit.artifacts.images import decode_gray
+    from v2vkit.conditions.flow_io import decode_kitti
+
+    where = f"frame {t} of {clip.info.name}"
+    labels = decode_gray(clip.read("labels", "label.png", t), f"the label map of {where}")
+    instances = flow = confidence = None
+    if clip.has("labels", "inst.png", t):
+        instances = decode_gray(clip.read("labels", "inst.png", t), f"the instance map of {where}")
+    if config.flow and clip.has("flow", "flow1.png", t):
+        flow, confidence = decode_kitti(clip.read("flow", "flow1.png", t), f"the flow of {where}")
+    for kind, found in (("labels", labels), ("labels", instances), ("flow", confidence)):
+        if found is not None and found.shape != (clip.info.height, clip.info.width):
+            height, width = found.shape
+            raise V2VError(
+                f"A map of {where} is {width}x{height} pixels; its clip is {clip.info.width}x{clip.info.height}.",
+                f"Make the artifact {kind} again.",
+            )
+    return _Maps(labels.astype("uint8"), None if instances is None else instances.astype("uint16"), flow, confidence)
+
+
+def open_tracks(config: TrackConfig) -> Opened:
+    """The function over clips; nothing needs to be opened for it."""
+    return Opened(partial(track_clip, config=config))
+
+
+def _resolve(config: TrackConfig, work: Folder) -> TrackConfig:
+    """Use the flow if there is one of stride 1."""
+    if config.flow is not None:
+        return config
+    flow = read_manifest(work / "flow")
+    return config.model_copy(update={"flow": flow is not None and _has_stride_1(flow)})
+
+
+def _has_stride_1(flow: Manifest) -> bool:
+    return 1 in flow.config.get("strides", ())
+
+
+def check_inputs(config: TrackConfig, inputs: dict[str, Manifest], work: Folder) -> None:
+    """Find out what cannot work, and say on standard error what is done without.
+
+    Raises:
+        V2VError: flow of other frames or without stride 1, a label that there is not, nothing to track.
+    """
+    labels, flow = inputs["labels"], inputs.get("flow")
+    if flow is not None and not _has_stride_1(flow):
+        raise V2VError(
+            "The artifact flow has no stride 1, which leads from a frame to the one before.",
+            "Make it with `v2v extract-flow --strides 1 --strides 3 --overwrite`, or track with --no-flow.",
+        )
+    if flow is not None and labels.inputs.get("frames") != flow.inputs.get("frames"):
+        raise V2VError(
+            "The artifacts labels and flow were made from different frames.",
+            f"Make them again: {make_again('labels', labels)}; {make_again('flow', flow)}.",
+        )
+    number = labels.config.get("num_labels")
+    if number is not None and config.things and config.things[-1] >= number:
+        raise V2VError(
+            f"--things {config.things[-1]} is no label: there are {number} (0 to {number - 1}).",
+            "Give ids of the label maps.",
+        )
+    instances = any(_has_instances(work / "labels", entry.name) for entry in labels.shards)
+    if not instances and not config.things:
+        raise V2VError(
+            "The label maps have no instances, and no --things say which labels are objects.",
+            "Name these labels (--things 6 --things 7): their connected areas are tracked. Or ingest with --instances.",
+        )
+    if not instances:
+        print("There are no instance maps: objects are the connected areas of --things.", file=sys.stderr)
+    if flow is None:
+        text = "No flow is used: masks are predicted by their last motion, with more wrong numbers as the price."
+        print(text, file=sys.stderr)
+
+
+def _has_instances(folder: Folder, shard: str) -> bool:
+    index = read_index(folder, shard)
+    return index is not None and any(name.endswith(".inst.png") for name in index.members)
+
+
+STAGE = Stage(
+    name="track",
+    config=TrackConfig,
+    version=1,
+    output=lambda config: "tracks",
+    make=PerClip(open_tracks, carries_over=True),
+    inputs=lambda config: ("labels", "flow") if config.flow else ("labels",),
+    resolve=_resolve,
+    check=check_inputs,
+)

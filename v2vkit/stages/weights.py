@@ -1,0 +1,129 @@
+"""`v2v weights`: the store of weights files."""
+
+from typing import Literal
+
+from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.weights.fetch import fetch
+from v2vkit.weights.keep import add
+from v2vkit.weights.overview import again
+from v2vkit.weights.registry import SIZE_TOLERANCE, Entry, how_to_get, in_words, known, registry
+from v2vkit.weights.store import VARIABLE, content_damage, locate, require, store_damage, store_folder
+
+
+class WeightsConfig(StageConfig):
+    """Show, fetch, add and verify the weights files that v2vkit can use.
+
+    ACTION is one of: list (all entries, or everything about NAME), fetch NAME (download it; nothing else in v2vkit
+    downloads anything), add NAME FILE (copy a file of yours into the store), verify [NAME] (read the files and compare
+    their checksums), path NAME (print where the file is).
+
+    The store is a folder in your cache folder; the environment variable V2V_WEIGHTS names another one. A fetch that was
+    interrupted goes on where it stopped. verify exits with 3 when a file is damaged.
+    """
+
+    action: Literal["list", "fetch", "add", "verify", "path"] = setting(
+        ..., "What to do: list, fetch, add, verify or path.", argument=True
+    )
+    name: str | None = setting(None, "Entry of the list, such as vgg19.", argument=True, metavar="[NAME]")
+    file: str | None = setting(None, "The weights file to add.", argument=True, metavar="[FILE]")
+
+
+def check(config: WeightsConfig) -> None:
+    """Whether the action has what it needs.
+
+    Raises:
+        V2VError: NAME or FILE is missing, superfluous or unknown.
+    """
+    if config.name is None and config.action in ("fetch", "add", "path"):
+        usage = f"v2v weights {config.action} NAME" + " FILE" * (config.action == "add")
+        raise V2VError(
+            f"`v2v weights {config.action}` needs a NAME.", f"Type {usage}; `v2v weights list` shows the names."
+        )
+    if (config.file is None) == (config.action == "add"):
+        what = "needs a FILE" if config.file is None else "takes no FILE"
+        raise V2VError(f"`v2v weights {config.action}` {what}.", "FILE goes with add: v2v weights add NAME FILE")
+    if config.name is not None:
+        known(config.name)
+
+
+def _weights(config: WeightsConfig, options: RunOptions) -> list[str]:
+    name = config.name or ""
+    if config.action == "fetch":
+        print(f"{name}: {fetch(name)}")
+    elif config.action == "add":
+        print(f"{name}: {add(name, config.file or '')}")
+    elif config.action == "path":
+        print(require(name))
+    elif config.action == "verify":
+        return _verify([known(name)] if name else list(registry().values()))
+    elif name:
+        print(_details(known(name)))
+    else:
+        _list()
+    return []
+
+
+def _list() -> None:
+    print(f"store: {store_folder()} (from {VARIABLE}, or the user's cache folder)")
+    for entry in registry().values():
+        size = "" if entry.size is None else in_words(entry.size)
+        print(f"{entry.name:14} {_state(entry):24} {size:>9}  {entry.purpose}")
+    print("More on one of them, and how to get it: v2v weights list NAME")
+
+
+def _state(entry: Entry) -> str:
+    found = locate(entry)
+    if found is None:
+        return "DAMAGED" if store_damage(entry) else "-"
+    return "in the store" if found.origin == "store" else "in a package"
+
+
+def _details(entry: Entry) -> str:
+    """Everything about one entry."""
+    found = locate(entry)
+    where = f"not here. {how_to_get(entry)}" if found is None else f"{found.path} ({found.origin})"
+    if found is not None and found.sha256 is not None:
+        digest = found.sha256
+    else:
+        digest = entry.sha256 or "not known: that of the file that you add is recorded"
+    if entry.size is None:
+        size = "not known"
+    else:
+        size = (
+            f"{entry.size} bytes" if entry.bytes is not None else f"{entry.mib} MiB, to within {SIZE_TOLERANCE} bytes"
+        )
+    rows = {
+        "for": entry.purpose,
+        "is": where,
+        "damage": store_damage(entry),
+        "URL": entry.url or "none: a file of yours, or of a package",
+        "package": ", ".join(carrier.package for carrier in entry.carriers) or "none carries it",
+        "size": size,
+        "sha256": digest + (f" ({len(digest)} digits are known)" if digest.isalnum() and len(digest) < 64 else ""),
+        "licence": entry.licence,
+    }
+    return "\n".join([entry.name, *(f"  {key:8} {value}" for key, value in rows.items() if value is not None)])
+
+
+def _verify(entries: list[Entry]) -> list[str]:
+    """Read and compare every file that is here; the damaged ones are the problems."""
+    problems, here = [], 0
+    for entry in entries:
+        damage, found = store_damage(entry), locate(entry)
+        if damage is None and found is not None:
+            here += 1
+            damage = content_damage(entry, found)
+        if damage is not None:
+            problems.append(f"{damage} {again(entry.name)}")
+            continue
+        if found is not None:
+            print(f"{entry.name:14} ok  {found.path}")
+        elif len(entries) == 1:
+            require(entry.name)
+    print(f"{here} of {len(entries)} entries are here; {len(problems)} damaged")
+    return problems
+
+
+COMMAND = Command(name="weights", config=WeightsConfig, call=_weights, options=(), check=check, resumes=True)

@@ -1,0 +1,195 @@
+"""Depth maps that somebody else made: 16-bit PNG, OpenEXR and .npy, checked while they are read."""
+
+import contextlib
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.config import MAX_PIXELS
+from v2vkit.errors import V2VError
+from v2vkit.video.images import read_numbers
+
+ENDINGS = (".png", ".exr", ".npy")
+"""Kinds of files that `read_depth` reads."""
+KITTI_SCALE = 256.0
+"""Stored units per metre of a KITTI depth PNG."""
+_BACKGROUND = 65504.0  # largest half float: renderers write it, or more (Blender: 1e10), where there is nothing
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+Depth = tuple[NDArray[np.float32], NDArray[np.bool_]]
+
+
+def read_depth(
+    path: str | Path, *, scale: float | None = None, inverse: bool = False, size: tuple[int, int] | None = None
+) -> Depth:
+    """One depth map: distance along the optical axis, or any monotonic stand-in for it.
+
+    Args:
+        path: a PNG with 16 bits and one channel, an OpenEXR file with a depth channel (half or float; `Z`, `Depth.V`
+            and the like, a single channel of any name, or three equal colours), or a 2-D array in a .npy file.
+        scale: stored units per metre: 256 (KITTI), 1000 (millimetres), 5000 (TUM). None = 256 for PNG, 1 otherwise. For
+            relative depth any number will do.
+        inverse: the file holds disparity (inverse depth; larger = nearer), as MiDaS and its successors write it.
+        size: (width, height) that it must have.
+
+    Returns:
+        depth float32 [H, W] in metres (or relative), 0 where unknown; valid bool [H, W]: False where the file holds 0,
+        NaN or infinity, or (EXR) 65504 and more, which renderers write for the background.
+
+    Raises:
+        V2VError: missing, damaged, of another kind, 8 bits, colours, negative numbers, another size, or OpenEXR is not
+            installed.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in ENDINGS:
+        raise V2VError(f"The depth map {path} is not one of {', '.join(ENDINGS)}.", "Convert it, best to 16-bit PNG.")
+    if Path(path).exists() and not Path(path).is_file():
+        raise V2VError(f"The depth map {path} is not a regular file.", "Give a file.")
+    stored = {".png": _read_png, ".exr": _read_exr, ".npy": _read_npy}[ending](path)
+    height, width = stored.shape
+    if size is not None and (width, height) != size:
+        raise V2VError(
+            f"The depth map {path} is {width}x{height}, but its frame is {size[0]}x{size[1]}.",
+            "Depth maps must have the size of the frames that they belong to.",
+        )
+    # NaN compares as False on both sides.
+    if (stored < 0).any():
+        raise V2VError(
+            f"The depth map {path} holds negative numbers (down to {float(np.nanmin(stored)):g}).",
+            "Save the distance along the optical axis, which is positive; 0 means that it is unknown.",
+        )
+    valid = np.isfinite(stored) & (stored > 0)
+    units = scale if scale is not None else KITTI_SCALE if ending == ".png" else 1.0
+    known = np.where(valid, stored, 1).astype(np.float64)
+    depth = (units / known if inverse else known / units).astype(np.float32)
+    valid &= np.isfinite(depth) & (depth > 0)
+    return np.where(valid, depth, np.float32(0)), valid
+
+
+def _read_png(path: str | Path) -> NDArray[Any]:
+    with _explained(path), Path(path).open("rb") as file:
+        header = file.read(26)
+    if len(header) < 26 or header[:8] != _SIGNATURE:
+        raise V2VError(f"The depth map {path} is not a PNG.", "Save it again as PNG with 16 bits and one channel.")
+    bits, colour = header[24], header[25]  # PNG specification, section 11.2.1
+    if colour != 0:
+        raise V2VError(
+            f"The depth map {path} is a colour image.",
+            "A colour-coded picture of depth does not hold the numbers. Save the depth itself, with 16 bits and one "
+            "channel.",
+        )
+    if bits != 16:
+        raise V2VError(
+            f"The depth map {path} has {bits} bits per pixel, too few steps for depth.",
+            "Save it with 16 bits and one channel, or as EXR.",
+        )
+    return read_numbers(path).astype(np.float32)
+
+
+def _read_npy(path: str | Path) -> NDArray[Any]:
+    with _explained(path):
+        try:
+            # A memory map looks at the header alone, so a file that claims too much costs nothing.
+            found = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (
+            ValueError,
+            EOFError,
+            SyntaxError,
+            TypeError,
+            OverflowError,
+            MemoryError,
+            RecursionError,
+            tokenize.TokenError,
+        ) as error:
+            # numpy parses the header with Python's own parser, which raises all of these on hostile bytes.
+            raise V2VError(
+                f"The depth map {path} cannot be read as an array: {error}.",
+                "Save one 2-D array of numbers with numpy.save.",
+            ) from None
+    is_number = isinstance(found, np.ndarray) and found.dtype.kind in "fiu"
+    if not is_number or found.ndim != 2 or found.dtype.itemsize < 2 or 0 in found.shape:
+        what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "something else"
+        raise V2VError(
+            f"The depth map {path} holds {what}, not a 2-D array of floats or of integers of 16 bits or more.",
+            "Save one array [height, width] per frame.",
+        )
+    _check_pixels(path, found.shape[1], found.shape[0])
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        return np.array(found, np.float64)
+
+
+def _read_exr(path: str | Path) -> NDArray[Any]:
+    try:
+        import OpenEXR
+    except ImportError:
+        raise V2VError(
+            f"Reading {path} needs the library OpenEXR.",
+            "Install it with: pip install 'v2vkit[exr]', or convert the depth maps to 16-bit PNG.",
+        ) from None
+    with _explained(path), Path(path).open("rb"):
+        pass
+    try:
+        # The library prints its warnings to standard output and raises on top of that.
+        with contextlib.redirect_stdout(io.StringIO()):
+            header = OpenEXR.File(str(path), header_only=True).header()
+            (left, top), (right, bottom) = (tuple(int(v) for v in corner) for corner in header["dataWindow"])
+            _check_pixels(path, right - left + 1, bottom - top + 1)
+            file = OpenEXR.File(str(path), separate_channels=True)
+            channels = {name: channel.pixels for name, channel in file.channels().items()}
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError, IndexError) as error:
+        raise V2VError(f"The depth map {path} is damaged or not an EXR file ({error}).", "Replace the file.") from None
+    name = _depth_channel_name(channels)
+    if name is None:
+        raise V2VError(
+            f"The EXR file {path} has the channels {', '.join(sorted(channels)) or 'none'}; none of them is depth.",
+            "Save depth as the channel Z, or as the only channel.",
+        )
+    pixels = channels[name]
+    if pixels.dtype not in (np.float16, np.float32) or pixels.shape != (bottom - top + 1, right - left + 1):
+        raise V2VError(
+            f"The channel {name} of {path} is subsampled, deep or made of integers.",
+            "Save it as half or float at full resolution.",
+        )
+    with np.errstate(invalid="ignore"):
+        return np.where(pixels >= _BACKGROUND, np.float32(np.inf), pixels.astype(np.float32))
+
+
+def _depth_channel_name(channels: dict[str, NDArray[Any]]) -> str | None:
+    """`Z` or `depth` by name, or in a layer of that name; else the only channel; else red, where all colours agree."""
+    named = []
+    for name in channels:
+        *layers, last = name.lower().split(".")
+        if last == "depth" or (last == "z" and not layers) or (layers and layers[-1] in ("depth", "z")):
+            named.append(name)
+    if len(named) == 1:
+        return named[0]
+    if len(channels) == 1:
+        return next(iter(channels))
+    colours = [channels.get(name) for name in ("R", "G", "B")]
+    if set(channels) <= {"R", "G", "B", "A"} and all(c is not None for c in colours):
+        red, green, blue = colours
+        if np.array_equal(red, green, equal_nan=True) and np.array_equal(red, blue, equal_nan=True):  # type: ignore[arg-type]
+            return "R"
+    return None
+
+
+def _check_pixels(path: str | Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise V2VError(
+            f"The depth map {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down."
+        ) from None
+
+
+@contextlib.contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise V2VError(f"The depth map {path} does not exist.", "Check the path.") from None
+    except OSError as error:
+        raise V2VError(f"The depth map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None

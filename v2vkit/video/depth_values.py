@@ -1,0 +1,114 @@
+"""Depth as numbers: 16 bits for storage, 8 bits of normalised inverse depth for a network."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+from v2vkit.video.depth_files import KITTI_SCALE, Depth
+
+LARGEST = 65535
+"""Stored value of everything too far for 16 bits."""
+_SAMPLES = 4096  # pixels that one frame contributes to a clip's range
+
+
+def encode_depth(
+    depth: NDArray[np.floating], valid: NDArray[np.bool_], *, scale: float = KITTI_SCALE
+) -> NDArray[np.uint16]:
+    """Depth as it is stored: depth * scale rounded, 0 = unknown (KITTI's depth PNG with the default scale).
+
+    Args:
+        depth: [H, W] metres, or relative; what stands where `valid` is False does not matter.
+        valid: [H, W].
+        scale: stored units per metre; `storage_scale` finds one for relative depth.
+
+    Returns:
+        uint16 [H, W]. Known depth takes 1 to 65535; 65535 means that or farther (255.99 m with the default scale).
+    """
+    known = np.where(valid, depth, 0).astype(np.float64) * scale
+    return np.where(valid, np.clip(np.rint(known), 1, LARGEST), 0).astype(np.uint16)
+
+
+def decode_depth(stored: NDArray[np.generic], *, scale: float = KITTI_SCALE) -> Depth:
+    """Inverse of `encode_depth`: depth float32 [H, W], 0 where unknown, and valid bool [H, W].
+
+    Raises:
+        V2VError: not 16 bits and one channel.
+    """
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        raise V2VError(
+            f"A stored depth map is {stored.dtype} with {stored.ndim} dimensions, not 16 bits with one channel.",
+            "Make the depth artifact again.",
+        )
+    numbers = stored.astype(np.float64)
+    return (numbers / scale).astype(np.float32), numbers > 0
+
+
+def storage_scale(farthest: float) -> float:
+    """The scale by which relative depth up to `farthest` uses all 16 bits.
+
+    Raises:
+        V2VError: not above 0, or not finite.
+    """
+    if not (0 < farthest < float("inf")):
+        raise V2VError(f"The largest depth is {farthest:g}; it must be positive.", "Check the depth maps.")
+    return LARGEST / farthest
+
+
+def depth_channel(
+    depth: NDArray[np.floating], valid: NDArray[np.bool_], *, near: float, far: float, mask: bool = True
+) -> NDArray[np.uint8]:
+    """Depth as a network sees it: inverse depth, (1/d - 1/far) / (1/near - 1/far), cut to [0, 1].
+
+    Inverse depth gives near things most of the steps, is linear in image motion, and puts what is infinitely far next
+    to 0. For metric depth `near` and `far` are the model's (the same distance is the same number in every video); for
+    relative depth, whose unit means nothing, they are the clip's own (`depth_range`). There the unknown scale, and of
+    disparity also the unknown shift, cancel out.
+
+    Args:
+        depth: [H, W], in the unit of `near` and `far`.
+        valid: [H, W].
+        near, far: depth that becomes 255 and 0; 0 < near < far, and far may be infinite.
+        mask: add a second channel.
+
+    Returns:
+        uint8 [2, H, W], or [1, H, W] without `mask`: inverse depth (0 where unknown), and 255 where depth is known.
+
+    Raises:
+        V2VError: near and far are not in order.
+    """
+    if not 0 < near < far:
+        raise V2VError(
+            f"The range of depth is {near:g} to {far:g}.", "The near end must be positive and below the far end."
+        )
+    known = np.where(valid, depth, near).astype(np.float64)
+    share = (1 / known - 1 / far) / (1 / near - 1 / far)
+    values = np.where(valid, np.rint(255 * np.clip(share, 0, 1)), 0).astype(np.uint8)
+    return np.stack([values, np.where(valid, 255, 0).astype(np.uint8)]) if mask else values[None]
+
+
+def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float, float]:
+    """Near and far end of a clip of relative depth, for `depth_channel`.
+
+    Args:
+        frames: depth [H, W] and valid [H, W] of each frame; taken one by one, 4096 pixels of each are kept.
+        percent: share of the pixels, at either end, that may lie outside.
+
+    Returns:
+        (near, far), near < far.
+
+    Raises:
+        V2VError: no pixel of the clip has a depth.
+    """
+    kept = []
+    for depth, valid in frames:
+        known = depth[valid]
+        kept.append(known[:: max(1, -(-len(known) // _SAMPLES))].astype(np.float64))
+    pixels = np.concatenate(kept) if kept else np.zeros(0)
+    if not len(pixels):
+        raise V2VError("No pixel of the clip has a depth.", "Check the depth maps: 0 means that depth is unknown.")
+    low, high = np.percentile(1 / pixels, (percent, 100 - percent))
+    if high <= low * (1 + 1e-6):  # one distance all over: put it in the middle
+        low, high = low / 2, high * 1.5
+    return float(1 / high), float(1 / low)
