@@ -250,7 +250,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
 def test_what_is_fast_is_chosen_but_not_for_imported_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: str, computed: torch.dtype | None
 ) -> None:
-    """The opener's frames too; imported models, which have batch norm, must give the published images."""
+    """The first-frame model's frames too; imported models, which have batch norm, must give the published images."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     config = ImageGeneratorConfig(in_channels=15, width=8, num_down=2, num_blocks=1, norm=norm)
     opener = FrameGenerator(config).eval()
@@ -263,7 +263,7 @@ def test_what_is_fast_is_chosen_but_not_for_imported_models(
 
     for network in (generator, opener):
         network.register_forward_pre_hook(note)
-    rollout = Rollout(generator, opener=opener, precision="auto")
+    rollout = Rollout(generator, first_frame_model=opener, precision="auto")
     for s in np.random.default_rng(0).random((3, 15, 48, 64), dtype=np.float32):
         rollout.step(s)
     assert seen == [computed] * 3

@@ -52,8 +52,8 @@ class Session:
         """The next frame, RGB uint8 [H, W, 3]: the frames go on from the one before within a shot."""
         if self._rollout is None or frame.frame.shot != self._shot:
             given = [] if self.first_frames is None else list(self.first_frames)
-            opener = None if given else self.first_frame_model
-            self._rollout = Rollout(self.generator, self.halvings, opener, self.precision, given=given)
+            model = None if given else self.first_frame_model
+            self._rollout = Rollout(self.generator, self.halvings, model, self.precision, given=given)
             self._shot = frame.frame.shot
         return self._rollout.image(frame.conditioning(self.style))
 

@@ -127,6 +127,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
 
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
     from v2vkit.inference.styles import find_style
@@ -144,7 +145,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     session = Session(
         generator.to(device),
         halvings=info.halvings,
-        first_frames=_first_frames(config, info),
+        first_frames=read_first_frames(config.first_frames, info),
         first_frame_model=None if opener is None else opener.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
@@ -270,30 +271,6 @@ def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelIn
     if config.first_frame_model is not None:
         raise V2VError("--first-frames and --first-frame-model both give the first frames.", "Give one of them.")
     return None
-
-
-def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8] | None":
-    """The L real frames to begin from; a model trained only from real frames needs them."""
-    length = info.generator.history
-    if config.first_frames is None:
-        if info.first_frame == "real":
-            raise V2VError(
-                "This model was trained to begin from real frames (--first-frame real).",
-                f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
-            )
-        return None
-    if not length:
-        raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
-    from v2vkit.inference.framing import frame_images
-    from v2vkit.video.images import read_image
-    from v2vkit.video.sources import find_sequence
-
-    source = find_sequence(config.first_frames)
-    if len(source.images) < length:
-        raise V2VError(
-            f"{config.first_frames} holds {len(source.images)} images; {length} are needed.", "Add the missing ones."
-        )
-    return frame_images([read_image(source.image_path(number)) for number in range(length)], info)
 
 
 def _check(config: RenderConfig) -> None:
