@@ -15,6 +15,7 @@ import torch
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import STAY, Change, draw_move
 from v2vkit.engine.cores import allowed_cores
+from v2vkit.engine.local import die_with_parent
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch, stack, to_device
@@ -179,8 +180,9 @@ class _Plans(torch.utils.data.Sampler[BatchPlan]):
 
 
 def _start_worker(number: int) -> None:
-    """Ctrl-C is the main process's business; torch ends a worker whose parent is gone, and gives it one thread."""
+    """Ctrl-C is the main process's business. Torch has one thread in a worker anyway; OpenCV gets one, too."""
     import cv2
 
+    die_with_parent()  # torch's own look for it can take a minute on a busy machine
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
