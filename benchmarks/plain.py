@@ -15,7 +15,7 @@ from v2vkit.models.losses import feature_matching, lsgan
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.models.warp import warp
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.objectives import Losses, direct_losses
 from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import WindowState
@@ -70,7 +70,7 @@ def _game(
 
 
 def plain_chunk(
-    config: TrainConfig, trainer: Trainer, sequence: Sequence, state: WindowState, frames: list[int]
+    config: TrainConfig, trainer: Trainer, sequence: VideoBatch, state: WindowState, frames: list[int]
 ) -> dict[str, float]:
     """What `train_chunk` does, in the plain formulation, with the same terms; one update of every network.
 

@@ -26,7 +26,7 @@ from v2vkit.config import Precision
 from v2vkit.models.generator import HISTORY
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.step import train_chunk
 from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
@@ -81,7 +81,7 @@ class Workload:
         return conditioning_of("street", num_labels=self.labels)
 
 
-def make_sequence(work: Workload) -> Sequence:
+def make_sequence(work: Workload) -> VideoBatch:
     """A seeded window of L + `frames` frames: patches of labels and their edges, clouds as images, even flow."""
     rng, length, size = np.random.default_rng(0), CONTEXT + work.frames, (work.height, work.width)
     patches = rng.integers(0, work.labels, (length, -(-work.height // 8), -(-work.width // 8)), dtype=np.uint8)
@@ -95,7 +95,7 @@ def make_sequence(work: Workload) -> Sequence:
     flow = ((uniform(1, length, 2, 1, 1) - 0.5) * 8).expand(1, length, 2, *size).contiguous().to(work.device)
     confidence = (uniform(1, length, 1, *size) < 0.8).float().to(work.device)
     strides = work.config().strides
-    return Sequence(
+    return VideoBatch(
         x[None].to(work.device),
         torch.from_numpy(s)[None].to(work.device),
         dict.fromkeys(strides, flow),
@@ -112,14 +112,14 @@ def plain_trainer(work: Workload) -> Trainer:
     return trainer
 
 
-def plain_step(config: TrainConfig, trainer: Trainer, sequence: Sequence) -> dict[str, float]:
+def plain_step(config: TrainConfig, trainer: Trainer, sequence: VideoBatch) -> dict[str, float]:
     """One step as the specification describes it; the unweighted loss terms."""
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     frames = list(range(CONTEXT, CONTEXT + config.chunk))
     return plain_chunk(config, trainer, sequence, state, frames)
 
 
-def our_step(config: TrainConfig, trainer: Trainer, sequence: Sequence) -> dict[str, float]:
+def our_step(config: TrainConfig, trainer: Trainer, sequence: VideoBatch) -> dict[str, float]:
     """One step as v2vkit takes it."""
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     frames = list(range(CONTEXT, CONTEXT + config.chunk))

@@ -15,7 +15,7 @@ from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.face_region import cut_faces, find_faces, region_side
 from v2vkit.training.judging import Games, Leaves, _play_faces
 from v2vkit.training.parallel import ALONE, Parallel
@@ -65,13 +65,13 @@ def test_the_side_is_a_quarter_of_the_height(height: int, width: int, side: int)
     assert region_side(height, width) == side
 
 
-def _sequence(*, faces: bool) -> Sequence:
+def _sequence(*, faces: bool) -> VideoBatch:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(1, 5, 3, 96, 64, generator=generator) * 2 - 1
     blue = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1) * torch.rand(1, 5, 3, 96, 64, generator=generator)
     s = drawn(32, 4).expand(1, 5, -1, -1, -1) if faces else blue
     flow = {1: torch.zeros(1, 5, 2, 96, 64)}
-    return Sequence(x, s, flow, {1: torch.ones(1, 5, 1, 96, 64)})
+    return VideoBatch(x, s, flow, {1: torch.ones(1, 5, 1, 96, 64)})
 
 
 @pytest.mark.parametrize("faces", [True, False])

@@ -26,8 +26,7 @@ from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.training.build import build_trainer
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
-from v2vkit.training.loop import to_device
+from v2vkit.training.data.batch import VideoBatch, to_device
 from v2vkit.training.parallel import Parallel, open_parallel
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
@@ -129,7 +128,7 @@ def test_a_training_step_stays_on_its_device(gpu: torch.device, kind: str) -> No
 
     flow, trust = ({k: zeros(channels, 32, 40) for k in config.strides} for channels in (2, 1))
     regions = zeros(1, 32, 40).int() if config.feature_dims else None
-    sequence = Sequence(zeros(3, 32, 40), zeros(source.num_channels, 32, 40), flow, trust, regions)
+    sequence = VideoBatch(zeros(3, 32, 40), zeros(source.num_channels, 32, 40), flow, trust, regions)
     sequence = to_device(sequence, gpu)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     train_chunk(config, trainer, sequence, state, [past, past + 1, past + 2])

@@ -23,7 +23,7 @@ from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.make_sketches import STAGE as SKETCHES
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import begin_window, generate_chunk
 
 CONFIG = ImageGeneratorConfig(in_channels=5, width=8, num_down=2, num_blocks=1, covst=1.0)
@@ -45,7 +45,7 @@ def test_in_training_a_frame_comes_with_its_own_flow() -> None:
     """The picture moves by t pixels from frame t - 1 to frame t, and the flow is the surer the later."""
     num_frames, generator = 5, _Recording()
     times = torch.arange(num_frames, dtype=torch.float32)[None, :, None, None, None]
-    sequence = Sequence(
+    sequence = VideoBatch(
         x=torch.zeros(1, num_frames, 3, 8, 12),
         s=torch.rand(1, num_frames, 5, 8, 12),
         flow={1: torch.cat([-times, 2 * times], 2).expand(1, num_frames, 2, 8, 12)},

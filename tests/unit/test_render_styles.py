@@ -44,7 +44,7 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.stages.sample_style import STAGE as SAMPLE
 from v2vkit.stages.sample_style import StyleConfig
-from v2vkit.training.dataset import SequenceDataset
+from v2vkit.training.data.dataset import VideoDataset
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     changes = {"stage": "image", "foreground": (), "feature_dims": 3, "num_labels": 4, "epochs": 200, "batch_size": 2}
     config = SMALL.model_copy(update=changes | {"decay_epochs": 0, "lambda_l1": 100.0, "learning_rate": 1e-3})
     torch.manual_seed(0)
-    train_into(config.for_images(), SequenceDataset(reader, source, strides=(), regions=True), tmp_path / "model")
+    train_into(config.for_images(), VideoDataset(reader, source, strides=(), regions=True), tmp_path / "model")
     generator, info = load_model(Folder(str(tmp_path / "model")))
     encoder, _ = load_encoder(Folder(str(tmp_path / "model")))
     regions = region_ids(OBJECT)

@@ -22,9 +22,11 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.check import check_settings
-from v2vkit.training.dataset import SequenceDataset, Window, halved, mirrored, stack
+from v2vkit.training.data.batch import downsampled, mirrored, stack
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import load_batch
+from v2vkit.training.data.sampler import BatchPlan, Window
 from v2vkit.training.features import feature_maps
-from v2vkit.training.loop import load_batch
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window, source_stack
 
@@ -48,13 +50,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_workspace(tmp_path_factory.mktemp("work"), clip_frames=7).work
 
 
-def dataset_with_regions(work: str, *, halvings: int = 0, flip: bool = False) -> SequenceDataset:
+def dataset_with_regions(work: str, *, halvings: int = 0, flip: bool = False) -> VideoDataset:
     plain = open_dataset(work, strides=(1,), halvings=halvings, flip=flip)
-    return SequenceDataset(plain.reader, plain.source, strides=(1,), halvings=halvings, flip=flip, regions=True)
+    return VideoDataset(plain.reader, plain.source, strides=(1,), downsample=halvings, flip=flip, regions=True)
 
 
 @pytest.fixture(scope="module")
-def dataset(work: str) -> SequenceDataset:
+def dataset(work: str) -> VideoDataset:
     return dataset_with_regions(work)
 
 
@@ -86,7 +88,8 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
     assert torch.equal(moved.regions[:, 0] // 65536, moved.s[:, :12].argmax(1))
     large = np.full((6, 8), (255 << 16) + 65535, np.int32)
     np.testing.assert_array_equal(move_ids(large, draw_move(np.random.default_rng(1), 1.0, (8, 6))), large)
-    sequence, _ = load_batch(WITH.model_copy(update={"jitter": 1.0}), dataset, [Window(0, 0, 4)] * 2, epoch=0, batch=0)
+    plan = BatchPlan(0, (Window(0, 0, 4),) * 2, (0, 1))
+    sequence = load_batch(WITH.model_copy(update={"jitter": 1.0}), dataset, plan)
     assert sequence.regions is not None
     assert sequence.regions.shape == (2, 4, 1, 24, 32)
 
@@ -94,19 +97,16 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("halvings", [0, 1, 2])
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
-def test_what_is_kept_in_memory_is_what_was_read(
-    work: str, monkeypatch: pytest.MonkeyPatch, flip: bool, halvings: int, jitter: float
-) -> None:
+def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, halvings: int, jitter: float) -> None:
     """Bit-equal: from the files, from memory, with no memory, and halved after loading; mirrored before halving."""
     dataset = dataset_with_regions(work, halvings=halvings)
     change = Change(draw_move(np.random.default_rng(1), 1.0, (32, 24))) if jitter else None
     window = Window(0, 1, 3)
     dataset.load(window, flip=not flip, change=change)
     first, again = (dataset.load(window, flip=flip, change=change) for _ in range(2))
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 0)
-    forgetful = dataset_with_regions(work, halvings=halvings).load(window, flip=flip, change=change)
+    forgetful = dataset_with_regions(work, halvings=halvings).empty(0).load(window, flip=flip, change=change)
     whole = dataset_with_regions(work).load(window, change=change)
-    expected = halved(mirrored(whole) if flip else whole, halvings)
+    expected = downsampled(mirrored(whole) if flip else whole, halvings)
     assert expected.confidence[1].any()
     for found in (first, again, forgetful):
         for name in ("x", "s", "regions"):
@@ -126,7 +126,7 @@ def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.Monk
         assert read == []
 
 
-def test_features_are_constant_per_region_and_follow_their_source_map(dataset: SequenceDataset) -> None:
+def test_features_are_constant_per_region_and_follow_their_source_map(dataset: VideoDataset) -> None:
     networks = build_trainer(WITH, dataset.source, CPU).networks
     sequence = stack([dataset.load(Window(0, 0, 5)), dataset.load(Window(1, 1, 5))])
     assert sequence.regions is not None
@@ -167,7 +167,7 @@ def test_vectors_mean_the_same_in_every_spatial_stage(work: str) -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_e_learns_with_g_and_discriminators_never_see_features(dataset: SequenceDataset, checkpointing: bool) -> None:
+def test_e_learns_with_g_and_discriminators_never_see_features(dataset: VideoDataset, checkpointing: bool) -> None:
     config = WITH.model_copy(update={"checkpointing": checkpointing})
     trainer = build_trainer(config, dataset.source, CPU)
     networks = trainer.networks
@@ -190,7 +190,7 @@ def test_e_learns_with_g_and_discriminators_never_see_features(dataset: Sequence
     assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0
 
 
-def test_checkpointing_gives_the_same_gradients(dataset: SequenceDataset) -> None:
+def test_checkpointing_gives_the_same_gradients(dataset: VideoDataset) -> None:
     found = []
     for checkpointing in (False, True):
         config = WITH.model_copy(update={"checkpointing": checkpointing})
@@ -204,7 +204,7 @@ def test_checkpointing_gives_the_same_gradients(dataset: SequenceDataset) -> Non
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_features_are_float32_in_any_precision(dataset: SequenceDataset, precision: str) -> None:
+def test_features_are_float32_in_any_precision(dataset: VideoDataset, precision: str) -> None:
     config = WITH.model_copy(update={"precision": precision})
     trainer = build_trainer(config, dataset.source, CPU)
     sequence = stack([dataset.load(Window(0, 0, 4))])

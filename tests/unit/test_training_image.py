@@ -30,7 +30,8 @@ from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Window, stack
+from v2vkit.training.data.batch import stack
+from v2vkit.training.data.sampler import Window
 from v2vkit.training.plan import measure
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window

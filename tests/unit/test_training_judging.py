@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.judging import Leaves, play_games
 from v2vkit.training.trainer import Networks
 from v2vkit.training.window import WindowState
@@ -51,7 +51,7 @@ def test_discriminators_of_sequences_see_old_and_new_fakes_with_the_flow_of_thei
     games = play_games(
         config,
         Networks(nothing, image, video),
-        Sequence(x, x, flow, confidence),
+        VideoBatch(x, x, flow, confidence),
         WindowState(2, None, False, made),
         [8, 9],
         leaves,

@@ -14,7 +14,7 @@ from tests.unit.training_data import SMALL
 from v2vkit.artifacts.folder import Folder
 from v2vkit.training.build import build_trainer
 from v2vkit.training.checkpoint import load_state, save_state
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.step import train_chunk
 from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
@@ -34,7 +34,7 @@ def take_step(trainer: Trainer, dtype: torch.dtype = torch.float64) -> None:
     generator = torch.Generator().manual_seed(1)
     x, s = (torch.rand(1, 5, 3, 24, 32, generator=generator).to(dtype) for _ in range(2))
     flow, confidence = torch.zeros_like(x[:, :, :2]), torch.ones_like(x[:, :, :1])
-    sequence = Sequence(x * 2 - 1, s, {1: flow}, {1: confidence})
+    sequence = VideoBatch(x * 2 - 1, s, {1: flow}, {1: confidence})
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     train_chunk(CONFIG, trainer, sequence, state, [2, 3, 4])
     trainer.steps += 1

@@ -18,8 +18,11 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import STAY, Change, Move, draw_move
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows
-from v2vkit.training.loop import epoch_batches, load_batch, train
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import clip_sampler, load_batch
+from v2vkit.training.data.sampler import BatchPlan, Window
+from v2vkit.training.loop import train
 from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import WindowState
 
@@ -43,7 +46,7 @@ CHANGES = {
 CONFIG = SMALL.model_copy(update=CHANGES)
 
 
-class Recorded(SequenceDataset):
+class Recorded(VideoDataset):
     """Two clips without content; knows what was asked for."""
 
     def __init__(self, *, flip: bool = False) -> None:
@@ -52,11 +55,11 @@ class Recorded(SequenceDataset):
         super().__init__(reader, of_domain("street"), strides=(1, 3), flip=flip)
         self.loaded: list[tuple[Window, bool, Change | None]] = []
 
-    def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> Sequence:
+    def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> VideoBatch:
         self.loaded.append((window, flip, change))
         blank = torch.zeros(window.num_frames, 3, 4, 4)
         of_strides = dict.fromkeys(self.strides, blank[:, :2])
-        return Sequence(blank, blank, of_strides, {k: w[:, :1] for k, w in of_strides.items()})
+        return VideoBatch(blank, blank, of_strides, {k: w[:, :1] for k, w in of_strides.items()})
 
 
 @dataclass
@@ -91,7 +94,7 @@ def run_through(config: TrainConfig, folder: Path) -> Run:
     def step(
         of: TrainConfig,
         trainer: Trainer,
-        sequence: Sequence,
+        sequence: VideoBatch,
         state: WindowState,
         frames: list[int],
         *,
@@ -168,7 +171,7 @@ def test_a_window_is_generated_in_chunks_after_its_context(ran: Run) -> None:
         assert [len(frames) for frames in chunks] == [2, 1] if epoch < 2 else [2] * (expected[epoch] // 2)
     windows = [window for window, _, _ in ran.loaded]
     assert [window.num_frames - 2 for window in windows] == [expected[epoch] for epoch, _ in found]
-    assert {window.step for window in windows} == {1, 2, 3}
+    assert {window.stride for window in windows} == {1, 2, 3}
 
 
 def test_whole_windows_begin_from_nothing_as_often_as_set(ran: Run) -> None:
@@ -190,45 +193,37 @@ def test_tensorboard_is_told_every_loss_and_the_rate_of_every_step(ran: Run) -> 
 
 
 def test_windows_are_those_of_the_seed() -> None:
-    clips = Recorded().reader.clips
-
-    def drawn(seed: int) -> list[list[Window]]:
-        return epoch_batches(CONFIG.model_copy(update={"seed": seed}), Recorded(), 2, 3)
+    def drawn(seed: int) -> tuple[BatchPlan, ...]:
+        config = CONFIG.model_copy(update={"seed": seed})
+        return clip_sampler(config, Recorded().reader.clips, 2).batches(3)
 
     assert drawn(7) == drawn(7) != drawn(8)
-    of_seed = draw_windows(clips, num_frames=6, context=2, batch=1, seed=8, epoch=3, max_step=3)
-    assert drawn(8) == of_seed
+    assert {1, 2} <= {window.stride for batch in drawn(7) for window in batch.windows} <= {1, 2, 3}
 
 
 def batches_of(
     *, seed: int = 7, flip: bool = False, size: int = 3, number: int = 150, **changes: object
-) -> Iterator[tuple[bool, list[tuple[Window, bool, Change | None]]]]:
-    """Whether each of the batches begins from nothing, and what was loaded for it."""
+) -> Iterator[list[tuple[Window, bool, Change | None]]]:
+    """What was loaded for each of the batches."""
     config = CONFIG.model_copy(update={"seed": seed, **changes})
-    windows = [Window(0, i, 3) for i in range(size)]
+    windows = tuple(Window(0, i, 3) for i in range(size))
     for batch in range(number):
         dataset = Recorded(flip=flip)
-        _, from_nothing = load_batch(config, dataset, windows, epoch=2, batch=batch)
-        assert [window for window, _, _ in dataset.loaded] == windows
-        yield from_nothing, dataset.loaded
-
-
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_history_is_dropped_as_often_as_set(share: float) -> None:
-    begun = [from_nothing for from_nothing, _ in batches_of(drop_history=share)]
-    assert abs(np.mean(begun) - share) <= (0.1 if 0 < share < 1 else 0)
-    assert not any(from_nothing for from_nothing, _ in batches_of(drop_history=share, first_frame="real"))
+        plan = BatchPlan(2, windows, tuple(range(batch * size, (batch + 1) * size)), from_nothing=batch == 1)
+        assert load_batch(config, dataset, plan).from_nothing == (batch == 1)
+        assert tuple(window for window, _, _ in dataset.loaded) == windows
+        yield dataset.loaded
 
 
 def test_half_of_the_sequences_are_mirrored_each_by_itself() -> None:
-    flips = [[flip for _, flip, _ in loaded] for _, loaded in batches_of(flip=True)]
+    flips = [[flip for _, flip, _ in loaded] for loaded in batches_of(flip=True)]
     assert 0.4 < np.mean(flips) < 0.6
     assert any(len(set(of_batch)) == 2 for of_batch in flips)
-    assert not any(flip for _, loaded in batches_of() for _, flip, _ in loaded)
+    assert not any(flip for loaded in batches_of() for _, flip, _ in loaded)
 
 
 def test_every_sequence_of_a_batch_moves_by_itself_and_keeps_all_parts() -> None:
-    for _, loaded in batches_of(jitter=1.0, number=20):
+    for loaded in batches_of(jitter=1.0, number=20):
         changes = [change for _, _, change in loaded if change is not None]
         assert len({change.move.tobytes() for change in changes}) == 3
         assert all(change.drop == 0 for change in changes)
@@ -236,23 +231,23 @@ def test_every_sequence_of_a_batch_moves_by_itself_and_keeps_all_parts() -> None
 
 def test_every_sequence_leaves_other_parts_out_and_stays_where_it_is() -> None:
     seeds = []
-    for _, loaded in batches_of(drop_parts=0.3, number=20):
+    for loaded in batches_of(drop_parts=0.3, number=20):
         changes = [change for _, _, change in loaded if change is not None]
         assert all(np.array_equal(change.move, STAY) and change.drop == 0.3 for change in changes)
         seeds += [change.seed for change in changes]
     assert len(set(seeds)) == 3 * 20
-    others = [change.seed for _, loaded in batches_of(drop_parts=0.3, seed=8) for *_, change in loaded if change]
+    others = [change.seed for loaded in batches_of(drop_parts=0.3, seed=8) for *_, change in loaded if change]
     assert not set(seeds) & set(others)
 
 
 def test_nothing_is_changed_unless_asked_for() -> None:
-    assert all(change is None for _, loaded in batches_of(number=5) for _, _, change in loaded)
+    assert all(change is None for loaded in batches_of(number=5) for _, _, change in loaded)
 
 
 def test_what_a_batch_is_made_of_is_a_matter_of_the_seed() -> None:
-    def drawn(seed: int) -> list[tuple[bool, bool, bytes]]:
+    def drawn(seed: int) -> list[tuple[bool, bytes]]:
         found = batches_of(seed=seed, flip=True, jitter=1.0, number=20)
-        return [(nothing, flip, c.move.tobytes()) for nothing, loaded in found for _, flip, c in loaded if c]
+        return [(flip, c.move.tobytes()) for loaded in found for _, flip, c in loaded if c]
 
     assert drawn(7) == drawn(7)
     for one, other in zip(zip(*drawn(7), strict=True), zip(*drawn(8), strict=True), strict=True):
@@ -284,4 +279,4 @@ def test_moves_shift_turn_and_zoom_as_far_as_set(strength: float) -> None:
 
 
 def test_sequences_move_as_far_as_their_width_and_height_allow() -> None:
-    assert_spread([change.move for _, loaded in batches_of(jitter=1.0) for _, _, change in loaded if change], 1.0)
+    assert_spread([change.move for loaded in batches_of(jitter=1.0) for _, _, change in loaded if change], 1.0)

@@ -10,7 +10,7 @@ from tests.conditions import of_domain
 from v2vkit.models.generator import Output
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.judging import Leaves, play_games
 from v2vkit.training.objectives import Losses, direct_losses
 from v2vkit.training.window import WindowState
@@ -56,7 +56,7 @@ def losses_of(first_frame: str, *, first: bool) -> Losses:
     trust[..., :2] = trust[..., 7:] = 0.0  # half of the columns: nothing comes from outside the picture
     flow, confidence = (torch.stack([of] * 4, 1) for of in (constant(1, 0), trust))
     x = torch.stack([real(t) for t in range(4)], 1)
-    sequence = Sequence(x, x, {1: flow}, {1: confidence})
+    sequence = VideoBatch(x, x, {1: flow}, {1: confidence})
     outputs = [
         output(2, x_fake=0.3, h=-0.1, flow=2, mask=0.4, first=first),
         output(3, x_fake=0.5, h=-0.3, flow=3, mask=0.8),
@@ -103,7 +103,7 @@ def test_the_games_of_sequences_weigh_what_is_set() -> None:
     config = TrainConfig.model_validate(settings)
     x, s = torch.rand(1, 5, 3, 24, 32) * 2 - 1, torch.rand(1, 5, 3, 24, 32)
     flow, confidence = torch.zeros(1, 5, 2, 24, 32), torch.ones(1, 5, 1, 24, 32)
-    sequence = Sequence(x, s, {1: flow}, {1: confidence})
+    sequence = VideoBatch(x, s, {1: flow}, {1: confidence})
     fakes = [torch.rand(1, 3, 24, 32) * 2 - 1 for _ in range(3)]
     networks = build_trainer(config, of_domain("pose"), torch.device("cpu")).networks
 

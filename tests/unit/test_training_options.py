@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._functorch import config as functorch
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
+from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into, windows_of
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
@@ -14,7 +14,8 @@ from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import Sequence, SequenceDataset, draw_windows, stack
+from v2vkit.training.data.batch import VideoBatch, stack
+from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.judging import judge_inputs
 from v2vkit.training.schedule import Schedule, warm_up_factors
 from v2vkit.training.step import train_chunk
@@ -33,12 +34,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def dataset(work: str) -> SequenceDataset:
+def dataset(work: str) -> VideoDataset:
     return open_dataset(work, strides=(1, 2))
 
 
 def one_step(
-    dataset: SequenceDataset, scale: float | None = None, *, exact: bool = False, **changes: object
+    dataset: VideoDataset, scale: float | None = None, *, exact: bool = False, **changes: object
 ) -> tuple[dict[str, float], Trainer]:
     """The losses of one step of freshly initialised networks, and the trainer with its gradients.
 
@@ -58,17 +59,17 @@ def one_step(
     return values, trainer
 
 
-def textured(dataset: SequenceDataset) -> Sequence:
-    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+def textured(dataset: VideoDataset) -> VideoBatch:
+    windows = windows_of(dataset, 3)
     loaded = stack([dataset.load(window) for window in windows])
     generator = torch.Generator().manual_seed(0)
     s = torch.rand(loaded.s.shape, generator=generator)
-    return Sequence(loaded.x, s, loaded.flow, loaded.confidence)
+    return VideoBatch(loaded.x, s, loaded.flow, loaded.confidence)
 
 
-def in_float64(sequence: Sequence) -> Sequence:
+def in_float64(sequence: VideoBatch) -> VideoBatch:
     flow, confidence = ({k: v.double() for k, v in of.items()} for of in (sequence.flow, sequence.confidence))
-    return Sequence(sequence.x.double(), sequence.s.double(), flow, confidence)
+    return VideoBatch(sequence.x.double(), sequence.s.double(), flow, confidence)
 
 
 def gradients(trainer: Trainer) -> list[torch.Tensor]:
@@ -77,7 +78,7 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("switch", [{"checkpointing": True}, {"channels_last": True}])
-def test_memory_switches_change_no_loss_and_no_gradient(dataset: SequenceDataset, switch: dict[str, bool]) -> None:
+def test_memory_switches_change_no_loss_and_no_gradient(dataset: VideoDataset, switch: dict[str, bool]) -> None:
     """In float64, because fresh networks' steep gradients make float32's other orders of summation large."""
     expected, plain = one_step(dataset, exact=True)
     found, switched = one_step(dataset, exact=True, **switch)
@@ -87,7 +88,7 @@ def test_memory_switches_change_no_loss_and_no_gradient(dataset: SequenceDataset
         assert (a - b).norm() <= 1e-9 * steepest
 
 
-def test_compiled_networks_compute_the_same_losses(dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_networks_compute_the_same_losses(dataset: VideoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced and differentiated as torch.compile does; only the code generator, which takes minutes, is left out."""
     compiled: list[torch.nn.Module] = []
     compile_module = torch.nn.Module.compile
@@ -107,7 +108,7 @@ def test_compiled_networks_compute_the_same_losses(dataset: SequenceDataset, mon
     assert not functorch.donated_buffer
 
 
-def test_float16_gradients_come_back_to_their_size(dataset: SequenceDataset) -> None:
+def test_float16_gradients_come_back_to_their_size(dataset: VideoDataset) -> None:
     _, full = one_step(dataset)
     _, half = one_step(dataset, scale=256.0, precision="fp16")
     a, b = (torch.cat([gradient.flatten() for gradient in gradients(trainer)]) for trainer in (full, half))
@@ -115,7 +116,7 @@ def test_float16_gradients_come_back_to_their_size(dataset: SequenceDataset) -> 
     assert float(torch.cosine_similarity(a, b, dim=0)) > 0.8
 
 
-def test_a_float16_step_that_overflows_is_left_out(dataset: SequenceDataset) -> None:
+def test_a_float16_step_that_overflows_is_left_out(dataset: VideoDataset) -> None:
     _, trainer = one_step(dataset, scale=2.0**60, precision="fp16")
     begun = build_trainer(ONE, dataset.source, CPU)
     for name, network in begun.networks.named().items():
@@ -123,7 +124,7 @@ def test_a_float16_step_that_overflows_is_left_out(dataset: SequenceDataset) -> 
     assert trainer.scaler.get_scale() == 2.0**59
 
 
-def test_float16_resumes_with_its_scale(dataset: SequenceDataset, tmp_path: Path) -> None:
+def test_float16_resumes_with_its_scale(dataset: VideoDataset, tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"precision": "fp16", "max_frames": 3, "temporal_scales": 1})
     whole = train_into(config, dataset, tmp_path / "whole")
     train_into(config, dataset, tmp_path / "halves", stop_at=3)
@@ -133,7 +134,7 @@ def test_float16_resumes_with_its_scale(dataset: SequenceDataset, tmp_path: Path
     assert same(whole.networks.generator.state_dict(), resumed.networks.generator.state_dict())
 
 
-def test_gradient_clipping_bounds_every_network(dataset: SequenceDataset) -> None:
+def test_gradient_clipping_bounds_every_network(dataset: VideoDataset) -> None:
     def norms(trainer: Trainer) -> dict[str, float]:
         return {
             name: float(
@@ -147,20 +148,20 @@ def test_gradient_clipping_bounds_every_network(dataset: SequenceDataset) -> Non
     assert all(norm == pytest.approx(0.01, rel=1e-3) for norm in clipped.values())
 
 
-def test_hinge_replaces_only_the_adversarial_terms(dataset: SequenceDataset) -> None:
+def test_hinge_replaces_only_the_adversarial_terms(dataset: VideoDataset) -> None:
     lsgan, _ = one_step(dataset)
     hinge, _ = one_step(dataset, gan="hinge")
     changed = {name for name in lsgan if lsgan[name] != pytest.approx(hinge[name], rel=1e-5)}
     assert changed == {"G_GAN", "G_T0", "D_GAN_real", "D_GAN_fake", "D_T0_real", "D_T0_fake"}
 
 
-def test_two_frames_can_be_judged(dataset: SequenceDataset) -> None:
+def test_two_frames_can_be_judged(dataset: VideoDataset) -> None:
     values, trainer = one_step(dataset, video_frames=2, temporal_scales=2)
     assert trainer.networks.video[0].config.in_channels == 2 * 3 + 2
     assert "G_T1" in values
 
 
-def test_sparse_windows_are_fewer(dataset: SequenceDataset) -> None:
+def test_sparse_windows_are_fewer(dataset: VideoDataset) -> None:
     values, _ = one_step(dataset, sparse=True)
     assert "G_T0" in values
     config = ONE.model_copy(update={"sparse": True, "chunk": 2})
@@ -171,7 +172,7 @@ def test_sparse_windows_are_fewer(dataset: SequenceDataset) -> None:
     assert "G_T0" not in first
 
 
-def test_ablations_leave_their_terms_out(dataset: SequenceDataset) -> None:
+def test_ablations_leave_their_terms_out(dataset: VideoDataset) -> None:
     assert not {"F_Flow", "F_Warp", "G_Warp", "W"} & one_step(dataset, flow=False)[0].keys()
     assert not {name for name in one_step(dataset, temporal_scales=0)[0] if "T0" in name}
     _, trainer = one_step(dataset, foreground=())
@@ -198,13 +199,13 @@ def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -
         run(STAGE, ONE, RunOptions(work=work))
 
 
-def test_no_video_discriminator_is_trained_whose_losses_weigh_nothing(dataset: SequenceDataset) -> None:
+def test_no_video_discriminator_is_trained_whose_losses_weigh_nothing(dataset: VideoDataset) -> None:
     values, trainer = one_step(dataset, lambda_temporal=0.0)
     assert trainer.networks.video == []
     assert not any("T0" in name for name in values)
 
 
-def test_fakes_are_judged_apart_where_norms_are_over_the_batch(dataset: SequenceDataset) -> None:
+def test_fakes_are_judged_apart_where_norms_are_over_the_batch(dataset: VideoDataset) -> None:
     """The published networks see the composed and the raw frame in passes of their own."""
     trainer = build_trainer(ONE.model_copy(update={"norm": "batch"}), dataset.source, CPU)
     image, sequence = trainer.networks.image, textured(dataset)
@@ -221,7 +222,7 @@ def test_fakes_are_judged_apart_where_norms_are_over_the_batch(dataset: Sequence
     assert judged == [2, 2, 2]
 
 
-def test_what_has_a_weight_of_its_own_does_not_need_the_flow_losses(dataset: SequenceDataset) -> None:
+def test_what_has_a_weight_of_its_own_does_not_need_the_flow_losses(dataset: VideoDataset) -> None:
     alone, _ = one_step(dataset, lambda_flow=0.0, lambda_mask=5.0)
     both, _ = one_step(dataset, lambda_flow=10.0, lambda_mask=5.0)
     assert alone["W"] == pytest.approx(both["W"])

@@ -17,7 +17,9 @@ from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, SequenceDataset, Window
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.sampler import Window
 from v2vkit.training.plan import losses_text, measure, measure_phases, plan_text
 from v2vkit.training.step import train_chunk
 
@@ -35,7 +37,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def dataset(work: str) -> SequenceDataset:
+def dataset(work: str) -> VideoDataset:
     return open_dataset(work, strides=(1, 2))
 
 
@@ -112,12 +114,12 @@ def test_the_plan_says_how_many_steps_were_measured(tmp_path: Path, clip_frames:
     assert f"(measured on {steps} step{'s' * (steps > 1)})" in plan
 
 
-class Counting(SequenceDataset):
+class Counting(VideoDataset):
     """Knows how many windows were loaded, and how long the longest was."""
 
     loaded = longest = 0
 
-    def load(self, window: Window, **changes: Any) -> Sequence:
+    def load(self, window: Window, **changes: Any) -> VideoBatch:
         self.loaded += 1
         self.longest = max(self.longest, window.num_frames)
         return super().load(window, **changes)
@@ -128,13 +130,13 @@ class Slow(Counting):
 
     changes = 0
 
-    def load(self, window: Window, **changes: Any) -> Sequence:
+    def load(self, window: Window, **changes: Any) -> VideoBatch:
         time.sleep(0.3 * window.num_frames)
         self.changes += changes.get("change") is not None
         return super().load(window, **changes)
 
 
-def test_the_plan_counts_what_loading_takes(dataset: SequenceDataset) -> None:
+def test_the_plan_counts_what_loading_takes(dataset: VideoDataset) -> None:
     """On a CPU training waits for it; beside a GPU the slower of the two counts."""
     config = ONE.model_copy(
         update={"max_frames": 1, "first_frames": 1, "temporal_scales": 0, "chunk": 1, "jitter": 1.0}
@@ -151,7 +153,7 @@ def test_the_plan_counts_what_loading_takes(dataset: SequenceDataset) -> None:
     assert "2 min 00 s in all" in plan_text(config, dataset, CPU, exact, [])
 
 
-def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: SequenceDataset) -> None:
+def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: VideoDataset) -> None:
     """A window is loaded whole, however small the chunks are."""
     config = ONE.model_copy(update={"first_frames": 2, "max_frames": 8, "double_every": 1, "epochs": 4, "chunk": 1})
     counting = Counting(dataset.reader, dataset.source, strides=(1,))
@@ -160,7 +162,7 @@ def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: Se
     assert cost.num_steps == 2
 
 
-def test_too_little_memory_is_a_sentence(dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
@@ -169,16 +171,14 @@ def test_too_little_memory_is_a_sentence(dataset: SequenceDataset, monkeypatch: 
         measure_phases(ONE, dataset, CPU)
 
 
-def test_a_process_is_measured_on_its_share_of_a_batch(dataset: SequenceDataset) -> None:
+def test_a_process_is_measured_on_its_share_of_a_batch(dataset: VideoDataset) -> None:
     for processes, share in ((1, 4), (4, 1)):
         counting = Counting(dataset.reader, dataset.source, strides=(1,))
         measure(ONE.model_copy(update={"batch_size": 4}), counting, CPU, processes=processes)
         assert counting.loaded == share
 
 
-def test_every_video_discriminator_is_measured_at_work(
-    dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_video_discriminator_is_measured_at_work(dataset: VideoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = ONE.model_copy(update={"temporal_scales": 2, "video_frames": 2, "max_frames": 6, "double_every": 1})
     config = config.model_copy(update={"epochs": 2, "chunk": 1, "first_frames": 2})
     terms: list[set[str]] = []
@@ -197,7 +197,7 @@ def test_every_video_discriminator_is_measured_at_work(
 
 
 def test_labels_are_counted_once_whatever_the_number_of_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every stage verifies its shards once; the labels are read once more for their number."""
+    """Every stage reads its shards through readers of its own; the labels are read whole for their number alone."""
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
     read: list[str] = []
     plain = Folder.read
@@ -211,4 +211,4 @@ def test_labels_are_counted_once_whatever_the_number_of_stages(tmp_path: Path, m
     config = ONE.model_copy(update={"stage": "all", "num_scales": 2, "num_labels": None, "discriminator_width": 64})
     plan = run(STAGE, config, replace(options, dry_run=True)).message
     assert "plan: spatial-2" in plan
-    assert read == ["shard-00000.tar"] * (1 + 2)
+    assert read == ["shard-00000.tar"]

@@ -11,7 +11,8 @@ from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.training.build import build_generator_config, build_trainer
-from v2vkit.training.dataset import Sequence, SequenceDataset, Window
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.sampler import Window
 from v2vkit.training.trainer import Networks
 
 CPU = torch.device("cpu")
@@ -84,37 +85,32 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_workspace(tmp_path_factory.mktemp("settings") / "work").work
 
 
-def equal(a: Sequence, b: Sequence) -> bool:
-    def tensors(of: Sequence) -> list[torch.Tensor]:
+def equal(a: VideoBatch, b: VideoBatch) -> bool:
+    def tensors(of: VideoBatch) -> list[torch.Tensor]:
         return [of.x, of.s, *of.flow.values(), *of.confidence.values()]
 
     return all(torch.equal(one, other) for one, other in zip(tensors(a), tensors(b), strict=True))
 
 
-def kept_bytes(dataset: SequenceDataset) -> int:
-    return sum(array.nbytes for kept in dataset._cache.values() for array in kept.values())
-
-
 @pytest.mark.parametrize("halvings", [0, 1])
-def test_memory_stays_within_its_limit_and_changes_nothing(
-    work: str, monkeypatch: pytest.MonkeyPatch, halvings: int
-) -> None:
+def test_memory_stays_within_its_limit_and_changes_nothing(work: str, halvings: int) -> None:
     windows = [Window(clip, start, 5) for start in (0, 6, 3, 0, 1, 7) for clip in (0, 1)]
     expected = [open_dataset(work, halvings=halvings).load(window, flip=True) for window in windows]
     limit = 120_000
     roomy, tight = (open_dataset(work, halvings=halvings) for _ in range(2))
     for window in windows:
         roomy.load(window, flip=True)
-    assert kept_bytes(roomy) > 2 * limit
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", limit)
+    assert roomy.cached_bytes > 2 * limit
+    tight.cache_bytes = limit
     for window, of_window in zip(windows, expected, strict=True):
         assert equal(tight.load(window, flip=True), of_window)
-        assert limit / 2 < kept_bytes(tight) <= limit or window is windows[0]
-    assert tight._cached_bytes == kept_bytes(tight)
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 100)  # not even one frame
+        assert limit / 2 < tight.cached_bytes <= limit or window is windows[0]
+    kept = sum(array.nbytes for kept in tight._cache.values() for array in kept.values())
+    assert tight.cached_bytes == kept
     none = open_dataset(work, halvings=halvings)
+    none.cache_bytes = 100  # not even one frame
     assert equal(none.load(windows[0], flip=True), expected[0])
-    assert kept_bytes(none) <= 100
+    assert none.cached_bytes <= 100
 
 
 def test_what_was_used_last_is_kept_longest(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +124,7 @@ def test_what_was_used_last_is_kept_longest(work: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(dataset.reader, "frame", counted)
     dataset.load(Window(0, 0, 1))
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 2 * kept_bytes(dataset))
+    dataset.cache_bytes = 2 * dataset.cached_bytes
     for t in (1, 0, 2, 0, 1):
         dataset.load(Window(0, t, 1))
     assert read == [0, 1, 2, 1]

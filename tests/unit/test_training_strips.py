@@ -7,7 +7,7 @@ from torch import Tensor
 from tests.conditions import of_domain
 from v2vkit.conditions.flow import flow_color
 from v2vkit.models.generator import Output
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.strips import sample_strip
 
 HEIGHT, WIDTH = 4, 6
@@ -23,7 +23,7 @@ def test_every_row_shows_what_it_says() -> None:
     """Of the batch's first sequence; a frame from nothing leaves the rows of the flow black."""
     s = torch.rand(2, 4, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     x = torch.stack([grey(-1 + t / 5, 0.9) for t in range(4)], 1)
-    sequence = Sequence(x, s, {}, {})
+    sequence = VideoBatch(x, s, {}, {})
     flow = torch.randn(2, 2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
     outputs = [
         Output(grey(0.2, 0.9), h=grey(0.4, 0.9), flow=None, mask=None, warped=None),

@@ -8,17 +8,17 @@ from tests.conditions import of_domain
 from tests.unit.training_data import SMALL
 from v2vkit.inference.rollout import Rollout
 from v2vkit.training.build import build_trainer
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import begin_window, generate_chunk, source_stack
 
 POSE = of_domain("pose")
 FRAMES, SIZE = 7, (8, 12)
 
 
-def noise(frames: int = FRAMES) -> Sequence:
+def noise(frames: int = FRAMES) -> VideoBatch:
     generator = torch.Generator().manual_seed(3)
     x, s = (torch.rand(1, frames, 3, *SIZE, generator=generator) for _ in range(2))
-    return Sequence(x, s, {1: torch.zeros(1, frames, 2, *SIZE)}, {1: torch.ones(1, frames, 1, *SIZE)})
+    return VideoBatch(x, s, {1: torch.zeros(1, frames, 2, *SIZE)}, {1: torch.ones(1, frames, 1, *SIZE)})
 
 
 @pytest.mark.parametrize("from_nothing", [True, False])

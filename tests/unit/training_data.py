@@ -15,7 +15,8 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import SequenceDataset
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.sampler import ClipSampler, Window
 from v2vkit.training.loop import train
 from v2vkit.training.trainer import Trainer
 
@@ -38,6 +39,7 @@ SMALL = TrainConfig(
     lambda_l1=1.0,
     device="cpu",
     precision="fp32",
+    threads=1,
     sample_every=0,
     tensorboard=False,
 )
@@ -53,20 +55,26 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12, enl
 
 def open_dataset(
     work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0
-) -> SequenceDataset:
+) -> VideoDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
     reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
-    return SequenceDataset(
+    return VideoDataset(
         reader,
         of_domain("street"),
         strides=strides,
         flip=flip,
-        halvings=halvings,
+        downsample=halvings,
     )
 
 
-def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
+def windows_of(dataset: VideoDataset, num_frames: int) -> list[Window]:
+    """The windows of a first batch: of two frames of context and so many generated ones."""
+    sampler = ClipSampler(dataset.reader.clips, lambda epoch: num_frames, context=2, batch_size=1, seed=0)
+    return list(sampler.batches(0)[0].windows)
+
+
+def model_info(config: TrainConfig, dataset: VideoDataset) -> ModelInfo:
     """The description of a model trained on `make_workspace`."""
     return ModelInfo(
         stage=config.checkpoint,
@@ -82,7 +90,7 @@ def model_info(config: TrainConfig, dataset: SequenceDataset) -> ModelInfo:
     )
 
 
-def train_into(config: TrainConfig, dataset: SequenceDataset, folder: Path, stop_at: int | None = None) -> Trainer:
+def train_into(config: TrainConfig, dataset: VideoDataset, folder: Path, stop_at: int | None = None) -> Trainer:
     """Train to the end, or until after so many steps, without the stage around it."""
     trainer = build_trainer(config, dataset.source, torch.device("cpu"))
     stop = None if stop_at is None else (lambda now: now.steps >= stop_at)

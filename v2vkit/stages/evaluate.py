@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
+from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, load_inputs
@@ -54,7 +55,7 @@ class EvaluateConfig(StageConfig):
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0)
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,6 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     """Everything that can be wrong is told here, before any work."""
-    import torch
-
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.inference.first_frames import find_opener
@@ -113,8 +112,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     from v2vkit.inference.styles import find_style
     from v2vkit.inference.workspace import shots_of
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    choose_threads(config.threads)
     work = Folder(options.work)
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)

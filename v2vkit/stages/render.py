@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, refuse_workspaces
@@ -100,7 +101,9 @@ class RenderConfig(StageConfig):
     )
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(
+        0, "CPU threads of torch; 0: as many as there are idle cores, watched while rendering.", ge=0
+    )
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -122,7 +125,6 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then read, condition, generate and write at the same time."""
-    import torch
     from tqdm import tqdm
 
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
@@ -136,8 +138,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
 
     _keep_source(config)
     _refuse_idle(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     device = pick_device(config.device)
@@ -155,6 +156,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
+    rendered = follow_idle_cores(session.render(made_ahead(frames, device)), threads)
     sink = open_sink(
         config.target,
         fps=source.fps,
@@ -165,6 +167,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         container=config.container,
         pipe=pipe,
     )
+    if threads.reduced and device.type == "cpu":
+        print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     for note in filter(None, (source.note, squeezed(info, source))):
         print(note, flush=True)
@@ -177,7 +181,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     # calls it, and two teams are more than there are cores.
     count = missed = 0
     with sink, tqdm(total=source.num_frames, desc="render", unit="frame", disable=None) as progress:
-        for frame in write_each(session.render(made_ahead(frames, device)), write, device):
+        for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             progress.update()
     print(_summary(config, source, count))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.conditions.domains import DOMAINS
+from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from v2vkit.checkpoint.model_file import ModelInfo
-    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.parallel import Parallel
     from v2vkit.training.trainer import Trainer
 
@@ -83,38 +84,37 @@ class _Run:
     """Everything that training needs, opened; `plan` is what is printed before it starts."""
 
     trainer: "Trainer"
-    dataset: "SequenceDataset"
+    dataset: "VideoDataset"
     info: "ModelInfo"
     device: "torch.device"
+    threads: Threads
     plan: str
 
 
 def _open(build: Build, parallel: "Parallel") -> _Run:
-    import torch
-
     from v2vkit.checkpoint.model_file import MODEL, ModelInfo
     from v2vkit.conditions.clips import ClipReader, typical_placement
     from v2vkit.conditions.settings import Origin
     from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
     from v2vkit.training.checkpoint import read_progress
-    from v2vkit.training.dataset import SequenceDataset
+    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.start import inherit
 
     config: TrainConfig = build.config
     assert config.domain is not None
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = choose_threads(config.threads)
     device = parallel.device or pick_device(config.device)
     work = Folder(build.options.work)
     reader = ClipReader(work, maps_only(build.inputs))
     source = source_config(config, build.inputs, work)
-    dataset = SequenceDataset(
+    dataset = VideoDataset(
         reader,
         source,
         strides=config.strides,
         flip=config.flip,
-        halvings=config.halvings,
+        downsample=config.halvings,
+        compact=device.type != "cpu",
         regions=config.feature_dims > 0,
     )
     clip, maps = reader.clips[0], [build.inputs[kind] for kind in source.artifacts]
@@ -144,7 +144,9 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     if build.continued and (snapshot := read_progress(build.folder)):
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
-    return _Run(trainer, dataset, info, device, plan)
+    if plan and device.type == "cpu":
+        plan += f"\n  threads   {threads}"
+    return _Run(trainer, dataset, info, device, threads, plan)
 
 
 def _preview(build: Build) -> str:
@@ -198,6 +200,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
                 device=opened.device,
                 writer=writer,
                 parallel=parallel,
+                threads=opened.threads,
                 continued=build.continued,
             )
     finally:

@@ -170,7 +170,20 @@ class TrainConfig(StageConfig):
         "What convolutions compute in; auto: bf16 where the device is fast at it; fp16 scales the losses.",
         affects_output=False,
     )
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0, affects_output=False)
+    threads: int = setting(
+        0,
+        "CPU threads of torch; 0: as many as there are idle cores, watched while training. Two runs give the same bits "
+        "with the same number.",
+        ge=0,
+        affects_output=False,
+    )
+    loader_workers: int | None = setting(
+        None,
+        "Processes that load batches ahead of the step; 0: between steps. Not given: 0 on a CPU, up to 4 beside a GPU.",
+        ge=0,
+        le=64,
+        affects_output=False,
+    )
     save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, affects_output=False)
     sample_every: int = setting(200, "Steps between sample strips; 0 = none.", ge=0, affects_output=False)
     tensorboard: bool = setting(True, "Write TensorBoard scalars and strips to <work>/logs.", affects_output=False)

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 from v2vkit.models.blocks import halve
 from v2vkit.models.encoder import features_at, instance_average
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.trainer import Networks
 from v2vkit.training.window import WindowState
 
@@ -17,7 +17,7 @@ from v2vkit.training.window import WindowState
 def feature_maps(
     config: TrainConfig,
     networks: Networks,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     frames: list[int],
     *,

@@ -17,7 +17,7 @@ from v2vkit.models.generator import Output
 from v2vkit.models.losses import Judged, feature_matching, hinge_discriminator, hinge_generator, lsgan
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.face_region import cut_faces, find_faces
 from v2vkit.training.objectives import Losses, join
 from v2vkit.training.parallel import ALONE, Parallel
@@ -88,7 +88,7 @@ class Games:
 def play_games(
     config: TrainConfig,
     networks: Networks,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     frames: list[int],
     leaves: Leaves,
@@ -121,7 +121,7 @@ def _play_images(config: TrainConfig, networks: Networks, s: Tensor, x: Tensor, 
 def _play_videos(
     config: TrainConfig,
     networks: Networks,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     leaves: Leaves,
     games: Games,
@@ -186,7 +186,7 @@ def judge_inputs(
 
 
 def video_inputs(
-    sequence: Sequence, state: WindowState, windows: list[tuple[int, ...]], stride: int, x_leaf: list[Tensor]
+    sequence: VideoBatch, state: WindowState, windows: list[tuple[int, ...]], stride: int, x_leaf: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """What D_V judges for some windows (numbers count generated frames): real and fake, the same real flows in both."""
     old = len(state.x_fake) - len(x_leaf)

@@ -4,74 +4,23 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
-from v2vkit.conditions.augment import STAY, Change, draw_move
-from v2vkit.engine.threads import prefetch
+from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, SequenceDataset, Window, draw_windows, stack
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import clip_sampler, open_batches
+from v2vkit.training.data.sampler import ClipSampler
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.schedule import frames_at, learning_rate_factor, warm_up_factors
+from v2vkit.training.schedule import learning_rate_factor, warm_up_factors
 from v2vkit.training.step import train_chunk
 from v2vkit.training.strips import sample_strip
 from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
-
-
-def epoch_batches(config: TrainConfig, dataset: SequenceDataset, context: int, epoch: int) -> list[list[Window]]:
-    """The windows of one epoch; the same for every call."""
-    return draw_windows(
-        dataset.reader.clips,
-        num_frames=frames_at(config.schedule, epoch),
-        context=context,
-        batch=config.batch_size,
-        seed=config.seed,
-        epoch=epoch,
-        max_step=config.max_step,
-    )
-
-
-def load_batch(
-    config: TrainConfig,
-    dataset: SequenceDataset,
-    windows: list[Window],
-    *,
-    epoch: int,
-    batch: int,
-    parallel: Parallel = ALONE,
-) -> tuple[Sequence, bool]:
-    """This process's tensors of one batch, and whether it begins from nothing; pure in (seed, epoch, batch)."""
-    rng = np.random.default_rng([config.seed, epoch, batch, 1])
-    from_nothing = config.first_frame == "self" and bool(rng.random() < config.drop_history)
-    mirror = [dataset.flip and bool(rng.random() < 0.5) for _ in windows]
-    size = (dataset.reader.clips[0].width, dataset.reader.clips[0].height)
-    moves = [draw_move(rng, config.jitter, size) if config.jitter else STAY for _ in windows]
-    seeds = [(config.seed, epoch, batch, number) for number in range(len(windows))]
-    changes = [Change(move, config.drop_parts, seed) for move, seed in zip(moves, seeds, strict=True)]
-    mine = parallel.share(list(zip(windows, mirror, changes, strict=True)))
-    changing = bool(config.jitter or config.drop_parts)
-    sequence = stack(
-        [dataset.load(window, flip=flip, change=change if changing else None) for window, flip, change in mine]
-    )
-    return sequence, from_nothing
-
-
-def to_device(sequence: Sequence, device: torch.device) -> Sequence:
-    def move(tensors: dict[int, Tensor]) -> dict[int, Tensor]:
-        return {key: tensor.to(device) for key, tensor in tensors.items()}
-
-    return Sequence(
-        sequence.x.to(device),
-        sequence.s.to(device),
-        move(sequence.flow),
-        move(sequence.confidence),
-        None if sequence.regions is None else sequence.regions.to(device),
-    )
 
 
 def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
@@ -83,13 +32,14 @@ def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
 def train(
     config: TrainConfig,
     trainer: Trainer,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     folder: Folder,
     info: ModelInfo,
     *,
     device: torch.device,
     writer: Any = None,
     parallel: Parallel = ALONE,
+    threads: Threads = AS_THEY_ARE,
     continued: str | None = None,
     stop_after: Callable[[Trainer], bool] | None = None,
 ) -> bool:
@@ -98,6 +48,7 @@ def train(
     Args:
         writer: a TensorBoard SummaryWriter, or None.
         parallel: the other processes of this run; only the first one writes.
+        threads: as chosen at the start; automatic ones follow the idle cores.
         continued: checksum of a snapshot that an earlier run with other settings left, to go on from.
         stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
 
@@ -112,7 +63,9 @@ def train(
     networks, schedule = trainer.networks, config.schedule
     context = networks.generator.config.history
     load_state(folder, trainer, fingerprint=info.fingerprint, continued=continued)
-    total, done = _count_frames(config, dataset, context, trainer)
+    sampler = clip_sampler(config, dataset.reader.clips, context)
+    total, done = _count_frames(sampler, schedule.total_epochs, trainer)
+    plans = sampler.remaining(schedule.total_epochs, epoch=trainer.epoch, batch=trainer.batch)
     saved_at = time.monotonic()
 
     def snapshot() -> None:
@@ -123,32 +76,30 @@ def train(
         save_model(folder, trainer.average, info.model_copy(update={"epochs": trainer.epoch, "steps": trainer.steps}))
 
     networks.generator.train()
-    with tqdm(
-        total=total, initial=done, desc=config.stage, unit="frame", disable=True if parallel.rank else None
-    ) as progress:
+    with (
+        open_batches(config, dataset, plans, device, parallel=parallel) as loaded,
+        tqdm(
+            total=total, initial=done, desc=config.stage, unit="frame", disable=True if parallel.rank else None
+        ) as progress,
+    ):
+        loaded = follow_idle_cores(loaded, threads, tell=progress.write)
         for epoch in range(trainer.epoch, schedule.total_epochs):
             rate = config.learning_rate * learning_rate_factor(schedule, epoch)
             for optimizer in trainer.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-            batches = epoch_batches(config, dataset, context, epoch)
+            batches = sampler.batches(epoch)
             if trainer.batch >= len(batches):  # --continue with longer sequences: as much as an epoch was done of it
                 trainer.epoch, trainer.batch = epoch + 1, 0
                 continue
             newest = config.newest_scale(epoch)
             first = trainer.batch
-            loader = (
-                load_batch(config, dataset, batches[number], epoch=epoch, batch=number, parallel=parallel)
-                for number in range(first, len(batches))
-            )
-            # On a CPU a loading thread would only take cores and the interpreter away from training.
-            ready = loader if device.type == "cpu" else prefetch(loader, ahead=1)
-            for number, (loaded, from_nothing) in enumerate(ready, first):
+            for number in range(first, len(batches)):
                 warmed = warm_up_factors(
                     schedule, config.spans, progress=epoch + number / len(batches), warm_up=config.warm_up
                 )
-                sequence = to_device(loaded, device)
-                state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
+                sequence = next(loaded)
+                state = begin_window(sequence, networks.generator, from_nothing=sequence.from_nothing)
                 for frames in chunks(sequence.x.shape[1], context, config.chunk):
                     values, outputs = train_chunk(
                         config,
@@ -180,12 +131,12 @@ def train(
     return True
 
 
-def _count_frames(config: TrainConfig, dataset: SequenceDataset, context: int, trainer: Trainer) -> tuple[int, int]:
+def _count_frames(sampler: ClipSampler, num_epochs: int, trainer: Trainer) -> tuple[int, int]:
     """Generated frames of the whole schedule, and those before the trainer's place."""
     total = done = 0
-    for epoch in range(config.schedule.total_epochs):
-        for number, windows in enumerate(epoch_batches(config, dataset, context, epoch)):
-            frames = sum(window.num_frames - context for window in windows)
+    for epoch in range(num_epochs):
+        for number, batch in enumerate(sampler.batches(epoch)):
+            frames = sampler.num_generated(batch)
             total += frames
             if (epoch, number) < (trainer.epoch, trainer.batch):
                 done += frames
@@ -207,10 +158,10 @@ def _strip(
     config: TrainConfig,
     folder: Folder,
     writer: Any,
-    sequence: Sequence,
+    sequence: VideoBatch,
     frames: list[int],
     outputs: list[Any],
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     step: int,
 ) -> None:
     from v2vkit.artifacts.images import encode_png

@@ -20,7 +20,7 @@ from v2vkit.models.losses import (
 )
 from v2vkit.models.perceptual import VGGFeatures
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import WindowState
 
 
@@ -43,7 +43,7 @@ def join(tensors: list[Tensor]) -> Tensor:
 
 def direct_losses(
     config: TrainConfig,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     frames: list[int],
     outputs: list[Output],
@@ -87,6 +87,6 @@ def direct_losses(
     return losses
 
 
-def _generated(sequence: Sequence, state: WindowState, frame: int) -> Tensor:
+def _generated(sequence: VideoBatch, state: WindowState, frame: int) -> Tensor:
     """Frame `frame` of the window as the generator's past saw it: real in the context, then generated."""
     return sequence.x[:, frame] if frame < state.context else state.x_fake[frame - state.context]

@@ -16,8 +16,11 @@ from v2vkit.engine.precision import computes_in
 from v2vkit.models.generator import history_from_images
 from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig, flag_of
-from v2vkit.training.dataset import SequenceDataset, Window
-from v2vkit.training.loop import chunks, epoch_batches, load_batch, to_device
+from v2vkit.training.data.batch import to_device
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import clip_sampler, load_batch, num_loader_workers
+from v2vkit.training.data.sampler import BatchPlan, Window
+from v2vkit.training.loop import chunks
 from v2vkit.training.schedule import Phase, phases
 from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
@@ -54,7 +57,7 @@ class Cost:
 
 def measure(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     device: torch.device,
     *,
     kind: Kind = (False, 0),
@@ -78,7 +81,7 @@ def measure(
     looked_at = config.spans[judging - 1] - 1 if judging else 0
     windows = _longest_windows(dataset, context + max(num_frames, looked_at + measured), config.batch_size // processes)
     start = time.perf_counter()
-    loaded, _ = load_batch(config, dataset, windows, epoch=0, batch=0)
+    loaded = load_batch(config, dataset, BatchPlan(0, tuple(windows), tuple(range(len(windows)))))
     loading = (time.perf_counter() - start) / loaded.x.shape[1]
     sequence = to_device(loaded, device)
     state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
@@ -111,7 +114,7 @@ def measure(
     return Cost(seconds / frames, seconds / steps, loading, steps, peak, per_frame)
 
 
-def _longest_windows(dataset: SequenceDataset, num_frames: int, number: int) -> list[Window]:
+def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> list[Window]:
     """So many frames of the longest clip, or all of it; windows as far apart as it allows."""
     clips = dataset.reader.clips
     longest = max(range(len(clips)), key=lambda number: clips[number].num_frames)
@@ -166,7 +169,7 @@ def _kind(config: TrainConfig, phase: Phase) -> Kind:
 
 
 def measure_phases(
-    config: TrainConfig, dataset: SequenceDataset, device: torch.device, *, processes: int = 1
+    config: TrainConfig, dataset: VideoDataset, device: torch.device, *, processes: int = 1
 ) -> dict[Kind, Cost]:
     """What every kind of epochs of the schedule costs.
 
@@ -199,7 +202,7 @@ def memory_of(device: torch.device) -> int:
 
 def plan_text(
     config: TrainConfig,
-    dataset: SequenceDataset,
+    dataset: VideoDataset,
     device: torch.device,
     costs: dict[Kind, Cost],
     started: list[str],
@@ -209,12 +212,18 @@ def plan_text(
         trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
     context = trainer.networks.generator.config.history
     clips = dataset.reader.clips
+    sampler = clip_sampler(config, clips, context)
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
         f"plan: {config.checkpoint}, {config.preset}, {dataset.source.names}, {device}",
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]
+    workers = num_loader_workers(config, dataset, device)
+    if dataset.reader.note is not None:
+        lines.append(f"  data      {dataset.reader.note}")
+    if workers:
+        lines.append(f"  data      batches are loaded ahead of the step by {workers} process{'es' * (workers > 1)}")
     if not config.images and config.first_frame == "self" and not config.drop_history:
         lines.append("  data      no sequence begins from nothing (--drop-history 0), but every rendering will")
     for name, module in trainer.networks.named().items():
@@ -226,12 +235,13 @@ def plan_text(
     loading = max(cost.seconds_to_load for cost in costs.values())
     for phase in phases(config.schedule):
         epochs = range(phase.first, phase.last + 1)
-        batches = [windows for epoch in epochs for windows in epoch_batches(config, dataset, context, epoch)]
-        frames = sum(window.num_frames - context for windows in batches for window in windows)
+        batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
+        frames = sum(map(sampler.num_generated, batches))
         cost = costs[_kind(config, phase)]
-        # A loading thread works beside a GPU; on a CPU the two take turns.
-        both = max if device.type == "cuda" else sum
-        seconds = both((frames * cost.seconds_per_frame, loading * sum(windows[0].num_frames for windows in batches)))
+        # Without workers the step and loading take turns.
+        both = max if workers else sum
+        to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
+        seconds = both((frames * cost.seconds_per_frame, to_load))
         total, per_frame = total + seconds, seconds / frames
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(

@@ -13,7 +13,7 @@ from v2vkit.engine.precision import autocast
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import Output
 from v2vkit.training.config import MAX_TEMPORAL_SCALES, TrainConfig
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.features import feature_maps
 from v2vkit.training.judging import Games, Leaves, play_games
 from v2vkit.training.objectives import Losses, direct_losses
@@ -25,7 +25,7 @@ from v2vkit.training.window import WindowState, generate_chunk
 def train_chunk(
     config: TrainConfig,
     trainer: Trainer,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     frames: list[int],
     *,

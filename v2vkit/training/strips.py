@@ -7,12 +7,12 @@ from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow import flow_color
 from v2vkit.models.generator import Output
 from v2vkit.models.layout import to_image
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 
 Image = NDArray[np.uint8]
 
 
-def sample_strip(source: Conditioning, sequence: Sequence, frames: list[int], outputs: list[Output]) -> Image:
+def sample_strip(source: Conditioning, sequence: VideoBatch, frames: list[int], outputs: list[Output]) -> Image:
     """Rows: source, real, output, hallucination, warped, mask, flow; columns: frames of the batch's first sequence."""
     columns = []
     for t, output in zip(frames, outputs, strict=True):
