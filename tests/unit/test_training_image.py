@@ -168,7 +168,7 @@ def test_the_image_model_makes_the_first_frames_and_the_video_model_the_others(w
     opener = find_opener(Folder(work.work), None, info)
     assert opener is not None
     sources = np.random.default_rng(0).random((4, 13, 24, 32), dtype=np.float32)
-    rollout = Rollout(generator, opener=opener)
+    rollout = Rollout(generator, first_frame_model=opener)
     made = [rollout.step(s).x_fake for s in sources]
     s = torch.from_numpy(sources)
     with torch.no_grad():

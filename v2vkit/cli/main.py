@@ -37,6 +37,7 @@ COMMANDS = {
 
 EXIT_PROBLEMS = 3
 EXIT_STOPPED = 130
+EXIT_PIPE = 141  # 128 + SIGPIPE, as programs end whose output nobody reads any more
 
 
 class LazyGroup(click.Group):
@@ -143,6 +144,8 @@ def _call(name: str, values: dict[str, Any]) -> None:
             if target.check is not None:
                 target.check(config)
             problems = target.call(config, options)
+    except BrokenPipeError:
+        raise click.exceptions.Exit(EXIT_PIPE) from None
     except KeyboardInterrupt:
         resumes = isinstance(target, Stage) or target.resumes
         again = "goes on from what is finished" if resumes else "begins again"
@@ -158,7 +161,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 an error (a sentence says what to do), 2 wrong usage, 3 done with problems named, "
-    "130 stopped by Ctrl-C.",
+    "130 stopped by Ctrl-C, 141 the reader of standard output has gone.",
 )
 @click.version_option(__version__, prog_name="v2v")
 def cli() -> None:

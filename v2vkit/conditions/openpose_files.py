@@ -10,7 +10,7 @@ import numpy as np
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.people import Persons, move_people, people_from_json
 from v2vkit.errors import V2VError
-from v2vkit.video.sources import Source, natural_key
+from v2vkit.video.sources import SourceFiles, natural_key
 
 _HINT = "Name a folder with one OpenPose JSON file for every frame of the source, sorted as the frames are."
 _MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
@@ -48,7 +48,7 @@ def _source_name(clip: ClipInfo) -> str:
     """
     if not {"file", "start", "stop", "crop"} <= set(clip.source):
         raise V2VError(f"Nothing tells from which frames of which file the clip {clip.name} comes.", "Ingest it again.")
-    return Source(clip.source["file"], tuple(clip.source.get("images", ()))).stem
+    return SourceFiles(clip.source["file"], tuple(clip.source.get("images", ()))).stem
 
 
 def pose_files(folder: str, clip: ClipInfo) -> list[Path]:

@@ -1,10 +1,16 @@
-"""The image model that makes the first frames of a video model trained with `--first-frame image`."""
+"""The first frames of a video: made by an image model (`--first-frame image`), or real ones that are given."""
+
+import numpy as np
+from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model
 from v2vkit.errors import V2VError
+from v2vkit.inference.framing import frame_images
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.image_generator import FrameGenerator
+from v2vkit.video.images import read_image
+from v2vkit.video.sources import find_sequence
 
 
 def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerator | None:
@@ -54,3 +60,26 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
             "Train both on the same maps with the same --num-labels and --edges.",
         )
     return generator
+
+
+def read_first_frames(folder: str | None, info: ModelInfo) -> NDArray[np.uint8] | None:
+    """The L real frames to begin every shot from, RGB uint8 [L, H, W, 3], framed as in training; None without one.
+
+    Raises:
+        V2VError: a model that was trained only from real frames gets none, or one that takes none gets some; the folder
+            holds too few.
+    """
+    length = info.generator.history
+    if folder is None:
+        if info.first_frame == "real":
+            raise V2VError(
+                "This model was trained to begin from real frames (--first-frame real).",
+                f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
+            )
+        return None
+    if not length:
+        raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
+    files = find_sequence(folder)
+    if len(files.images) < length:
+        raise V2VError(f"{folder} holds {len(files.images)} images; {length} are needed.", "Add the missing ones.")
+    return frame_images([read_image(files.image_path(number)) for number in range(length)], info)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import STAY, Change, draw_move
 from v2vkit.engine.cores import allowed_cores
+from v2vkit.engine.local import die_with_parent
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch, stack, to_device
@@ -125,7 +127,8 @@ def open_batches(
         worker_init_fn=_start_worker,
         pin_memory=device.type == "cuda",
     )
-    iterator = iter(loader)
+    with _interrupts_blocked():
+        iterator = iter(loader)
     try:
         yield (to_device(batch, device) for batch in _unwrapped(iterator))
     finally:
@@ -185,9 +188,27 @@ class _Plans(torch.utils.data.Sampler[BatchPlan]):
         return iter(self._plans)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that are started in this context never see Ctrl-C, which is the main process's business.
+
+    A worker could only ignore it once it has imported everything. In this process it arrives when the context ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(number: int) -> None:
-    """Ctrl-C is the main process's business; torch ends a worker whose parent is gone, and gives it one thread."""
+    """One thread for OpenCV (torch has one in a worker anyway); Ctrl-C is ignored where it could not be blocked."""
     import cv2
 
+    die_with_parent()  # torch's own look for it can take a minute on a busy machine
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
