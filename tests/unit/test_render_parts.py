@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import RenderConfig
-from v2vkit.training.data.batch import VideoBatch
 from v2vkit.video.container import open_video
 from v2vkit.video.decode import decode, packet_stamps
 from v2vkit.video.limits import Limits, Part, find_part
@@ -38,7 +38,7 @@ VARIABLE = [*range(0, 1200, 100), *range(1200, 1440, 20)]
 """Milliseconds: 12 frames at 10 per second, then 12 at 50."""
 
 
-def _variable(path: Path, stamps: VideoBatch[int] = VARIABLE, **settings: object) -> Path:
+def _variable(path: Path, stamps: Sequence[int] = VARIABLE, **settings: object) -> Path:
     return write_file(path, moving_frames(len(stamps)), stamps=stamps, time_base=Fraction(1, 1000), **settings)
 
 
