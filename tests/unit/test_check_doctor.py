@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.ingest import STAGE as INGEST
 from v2vkit.stages.ingest import IngestConfig
-from v2vkit.training.data.batch import VideoBatch
 
 
 def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,7 +117,7 @@ def test_ids_of_another_convention_are_told_unless_they_are_said_to_be_meant(
 @pytest.mark.parametrize(
     "ids", [range(19), range(34), (*range(34), 255), range(10, 25), range(5, 40), (0, 1, 2), (1, 2, 255), (255,)]
 )
-def test_ordinary_ids_are_in_order(tmp_path: Path, ids: VideoBatch[int]) -> None:
+def test_ordinary_ids_are_in_order(tmp_path: Path, ids: Sequence[int]) -> None:
     options = _label_workspace(tmp_path, [np.resize(np.uint8(list(ids)), (24, 32))])
     assert CHECK.call(CheckConfig(), options) == []
 

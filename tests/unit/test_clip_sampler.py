@@ -1,18 +1,18 @@
 """Batches of sequences that are alike: lengths, shares, and the draws of trainings of before."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.sampler import BatchPlan, ClipSampler
 
 MIXED = np.random.default_rng(0).integers(8, 65, 400).tolist()
 
 
-def sampler(lengths: VideoBatch[int], *, num_frames: int = 8, batch: int = 1, **settings: object) -> ClipSampler:
+def sampler(lengths: Sequence[int], *, num_frames: int = 8, batch: int = 1, **settings: object) -> ClipSampler:
     clips = tuple(ClipInfo(name=f"c{i}", num_frames=n, width=8, height=8) for i, n in enumerate(lengths))
     return ClipSampler(clips, lambda epoch: num_frames, 2, batch, **{"seed": 3, **settings})  # type: ignore[arg-type]
 
