@@ -73,7 +73,7 @@ def test_every_augmentation_begins_with_what_is_on_disk() -> None:
     assert torch.equal(dataset.load(Window(0, 0, 3), change=other).s, fresh.load(Window(0, 0, 3), change=other).s)
 
 
-@pytest.mark.parametrize("changes", [{}, {"jitter": 1.0}, {"jitter": 1.0, "max_step": 2}])
+@pytest.mark.parametrize("changes", [{}, {"augment": 1.0}, {"augment": 1.0, "max_frame_stride": 2}])
 @pytest.mark.parametrize("halvings", [0, 1])
 def test_a_second_epoch_reads_no_file(
     work: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], halvings: int

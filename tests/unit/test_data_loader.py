@@ -23,7 +23,7 @@ from v2vkit.training.data.sampler import Window
 from v2vkit.training.parallel import Parallel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-CONFIG = SMALL.model_copy(update={"batch_size": 2, "jitter": 1.0, "seed": 5})
+CONFIG = SMALL.model_copy(update={"batch_size": 2, "augment": 1.0, "seed": 5})
 ROOT = Path(__file__).resolve().parents[2]
 
 

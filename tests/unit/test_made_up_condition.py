@@ -142,7 +142,7 @@ PLAIN = SMALL.model_copy(
         "epochs": 1,
         "decay_epochs": 0,
         "max_frames": 3,
-        "jitter": 0.5,
+        "augment": 0.5,
     }
 )
 

@@ -85,7 +85,7 @@ class RenderConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of the workspace when not given.",
+        "checkpoints/pix2pixhd of the workspace when not given.",
         metavar="FOLDER",
     )
     style: int = setting(
