@@ -79,6 +79,7 @@ class Condition(BaseModel, Generic[A]):
         from_label_folder: whether a folder of label maps gives its annotations.
         beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
         crop: how published models had its footage cut where frames are square, as `ingest --crop` has it.
+        shows_frame: whether its channels are a picture of the frame: red, green, blue.
         signed: whether published generators saw its channels in [-1, 1].
         published: how published models had it made.
         published_images: whether there is a published image generator for it.
@@ -107,6 +108,7 @@ class Condition(BaseModel, Generic[A]):
     from_label_folder: ClassVar[bool] = False
     beside: ClassVar[MapKind | None] = None
     crop: ClassVar[str] = "none"
+    shows_frame: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     published: ClassVar[Origin | None] = None
     published_images: ClassVar[bool] = False

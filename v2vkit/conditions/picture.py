@@ -43,6 +43,7 @@ class PictureCondition(Condition[Picture]):
     nothing: ClassVar[str] = "no picture"
     making: ClassVar[str] = "`v2v ingest --picture VIDEO` (frames of another look)"
     mirrors: ClassVar[bool] = True
+    shows_frame: ClassVar[bool] = True
 
     name: Literal["picture"] = "picture"
 

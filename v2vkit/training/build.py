@@ -39,9 +39,11 @@ def build_generator_config(config: TrainConfig, source: Conditioning) -> AnyGene
             covst=config.covst,
             **{name: value for name, value in sizes.items() if value is not None},
         )
+    skip = config.picture_skip and source.has("shows_frame")
     return generator_config(
         config.preset,
         source_channels=channels,
+        picture=source.slice_of("shows_frame").start if skip else None,
         foreground=config.foreground,
         composition=config.composition,
         flow=config.flow,

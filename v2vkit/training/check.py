@@ -3,7 +3,6 @@
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import halved_size
 from v2vkit.conditions.conditioning import conditioning_of
-from v2vkit.conditions.domains import domain_has
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import HISTORY
@@ -50,8 +49,10 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         )
     if config.fix_epochs and config.scale == 1:
         raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
-    if config.feature_dims and not domain_has(str(config.domain), "has_regions"):
-        raise V2VError("--feature-dims is for streets and faces: skeletons have no regions.", "Leave it out for poses.")
+    if config.feature_dims and not config.conditions_have("has_regions"):
+        raise V2VError(
+            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.", "Leave it out."
+        )
     if config.feature_dims and config.first_frame == "image":
         raise V2VError(
             "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",
@@ -82,18 +83,23 @@ def _check_idle(config: TrainConfig) -> None:
     Raises:
         V2VError: there are some.
     """
-    videos, domain = not config.images, str(config.domain)
+    videos, has = not config.images, config.conditions_have
     rules = (
-        (not domain_has(domain, "foreground"), ("num_labels", "edges", "foreground", "flip"), "are for streets"),
-        (not domain_has(domain, "has_bodies"), ("lambda_face", "drop_parts"), "are for poses"),
+        (not has("foreground"), ("num_labels", "edges", "foreground"), "are for streets"),
+        (not has("mirrors"), ("flip",), "is for streets, and for pictures and depth"),
+        (not has("has_bodies"), ("lambda_face",), "is for poses"),
+        (not has("has_parts"), ("drop_parts",), "is for poses and DensePose"),
+        (not has("shows_frame"), ("picture_skip",), "is for --condition picture"),
+        ("depth" not in config.conditions, ("depth_near", "depth_far"), "are for --condition depth"),
         (videos and config.first_frame != "self", ("drop_history", "lambda_mask"), "are for --first-frame self"),
         (not config.vgg_weights, ("lambda_vgg", "lambda_style"), "need --vgg-weights FILE"),
     )
     for idle, names, use in rules:
         if idle and (given := config.given(*names)):
             flags = [flag_of(name) for name in names]
+            listed = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
             raise V2VError(
-                f"{', '.join(flags[:-1])} and {flags[-1]} {use}.",
+                f"{listed} {use}.",
                 f"Leave out {' and '.join(given)}.",
             )
 

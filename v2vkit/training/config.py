@@ -2,7 +2,8 @@
 
 from typing import Any, Literal
 
-from v2vkit.conditions.domains import domain_names
+from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
+from v2vkit.conditions.registry import condition_names
 from v2vkit.config import Precision, Preset, StageConfig, Upsample, setting
 from v2vkit.training.schedule import Schedule, flow_strides
 
@@ -51,8 +52,25 @@ class TrainConfig(StageConfig):
     )
     preset: Preset = setting("small", "Size of the networks: tiny for a few CPU cores, paper as published.")
     domain: str | None = setting(
-        None, "What the video shows; found from the artifacts when not given.", choices=domain_names
+        None,
+        "What the video shows, which says what it is conditioned on (street: labels, frames: picture, ...); found from "
+        "the artifacts when not given.",
+        choices=domain_names,
     )
+    condition: tuple[str, ...] = setting(
+        (),
+        "Condition on this too, after those of --domain; without --domain on these alone, in this order: `--domain "
+        "street --condition depth`, `--condition densepose --condition pose`.",
+        choices=condition_names,
+        since="0.1",
+    )
+    depth_near: float | None = setting(
+        None,
+        "Nearest depth in metres that is told apart (depth ingested with --depth-scale); 1 when not given.",
+        gt=0,
+        since="0.1",
+    )
+    depth_far: float | None = setting(None, "Farthest, likewise; 100 when not given.", gt=0, since="0.1")
     num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
     edges: bool = setting(True, "Condition on instance edges too (street).")
     foreground: tuple[int, ...] = setting((), "Label id with a foreground branch of its own, eq. 9 (street).")
@@ -65,6 +83,7 @@ class TrainConfig(StageConfig):
         since="0.1",
     )
     composition: Literal["paper", "published"] = setting("paper", "How the foreground is composed.")
+    picture_skip: bool = setting(True, "Add to the picture instead of making every frame anew (picture).", since="0.1")
     flow: bool = setting(True, "Predict flow and warp the last frame; off: every pixel is hallucinated.")
 
     epochs: int = setting(20, "Epochs at the full learning rate.", ge=0, le=100000)
@@ -87,14 +106,18 @@ class TrainConfig(StageConfig):
         "from frames that the stage `image` makes (trained like real).",
     )
     drop_history: float = setting(0.2, "Share of sequences that begin from nothing (first frame: self).", ge=0, le=1)
-    flip: bool = setting(False, "Mirror half of the sequences (street; never faces or poses).")
+    flip: bool = setting(False, "Mirror half of the sequences (labels, picture, depth; never faces or poses).")
 
     jitter: float = setting(
         0.0, "Shift, turn and zoom each sequence at random; 1 = up to a tenth of the size and 10 degrees.", ge=0, le=2
     )
 
     drop_parts: float = setting(
-        0.0, "Share of limbs, hands and faces left out of the drawings, anew for every frame (pose).", ge=0, le=1
+        0.0,
+        "Share of limbs, hands and faces left out of the drawings, and of the 24 parts of DensePose, anew for every "
+        "frame (pose, densepose); 0.05 in the paper's recipes.",
+        ge=0,
+        le=1,
     )
 
     temporal_scales: int = setting(
@@ -174,6 +197,16 @@ class TrainConfig(StageConfig):
     save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, affects_output=False)
     sample_every: int = setting(200, "Steps between sample strips; 0 = none.", ge=0, affects_output=False)
     tensorboard: bool = setting(True, "Write TensorBoard scalars and strips to <work>/logs.", affects_output=False)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions in the order of their channels; empty = found from the artifacts."""
+        of_domain = () if self.domain is None else find_domain(self.domain).conditions
+        return tuple(dict.fromkeys((*of_domain, *self.condition)))
+
+    def conditions_have(self, fact: str) -> bool:
+        """Whether some condition has this fact (an attribute of `Condition` that is true)."""
+        return conditions_have(self.conditions, fact)
 
     @property
     def schedule(self) -> Schedule:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from v2vkit.conditions.domains import domain_has
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import computes_in
 from v2vkit.models.generator import history_from_images
@@ -126,7 +125,7 @@ def losses_text(config: TrainConfig) -> list[str]:
     no_flow = no_past or ("" if config.flow else "--no-flow")
     no_mask = no_flow or ("" if config.first_frame == "self" else f"--first-frame {config.first_frame}")
     no_video = no_past or ("" if config.temporal_scales else "--temporal-scales 0")
-    no_face = "" if domain_has(str(config.domain), "has_bodies") else "only for poses"
+    no_face = "" if config.conditions_have("has_bodies") else "only for poses"
     no_vgg = "" if config.vgg_weights else "give --vgg-weights FILE"
     video = f"video discriminators x {config.video_discriminators}"
     return [
