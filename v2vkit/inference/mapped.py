@@ -1,6 +1,6 @@
 """Maps that are there already drive a rendering: a folder of label maps, or the artifacts of a workspace."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, one_rate
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.base import Condition
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning, to_unit
-from v2vkit.conditions.labels import LabelMap
+from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.conditions.settings import Origin
+from v2vkit.errors import V2VError
 from v2vkit.inference.driving import Drive, Driven
 from v2vkit.inference.framing import crop_of, squeezed
 from v2vkit.video.collect import maps_of
+from v2vkit.video.depth_values import range_of_files
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
@@ -45,13 +48,18 @@ def driver_of(path: str, info: ModelInfo) -> Driver:
     labels = info.conditioning.label_folder
     if labels is None:
         return "pictures"
-    if info.origins[0].stage != labels.estimator_stage:
+    if info.origins[info.conditioning.conditions.index(labels)].stage != labels.estimator_stage:
         return "labels"
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
 
 def drive_by_label_folder(
-    folder: str, info: ModelInfo, *, instances: str | None = None, fps: Fraction | None = None
+    folder: str,
+    info: ModelInfo,
+    *,
+    instances: str | None = None,
+    beside: Mapping[MapKind, str] | None = None,
+    fps: Fraction | None = None,
 ) -> Drive:
     """Drive a street model with a folder of label maps (ids as in training), resized as `ingest` did.
 
@@ -60,30 +68,44 @@ def drive_by_label_folder(
     Args:
         folder: the label maps.
         instances: folder with an instance map for each, found, matched and checked as `ingest` does.
+        beside: kind -> folder of the maps of the model's other conditions, one for each label map likewise.
         fps: rate of the label maps; None = that of the model's footage.
 
     Raises:
-        V2VError: no folder of images, a palette or colour image, an id that the model does not know, instance maps that
-            are missing, too many or of another size.
+        V2VError: no folder of images, a palette or colour image, an id that the model does not know, maps that are
+            missing, too many or of another size.
     """
     source = find_sequence(folder)
-    rules = LabelRules(info.conditioning.num_labels, bool(info.frames.get("allow_palette")))
+    rules = LabelRules(
+        info.conditioning.num_labels,
+        bool(info.frames.get("allow_palette")),
+        info.frames.get("depth_scale"),
+        bool(info.frames.get("depth_inverse")),
+    )
     size = (info.width, info.height)
-    beside = None if instances is None else _instance_maps(source, instances, rules)
+    roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
+    refuse_missing_maps(info.conditioning, roots)
+    found = _maps_beside(source, roots, rules)
+    span = _depth_range(found.get("depth"), rules)
 
     def resized(what: MapKind, path: Path) -> NDArray[Any]:
         ids = read_map(what, path, rules)
-        height, width = ids.shape
+        height, width = ids.shape[:2]
         return reframe_ids(ids, crop_window(crop_of(info), width, height, size), size)
+
+    def annotation(condition: Condition[Any], number: int) -> Any:
+        read = {what: resized(what, Path(of.folder) / of.names[number]) for what, of in found.items()}
+        if isinstance(condition, LabelsCondition):
+            return LabelMap(resized("labels", Path(source.image_path(number))), read.get("instances"))
+        assert condition.beside is not None, "refused before"
+        return condition.of_map(read[condition.beside], near_far=span)
 
     def maps() -> Iterator[Driven]:
         for number in range(len(source.images)):
-            labels = resized("labels", Path(source.image_path(number)))
-            objects = None if beside is None else resized("instances", Path(beside.folder) / beside.names[number])
-            found = (LabelMap(labels, objects),)
-            yield Driven(to_unit(info.conditioning.channels(found)), regions=info.conditioning.regions(found))
+            given = tuple(annotation(condition, number) for condition in info.conditioning.conditions)
+            yield Driven(to_unit(info.conditioning.channels(given)), regions=info.conditioning.regions(given))
 
-    height, width = read_map("labels", source.image_path(0), rules).shape
+    height, width = read_map("labels", source.image_path(0), rules).shape[:2]
     count = len(source.images)
     return Drive(
         maps(),
@@ -100,13 +122,37 @@ def _knows_instances(info: ModelInfo) -> bool:
     return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
 
 
-def _instance_maps(source: Source, root: str, rules: LabelRules) -> Maps:
-    """The instance maps of a folder of label maps, one for each in their order, of the size of the first label map."""
-    (found,) = maps_of(source, {"instances": root}, several=False)
-    matched = match_maps(source, len(source.images), found)
+def refuse_missing_maps(conditioning: Conditioning, roots: Mapping[MapKind, str]) -> None:
+    """Whether the maps that are given beside label maps are those that the model is conditioned on.
+
+    Raises:
+        V2VError: they are not.
+    """
+    wanted = {of.beside for of in conditioning.conditions if of.beside is not None}
+    if missing := next((kind for kind in sorted(wanted) if kind not in roots), None):
+        raise V2VError(
+            f"This model is conditioned on {conditioning.names}, and there is no {missing}.",
+            f"Give the folder of the maps with --{missing}, or a workspace with --maps.",
+        )
+    if spare := next((kind for kind in roots if kind not in {*wanted, "instances"}), None):
+        raise V2VError(f"This model is conditioned on {conditioning.names}, not on {spare}.", f"Leave out --{spare}.")
+
+
+def _maps_beside(source: Source, roots: dict[MapKind, str], rules: LabelRules) -> dict[MapKind, Maps]:
+    """The maps beside a folder of label maps, one for each in their order, of the size of the first label map."""
     height, width = read_map("labels", source.image_path(0), rules).shape
-    check_maps(source, (width, height), matched, rules, lambda count: None)
-    return matched
+    found: dict[MapKind, Maps] = {}
+    for maps in maps_of(source, roots, several=False):
+        found[maps.what] = match_maps(source, len(source.images), maps)
+        check_maps(source, (width, height), found[maps.what], rules, lambda count: None)
+    return found
+
+
+def _depth_range(maps: Maps | None, rules: LabelRules) -> tuple[float, float] | None:
+    """Near and far end of depth whose unit is not known; None = there is none."""
+    if maps is None or rules.depth_scale is not None:
+        return None
+    return range_of_files(maps.folder, maps.names, inverse=rules.depth_inverse)
 
 
 _OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from v2vkit.inference.driving import Drive, Driven
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.video.encode import VideoWriter
+    from v2vkit.video.label_files import MapKind
     from v2vkit.video.pictures import PictureWriter
 
 
 class RenderConfig(StageConfig):
     """Render a video with the finest checkpoint of the workspace.
 
-    SOURCE is a video or a folder of pictures (face and pose models, and street models whose labels `v2v segment` made),
-    a folder of label maps (street models), or with --maps a workspace whose source maps are there already. Source maps
+    SOURCE is a video or a folder of pictures (face, pose and picture models, and street models whose labels `v2v
+    segment` made), a folder of label maps (street models; others that the model needs, too, with --depth or
+    --densepose), or with --maps a workspace whose source maps are there already. Source maps
     are made on the fly with the settings that the checkpoint carries, and every shot begins anew, its cuts found as in
     training. One pass, constant memory; as many frames come out as go in, of a video with their time stamps and audio;
     of a folder or with --maps at a constant rate and without sound. TARGET is a video or, where it is a folder or ends
@@ -45,6 +47,14 @@ class RenderConfig(StageConfig):
         None,
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
+    )
+    depth: str | None = setting(
+        None,
+        "Folder with depth maps, one for each label map of SOURCE, stored as those of the training's.",
+        metavar="FOLDER",
+    )
+    densepose: str | None = setting(
+        None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
     )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
@@ -197,6 +207,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("cuts",), "--cuts looks for the shots of a video", ("video", "pictures")),
     (("align",), "--align frames a video anew", ("video", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
     (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
 )
 
@@ -222,7 +234,9 @@ def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
         )
     fps = None if config.fps is None else Fraction(config.fps)
     if driver == "labels":
-        return drive_by_label_folder(config.source, info, instances=config.instances, fps=fps)
+        given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
+        beside = {kind: folder for kind, folder in given.items() if folder is not None}
+        return drive_by_label_folder(config.source, info, instances=config.instances, beside=beside, fps=fps)
     if driver == "pictures":
         return drive_by_images(config.source, info, fps=fps, cuts=config.cuts, align=config.align, device=config.device)
     return drive_by_video(
