@@ -327,7 +327,8 @@ def migrate(old: Manifest) -> Manifest:
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
     # Not through the model: whatever the file says, an old manifest is compared and not refused.
-    unrelated = {name for name in IngestConfig.model_fields if not extras(IngestConfig, name)["affects_output"]}
+    notes = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
+    unrelated = {name for name, note in notes.items() if not note["affects_output"] or note["since"]}
     counting = {name: value for name, value in config.items() if name not in unrelated}
     identity = fingerprint(old.stage, 2, counting, inputs)
     return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})
