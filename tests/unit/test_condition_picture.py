@@ -237,3 +237,16 @@ def test_the_generator_is_told_where_the_picture_is(tmp_path: Path) -> None:
         train(tmp_path, domain="street", picture_skip=False)
     info = train(tmp_path, condition=("labels", "picture"))
     assert (info.conditioning.names, info.generator.picture) == ("labels+picture", 3)  # two labels and their edges
+
+
+def test_an_untrained_generator_begins_near_the_picture() -> None:
+    torch.manual_seed(0)
+    sizes = {"source_channels": 3, "width": 16, "num_down": 2, "num_blocks": 2}
+    source, history = torch.rand(1, 9, 24, 32), [torch.rand(1, 6, 24, 32)]
+    errors = []
+    for picture in (0, None):
+        with torch.no_grad():
+            output = VideoGenerator(generator_config("tiny", picture=picture, **sizes)).eval()(source, history)[-1]
+        assert output.mask is not None
+        errors.append(float((output.x_fake - (2 * source[:, 6:] - 1)).abs().mean()))
+    assert errors[0] < 0.15 < errors[1]

@@ -32,7 +32,7 @@ from v2vkit.models.warp import warp
 Composition = Literal["paper", "published"]
 _BRIGHTEST = 0.98
 """Of a picture in [-1, 1], beyond which atanh grows too steep."""
-_FIRST_DIFFERENCE = 0.1
+_FIRST_DIFFERENCE, _FIRST_MASK = 0.1, 3.0
 HISTORY = 2
 """L of the paper: past frames that the generator sees."""
 
@@ -245,12 +245,14 @@ class VideoGenerator(nn.Module):
             self._begin_with_the_picture()
 
     def _begin_with_the_picture(self) -> None:
-        """The head's first differences are small, so that training begins near the picture as it is."""
+        """Small first differences, and little of the warped frame: training begins near the picture as it is."""
         with torch.no_grad():
             for scale in self.scales:
                 assert isinstance(scale, Scale)
                 for parameter in scale.image_head.parameters():
                     parameter.mul_(_FIRST_DIFFERENCE)
+                if scale.has_flow:
+                    nn.init.constant_(scale.mask_head.get_parameter("bias"), _FIRST_MASK)
 
     def forward(
         self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
