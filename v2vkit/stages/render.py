@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.video.label_files import MapKind
     from v2vkit.video.pipes import PipeWriter
     from v2vkit.video.stream import Source
 
@@ -56,6 +57,14 @@ class RenderConfig(StageConfig):
         None,
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
+    )
+    depth: str | None = setting(
+        None,
+        "Folder with depth maps, one for each label map of SOURCE, stored as those of the training's.",
+        metavar="FOLDER",
+    )
+    densepose: str | None = setting(
+        None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
     )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
@@ -241,6 +250,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
     (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
     (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
 )
 
@@ -255,11 +266,13 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         if kind not in kinds and any(getattr(config, name) for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
+    given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,
         info,
         maps=config.maps,
         instances=config.instances,
+        beside={kind: folder for kind, folder in given.items() if folder is not None},
         fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,
