@@ -154,6 +154,7 @@ def _clips(
             "start": piece.start,
             "stop": piece.stop,
             "shot": piece.shot,
+            "size": [footage.width, footage.height],
         }
         if find_face is None:
             window = crop_window(config.crop, footage.width, footage.height, (width, height))
