@@ -84,6 +84,8 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+    if notes := list(_label_notes(config, [material for material, shots in found if shots.pieces])):
+        skipped["label maps"] = " ".join(notes)
     for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
         print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
@@ -102,6 +104,18 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
     if rates[-1] > rates[0] * _NOTICEABLE:
         told = ", ".join(f"{float(rate):.5g}" for rate in rates)
         yield f"Frame rates {told}: flow and motion differ between clips; --fps {rates[0]} makes them alike."
+
+
+def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterator[str]:
+    """What is wrong with the ids of label maps although each of them is allowed."""
+    from v2vkit.conditions.label_report import mask_problem
+
+    ids = frozenset[int]().union(*(material.label_ids for material in materials))
+    if problem := mask_problem(ids, config.num_labels):
+        yield problem
+    for old, new in config.label_rules.ids:
+        if new not in ids:
+            yield f"--ids {old}={new}: no label map holds the id {old}."
 
 
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:

@@ -1,6 +1,6 @@
 """Sources together with the label and instance maps that lie beside them, opened and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Material:
         name: for its clips; unique among the sources.
         footage: facts about its frames.
         maps: its label and instance maps, if it has any.
+        label_ids: the ids that occur in its label maps.
     """
 
     source: Source
@@ -29,6 +30,7 @@ class Material:
     name: str
     footage: Footage
     maps: tuple[Maps, ...] = ()
+    label_ids: frozenset[int] = frozenset()
 
 
 def maps_of(source: Source, roots: dict[MapKind, str], *, several: bool) -> tuple[Maps, ...]:
@@ -86,10 +88,12 @@ def collect(
             skipped[source.path] = error.message
     total = sum(len(maps.names) for material in materials for maps in material.maps)
     with tqdm(total=total, desc="checking maps", unit="file", disable=None if total else True) as progress:
-        for material in materials:
+        for number, material in enumerate(materials):
             for of_kind in material.maps:
                 size = (material.footage.width, material.footage.height)
-                check_maps(material.source, size, of_kind, rules, progress.update)
+                ids = check_maps(material.source, size, of_kind, rules, progress.update)
+                if of_kind.what == "labels":
+                    materials[number] = replace(material, label_ids=ids)
     return materials, skipped
 
 
