@@ -277,3 +277,14 @@ def test_the_layout_of_the_files_is_a_setting(tmp_path: Path) -> None:
         run(STAGE, PoseConfig(openpose=folder, keypoints="coco18"), options)
     with pytest.raises(V2VError, match="--keypoints is the layout of --openpose's files"):
         run(STAGE, PoseConfig(keypoints="coco17"), RunOptions(work=str(tmp_path / "work"), overwrite=True))
+
+
+def test_a_dry_run_tells_what_would_be_left_out(tmp_path: Path) -> None:
+    options = RunOptions(work=str(tmp_path / "work"), workers=1)
+    video = write_file(tmp_path / "walk.mp4", moving_frames(3))
+    run(INGEST, IngestConfig(sources=(str(video),), cuts="none", min_frames=1), options)
+    folder = write(tmp_path / "keypoints", numbered("walk", range(3)), b'{"people": []}')
+    dry = RunOptions(work=str(tmp_path / "work"), dry_run=True)
+    (problem,) = run(STAGE, PoseConfig(openpose=folder), dry).problems
+    assert "nobody in any file" in problem
+    assert not (tmp_path / "work/poses").exists()

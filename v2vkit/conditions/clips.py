@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
@@ -18,6 +17,7 @@ from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.regions import Regions
 from v2vkit.config import IGNORE
+from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
 
 _SAMPLE = 256  # frames that are looked at for the typical placement
@@ -47,7 +47,7 @@ class ClipReader:
         self._by_name = {clip.name: clip for clip in first.clips}
         self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
         shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
-        for kind, entry in tqdm(shards, desc="checking shards", unit="shard", leave=False, disable=None):
+        for kind, entry in tracked(shards, total=len(shards), desc="checking shards", unit="shard", leave=False):
             # The offsets come from the tar that was just verified, never from the index file beside it.
             for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
                 self._place[kind, name] = (entry.name, offset, size)
@@ -114,7 +114,8 @@ def count_labels(work: Folder, labels: Manifest) -> int:
     Raises:
         V2VError: a missing or corrupt shard.
     """
-    shards = tqdm(label_ids(work, labels), total=len(labels.shards), desc="counting labels", leave=False, disable=None)
+    count = len(labels.shards)
+    shards = tracked(label_ids(work, labels), total=count, desc="counting labels", unit="shard", leave=False)
     return 1 + max((max(ids - {IGNORE}, default=0) for ids in shards), default=0)
 
 

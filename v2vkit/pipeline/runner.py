@@ -127,7 +127,8 @@ def _rehearsed(stage: Stage, found: Decision, options: RunOptions, told: Mapping
     """What a stage would do, and the problems that it would name; everything that it needs is opened, nothing made."""
     if isinstance(stage.make, Whole):
         preview = stage.make.preview
-        return "" if preview is None else preview(_build(found, options, {}, _nothing)), []
+        text = "" if preview is None else preview(_build(found, options, {}, _nothing))
+        return text, [f"{source}: {reason}" for source, reason in told.items()]
     started = _started(stage, found, told)
     stage.make.open(found.config)
     frames, clips = counted(started.num_frames, "frame"), counted(len(started.clips), "clip")

@@ -9,6 +9,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import refuse_incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
 from v2vkit.config import DEFAULT_RATE, StageConfig, setting
+from v2vkit.engine.progress import progress, tracked
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
 from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_again, refuse_workspaces
@@ -62,8 +63,6 @@ def _expected() -> dict[str, list[tuple[str, ...]]]:
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
-    from tqdm import tqdm
-
     from v2vkit.artifacts.shard import load_shard
     from v2vkit.conditions.label_report import label_lines, label_problems
     from v2vkit.conditions.presence import nothing_found
@@ -71,7 +70,7 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
     problems = []
     labels: Counter[int] = Counter()
     total = sum(entry.num_samples for entry in manifest.shards)
-    with tqdm(total=total, desc=f"checking {kind}", unit="frame", disable=None) as progress:
+    with progress(total, desc=f"checking {kind}") as shown:
         for number, entry in enumerate(manifest.shards):
             try:
                 shard = load_shard(folder, entry)
@@ -81,7 +80,7 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
                 problems += _check_frames(kind, manifest, number, shard)
                 if kind == "labels":
                     labels.update(_count_labels(manifest, number, shard))
-            progress.update(entry.num_samples)
+            shown.update(entry.num_samples)
     lengths = [clip.num_frames for clip in manifest.clips]
     sizes = Counter(f"{clip.width}x{clip.height}" for clip in manifest.clips)
     ends = " to ".join(map(str, sorted({min(lengths), max(lengths)}))) if len(lengths) > 1 else ""
@@ -206,24 +205,21 @@ def _count_frames(source: "Source", told: int | None) -> int:
     Raises:
         V2VError: it is damaged, cut off, or changes its picture size on the way.
     """
-    from tqdm import tqdm
-
     from v2vkit.video.cuts import DETECTION_SIDE
     from v2vkit.video.decode import decode
 
     frames = decode(source.path, long_side=DETECTION_SIDE)
-    return sum(1 for _ in tqdm(frames, total=told, desc="checking video", unit="frame", disable=None))
+    return sum(1 for _ in tracked(frames, total=told, desc="checking video"))
 
 
 def _check_images(source: "Source") -> list[str]:
     """Reads every image of a sequence; one problem for all that `ingest` would refuse."""
-    from tqdm import tqdm
-
     from v2vkit.video.images import read_image
 
     reasons: list[str] = []
     size: tuple[int, ...] | None = None
-    for number in tqdm(range(len(source.images)), desc="checking images", unit="file", disable=None):
+    count = len(source.images)
+    for number in tracked(range(count), total=count, desc="checking images", unit="file"):
         try:
             shape = read_image(source.image_path(number)).shape
         except V2VError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Plan
 
@@ -33,8 +34,6 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     Raises:
         V2VError: a map is wrong, or nothing is left to ingest.
     """
-    from tqdm import tqdm
-
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
@@ -53,7 +52,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     found: list[tuple[Material, Shots]] = []
     counts = [_count_read(material, limits, rate) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
-    with tqdm(total=total, desc="reading", unit="frame", disable=None) as progress:
+    with progress(total, desc="reading") as shown:
         for material in materials:
             try:
                 shots = find_shots(
@@ -65,7 +64,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                     min_length=config.min_frames,
                     max_length=config.clip_frames,
                     whole=bool(material.maps),
-                    progress=progress.update,
+                    progress=shown.update,
                 )
             except V2VError as error:
                 skipped[material.source.path] = error.message
@@ -79,7 +78,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
             elif shots.short:
                 where = ", ".join(f"{start}-{stop - 1}" for start, stop in shots.short)
                 text = f"{material.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
-                progress.write(text, file=sys.stderr)
+                shown.write(text)
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
