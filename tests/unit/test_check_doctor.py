@@ -122,6 +122,11 @@ def test_ordinary_ids_are_in_order(tmp_path: Path, ids: Sequence[int]) -> None:
     assert CHECK.call(CheckConfig(), options) == []
 
 
+def test_label_maps_of_a_network_that_saw_nothing_are_a_problem(tmp_path: Path) -> None:
+    options = _label_workspace(tmp_path, [np.full((24, 32), 255, np.uint8)])
+    assert CHECK.call(CheckConfig(), options) == ["No frame has a label: every pixel is 255, which is ignored."]
+
+
 def test_one_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = _label_workspace(tmp_path, [np.zeros((24, 32), np.uint8)])
     CHECK.call(CheckConfig(), options)

@@ -76,6 +76,15 @@ def test_masks_of_0_and_255_are_told_with_what_puts_it_right(
     assert CHECK.call(sources.model_copy(update={"ids": ("255=1",)}), options(tmp_path)) == []
 
 
+def test_masks_with_soft_edges_are_told(tmp_path: Path) -> None:
+    soft = np.zeros(SIZE, np.uint8)
+    soft[:, 16:], soft[12, :] = 255, np.linspace(0, 255, 32)
+    ingested(tmp_path, [soft] * 3)
+    (problem,) = CHECK.call(CheckConfig(), options(tmp_path))
+    assert "96 % of the pixels are 0 or 255, and 30 ids lie between" in problem
+    assert CHECK.call(CheckConfig(num_labels=255), options(tmp_path)) == []
+
+
 def test_other_ids_are_stored_and_then_all_is_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = ingested(tmp_path, [mask(0, 255)] * 3, ids=("255=1",))
     assert CHECK.call(CheckConfig(num_labels=2), options(tmp_path)) == []

@@ -6,6 +6,7 @@ from v2vkit.conditions.label_ids import are_label_ids
 from v2vkit.config import IGNORE
 from v2vkit.errors import counted
 
+_MANY, _MOSTLY = 20, 0.9  # ids, and share of the pixels, from which maps of 0 and 255 are masks with soft edges
 NO_LABEL = f"No frame has a label: every pixel is {IGNORE}, which is ignored."
 
 
@@ -43,6 +44,14 @@ def label_problems(labels: Mapping[int, int], num_labels: int | None, *, given: 
         text = f"Label ids {wrong} are not below {num_labels}; raise --num-labels or map them to 255."
         return [text] if wrong else []
     known = [label for label in labels if label != IGNORE]
+    if given and 0 in labels and IGNORE in labels and len(known) >= _MANY:
+        share = (labels[0] + labels[IGNORE]) / sum(labels.values())
+        if share >= _MOSTLY:
+            return [
+                f"The label maps look like masks with soft edges: {100 * share:.0f} % of the pixels are 0 or {IGNORE}, "
+                f"and {len(known) - 1} ids lie between. Save them with two values only, and ingest them with --ids "
+                f"{IGNORE}=1; if these are ids, say so with --num-labels."
+            ]
     if are_label_ids(known):
         return [
             "The label ids are Cityscapes' labelIds (7 road ... 33 bicycle), not its trainIds (0 road ... 18 bicycle): "

@@ -17,6 +17,7 @@ from v2vkit.video.sources import Source, natural_key
 _MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
 _LARGEST_NORMALISED = 2.0  # nobody stands within two pixels of the corner in every frame
 _TOLD_OUTSIDE, _MOST_OUTSIDE = 0.05, 0.5  # shares of points; estimators find a few a little outside
+_SMALL = 0.55  # share of both sides that smaller pictures reach; OpenPose's network sees 656x368 of 1280x720
 _MARGIN = 1.0  # pixels outside the frame that still count as inside
 
 
@@ -104,7 +105,7 @@ def _check_range(people: Iterable[Persons], size: tuple[int, int], file: str, wh
         )
     if outside > _TOLD_OUTSIDE * count:
         return f"{text}; they reach {far}: were they written for larger pictures?"
-    if (reach <= limits / 2).all():
+    if (reach <= limits * _SMALL).all():
         return f"no key point in {where} is beyond {far} in {picture} frames: were they written for smaller pictures?"
     return ""
 
