@@ -3,7 +3,16 @@
 import importlib
 import sys
 
-NAMES = ("make_sketches", "extract_flow", "render", "train_step", "generate_frame", "tracking")
+NAMES = (
+    "make_sketches",
+    "extract_flow",
+    "render",
+    "train_step",
+    "generate_frame",
+    "tracking",
+    "data_path",
+    "busy_neighbour",
+)
 
 
 def main() -> None:

@@ -25,13 +25,14 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
 from v2vkit.conditions.conditioning import conditioning_of
 from v2vkit.conditions.settings import Origin
-from v2vkit.inference.driving import drive_by_video
+from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.live import open_live
-from v2vkit.inference.render import pace, render_frames, warm_up, write_each
 from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
 from v2vkit.models.presets import generator_config
 from v2vkit.video.decode import decode
 from v2vkit.video.encode import VideoWriter, write_video
+from v2vkit.video.footage_source import open_video_source
 from v2vkit.video.framing import Window, reframe
 
 Row = tuple[str, float, str]
@@ -118,15 +119,16 @@ def _parts(video: Path, work: Path, side: int) -> dict[str, float]:
 def _whole(video: Path, work: Path, side: int) -> float:
     """Seconds of the rendering loop, everything opened beforehand as in `_parts`."""
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
-    drive = drive_by_video(str(video), info)
+    source = open_video_source(str(video))
+    conditioned = conditioned_frames(source, info)
     warm_up(generator, side, side, precision="auto")
-    writer = VideoWriter(work / "whole.mp4", fps=drive.fps, time_base=drive.time_base)
+    writer = VideoWriter(work / "whole.mp4", fps=source.fps, time_base=source.time_base)
     pictures = iter(list(_frames(video, side)))
 
     def render() -> None:
         with writer:
-            frames = render_frames(generator, pace(drive, CPU), precision="auto")
-            for _ in write_each(frames, lambda driven, _: writer.write(next(pictures), pts=driven.pts), CPU):
+            frames = Session(generator, precision="auto").render(made_ahead(conditioned, CPU))
+            for _ in write_each(frames, lambda frame, _: writer.write(next(pictures), pts=frame.frame.pts), CPU):
                 pass
 
     return _timed(render)

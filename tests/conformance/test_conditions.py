@@ -9,6 +9,7 @@ import pytest
 
 from tests.faces import face_landmarks, photo
 from tests.people import body, person
+from v2vkit.cli.recipe_file import shipped_recipes
 from v2vkit.conditions.augment import STAY, Change, move_image
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
@@ -19,7 +20,6 @@ from v2vkit.conditions.pose import People
 from v2vkit.conditions.preview import open_layer, sort_layers
 from v2vkit.conditions.registry import CONDITIONS, condition_class
 from v2vkit.conditions.settings import Origin
-from v2vkit.config import shipped_recipes
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import rows_of

@@ -1,6 +1,6 @@
 """Untrained models in a workspace, and rendering with them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from tests.conditions import made_by, of_domain
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.conditions.domains import DOMAINS
+from v2vkit.inference.conditioned import ConditionedFrame, conditioned_frames
+from v2vkit.inference.sources import open_source
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import generator_config
 from v2vkit.pipeline.stage import RunOptions
@@ -49,6 +51,14 @@ def save_untrained(
     info = ModelInfo.model_validate(values | changes)
     save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
     return info
+
+
+def conditioned(
+    source: Path, info: ModelInfo, *, cuts: Any = None, align: bool = False, device: str = "cpu", **settings: Any
+) -> Iterator[ConditionedFrame]:
+    """The frames of a source with what conditions the model; `settings` of `open_source`."""
+    opened = open_source(str(source), info, **settings)
+    return conditioned_frames(opened, info, cuts=cuts, align=align, device=device)
 
 
 def render(source: Path, target: Path | str, work: Path, **settings: object) -> list[str]:

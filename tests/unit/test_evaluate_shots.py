@@ -12,7 +12,7 @@ import torch
 from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
-from tests.unit.rendering import save_untrained
+from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.test_make_sketches import FakeFace, scene
 from tests.unit.training_data import make_workspace
 from v2vkit.artifacts.folder import Folder
@@ -23,9 +23,8 @@ from v2vkit.config import Precision
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
 from v2vkit.evaluation.metrics import psnr
-from v2vkit.inference.mapped import drive_by_artifact
-from v2vkit.inference.render import render_frames
 from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.session import Session
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 from v2vkit.pipeline.stage import RunOptions, load_inputs
@@ -68,10 +67,9 @@ def _rendered(
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
     reader = ClipReader(data, load_inputs(data, KINDS))
     real = [reader.frame(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
-    drive = drive_by_artifact(data, load_inputs(data, ("labels",)), info)
     first = np.stack(real[:given]) if given else None
-    frames = render_frames(generator, drive, first_frames=first, opener=opener, precision=precision)
-    return [image for _, image in frames], real
+    session = Session(generator, first_frames=first, first_frame_model=opener, precision=precision)
+    return [image for _, image in session.render(conditioned(work / "data", info, maps=True))], real
 
 
 def _psnr(report: dict[str, Any], method: str) -> list[float]:
@@ -145,14 +143,14 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     torch.manual_seed(1)
     model, info = FrameGenerator(config), load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
     changes = {"stage": "image", "generator": config, "first_frame": "self"}
-    for place in ("checkpoints/image", "elsewhere"):
+    for place in ("checkpoints/pix2pixhd", "elsewhere"):
         save_model(Folder(f"{tmp_path}/{place}"), model.state_dict(), info.model_copy(update=changes))
     ours, real = _rendered(tmp_path, opener=load_model(Folder(f"{tmp_path}/elsewhere"))[0])
     expected = [psnr(ours[t], real[t]) for t in range(1, 10)]
     assert _psnr(_evaluate(tmp_path), OURS) == pytest.approx(expected, abs=1e-5)
     alone, _ = _rendered(tmp_path)
     assert all(not np.array_equal(a, b) for a, b in zip(ours, alone, strict=True)), "the others follow from the first"
-    (tmp_path / "checkpoints/image/model.safetensors").unlink()
+    (tmp_path / "checkpoints/pix2pixhd/model.safetensors").unlink()
     with pytest.raises(V2VError, match="--first-frame-model"):
         _evaluate(tmp_path)
     named = _evaluate(tmp_path, first_frame_model=f"{tmp_path}/elsewhere")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.inference.framing import ShotWindow
+from v2vkit.inference.framing import look_ahead
 from v2vkit.video.framing import Window, face_window
+from v2vkit.video.stream import InputFrame
 
-EARLIER, FOUND = Window(1, 2, 30, 30), Window(5, 6, 40, 40)
+FOUND = Window(5, 6, 40, 40)
 FACE_AT = 50  # brightness of the pictures that show a face
 
 
@@ -46,31 +47,20 @@ def _locate(image: np.ndarray) -> Window | None:
     return FOUND if image[0, 0, 0] == FACE_AT else None
 
 
-def _pictures(face_at: int | None, pulled: list[int]) -> Iterator[np.ndarray]:
-    """Pictures without end; notes which were asked for."""
+def _frames(face_at: int | None, pulled: list[int]) -> Iterator[InputFrame]:
+    """Frames without end; notes which were asked for."""
     for t in count():
         pulled.append(t)
-        yield np.full((8, 8, 3), FACE_AT if t == face_at else 0, np.uint8)
-
-
-def test_a_shot_without_a_face_is_cropped_as_before_after_a_bounded_look_ahead() -> None:
-    pulled: list[int] = []
-    windows = ShotWindow(_locate, EARLIER)
-    shown = windows.around(_pictures(None, pulled))
-    next(shown)
-    assert len(pulled) <= HOLD_FRAMES
-    assert windows.window == EARLIER
+        yield InputFrame(np.full((8, 8, 3), FACE_AT if t == face_at else 0, np.uint8), pts=t)
 
 
 @pytest.mark.parametrize(
-    ("face_at", "window"), [(0, FOUND), (3, FOUND), (HOLD_FRAMES - 1, FOUND), (HOLD_FRAMES, EARLIER)]
+    ("face_at", "window"), [(0, FOUND), (3, FOUND), (HOLD_FRAMES - 1, FOUND), (HOLD_FRAMES, None), (None, None)]
 )
-def test_the_first_frames_of_a_shot_tell_where_it_is_cropped(face_at: int, window: Window) -> None:
-    """And every frame comes out once, in order, also those that were looked at."""
+def test_the_first_frames_of_a_shot_tell_where_it_is_cropped(face_at: int | None, window: Window | None) -> None:
+    """After a bounded look-ahead; every frame comes out once, in order, also those that were looked at."""
     pulled: list[int] = []
-    windows = ShotWindow(_locate, EARLIER)
-    shown = windows.around(_pictures(face_at, pulled))
-    bright = [int(next(shown)[0, 0, 0]) for _ in range(HOLD_FRAMES + 2)]
-    assert bright == [FACE_AT if t == face_at else 0 for t in range(HOLD_FRAMES + 2)]
-    assert pulled == list(range(HOLD_FRAMES + 2))
-    assert windows.window == window
+    found, frames = look_ahead(_frames(face_at, pulled), _locate)
+    assert found == window
+    assert len(pulled) <= HOLD_FRAMES
+    assert [next(frames).pts for _ in range(HOLD_FRAMES + 2)] == list(range(HOLD_FRAMES + 2)) == pulled

@@ -23,6 +23,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import MANIFEST
 from v2vkit.checkpoint.model_file import MODEL, find_model, load_model
+from v2vkit.checkpoint.snapshot import NETWORKS, read_networks
 from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.label_ids import instance_edges, one_hot
@@ -36,7 +37,6 @@ from v2vkit.stages.import_checkpoint import COMMAND, REPORT, ImportConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.training.checkpoint import NETWORKS, read_networks
 from v2vkit.training.config import TrainConfig
 
 LABELS, FOREGROUND = 4, (1, 3)
@@ -173,14 +173,14 @@ def test_an_image_generator_makes_its_images_and_opens_videos(tmp_path: Path) ->
     torch.manual_seed(2)
     (file,) = _saved(tmp_path, _state(network))
     assert _import(tmp_path, (file,), image=True, domain="street", size="48x32") == []
-    image, info = load_model(Folder(f"{tmp_path}/checkpoints/image"))
-    assert (info.stage, info.conditioning.num_labels, info.output_size) == ("image", LABELS, (48, 32))
+    image, info = load_model(Folder(f"{tmp_path}/checkpoints/pix2pixhd"))
+    assert (info.stage, info.conditioning.num_labels, info.output_size) == ("pix2pixhd", LABELS, (48, 32))
     source = torch.rand(1, CHANNELS, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(image(source)[-1].x_fake, network.model(source), atol=1e-4, rtol=0)
     opener = find_opener(Folder(str(tmp_path)), None, info.model_copy(update={"first_frame": "image"}))
     assert opener is not None
-    report = json.loads((tmp_path / "checkpoints/image" / REPORT).read_text())
+    report = json.loads((tmp_path / "checkpoints/pix2pixhd" / REPORT).read_text())
     assert report["counts"]["used"] == len(network.state_dict())
 
 
@@ -205,7 +205,7 @@ def _going_on(tmp_path: Path) -> TrainConfig:
     """Settings that train the imported model in `tmp_path` on, hardly changing it; its norm is left to give."""
     layers = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[0].config
     return SMALL.model_copy(
-        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay_epochs": 0}
+        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay": 0.0}
         | {"width": layers.width, "num_down": layers.num_down, "num_blocks": layers.num_blocks}
         | {"composition": layers.composition, "learning_rate": 1e-9, "num_blocks_fine": layers.num_blocks_fine}
     )

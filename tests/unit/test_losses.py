@@ -1,5 +1,7 @@
 """Each loss against numbers worked out by hand."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +18,22 @@ def test_lsgan_is_summed_over_scales() -> None:
     judged = _judged(0.5, -1.0, 3.0)
     assert float(losses.lsgan(judged, real=True)) == pytest.approx(0.25 + 4 + 4)
     assert float(losses.lsgan(judged, real=False)) == pytest.approx(0.25 + 1 + 9)
+
+
+def test_bce_is_the_cross_entropy_of_logits_summed_over_scales() -> None:
+    judged = _judged(0.0, 2.0)
+    log2, far = math.log(2), math.log(1 + math.exp(-2))
+    assert float(losses.bce(judged, real=True)) == pytest.approx(log2 + far)
+    assert float(losses.bce(judged, real=False)) == pytest.approx(log2 + 2 + far)
+
+
+def test_bce_stays_finite_and_teaches_where_the_discriminator_is_sure() -> None:
+    scores = torch.full((1, 1, 2, 2), -200.0, requires_grad=True)
+    loss = losses.bce([[torch.zeros(1), scores]], real=True)  # a fake that D has found out
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(200)
+    assert scores.grad is not None
+    assert torch.allclose(scores.grad, torch.full_like(scores, -0.25))
 
 
 def test_hinge() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
+from tests.unit.rendering import conditioned
 from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
@@ -29,7 +30,6 @@ from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.estimators import registry as estimators
 from v2vkit.estimators.registry import Row, estimators_of, open_estimators
-from v2vkit.inference.driving import drive_by_images
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import Opened, PerClip, RunOptions, Stage
 from v2vkit.stages.check import COMMAND as CHECK
@@ -140,9 +140,9 @@ PLAIN = SMALL.model_copy(
         "flow": False,
         "temporal_scales": 0,
         "epochs": 1,
-        "decay_epochs": 0,
+        "decay": 0.0,
         "max_frames": 3,
-        "jitter": 0.5,
+        "augment": 0.5,
     }
 )
 
@@ -188,10 +188,10 @@ def test_a_made_up_condition_goes_the_whole_way(tmp_path: Path, capsys: pytest.C
 
     reader = ClipReader(Folder(str(tmp_path)), {"brightness": manifest})
     source = _pictures(tmp_path / "pictures", frames)
-    driven = list(drive_by_images(str(source), info, cuts="none").frames)
-    assert len(driven) == len(frames)
-    for t, frame in enumerate(driven):
-        np.testing.assert_array_equal(frame.image, frames[t])
+    streamed = list(conditioned(source, info, cuts="none"))
+    assert len(streamed) == len(frames)
+    for t, frame in enumerate(streamed):
+        np.testing.assert_array_equal(frame.frame.image, frames[t])
         np.testing.assert_array_equal(frame.s, to_unit(reader.channels(info.conditioning, "a", t)))
         assert len(np.unique(frame.s)) == (4 if t else 1)
 
@@ -237,7 +237,7 @@ def test_two_conditions_are_trained_on_and_rendered(tmp_path: Path, monkeypatch:
     manifests = {kind: read_manifest(Folder(f"{tmp_path}/{kind}")) for kind in ("poses", "brightness")}
     reader = ClipReader(Folder(str(tmp_path)), {kind: of for kind, of in manifests.items() if of is not None})
     source = _pictures(tmp_path / "pictures", frames)
-    for t, frame in enumerate(drive_by_images(str(source), info, cuts="none").frames):
+    for t, frame in enumerate(conditioned(source, info, cuts="none")):
         np.testing.assert_array_equal(frame.s, to_unit(reader.channels(info.conditioning, "a", t)))
     for driver, maps in ((source, False), (tmp_path, True)):
         config = RenderConfig(source=str(driver), target=str(tmp_path / "out.mp4"), maps=maps, device="cpu", threads=1)

@@ -19,8 +19,8 @@ from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.conditions.sketch import draw_sketch, face_channels
 from v2vkit.models.warp import warp
-from v2vkit.training.dataset import Window
-from v2vkit.training.loop import load_batch
+from v2vkit.training.data.loader import load_batch
+from v2vkit.training.data.sampler import BatchPlan, Window
 
 SHIFT = np.array([[1.0, 0, 3], [0, 1, -2]])
 
@@ -191,11 +191,10 @@ def test_parts_are_left_out_anew_for_every_frame() -> None:
 
 def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
     dataset = open_dataset(make_workspace(tmp_path_factory.mktemp("moving") / "work").work, strides=(1,))
-    still, lively = SMALL, SMALL.model_copy(update={"jitter": 1.0})
-    windows = [Window(0, 0, 4)]
+    still, lively = SMALL, SMALL.model_copy(update={"augment": 1.0})
     loads = [
-        load_batch(config, dataset, windows, epoch=0, batch=batch)[0]
-        for config, batch in ((still, 0), (lively, 0), (lively, 0), (lively, 1))
+        load_batch(config, dataset, BatchPlan(0, (Window(0, 0, 4),), (number,)))
+        for config, number in ((still, 0), (lively, 0), (lively, 0), (lively, 1))
     ]
     plain, first, again, second = loads
     assert torch.equal(first.x, again.x)

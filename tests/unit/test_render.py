@@ -13,7 +13,7 @@ from skimage import data
 from tests.conditions import channels_of
 from tests.faces import photo
 from tests.networks import needs_ultralytics, noise, yolo_weights
-from tests.unit.rendering import render, save_untrained
+from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_packets, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
@@ -27,11 +27,10 @@ from v2vkit.conditions.regions import region_ids
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.errors import V2VError
 from v2vkit.estimators.ultralytics_models import YoloPose
-from v2vkit.inference.driving import Drive, Driven, drive_by_video
+from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.framing import frame_images
-from v2vkit.inference.mapped import drive_by_label_folder
-from v2vkit.inference.render import render_frames
 from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.session import Session
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 from v2vkit.models.layout import to_image
@@ -115,9 +114,9 @@ def test_rendering_prepares_frames_as_training_does(tmp_path: Path) -> None:
     manifests = {kind: read_manifest(work / kind) for kind in ("frames", "sketches")}
     reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     clip = reader.clips[0].name
-    driven = list(drive_by_video(str(source), info).frames)
-    assert len(driven) == 9
-    for t, frame in enumerate(driven):
+    frames = list(conditioned(source, info))
+    assert len(frames) == 9
+    for t, frame in enumerate(frames):
         np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
         np.testing.assert_array_equal(frame.regions, reader.regions(info.conditioning, clip, t))
 
@@ -153,11 +152,10 @@ def test_rendering_prepares_poses_as_training_does(tmp_path: Path) -> None:
     assert manifests["poses"].missing == {"no person": 1}
     info = save_untrained(tmp_path, "pose", size=(96, 96), maps=manifests["poses"].config, maps_stage="estimate-pose")
     clip = reader.clips[0].name
-    drive = drive_by_video(str(source), info)
-    driven = list(drive.frames)
-    assert drive.missing == {"no person": 1}
-    assert len(driven) == 6
-    for t, frame in enumerate(driven):
+    frames = list(conditioned(source, info))
+    assert [frame.found for frame in frames].count(False) == 1
+    assert len(frames) == 6
+    for t, frame in enumerate(frames):
         assert frame.s.any()
         np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
 
@@ -177,8 +175,7 @@ def test_a_pose_model_can_be_cropped_around_the_face(tmp_path: Path) -> None:
     frames = {"crop": "face", "face": "mediapipe", "face_weights": None}
     info = save_untrained(tmp_path, "pose", size=(64, 64), maps=POSE_MAPS, frames=frames)
     source = write_file(tmp_path / "in.mp4", [data.astronaut()] * 3)
-    driven = list(drive_by_video(str(source), info).frames)
-    image = driven[0].image
+    image = next(conditioned(source, info)).frame.image
     assert image is not None
     assert np.abs(image.astype(int) - cv2.resize(data.astronaut(), (64, 64)).astype(int)).mean() > 20
 
@@ -191,16 +188,15 @@ def test_poses_of_yolo_are_made_with_the_weights_of_training(tmp_path: Path) -> 
     changes = {"maps": maps, "maps_stage": "estimate-pose", "estimator": estimator}
     info = save_untrained(tmp_path, "pose", size=(96, 64), **changes)
     source = write_file(tmp_path / "in.mp4", [noise(64, 96, seed) for seed in range(2)])
-    driven = list(drive_by_video(str(source), info).frames)
-    people = follow_people(
-        iter([frame.image for frame in driven if frame.image is not None]), YoloPose(weights=weights), min_score=0.2
-    )
-    for frame, (_, found, _) in zip(driven, people, strict=True):
+    frames = list(conditioned(source, info))
+    images = [frame.frame.image for frame in frames if frame.frame.image is not None]
+    people = follow_people(iter(images), YoloPose(weights=weights), min_score=0.2)
+    for frame, (_, found, _) in zip(frames, people, strict=True):
         assert frame.s.any()
         np.testing.assert_array_equal(frame.s, to_unit(skeleton_channels(draw_people(found, (96, 64)))))
     weights.unlink()
     with pytest.raises(V2VError, match=r"weights .*random\.pt, which are not there any more"):
-        drive_by_video(str(source), info)
+        conditioned(source, info)
 
 
 def test_key_points_of_openpose_are_not_made_from_a_video(tmp_path: Path) -> None:
@@ -254,7 +250,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
 def test_what_is_fast_is_chosen_but_not_for_imported_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: str, computed: torch.dtype | None
 ) -> None:
-    """The opener's frames too; imported models, which have batch norm, must give the published images."""
+    """The first-frame model's frames too; imported models, which have batch norm, must give the published images."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     config = ImageGeneratorConfig(in_channels=15, width=8, num_down=2, num_blocks=1, norm=norm)
     opener = FrameGenerator(config).eval()
@@ -267,7 +263,7 @@ def test_what_is_fast_is_chosen_but_not_for_imported_models(
 
     for network in (generator, opener):
         network.register_forward_pre_hook(note)
-    rollout = Rollout(generator, opener=opener, precision="auto")
+    rollout = Rollout(generator, first_frame_model=opener, precision="auto")
     for s in np.random.default_rng(0).random((3, 15, 48, 64), dtype=np.float32):
         rollout.step(s)
     assert seen == [computed] * 3
@@ -334,14 +330,15 @@ def test_label_maps_may_have_instance_maps_beside_them(tmp_path: Path) -> None:
         folder.mkdir()
         for t in range(3):
             (folder / f"{t}.png").write_bytes(encode_png(ids))
-    plain = next(drive_by_label_folder(str(labels), info).frames)
+    plain = next(conditioned(labels, info))
     assert not plain.s[-1].any()
-    driven = list(drive_by_label_folder(str(labels), info, instances=str(instances)).frames)
-    assert len(driven) == 3
+    frames = list(conditioned(labels, info, instances=str(instances)))
+    assert len(frames) == 3
     small = np.where(np.arange(64) < 32, 7, 300).astype(np.uint16)[None].repeat(48, 0)
-    for frame in driven:
+    for frame in frames:
         np.testing.assert_array_equal(frame.s[-1], instance_edges(small))
-        np.testing.assert_array_equal(frame.regions, region_ids(np.full_like(small, 3), small))
+        regions = info.conditioning.regions(frame.frame.annotations)
+        np.testing.assert_array_equal(regions, region_ids(np.full_like(small, 3), small))
     render(labels, tmp_path / "out.mp4", tmp_path, instances=str(instances))
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 3
 
@@ -419,8 +416,8 @@ def test_given_frames_take_the_place_of_the_first_ones(tmp_path: Path) -> None:
     inside = given[0, ..., 0] > 128
     assert inside.any(0).sum() == inside.any(1).sum() == 36, "a disc stays round: the sides are cut, not squeezed"
 
-    drive = Drive(iter([Driven(s) for s in maps]), Fraction(25))
-    frames = [image for _, image in render_frames(model, drive, first_frames=given)]
+    session = Session(model, first_frames=given)
+    frames = [session.step(ConditionedFrame(s)) for s in maps]
     np.testing.assert_array_equal(frames[:2], given)
     history = history_from_images(torch.from_numpy(given).permute(0, 3, 1, 2)[None].float() / 127.5 - 1, 1)
     with torch.no_grad():
@@ -460,7 +457,7 @@ def test_the_driving_video_is_never_replaced(tmp_path: Path, link: str | None) -
     if link is not None:
         getattr(target, link)(source)
     for ours, theirs in ((source, target), (target, source)):
-        with pytest.raises(V2VError, match="the driving video"):
+        with pytest.raises(V2VError, match="the source video"):
             render(ours, theirs, tmp_path, compare=True)
     assert source.read_bytes() == target.read_bytes() == before
 

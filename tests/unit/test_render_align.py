@@ -7,14 +7,13 @@ import pytest
 from skimage import data
 
 from tests.faces import photo
-from tests.unit.rendering import render, save_untrained
+from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement, place_face, place_people
 from v2vkit.conditions.people import estimated_people
 from v2vkit.errors import V2VError
 from v2vkit.estimators.registry import open_estimator
-from v2vkit.inference.driving import drive_by_video
 
 pytest.importorskip("mediapipe")
 
@@ -23,7 +22,7 @@ POSE_MAPS = {"pose": "mediapipe", "openpose": None, "min_score": None, "smooth":
 
 
 def _images(source: Path, info: ModelInfo, *, align: bool) -> list[np.ndarray]:
-    images = [frame.image for frame in drive_by_video(str(source), info, align=align).frames]
+    images = [frame.frame.image for frame in conditioned(source, info, align=align)]
     assert all(image is not None and image.shape == (info.height, info.width, 3) for image in images)
     return images
 
@@ -61,10 +60,10 @@ def test_every_shot_is_aligned_by_itself(tmp_path: Path) -> None:
     negative = 255 - photo(240, 320)
     negative[20:220, 60:260] = photo(200, 200)
     source = write_file(tmp_path / "in.mp4", [photo(240, 320, dx=-40)] * 8 + [negative] * 8)
-    driven = list(drive_by_video(str(source), info, align=True).frames)
-    assert [t for t, frame in enumerate(driven) if frame.begins] == [0, 8]
+    frames = list(conditioned(source, info, align=True))
+    assert [frame.frame.shot for frame in frames] == [0] * 8 + [1] * 8
     face = open_estimator("face", "mediapipe")
-    assert all(_near(place_face(face(frame.image))) for frame in driven)
+    assert all(_near(place_face(face(frame.frame.image))) for frame in frames)
     assert render(source, tmp_path / "out.mp4", tmp_path, align=True) == []
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 16
 

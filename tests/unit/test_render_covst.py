@@ -11,18 +11,19 @@ from torch import Tensor
 from tests.conditions import use_estimator
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
-from tests.unit.rendering import save_untrained
+from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.test_make_sketches import FakeFace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.inference.mapped import drive_by_artifact, driven_frames
+from v2vkit.inference.conditioned import stored
+from v2vkit.inference.workspace import annotated_frames
 from v2vkit.models.covst import CovstGenerator
 from v2vkit.models.generator import Output
 from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.stages.extract_flow import STAGE as FLOW
 from v2vkit.stages.make_sketches import STAGE as SKETCHES
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import begin_window, generate_chunk
 
 CONFIG = ImageGeneratorConfig(in_channels=5, width=8, num_down=2, num_blocks=1, covst=1.0)
@@ -44,7 +45,7 @@ def test_in_training_a_frame_comes_with_its_own_flow() -> None:
     """The picture moves by t pixels from frame t - 1 to frame t, and the flow is the surer the later."""
     num_frames, generator = 5, _Recording()
     times = torch.arange(num_frames, dtype=torch.float32)[None, :, None, None, None]
-    sequence = Sequence(
+    sequence = VideoBatch(
         x=torch.zeros(1, num_frames, 3, 8, 12),
         s=torch.rand(1, num_frames, 5, 8, 12),
         flow={1: torch.cat([-times, 2 * times], 2).expand(1, num_frames, 2, 8, 12)},
@@ -84,10 +85,10 @@ def test_in_rendering_a_frame_comes_with_its_own_flow(tmp_path: Path, monkeypatc
     source = info.conditioning
     manifests = load_inputs(work, ("frames", "sketches", "flow"))
     reader = ClipReader(work, manifests)
-    driven = list(driven_frames(reader, source, reader.clips, flow=True))
+    frames = [stored(frame, info) for frame in annotated_frames(reader, source, [reader.clips], flow=True)]
     inside = slice(24, -24)
     for t, step in enumerate(STEPS):
-        flow = driven[t].flow
+        flow = frames[t].flow
         assert flow is not None
         assert flow.shape == (3, 96, 96)
         if t == 0:
@@ -99,7 +100,8 @@ def test_in_rendering_a_frame_comes_with_its_own_flow(tmp_path: Path, monkeypatc
         vectors, confidence = reader.flow("a", t, 1) or (None, None)
         np.testing.assert_array_equal(flow[:2].transpose(1, 2, 0), vectors)
         np.testing.assert_array_equal(flow[2], confidence)
-        np.testing.assert_array_equal(driven[t].conditioning(None)[-3:], flow)
-    for frame, other in zip(drive_by_artifact(work, manifests, info).frames, driven, strict=True):
+        np.testing.assert_array_equal(frames[t].conditioning(None)[-3:], flow)
+    takes_flow = info.model_copy(update={"generator": CONFIG})
+    for frame, other in zip(conditioned(tmp_path, takes_flow, maps=True), frames, strict=True):
         np.testing.assert_array_equal(frame.flow, other.flow)
-    assert all(frame.flow is None for frame in driven_frames(reader, source, reader.clips))
+    assert all(frame.flow is None for frame in conditioned(tmp_path, info, maps=True))

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from tests.conditions import use_estimator
-from tests.unit.rendering import save_untrained
+from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.conditions.alignment import Placement
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
-from v2vkit.inference.driving import drive_by_video
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
 
@@ -64,11 +63,11 @@ def test_bodies_are_aligned_on_the_device_of_rendering(tmp_path: Path, stored: s
     maps, wanted = {"pose": "yolo", "device": stored}, Placement(x=32, y=24, size=16)
     info = save_untrained(tmp_path, "pose", maps=maps, maps_stage="estimate-pose", placement=wanted)
     source = write_file(tmp_path / "in.mp4", moving_frames(3))
-    assert len(list(drive_by_video(str(source), info, align=True, device="cpu").frames)) == 3
+    assert len(list(conditioned(source, info, align=True, device="cpu"))) == 3
 
 
 def test_the_estimator_runs_where_rendering_does(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "street", maps={"segment": "yolo", "device": "cpu"}, maps_stage="segment")
     source = write_file(tmp_path / "in.mp4", moving_frames(3))
     with pytest.raises(V2VError, match="cuda"):
-        drive_by_video(str(source), info, device="cuda:99")
+        conditioned(source, info, device="cuda:99")

@@ -1,4 +1,4 @@
-"""Folders that drive, and folders that are rendered to; what joins into one rendering of a workspace."""
+"""Folders as sources, and folders that are rendered to; what joins into one rendering of a workspace."""
 
 import io
 from fractions import Fraction
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from tests.conditions import of_domain, remade
-from tests.unit.rendering import render, save_untrained
+from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
@@ -18,14 +18,15 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_m
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.errors import V2VError
-from v2vkit.inference import driving
-from v2vkit.inference.driving import drive_by_images
+from v2vkit.inference import conditioned as conditioned_module
 from v2vkit.inference.framing import squeezed
-from v2vkit.inference.mapped import drive_by_label_folder, driver_of, lacking_instances, other_maps, shots_of
+from v2vkit.inference.sources import open_source, source_kind
+from v2vkit.inference.workspace import lacking_instances, other_maps, shots_of
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.video.framing import Window, reframe
 from v2vkit.video.pictures import PictureWriter
 from v2vkit.video.probe import probe
+from v2vkit.video.stream import Source
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def _without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Source maps of noise, so that no face is needed."""
     s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
     monkeypatch.setattr(
-        driving, "open_live", lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames)
+        conditioned_module, "open_live", lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames)
     )
 
 
@@ -48,28 +49,28 @@ def _labels(folder: Path, count: int = 3, size: tuple[int, int] = (64, 48)) -> P
     return _pictures(folder, [np.full((size[1], size[0]), t % 12, np.uint8) for t in range(count)])
 
 
-def test_a_folder_of_pictures_drives_as_a_video_does(tmp_path: Path) -> None:
+def test_a_folder_of_pictures_is_a_source_as_a_video_is(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "face")
     images = moving_frames(12)
     folder = _pictures(tmp_path / "images", images)  # 10.png comes after 9.png
-    driven = list(drive_by_images(str(folder), info, cuts="none").frames)
-    assert len(driven) == 12
-    assert [frame.begins for frame in driven] == [True] + [False] * 11
-    for frame, image in zip(driven, images, strict=True):
+    frames = list(conditioned(folder, info, cuts="none"))
+    assert len(frames) == 12
+    assert {frame.frame.shot for frame in frames} == {0}
+    for frame, image in zip(frames, images, strict=True):
         window = Window(0, 0, image.shape[1], image.shape[0])
-        np.testing.assert_array_equal(frame.image, reframe(image, window, (64, 48)))
+        np.testing.assert_array_equal(frame.frame.image, reframe(image, window, (64, 48)))
     assert render(folder, tmp_path / "out.mp4", tmp_path, fps="12.5") == []
     assert probe(tmp_path / "out.mp4").fps == Fraction(25, 2)
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 12
-    assert drive_by_images(str(folder), info).fps == 25
+    assert open_source(str(folder), info).fps == 25
 
 
 def test_shots_of_a_folder_of_pictures_begin_anew(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "face")
     images = [*moving_frames(12), *(255 - image for image in moving_frames(12))]
     folder = _pictures(tmp_path / "images", images)
-    driven = list(drive_by_images(str(folder), info, cuts="content").frames)
-    assert [t for t, frame in enumerate(driven) if frame.begins] == [0, 12]
+    frames = conditioned(folder, info, cuts="content")
+    assert [frame.frame.shot for frame in frames] == [0] * 12 + [1] * 12
 
 
 def test_a_picture_is_rendered_to_one_frame(tmp_path: Path) -> None:
@@ -82,11 +83,11 @@ def test_a_picture_is_rendered_to_one_frame(tmp_path: Path) -> None:
 def test_the_first_picture_tells_labels_from_what_is_to_be_segmented(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "street")
     labels, pictures = _labels(tmp_path / "labels"), _pictures(tmp_path / "images", moving_frames(2))
-    assert driver_of(str(labels), info) == driver_of(str(pictures), info) == "labels", "it came with its labels"
+    assert source_kind(str(labels), info) == source_kind(str(pictures), info) == "labels", "it came with its labels"
     segmented = remade(info, stage="segment")
-    assert driver_of(str(labels), segmented) == "labels"
-    assert driver_of(str(pictures), segmented) == "pictures"
-    assert driver_of(str(tmp_path / "in.mp4"), segmented) == "video"
+    assert source_kind(str(labels), segmented) == "labels"
+    assert source_kind(str(pictures), segmented) == "pictures"
+    assert source_kind(str(tmp_path / "in.mp4"), segmented) == "video"
     with pytest.raises(V2VError, match=r"x\.jpg does not exist"):
         render(tmp_path / "x.jpg", tmp_path / "out.mp4", tmp_path)
 
@@ -118,17 +119,20 @@ def test_instances_that_the_model_knows_are_missed(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "street", maps={"labels": "l", "instances": None}, maps_stage="ingest")
     assert render(labels, tmp_path / "out.mp4", tmp_path) == []
     of_yolo = remade(info, stage="segment", settings={"segment": "yolo"})
-    assert drive_by_label_folder(str(labels), of_yolo).missing
+    assert open_source(str(labels), of_yolo).missing
     unseen = of_yolo.model_copy(update={"conditioning": of_domain("street", edges=False)})
-    assert not drive_by_label_folder(str(labels), unseen).missing
+    assert not open_source(str(labels), unseen).missing
 
 
 def test_another_aspect_is_told_where_the_footage_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = save_untrained(tmp_path, "street", frames={"crop": "none", "size": None})
-    assert squeezed(info, "a.mp4", 640, 480) is squeezed(info, "a.mp4", 650, 480) is None
-    assert "a.mp4 is 480x640: squeezed to 64x48" in str(squeezed(info, "a.mp4", 480, 640))
+    same, near, tall = (
+        Source("a.mp4", *size, fps=Fraction(25), read=lambda: iter(())) for size in ((640, 480), (650, 480), (480, 640))
+    )
+    assert squeezed(info, same) is squeezed(info, near) is None
+    assert "a.mp4 is 480x640: squeezed to 64x48" in str(squeezed(info, tall))
     for frames in ({"crop": "center", "size": None}, {"crop": "none", "size": "64x48"}, {}):
-        assert squeezed(info.model_copy(update={"frames": frames}), "a.mp4", 480, 640) is None
+        assert squeezed(info.model_copy(update={"frames": frames}), tall) is None
     render(_labels(tmp_path / "tall", size=(48, 64)), tmp_path / "out.mp4", tmp_path)
     assert "tall is 48x64: squeezed" in capsys.readouterr().out
     render(_labels(tmp_path / "wide", size=(128, 96)), tmp_path / "out.mp4", tmp_path)
@@ -153,7 +157,7 @@ def test_a_folder_is_rendered_to_as_numbered_pictures(
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "out", "checkpoints"}
     picture = np.asarray(PillowImage.open(io.BytesIO((target / "000000.png").read_bytes())))
     assert picture.shape == (48, 64, 3)
-    with pytest.raises(V2VError, match=r"out is the driving folder .*out itself"):
+    with pytest.raises(V2VError, match=r"out is the source folder .*out itself"):
         render(target, target, tmp_path)
     render(target, tmp_path / "again.mp4", tmp_path, cuts="none")  # a rendering can drive
     assert len(read_raw(tmp_path / "again.mp4")[0]) == 2

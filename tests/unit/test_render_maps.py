@@ -6,8 +6,9 @@ from tests.conditions import of_domain
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.label_ids import colorize
 from v2vkit.conditions.labels import LabelMap
-from v2vkit.inference.driving import Driven
-from v2vkit.inference.render import side_by_side
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.views import side_by_side
+from v2vkit.video.stream import InputFrame
 
 LABELS = np.array([[3, 3, 5, 5], [3, 3, 5, 255]], np.uint8)
 INSTANCES = np.array([[0, 0, 7, 8], [0, 0, 7, 8]], np.uint16)
@@ -42,8 +43,8 @@ def test_a_skeleton_is_shown_as_it_was_drawn() -> None:
     np.testing.assert_array_equal(of_domain("pose").preview(s), drawing)
 
 
-def test_the_driving_frame_the_map_and_the_output_stand_in_that_order() -> None:
+def test_the_input_frame_the_map_and_the_output_stand_in_that_order() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
-    driven = Driven(to_unit(np.ascontiguousarray(images[1].transpose(2, 0, 1))), images[0])
-    shown = side_by_side(of_domain("pose"), driven, images[2])
+    s = to_unit(np.ascontiguousarray(images[1].transpose(2, 0, 1)))
+    shown = side_by_side(of_domain("pose"), ConditionedFrame(s, InputFrame(images[0])), images[2])
     np.testing.assert_array_equal(shown, np.concatenate(list(images), 1))

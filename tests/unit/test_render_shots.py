@@ -8,15 +8,15 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.faces import face_landmarks
-from tests.unit.rendering import render, save_untrained
+from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.errors import V2VError
 from v2vkit.inference import live
-from v2vkit.inference.driving import Driven, drive_by_video
-from v2vkit.inference.render import render_frames
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.session import Session
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions, load_input
 from v2vkit.stages.ingest import STAGE as INGEST
@@ -53,8 +53,10 @@ def _model(work: Path, **changes: object) -> ModelInfo:
     return save_untrained(work, "face", maps={"smooth": 3, "missing": "hold", "canny": False}, **changes)
 
 
-def _drive(path: Path, info: ModelInfo, **part: float) -> list[Driven]:
-    return list(drive_by_video(str(path), info, **part).frames)
+def _begin(frames: list[ConditionedFrame]) -> list[int]:
+    """Numbers of the frames with which a shot begins."""
+    shots = [frame.frame.shot for frame in frames]
+    return [t for t, shot in enumerate(shots) if shot not in shots[:t]]
 
 
 @pytest.mark.parametrize("cuts", ["adaptive", "content", "none"])
@@ -68,17 +70,16 @@ def test_shots_begin_where_ingest_cuts(tmp_path: Path, cuts: str, part: dict) ->
     manifest = load_input(Folder(str(tmp_path)), "frames")
     starts = [clip.source["start"] for clip in manifest.clips]
     assert len(starts) == (1 if cuts == "none" else 2)
-    driven = _drive(source, _model(tmp_path, size=(64, 64), frames=manifest.config), **part)
-    assert [t for t, frame in enumerate(driven) if frame.begins] == [start - starts[0] for start in starts]
-    assert len(driven) == manifest.num_frames
+    frames = list(conditioned(source, _model(tmp_path, size=(64, 64), frames=manifest.config), **part))
+    assert _begin(frames) == [start - starts[0] for start in starts]
+    assert len(frames) == manifest.num_frames
 
 
 def test_how_cuts_are_found_may_be_chosen(tmp_path: Path) -> None:
     source = write_file(tmp_path / "in.mp4", FIRST + SECOND, rate=25)
     info = _model(tmp_path, frames={"cuts": "none"})
     for cuts, starts in ((None, [0]), ("content", [0, 12])):
-        driven = drive_by_video(str(source), info, cuts=cuts).frames
-        assert [t for t, frame in enumerate(driven) if frame.begins] == starts
+        assert _begin(list(conditioned(source, info, cuts=cuts))) == starts
     save_untrained(tmp_path, "street")
     for maps in (True, False):
         with pytest.raises(V2VError, match="--cuts looks for the shots of a video"):
@@ -90,20 +91,20 @@ def test_a_shot_is_rendered_as_if_it_were_alone(tmp_path: Path) -> None:
     info = _model(tmp_path)
     generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
 
-    def rendered(name: str, frames: list[NDArray]) -> tuple[list[Driven], list[NDArray]]:
-        drive = drive_by_video(str(write_file(tmp_path / name, frames, options=LOSSLESS)), info)
-        pairs = list(render_frames(generator, drive))
-        assert drive.missing == {"no face": sum(_find_square(frame) is None for frame in frames)}
-        return [driven for driven, _ in pairs], [image for _, image in pairs]
+    def rendered(name: str, frames: list[NDArray]) -> tuple[list[ConditionedFrame], list[NDArray]]:
+        source = write_file(tmp_path / name, frames, options=LOSSLESS)
+        pairs = list(Session(generator).render(conditioned(source, info)))
+        assert [frame.found for frame, _ in pairs] == [_find_square(frame) is not None for frame in frames]
+        return [frame for frame, _ in pairs], [image for _, image in pairs]
 
-    driven, images = rendered("both.mp4", FIRST + SECOND)
+    frames, images = rendered("both.mp4", FIRST + SECOND)
     parts = [rendered("first.mp4", FIRST), rendered("second.mp4", SECOND)]
     expected = [frame for part, _ in parts for frame in part]
-    np.testing.assert_array_equal([frame.image for frame in driven], [frame.image for frame in expected])
-    np.testing.assert_array_equal([frame.s for frame in driven], [frame.s for frame in expected])
+    np.testing.assert_array_equal([frame.frame.image for frame in frames], [frame.frame.image for frame in expected])
+    np.testing.assert_array_equal([frame.s for frame in frames], [frame.s for frame in expected])
     np.testing.assert_array_equal(images, [image for _, part in parts for image in part])
-    assert [t for t, frame in enumerate(driven) if frame.begins] == [0, 12]
-    assert np.all(np.diff([frame.pts for frame in driven]) == driven[1].pts)
+    assert _begin(frames) == [0, 12]
+    assert np.all(np.diff([frame.frame.pts for frame in frames]) == frames[1].frame.pts)
 
 
 def test_given_frames_begin_every_shot(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_given_frames_begin_every_shot(tmp_path: Path) -> None:
     source = write_file(tmp_path / "in.mp4", FIRST + SECOND)
     generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
     given = np.stack(FIRST[:2])
-    images = [image for _, image in render_frames(generator, drive_by_video(str(source), info), first_frames=given)]
+    images = [image for _, image in Session(generator, first_frames=given).render(conditioned(source, info))]
     for start in (0, 12):
         np.testing.assert_array_equal(images[start : start + 2], given)
     assert not np.array_equal(images[14], images[2])
@@ -123,11 +124,11 @@ def test_given_frames_begin_every_shot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("drawn", [1, 13])
-def test_a_drive_may_be_left_early(tmp_path: Path, drawn: int) -> None:
+def test_a_source_may_be_left_early(tmp_path: Path, drawn: int) -> None:
     info = _model(tmp_path)
     source = write_file(tmp_path / "in.mp4", FIRST + SECOND + FIRST + SECOND)
     before = threading.active_count()
-    frames = drive_by_video(str(source), info).frames
+    frames = conditioned(source, info)
     for _ in range(drawn):
         next(frames)
     assert threading.active_count() > before
@@ -140,17 +141,18 @@ def test_every_shot_is_cropped_around_its_own_face(tmp_path: Path) -> None:
     info = _model(tmp_path, size=(32, 32), frames={"crop": "face"})
     faceless = _shot((20, 40, 190), 8, left=0, unseen=tuple(range(8)))
 
-    def driven(name: str, frames: list[NDArray]) -> list[NDArray]:
-        return [frame.image for frame in _drive(write_file(tmp_path / name, frames, options=LOSSLESS), info)]
+    def cropped(name: str, frames: list[NDArray]) -> list[NDArray]:
+        source = write_file(tmp_path / name, frames, options=LOSSLESS)
+        return [frame.frame.image for frame in conditioned(source, info)]
 
-    shots = driven("all.mp4", FIRST + SECOND + faceless)
+    shots = cropped("all.mp4", FIRST + SECOND + faceless)
     assert len(shots) == len(FIRST + SECOND + faceless)
-    first, second = driven("first.mp4", FIRST), driven("second.mp4", SECOND)
+    first, second = cropped("first.mp4", FIRST), cropped("second.mp4", SECOND)
     np.testing.assert_array_equal(shots[: len(FIRST) + len(SECOND)], first + second)
     assert _middle(second[2]) == 16  # the first frame with a face has it in the middle
     assert np.ptp(shots[-1][:, :, 2]) == 0
     with pytest.raises(V2VError, match=r"No face was found in .*faceless.mp4"):
-        driven("faceless.mp4", faceless)
+        cropped("faceless.mp4", faceless)
 
 
 def _middle(image: NDArray[np.uint8]) -> int:

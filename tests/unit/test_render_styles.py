@@ -25,7 +25,7 @@ from v2vkit.conditions.labels import LabelMap
 from v2vkit.conditions.region_features import RegionFeatures
 from v2vkit.conditions.regions import region_ids
 from v2vkit.errors import V2VError
-from v2vkit.inference.driving import Driven
+from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.features import describe_frame
 from v2vkit.inference.first_frames import find_opener
 from v2vkit.inference.mixtures import fit_styles
@@ -44,7 +44,8 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.stages.sample_style import STAGE as SAMPLE
 from v2vkit.stages.sample_style import StyleConfig
-from v2vkit.training.dataset import SequenceDataset
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.data.dataset import VideoDataset
 
 
 @pytest.fixture(scope="module")
@@ -137,15 +138,15 @@ def test_features_stand_between_maps_and_flow(work: str) -> None:
     _, info = load_model(Folder(work) / "checkpoints/spatial-1")
     labels, flow = np.full((24, 32), 3, np.uint8), np.full((3, 24, 32), 9, np.float32)
     s = to_unit(info.conditioning.channels([LabelMap(labels)]))
-    driven = Driven(s, flow=flow, regions=region_ids(labels))
+    frame = ConditionedFrame(s, flow=flow, regions=region_ids(labels))
     style = find_style(Folder(work), None, 0, info)
     assert style is not None
-    given = driven.conditioning(style)
+    given = frame.conditioning(style)
     assert given.shape == (13 + 3 + 3, 24, 32)
     np.testing.assert_array_equal(given[13:16, 5, 5], style.vector(3 << 16))
     np.testing.assert_array_equal(given[16:], flow)
-    assert driven.conditioning(None).shape == (16, 24, 32)
-    assert Driven(s).conditioning(None) is s
+    assert frame.conditioning(None).shape == (16, 24, 32)
+    assert ConditionedFrame(s).conditioning(None) is s
 
 
 # Two clips with the same labels: the object is red in one, green in the other. Only features can tell them apart.
@@ -173,10 +174,24 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     work = Folder(options.work)
     reader = ClipReader(work, {kind: m for kind in ("frames", "labels") if (m := read_manifest(work / kind))})
     source = of_domain("street", 4)
-    changes = {"stage": "image", "foreground": (), "feature_dims": 3, "num_labels": 4, "epochs": 200, "batch_size": 2}
-    config = SMALL.model_copy(update=changes | {"decay_epochs": 0, "lambda_l1": 100.0, "learning_rate": 1e-3})
+    config = TrainConfig(
+        method="pix2pixhd",
+        domain="street",
+        num_labels=4,
+        feature_dims=3,
+        epochs=200,
+        decay=0,
+        batch_size=2,
+        lambda_l1=100.0,
+        learning_rate=1e-3,
+        **{name: SMALL.value(name) for name in ("preset", "width", "num_down", "num_blocks", "discriminator_width")},
+        device="cpu",
+        precision="fp32",
+        sample_every=0,
+        tensorboard=False,
+    )
     torch.manual_seed(0)
-    train_into(config.for_images(), SequenceDataset(reader, source, strides=(), regions=True), tmp_path / "model")
+    train_into(config, VideoDataset(reader, source, strides=(), regions=True), tmp_path / "model")
     generator, info = load_model(Folder(str(tmp_path / "model")))
     encoder, _ = load_encoder(Folder(str(tmp_path / "model")))
     regions = region_ids(OBJECT)
@@ -184,6 +199,8 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     for clip, colour in zip(reader.clips, (RED, GREEN), strict=True):
         found = describe_frame(encoder, reader.frame(clip.name, 0), regions, halvings=0)
         styles = fit_styles([found], model=info.identity, max_components=1, num_styles=1, seed=0)
-        picture = Rollout(generator).image(Driven(s, regions=regions).conditioning(Style(styles, styles.seeds[0])))
+        picture = Rollout(generator).image(
+            ConditionedFrame(s, regions=regions).conditioning(Style(styles, styles.seeds[0]))
+        )
         mean = picture[8:16, 12:20].reshape(-1, 3).mean(0)
         assert np.abs(mean - colour).max() < 60, (clip.name, mean)

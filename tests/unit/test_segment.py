@@ -13,6 +13,7 @@ from tests.conditions import channels_of, use_estimator
 from tests.flow_scenes import write_frames
 from tests.networks import brightness_weights, needs_ultralytics, noise, torchvision_weights, yolo_weights
 from tests.stage_results import make, sample_files
+from tests.unit.rendering import conditioned
 from tests.unit.training_data import SMALL
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
@@ -25,7 +26,6 @@ from v2vkit.conditions.label_ids import instance_edges, keep_labels
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
-from v2vkit.inference.driving import drive_by_video
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
@@ -270,12 +270,12 @@ def test_labels_are_trained_on_and_made_from_a_video_alike(trained: RunOptions, 
     manifests = {kind: read_manifest(work / kind) for kind in ("frames", "labels")}
     reader = ClipReader(work, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     clip = reader.clips[0].name
-    driven = list(drive_by_video(str(tmp_path / "in.mp4"), info).frames)
-    assert len(driven) == 10
-    for t, frame in enumerate(driven):
+    frames = list(conditioned(tmp_path / "in.mp4", info))
+    assert len(frames) == 10
+    for t, frame in enumerate(frames):
         np.testing.assert_array_equal(frame.s, channels_of(info, reader, clip, t))
         np.testing.assert_array_equal(frame.regions, reader.regions(info.conditioning, clip, t))
-    labels, instances = decode_gray(reader.read("labels", clip, 0, "label.png")), driven[0].s[3]
+    labels, instances = decode_gray(reader.read("labels", clip, 0, "label.png")), frames[0].s[3]
     assert (instances > instance_edges(labels)).any(), "the border between two cars"
     config = RenderConfig(source=str(tmp_path / "in.mp4"), target=str(tmp_path / "out.mp4"), device="cpu", threads=1)
     assert RENDER.call(config, trained) == []

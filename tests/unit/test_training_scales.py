@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
 from v2vkit.errors import V2VError
@@ -24,14 +24,13 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.dataset import Sequence, Window, draw_windows, halved, stack
+from v2vkit.training.data.batch import VideoBatch, downsampled, stack
+from v2vkit.training.data.sampler import Window
 from v2vkit.training.schedule import Phase, Schedule, phases
-from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
 
-SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1})
+SHORT = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1})
 TWO = SHORT.model_copy(update={"num_scales": 2, "discriminator_width": 64})
 
 
@@ -128,16 +127,15 @@ def test_discriminators_go_on_from_the_coarser_stage(trained: RunOptions, capsys
 
 def test_a_frozen_scale_gets_no_gradient_and_a_free_one_does(trained: RunOptions) -> None:
     dataset = open_dataset(trained.work, strides=(1,))
-    config = stage(TWO, "spatial-2")
-    trainer = build_trainer(config, dataset.source, torch.device("cpu"))
-    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    trainer = begin(stage(TWO, "spatial-2", fix_epochs=1), dataset.source, torch.device("cpu"))
+    windows = windows_of(dataset, 3)
     sequence = stack([dataset.load(window) for window in windows])
-    for train_from in (1, 0):
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-        train_chunk(config, trainer, sequence, state, [2, 3], train_from=train_from)
-        coarse, fine = trainer.networks.generator.scales
+    for epoch in (0, 1):
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+        train_chunk(trainer, sequence, state, [2, 3], epoch=epoch)
+        coarse, fine = trainer.method.generator.scales
         assert all(p.grad is not None for p in fine.parameters())
-        assert any(p.grad is not None for p in coarse.parameters()) == (train_from == 0)
+        assert any(p.grad is not None for p in coarse.parameters()) == (epoch == 1)
 
 
 def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> None:
@@ -150,7 +148,7 @@ def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> N
     assert sure[1:].any()
     assert torch.allclose(b.flow[1][sure], halve(a.flow[1])[sure] / 2, atol=1e-6)
     assert torch.equal(b.s, halve(a.s))
-    whole = halved(a, 1)  # frame by frame or all at once
+    whole = downsampled(a, 1)  # frame by frame or all at once
     assert all(
         torch.equal(one, other)
         for one, other in ((b.x, whole.x), (b.flow[1], whole.flow[1]), (b.confidence[1], whole.confidence[1]))
@@ -161,7 +159,7 @@ def test_untrusted_flow_does_not_spoil_the_flow_beside_it() -> None:
     flow, confidence = torch.full((1, 2, 8, 8), 4.0), torch.ones(1, 1, 8, 8)
     flow[..., 3:5], confidence[..., 3:5] = -40.0, 0.0
     x = torch.zeros(1, 3, 8, 8)
-    half = halved(Sequence(x, x, {1: flow}, {1: confidence}), 1)
+    half = downsampled(VideoBatch(x, x, {1: flow}, {1: confidence}), 1)
     trusted = half.confidence[1][:, 0] > 0
     assert trusted.all(dim=1).any()
     assert torch.allclose(half.flow[1][:, 0][trusted], torch.tensor(2.0))
@@ -177,7 +175,7 @@ def test_a_mirrored_window_is_halved_like_the_mirrored_frames(trained: RunOption
 def test_a_coarse_scale_sees_in_the_finer_generator_what_it_was_trained_on(
     num_scales: int, size: tuple[int, int]
 ) -> None:
-    """The coarse path of a generator of several scales against the generator of one scale on halved maps."""
+    """The coarse path of a generator of several scales against the generator of one scale on downsampled maps."""
     torch.manual_seed(0)
     sizes = {"source_channels": 4, "width": 8, "num_down": 2, "num_blocks": 2, "foreground": (1,)}
     fine = VideoGenerator(generator_config("tiny", num_scales=num_scales, **sizes)).eval()
@@ -193,7 +191,7 @@ def test_a_coarse_scale_sees_in_the_finer_generator_what_it_was_trained_on(
 
 @pytest.mark.parametrize("halvings", [1, 2])
 def test_an_enlarged_frame_stands_where_the_frame_stood(halvings: int) -> None:
-    """A generator that gives back its halved source must not move the picture."""
+    """A generator that gives back its downsampled source must not move the picture."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(160.0), indexing="ij")
     blob = torch.exp(-((x - 80) ** 2 + (y - 64) ** 2) / (2 * 12**2))[None, None]
     large = enlarge(halve(blob, halvings), (128, 160), halvings)[0, 0]
@@ -285,7 +283,7 @@ def test_all_stages_need_to_know_how_many(trained: RunOptions) -> None:
 
 
 def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
-    found = phases(Schedule(4, 2, 4, 2, 8, fix_epochs=3))
+    found = phases(Schedule(6, 0.33, 4, 2, 8, fix_epochs=3))
     assert found == [Phase(0, 1, 4, True), Phase(2, 2, 8, True), Phase(3, 5, 8, False)]
 
 
@@ -293,16 +291,16 @@ def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
 def test_half_precision_computes_nearly_the_same(trained: RunOptions, half: str) -> None:
     """On textured frames: noise maps that are constant in space would divide by a variance of zero."""
     dataset = open_dataset(trained.work, strides=(1,))
-    windows = draw_windows(dataset.reader.clips, num_frames=3, context=2, batch=1, seed=0, epoch=0)[0]
+    windows = windows_of(dataset, 3)
     loaded = stack([dataset.load(window) for window in windows])
     torch.manual_seed(0)
     sequence = replace(loaded, s=torch.rand_like(loaded.s))
     found = {}
     for precision in ("fp32", half):
         config = SHORT.model_copy(update={"precision": precision})
-        trainer = build_trainer(config, dataset.source, torch.device("cpu"))
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-        found[precision], outputs = train_chunk(config, trainer, sequence, state, [2, 3], train_from=0)
+        trainer = begin(config, dataset.source, torch.device("cpu"))
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+        found[precision], outputs = train_chunk(trainer, sequence, state, [2, 3])
         assert all(output.x_fake.dtype == torch.float32 for output in outputs)
     assert found["fp32"] != found[half]
     for name, value in found["fp32"].items():

@@ -6,22 +6,22 @@ import torch
 from numpy.typing import NDArray
 
 from tests.conditions import of_domain
-from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
 from v2vkit.models.generator import GeneratorConfig
-from v2vkit.training.build import build_generator_config, build_trainer
-from v2vkit.training.dataset import Sequence, SequenceDataset, Window
-from v2vkit.training.trainer import Networks
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.data.sampler import Window
+from v2vkit.training.methods.vid2vid import VID2VID
 
 CPU = torch.device("cpu")
 POSE = of_domain("pose")
-PLAIN = SMALL.model_copy(update={"foreground": (), "lambda_face": 1.0})
+PLAIN = SMALL.model_copy(update={"domain": "pose", "foreground": (), "lambda_face": 1.0})
 
 
 def test_every_network_is_trained_by_the_published_adam() -> None:
     config = PLAIN.model_copy(update={"learning_rate": 0.003})
-    optimizers = build_trainer(config, POSE, CPU).optimizers
+    optimizers = begin(config, POSE, CPU).state.optimizers
     assert set(optimizers) == {"generator", "image", "video0", "video1", "face"}
     for optimizer in optimizers.values():
         assert isinstance(optimizer, torch.optim.Adam)
@@ -40,19 +40,19 @@ def test_every_network_is_trained_by_the_published_adam() -> None:
         ("spatial-2", 3, 4, 2),
     ],
 )
-def test_discriminators_judge_as_many_sizes_as_set(stage: str, given: int | None, scales: int, of_face: int) -> None:
-    """One more in a finer stage; that of faces, which are small, judges two fewer, and one at least."""
+def test_discriminators_see_as_many_sizes_as_set(stage: str, given: int | None, scales: int, of_face: int) -> None:
+    """One more in a finer stage; that of faces, which are small, sees two fewer, and one at least."""
     config = PLAIN.model_copy(update={"stage": stage, "num_scales": 2, "discriminator_scales": given})
-    networks: Networks = build_trainer(config, POSE, CPU).networks
-    assert networks.face is not None
-    found = [len(network.scales) for network in (networks.image, *networks.video, networks.face)]
+    discriminators = begin(config, POSE, CPU).method.discriminators
+    assert list(discriminators) == ["image", "video0", "video1", "face"]
+    found = [len(network.scales) for network in discriminators.values()]
     assert found == [scales, scales, scales, of_face]
 
 
 def test_flow_heads_speak_in_twenties_of_pixels() -> None:
     """As the published ones do."""
     assert GeneratorConfig(source_channels=3).flow_multiplier == 20
-    assert getattr(build_generator_config(PLAIN, POSE), "flow_multiplier", None) == 20
+    assert VID2VID.describe(PLAIN, POSE)["generator"].flow_multiplier == 20
 
 
 @pytest.mark.parametrize(("amx", "avx512_bf16"), [(True, True), (True, False), (False, True), (False, False)])
@@ -84,37 +84,32 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_workspace(tmp_path_factory.mktemp("settings") / "work").work
 
 
-def equal(a: Sequence, b: Sequence) -> bool:
-    def tensors(of: Sequence) -> list[torch.Tensor]:
+def equal(a: VideoBatch, b: VideoBatch) -> bool:
+    def tensors(of: VideoBatch) -> list[torch.Tensor]:
         return [of.x, of.s, *of.flow.values(), *of.confidence.values()]
 
     return all(torch.equal(one, other) for one, other in zip(tensors(a), tensors(b), strict=True))
 
 
-def kept_bytes(dataset: SequenceDataset) -> int:
-    return sum(array.nbytes for kept in dataset._cache.values() for array in kept.values())
-
-
 @pytest.mark.parametrize("halvings", [0, 1])
-def test_memory_stays_within_its_limit_and_changes_nothing(
-    work: str, monkeypatch: pytest.MonkeyPatch, halvings: int
-) -> None:
+def test_memory_stays_within_its_limit_and_changes_nothing(work: str, halvings: int) -> None:
     windows = [Window(clip, start, 5) for start in (0, 6, 3, 0, 1, 7) for clip in (0, 1)]
     expected = [open_dataset(work, halvings=halvings).load(window, flip=True) for window in windows]
     limit = 120_000
     roomy, tight = (open_dataset(work, halvings=halvings) for _ in range(2))
     for window in windows:
         roomy.load(window, flip=True)
-    assert kept_bytes(roomy) > 2 * limit
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", limit)
+    assert roomy.cached_bytes > 2 * limit
+    tight.cache_bytes = limit
     for window, of_window in zip(windows, expected, strict=True):
         assert equal(tight.load(window, flip=True), of_window)
-        assert limit / 2 < kept_bytes(tight) <= limit or window is windows[0]
-    assert tight._cached_bytes == kept_bytes(tight)
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 100)  # not even one frame
+        assert limit / 2 < tight.cached_bytes <= limit or window is windows[0]
+    kept = sum(array.nbytes for kept in tight._cache.values() for array in kept.values())
+    assert tight.cached_bytes == kept
     none = open_dataset(work, halvings=halvings)
+    none.cache_bytes = 100  # not even one frame
     assert equal(none.load(windows[0], flip=True), expected[0])
-    assert kept_bytes(none) <= 100
+    assert none.cached_bytes <= 100
 
 
 def test_what_was_used_last_is_kept_longest(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +123,7 @@ def test_what_was_used_last_is_kept_longest(work: str, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(dataset.reader, "frame", counted)
     dataset.load(Window(0, 0, 1))
-    monkeypatch.setattr("v2vkit.training.dataset._CACHE_BYTES", 2 * kept_bytes(dataset))
+    dataset.cache_bytes = 2 * dataset.cached_bytes
     for t in (1, 0, 2, 0, 1):
         dataset.load(Window(0, t, 1))
     assert read == [0, 1, 2, 1]

@@ -58,6 +58,12 @@ class Folder:
         return "memory" not in self.fs.protocol
 
     @property
+    def remote(self) -> bool:
+        """Whether files are read over a network (neither from this machine's disk nor from its memory)."""
+        protocols = (self.fs.protocol,) if isinstance(self.fs.protocol, str) else self.fs.protocol
+        return not {"file", "local", "memory"} & set(protocols)
+
+    @property
     def is_file(self) -> bool:
         """Whether a file stands in its place."""
         return bool(self.fs.isfile(self.path))
@@ -89,6 +95,23 @@ class Folder:
         """
         with explain_os_errors(self._full(name), reading=True):
             return bytes(self.fs.cat_file(self._full(name), start=start, end=stop))
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read in order.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        with explain_os_errors(self._full(name), reading=True):
+            return self.fs.open(self._full(name), "rb")
+
+    def download(self, name: str, path: str) -> None:
+        """Copy a file to a local path, in one request where the store has one for it.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        self.fs.get_file(self._full(name), path)
 
     def write(self, name: str, data: bytes) -> None:
         with self.create(name) as file:

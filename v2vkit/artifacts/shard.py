@@ -197,6 +197,16 @@ def corrupt(where: str) -> V2VError:
     return V2VError(f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
 
 
+def lost_shard(where: str) -> V2VError:
+    """What to say of a shard that is not there."""
+    return V2VError(f"Shard {where} is missing.", _REMAKE)
+
+
+def wrong_size(where: str, size: int, entry: ShardEntry) -> V2VError:
+    """What to say of a shard that is truncated or too long."""
+    return V2VError(f"Shard {where} has {size} bytes instead of {entry.bytes}.", _REMAKE)
+
+
 def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     """A shard in memory, proven to be the one that was written.
 
@@ -207,9 +217,9 @@ def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     try:
         data = folder.read(entry.name)
     except FileNotFoundError:
-        raise V2VError(f"Shard {where} is missing.", _REMAKE) from None
+        raise lost_shard(where) from None
     if len(data) != entry.bytes:
-        raise V2VError(f"Shard {where} has {len(data)} bytes instead of {entry.bytes}.", _REMAKE)
+        raise wrong_size(where, len(data), entry)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         raise corrupt(where)
     return Shard(where, data, list_members(io.BytesIO(data), where))

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
+from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
+from v2vkit.artifacts.shard_cache import cache_note
 from v2vkit.conditions.alignment import Placement, typical
 from v2vkit.conditions.base import Bytes, Condition, Use
 from v2vkit.conditions.conditioning import Conditioning
@@ -31,11 +33,11 @@ class ClipReader:
         manifests: artifact kind -> manifest.
 
     Raises:
-        V2VError: artifacts that do not join, a missing or corrupt shard (every checksum is verified once, here).
+        V2VError: artifacts that do not join; from every method that reads: a missing or corrupt shard, which is found
+            when it is first met.
     """
 
     def __init__(self, work: Folder, manifests: dict[str, Manifest]):
-        self._folders = {kind: work / kind for kind in manifests}
         first = next(iter(manifests.values()))
         for kind, manifest in manifests.items():
             if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
@@ -45,15 +47,21 @@ class ClipReader:
                 )
         self.clips: tuple[ClipInfo, ...] = first.clips
         self._by_name = {clip.name: clip for clip in first.clips}
-        self._place: dict[tuple[str, str], tuple[str, int, int]] = {}
-        shards = [(kind, entry) for kind, manifest in manifests.items() for entry in manifest.shards]
-        for kind, entry in tracked(shards, total=len(shards), desc="checking shards", unit="shard", leave=False):
-            # The offsets come from the tar that was just verified, never from the index file beside it.
-            for name, (offset, size) in load_shard(self._folders[kind], entry).members.items():
-                self._place[kind, name] = (entry.name, offset, size)
+        self._artifacts = {kind: ArtifactReader(work / kind, manifest) for kind, manifest in manifests.items()}
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes can read the same files (not so in `memory://`)."""
+        return all(artifact.folder.shared for artifact in self._artifacts.values())
+
+    @property
+    def note(self) -> str | None:
+        """How remote shards are read, in words for a plan; None where all are on this machine."""
+        remote = [artifact for artifact in self._artifacts.values() if artifact.folder.remote]
+        return cache_note(entry for artifact in remote for entry in artifact.shards) if remote else None
 
     def has(self, kind: str, clip: str, t: int, extension: str) -> bool:
-        return (kind, f"{sample_key(clip, t)}.{extension}") in self._place
+        return kind in self._artifacts and self._artifacts[kind].has(clip, t, extension)
 
     def read(self, kind: str, clip: str, t: int, extension: str) -> bytes:
         """The bytes of one file.
@@ -61,17 +69,28 @@ class ClipReader:
         Raises:
             V2VError: there is no such file.
         """
-        name = f"{sample_key(clip, t)}.{extension}"
         try:
-            shard, offset, size = self._place[kind, name]
+            return self._artifacts[kind].read(clip, t, extension)
         except KeyError:
-            raise V2VError(f"The artifact {kind} has no file {name}.", "Make that artifact again.") from None
-        return self._folders[kind].read(shard, offset, offset + size)
+            raise V2VError(
+                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.", "Make that artifact again."
+            ) from None
 
     def frame(self, clip: str, t: int) -> NDArray[np.uint8]:
         """RGB uint8 [H, W, 3]."""
         extension = "jpg" if self.has("frames", clip, t, "jpg") else "png"
         return decode_image(self.read("frames", clip, t, extension), f"frame {sample_key(clip, t)}")
+
+    def annotation_files(self, condition: Condition[Any], clip: str, t: int, *uses: Use) -> dict[str, bytes]:
+        """The files of a frame that a condition needs for these uses, extension -> bytes.
+
+        Raises:
+            V2VError: a file is missing.
+        """
+        kind = condition.artifact
+        names = dict.fromkeys(name for use in uses for name in condition.reads[use])
+        present = [name for name in names if name not in condition.optional or self.has(kind, clip, t, name)]
+        return {name: self.read(kind, clip, t, name) for name in present}
 
     def annotation(self, condition: Condition[Any], clip: str, t: int, *uses: Use) -> Any:
         """The annotation of a frame, from the files that a condition needs for these uses.
@@ -79,12 +98,8 @@ class ClipReader:
         Raises:
             V2VError: a file is missing or damaged.
         """
-        kind = condition.artifact
-        names = dict.fromkeys(name for use in uses for name in condition.reads[use])
-        present = [name for name in names if name not in condition.optional or self.has(kind, clip, t, name)]
         info = self._by_name[clip]
-        files = {name: self.read(kind, clip, t, name) for name in present}
-        return condition.decode(files, size=(info.width, info.height))
+        return condition.decode(self.annotation_files(condition, clip, t, *uses), size=(info.width, info.height))
 
     def annotations(self, conditioning: Conditioning, clip: str, t: int, *uses: Use) -> tuple[Any, ...]:
         """The annotations of a frame, one per condition; for channels where no use is named."""

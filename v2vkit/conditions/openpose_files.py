@@ -12,7 +12,7 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.openpose_pairing import HINT, FileNames, check_pairing, files_of_frames
 from v2vkit.conditions.people import Person, Persons, move_people, people_from_json
 from v2vkit.errors import V2VError
-from v2vkit.video.sources import Source, natural_key
+from v2vkit.video.sources import SourceFiles, natural_key
 
 _MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
 _LARGEST_NORMALISED = 2.0  # nobody stands within two pixels of the corner in every frame
@@ -130,7 +130,7 @@ def _source_name(clip: ClipInfo) -> str:
     """
     if not {"file", "start", "stop", "crop", "size"} <= set(clip.source):
         raise V2VError(f"Nothing tells from which frames of which file the clip {clip.name} comes.", "Ingest it again.")
-    return Source(clip.source["file"], tuple(clip.source.get("images", ()))).stem
+    return SourceFiles(clip.source["file"], tuple(clip.source.get("images", ()))).stem
 
 
 def pose_files(folder: str, clip: ClipInfo) -> list[Path]:

@@ -23,9 +23,7 @@ _state: dict[str, Any] = {}
 
 def _initialize(setup: Callable[[Any], Callable[[Any], Any]], argument: Any) -> None:
     """Set this worker up; a failure is kept for `_ready` to tell, since an initializer can only break the pool."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    die_with_parent()
     try:
         _single_thread()
         _state["function"] = setup(argument)
@@ -33,10 +31,16 @@ def _initialize(setup: Callable[[Any], Callable[[Any], Any]], argument: Any) -> 
         _state["error"] = error
 
 
-def _die_with(parent: Any) -> None:
-    """A worker whose parent was killed must not go on."""
-    parent.join()
-    os._exit(1)
+def die_with_parent() -> None:
+    """End this process as soon as the one that spawned it is gone: a worker whose parent was killed must not go on."""
+
+    def wait(parent: Any) -> None:
+        parent.join()
+        os._exit(1)
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=wait, args=(parent,), daemon=True).start()
 
 
 def _single_thread() -> None:

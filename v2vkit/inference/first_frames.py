@@ -1,17 +1,23 @@
-"""The image model that makes the first frames of a video model trained with `--first-frame image`."""
+"""The first frames of a video: made by an image model (`--first-frame image`), or real ones that are given."""
+
+import numpy as np
+from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model
 from v2vkit.errors import V2VError
+from v2vkit.inference.framing import frame_images
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.image_generator import FrameGenerator
+from v2vkit.video.images import read_image
+from v2vkit.video.sources import find_sequence
 
 
 def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerator | None:
     """The generator that makes a video's first L frames, on the CPU; None where the model needs none.
 
     Args:
-        work: workspace whose `checkpoints/image` is taken when no folder is named.
+        work: workspace whose `checkpoints/pix2pixhd` is taken when no folder is named.
         folder: the image model's checkpoint, or None.
         info: of the video model.
 
@@ -26,15 +32,17 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
                 "Leave out --first-frame-model.",
             )
         return None
-    place = Folder(folder) if folder is not None else work / "checkpoints/image"
+    place = Folder(folder) if folder is not None else work / "checkpoints/pix2pixhd"
     if folder is None and not place.exists(MODEL):
         raise V2VError(
             f"This model begins from frames of an image model, and there is none in {work.url}.",
-            "Run `v2v train --stage image`, or name one with --first-frame-model FOLDER.",
+            "Run `v2v train --method pix2pixhd`, or name one with --first-frame-model FOLDER.",
         )
     generator, found = load_model(place)
     if not isinstance(generator, FrameGenerator) or generator.config.takes_flow:
-        raise V2VError(f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --stage image` made.")
+        raise V2VError(
+            f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --method pix2pixhd` made."
+        )
     if found.encoder is not None:
         raise V2VError(
             f"The image model {place.url} takes features, which this video model has none of.",
@@ -52,3 +60,26 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
             "Train both on the same maps with the same --num-labels and --edges.",
         )
     return generator
+
+
+def read_first_frames(folder: str | None, info: ModelInfo) -> NDArray[np.uint8] | None:
+    """The L real frames to begin every shot from, RGB uint8 [L, H, W, 3], framed as in training; None without one.
+
+    Raises:
+        V2VError: a model that was trained only from real frames gets none, or one that takes none gets some; the folder
+            holds too few.
+    """
+    length = info.generator.history
+    if folder is None:
+        if info.first_frame == "real":
+            raise V2VError(
+                "This model was trained to begin from real frames (--first-frame real).",
+                f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
+            )
+        return None
+    if not length:
+        raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
+    files = find_sequence(folder)
+    if len(files.images) < length:
+        raise V2VError(f"{folder} holds {len(files.images)} images; {length} are needed.", "Add the missing ones.")
+    return frame_images([read_image(files.image_path(number)) for number in range(length)], info)

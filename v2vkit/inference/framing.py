@@ -1,10 +1,9 @@
-"""Pictures that drive a model, cropped and resized as `ingest` did with the footage that it was trained on."""
+"""Frames of a source, cropped and resized as `ingest` did with the footage that the model was trained on."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import replace
 from itertools import chain, groupby, islice
-from operator import itemgetter
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +14,8 @@ from v2vkit.conditions.smoothing import HOLD_FRAMES
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
 from v2vkit.inference.live import open_face, open_placement
-from v2vkit.video.cuts import CutMethod, number_shots
 from v2vkit.video.framing import Window, crop_window, face_window, reframe
+from v2vkit.video.stream import InputFrame, Source, image_of
 
 Image = NDArray[np.uint8]
 
@@ -25,56 +24,71 @@ Locate = Callable[[Image], Window | None]
 """RGB uint8 [H, W, 3] -> the window of its shot; None = this picture does not tell."""
 
 
-@dataclass
-class ShotWindow:
-    """Where the shots of a video are cropped: each by the first of its pictures that tells, as clips are for training.
-
-    Attributes:
-        locate: what finds it.
-        window: of the shot before; of the first picture of all that tells at first.
-    """
-
-    locate: Locate
-    window: Window
-
-    def around(self, shot: Iterator[Image]) -> Iterator[Image]:
-        """The same frames, `window` set to what is to be kept of them.
-
-        It stays as it is where none of the first `HOLD_FRAMES` frames tells, so that the look-ahead is bounded.
-        """
-        seen: list[Image] = []
-        for image in islice(shot, HOLD_FRAMES):
-            seen.append(image)
-            found = self.locate(image)
-            if found is not None:
-                self.window = found
-                break
-        return chain(seen, shot)
-
-
-def open_shot_window(
-    info: ModelInfo, path: str, images: Iterable[Image], *, align: bool = False, device: str = "cpu"
-) -> ShotWindow | None:
-    """For a model whose footage was cropped around faces, and to `align`; None where every shot is framed alike.
+def open_locator(info: ModelInfo, *, align: bool = False, device: str = "cpu") -> Locate | None:
+    """What finds where a shot is cropped; None where every shot is framed alike.
 
     Args:
-        path: the video or folder of pictures, for messages.
-        images: its frames, RGB uint8 [h, w, 3], which are read up to the first that tells.
+        info: of a model whose footage was cropped around faces, or of any one with `align`.
         align: zoom and shift each shot so that its face or body is as large and where the footage's mostly was.
-        device: where what finds it runs, as in `open_live`.
+        device: where the estimator runs, as in `open_live`.
 
     Raises:
-        V2VError: the estimator is missing, the video shows no face or body, or the model does not tell where its
-            footage had them.
+        V2VError: the estimator is missing, or the model does not tell where its footage had its subject.
     """
-    if not align and crop_of(info) != "face":
-        return None
-    locate = _locator(info, align=align, device=device)
-    found = next((window for image in images if (window := locate(image)) is not None), None)
-    if found is None:
-        what = info.conditioning.nothing.removeprefix("no ")
-        raise V2VError(f"No {what} was found in {path}.", f"Drive this model with footage that shows a {what}.")
-    return ShotWindow(locate, found)
+    return _locator(info, align=align, device=device) if align or crop_of(info) == "face" else None
+
+
+def crop_shots(
+    source: Source, frames: Iterable[InputFrame], info: ModelInfo, locate: Locate | None
+) -> Iterator[InputFrame]:
+    """The frames cropped and resized as the model's footage was, each shot in a window of its own.
+
+    The first of a shot's frames that tells decides, as for training. Where none of the first `HOLD_FRAMES` does, so
+    that the look-ahead is bounded, the window of the shot before is kept. Where there is none yet, it is that of the
+    first frame that tells in the whole source, which is read once more for that; what cannot be read twice keeps its
+    middle up to that frame.
+
+    Args:
+        source: the source of the frames.
+        frames: RGB uint8 [h, w, 3] each, with the numbers of their shots.
+        locate: from `open_locator`; None = every shot is framed alike.
+
+    Raises:
+        V2VError: no frame tells.
+    """
+    if locate is None:
+        yield from (_framed(frame, info, None) for frame in frames)
+        return
+    window: Window | None = None
+    for _, shot in groupby(frames, key=attrgetter("shot")):
+        found, shot_frames = look_ahead(shot, locate)
+        if found is None and window is None and source.repeatable:
+            found = next((place for frame in source.frames() if (place := locate(image_of(frame))) is not None), None)
+            if found is None:
+                raise _nothing_found(source, info)
+        window = found or window
+        for frame in shot_frames:
+            window = window or locate(image_of(frame))
+            yield _framed(frame, info, window)
+    if window is None:
+        raise _nothing_found(source, info)
+
+
+def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | None, Iterator[InputFrame]]:
+    """The window that the first frames of a shot tell, None if `HOLD_FRAMES` of them do not; and all of its frames."""
+    frames = iter(shot)
+    seen: list[InputFrame] = []
+    for frame in islice(frames, HOLD_FRAMES):
+        seen.append(frame)
+        found = locate(image_of(frame))
+        if found is not None:
+            return found, chain(seen, frames)
+    return None, chain(seen, frames)
+
+
+def _nothing_found(source: Source, info: ModelInfo) -> V2VError:
+    what = info.conditioning.nothing.removeprefix("no ")
+    return V2VError(f"No {what} was found in {source.name}.", f"Give footage that shows a {what}.")
 
 
 def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
@@ -125,25 +139,6 @@ def align_window(window: Window, here: Placement, wanted: Placement, size: tuple
     )
 
 
-def framed_shots(
-    images: Iterable[Image], info: ModelInfo, windows: ShotWindow | None, *, method: CutMethod, fps: Fraction
-) -> Iterator[tuple[Image, int]]:
-    """Frames as the model's footage, RGB uint8 [H, W, 3], each with the number of its shot.
-
-    Cuts are looked for in the whole pictures, as `ingest` does.
-
-    Args:
-        images: consecutive frames, RGB uint8 [h, w, 3].
-        windows: from `open_shot_window`.
-        method, fps: as in `number_shots`.
-    """
-    numbered = number_shots(((image, image) for image in images), method=method, fps=fps)
-    for number, of_one_shot in groupby(numbered, key=itemgetter(1)):
-        shot = (image for image, _ in of_one_shot)
-        for image in shot if windows is None else windows.around(shot):
-            yield _framed(image, info, None if windows is None else windows.window), number
-
-
 def frame_images(images: list[Image], info: ModelInfo) -> Image:
     """Pictures, RGB uint8 [h, w, 3], as the model's footage (cropped around the face of the first): [N, H, W, 3].
 
@@ -156,7 +151,7 @@ def frame_images(images: list[Image], info: ModelInfo) -> Image:
         if landmarks is None:
             raise V2VError("No face was found in the first of the first frames.", "Give pictures that show a face.")
         around = face_window(landmarks, images[0].shape[1], images[0].shape[0])
-    return np.stack([_framed(image, info, around) for image in images])
+    return np.stack([_cropped(image, info, around) for image in images])
 
 
 def crop_of(info: ModelInfo) -> str:
@@ -164,17 +159,17 @@ def crop_of(info: ModelInfo) -> str:
     return str(info.frames.get("crop", "none"))
 
 
-def squeezed(info: ModelInfo, path: str, width: int, height: int) -> str | None:
-    """Tells when a driver of that size changes its aspect by more than 2 % to that of the model's footage.
+def squeezed(info: ModelInfo, source: Source) -> str | None:
+    """Tells when the frames of a source change their aspect by more than 2 % to that of the model's footage.
 
-    None where it does not, or where the model does not know what its footage was (it may have been squeezed, too).
+    None where they do not, or where the model does not know what its footage was (it may have been squeezed, too).
     """
     known = "size" in info.frames and info.frames["size"] is None and crop_of(info) == "none"
-    if not known or abs(width * info.height / (height * info.width) - 1) <= 0.02:
+    if not known or abs(source.width * info.height / (source.height * info.width) - 1) <= 0.02:
         return None
     return (
-        f"{path} is {width}x{height}: squeezed to {info.width}x{info.height}, the aspect of the training's footage; "
-        "crop it to that aspect first to keep its shapes."
+        f"{source.name} is {source.width}x{source.height}: squeezed to {info.width}x{info.height}, the aspect of the "
+        "training's footage; crop it to that aspect first to keep its shapes."
     )
 
 
@@ -183,6 +178,11 @@ def _open_face(info: ModelInfo) -> FaceEstimator:
     return open_face({"face": info.frames.get("face"), "weights": info.frames.get("face_weights")})
 
 
-def _framed(image: Image, info: ModelInfo, window: Window | None) -> Image:
+def _framed(frame: InputFrame, info: ModelInfo, window: Window | None) -> InputFrame:
+    return replace(frame, image=_cropped(image_of(frame), info, window))
+
+
+def _cropped(image: Image, info: ModelInfo, window: Window | None) -> Image:
+    """What the window holds at the model's size; without a window, what `ingest --crop` keeps."""
     size = (info.width, info.height)
     return reframe(image, window or crop_window(crop_of(info), image.shape[1], image.shape[0], size), size)

@@ -22,21 +22,21 @@ class Rollout:
     Attributes:
         generator: in evaluation mode, on its device.
         halvings: how often what it is given is halved first (`ModelInfo.halvings`).
-        opener: makes the first L frames in the generator's place, on the same device; None = the generator begins.
+        first_frame_model: makes the first L frames, on the same device; None = the generator begins.
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
         precision: what the networks' convolutions compute in; `auto` leaves imported networks in float32.
-        opened: frames that the opener has made.
-        given: real frames still to come in the generator's (and opener's) place, RGB uint8 [H, W, 3], oldest first.
+        num_first: frames that the first-frame model has made.
+        given: real frames still to come in place of generated ones, RGB uint8 [H, W, 3], oldest first.
     """
 
     generator: AnyGenerator
     halvings: int = 0
-    opener: AnyGenerator | None = None
+    first_frame_model: AnyGenerator | None = None
     precision: Precision = "fp32"
     history: list[Tensor] | None = None
     sources: list[Tensor] = field(default_factory=list)
-    opened: int = 0
+    num_first: int = 0
     given: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
@@ -54,25 +54,25 @@ class Rollout:
         """The next frame of the finest scale from its source map float32 [C, H, W] in [0, 1]."""
         stack = self.remember(s)
         with torch.inference_mode():
-            opening = self._opening(s)
-            if opening is None:
+            first = self._first_frame(s)
+            if first is None:
                 with _computing(self.generator, self.precision):
                     outputs = self.generator(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had made it
-                scales = pyramid(self._halved(opening), self.generator.config.num_scales)
+                scales = pyramid(self._halved(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
 
-    def _opening(self, s: NDArray[np.float32]) -> Tensor | None:
-        """The frame [1, 3, H, W] in [-1, 1] that is not the generator's to make: a given one or the opener's."""
+    def _first_frame(self, s: NDArray[np.float32]) -> Tensor | None:
+        """The frame [1, 3, H, W] in [-1, 1] that the generator does not make: given, or of the other model."""
         if self.given:
             return from_images(self.given.pop(0)[None]).to(next(self.generator.parameters()).device)
-        if self.opener is None or self.opened >= self.generator.config.history:
+        if self.first_frame_model is None or self.num_first >= self.generator.config.history:
             return None
-        self.opened += 1
-        with _computing(self.opener, self.precision):
-            return self.opener(self._tensor(s), None, first_frame=True)[-1].x_fake
+        self.num_first += 1
+        with _computing(self.first_frame_model, self.precision):
+            return self.first_frame_model(self._tensor(s), None, first_frame=True)[-1].x_fake
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller.

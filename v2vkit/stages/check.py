@@ -16,7 +16,7 @@ from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_ag
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
-    from v2vkit.video.sources import Source
+    from v2vkit.video.sources import SourceFiles
 
 _MOST_NAMED = 5
 
@@ -199,7 +199,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
     return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
 
 
-def _count_frames(source: "Source", told: int | None) -> int:
+def _count_frames(source: "SourceFiles", told: int | None) -> int:
     """Decodes a video to its end.
 
     Raises:
@@ -212,7 +212,7 @@ def _count_frames(source: "Source", told: int | None) -> int:
     return sum(1 for _ in tracked(frames, total=told, desc="checking video"))
 
 
-def _check_images(source: "Source") -> list[str]:
+def _check_images(source: "SourceFiles") -> list[str]:
     """Reads every image of a sequence; one problem for all that `ingest` would refuse."""
     from v2vkit.video.images import read_image
 

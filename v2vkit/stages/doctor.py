@@ -35,6 +35,7 @@ EXTRAS = {
     "cluster": ("lightning", "training on several devices (torchrun)"),
     "tensorboard": ("tensorboard", "training curves"),
     "exr": ("OpenEXR", "depth maps in EXR files"),
+    "hed": ("h5py", "edge networks that start from a trained HED (.h5)"),
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
+from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.engine.progress import Progress, progress
 from v2vkit.errors import V2VError, counted
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.evaluation.compare import Row
     from v2vkit.evaluation.sheet import Sheet
-    from v2vkit.inference.driving import Driven
+    from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.inference.styles import Style
     from v2vkit.models.any_generator import AnyGenerator
 
@@ -50,13 +50,13 @@ class EvaluateConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of --work when not given.",
+        "checkpoints/pix2pixhd of --work when not given.",
         metavar="FOLDER",
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _Opened:
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     from v2vkit.checkpoint.model_file import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
-    from v2vkit.inference.mapped import lacking_instances, other_maps
+    from v2vkit.inference.workspace import lacking_instances, other_maps
 
     opened = _open(config, options)
     info, reader = opened.info, opened.reader
@@ -106,17 +106,14 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     """Everything that can be wrong is told here, before any work."""
-    import torch
-
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.inference.first_frames import find_opener
     from v2vkit.inference.live import open_face
-    from v2vkit.inference.mapped import shots_of
     from v2vkit.inference.styles import find_style
+    from v2vkit.inference.workspace import shots_of
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    choose_threads(config.threads)
     work = Folder(options.work)
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
@@ -186,8 +183,8 @@ def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", 
     from v2vkit.inference.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face
-    rendered, driving = tee(_rendered(opened, shot))
-    sources: Iterator[Image] = (info.conditioning.preview(driven.s) for driven, _ in driving)
+    rendered, conditioned = tee(_rendered(opened, shot))
+    sources: Iterator[Image] = (info.conditioning.preview(frame.s) for frame, _ in conditioned)
     ours = _counted((image for _, image in rendered), shown)
     real = _real(reader, shot)
     if sheet is not None:
@@ -251,29 +248,27 @@ def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: Evaluate
     print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
 
 
-def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Driven, Image]]":
+def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[ConditionedFrame, Image]]":
     """The model's frames for a shot, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
 
-    from v2vkit.inference.driving import Drive
-    from v2vkit.inference.mapped import driven_frames
-    from v2vkit.inference.render import render_frames
+    from v2vkit.inference.conditioned import stored
+    from v2vkit.inference.session import Session
+    from v2vkit.inference.workspace import annotated_frames
 
     info, style = opened.info, opened.style
     flow = info.generator.takes_flow
     given = list(islice(_real(opened.reader, shot), info.generator.history)) if info.first_frame == "real" else None
-    return render_frames(
+    session = Session(
         opened.generator,
-        Drive(
-            driven_frames(opened.reader, info.conditioning, shot, flow=flow, regions=style is not None),
-            Fraction(shot[0].fps),
-        ),
         halvings=info.halvings,
         first_frames=None if given is None else np.stack(given),
-        opener=opened.opener,
+        first_frame_model=opened.opener,
         style=style,
         precision=opened.precision,
     )
+    frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=style is not None)
+    return session.render(stored(frame, info) for frame in frames)
 
 
 def _real(reader: "ClipReader", shot: list[ClipInfo]) -> "Iterator[Image]":

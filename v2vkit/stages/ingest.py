@@ -18,7 +18,7 @@ from v2vkit.stages.ingest_plan import plan_ingest
 
 if TYPE_CHECKING:
     from v2vkit.video.label_files import LabelRules, MapKind
-    from v2vkit.video.sources import Source
+    from v2vkit.video.sources import SourceFiles
 
 _MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances")
 
@@ -153,7 +153,7 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
 
 
 def ingest_clip(
-    clip: Clip, *, lossless: bool, rules: "LabelRules", sources: tuple["Source", ...], roots: dict["MapKind", str]
+    clip: Clip, *, lossless: bool, rules: "LabelRules", sources: tuple["SourceFiles", ...], roots: dict["MapKind", str]
 ) -> Iterator[Sample]:
     """Frames and maps of one clip.
 
@@ -173,12 +173,12 @@ def ingest_clip(
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import Window, reframe, reframe_ids
     from v2vkit.video.label_files import read_map
-    from v2vkit.video.sources import Source
+    from v2vkit.video.sources import SourceFiles
     from v2vkit.video.thinning import only
 
     info, plan = clip.info, clip.info.source
     place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number
-    source = Source(place, tuple(plan.get("images", ())))
+    source = SourceFiles(place, tuple(plan.get("images", ())))
     folders = {what: map_folder(source, root, several=len(sources) > 1) for what, root in roots.items()}
     start, stop = (0, len(source.images)) if source.images else (plan["start"], plan["stop"])
     every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))

@@ -1,5 +1,7 @@
-"""`v2v render`: a driving video (or maps) in, a rendered video out."""
+"""`v2v render`: a video (or pictures, label maps, a workspace) in, a rendered video out."""
 
+import sys
+from contextlib import redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,19 +10,20 @@ from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
-from v2vkit.pipeline.stage import Command, RunOptions, load_inputs, refuse_workspaces
+from v2vkit.pipeline.stage import Command, RunOptions, refuse_workspaces
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from v2vkit.checkpoint.model_file import ModelInfo
-    from v2vkit.inference.driving import Drive, Driven
+    from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.models.any_generator import AnyGenerator
-    from v2vkit.video.encode import VideoWriter
-    from v2vkit.video.pictures import PictureWriter
+    from v2vkit.video.pipes import PipeWriter
+    from v2vkit.video.stream import Source
 
 
 class RenderConfig(StageConfig):
@@ -33,10 +36,18 @@ class RenderConfig(StageConfig):
     of a folder or with --maps at a constant rate and without sound. TARGET is a video or, where it is a folder or ends
     in a slash, a folder of numbered pictures (000000.png; no sound). One that exists is replaced when the new one is
     complete, a folder only if it is empty or such a rendering.
+
+    SOURCE - is a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - is standard output; messages then go
+    to the standard error output. A frame comes out about 10 frames after it came in: cuts, smoothing and crops look
+    ahead.
     """
 
-    source: str = setting(..., "Driving video, folder of pictures or label maps, or workspace.", argument=True)
-    target: str = setting(..., "The video (.mp4, .mov or .mkv) or folder to write.", argument=True)
+    source: str = setting(
+        ..., "Video, folder of pictures or label maps, workspace, or - (standard input).", argument=True
+    )
+    target: str = setting(
+        ..., "The video (.mp4, .mov or .mkv) or folder to write, or - for standard output.", argument=True
+    )
     checkpoint: str | None = setting(
         None, "Checkpoint to use, such as spatial-1; when not given the finest: spatial-3 before spatial-2 and so on."
     )
@@ -48,20 +59,20 @@ class RenderConfig(StageConfig):
     )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
-        None, "How shot cuts of the driving video are found; as for ingest of the training footage when not given."
+        None, "How shot cuts of the video are found; as for ingest of the training footage when not given."
     )
     align: bool = setting(
         False,
-        "Zoom and shift every shot of the driving video so that its first face (or body) is as large and where the "
+        "Zoom and shift every shot of the video so that its first face (or body) is as large and where the "
         "training's mostly were: for other people, and other cameras.",
     )
     fps: str | None = setting(
         None, "Frame rate of a folder of pictures or label maps, such as 25; that of the training's when not given."
     )
-    start: float = setting(0.0, "Begin so many seconds into the driving video.", ge=0, allow_inf_nan=False)
+    start: float = setting(0.0, "Begin so many seconds into the video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
-        "Render only so many seconds of the driving video.",
+        "Render only so many seconds of the video.",
         gt=0,
         allow_inf_nan=False,
     )
@@ -74,7 +85,7 @@ class RenderConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of the workspace when not given.",
+        "checkpoints/pix2pixhd of the workspace when not given.",
         metavar="FOLDER",
     )
     style: int = setting(
@@ -85,9 +96,14 @@ class RenderConfig(StageConfig):
     )
     crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
+    container: Literal["matroska", "y4m"] | None = setting(
+        None, "What is written to standard output: matroska, or y4m (raw, no time stamps); matroska when not given."
+    )
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = torch's choice.", ge=0)
+    threads: int = setting(
+        0, "CPU threads of torch; 0: as many as there are idle cores, watched while rendering.", ge=0
+    )
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -98,87 +114,115 @@ class RenderConfig(StageConfig):
 
 
 def _render(config: RenderConfig, options: RunOptions) -> list[str]:
-    """Open everything that can fail, then decode, map, generate and encode at the same time."""
-    import torch
+    """Standard output, where it is the target, belongs to the video from here on; what is said goes beside it."""
+    from v2vkit.video.pipes import STANDARD, claimed_output
+
+    if config.target != STANDARD:
+        return _render_to(config, options, None)
+    with claimed_output() as pipe, redirect_stdout(sys.stderr):
+        return _render_to(config, options, pipe)
+
+
+def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
+    """Open everything that can fail, then read, condition, generate and write at the same time."""
     from tqdm import tqdm
 
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
-    from v2vkit.inference.render import pace, render_frames, side_by_side, warm_up, write_each
+    from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.first_frames import read_first_frames
+    from v2vkit.inference.framing import squeezed
+    from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
     from v2vkit.inference.styles import find_style
-    from v2vkit.video.pictures import names_folder
+    from v2vkit.inference.views import side_by_side
+    from v2vkit.video.sinks import open_sink
 
     _keep_source(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    _refuse_idle(config)
+    threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
-    style = find_style(Folder(options.work), config.styles, config.style, info)
     device = pick_device(config.device)
-    generator = generator.to(device)
-    first, opener = _first_frames(config, info), _opener(config, options, info)
-    drive = _open_drive(config, info)
-    warm_up(generator, info.width, info.height, info.halvings, config.precision)
-    if opener is not None:
-        warm_up(opener.to(device), info.width, info.height, precision=config.precision)
-    frames = render_frames(
-        generator,
-        pace(drive, device),
+    opener = _first_frame_model(config, options, info)
+    session = Session(
+        generator.to(device),
         halvings=info.halvings,
-        first_frames=first,
-        opener=opener,
-        style=style,
+        first_frames=read_first_frames(config.first_frames, info),
+        first_frame_model=None if opener is None else opener.to(device),
+        style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
     )
-    writer = _open_writer(config, drive)
+    source = _open_source(config, info)
+    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
+    warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+    if session.first_frame_model is not None:
+        warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
+    rendered = follow_idle_cores(session.render(made_ahead(frames, device)), threads)
+    sink = open_sink(
+        config.target,
+        fps=source.fps,
+        time_base=source.time_base,
+        audio=source.audio,
+        crf=config.crf,
+        codec=config.codec,
+        container=config.container,
+        pipe=pipe,
+    )
+    if threads.reduced and device.type == "cpu":
+        print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
-    if drive.note is not None:
-        print(drive.note, flush=True)
-    count = 0
+    for note in filter(None, (source.note, squeezed(info, source))):
+        print(note, flush=True)
 
-    def write(driven: "Driven", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.conditioning, driven, image) if config.compare else image
-        writer.write(shown, pts=driven.pts, duration=driven.duration)
+    def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
+        shown = side_by_side(info.conditioning, frame, image) if config.compare else image
+        sink.write(shown, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.
-    with writer, tqdm(total=drive.num_frames, desc="render", unit="frame", disable=None) as progress:
-        for written in write_each(frames, write, device):
-            count += written
-            progress.update(written)
-    if names_folder(config.target):
-        lost = " The sound is left out: pictures have none." if drive.audio_from is not None else ""
-        print(f"{config.target}: {counted(count, 'picture')}.{lost}")
-    else:
-        print(f"{config.target}: {counted(count, 'frame')}, {float(drive.fps):g} frames per second.")
-    problems = [f"{reason}: {counted(number, 'frame')} of {config.source}" for reason, number in drive.missing.items()]
-    return [*problems, *writer.problems]
+    count = missed = 0
+    with sink, tqdm(total=source.num_frames, desc="render", unit="frame", disable=None) as progress:
+        for frame in write_each(rendered, write, device):
+            count, missed = count + 1, missed + (not frame.found)
+            progress.update()
+    print(_summary(config, source, count))
+    missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
+    problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    return [*problems, *sink.problems]
 
 
-def _open_writer(config: RenderConfig, drive: "Drive") -> "VideoWriter | PictureWriter":
-    from v2vkit.video.encode import VideoWriter
-    from v2vkit.video.pictures import PictureWriter, names_folder
+def _summary(config: RenderConfig, source: "Source", count: int) -> str:
+    """What was written."""
+    from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT
+    from v2vkit.video.sinks import NO_SOUND, sink_kind
 
-    if names_folder(config.target):
-        if {"crf", "codec"} & config.model_fields_set:
-            raise V2VError(f"--crf and --codec encode a video, which {config.target} is not.", "Leave them out.")
-        return PictureWriter(config.target)
-    return VideoWriter(
-        config.target,
-        fps=drive.fps,
-        time_base=drive.time_base,
-        crf=config.crf,
-        codec=config.codec,
-        audio_from=drive.audio_from,
-        audio_span=drive.audio_span,
-    )
+    kind = sink_kind(config.target, config.container)
+    target = STANDARD_OUTPUT if config.target == STANDARD else config.target
+    lost = f" The sound is left out: {NO_SOUND[kind]}." if kind in NO_SOUND and source.audio is not None else ""
+    if kind == "pictures":
+        return f"{target}: {counted(count, 'picture')}.{lost}"
+    return f"{target}: {counted(count, 'frame')}, {float(source.fps):g} frames per second.{lost}"
+
+
+def _refuse_idle(config: RenderConfig) -> None:
+    """Refuses settings of an encoder where there is none."""
+    from v2vkit.video.sinks import sink_kind
+
+    kind = sink_kind(config.target, config.container)
+    if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
+        what = "y4m" if kind == "y4m" else config.target
+        raise V2VError(f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
 
 
 def _keep_source(config: RenderConfig) -> None:
-    """Refuses to replace what drives by its rendering, also where the two names lead to one file.
+    """Refuses to replace the source by its rendering, also where the two names lead to one file.
 
     Raises:
         V2VError: TARGET is SOURCE.
     """
+    from v2vkit.video.pipes import STANDARD
+
+    if STANDARD in (config.source, config.target):
+        return
     try:
         same = Path(config.target).samefile(config.source)
     except (OSError, ValueError):
@@ -186,73 +230,43 @@ def _keep_source(config: RenderConfig) -> None:
     if same:
         what = "folder" if Path(config.source).is_dir() else "video"
         raise V2VError(
-            f"{config.target} is the driving {what} {config.source} itself, which the rendering would replace.",
+            f"{config.target} is the source {what} {config.source} itself, which the rendering would replace.",
             "Give the rendering another name.",
         )
 
 
-# Settings, what they are good for, and the drivers that have it.
+# Settings, what they are good for, and the kinds of source that have it.
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
-    (("start", "duration"), "--start and --duration choose a part of a video", ("video",)),
-    (("cuts",), "--cuts looks for the shots of a video", ("video", "pictures")),
-    (("align",), "--align frames a video anew", ("video", "pictures")),
+    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
+    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
+    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
     (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
 )
 
 
-def _open_drive(config: RenderConfig, info: "ModelInfo") -> "Drive":
-    from v2vkit.inference.driving import drive_by_images, drive_by_video
-    from v2vkit.inference.mapped import drive_by_label_folder, driver_of
+def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
+    from v2vkit.inference.sources import open_source, source_kind
 
     if not config.maps:
         refuse_workspaces([config.source])
-    driver = "maps" if config.maps else driver_of(config.source, info)
-    for names, use, drivers in _ONLY_FOR:
-        if driver not in drivers and any(getattr(config, name) for name in names):
+    kind = source_kind(config.source, info, maps=config.maps)
+    for names, use, kinds in _ONLY_FOR:
+        if kind not in kinds and any(getattr(config, name) for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
-    if config.maps:
-        return _open_maps(config, info)
-    if info.generator.takes_flow:
-        raise V2VError(
-            "This model (COVST) moves its features along flow that it is given; nothing here computes it from "
-            f"{config.source}.",
-            "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
-        )
-    fps = None if config.fps is None else Fraction(config.fps)
-    if driver == "labels":
-        return drive_by_label_folder(config.source, info, instances=config.instances, fps=fps)
-    if driver == "pictures":
-        return drive_by_images(config.source, info, fps=fps, cuts=config.cuts, align=config.align, device=config.device)
-    return drive_by_video(
+    return open_source(
         config.source,
         info,
+        maps=config.maps,
+        instances=config.instances,
+        fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,
-        cuts=config.cuts,
-        align=config.align,
-        device=config.device,
     )
 
 
-def _open_maps(config: RenderConfig, info: "ModelInfo") -> "Drive":
-    """The maps of a workspace as what drives."""
-    from v2vkit.artifacts.manifest import MANIFEST
-    from v2vkit.checkpoint.model_file import refuse_other_sizes
-    from v2vkit.inference.mapped import drive_by_artifact
-
-    work = Folder(config.source)
-    kinds = info.conditioning.artifacts
-    others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
-    manifests = load_inputs(work, (*kinds, *(other for other, wanted in others if wanted)))
-    if not manifests[kinds[0]].num_frames:
-        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
-    refuse_other_sizes(info, manifests[kinds[0]].clips, work.url)
-    return drive_by_artifact(work, manifests, info)
-
-
-def _opener(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
+def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
     """The image model that makes the first frames; none where real ones are given."""
     from v2vkit.inference.first_frames import find_opener
 
@@ -263,39 +277,10 @@ def _opener(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "An
     return None
 
 
-def _first_frames(config: RenderConfig, info: "ModelInfo") -> "NDArray[np.uint8] | None":
-    """The L real frames to begin from; a model trained only from real frames needs them."""
-    length = info.generator.history
-    if config.first_frames is None:
-        if info.first_frame == "real":
-            raise V2VError(
-                "This model was trained to begin from real frames (--first-frame real).",
-                f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
-            )
-        return None
-    if not length:
-        raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
-    from v2vkit.inference.framing import frame_images
-    from v2vkit.video.images import read_image
-    from v2vkit.video.sources import find_sequence
-
-    source = find_sequence(config.first_frames)
-    if len(source.images) < length:
-        raise V2VError(
-            f"{config.first_frames} holds {len(source.images)} images; {length} are needed.", "Add the missing ones."
-        )
-    return frame_images([read_image(source.image_path(number)) for number in range(length)], info)
-
-
 def _check(config: RenderConfig) -> None:
-    from v2vkit.video.pictures import check_pictures, names_folder
-    from v2vkit.video.targets import check_codec, check_target
+    from v2vkit.video.sinks import check_sink
 
-    if names_folder(config.target):
-        check_pictures(config.target, later=True)
-    else:
-        check_target(config.target, later=True)
-        check_codec(config.codec)
+    check_sink(config.target, config.codec, config.container)
 
 
 COMMAND = Command(

@@ -74,8 +74,8 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     from v2vkit.checkpoint.model_file import load_model, read_info
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.conditions.conditioning import to_unit
-    from v2vkit.inference.render import style_sheet
     from v2vkit.inference.styles import PREVIEW
+    from v2vkit.inference.views import style_sheet
 
     places = _model_places(work, str(features.config["checkpoint"]))
     place = next((place for place in places if read_info(place).identity == styles.model), None)

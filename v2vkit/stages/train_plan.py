@@ -10,6 +10,7 @@ from v2vkit.conditions.registry import condition_class
 from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import method_spec
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
@@ -24,15 +25,18 @@ def condition_names(config: TrainConfig) -> tuple[str, ...]:
 
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     artifacts = tuple(condition_class(name).artifact for name in condition_names(config))
-    below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", *artifacts, *(("flow",) if config.strides else ()), *below)
+    spec = method_spec(config.method)
+    coarser = None if config.start_from else spec.coarser(config)
+    below = () if coarser is None else (f"checkpoints/{coarser}",)
+    return ("frames", *artifacts, *(("flow",) if spec.strides(config) else ()), *below)
 
 
 def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
     """The folder of the model that training begins from; None = random weights."""
     if config.start_from:
         return Folder(config.start_from)
-    return None if config.scale == 1 else work / f"checkpoints/spatial-{config.scale - 1}"
+    coarser = method_spec(config.method).coarser(config)
+    return None if coarser is None else work / f"checkpoints/{coarser}"
 
 
 def training_sources(config: TrainConfig) -> dict[str, str]:
@@ -48,7 +52,8 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
         sources["--start-from"] = read_info(start).identity
-    return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
+    weights = config.losses.vgg_weights
+    return sources | ({"VGG weights": file_digest(weights)} if weights else {})
 
 
 def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
@@ -68,14 +73,10 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Whether the model to start from has the layers and the size that this stage builds on."""
     from v2vkit.checkpoint.model_file import halved_size
-    from v2vkit.training.build import build_encoder_config, build_generator_config
-    from v2vkit.training.start import check_start
 
-    source = source_config(config, manifests, work)
-    generator = build_generator_config(config, source)
     clip = manifests["frames"].clips[0]
     size = halved_size(clip.width, clip.height, config.halvings)
-    check_start(start, generator, source, size, build_encoder_config(config))
+    method_spec(config.method).check_start(config, source_config(config, manifests, work), size, start)
 
 
 def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
@@ -88,7 +89,8 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     from v2vkit.conditions.clips import count_labels
     from v2vkit.conditions.conditioning import configure
 
-    own = {"edges": config.edges} | ({} if config.num_labels is None else {"num_labels": config.num_labels})
+    model = config.model
+    own = {"edges": model.edges} | ({} if model.num_labels is None else {"num_labels": model.num_labels})
     names = condition_names(config)
     artifacts = [condition_class(name).artifact for name in names]
     found = configure(
@@ -96,8 +98,8 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
         {kind: manifests[kind].config | own for kind in artifacts},
         count_labels=lambda kind: count_labels(work, manifests[kind]),
     )
-    if config.flip and not found.mirrors:
+    if config.data.flip and not found.mirrors:
         raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
     if found.has("foreground"):
-        check_foreground(config.foreground, found.num_labels)
+        check_foreground(model.foreground, found.num_labels)
     return found

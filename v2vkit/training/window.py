@@ -1,5 +1,6 @@
 """Generating a training window chunk by chunk. A window has L context frames and then the generated ones; B batch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.covst import with_flow
 from v2vkit.models.generator import Output, advance, history_from_images
-from v2vkit.training.dataset import Sequence
+from v2vkit.training.data.batch import VideoBatch
 
 
 @dataclass
@@ -33,7 +34,7 @@ class WindowState:
         return self.context if self.from_nothing else 0
 
 
-def begin_window(sequence: Sequence, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
+def begin_window(sequence: VideoBatch, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
     """The state before the first generated frame: nothing at all, or the L real frames."""
     config = generator.config
     real = config.history and not from_nothing
@@ -42,7 +43,7 @@ def begin_window(sequence: Sequence, generator: AnyGenerator, *, from_nothing: b
 
 
 def source_stack(
-    sequence: Sequence, frame: int, history: int, *, first: int, features: dict[int, Tensor] | None = None
+    sequence: VideoBatch, frame: int, history: int, *, first: int, features: dict[int, Tensor] | None = None
 ) -> Tensor:
     """s_{t-L} … s_t on the channels, each followed by its features where there are any, [B, (L+1) C, H, W].
 
@@ -56,7 +57,7 @@ def source_stack(
 
 def generate_chunk(
     generator: AnyGenerator,
-    sequence: Sequence,
+    sequence: VideoBatch,
     state: WindowState,
     frames: list[int],
     *,
@@ -82,3 +83,9 @@ def generate_chunk(
         outputs.append(scales[-1])
     state.x_fake += [output.x_fake.detach() for output in outputs]
     return outputs
+
+
+def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
+    """The generated frames of a window (those after the context) in chunks of at most `size`."""
+    for start in range(context, num_frames, size):
+        yield list(range(start, min(start + size, num_frames)))

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from v2vkit.errors import V2VError
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
-from v2vkit.video.sources import Source, checksum, foreign_name, looking_at, readable, unique_names
+from v2vkit.video.sources import SourceFiles, checksum, foreign_name, looking_at, readable, unique_names
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Material:
         label_ids: the ids that occur in its label maps.
     """
 
-    source: Source
+    source: SourceFiles
     number: int
     name: str
     footage: Footage
@@ -33,7 +33,7 @@ class Material:
     label_ids: frozenset[int] = frozenset()
 
 
-def maps_of(source: Source, roots: dict[MapKind, str], *, several: bool) -> tuple[Maps, ...]:
+def maps_of(source: SourceFiles, roots: dict[MapKind, str], *, several: bool) -> tuple[Maps, ...]:
     """The maps of one source.
 
     Args:
@@ -49,7 +49,7 @@ def maps_of(source: Source, roots: dict[MapKind, str], *, several: bool) -> tupl
     return tuple(Maps(what, folder, find_maps(folder, what)) for what, folder in folders.items())
 
 
-def map_folder(source: Source, root: str, *, several: bool) -> str:
+def map_folder(source: SourceFiles, root: str, *, several: bool) -> str:
     """Where the maps of one source lie below the folder that the user gave; `several` as of `maps_of`."""
     own = Path(root) / source.stem
     with looking_at(own):
@@ -57,7 +57,7 @@ def map_folder(source: Source, root: str, *, several: bool) -> str:
 
 
 def collect(
-    sources: tuple[Source, ...], roots: dict[MapKind, str], rules: LabelRules, *, fps: Fraction
+    sources: tuple[SourceFiles, ...], roots: dict[MapKind, str], rules: LabelRules, *, fps: Fraction
 ) -> tuple[list[Material], dict[str, str]]:
     """Opens every source and reads every map.
 
@@ -97,7 +97,7 @@ def collect(
     return materials, skipped
 
 
-def checksums(sources: tuple[Source, ...], roots: dict[MapKind, str]) -> dict[str, str]:
+def checksums(sources: tuple[SourceFiles, ...], roots: dict[MapKind, str]) -> dict[str, str]:
     """Name -> SHA-256 of every source and its maps.
 
     Sources are told apart by their place in the order, which decides how clips are named and packed, and by their name

@@ -18,12 +18,15 @@ from av.video.stream import VideoStream
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 from v2vkit.video.geometry import square_pixel_size
+from v2vkit.video.pipes import STANDARD_INPUT, PipeReader, check_standard_input
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,flv,asf,ogg,gif,apng,mxf,dv,nut,"
-    "wav,mp3,aac,flac,aiff,ac3"
+    "yuv4mpegpipe,wav,mp3,aac,flac,aiff,ac3"
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
+# Nothing else is opened through a pipe; FFmpeg looks at less of it before the first frame than at a file.
+_PIPE_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "", "analyzeduration": "1000000"}
 _COPY = "Copy or download the file again."
 _READABLE = "Give a video file such as .mp4, .mov, .mkv, .webm or .avi that plays from beginning to end."
 
@@ -87,26 +90,61 @@ def open_video(path: str | Path, *, threads: bool = True) -> Iterator[OpenVideo]
             larger than `MAX_PIXELS`.
     """
     with reading(path), open_media(path) as container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, VideoStream) or _is_cover(stream):
-            kind = "only audio" if container.streams.audio else "no video stream"
-            raise V2VError(f"{path} holds {kind}.", _READABLE)
-        if stream.codec_context is None:  # although PyAV's annotation promises one
-            raise V2VError(f"Video {path} is coded in a way that is unknown here.", _READABLE)
-        width, height = stream.codec_context.width, stream.codec_context.height
-        if width < 1 or height < 1:
-            raise V2VError(f"Video {path} does not tell its picture size: it is damaged or cut off.", _READABLE)
-        # Stored, and as it is shown: the pixels may be up to 16 times as wide as high.
-        size = max((width, height), square_pixel_size(stream))
-        if size[0] * size[1] > MAX_PIXELS:
-            raise V2VError(
-                f"Video {path} claims {size[0]}x{size[1]} pixels, more than the allowed {MAX_PIXELS} in all.",
-                "Scale the video down with another program first.",
-            )
+        stream = _video_stream(path, container)
         _check_index(path, stream)
         stream.thread_type = "AUTO" if threads else "NONE"
         stream.codec_context.thread_count = 0 if threads else 1
         yield OpenVideo(container, stream)
+
+
+@contextmanager
+def open_pipe() -> Iterator[OpenVideo]:
+    """What comes from standard input, as `open_video` gives a file; it cannot be sought in.
+
+    Several slices of a frame are decoded at once, but not several frames: each comes out as soon as it is complete.
+
+    Raises:
+        V2VError: nothing comes, or as `open_video`.
+    """
+    check_standard_input()
+    pipe = PipeReader()
+    try:
+        with reading(STANDARD_INPUT):
+            # Never closed, but freed when the last of its streams is: whoever copies the sound needs them longest.
+            container = av.open(pipe, "r", options=_PIPE_OPTIONS, metadata_errors="replace")
+            stream = _video_stream(STANDARD_INPUT, container)
+            stream.thread_type = "SLICE"
+            stream.codec_context.thread_count = 0
+            yield OpenVideo(container, stream)
+    except V2VError:
+        if pipe.num_bytes == 0:
+            raise V2VError("Standard input is empty (0 bytes).", "Check the command whose output it is.") from None
+        raise
+
+
+def _video_stream(name: str | Path, container: InputContainer) -> VideoStream:
+    """The video stream of a container.
+
+    Raises:
+        V2VError: as `open_video`.
+    """
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream) or _is_cover(stream):
+        kind = "only audio" if container.streams.audio else "no video stream"
+        raise V2VError(f"{name} holds {kind}.", _READABLE)
+    if stream.codec_context is None:  # although PyAV's annotation promises one
+        raise V2VError(f"Video {name} is coded in a way that is unknown here.", _READABLE)
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width < 1 or height < 1:
+        raise V2VError(f"Video {name} does not tell its picture size: it is damaged or cut off.", _READABLE)
+    # Stored, and as it is shown: the pixels may be up to 16 times as wide as high.
+    size = max((width, height), square_pixel_size(stream))
+    if size[0] * size[1] > MAX_PIXELS:
+        raise V2VError(
+            f"Video {name} claims {size[0]}x{size[1]} pixels, more than the allowed {MAX_PIXELS} in all.",
+            "Scale the video down with another program first.",
+        )
+    return stream
 
 
 def demux(container: InputContainer, *streams: Stream) -> Iterator["Packet[Any]"]:

@@ -8,12 +8,11 @@ frames, so that frames of AVI are shown from the first one's stamp on at the pac
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -24,9 +23,6 @@ from v2vkit.errors import V2VError
 from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
 from v2vkit.video.geometry import Geometry, geometry_of
 from v2vkit.video.probe import frame_rate
-
-_SMALL = 32
-"""Longer side of pictures that nobody looks at."""
 
 
 @dataclass(frozen=True)
@@ -49,38 +45,6 @@ class Frame:
     index: int
     repaired: bool = False
     duration: int | None = None
-
-
-class Stamps(NamedTuple):
-    """When the frames of a video are shown: ticks of `time_base`; `exact` = none had to be repaired."""
-
-    ticks: tuple[int, ...]
-    time_base: Fraction
-    exact: bool
-
-
-def time_stamps(path: str | Path, *, until: Fraction | None = None) -> Stamps:
-    """The time stamps that `decode` gives the frames, from the packets alone wherever the file allows that.
-
-    Args:
-        path: a local video file.
-        until: seconds after the first frame, beyond which one frame more is enough.
-
-    Raises:
-        V2VError: as `decode`.
-    """
-    with open_video(path, threads=False) as video:
-        found = _packet_stamps(video, until)
-        if found is not None:
-            return Stamps(tuple(sorted(found)), video.stream.time_base or Fraction(1, 90000), True)
-    ticks: list[int] = []
-    exact, time_base = True, Fraction(1)
-    for frame in decode(path, long_side=_SMALL):
-        ticks.append(frame.pts)
-        exact, time_base = exact and not frame.repaired, frame.time_base
-        if until is not None and (ticks[-1] - ticks[0]) * time_base >= until:
-            break
-    return Stamps(tuple(ticks), time_base, exact)
 
 
 def decode(
@@ -113,13 +77,22 @@ def decode(
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(f"frames {start} to {stop} of {path}")
+    yield from to_frames(path, _stamped(path, start, stop, threads, start_pts), long_side=long_side)
+
+
+def to_frames(name: str | Path, stamped: "Iterable[Stamped]", *, long_side: int | None = None) -> Iterator[Frame]:
+    """Decoded frames as RGB pictures; `long_side` as of `decode`.
+
+    Raises:
+        V2VError: the picture size changes on the way.
+    """
     geometry: Geometry | None = None
-    for video, index, raw, stamp in _stamped(path, start, stop, threads, start_pts):
+    for video, index, raw, stamp in stamped:
         if geometry is None:
             geometry = geometry_of(video.stream, raw, long_side=long_side)
         if (raw.width, raw.height) != geometry.stored:
             raise V2VError(
-                f"Video {path} changes its picture size at frame {index} from "
+                f"Video {name} changes its picture size at frame {index} from "
                 f"{geometry.stored[0]}x{geometry.stored[1]} to {raw.width}x{raw.height}.",
                 "Convert it to one size, or cut it there, with another program first.",
             )
@@ -154,23 +127,42 @@ def _stamped(path: str | Path, start: int, stop: int | None, threads: bool, star
     if start > 0:
         with open_video(path, threads=threads) as video:
             pts = start_pts if start_pts is not None else _find_pts(video, start)
-            frames = _from_key_frame(video, pts) if pts is not None else None
+            frames = from_key_frame(video, pts) if pts is not None else None
             if frames is not None:
-                yield from _number(video, frames, start, stop)
+                yield from number_frames(video, frames, start, stop)
                 return
     with open_video(path, threads=threads) as video:
-        last = None
-        for item in _number(video, decode_all(video), 0, stop):
-            last = item
-            if item[1] >= start:
-                yield item
-        if last is None:
-            raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
-        if stop is None or last[1] + 1 < stop:
-            _check_end(path, video.stream, last[2], last[3])
+        yield from (item for item in from_beginning(path, video, stop) if item[1] >= start)
 
 
-def _number(video: OpenVideo, frames: Iterator[av.VideoFrame], start: int, stop: int | None) -> Iterator[Stamped]:
+def from_beginning(name: str | Path, video: OpenVideo, stop: int | None = None) -> Iterator[Stamped]:
+    """Every frame of a stream that has just been opened, up to number `stop` (exclusive).
+
+    Raises:
+        V2VError: there is none, or they end before the header says so.
+    """
+    return to_the_end(name, number_frames(video, decode_all(video), 0, stop), stop)
+
+
+def to_the_end(name: str | Path, stamped: Iterator[Stamped], stop: int | None = None) -> Iterator[Stamped]:
+    """The same frames; once they have ended (before frame `stop`), it is checked that they may.
+
+    Raises:
+        V2VError: there is none, or they end before the header says so.
+    """
+    last = None
+    for item in stamped:
+        last = item
+        yield item
+    if last is None:
+        raise V2VError(f"Video {name} has no frames.", "Copy or download the file again, or choose another one.")
+    if stop is None or last[1] + 1 < stop:
+        _check_end(name, last[0].stream, last[2], last[3])
+
+
+def number_frames(
+    video: OpenVideo, frames: Iterator[av.VideoFrame], start: int = 0, stop: int | None = None
+) -> Iterator[Stamped]:
     """Numbers the frames from `start` and makes their time stamps strictly increasing."""
     time_base = video.stream.time_base or Fraction(1, 90000)
     step = max(1, round(1 / (frame_rate(video.stream) * time_base)))
@@ -196,11 +188,11 @@ def _is_avi(stream: VideoStream) -> bool:
 
 def _find_pts(video: OpenVideo, number: int) -> int | None:
     """Time stamp of frame `number` from the packets alone; None where they do not tell, or there is no such frame."""
-    stamps = _packet_stamps(video)
+    stamps = packet_stamps(video)
     return None if stamps is None or number >= len(stamps) else sorted(stamps)[number]
 
 
-def _packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] | None:
+def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] | None:
     """The time stamps of the packets from the file's beginning on, in the order of decoding; None where packets do not
     map to frames one to one. With `until` no more are read than are shown so many seconds after the first, and one.
 
@@ -225,7 +217,7 @@ def _packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int]
     return stamps
 
 
-def _from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | None:
+def from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | None:
     """Frames from exactly `pts` on, decoded from a key frame at or before it; None when the file does not allow it.
 
     A key frame may be followed by frames that are shown before it and refer to the group before (open GOP); starting
@@ -254,7 +246,7 @@ def _from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | Non
     return None
 
 
-def _check_end(path: str | Path, stream: VideoStream, last: av.VideoFrame, stamp: int) -> None:
+def _check_end(name: str | Path, stream: VideoStream, last: av.VideoFrame, stamp: int) -> None:
     """Refuses files that end before their header says so.
 
     A cut .mp4 fails by itself; Matroska, WebM and AVI just end early, but state how long they should be.
@@ -265,7 +257,7 @@ def _check_end(path: str | Path, stream: VideoStream, last: av.VideoFrame, stamp
     end = stamp * last.time_base + max(last.duration * last.time_base if last.duration else 0, 1 / rate)
     if end + Fraction(3, 2) / rate < promised:
         raise V2VError(
-            f"Video {path} is cut off: it ends after {float(end):.2f} s of {float(promised):.2f} s.",
+            f"Video {name} is cut off: it ends after {float(end):.2f} s of {float(promised):.2f} s.",
             "Copy or download the file again.",
         )
 

@@ -1,7 +1,7 @@
 """Writing video files: H.264 yuv420p, BT.709, every frame exactly once and at its own time.
 
 A file is written under a temporary name beside its target and renamed when it is complete, so that nothing unfinished
-ever carries the target's name.
+ever carries the target's name; into a pipe, frames go as they are encoded (`v2vkit.video.outputs`).
 """
 
 import contextlib
@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.audio import AudioCopy, Span
-from v2vkit.video.geometry import BICUBIC
-from v2vkit.video.targets import CODECS, CONTAINERS, check_codec, check_target, remove_abandoned, temporary_name
+from v2vkit.video.audio_feeds import AudioFeed
+from v2vkit.video.geometry import BICUBIC, pad_to_even
+from v2vkit.video.outputs import FileOutput, Output
+from v2vkit.video.targets import CODECS, WITHOUT_DELAY, check_codec
 
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1  # AVCOL_RANGE_MPEG
@@ -36,7 +38,7 @@ class VideoWriter:
     having written a frame, leaves no file.
 
     Args:
-        path: target, ending in .mp4, .mov or .mkv. An existing file is replaced, at the end.
+        path: target, ending in .mp4, .mov or .mkv. An existing file is replaced, at the end. Or another output.
         fps: frame rate, exact (`Fraction(30000, 1001)`); also the average rate stated for variable rate.
         time_base: seconds per tick of `pts`; None = constant rate, frame i at i / fps. Time stamps are kept exactly
             in .mp4 and .mov; .mkv rounds them to milliseconds. Where the first is below zero, all (and the audio) are
@@ -44,7 +46,7 @@ class VideoWriter:
         crf: constant quality, 0 (lossless) to 51.
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
-        audio_from: copy the audio streams of this file, packet by packet, without decoding.
+        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding.
         audio_span: only what lies between these seconds of that file's clock (None = its beginning, its end), in whole
             packets; where a beginning is given, the video begins there.
 
@@ -54,27 +56,28 @@ class VideoWriter:
     Raises:
         V2VError: unknown ending or codec, missing or unwritable folder, frames of different sizes, time stamps that do
             not increase, disk full, no frame.
+        BrokenPipeError: the reader of the pipe has gone.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Output,
         *,
         fps: Fraction,
         time_base: Fraction | None = None,
         crf: int = 18,
         codec: str = "libx264",
         preset: str = "fast",
-        audio_from: str | Path | None = None,
+        audio_from: str | Path | AudioFeed | None = None,
         audio_span: Span = (None, None),
     ):
-        self.path = Path(path)
+        self._output = FileOutput(path) if isinstance(path, (str, Path)) else path
+        self.path = self._output.name
         self.problems: list[str] = []
         self.num_frames = 0
         self._fps, self._time_base = Fraction(fps), time_base
         self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
         self._audio_span = audio_span
-        self._temporary = temporary_name(self.path)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._audio: AudioCopy | None = None
@@ -87,7 +90,6 @@ class VideoWriter:
         self._waiting: deque[Packet[VideoStream]] = deque()  # encoded, but not in the file yet
         self._first_dts: int | None = None
         self._num_packets = 0
-        check_target(path)
         check_codec(codec)
 
     def __enter__(self) -> Self:
@@ -133,7 +135,7 @@ class VideoWriter:
         if self._last_pts is not None:
             self._durations[self._last_pts] = stamp - self._last_pts
         self._last_pts, self._last_duration = stamp, duration
-        frame = av.VideoFrame.from_ndarray(_pad_to_even(image), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(pad_to_even(image), format="rgb24")
         # Convert AND tag: tagging BT.709 alone would shift every colour, because FFmpeg converts with BT.601.
         frame = frame.reformat(
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG", interpolation=BICUBIC, threads=1
@@ -149,15 +151,7 @@ class VideoWriter:
     def _open(self, width: int, height: int) -> None:
         self._size = (width, height)
         try:
-            remove_abandoned(self.path)
-            options = {"movflags": "+faststart"} if CONTAINERS[self.path.suffix.lower()] != "matroska" else {}
-            self._container = av.open(
-                # "file:" keeps a name such as "a:b.mp4" from being taken for a protocol.
-                f"file:{self._temporary}",
-                "w",
-                format=CONTAINERS[self.path.suffix.lower()],
-                options=options,
-            )
+            self._container = self._output.open()
             stream = self._container.add_stream(self._codec, rate=self._fps, time_base=self._ticks)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._failed(error) from None
@@ -169,6 +163,8 @@ class VideoWriter:
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
         context.options = CODECS[self._codec](self._crf, self._preset)
+        if self._output.streamed:
+            context.options = context.options | WITHOUT_DELAY.get(self._codec, {})
         self._stream = stream
         if self._audio_from is not None:
             shift = None if self._time_base is None else -self._origin * self._time_base
@@ -213,7 +209,7 @@ class VideoWriter:
         one that is decoded last takes what is left, whether it is the one that is shown last or not."""
         assert self._container is not None
         assert self._stream is not None
-        if CONTAINERS[self.path.suffix.lower()] == "matroska" or packet.dts is None or packet.pts is None:
+        if self._output.format == "matroska" or packet.dts is None or packet.pts is None:
             return
         self._container.start_encoding()  # which chooses the ticks of the file
         ticks = self._stream.time_base or self._ticks
@@ -237,7 +233,7 @@ class VideoWriter:
                     f"The encoder {self._codec} made {self._num_packets} frames of {self.num_frames} for {self.path}.",
                     "Choose another codec.",
                 )
-            self._temporary.replace(self.path)
+            self._output.commit()
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from None
 
@@ -251,10 +247,11 @@ class VideoWriter:
             with contextlib.suppress(av.FFmpegError, OSError, ValueError):
                 self._container.close()
             self._container = None
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        self._output.discard()
 
-    def _failed(self, error: Exception) -> V2VError:
+    def _failed(self, error: Exception) -> Exception:
+        if isinstance(error, BrokenPipeError):
+            return error  # nobody wants more of it: no failure of ours
         reason = getattr(error, "strerror", None) or str(error)
         return V2VError(
             f"Video {self.path} cannot be written with {self._codec}: {reason}.",
@@ -280,10 +277,3 @@ def write_video(
         for image in images:
             writer.write(image)
     return writer.problems
-
-
-def _pad_to_even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return np.ascontiguousarray(image)
-    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -10,7 +10,7 @@ from v2vkit.errors import V2VError
 from v2vkit.video.decode import Frame, decode
 from v2vkit.video.images import read_image
 from v2vkit.video.probe import probe
-from v2vkit.video.sources import Source
+from v2vkit.video.sources import SourceFiles
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Footage:
     num_frames: int | None
 
 
-def describe(source: Source, *, fps: Fraction) -> Footage:
+def describe(source: SourceFiles, *, fps: Fraction) -> Footage:
     """Opens the source and reads its first frame.
 
     Args:
@@ -41,7 +41,7 @@ def describe(source: Source, *, fps: Fraction) -> Footage:
 
 
 def read_frames(
-    source: Source,
+    source: SourceFiles,
     start: int = 0,
     stop: int | None = None,
     *,

@@ -111,3 +111,11 @@ def geometry_of(stream: VideoStream, frame: av.VideoFrame, *, long_side: int | N
         scale = long_side / max(width, height)
         width, height, interpolation = max(1, round(width * scale)), max(1, round(height * scale)), AREA
     return Geometry((frame.width, frame.height), (width, height), orientation_of(frame), interpolation)
+
+
+def pad_to_even(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture [H, W, 3] with its last row or column repeated where their number is odd; contiguous."""
+    height, width = image.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return np.ascontiguousarray(image)
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

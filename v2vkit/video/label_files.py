@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_numbers
-from v2vkit.video.sources import IMAGE_ENDINGS, Source, looking_at, natural_key, readable
+from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, looking_at, natural_key, readable
 
 MapKind = Literal["labels", "instances"]
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
@@ -163,7 +163,7 @@ def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.i
 
 
 def check_maps(
-    source: Source, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
+    source: SourceFiles, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
 ) -> frozenset[int]:
     """Reads every map, and gives the label ids that occur; `progress` is called with 1 after each.
 
@@ -201,7 +201,7 @@ def check_maps(
     return frozenset(occurring)
 
 
-def match_maps(source: Source, num_frames: int, maps: Maps) -> Maps:
+def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
     By equal names (less the ending) where the frames are images and any name agrees, by natural order otherwise.

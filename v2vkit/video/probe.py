@@ -67,7 +67,7 @@ def probe(path: str | Path, *, scan: bool = False) -> VideoInfo:
         return VideoInfo(
             width=width,
             height=height,
-            fps=_rate_of_stamps(video) if _tells_no_rate(video) else frame_rate(video.stream),
+            fps=_rate_of_stamps(video) if tells_no_rate(video) else frame_rate(video.stream),
             time_base=time_base,
             start=(video.stream.start_time or 0) * time_base,
             num_frames=num_frames,
@@ -87,7 +87,7 @@ def frame_rate(stream: VideoStream) -> Fraction:
     return DEFAULT_RATE
 
 
-def _tells_no_rate(video: OpenVideo) -> bool:
+def tells_no_rate(video: OpenVideo) -> bool:
     """Matroska without a default duration, as browsers record it, or with that of a tick: 1000 per second then."""
     stream = video.stream
     untold = stream.average_rate is None or stream.average_rate * (stream.time_base or 0) == 1

@@ -12,7 +12,7 @@ from v2vkit.video.cuts import DETECTION_SIDE, CutMethod, find_cuts
 from v2vkit.video.decode import Frame
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits
-from v2vkit.video.sources import Source
+from v2vkit.video.sources import SourceFiles
 from v2vkit.video.thinning import thin
 
 _COUNTING_SIDE = 32
@@ -69,7 +69,7 @@ def split_shot(start: int, stop: int, max_length: int) -> list[tuple[int, int]]:
 
 
 def find_shots(
-    source: Source,
+    source: SourceFiles,
     *,
     fps: Fraction,
     rate: Fraction | None = None,

@@ -21,7 +21,7 @@ IMAGE_ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".t
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFiles:
     """One video file, or one sequence of images.
 
     Attributes:
@@ -47,7 +47,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [*((0, int(digits), "") if digits else (1, 0, text.casefold()) for digits, text in parts), (-1, 0, name)]
 
 
-def find_sources(given: Iterable[str]) -> tuple[Source, ...]:
+def find_sources(given: Iterable[str]) -> tuple[SourceFiles, ...]:
     """Resolves files, globs, folders of videos, folders of images and folders of such folders.
 
     Image files (named, or matched by a glob) of one folder are one sequence.
@@ -55,7 +55,7 @@ def find_sources(given: Iterable[str]) -> tuple[Source, ...]:
     Raises:
         V2VError: a path does not exist, a glob matches nothing, or a folder holds nothing usable or a mixture.
     """
-    sources: list[Source] = []
+    sources: list[SourceFiles] = []
     loose: dict[Path, set[str]] = {}
     for text in given:
         with looking_at(text):
@@ -65,9 +65,9 @@ def find_sources(given: Iterable[str]) -> tuple[Source, ...]:
                 elif path.suffix.lower() in IMAGE_ENDINGS:
                     loose.setdefault(path.parent, set()).add(path.name)
                 else:
-                    sources.append(Source(str(path)))
+                    sources.append(SourceFiles(str(path)))
     sources.extend(_sequence(folder, names) for folder, names in loose.items())
-    unique: dict[Path, Source] = {}
+    unique: dict[Path, SourceFiles] = {}
     for source in sources:
         unique.setdefault(Path(source.path).resolve(), source)
     return tuple(unique.values())
@@ -98,7 +98,7 @@ def _holds_footage(folder: Path) -> bool:
     return False
 
 
-def find_sequence(given: str) -> Source:
+def find_sequence(given: str) -> SourceFiles:
     """The one sequence of images in a folder.
 
     Raises:
@@ -132,7 +132,7 @@ def readable(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def foreign_name(source: Source) -> str | None:
+def foreign_name(source: SourceFiles) -> str | None:
     """Why its names cannot be kept: one is not valid UTF-8, and manifests hold no others; None when all are."""
     if readable(source.path) != source.path:
         return "its name is not valid UTF-8; rename it"
@@ -161,7 +161,7 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(names, key=lambda path: natural_key(path.name))
 
 
-def _in_folder(folder: Path, *, deeper: bool) -> Iterator[Source]:
+def _in_folder(folder: Path, *, deeper: bool) -> Iterator[SourceFiles]:
     inside = _visible(folder)
     videos = [path for path in inside if path.is_file() and path.suffix.lower() in VIDEO_ENDINGS]
     images = [path.name for path in inside if path.is_file() and path.suffix.lower() in IMAGE_ENDINGS]
@@ -170,7 +170,7 @@ def _in_folder(folder: Path, *, deeper: bool) -> Iterator[Source]:
             f"The folder {folder} holds both videos ({videos[0].name}) and images ({images[0]}).",
             "Name the files with a pattern such as 'folder/*.mp4'.",
         )
-    found = [Source(str(path)) for path in videos]
+    found = [SourceFiles(str(path)) for path in videos]
     if images:
         found.append(_sequence(folder, images))
     if not found and deeper:
@@ -182,7 +182,7 @@ def _in_folder(folder: Path, *, deeper: bool) -> Iterator[Source]:
     yield from found
 
 
-def _sequence(folder: Path, names: Iterable[str]) -> Source:
+def _sequence(folder: Path, names: Iterable[str]) -> SourceFiles:
     ordered = sorted(names, key=natural_key)
     kinds = sorted({Path(name).suffix.lower().replace("jpeg", "jpg").replace("tiff", "tif") for name in ordered})
     if len(kinds) > 1:
@@ -190,7 +190,7 @@ def _sequence(folder: Path, names: Iterable[str]) -> Source:
             f"The images in {folder} are of several kinds ({', '.join(kinds)}), so their order is not clear.",
             f"Name one kind with a pattern such as '{folder}/*{kinds[0]}'.",
         )
-    return Source(str(folder), tuple(ordered))
+    return SourceFiles(str(folder), tuple(ordered))
 
 
 def unique_names(stems: Iterable[str]) -> list[str]:

@@ -21,6 +21,13 @@ CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
     "hevc_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
 }
 """Encoders that take yuv420p, and how each is told the quality."""
+WITHOUT_DELAY = {
+    "libx264": {"tune": "zerolatency"},
+    "libx265": {"tune": "zerolatency"},
+    "h264_nvenc": {"zerolatency": "1", "delay": "0"},
+    "hevc_nvenc": {"zerolatency": "1", "delay": "0"},
+}
+"""Settings of encoders that hold no frame back, at the cost of some size; libsvtav1 has none, and holds back dozens."""
 
 
 def refuse_url(path: str | Path) -> None:

@@ -9,7 +9,7 @@ from v2vkit.errors import V2VError, counted
 from v2vkit.evaluation.study.key import DEGRADED, REAL
 from v2vkit.video.footage import describe
 from v2vkit.video.probe import probe
-from v2vkit.video.sources import Source, find_sources
+from v2vkit.video.sources import SourceFiles, find_sources
 
 _RATE_TOLERANCE = 0.005
 """Largest relative difference of two frame rates that count as one: 29.97 and 30 do, 24 and 25 do not."""
@@ -28,7 +28,7 @@ class Clip:
     """
 
     name: str
-    sources: dict[str, Source]
+    sources: dict[str, SourceFiles]
     width: int
     height: int
     fps: Fraction
@@ -111,7 +111,7 @@ def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) ->
     return Found(tuple(clips), tuple(cut), tuple(left_out))
 
 
-def _is_one_clip(path: str, found: dict[str, Source]) -> bool:
+def _is_one_clip(path: str, found: dict[str, SourceFiles]) -> bool:
     """Whether a path is itself a clip (a video, or a folder of images), which pairs with another whatever its name."""
     return len(found) == 1 and Path(next(iter(found.values())).path).resolve() == Path(path).resolve()
 
@@ -138,8 +138,8 @@ def find_real(path: str, names: Sequence[str], *, fps: Fraction, most_seconds: F
     return clips
 
 
-def _by_stem(path: str) -> dict[str, Source]:
-    found: dict[str, Source] = {}
+def _by_stem(path: str) -> dict[str, SourceFiles]:
+    found: dict[str, SourceFiles] = {}
     for source in find_sources([path]):
         if source.stem in found:
             raise V2VError(
@@ -150,7 +150,7 @@ def _by_stem(path: str) -> dict[str, Source]:
     return found
 
 
-def _facts(source: Source, fps: Fraction) -> _Facts:
+def _facts(source: SourceFiles, fps: Fraction) -> _Facts:
     if source.images:
         footage = describe(source, fps=fps)
         return _Facts(footage.width, footage.height, fps, len(source.images))
@@ -164,7 +164,7 @@ def _facts(source: Source, fps: Fraction) -> _Facts:
     return _Facts(info.width, info.height, info.fps, info.num_frames)
 
 
-def _clip(name: str, sources: dict[str, Source], *, fps: Fraction, trim: bool) -> tuple[Clip, str]:
+def _clip(name: str, sources: dict[str, SourceFiles], *, fps: Fraction, trim: bool) -> tuple[Clip, str]:
     facts = {method: _facts(source, fps) for method, source in sources.items()}
     first_method, first = next(iter(facts.items()))
     for method, other in facts.items():

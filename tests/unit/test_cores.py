@@ -1,0 +1,115 @@
+"""How many threads torch gets, by what other programs leave idle."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.unit.training_data import SMALL, make_workspace
+from v2vkit.engine import cores
+from v2vkit.engine.cores import (
+    AS_THEY_ARE,
+    CpuTimes,
+    Threads,
+    allowed_cores,
+    choose_threads,
+    follow_idle_cores,
+    idle_cores,
+    read_cpu_times,
+)
+from v2vkit.pipeline.runner import run
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.stages.train import STAGE as TRAIN
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine of four cores, on which torch would take four threads."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(cores, "_affinity", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(cores, "_most_threads", lambda: 4)
+    monkeypatch.setattr(cores, "_LOOK", 0.0)
+    yield
+    torch.set_num_threads(before)
+
+
+def busy(monkeypatch: pytest.MonkeyPatch, *others: float, own: float = 1.0) -> None:
+    """Look for look, 10 s apart: so many cores are busy with others, and `own` with this process."""
+    looks = [CpuTimes(0.0, 0.0, 0.0)]
+    for load in others:
+        last = looks[-1]
+        looks.append(CpuTimes(last.clock + 10, last.busy + 10 * (load + own), last.own + 10 * own))
+    left = iter(looks)
+    monkeypatch.setattr(cores, "read_cpu_times", lambda: next(left))
+
+
+@pytest.mark.parametrize(
+    ("others", "number"), [(0.0, 4), (0.3, 4), (0.5, 3), (1.0, 3), (1.7, 2), (3.0, 1), (4.0, 1), (9.0, 1)]
+)
+def test_a_thread_needs_a_core_that_is_mostly_idle(monkeypatch: pytest.MonkeyPatch, others: float, number: int) -> None:
+    busy(monkeypatch, others, own=0.5)
+    threads = choose_threads(0)
+    assert threads.number == torch.get_num_threads() == number
+    assert threads.reduced == (number < 4)
+    assert f"{number} ({max(0.0, 4 - others):.1f} of 4 cores idle)" == str(threads)
+
+
+def test_what_is_asked_for_is_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(choose_threads(3)) == "3 (--threads)"
+    assert torch.get_num_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert str(choose_threads(0)) == "3 (OMP_NUM_THREADS)"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(cores, "read_cpu_times", lambda: None)  # not Linux
+    assert str(choose_threads(0)) == "4 (torch's choice)"
+
+
+def test_threads_go_at_once_and_come_back_when_it_stays_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy(monkeypatch, 0.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0)
+    told: list[str] = []
+    torch.set_num_threads(4)
+    found = []
+    for _ in follow_idle_cores(range(8), Threads(4, "", automatic=True), tell=told.append, every=-1e9):
+        found.append(torch.get_num_threads())
+    assert found == [4, 4, 2, 2, 2, 2, 2, 4]
+    assert told == ["threads   2 (2.0 of 4 cores idle)", "threads   4 (4.0 of 4 cores idle)"]
+
+
+@pytest.mark.parametrize("threads", [AS_THEY_ARE, Threads(3, "--threads")])
+def test_threads_that_were_set_stay(monkeypatch: pytest.MonkeyPatch, threads: Threads) -> None:
+    busy(monkeypatch, 4.0, 4.0, 4.0)
+    torch.set_num_threads(3)
+    assert list(follow_idle_cores(range(3), threads, every=-1e9)) == [0, 1, 2]
+    assert torch.get_num_threads() == 3
+
+
+def test_what_this_process_does_takes_no_core_away() -> None:
+    assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(2, 106, 11)) == 4
+    assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(2, 106, 9)) == 3
+    assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(0, 100, 5)) == 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/stat")
+def test_the_system_tells_of_other_programs() -> None:
+    before = read_cpu_times()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
+    now = read_cpu_times()
+    assert before is not None
+    assert now is not None
+    assert now.busy - before.busy >= 0.2
+    assert now.own - before.own < 0.2
+
+
+def test_a_container_may_have_fewer_cores_than_the_machine() -> None:
+    assert 1 <= allowed_cores() <= 4
+
+
+def test_the_plan_says_how_many_threads_and_why(tmp_path: Path) -> None:
+    options = make_workspace(tmp_path, num_clips=1, clip_frames=6)
+    config = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "threads": 1})
+    plan = run(TRAIN, config, RunOptions(work=options.work, dry_run=True)).message
+    assert "  threads   1 (--threads)" in plan

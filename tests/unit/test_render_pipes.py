@@ -1,0 +1,156 @@
+"""`v2v render` from standard input and to standard output, in processes of its own with real pipes at both ends."""
+
+import threading
+from fractions import Fraction
+from itertools import count
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.faces import photo
+from tests.unit.pipes import Ahead, Behind, decoded, finished, started, stream_frames
+from tests.unit.rendering import render, save_untrained
+from tests.unit.video_files import read_packets, read_raw, write_file
+from v2vkit.cli.main import EXIT_PIPE, EXIT_PROBLEMS
+from v2vkit.errors import V2VError
+from v2vkit.stages.render import COMMAND, RenderConfig
+
+pytest.importorskip("mediapipe")
+
+UNEVEN = [0, 40, 80, 100, 180, 300, 320, 400, 420, 500, 560, 600]
+
+
+def _faces(number: int = 12) -> list[np.ndarray]:
+    return [photo(200, 240, dx=2 * t) for t in range(number)]
+
+
+def _uneven(path: Path) -> Path:
+    return write_file(path, _faces(), stamps=UNEVEN, time_base=Fraction(1, 1000), audio="aac")
+
+
+def test_a_video_goes_through_from_pipe_to_pipe(tmp_path: Path) -> None:
+    """With its times and its sound; nothing but the video comes out."""
+    save_untrained(tmp_path, "face")
+    source = _uneven(tmp_path / "in.mkv")
+    done = finished("-", "-", "--work", str(tmp_path), data=source.read_bytes())
+    assert done.returncode == 0, done.stderr
+    images, times = decoded(done.stdout, tmp_path / "out.mkv")
+    assert [image.shape for image in images] == [(48, 64, 3)] * 12
+    assert times == [Fraction(stamp, 1000) for stamp in UNEVEN]
+    assert read_packets(tmp_path / "out.mkv") == read_packets(source)
+    assert b"standard output: 12 frames" in done.stderr
+    assert done.stdout[:4] == b"\x1a\x45\xdf\xa3", "Matroska, from its first byte on"
+
+
+def test_a_pipe_is_rendered_to_a_file(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    source = _uneven(tmp_path / "in.mkv")
+    part = ("--start", "0.1", "--duration", "0.3")
+    done = finished("-", str(tmp_path / "out.mp4"), "--work", str(tmp_path), *part, data=source.read_bytes())
+    assert done.returncode == 0, done.stderr
+    assert read_raw(tmp_path / "out.mp4")[1] == [Fraction(stamp, 1000) for stamp in (0, 80, 200, 220)]
+    assert b"4 frames" in done.stdout
+
+
+def test_frames_come_out_before_the_input_ends(tmp_path: Path) -> None:
+    """The input goes on until 20 frames have come out; then it ends, and all the others come."""
+    save_untrained(tmp_path, "face")
+    enough = threading.Event()
+    sent: list[int] = []
+    with started("-", "-", "--work", str(tmp_path)) as process:
+
+        def feed() -> None:
+            frames = (photo(200, 240, dx=2 * (t % 40)) for t in count())
+            pipe = Ahead(process)
+            for t in stream_frames(pipe, _until(enough, frames)):
+                sent.append(t)
+            assert process.stdin is not None
+            process.stdin.close()
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        received = 0
+        with av.open(Behind(process), options={"analyzeduration": "0", "fpsprobesize": "0"}) as container:
+            for packet in container.demux(video=0):
+                received += packet.size > 0
+                if received == 20:
+                    enough.set()
+        feeder.join()
+        assert process.wait() == 0
+    assert received == len(sent) > 20
+
+
+def _until(stop: threading.Event, frames):
+    """The frames until somebody has had enough, a few every tenth of a second."""
+    for frame in frames:
+        yield frame
+        if stop.wait(0.02):
+            return
+
+
+def test_raw_video_comes_out_and_goes_in(tmp_path: Path) -> None:
+    """It tells that it loses times and sound."""
+    save_untrained(tmp_path, "face")
+    first = finished(str(_uneven(tmp_path / "in.mkv")), "-", "--container", "y4m", "--work", str(tmp_path))
+    assert first.returncode == EXIT_PROBLEMS
+    assert first.stdout.startswith(b"YUV4MPEG2 W64 H48 F25:1 ")
+    assert first.stdout.count(b"FRAME\n") == 12
+    assert b"y4m has no time stamps" in first.stderr
+    assert b"The sound is left out: y4m has none" in first.stderr
+    images, _ = decoded(first.stdout, tmp_path / "out.y4m")
+    assert np.stack(images).std() > 5
+    second = finished("-", str(tmp_path / "out.mp4"), "--work", str(tmp_path), data=first.stdout)
+    assert second.returncode == EXIT_PROBLEMS, "nobody's face is in noise"
+    assert read_raw(tmp_path / "out.mp4")[1] == [Fraction(t, 25) for t in range(12)]
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    source = write_file(tmp_path / "in.mp4", _faces(60))
+    with started(str(source), "-", "--work", str(tmp_path)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(100)
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait() == EXIT_PIPE
+    assert b"Traceback" not in said
+    assert b"error" not in said.lower()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(b"", b"Standard input is empty"), (b"text\n" * 99, b"standard input is damaged"), (None, b"cut off")],
+)
+def test_what_is_no_whole_video_is_told(tmp_path: Path, data: bytes | None, words: bytes) -> None:
+    """And leaves no file. A cut file's header tells how long it should be."""
+    save_untrained(tmp_path, "face")
+    if data is None:
+        whole = write_file(tmp_path / "in.mkv", _faces(40), options={"g": "10"}).read_bytes()
+        data = whole[: len(whole) * 2 // 3]
+    done = finished("-", str(tmp_path / "out.mp4"), "--work", str(tmp_path), data=data)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_what_has_no_pipe_says_so(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    with pytest.raises(V2VError, match="A workspace does not come through standard input"):
+        render(Path("-"), tmp_path / "out.mp4", tmp_path, maps=True)
+    with pytest.raises(V2VError, match="--fps is the rate of a folder"):
+        render(Path("-"), tmp_path / "out.mp4", tmp_path, fps="10")
+    with pytest.raises(V2VError, match="--instances belongs to a folder"):
+        render(Path("-"), tmp_path / "out.mp4", tmp_path, instances="-")
+    with pytest.raises(V2VError, match="- does not exist"):
+        render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path, first_frames="-")
+    with pytest.raises(V2VError):
+        render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path, checkpoint="-")
+    assert COMMAND.check is not None
+    with pytest.raises(V2VError, match="--container is for standard output"):
+        COMMAND.check(RenderConfig(source="a.mp4", target=str(tmp_path / "out.mp4"), container="y4m"))
+    with pytest.raises(V2VError, match="--crf and --codec encode a video, which y4m is not"):
+        render(Path("-"), "-", tmp_path, container="y4m", crf=3)

@@ -1,0 +1,126 @@
+"""A cache of remote shards on the local disk.
+
+A shard is downloaded once, in one request, and kept under its checksum, so a shard that was made again is another file.
+`V2V_CACHE` names the folder (the user's cache directory otherwise), `V2V_CACHE_GB` its limit.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from v2vkit.artifacts.folder import Folder, explain_os_errors
+from v2vkit.artifacts.manifest import ShardEntry
+from v2vkit.errors import V2VError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+DEFAULT_GB = 100.0
+
+
+def cache_folder() -> Path:
+    """Where remote shards are kept."""
+    if given := os.environ.get("V2V_CACHE"):
+        return Path(given).expanduser() / "shards"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "v2vkit" / "shards"
+
+
+def cache_limit() -> int:
+    """Bytes that the cache may hold.
+
+    Raises:
+        V2VError: `V2V_CACHE_GB` is not a number above 0.
+    """
+    text = os.environ.get("V2V_CACHE_GB", "")
+    try:
+        gigabytes = float(text) if text else DEFAULT_GB
+    except ValueError:
+        gigabytes = 0.0
+    if not gigabytes > 0:
+        raise V2VError(f"V2V_CACHE_GB={text} is not a size in gigabytes.", "Set it to a number above 0, such as 100.")
+    return int(gigabytes * 1e9)
+
+
+def cached_shard(folder: Folder, entry: ShardEntry) -> tuple[Folder, str]:
+    """Folder and name of the local copy of a remote shard; downloaded where there is none. Its content is not checked.
+
+    Raises:
+        FileNotFoundError: there is no such shard.
+        V2VError: the disk is full.
+    """
+    kept = cache_folder()
+    path = _copy_of(entry)
+    with _locked(kept, entry.sha256):
+        if not path.exists():
+            temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+            try:
+                _make_room(kept, entry.bytes)
+                with explain_os_errors(str(path), reading=True):
+                    folder.download(entry.name, str(temporary))
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        with contextlib.suppress(OSError):
+            os.utime(path)  # what was used last is kept longest
+    return Folder(str(kept)), path.name
+
+
+def cache_note(entries: Iterable[ShardEntry]) -> str:
+    """What the cache means for reading these remote shards, in words."""
+    total, limit = sum(entry.bytes for entry in entries), cache_limit()
+    note = f"{total / 1e9:.1f} GB of remote shards through the cache {cache_folder()} of {limit / 1e9:g} GB"
+    return (
+        note if total <= limit else f"{note}, which is too small: shards are downloaded again and again (V2V_CACHE_GB)"
+    )
+
+
+def has_copy(entry: ShardEntry) -> bool:
+    """Whether there is a local copy of a shard."""
+    return _copy_of(entry).exists()
+
+
+def forget_shard(entry: ShardEntry) -> None:
+    """Remove the local copy of a shard."""
+    _copy_of(entry).unlink(missing_ok=True)
+
+
+def _copy_of(entry: ShardEntry) -> Path:
+    return cache_folder() / f"{entry.sha256}.tar"
+
+
+def _make_room(kept: Path, size: int) -> None:
+    """Remove the shards that were not used for longest until `size` more bytes are within the limit."""
+    files = []
+    for path in kept.glob("*.tar"):
+        with contextlib.suppress(OSError):  # another process removed it
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    total, limit = size + sum(number for _, number, _ in files), cache_limit()
+    for _, number, path in sorted(files):
+        if total <= limit:
+            return
+        path.unlink(missing_ok=True)
+        total -= number
+
+
+@contextlib.contextmanager
+def _locked(kept: Path, checksum: str) -> Iterator[None]:
+    """Several processes download a shard once. One lock for many shards, so that few lock files are left."""
+    with explain_os_errors(str(kept)):
+        kept.mkdir(parents=True, exist_ok=True)
+        with (kept / f"{checksum[:1]}.lock").open("w") as file:
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield

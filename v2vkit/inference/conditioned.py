@@ -1,0 +1,94 @@
+"""From the frames of a source to what the generator is given: shots, crop, annotations, channels, one step each.
+
+Every step keeps what the frame carries. Annotations that came with the frames are used as they are; otherwise they are
+estimated on the fly as the stages do.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby, tee
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.regions import Regions
+from v2vkit.engine.threads import prefetch
+from v2vkit.inference.framing import crop_shots, open_locator
+from v2vkit.inference.live import Live, open_live
+from v2vkit.inference.styles import Style
+from v2vkit.video.cuts import CutMethod
+from v2vkit.video.stream import InputFrame, Source, image_of, with_shots
+
+
+@dataclass(frozen=True)
+class ConditionedFrame:
+    """A frame of a source with what conditions the generator.
+
+    Attributes:
+        s: source map float32 [C, H, W] in [0, 1].
+        frame: the frame itself, its image as the model's footage; without one where only annotations were given.
+        flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take them.
+        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the model has none.
+        found: there is something to be conditioned on; False where the estimator saw nothing in this very frame.
+    """
+
+    s: NDArray[np.float32]
+    frame: InputFrame = field(default_factory=InputFrame)
+    flow: NDArray[np.float32] | None = None
+    regions: Regions | None = None
+    found: bool = True
+
+    def conditioning(self, style: Style | None) -> NDArray[np.float32]:
+        """What the frame is made from: source map, features in that style, then the flow where it is given."""
+        assert style is None or self.regions is not None, "features need regions"
+        features = None if style is None or self.regions is None else style.paint(self.regions)
+        parts = [part for part in (self.s, features, self.flow) if part is not None]
+        return np.concatenate(parts) if len(parts) > 1 else self.s
+
+
+def conditioned_frames(
+    source: Source, info: ModelInfo, *, cuts: CutMethod | None = None, align: bool = False, device: str = "cpu"
+) -> Iterator[ConditionedFrame]:
+    """The frames of a source with their conditions, prepared exactly as for training; estimators are opened at once.
+
+    Shots are told apart as `ingest` did: each has a crop of its own, and nothing is followed from one into the next.
+    What a frame looks like depends on later ones: 2 for the cuts (`number_shots`), a few for smoothing, at most 15 for
+    a crop or a gap in what was found; and estimators take 4 frames at once.
+
+    Args:
+        source: the source.
+        info: of the model.
+        cuts: how shots are told apart; None = as for the training's footage.
+        align: zoom and shift each shot as `open_locator` does.
+        device: where the estimator runs, as in `open_live`.
+
+    Raises:
+        V2VError: the model needs annotations that no estimator makes here, the estimator is missing, or as
+            `open_locator`; while reading, as the source and `crop_shots`.
+    """
+    if source.annotated:
+        return (stored(frame, info) for frame in source.frames())
+    live = open_live(info, source.name, device=device)
+    locate = open_locator(info, align=align, device=device)
+    method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
+
+    frames = with_shots(source.frames(), method=method, fps=source.fps)
+    return estimated(crop_shots(source, frames, info, locate), live)
+
+
+def estimated(frames: Iterable[InputFrame], live: Live) -> Iterator[ConditionedFrame]:
+    """The frames, made in a thread of their own, with the conditions that are estimated shot by shot."""
+    for _, shot in groupby(prefetch(frames), key=attrgetter("shot")):
+        kept, seen = tee(shot)  # as many are held as `live` looks ahead
+        for frame, (image, s, regions, found) in zip(kept, live(image_of(frame) for frame in seen), strict=True):
+            yield ConditionedFrame(s, replace(frame, image=image), regions=regions, found=found)
+
+
+def stored(frame: InputFrame, info: ModelInfo) -> ConditionedFrame:
+    """The frame with the conditions that its annotations give."""
+    s = to_unit(info.conditioning.channels(frame.annotations))
+    regions = info.conditioning.regions(frame.annotations) if info.encoder is not None else None
+    return ConditionedFrame(s, frame, flow=frame.flow, regions=regions)

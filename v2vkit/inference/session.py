@@ -1,0 +1,106 @@
+"""A video in the making: conditioned frames in, rendered frames out, in one pass and constant memory.
+
+The way of a frame: `inference.sources` (read) -> `inference.conditioned` (shots, crop, annotations, channels) ->
+`Session` (generator) -> `video.sinks` (written).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v2vkit.config import Precision
+from v2vkit.engine.devices import fitting
+from v2vkit.engine.threads import batched, map_in_threads, prefetch
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.styles import Style
+from v2vkit.models.any_generator import AnyGenerator
+
+Image = NDArray[np.uint8]
+
+_BATCH = 4
+"""Frames; more gain little, and all of their source maps are in memory."""
+
+
+@dataclass
+class Session:
+    """Renders a video one frame at a time; every shot begins anew.
+
+    Attributes:
+        generator: in evaluation mode, on its device.
+        halvings: of `ModelInfo`.
+        first_frames: L real frames [L, H, W, 3] that take the place of the first L of each shot.
+        first_frame_model: makes the first L frames of each shot (`v2vkit.inference.first_frames`).
+        style: for a generator that takes features (`find_style`).
+        precision: of `Rollout`.
+    """
+
+    generator: AnyGenerator
+    halvings: int = 0
+    first_frames: Image | None = None
+    first_frame_model: AnyGenerator | None = None
+    style: Style | None = None
+    precision: Precision = "fp32"
+    _rollout: Rollout | None = field(default=None, init=False)
+    _shot: int = field(default=0, init=False)
+
+    def step(self, frame: ConditionedFrame) -> Image:
+        """The next frame, RGB uint8 [H, W, 3]: the frames go on from the one before within a shot."""
+        if self._rollout is None or frame.frame.shot != self._shot:
+            given = [] if self.first_frames is None else list(self.first_frames)
+            model = None if given else self.first_frame_model
+            self._rollout = Rollout(self.generator, self.halvings, model, self.precision, given=given)
+            self._shot = frame.frame.shot
+        return self._rollout.image(frame.conditioning(self.style))
+
+    def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:
+        """Every frame with its rendering."""
+        for frame in frames:
+            yield frame, self.step(frame)
+
+
+def made_ahead(frames: Iterable[ConditionedFrame], device: torch.device) -> Iterator[ConditionedFrame]:
+    """The frames, made ahead of the network that runs on `device`: beside it, or on a CPU before it.
+
+    On a CPU the network's threads share out every layer and wait for the last of them, whose core another thread has
+    taken. So a few frames are conditioned, then as many are rendered.
+    """
+    return chain.from_iterable(batched(frames, _BATCH)) if device.type == "cpu" else prefetch(frames)
+
+
+def write_each(
+    rendered: Iterator[tuple[ConditionedFrame, Image]],
+    write: Callable[[ConditionedFrame, Image], None],
+    device: torch.device,
+) -> Iterator[ConditionedFrame]:
+    """Calls `write` in a thread for every frame, in order; on a CPU while the next are conditioned (`made_ahead`).
+
+    Yields:
+        the frames that have been written.
+    """
+
+    def write_all(batch: list[tuple[ConditionedFrame, Image]]) -> list[ConditionedFrame]:
+        for frame, image in batch:
+            write(frame, image)
+        return [frame for frame, _ in batch]
+
+    size = _BATCH if device.type == "cpu" else 1
+    return chain.from_iterable(map_in_threads(write_all, batched(rendered, size), waiting=_BATCH // size))
+
+
+def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0, precision: Precision = "fp32") -> None:
+    """One throw-away frame, so that a model that does not fit fails before anything is written.
+
+    Raises:
+        V2VError: it does not.
+    """
+    zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
+    device = next(generator.parameters()).device
+    with fitting("The model", device, "Close what else uses that memory, or give another --device."):
+        Rollout(generator, halvings, precision=precision).step(zeros)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)

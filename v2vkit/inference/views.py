@@ -1,0 +1,38 @@
+"""Renderings beside what they are made from, for people to look at."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.regions import Regions
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.styles import Style, Styles
+from v2vkit.models.any_generator import AnyGenerator
+
+Image = NDArray[np.uint8]
+
+
+def side_by_side(source: Conditioning, frame: ConditionedFrame, image: Image) -> Image:
+    """[input frame |] source map | output, RGB uint8 [H, n W, 3]."""
+    shown = [source.preview(frame.s), image]
+    return np.concatenate(shown if frame.frame.image is None else [frame.frame.image, *shown], 1)
+
+
+def style_sheet(
+    generator: AnyGenerator, info: ModelInfo, styles: Styles, s: NDArray[np.float32], regions: Regions
+) -> Image:
+    """A source map and the first frame that it makes in every style, side by side: RGB uint8 [H, n W, 3].
+
+    Args:
+        generator: in evaluation mode; one that begins by itself.
+        s: source map float32 [C, H, W].
+        regions: of the same frame, int32 [H, W].
+    """
+    flow = np.zeros((3, *regions.shape), np.float32) if generator.config.takes_flow else None  # nothing before it
+    frame = ConditionedFrame(s, flow=flow, regions=regions)
+    images = [info.conditioning.preview(s)]
+    for seed in styles.seeds:
+        images.append(Rollout(generator, info.halvings).image(frame.conditioning(Style(styles, seed))))
+    return np.concatenate(images, 1)

@@ -1,0 +1,154 @@
+"""The annotations of a workspace as a source: they were made before, by the stages."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest, one_rate
+from v2vkit.checkpoint.model_file import ModelInfo, refuse_other_sizes
+from v2vkit.conditions.base import Condition, Use
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.settings import Origin
+from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import load_inputs
+from v2vkit.video.stream import InputFrame, Source
+
+_OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}
+"""Settings of maps that say where something lies or runs."""
+
+
+def other_maps(info: ModelInfo, manifests: dict[str, Manifest]) -> str | None:
+    """A sentence where maps of a workspace were made otherwise than those that the model was trained on."""
+    notes = (_other_maps(origin, manifests[condition.artifact]) for condition, origin in info.conditions)
+    return next((note for note in notes if note is not None), None)
+
+
+def _other_maps(origin: Origin, maps: Manifest) -> str | None:
+    if maps.stage != origin.stage:
+        return f"These maps were made by {maps.stage}, those that the model was trained on by {origin.stage}."
+    if maps.stage == "ingest":  # whose settings are about frames
+        return None
+    made = origin.settings
+    known = (made.keys() & maps.config.keys()) - _OF_NO_MATTER
+    different = [key for key in sorted(known) if made[key] != maps.config[key]]
+    if not different:
+        return None
+    listed = ", ".join(f"{key} {maps.config[key]} (the model's: {made[key]})" for key in different)
+    return f"These maps were made with other settings than those that the model was trained on: {listed}."
+
+
+def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
+    """Reason -> number of the frames of a workspace without the instances that told the model more than labels do."""
+    if not knows_instances(info):
+        return {}
+    frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
+    number = sum(not reader.has("labels", name, t, "inst.png") for name, t in frames)
+    return {"no instances, with which the model was trained": number} if number else {}
+
+
+def knows_instances(info: ModelInfo) -> bool:
+    """Whether instances were in the source maps or features with which the model was trained."""
+    features = info.encoder is not None
+    return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
+
+
+def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
+    """The annotations of a workspace; clips that follow each other in one source go on without a break.
+
+    The frames come with them where there are any, and flow where the model takes it.
+
+    Raises:
+        V2VError: an artifact is missing, has no frames or frames of another size; the clips have several frame rates; a
+            shard is missing or corrupt.
+    """
+    kinds = info.conditioning.artifacts
+    others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
+    manifests = load_inputs(work, (*kinds, *(other for other, wanted in others if wanted)))
+    manifest = manifests[kinds[0]]
+    missing = {reason: count for kind in kinds for reason, count in manifests[kind].missing.items()}
+    if not manifest.num_frames:
+        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
+    refuse_other_sizes(info, manifest.clips, work.url)
+    fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
+    reader = ClipReader(work, manifests)
+    return Source(
+        name=work.url,
+        width=info.width,
+        height=info.height,
+        fps=fps,
+        read=lambda: annotated_frames(
+            reader,
+            info.conditioning,
+            shots_of(reader.clips),
+            images="frames" in manifests,
+            flow="flow" in manifests,
+            regions=info.encoder is not None,
+        ),
+        num_frames=manifest.num_frames,
+        annotated=True,
+        missing={**missing, **lacking_instances(info, reader)},
+        note=other_maps(info, manifests),
+    )
+
+
+def annotated_frames(
+    reader: ClipReader,
+    conditioning: Conditioning,
+    shots: Iterable[Iterable[ClipInfo]],
+    *,
+    images: bool = False,
+    flow: bool = False,
+    regions: bool = False,
+) -> Iterator[InputFrame]:
+    """The frames of some shots with their annotations.
+
+    Args:
+        images, flow: give the pictures, and backward flow with confidence, too.
+        regions: read what `Conditioning.regions` needs of the annotations, too.
+    """
+
+    def uses(condition: Condition[Any]) -> tuple[Use, ...]:
+        return ("channels", "regions") if regions and condition.has_regions else ("channels",)
+
+    for number, shot in enumerate(shots):
+        for clip, t in ((part, t) for part in shot for t in range(part.num_frames)):
+            yield InputFrame(
+                reader.frame(clip.name, t) if images else None,
+                shot=number,
+                annotations=tuple(reader.annotation(of, clip.name, t, *uses(of)) for of in conditioning.conditions),
+                flow=_flow_channels(reader, clip, t) if flow else None,
+            )
+
+
+def shots_of(clips: Iterable[ClipInfo]) -> list[list[ClipInfo]]:
+    """The clips by the shots that they are parts of, in order."""
+    shots: list[list[ClipInfo]] = []
+    for clip in clips:
+        if shots and _continues(shots[-1][-1], clip):
+            shots[-1].append(clip)
+        else:
+            shots.append([clip])
+    return shots
+
+
+def _continues(before: ClipInfo, clip: ClipInfo) -> bool:
+    """Whether a clip is the next part of the same shot (long shots are split at a set length), framed alike."""
+    if "file" not in clip.source:
+        return False
+    same_shot = all(before.source.get(key) == clip.source.get(key) for key in ("file", "shot", "crop"))
+    return same_shot and before.source.get("stop") == clip.source.get("start")
+
+
+def _flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
+    """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at a clip's start.
+
+    The order is that of `models.covst.with_flow`.
+    """
+    pair = reader.flow(clip.name, t, 1)
+    if pair is None:
+        return np.zeros((3, clip.height, clip.width), np.float32)
+    return np.concatenate([pair[0].transpose(2, 0, 1), pair[1][None]]).astype(np.float32)

@@ -1,0 +1,1 @@
+"""From shards to batches: which sequences a step trains on, how they are read, cached, augmented and loaded ahead."""

@@ -1,0 +1,203 @@
+"""Videos, pipes and folders of pictures as sources, opened once: the first frame at once, the rest on demand."""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+
+from av import VideoFrame
+
+from v2vkit.config import DEFAULT_RATE
+from v2vkit.video.audio_feeds import PipedAudio
+from v2vkit.video.container import OpenVideo, demux, open_pipe, open_video
+from v2vkit.video.decode import Frame, Stamped, from_beginning, from_key_frame, number_frames, to_frames, to_the_end
+from v2vkit.video.footage import read_frames
+from v2vkit.video.limits import Limits, Part, find_part, nothing_within, within
+from v2vkit.video.pipes import STANDARD_INPUT
+from v2vkit.video.probe import frame_rate, probe, tells_no_rate
+from v2vkit.video.sources import find_sequence
+from v2vkit.video.stream import AudioTrack, InputFrame, Source
+
+_LATE = 10
+"""Seconds on a file's clock from which its beginning means nothing (broadcasts are hours into theirs): what is rendered
+of it begins at zero."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What an open video tells before its frames are read.
+
+    Attributes:
+        fps: average frame rate; None = only all of its packets tell.
+        begin: when it begins, in seconds of its own clock; None = it does not tell.
+        end: when the limits end there; None = with the video.
+        num_frames: how many there are within the limits; None = reading tells.
+        whole: all are within the limits.
+        audio: where its sound comes from; None = there is none.
+    """
+
+    fps: Fraction | None
+    begin: Fraction | None
+    end: Fraction | None
+    num_frames: int | None
+    whole: bool
+    audio: str | PipedAudio | None
+
+    @property
+    def late(self) -> bool:
+        return self.begin is not None and self.begin > _LATE
+
+
+_Reading = Generator[tuple[_Opened, Frame], None, None]
+"""The frames of a video that is open until they end, each with what the video tells."""
+
+
+def open_video_source(path: str, *, start: float = 0.0, duration: float | None = None) -> Source:
+    """A video file, opened once: a part of it is sought by its packets' time stamps in the same open file.
+
+    It is opened again only for its sound, to read its frames a second time, where its packets do not say how to seek
+    (open groups of pictures), and where its rate is that of all its packets (Matroska without a default duration).
+
+    Args:
+        path: a local file.
+        start, duration: the part that is used, in seconds.
+
+    Raises:
+        V2VError: it cannot be read, or no frames lie in that part.
+    """
+    limits = Limits.typed(start, duration, None)
+    opened, first, read = _begin(path, lambda: _read_file(path, limits))
+    return replace(_source(path, opened, first, read), fps=opened.fps or probe(path).fps)
+
+
+def open_pipe_source(*, start: float = 0.0, duration: float | None = None) -> Source:
+    """A video from standard input, in any container that can be read without seeking, or y4m.
+
+    What lies before `start` is decoded and dropped. Its sound is held in memory until its frames are written.
+
+    Raises:
+        V2VError: nothing comes, no video, or no frames lie in that part.
+    """
+    limits = Limits.typed(start, duration, None)
+    opened, first, read = _begin(STANDARD_INPUT, lambda: _read_pipe(limits))
+    return replace(_source(STANDARD_INPUT, opened, first, read), repeatable=False)
+
+
+def open_picture_source(path: str, *, fps: Fraction) -> Source:
+    """A folder of pictures, read as `ingest` reads them, or a single one, at a constant rate.
+
+    Raises:
+        V2VError: as `find_sequence`, or the first picture cannot be read; the others tell when it is their turn.
+    """
+    files = find_sequence(path)
+    unread = [read_frames(files, fps=fps)]
+    first = next(unread[0])
+
+    def frames() -> Iterator[InputFrame]:
+        again = chain([first], unread.pop()) if unread else read_frames(files, fps=fps)
+        return (InputFrame(frame.image) for frame in again)
+
+    height, width = first.image.shape[:2]
+    return Source(path, width, height, fps, frames, num_frames=len(files.images))
+
+
+def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Reading]) -> Source:
+    origin = 0 if opened.whole and not opened.late else first.pts
+
+    def frames() -> Iterator[InputFrame]:
+        with closing(read()) as reading:
+            for _, frame in reading:
+                yield InputFrame(frame.image, frame.pts - origin, frame.duration)
+
+    height, width = first.image.shape[:2]
+    begin = first.pts * first.time_base if not opened.whole else opened.begin if opened.late else None
+    return Source(
+        name,
+        width,
+        height,
+        opened.fps or DEFAULT_RATE,
+        frames,
+        time_base=first.time_base,
+        num_frames=opened.num_frames,
+        audio=None if opened.audio is None else AudioTrack(opened.audio, (begin, opened.end)),
+    )
+
+
+def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Callable[[], _Reading]]:
+    """Opens a video: what it tells, its first frame, and what gives all frames, the first time without opening again.
+
+    Raises:
+        V2VError: it has no frame within the limits.
+    """
+    reading = read()
+    opened, first = next(reading, (None, None))
+    if opened is None or first is None:
+        raise nothing_within(name)
+
+    def resumed() -> _Reading:
+        with closing(reading):
+            yield opened, first
+            yield from reading
+
+    unread = [resumed()]
+    return opened, first, lambda: unread.pop() if unread else read()
+
+
+def _read_file(path: str, limits: Limits) -> _Reading:
+    part = None
+    with open_video(path) as video:
+        if limits == Limits():
+            yield from _described(path, video, from_beginning(path, video), limits)
+            return
+        part = find_part(path, video, limits)
+        sought = None if part is None else from_key_frame(video, part.start_pts)
+        if part is not None and sought is not None:
+            stamped = to_the_end(path, number_frames(video, sought, part.start))
+            yield from _described(path, video, stamped, limits, part)
+            return
+    with open_video(path) as video:
+        yield from _described(path, video, from_beginning(path, video), limits, part)
+
+
+def _read_pipe(limits: Limits) -> _Reading:
+    with open_pipe() as video:
+        sound = PipedAudio(STANDARD_INPUT, video.container.streams.audio)
+        stamped = to_the_end(STANDARD_INPUT, number_frames(video, _decoded(video, sound)))
+        yield from _described(STANDARD_INPUT, video, stamped, limits, sound=sound if sound.streams else None)
+
+
+def _decoded(video: OpenVideo, sound: PipedAudio) -> Iterator[VideoFrame]:
+    """The frames of a pipe; the packets of its sound, which lie between them, are put aside."""
+    for packet in demux(video.container, video.stream, *sound.streams):
+        if packet.stream is video.stream:
+            yield from packet.decode()
+        elif packet.dts is not None:
+            sound.put(packet)
+
+
+def _described(
+    name: str,
+    video: OpenVideo,
+    stamped: Iterator[Stamped],
+    limits: Limits,
+    part: Part | None = None,
+    sound: PipedAudio | None = None,
+) -> _Reading:
+    """The frames within the limits; `sound` of a pipe, a file's is opened by its name."""
+    frames = to_frames(name, stamped)
+    first = next(frames)
+    frames = chain([first], frames)
+    origin = first.pts * first.time_base if part is None else part.origin
+    end = None if limits.duration is None else origin + limits.start + limits.duration
+    stream, everything = video.stream, limits == Limits()
+    opened = _Opened(
+        fps=None if tells_no_rate(video) else frame_rate(stream),
+        begin=None if stream.start_time is None else stream.start_time * first.time_base,
+        end=end if part is None else part.end,
+        num_frames=part.num_frames if part is not None else (stream.frames or None) if everything else None,
+        whole=everything or (part is not None and part.whole),
+        audio=sound or (name if video.container.streams.audio else None),
+    )
+    for frame in frames if everything else within(frames, limits, origin=origin):
+        yield opened, frame

@@ -1,0 +1,113 @@
+"""Where rendered frames go: a video file, a folder of pictures or standard output."""
+
+from fractions import Fraction
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.errors import V2VError
+from v2vkit.video.encode import VideoWriter
+from v2vkit.video.outputs import PipeOutput
+from v2vkit.video.pictures import PictureWriter, check_pictures, names_folder
+from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT, PipeWriter, check_standard_output
+from v2vkit.video.stream import AudioTrack
+from v2vkit.video.targets import check_codec, check_target
+from v2vkit.video.y4m import Y4mWriter
+
+PipeFormat = Literal["matroska", "y4m"]
+SinkKind = Literal["video", "pictures", "matroska", "y4m"]
+
+
+class Sink(Protocol):
+    """Takes frames one by one; a context manager, complete after its block, and leaving it by an error leaves no file.
+
+    Attributes:
+        problems: sentences on what could not be carried over; complete after the block.
+    """
+
+    problems: list[str]
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def write(self, image: NDArray[np.uint8], *, pts: int | None = None, duration: int | None = None) -> None:
+        """Adds one frame, RGB uint8 [H, W, 3], shown at `pts` ticks; `duration` counts if it is the last one."""
+        ...
+
+
+def sink_kind(target: str, container: PipeFormat | None) -> SinkKind:
+    """What a target means; `container` is what was chosen for standard output."""
+    if target == STANDARD:
+        return container or "matroska"
+    return "pictures" if names_folder(target) else "video"
+
+
+NO_SOUND: dict[SinkKind, str] = {"pictures": "pictures have none", "y4m": "y4m has none"}
+"""Why a sink leaves out the sound."""
+
+
+def check_sink(target: str, codec: str, container: PipeFormat | None = None) -> None:
+    """Refuses a target that cannot be written, before any work; its folder may still be made until then.
+
+    Raises:
+        V2VError: as `check_target`, `check_pictures` or `check_standard_output`; a container for another target.
+    """
+    kind = sink_kind(target, container)
+    if target == STANDARD:
+        check_standard_output()
+    elif container is not None:
+        raise V2VError(
+            f"--container is for standard output (TARGET {STANDARD}), which {target} is not.", "Leave it out."
+        )
+    if kind == "pictures":
+        check_pictures(target, later=True)
+    elif kind == "video":
+        check_target(target, later=True)
+    if kind in ("video", "matroska"):
+        check_codec(codec)
+
+
+def open_sink(
+    target: str,
+    *,
+    fps: Fraction,
+    time_base: Fraction | None = None,
+    audio: AudioTrack | None = None,
+    crf: int = 18,
+    codec: str = "libx264",
+    container: PipeFormat | None = None,
+    pipe: PipeWriter | None = None,
+) -> Sink:
+    """The sink for a target; nothing is written before the first frame.
+
+    Args:
+        target: a video (.mp4, .mov, .mkv), a folder of pictures (see `names_folder`), or `-` for standard output.
+        fps, time_base, crf, codec: as `VideoWriter` takes them; pictures need none.
+        audio: the sound to copy; see `NO_SOUND`.
+        container: what goes to standard output; None = Matroska.
+        pipe: standard output, claimed; needed exactly for `-`.
+
+    Raises:
+        V2VError: the target cannot be written.
+    """
+    kind = sink_kind(target, container)
+    if kind == "pictures":
+        return PictureWriter(target)
+    assert (pipe is not None) == (target == STANDARD), "a pipe belongs to standard output"
+    if kind == "y4m" and pipe is not None:
+        return Y4mWriter(pipe, name=STANDARD_OUTPUT, fps=fps, time_base=time_base)
+    origin, span = (None, (None, None)) if audio is None else (audio.origin, audio.span)
+    return VideoWriter(
+        target if pipe is None else PipeOutput(pipe),
+        fps=fps,
+        time_base=time_base,
+        crf=crf,
+        codec=codec,
+        audio_from=origin,
+        audio_span=span,
+    )
