@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
+from v2vkit.conditions.given import refuse_kind, refuse_size
 from v2vkit.conditions.layers import OpenLayer
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import AnnotationSettings, Origin
@@ -61,6 +62,7 @@ class Condition(BaseModel, Generic[A]):
         name: in the registry.
         artifact: kind of the artifact that holds the annotations.
         required, optional: extensions of a frame's files in it.
+        arrays: the arrays that `given` takes instead of an annotation, in words; empty = none.
         reads: the files that `decode` needs for each use; what a use does not name, it cannot be used for.
         layers: how `show` draws the files, by extension, the best first.
         stages: the stages that make the artifact.
@@ -88,6 +90,7 @@ class Condition(BaseModel, Generic[A]):
     artifact: ClassVar[str]
     required: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
+    arrays: ClassVar[str] = ""
     reads: ClassVar[Mapping[Use, tuple[str, ...]]]
     layers: ClassVar[Mapping[str, OpenLayer]] = {}
     stages: ClassVar[tuple[str, ...]] = ("ingest",)
@@ -136,6 +139,26 @@ class Condition(BaseModel, Generic[A]):
         """
         taken = {name: settings[name] for name in cls.model_fields if name != "name" and name in settings}
         return cls.model_validate(taken)
+
+    @classmethod
+    def annotation_type(cls) -> type[A]:
+        """A, the type of its annotations."""
+        found = (of.__pydantic_generic_metadata__["args"] for of in cls.__mro__ if issubclass(of, Condition))
+        (kind,) = next(filter(None, found))
+        return kind
+
+    def given(self, value: Any, *, size: Size) -> A:
+        """The annotation that a user of the library gives for a frame of this size.
+
+        Args:
+            value: an annotation, or an array (`arrays`); None = nothing was found, where there is such a thing.
+
+        Raises:
+            V2VError: it is none, or has another size, shape or type.
+        """
+        refuse_kind(value, self.annotation_type(), self.name, self.arrays)
+        refuse_size(value.size, size, f"The annotation for {self.name}")
+        return value
 
     @property
     @abstractmethod
