@@ -18,6 +18,7 @@ from v2vkit.training.data.batch import stack, to_device
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch
 from v2vkit.training.data.sampler import Window
+from v2vkit.training.methods.frames import video_schedule
 
 CHANGE = Change(draw_move(np.random.default_rng(1), 1.0, (64, 64)))
 
@@ -80,7 +81,7 @@ def test_a_second_epoch_reads_no_file(
 ) -> None:
     config = SMALL.model_copy(update={**changes, "batch_size": 2})
     dataset = open_dataset(work, halvings=halvings)
-    sampler = clip_sampler(config, dataset.reader.clips, 2)
+    sampler = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2)
     read: list[tuple[Any, ...]] = []
     plain = dataset.reader.read
 
