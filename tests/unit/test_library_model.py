@@ -288,6 +288,18 @@ def _saved(work: Path, info: ModelInfo) -> Path:
     return work
 
 
+def test_a_condition_that_says_nothing_of_arrays_takes_its_annotations() -> None:
+    from tests.unit.test_made_up_condition import Brightness, BrightnessCondition
+
+    levels = np.ones((48, 64), np.uint8)
+    annotation = Brightness(levels)
+    assert BrightnessCondition().given(annotation, size=(64, 48)) is annotation
+    with pytest.raises(V2VError, match=r"What is given for brightness is an array\. Give a Brightness\."):
+        BrightnessCondition().given(levels, size=(64, 48))
+    with pytest.raises(V2VError, match="The annotation for brightness is 64x48; the model takes 32x24"):
+        BrightnessCondition().given(annotation, size=(32, 24))
+
+
 # --- beginnings and styles
 
 

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
-from v2vkit.conditions.given import refuse_kind, refuse_size
+from v2vkit.conditions.given import check_annotation
 from v2vkit.conditions.layers import OpenLayer
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import AnnotationSettings, Origin
@@ -140,13 +140,6 @@ class Condition(BaseModel, Generic[A]):
         taken = {name: settings[name] for name in cls.model_fields if name != "name" and name in settings}
         return cls.model_validate(taken)
 
-    @classmethod
-    def annotation_type(cls) -> type[A]:
-        """A, the type of its annotations."""
-        found = (of.__pydantic_generic_metadata__["args"] for of in cls.__mro__ if issubclass(of, Condition))
-        (kind,) = next(filter(None, found))
-        return kind
-
     def given(self, value: Any, *, size: Size) -> A:
         """The annotation that a user of the library gives for a frame of this size.
 
@@ -156,9 +149,8 @@ class Condition(BaseModel, Generic[A]):
         Raises:
             V2VError: it is none, or has another size, shape or type.
         """
-        refuse_kind(value, self.annotation_type(), self.name, self.arrays)
-        refuse_size(value.size, size, f"The annotation for {self.name}")
-        return value
+        found: A = check_annotation(value, self, size)
+        return found
 
     @property
     @abstractmethod

@@ -26,18 +26,19 @@ def refuse_size(found: tuple[int, int], wanted: tuple[int, int], what: str) -> N
         )
 
 
-def check_image(image: Any, size: tuple[int, int], what: str) -> Image:
+def check_image(image: Any, size: tuple[int, int], what: str, *, channels: str = "RGB") -> Image:
     """A picture as it is.
 
     Args:
         image: RGB uint8 [H, W, 3].
         size: the (width, height) that it is to have.
         what: it is, for messages.
+        channels: what the three are.
 
     Raises:
         V2VError: it is another array, or none.
     """
-    hint = "Give RGB uint8 [H, W, 3]."
+    hint = f"Give {channels} uint8 [H, W, 3]."
     _refuse_no_array(image, what, hint)
     if image.ndim != 3 or image.shape[2] != 3:
         raise V2VError(f"{what} has the shape {list(image.shape)}.", hint)
@@ -100,22 +101,22 @@ def check_points(points: Any, shape: tuple[int, int], what: str) -> NDArray[np.f
     return found.astype(np.float32, copy=False)
 
 
-def refuse_kind(value: Any, kind: type, what: str, arrays: str) -> None:
-    """Whether a value is an annotation of that kind.
-
-    Args:
-        what: the condition.
-        arrays: the arrays that are as good; empty = none.
+def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
+    """A value that is an annotation of the condition (`Condition[A]`: an A) and of that (width, height).
 
     Raises:
         V2VError: it is not.
     """
+    arguments = (getattr(of, "__pydantic_generic_metadata__", {}).get("args") for of in type(condition).__mro__)
+    (kind,) = next(filter(None, arguments))
     if not isinstance(value, kind):
         given = "an array" if isinstance(value, np.ndarray) else _kind_of(value)
         raise V2VError(
-            f"What is given for {what} is {given}.",
-            f"Give {_article(kind.__name__)}" + (f", or {arrays}." if arrays else "."),
+            f"What is given for {condition.name} is {given}.",
+            f"Give {_article(kind.__name__)}" + (f", or {condition.arrays}." if condition.arrays else "."),
         )
+    refuse_size(value.size, size, f"The annotation for {condition.name}")
+    return value
 
 
 def _refuse_no_array(value: Any, what: str, hint: str) -> None:
