@@ -21,6 +21,9 @@ _PLACES = {
     "FaceLandmarks": "v2vkit.conditions.face",
     "People": "v2vkit.conditions.pose",
     "Person": "v2vkit.conditions.people",
+    "Picture": "v2vkit.conditions.picture",
+    "DepthMap": "v2vkit.conditions.depth",
+    "DensePoseMap": "v2vkit.conditions.densepose",
     "Outcome": "v2vkit.pipeline.runner",
     "V2VError": "v2vkit.errors",
 }
@@ -29,9 +32,12 @@ _PLACES = {
 __all__ = ["__version__", *_PLACES, *_FUNCTIONS]
 
 if TYPE_CHECKING:
+    from v2vkit.conditions.densepose import DensePoseMap as DensePoseMap
+    from v2vkit.conditions.depth import DepthMap as DepthMap
     from v2vkit.conditions.face import FaceLandmarks as FaceLandmarks
     from v2vkit.conditions.labels import LabelMap as LabelMap
     from v2vkit.conditions.people import Person as Person
+    from v2vkit.conditions.picture import Picture as Picture
     from v2vkit.conditions.pose import People as People
     from v2vkit.errors import V2VError as V2VError
     from v2vkit.inference.model import Model as Model

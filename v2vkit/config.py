@@ -53,7 +53,8 @@ class Settings(BaseModel):
     @classmethod
     def _is_a_choice(cls, value: Any, info: ValidationInfo) -> Any:
         choices = choices_of(cls, str(info.field_name))
-        if choices and value is not None and value not in choices:
+        given = value if isinstance(value, tuple) else (value,)
+        if choices and value is not None and not set(given) <= set(choices):
             known = [repr(choice) for choice in choices]
             raise ValueError(f"Input should be {', '.join(known[:-1])}{' or ' * (len(known) > 1)}{known[-1]}")
         return value

@@ -20,20 +20,26 @@ from tests.unit.fake_stage import SourceConfig as FramesConfig
 from tests.unit.ingesting import label_maps, write_images
 from tests.unit.rendering import render, save_untrained
 from tests.unit.test_encode_features import save_feature_model
-from tests.unit.video_files import write_file
+from tests.unit.video_files import moving_frames, write_file
 from v2vkit import FaceLandmarks, LabelMap, Model, People, Person, V2VError
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
-from v2vkit.checkpoint.model_file import ModelInfo, save_model
+from v2vkit.checkpoint.model_file import save_model
+from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.densepose import DensePoseCondition
+from v2vkit.conditions.depth import DepthCondition
 from v2vkit.conditions.face import FaceCondition
 from v2vkit.conditions.labels import LabelsCondition
+from v2vkit.conditions.picture import PictureCondition
 from v2vkit.conditions.settings import Origin
 from v2vkit.inference.given import as_numpy
+from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.image_generator import FrameGenerator
-from v2vkit.models.presets import image_generator_config
+from v2vkit.models.presets import generator_config, image_generator_config
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
+from v2vkit.video.depth_values import range_of_files
 
 LABELS = label_maps(4)
 OBJECTS = [np.repeat(np.arange(48, dtype=np.uint16)[:, None] // (5 + t), 64, 1) for t in range(4)]
@@ -260,13 +266,23 @@ def test_people_give_the_frames_of_render(tmp_path: Path, monkeypatch: pytest.Mo
             list(model.generate([wrong]))
 
 
+def _conditioned(work: Path, *conditions: tuple[Condition[Any], Origin], **frames: object) -> Model:
+    """An untrained model of 64x48 with these conditions."""
+    both = Conditioning(tuple(condition for condition, _ in conditions))
+    config = generator_config("tiny", source_channels=both.num_channels, width=8, num_down=2, num_blocks=2)
+    origins = tuple(origin for _, origin in conditions)
+    changes = {"conditioning": both, "origins": origins, "generator": config, "frames": frames}
+    info = save_untrained(work, "pose", maps={}, **changes)
+    save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
+    return v2vkit.load(work, device="cpu")
+
+
 def test_several_conditions_take_a_dict(tmp_path: Path) -> None:
-    both = Conditioning.of(LabelsCondition(num_labels=5), FaceCondition(canny=False))
-    origins = (Origin(stage="ingest"), Origin(stage="make-sketches"))
-    info = save_untrained(tmp_path, "street", maps={"num_labels": 5})
-    config = info.generator.model_copy(update={"source_channels": both.num_channels})
-    several = info.model_copy(update={"generator": config, "conditioning": both, "origins": origins})
-    model = v2vkit.load(_saved(tmp_path, several), device="cpu")
+    model = _conditioned(
+        tmp_path,
+        (LabelsCondition(num_labels=5), Origin(stage="ingest")),
+        (FaceCondition(canny=False), Origin(stage="make-sketches")),
+    )
     points = np.stack([sketches.face_landmarks(x, 24, 30) for x in (20, 24, 28, 32)])
     frames = list(model.generate({"face": points, "labels": np.stack(LABELS)}))
     assert len(frames) == 4
@@ -281,11 +297,64 @@ def test_several_conditions_take_a_dict(tmp_path: Path) -> None:
         list(model.generate({"labels": LABELS, "face": points[:2]}))
 
 
-def _saved(work: Path, info: ModelInfo) -> Path:
-    from v2vkit.models.any_generator import build_generator
+@pytest.mark.parametrize("scale", [1000, None], ids=["metric", "relative"])
+def test_labels_and_depth_give_the_frames_of_render(tmp_path: Path, scale: float | None) -> None:
+    metric = scale is not None
+    model = _conditioned(
+        tmp_path / "work",
+        (LabelsCondition(num_labels=5), Origin(stage="ingest")),
+        (DepthCondition(metric=metric), Origin(stage="ingest")),
+        depth_scale=scale,
+    )
+    stored = [np.add.outer(np.arange(48) * 500, np.arange(64) * 9).astype(np.uint16) + 2000 + t for t in range(4)]
+    labels, depths = write_images(tmp_path / "labels", LABELS), write_images(tmp_path / "depth", stored)
+    wanted = _rendered(labels, model, tmp_path / "out", depth=str(depths))
+    _same(model.render(labels, depth=depths), wanted)
+    if metric:
+        metres = (np.stack(stored) / 1000).astype(np.float32)
+        _same(model.generate({"labels": LABELS, "depth": metres}), wanted)
+        _same(model.generate({"labels": LABELS, "depth": torch.from_numpy(metres)}), wanted)
+    else:
+        near_far = range_of_files(str(depths), sorted(path.name for path in depths.iterdir()), inverse=False)
+        typed = [v2vkit.DepthMap.of((of / 256).astype(np.float32), near_far=near_far) for of in stored]
+        _same(model.generate({"labels": LABELS, "depth": typed}), wanted)
+    for wrong, message in [
+        (stored[0] / 1000 if not metric else stored[0], "depth" if not metric else "uint16"),
+        (None, "What is given for depth is None. Give a DepthMap, or depth in metres"),
+        (v2vkit.DepthMap(stored[0][:40]), "A depth map is 64x40"),
+    ]:
+        with pytest.raises(V2VError, match=f"Frame 0: .*{message}"):
+            list(model.generate({"labels": LABELS, "depth": [wrong]}))
 
-    save_model(Folder(f"{work}/checkpoints/spatial-2"), build_generator(info.generator).state_dict(), info)
-    return work
+
+def test_pictures_give_the_frames_of_render(tmp_path: Path) -> None:
+    model = _conditioned(tmp_path / "work", (PictureCondition(), Origin(stage="ingest")))
+    pictures = moving_frames(4)
+    source = write_images(tmp_path / "images", pictures)
+    wanted = _rendered(source, model, tmp_path / "out", cuts="none")
+    for given in (pictures, torch.from_numpy(np.stack(pictures)), map(v2vkit.Picture, pictures)):
+        _same(model.generate(given), wanted)
+    for wrong, message in [
+        (pictures[0].transpose(2, 0, 1), r"A picture has the shape \[3, 48, 64\]. Give RGB uint8 \[H, W, 3\]"),
+        (pictures[0] / 255, "A picture holds float64 numbers"),
+    ]:
+        with pytest.raises(V2VError, match=f"Frame 0: {message}"):
+            list(model.generate([wrong]))
+
+
+def test_densepose_is_taken_as_its_files_hold_it() -> None:
+    vui = np.zeros((48, 64, 3), np.uint8)
+    vui[8:20, 8:20] = (100, 50, 24)
+    condition = DensePoseCondition()
+    given = condition.given(vui, size=(64, 48))
+    decoded = condition.decode(condition.encode(given), size=(64, 48))
+    np.testing.assert_array_equal(condition.channels(given), condition.channels(decoded))
+    for wrong, message in [
+        (vui + 1, r"holds part 25\. Parts are 0 \(background\) to 24"),
+        (vui[..., 0], r"has the shape \[48, 64\]. Give VUI uint8"),
+    ]:
+        with pytest.raises(V2VError, match=message):
+            condition.given(wrong, size=(64, 48))
 
 
 def test_a_condition_that_says_nothing_of_arrays_takes_its_annotations() -> None:

@@ -48,7 +48,7 @@ LONG = (40, 2048, 1024)
         ([LONG], {"first_frame": "real", "lambda_mask": 5.0}, "are for --first-frame self.*Leave out --lambda-mask"),
         ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
         ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),
-        ([LONG], {"domain": "face", "drop_parts": 0.1}, "are for poses.*Leave out --drop-parts"),
+        ([LONG], {"domain": "face", "drop_parts": 0.1}, "is for poses and DensePose.*Leave out --drop-parts"),
         (
             [LONG],
             {"method": "pix2pixhd", "sparse": True, "lambda_flow": 1.0},

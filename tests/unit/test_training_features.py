@@ -272,7 +272,7 @@ def test_image_generators_take_features_too(work: str, tmp_path: Path, method: s
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"domain": "pose", "num_labels": None}, "skeletons have no regions"),
+        ({"domain": "pose", "num_labels": None}, "pose has no regions"),
         ({"first_frame": "image", "drop_history": 0.0}, "does not go with --first-frame"),
     ],
 )

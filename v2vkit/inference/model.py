@@ -28,6 +28,7 @@ from v2vkit.inference.sources import open_source, problems_of, refuse_idle
 from v2vkit.inference.styles import find_style
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.video.cuts import CutMethod
+from v2vkit.video.label_files import MapKind
 
 Image = NDArray[np.uint8]
 Path = str | os.PathLike[str]
@@ -87,9 +88,10 @@ class Model:
 
         Args:
             annotations: one for each frame, of the model's size: an array [T, ...] of numpy or torch, a list or a
-                generator. Label ids are whole numbers [H, W] (255 = none), landmarks [68, 2], key points
-                [people, 25, 3]; or typed values: `LabelMap`, `FaceLandmarks`, `People`. None = no face, nobody. A model
-                with several conditions takes a dict of these by the conditions' names, or an iterable of dicts.
+                generator. Each is a typed value (`LabelMap`, `FaceLandmarks`, `People`, `Picture` ...) or an array:
+                label ids, whole numbers [H, W] (255 = none); landmarks [68, 2]; key points [people, 25, 3]; a picture,
+                RGB uint8 [H, W, 3]. None = no face, nobody. A model with several conditions takes a dict of these by
+                the conditions' names, or an iterable of dicts.
             frames: the frames themselves, RGB uint8 [T, H, W, 3]; for faces whose sketches have background edges.
             style: number of the style, for models with features (`sample_style`).
             first_frames: L real frames to begin from, RGB uint8 [L, H, W, 3] of the model's size, or their folder.
@@ -116,6 +118,8 @@ class Model:
         fps: str | float | Fraction | None = None,
         maps: bool = False,
         instances: Path | None = None,
+        depth: Path | None = None,
+        densepose: Path | None = None,
         style: int = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
@@ -125,7 +129,7 @@ class Model:
         after the last one in how many frames nothing was found.
 
         Args:
-            source, align, start, duration, cuts, fps, maps, instances: as the settings of `v2v render`.
+            source, align, start, duration, cuts, fps, maps, instances, depth, densepose: as of `v2v render`.
             style, first_frames: as in `generate`.
 
         Yields:
@@ -135,14 +139,17 @@ class Model:
             V2VError: at once, where the command stops before it writes; while reading, where the source is damaged.
         """
         path = os.fspath(source)
-        settings = {"align": align, "start": start, "duration": duration, "cuts": cuts, "fps": fps, "maps": maps}
-        refuse_idle(path, self.info, settings | {"instances": instances})
+        given: dict[MapKind, Path | None] = {"instances": instances, "depth": depth, "densepose": densepose}
+        folders: dict[MapKind, str] = {kind: os.fspath(of) for kind, of in given.items() if of is not None}
+        own = {"align": align, "start": start, "duration": duration, "cuts": cuts, "fps": fps, "maps": maps}
+        refuse_idle(path, self.info, own | dict(given))
         session = self._session(style, first_frames)
         opened = open_source(
             path,
             self.info,
             maps=maps,
-            instances=None if instances is None else os.fspath(instances),
+            instances=folders.pop("instances", None),
+            beside=folders,
             fps=_rate(fps),
             start=start,
             duration=duration,

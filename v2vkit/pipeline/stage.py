@@ -156,14 +156,19 @@ def refuse_workspaces(sources: Iterable[str]) -> None:
 
 def make_again(kind: str, manifest: Manifest) -> str:
     """The command that makes an artifact from the inputs that are there now."""
-    if kind == "labels" and manifest.stage == "ingest":  # which leaves them alone unless it is given others
-        return "`v2v ingest --overwrite` with --labels and its other settings; or remove that folder"
+    if kind in _BESIDE and manifest.stage == "ingest":  # which leaves them alone unless it is given others
+        return f"`v2v ingest --overwrite` with --{_BESIDE[kind]} and its other settings; or remove that folder"
     return f"`v2v {manifest.stage} --overwrite` with its settings"
 
 
+_BESIDE = {"labels": "labels", "depth": "depth", "densepose": "densepose", "pictures": "picture"}
+"""Artifact that `ingest` makes beside the frames -> name of the setting."""
 _MAKERS = {
     "frames": "ingest",
     "labels": "ingest --labels FOLDER` or `v2v segment",
+    "depth": "ingest --depth FOLDER",
+    "densepose": "ingest --densepose FOLDER",
+    "pictures": "ingest --picture VIDEO",
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",

@@ -46,7 +46,9 @@ class ImportConfig(StageConfig):
     )
     image: bool = setting(False, "FILES is the one file of an image generator (pix2pixHD).")
     domain: str = setting(
-        ..., "What the video shows (pose: networks that see OpenPose's skeletons alone).", choices=domain_names
+        ...,
+        "What the video shows (pose: networks that see OpenPose's skeletons, alone or after DensePose).",
+        choices=domain_names,
     )
     size: SizeSetting = setting(..., "Size of the frames to make, as the weights were trained for.")
     num_labels: int | None = setting(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.video.label_files import MapKind
     from v2vkit.video.pipes import PipeWriter
     from v2vkit.video.stream import Source
 
@@ -56,6 +57,14 @@ class RenderConfig(StageConfig):
         None,
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
+    )
+    depth: str | None = setting(
+        None,
+        "Folder with depth maps, one for each label map of SOURCE, stored as those of the training's.",
+        metavar="FOLDER",
+    )
+    densepose: str | None = setting(
+        None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
     )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
@@ -238,11 +247,13 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     from v2vkit.inference.sources import open_source, refuse_idle
 
     refuse_idle(config.source, info, config.model_dump())
+    given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,
         info,
         maps=config.maps,
         instances=config.instances,
+        beside={kind: folder for kind, folder in given.items() if folder is not None},
         fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,

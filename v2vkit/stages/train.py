@@ -16,6 +16,7 @@ from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
     maps_only,
+    not_used,
     source_config,
     start_folder,
     training_inputs,
@@ -39,7 +40,9 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
     from v2vkit.training.check import refuse_unused
 
     refuse_unused(config, method_spec(config.method))
-    if config.domain is not None:
+    if config.condition:  # one spelling of one list
+        return config.model_copy(update={"domain": None, "condition": config.conditions})
+    if config.conditions:
         return config
     domains = {
         name: row.artifacts
@@ -101,7 +104,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
-    assert config.domain is not None
+    assert config.conditions
     spec = method_spec(config.method)
     threads = choose_threads(config.hardware.threads)
     device = parallel.device or pick_device(config.hardware.device)
@@ -128,7 +131,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         started = [f"{start.url}, which has still to be trained"]
     if build.continued and (snapshot := read_progress(build.folder)):
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
-    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
+    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started) + not_used(config, work)
     if plan and device.type == "cpu":
         plan += f"\n  threads   {threads}"
     return _Run(method, state, dataset, info, device, threads, plan)

@@ -4,9 +4,8 @@ import os
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import Manifest
-from v2vkit.conditions.domains import DOMAINS
-from v2vkit.conditions.registry import condition_class
+from v2vkit.artifacts.manifest import MANIFEST, Manifest
+from v2vkit.conditions.registry import CONDITIONS, condition_class
 from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
@@ -17,14 +16,8 @@ if TYPE_CHECKING:
     from v2vkit.conditions.conditioning import Conditioning
 
 
-def condition_names(config: TrainConfig) -> tuple[str, ...]:
-    """What is trained on: names of conditions, in the order of their channels."""
-    assert config.domain is not None
-    return DOMAINS[config.domain].conditions
-
-
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
-    artifacts = tuple(condition_class(name).artifact for name in condition_names(config))
+    artifacts = tuple(condition_class(name).artifact for name in config.conditions)
     spec = method_spec(config.method)
     coarser = None if config.start_from else spec.coarser(config)
     below = () if coarser is None else (f"checkpoints/{coarser}",)
@@ -79,6 +72,28 @@ def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Fold
     method_spec(config.method).check_start(config, source_config(config, manifests, work), size, start)
 
 
+def _check_depth(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
+    """Whether --depth-near and --depth-far mean something and are in order."""
+    from v2vkit.video.depth_values import FAR, NEAR
+
+    given = config.given("depth_near", "depth_far")
+    if given and manifests["depth"].config.get("depth_scale") is None:
+        raise V2VError(
+            f"{' and '.join(given)} are metres, but the unit of this depth is not known.",
+            f"Leave out {' and '.join(given)}, or ingest with --depth-scale.",
+        )
+    near, far = config.model.depth_near or NEAR, config.model.depth_far or FAR
+    if near >= far:
+        raise V2VError(f"--depth-near {near:g} is not below --depth-far {far:g}.", "Give a smaller or larger one.")
+
+
+def not_used(config: TrainConfig, work: Folder) -> str:
+    """A line for the plan: what the workspace holds that the model is not conditioned on; empty = nothing."""
+    artifacts = {condition_class(name).artifact: name for name in CONDITIONS if name not in config.conditions}
+    found = [f"{kind} (--condition {name})" for kind, name in artifacts.items() if (work / kind).exists(MANIFEST)]
+    return f"\n  not used  {', '.join(found)}" if found else ""
+
+
 def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
     """The inputs that have clips."""
     return {kind: manifest for kind, manifest in manifests.items() if not kind.startswith("checkpoints")}
@@ -89,9 +104,10 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     from v2vkit.conditions.clips import count_labels
     from v2vkit.conditions.conditioning import configure
 
-    model = config.model
-    own = {"edges": model.edges} | ({} if model.num_labels is None else {"num_labels": model.num_labels})
-    names = condition_names(config)
+    own = {name: config.value(name) for name in ("edges", "num_labels", "depth_near", "depth_far")}
+    own = {name: value for name, value in own.items() if value is not None}
+    _check_depth(config, manifests)
+    names = config.conditions
     artifacts = [condition_class(name).artifact for name in names]
     found = configure(
         names,
@@ -101,5 +117,5 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     if config.data.flip and not found.mirrors:
         raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
     if found.has("foreground"):
-        check_foreground(model.foreground, found.num_labels)
+        check_foreground(config.model.foreground, found.num_labels)
     return found

@@ -2,7 +2,6 @@
 
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import halved_size
-from v2vkit.conditions.domains import domain_has
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
@@ -37,8 +36,10 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
         raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
     _check_flow(config, spec, manifests)
-    if config.model.feature_dims and not domain_has(str(config.domain), "has_regions"):
-        raise V2VError("--feature-dims is for streets and faces: skeletons have no regions.", "Leave it out for poses.")
+    if config.model.feature_dims and not config.conditions_have("has_regions"):
+        raise V2VError(
+            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.", "Leave it out."
+        )
     if config.model.feature_dims and config.data.first_frame == "image":
         raise V2VError(
             "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",

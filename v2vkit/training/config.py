@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from v2vkit.conditions.domains import domain_names
+from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
+from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
     SPATIAL_STAGES,
     Precision,
@@ -31,6 +32,14 @@ class ModelSettings(SettingsGroup):
     )
     num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
     edges: bool = setting(True, "Condition on instance edges too (street).")
+    depth_near: float | None = setting(
+        None,
+        "Nearest depth in metres that is told apart (depth ingested with --depth-scale); 1 when not given.",
+        gt=0,
+        since="0.1",
+    )
+    depth_far: float | None = setting(None, "Farthest, likewise; 100 when not given.", gt=0, since="0.1")
+    picture_skip: bool = setting(True, "Add to the picture instead of making every frame anew (picture).", since="0.1")
     feature_dims: int = setting(
         0,
         "Numbers that describe the look of each region (object, label or part of the face), found by an encoder that "
@@ -146,12 +155,16 @@ class DataSettings(SettingsGroup):
         "from frames that `--method pix2pixhd` makes (trained like real).",
     )
     drop_history: float = setting(0.2, "Share of sequences that begin from nothing (first frame: self).", ge=0, le=1)
-    flip: bool = setting(False, "Mirror half of the sequences (street; never faces or poses).")
+    flip: bool = setting(False, "Mirror half of the sequences (labels, picture, depth; never faces or poses).")
     augment: float = setting(
         0.0, "Shift, turn and zoom each sequence at random; 1 = up to a tenth of the size and 10 degrees.", ge=0, le=2
     )
     drop_parts: float = setting(
-        0.0, "Share of limbs, hands and faces left out of the drawings, anew for every frame (pose).", ge=0, le=1
+        0.0,
+        "Share of limbs, hands and faces left out of the drawings, and of the 24 parts of DensePose, anew for every "
+        "frame (pose, densepose); 0.05 in the paper's recipes.",
+        ge=0,
+        le=1,
     )
     seed: int = setting(0, "Seed of initial weights and sampling.", ge=0)
 
@@ -227,7 +240,17 @@ class TrainConfig(StageConfig):
         le=len(SPATIAL_STAGES),
     )
     domain: str | None = setting(
-        None, "What the video shows; found from the artifacts when not given.", choices=domain_names
+        None,
+        "What the video shows, which says what it is conditioned on (street: labels, frames: picture, ...); found from "
+        "the artifacts when not given.",
+        choices=domain_names,
+    )
+    condition: tuple[str, ...] = setting(
+        (),
+        "Condition on this too, after those of --domain; without --domain on these alone, in this order: `--domain "
+        "street --condition depth`, `--condition densepose --condition pose`.",
+        choices=condition_names,
+        since="0.1",
     )
     start_from: str | None = setting(
         None,
@@ -248,6 +271,16 @@ class TrainConfig(StageConfig):
     if TYPE_CHECKING:  # settings are given by their own names, whatever their group
 
         def __init__(self, **settings: Any) -> None: ...
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions in the order of their channels; empty = found from the artifacts."""
+        of_domain = () if self.domain is None else find_domain(self.domain).conditions
+        return tuple(dict.fromkeys((*of_domain, *self.condition)))
+
+    def conditions_have(self, fact: str) -> bool:
+        """Whether some condition has this fact (an attribute of `Condition` that is true)."""
+        return conditions_have(self.conditions, fact)
 
     @property
     def scale(self) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from v2vkit.conditions.domains import domain_has
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.schedule import Schedule, frames_at
 
@@ -32,22 +31,36 @@ class Need:
     settings: tuple[str, ...] = ()
 
 
-def _domain_has(config: TrainConfig, fact: str) -> bool:
-    """Whether some condition of the domain has this fact; no domain has none."""
-    return config.domain is not None and domain_has(config.domain, fact)
-
-
 STREET = Need(
-    lambda config: _domain_has(config, "foreground"),
+    lambda config: config.conditions_have("foreground"),
     lambda config: "only for streets",
     "are for streets",
-    ("num_labels", "edges", "foreground", "flip"),
+    ("num_labels", "edges", "foreground"),
 )
-POSE = Need(
-    lambda config: _domain_has(config, "has_bodies"),
-    lambda config: "only for poses",
-    "are for poses",
+POSE = Need(lambda config: config.conditions_have("has_bodies"), lambda config: "only for poses", "is for poses")
+MIRRORED = Need(
+    lambda config: config.conditions_have("mirrors"),
+    lambda config: "only where frames may be mirrored",
+    "is for streets, and for pictures and depth",
+    ("flip",),
+)
+PARTS = Need(
+    lambda config: config.conditions_have("has_parts"),
+    lambda config: "only for poses and DensePose",
+    "is for poses and DensePose",
     ("drop_parts",),
+)
+PICTURE = Need(
+    lambda config: config.conditions_have("shows_frame"),
+    lambda config: "only for --condition picture",
+    "is for --condition picture",
+    ("picture_skip",),
+)
+DEPTH = Need(
+    lambda config: "depth" in config.conditions,
+    lambda config: "only for --condition depth",
+    "are for --condition depth",
+    ("depth_near", "depth_far"),
 )
 FROM_NOTHING = Need(
     lambda config: config.data.first_frame == "self",
@@ -62,7 +75,7 @@ VGG = Need(
 )
 PREDICTED_FLOW = Need(lambda config: config.model.flow, lambda config: "--no-flow")
 VIDEO_DISCRIMINATORS = Need(lambda config: config.adversaries.temporal_scales > 0, lambda config: "--temporal-scales 0")
-NEEDS = (STREET, POSE, FROM_NOTHING, VGG, PREDICTED_FLOW, VIDEO_DISCRIMINATORS)
+NEEDS = (STREET, POSE, MIRRORED, PARTS, PICTURE, DEPTH, FROM_NOTHING, VGG, PREDICTED_FLOW, VIDEO_DISCRIMINATORS)
 
 
 @dataclass(frozen=True)

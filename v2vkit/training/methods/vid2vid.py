@@ -32,9 +32,11 @@ def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 
 def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
     """The layers: the preset, with the sizes that were given instead of it."""
+    skip = config.model.picture_skip and source.has("shows_frame")
     return generator_config(
         config.model.preset,
         source_channels=generator_channels(config, source),
+        picture=source.slice_of("shows_frame").start if skip else None,
         foreground=config.model.foreground,
         composition=config.model.composition,
         flow=config.model.flow,
