@@ -21,7 +21,7 @@ from v2vkit.video.depth_values import range_of_files
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
-from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, parse_ids, read_map
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, find_sequence
 from v2vkit.video.stream import InputFrame, Source
@@ -167,8 +167,9 @@ def open_label_source(
     rules = LabelRules(
         info.conditioning.num_labels,
         bool(info.frames.get("allow_palette")),
-        info.frames.get("depth_scale"),
-        bool(info.frames.get("depth_inverse")),
+        ids=parse_ids(info.frames.get("ids", ())),
+        depth_scale=info.frames.get("depth_scale"),
+        depth_inverse=bool(info.frames.get("depth_inverse")),
     )
     roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
     refuse_missing_maps(info.conditioning, roots)

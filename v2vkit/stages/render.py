@@ -12,6 +12,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 
@@ -134,8 +135,6 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then read, condition, generate and write at the same time."""
-    from tqdm import tqdm
-
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.first_frames import read_first_frames
@@ -184,16 +183,16 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.conditioning, frame, image) if config.compare else image
-        sink.write(shown, pts=frame.frame.pts, duration=frame.frame.duration)
+        picture = side_by_side(info.conditioning, frame, image) if config.compare else image
+        sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.
     count = missed = 0
-    with sink, tqdm(total=source.num_frames, desc="render", unit="frame", disable=None) as progress:
+    with sink, progress(source.num_frames, desc="render") as shown:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
-            progress.update()
+            shown.update()
     print(_summary(config, source, count))
     return [*problems_of(source, info, missed), *sink.problems]
 
