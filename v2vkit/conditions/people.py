@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.conditions.augment import Move, move_points
+from v2vkit.conditions.given import check_points
 from v2vkit.conditions.smoothing import Kind, Missing, follow
 from v2vkit.errors import V2VError
 from v2vkit.estimators.keypoints import NUM_BODY, NUM_POINTS, to_body_25
@@ -69,6 +70,20 @@ def map_points(person: Person, change: Callable[[Points], Points]) -> Person:
     """The person with `change` applied to each part that is there."""
     changed: dict[str, Any] = {name: change(points) for name, points in _parts(person).items()}
     return replace(person, **changed)
+
+
+def check_person(person: Person) -> Person:
+    """The person with float32 points.
+
+    Raises:
+        V2VError: a part has another shape, or points are no numbers.
+    """
+    checked: dict[str, Any] = {
+        name: check_points(points, (number, 3), f"A person's {name.replace('_', ' ')}")
+        for name, _, number in _PARTS
+        if (points := getattr(person, name)) is not None
+    }
+    return replace(person, **checked)
 
 
 def _parts(person: Person) -> dict[str, Any]:

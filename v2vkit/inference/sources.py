@@ -12,9 +12,10 @@ from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.inference.framing import crop_of
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
+from v2vkit.pipeline.stage import refuse_workspaces
 from v2vkit.video.collect import maps_of
 from v2vkit.video.depth_values import range_of_files
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
@@ -56,6 +57,46 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     if info.origins[info.conditioning.conditions.index(labels)].stage != labels.estimator_stage:
         return "labels"
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
+
+
+# Settings, what they are good for, and the kinds of source that have it.
+_ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
+    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
+    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
+    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
+    (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
+    (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
+)
+
+
+def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None:
+    """Refuses settings of rendering that mean nothing for this source, and a workspace that is meant as footage.
+
+    Args:
+        settings: of `v2v render`, or those of them that there are.
+
+    Raises:
+        V2VError: as said, or as `source_kind`.
+    """
+    if not settings.get("maps"):
+        refuse_workspaces([path])
+    kind = source_kind(path, info, maps=bool(settings.get("maps")))
+    for names, use, kinds in _ONLY_FOR:
+        if kind not in kinds and any(settings.get(name) for name in names):
+            them = "it" if len(names) == 1 else "them"
+            raise V2VError(f"{use}, which {path} is not.", f"Leave {them} out.")
+
+
+def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
+    """Sentences on what is missing in a source that has been read to its end.
+
+    Args:
+        num_missed: frames in which nothing was found (`ConditionedFrame.found`).
+    """
+    missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
+    return [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
 
 
 def open_source(

@@ -14,7 +14,7 @@ from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
-from v2vkit.pipeline.stage import Command, RunOptions, refuse_workspaces
+from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,6 +140,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
+    from v2vkit.inference.sources import problems_of
     from v2vkit.inference.styles import find_style
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import open_sink
@@ -193,9 +194,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
     print(_summary(config, source, count))
-    missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
-    problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*problems, *sink.problems]
+    return [*problems_of(source, info, missed), *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
@@ -243,28 +242,10 @@ def _keep_source(config: RenderConfig) -> None:
         )
 
 
-# Settings, what they are good for, and the kinds of source that have it.
-_ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
-    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
-    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
-    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
-    (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
-    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
-    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
-    (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
-)
-
-
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
-    from v2vkit.inference.sources import open_source, source_kind
+    from v2vkit.inference.sources import open_source, refuse_idle
 
-    if not config.maps:
-        refuse_workspaces([config.source])
-    kind = source_kind(config.source, info, maps=config.maps)
-    for names, use, kinds in _ONLY_FOR:
-        if kind not in kinds and any(getattr(config, name) for name in names):
-            them = "it" if len(names) == 1 else "them"
-            raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
+    refuse_idle(config.source, info, config.model_dump())
     given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,
