@@ -18,6 +18,7 @@ from v2vkit.video.footage_source import open_picture_source, open_pipe_source, o
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, find_sequence
 from v2vkit.video.stream import InputFrame, Source
@@ -64,6 +65,7 @@ def open_source(
     fps: Fraction | None = None,
     start: float = 0.0,
     duration: float | None = None,
+    options: VideoOptions | None = None,
 ) -> Source:
     """Opens what a model is to be rendered from.
 
@@ -74,6 +76,7 @@ def open_source(
         instances: folder with an instance map for each label map.
         fps: rate of pictures and label maps; None = that of the model's footage.
         start, duration: the part of a video that is used, in seconds.
+        options: how a video is read; None = as it comes.
 
     Raises:
         V2VError: it cannot be read, or is not what that model takes.
@@ -91,8 +94,8 @@ def open_source(
     if kind == "pictures":
         return open_picture_source(path, fps=fps or info.rate)
     if kind == "pipe":
-        return open_pipe_source(start=start, duration=duration)
-    return open_video_source(path, start=start, duration=duration)
+        return open_pipe_source(start=start, duration=duration, options=options)
+    return open_video_source(path, start=start, duration=duration, options=options)
 
 
 def open_label_source(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -51,8 +52,16 @@ class IngestConfig(StageConfig):
     fps: str | None = setting(
         None,
         "Frames per second, such as 25 or 30000/1001: of image sequences (25 without it); videos are thinned to it, "
-        "keeping the frame nearest to each tick (without it, all).",
+        "keeping the frame nearest to each tick (without it, all); it is the rate of raw streams (.264, .hevc, .m2v), "
+        "which have no time stamps. 29.97 counts as 30, 23.976 as 24.",
     )
+    stream: int | None = setting(
+        None,
+        "Number of the video stream, from 0, where videos hold several; without it one that is no single picture.",
+        ge=0,
+        since="0.1",
+    )
+    keep_interlaced: bool = setting(False, "Leave interlaced video as it is instead of deinterlacing it.", since="0.1")
     lossless: bool = setting(False, "Store frames as PNG instead of JPEG (4:4:4, quality 95).")
     clip_frames: int = setting(64, "Most frames of a clip; a longer shot is split evenly.", ge=1)
     min_frames: int = setting(8, "Fewest frames of a clip; shorter shots are left out and named.", ge=1)
@@ -114,6 +123,19 @@ class IngestConfig(StageConfig):
         return {what: folder for what, folder in folders.items() if folder is not None}
 
     @property
+    def found(self) -> "tuple[SourceFiles, ...]":
+        """The sources, as they lie now.
+
+        Raises:
+            V2VError: as `find_sources`.
+        """
+        from v2vkit.video.options import VideoOptions
+        from v2vkit.video.sources import find_sources
+
+        rate = None if self.fps is None else Fraction(self.fps)
+        return find_sources(self.sources, options=VideoOptions(self.stream, not self.keep_interlaced, rate))
+
+    @property
     def label_rules(self) -> "LabelRules":
         """What label maps must be like."""
         from v2vkit.video.label_files import LabelRules
@@ -128,10 +150,10 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
         V2VError: a path does not exist, or a pattern matches nothing.
     """
     from v2vkit.video.collect import checksums
-    from v2vkit.video.sources import checksum, find_sources
+    from v2vkit.video.sources import checksum
 
     refuse_workspaces(config.sources)
-    sums = checksums(find_sources(config.sources), config.map_folders)
+    sums = checksums(config.found, config.map_folders)
     if config.face_weights is not None:
         sums["face weights"] = checksum(Path(config.face_weights).parent, [Path(config.face_weights).name])
     return sums
@@ -158,12 +180,12 @@ def ingest_clip(
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import Window, reframe, reframe_ids
     from v2vkit.video.label_files import read_map
-    from v2vkit.video.sources import SourceFiles
     from v2vkit.video.thinning import only
 
     info, plan = clip.info, clip.info.source
-    place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number
-    source = SourceFiles(place, tuple(plan.get("images", ())))
+    found = sources[plan["number"] - 1 if "number" in plan else 0]
+    place = found.path if "number" in plan else plan["file"]  # version 1 kept no number
+    source = replace(found, path=place, images=tuple(plan.get("images", ())))
     folders = {what: map_folder(source, root, several=len(sources) > 1) for what, root in roots.items()}
     start, stop = (0, len(source.images)) if source.images else (plan["start"], plan["stop"])
     every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
@@ -199,14 +221,12 @@ def label_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
 
 def open_ingest(config: IngestConfig) -> Opened:
     """The function over clips; nothing needs to be opened for it."""
-    from v2vkit.video.sources import find_sources
-
     return Opened(
         partial(
             ingest_clip,
             lossless=config.lossless,
             rules=config.label_rules,
-            sources=find_sources(config.sources),
+            sources=config.found,
             roots=config.map_folders,
         )
     )
@@ -238,7 +258,8 @@ def migrate(old: Manifest) -> Manifest:
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
     # Not through the model: whatever the file says, an old manifest is compared and not refused.
-    unrelated = {name for name in IngestConfig.model_fields if not extras(IngestConfig, name)["affects_output"]}
+    every = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
+    unrelated = {name for name, extra in every.items() if extra["since"] or not extra["affects_output"]}
     counting = {name: value for name, value in config.items() if name not in unrelated}
     identity = fingerprint(old.stage, 2, counting, inputs)
     return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})

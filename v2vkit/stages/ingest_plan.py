@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
+_SAME_RATE = Fraction(2, 1000)
+"""Difference of frame rates that is none where the user says so: of 29.97 and 30, of 23.976 and 24 (1 in 1001)."""
 _NOTICEABLE = Fraction(102, 100)
 """Ratio from which another aspect or frame rate is worth a line."""
 
@@ -39,15 +41,18 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
     from v2vkit.video.shots import find_shots
-    from v2vkit.video.sources import find_sources, passed_over
+    from v2vkit.video.sources import passed_over
 
     find_face = _open_face(config)
-    sources, rate = find_sources(config.sources), None if config.fps is None else Fraction(config.fps)
+    sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
     for folder, names in passed_over(config.sources, known=config.map_folders).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
         print(text, file=sys.stderr)
     materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE)
     _refuse_slower(materials, rate)
+    for material in materials:
+        for remark in material.footage.remarks:
+            print(f"{material.source.path}: {remark}", file=sys.stderr)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING
     found: list[tuple[Material, Shots]] = []
@@ -59,7 +64,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 shots = find_shots(
                     material.source,
                     fps=material.footage.fps,
-                    rate=None if material.footage.fps == rate else rate,
+                    rate=kept_rate(material.footage.fps, rate),
                     cuts=config.cuts,
                     limits=limits,
                     min_length=config.min_frames,
@@ -74,9 +79,10 @@ def plan_ingest(config: "IngestConfig") -> Plan:
             maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
             footage = replace(material.footage, fps=rate or material.footage.fps)
             found.append((replace(material, maps=maps, footage=footage), shots))
-            if not shots.pieces:
-                skipped[material.source.path] = _too_short(config, shots)
-            elif shots.short:
+            troubles = list(shots.problems) if shots.pieces else [*shots.problems, _too_short(config, shots)]
+            if troubles:
+                skipped[material.source.path] = "; ".join(troubles)
+            if shots.pieces and shots.short:
                 where = ", ".join(f"{start}-{stop - 1}" for start, stop in shots.short)
                 text = f"{material.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
                 progress.write(text, file=sys.stderr)
@@ -104,13 +110,26 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
         yield f"Frame rates {told}: flow and motion differ between clips; --fps {rates[0]} makes them alike."
 
 
+def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
+    """At how many frames per second a video of rate `own` is thinned, so that `wanted` are kept; None = all are.
+
+    A rate that differs from a multiple of `wanted` by less than 0.2 % counts as that multiple.
+    """
+    if wanted is None:
+        return None
+    each = round(own / wanted)
+    if each and abs(own - each * wanted) < _SAME_RATE * own:
+        return own / each if each > 1 else None
+    return wanted
+
+
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
     """Frames are never doubled.
 
     Raises:
         V2VError: a source has fewer frames per second than are wanted.
     """
-    slower = next((m for m in materials if rate is not None and m.footage.fps < rate), None)
+    slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - _SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
             f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",

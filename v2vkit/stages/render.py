@@ -67,8 +67,17 @@ class RenderConfig(StageConfig):
         "training's mostly were: for other people, and other cameras.",
     )
     fps: str | None = setting(
-        None, "Frame rate of a folder of pictures or label maps, such as 25; that of the training's when not given."
+        None,
+        "Frame rate of a folder of pictures or label maps, such as 25 (that of the training's when not given), or of a "
+        "raw video stream (.264, .hevc, .m2v), which has no time stamps.",
     )
+    stream: int | None = setting(
+        None,
+        "Number of the video stream, from 0, where a video holds several; when not given, one that is no single "
+        "picture.",
+        ge=0,
+    )
+    keep_interlaced: bool = setting(False, "Leave interlaced video as it is instead of deinterlacing it.")
     start: float = setting(0.0, "Begin so many seconds into the video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
@@ -170,7 +179,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     if threads.reduced and device.type == "cpu":
         print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
-    for note in filter(None, (source.note, squeezed(info, source))):
+    remarks = [f"{source.name}: {remark}" for remark in source.remarks]
+    for note in filter(None, (source.note, squeezed(info, source), *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -187,7 +197,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     print(_summary(config, source, count))
     missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
     problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*problems, *sink.problems]
+    return [*problems, *(f"{source.name}: {problem}" for problem in source.problems()), *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
@@ -237,22 +247,29 @@ def _keep_source(config: RenderConfig) -> None:
 
 # Settings, what they are good for, and the kinds of source that have it.
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
-    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
-    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
-    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
+    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "raw", "pipe")),
+    (("cuts",), "--cuts looks for the shots of a video", ("video", "raw", "pipe", "pictures")),
+    (("align",), "--align frames a video anew", ("video", "raw", "pipe", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
-    (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
+    (("fps",), "--fps is the rate of pictures, label maps or a raw video stream", ("pictures", "labels", "raw")),
+    (("stream",), "--stream chooses a stream of a video", ("video", "raw", "pipe")),
+    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "raw", "pipe")),
 )
 
 
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     from v2vkit.inference.sources import open_source, source_kind
+    from v2vkit.video.options import VideoOptions
+    from v2vkit.video.probe import probe
 
+    rate = None if config.fps is None else Fraction(config.fps)
     if not config.maps:
         refuse_workspaces([config.source])
-    kind = source_kind(config.source, info, maps=config.maps)
+    kind: str = source_kind(config.source, info, maps=config.maps)
+    kind = "raw" if kind == "video" and config.fps is not None and not probe(config.source).timed else kind
+    fields = RenderConfig.model_fields
     for names, use, kinds in _ONLY_FOR:
-        if kind not in kinds and any(getattr(config, name) for name in names):
+        if kind not in kinds and any(getattr(config, name) != fields[name].default for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
     return open_source(
@@ -260,9 +277,10 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         info,
         maps=config.maps,
         instances=config.instances,
-        fps=None if config.fps is None else Fraction(config.fps),
+        fps=rate,
         start=config.start,
         duration=config.duration,
+        options=VideoOptions(config.stream, not config.keep_interlaced, rate),
     )
 
 
