@@ -245,34 +245,33 @@ def _keep_source(config: RenderConfig) -> None:
         )
 
 
+_RATE = "--fps is the rate of pictures, label maps or a raw video stream"
 # Settings, what they are good for, and the kinds of source that have it.
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
-    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "raw", "pipe")),
-    (("cuts",), "--cuts looks for the shots of a video", ("video", "raw", "pipe", "pictures")),
-    (("align",), "--align frames a video anew", ("video", "raw", "pipe", "pictures")),
+    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
+    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
+    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
-    (("fps",), "--fps is the rate of pictures, label maps or a raw video stream", ("pictures", "labels", "raw")),
-    (("stream",), "--stream chooses a stream of a video", ("video", "raw", "pipe")),
-    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "raw", "pipe")),
+    (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
+    (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
+    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
 )
 
 
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     from v2vkit.inference.sources import open_source, source_kind
     from v2vkit.video.options import VideoOptions
-    from v2vkit.video.probe import probe
 
     rate = None if config.fps is None else Fraction(config.fps)
     if not config.maps:
         refuse_workspaces([config.source])
-    kind: str = source_kind(config.source, info, maps=config.maps)
-    kind = "raw" if kind == "video" and config.fps is not None and not probe(config.source).timed else kind
+    kind = source_kind(config.source, info, maps=config.maps)
     fields = RenderConfig.model_fields
     for names, use, kinds in _ONLY_FOR:
         if kind not in kinds and any(getattr(config, name) != fields[name].default for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
-    return open_source(
+    source = open_source(
         config.source,
         info,
         maps=config.maps,
@@ -282,6 +281,9 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         duration=config.duration,
         options=VideoOptions(config.stream, not config.keep_interlaced, rate),
     )
+    if rate is not None and source.timed:
+        raise V2VError(f"{_RATE}, which {config.source} is not.", "Leave it out.")
+    return source
 
 
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":

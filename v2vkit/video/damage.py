@@ -1,10 +1,11 @@
 """What of a video could not be decoded, gathered while it is read."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -28,23 +29,24 @@ class Damage:
         self.num_lost = 0
         self.num_decoded = 0
         self._whole = True
-        self._rate: Fraction | None = None
         self._origin = 0
         self._time_base = Fraction(1)
         self._shown = array("q")  # time stamps of the frames that came
+        self._near: list[int] = []  # of the packets that the decoder had been given when it failed
         self._expected: set[int] = set()  # those of packets whose frames have not come
 
-    def decode(self, packets: Iterator["Packet[VideoStream]"], *, whole: bool = True) -> Iterator[av.VideoFrame]:
-        """The frames of these packets; one that cannot be decoded is noted and left out.
+    def decode(self, packets: Iterable["Packet[VideoStream]"], *, begin: int | None = None) -> Iterator[av.VideoFrame]:
+        """The frames of these packets; one that cannot be decoded is noted and left out. What was noted before is gone.
 
         Args:
             packets: of one stream, with the empty one at the end that flushes the decoder.
-            whole: they begin with the video's first.
+            begin: where the video begins, in ticks, when they do not begin with its first packet.
 
         Raises:
             av.error.InvalidDataError: no frame came out of them, or fewer than were lost.
         """
-        self._whole, error = whole, None
+        Damage.__init__(self)
+        self._whole, error = begin is None, None
         for packet in packets:
             if packet.size and packet.pts is not None and not packet.is_discard:
                 self._expected.add(packet.pts)
@@ -52,16 +54,18 @@ class Damage:
                 frames = packet.decode()
             except av.error.InvalidDataError as failure:
                 self.num_lost, error = self.num_lost + 1, error or failure
+                self._near += [] if packet.pts is None else [packet.pts]
                 continue
             for frame in frames:
-                self._note(frame)
+                self._note(frame, begin)
                 yield frame
         if error is not None and self.num_lost > self.num_decoded:
             raise error
 
-    def _note(self, frame: av.VideoFrame) -> None:
+    def _note(self, frame: av.VideoFrame, begin: int | None) -> None:
         if self.num_decoded == 0:
-            self._origin, self._time_base = frame.pts or 0, frame.time_base or Fraction(1)
+            self._origin = (frame.pts or 0) if begin is None else begin
+            self._time_base = frame.time_base or Fraction(1)
         self.num_decoded += 1
         if frame.pts is not None:
             self._expected.discard(frame.pts)
@@ -71,26 +75,35 @@ class Damage:
         """Sentences without the file's name: the lost frames by their numbers in the intact video, and the damaged."""
         found = []
         if self.num_lost:
+            frames = self._lost()
+            what = counted(self.num_lost, "frame" if frames else "packet")
             verb = "is" if self.num_lost == 1 else "are"
-            where = self._lost()
-            what = counted(self.num_lost, "frame" if where else "packet")
+            places = frames or [f"near {self._seconds(pts)}" for pts in self._near]
+            where = f": {_some(places)}" if places else ""
             found.append(f"{what} of the video cannot be decoded and {verb} left out{where}")
         if self.marked:
             verb = "is" if len(self.marked) == 1 else "are"
             found.append(f"{counted(len(self.marked), 'frame')} {verb} visibly damaged: {spans(self.marked)}")
         return found
 
-    def _lost(self) -> str:
-        """Where the lost frames were; nothing where time stamps do not tell."""
+    def _lost(self) -> list[str]:
+        """Where the lost frames were; none where their time stamps do not tell them from frames that are not shown."""
         missing = sorted(self._expected)
         if len(missing) != self.num_lost:
-            return ""
-        places = []
-        for before, pts in enumerate(missing[:_MOST_NAMED]):
-            number = before + sum(1 for shown in self._shown if shown < pts)
-            seconds = float((pts - self._origin) * self._time_base)
-            places.append(f"frame {number} ({seconds:.2f} s)" if self._whole else f"at {seconds:.2f} s")
-        return ": " + ", ".join(places) + (", ..." if len(missing) > _MOST_NAMED else "")
+            return []
+        shown = np.sort(np.array(self._shown, np.int64))
+        numbers = np.searchsorted(shown, missing) + np.arange(len(missing))
+        return [
+            f"frame {number} ({self._seconds(pts)})" if self._whole else f"at {self._seconds(pts)}"
+            for number, pts in zip(numbers, missing, strict=True)
+        ]
+
+    def _seconds(self, pts: int) -> str:
+        return f"{float((pts - self._origin) * self._time_base):.2f} s"
+
+
+def _some(parts: list[str]) -> str:
+    return ", ".join(parts[:_MOST_NAMED]) + (", ..." if len(parts) > _MOST_NAMED else "")
 
 
 def spans(numbers: list[int]) -> str:
@@ -101,5 +114,4 @@ def spans(numbers: list[int]) -> str:
             parts[-1][1] = number
         else:
             parts.append([number, number])
-    named = [str(first) if first == last else f"{first}-{last}" for first, last in parts[:_MOST_NAMED]]
-    return ", ".join(named) + (", ..." if len(parts) > _MOST_NAMED else "")
+    return _some([str(first) if first == last else f"{first}-{last}" for first, last in parts])

@@ -300,7 +300,7 @@ def from_key_frame(video: OpenVideo, pts: int, *, lead: bool = False) -> Iterato
         if back <= first_stamp:
             return None
         back, step = back - step, 2 * step
-    frames = video.damage.decode(chain([packet], packets), whole=False)
+    frames = video.damage.decode(chain([packet], packets), begin=first_stamp)
     before: list[av.VideoFrame] = []
     for frame in frames:
         if frame.pts is None or frame.pts > pts or (frame.pts == pts and frame.is_corrupt):

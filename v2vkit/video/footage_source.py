@@ -12,7 +12,7 @@ from av.packet import Packet
 
 from v2vkit.config import DEFAULT_RATE
 from v2vkit.video.audio_feeds import PipedAudio
-from v2vkit.video.container import OpenVideo, demux, open_pipe, open_video
+from v2vkit.video.container import OpenVideo, demux, is_raw, open_pipe, open_video
 from v2vkit.video.damage import Damage
 from v2vkit.video.decode import (
     Frame,
@@ -50,6 +50,7 @@ class _Opened:
         num_frames: how many there are within the limits; None = reading tells.
         whole: all are within the limits.
         audio: where its sound comes from; None = there is none.
+        timed: it has time stamps.
         remarks: what is done to it that a user may not expect.
     """
 
@@ -59,6 +60,7 @@ class _Opened:
     num_frames: int | None
     whole: bool
     audio: str | PipedAudio | None
+    timed: bool
     remarks: tuple[str, ...]
 
     @property
@@ -151,6 +153,7 @@ def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Readin
         time_base=first.time_base,
         num_frames=opened.num_frames,
         audio=None if opened.audio is None else AudioTrack(opened.audio, (begin, opened.end)),
+        timed=opened.timed,
         remarks=opened.remarks,
     )
 
@@ -240,6 +243,7 @@ def _described(
         num_frames=part.num_frames if part is not None else stated_frames(video) if everything else None,
         whole=everything or (part is not None and part.whole),
         audio=sound or (name if video.container.streams.audio else None),
+        timed=not is_raw(video.container),
         remarks=remarks_on(video, beginning[2]),
     )
     for frame in frames if everything else within(frames, limits, origin=origin):

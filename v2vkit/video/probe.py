@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from v2vkit.errors import V2VError
-from v2vkit.video.container import OpenVideo, decode_all, demux, is_raw, open_video
+from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
 from v2vkit.video.geometry import geometry_of
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.rates import frame_rate, stated_frames
@@ -28,7 +28,6 @@ class VideoInfo:
         has_audio: whether there is an audio stream.
         codec: FFmpeg's name of the codec.
         variable_rate: whether frames are unevenly spaced in time; None unless scanned.
-        timed: whether it has time stamps; a raw stream has none, and `fps` is as good as what its header says.
         remarks: what is done to it that a user may not expect, as sentences to go behind its name.
     """
 
@@ -43,7 +42,6 @@ class VideoInfo:
     has_audio: bool
     codec: str
     variable_rate: bool | None
-    timed: bool = True
     remarks: tuple[str, ...] = ()
 
 
@@ -81,7 +79,6 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
             has_audio=bool(video.container.streams.audio),
             codec=video.stream.codec_context.name,
             variable_rate=variable,
-            timed=not is_raw(video.container),
             remarks=remarks_on(video, frame),
         )
 

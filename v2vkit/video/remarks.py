@@ -30,9 +30,10 @@ def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
             else "interlaced video is left as it is."
         )
     if is_raw(video.container):
-        whence = "as the stream states or, where it states none, by default; --fps gives another"
-        whence = "--fps" if video.options.raw_rate is not None else whence
-        found.append(f"a raw stream without time stamps, taken at {float(frame_rate(video)):g} frames/s ({whence}).")
+        whence = "--fps" if video.options.raw_rate is not None else "--fps gives another rate"
+        found.append(
+            f"a raw stream has no time stamps; it is taken at {float(frame_rate(video)):g} frames/s ({whence})."
+        )
     return tuple(found)
 
 
