@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from v2vkit.cli import main as main_module
 from v2vkit.cli.main import COMMANDS, cli, load
-from v2vkit.config import Size, StageConfig, make_config, read_recipe
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import Size, StageConfig, make_config, settings_of
 from v2vkit.errors import V2VError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def _run(*args: str) -> Result:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_every_setting(command: str) -> None:
     output = _run(command, "--help").output
-    for name in load(command).config.model_fields:
+    for name in settings_of(load(command).config):
         assert name.replace("_", "-") in output or name.upper() in output, name
 
 
@@ -55,7 +56,7 @@ def test_a_command_takes_only_the_flags_that_it_looks_at(command: str, flags: st
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_setting_explains_itself(command: str) -> None:
-    for name, field in load(command).config.model_fields.items():
+    for name, field in settings_of(load(command).config).items():
         assert field.description, f"{command} {name}"
         assert field.description.endswith((".", "?")) or field.description[-1].isalnum(), f"{command} {name}"
 
@@ -221,7 +222,7 @@ def test_shipped_recipes_are_found_in_the_wheel(tmp_path: Path) -> None:
     package = tmp_path / "v2vkit"
     shutil.copytree(ROOT / "v2vkit", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "pipelines", package / "pipelines")
-    code = "from v2vkit.config import shipped_recipes; print(*shipped_recipes().values())"
+    code = "from v2vkit.cli.recipe_file import shipped_recipes; print(*shipped_recipes().values())"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     listed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True

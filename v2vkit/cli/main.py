@@ -20,7 +20,7 @@ COMMANDS = {
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
     "track": "Give every object one number through its whole shot.",
-    "train": "Train one stage of the model on the artifacts of a workspace.",
+    "train": "Train a model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "encode-features": "Describe the look of every region of the frames by a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
@@ -86,8 +86,8 @@ _RUN_OPTIONS: dict[str, dict[str, Any]] = {
     "overwrite": {"is_flag": True, "help": "Make again what was made with other settings."},
     "continue_": {
         "is_flag": True,
-        "help": "Train on from where it stands although settings changed: epochs, learning rate, weights of losses, "
-        "lengths of sequences.",
+        "help": "Resume the last snapshot with changed settings: epochs, learning rate, weights of losses, lengths of "
+        "sequences.",
     },
     "dry_run": {
         "is_flag": True,
@@ -112,12 +112,13 @@ def load(name: str) -> Any:
 
 def build_command(name: str) -> click.Command:
     """The click command for a Stage or Command."""
-    from v2vkit.cli.options import parameters
+    from v2vkit.cli.options import GroupedCommand, parameters
 
     target = load(name)
     common = [_run_option(option) for option in target.options]
-    return click.Command(
+    return GroupedCommand(
         name,
+        config=target.config,
         callback=lambda **values: _call(name, values),
         params=[*parameters(target.config), *common],
         help=target.config.__doc__.strip(),  # paragraphs kept
@@ -159,7 +160,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 a mistake to mend (told in a sentence), 2 wrong usage, 3 done with problems named, "
+    epilog="Exit codes: 0 done, 1 an error (a sentence says what to do), 2 wrong usage, 3 done with problems named, "
     "130 stopped by Ctrl-C, 141 the reader of standard output has gone.",
 )
 @click.version_option(__version__, prog_name="v2v")

@@ -21,11 +21,11 @@ _MOST_NAMED = 5
 class CheckConfig(StageConfig):
     """Check sources before they are ingested, or the artifacts of a workspace.
 
-    With SOURCEs (and --labels): every video plays to its end, every image of a sequence can be read, label maps pair
-    with frames, have their size and hold single-channel ids in range. Without: shards, models and
-    styles are there and unchanged, every clip has all its frames, artifacts belong together, label ids are in range
-    (with the share of each), clips are long enough to train on. Nothing is written. Exits with 3 when something is
-    wrong.
+    With SOURCEs (and --labels, --depth, --densepose, --picture): every video plays to its end, every image of a
+    sequence can be read, maps and pictures pair with frames, have their size or proportions and hold what they should.
+    Without: shards, models and styles are there and unchanged, every clip has all its frames, artifacts belong
+    together, label ids are in range (with the share of each), clips are long enough to train on. Nothing is written.
+    Exits with 3 when something is wrong.
     """
 
     sources: tuple[str, ...] = setting(
@@ -33,6 +33,11 @@ class CheckConfig(StageConfig):
     )
     labels: str | None = setting(None, "Folder of label maps beside the sources.", metavar="FOLDER")
     instances: str | None = setting(None, "Folder of instance maps beside the sources.", metavar="FOLDER")
+    depth: str | None = setting(None, "Folder of depth maps beside the sources.", metavar="FOLDER")
+    densepose: str | None = setting(None, "Folder of DensePose maps beside the sources.", metavar="FOLDER")
+    picture: str | None = setting(
+        None, "Video or folder of the sources' frames in another look.", metavar="VIDEO|FOLDER"
+    )
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
     num_labels: int | None = setting(None, "Number of labels that ids must stay below.", ge=1, le=255)
     min_frames: int = setting(3, "Shortest clip that is of use.", ge=1)
@@ -170,13 +175,20 @@ def _check_sources(config: CheckConfig) -> list[str]:
 
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import LabelRules, MapKind, match_maps
+    from v2vkit.video.paired import match_pictures
     from v2vkit.video.sources import find_sources
 
-    given: dict[MapKind, str | None] = {"labels": config.labels, "instances": config.instances}
+    given: dict[MapKind, str | None] = {
+        "labels": config.labels,
+        "instances": config.instances,
+        "depth": config.depth,
+        "densepose": config.densepose,
+    }
     roots = {what: root for what, root in given.items() if root is not None}
     rules = LabelRules(config.num_labels, config.allow_palette)
     refuse_workspaces(config.sources)
-    materials, skipped = collect(find_sources(config.sources), roots, rules, fps=DEFAULT_RATE)
+    sources = find_sources(config.sources)
+    materials, skipped = collect(sources, roots, rules, fps=DEFAULT_RATE, pictures=config.picture)
     damaged: list[str] = []
     for material in materials:
         footage, count = material.footage, material.footage.num_frames
@@ -193,6 +205,8 @@ def _check_sources(config: CheckConfig) -> list[str]:
         try:
             for item in material.maps:
                 match_maps(material.source, count, item)
+            if material.pictures is not None:
+                match_pictures(material.source, count, material.pictures)
         except V2VError as error:
             damaged.append(f"{material.source.path}: {error}")
             continue
@@ -200,6 +214,8 @@ def _check_sources(config: CheckConfig) -> list[str]:
             enough = counted(config.min_frames, "frame")
             damaged.append(f"{material.source.path}: {counted(count, 'frame')}, fewer than {enough} (--min-frames)")
         maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
+        if material.pictures is not None:
+            maps += f", pictures {material.pictures.width}x{material.pictures.height}"
         size = f"{footage.width}x{footage.height}"
         print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
         for remark in footage.remarks:
@@ -252,11 +268,12 @@ def _check_images(source: "SourceFiles") -> list[str]:
 def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     if config.sources:
         return _check_sources(config)
-    beside = {"--labels": config.labels, "--instances": config.instances, "--allow-palette": config.allow_palette}
+    names = ("labels", "instances", "depth", "densepose", "picture", "allow_palette")
+    beside = {f"--{name.replace('_', '-')}": getattr(config, name) for name in names}
     if given := [flag for flag, value in beside.items() if value]:
         raise V2VError(
             f"{given[0]} goes with SOURCEs, and none is given.",
-            "Name the footage that the maps belong to; label maps in a workspace are checked without it.",
+            "Name the footage that it belongs to; what a workspace holds is checked without it.",
         )
     work = Folder(options.work)
     problems: list[str] = []

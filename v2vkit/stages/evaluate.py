@@ -49,7 +49,7 @@ class EvaluateConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of --work when not given.",
+        "checkpoints/pix2pixhd of --work when not given.",
         metavar="FOLDER",
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)

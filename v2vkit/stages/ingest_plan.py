@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from v2vkit.stages.ingest import IngestConfig
     from v2vkit.video.collect import Material
     from v2vkit.video.footage import Footage
+    from v2vkit.video.label_files import Maps
     from v2vkit.video.limits import Limits
+    from v2vkit.video.paired import Pictures
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
@@ -30,7 +32,7 @@ _NOTICEABLE = Fraction(102, 100)
 def plan_ingest(config: "IngestConfig") -> Plan:
     """Read every source once: what can be used, where its shots are, which clips share a shard.
 
-    Label and instance maps are all checked first, because they are quick to check and their mistakes are the user's.
+    Maps are all checked first, because they are quick to check and their mistakes are the user's.
 
     Raises:
         V2VError: a map is wrong, or nothing is left to ingest.
@@ -40,15 +42,18 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
+    from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
     from v2vkit.video.sources import passed_over
 
     find_face = _open_face(config)
     sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
-    for folder, names in passed_over(config.sources, known=config.map_folders).items():
+    known = [*config.map_folders.values(), *([] if config.picture is None else [config.picture])]
+    for folder, names in passed_over(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
         print(text, file=sys.stderr)
-    materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE)
+    rules = config.label_rules
+    materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
     _refuse_slower(materials, rate)
     for material in materials:
         for remark in material.footage.remarks:
@@ -69,16 +74,26 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                     limits=limits,
                     min_length=config.min_frames,
                     max_length=config.clip_frames,
-                    whole=bool(material.maps),
+                    whole=bool(material.maps) or material.pictures is not None,
                     progress=progress.update,
                 )
             except V2VError as error:
                 skipped[material.source.path] = error.message
                 hint = error.hint if len(materials) == 1 else hint
                 continue
-            maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
+            pictures = material.pictures
+            try:
+                maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
+                if pictures is not None:
+                    pictures = match_pictures(material.source, shots.num_read, pictures)
+            except V2VError as error:
+                if not shots.problems:
+                    raise
+                raise V2VError(
+                    f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
+                ) from None
             footage = replace(material.footage, fps=rate or material.footage.fps)
-            found.append((replace(material, maps=maps, footage=footage), shots))
+            found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
             troubles = list(shots.problems) if shots.pieces else [*shots.problems, _too_short(config, shots)]
             if troubles:
                 skipped[material.source.path] = "; ".join(troubles)
@@ -140,7 +155,7 @@ def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
 def _count_read(material: "Material", limits: "Limits", rate: Fraction | None) -> int | None:
     """How many frames `find_shots` reads; None where it is not known. With maps it counts those behind the limits."""
     footage = material.footage
-    if footage.num_frames is None or material.maps:
+    if footage.num_frames is None or material.maps or material.pictures is not None:
         return footage.num_frames
     if rate is not None and limits.max_frames is not None:  # as many are read for each that is kept
         limits = replace(limits, max_frames=ceil(limits.max_frames * footage.fps / rate))
@@ -164,7 +179,7 @@ def _clips(
     """The clips of one source, named and framed; clips without a face are put into `skipped`."""
     from v2vkit.video.framing import crop_window
 
-    footage, clips = material.footage, list[ClipInfo]()
+    footage, clips, ranges = material.footage, list[ClipInfo](), dict[int, tuple[float, float]]()
     width, height = config.size or (footage.width, footage.height)
     for piece in shots.pieces:
         source: dict[str, Any] = {
@@ -191,6 +206,10 @@ def _clips(
             source["images"] = [material.source.images[number] for number in piece.frames]
         for maps in material.maps:
             source[maps.what] = {"folder": maps.folder, "files": [maps.names[number] for number in piece.frames]}
+            if maps.what == "depth" and config.depth_scale is None:
+                source[maps.what]["near_far"] = list(_range(config, maps, piece.shot, shots, ranges))
+        if material.pictures is not None:
+            source["picture"] = _paired(material.pictures, piece, source["crop"], footage)
         if not clips and shots.short:
             source["short_shots"] = [list(bounds) for bounds in shots.short]
         clips.append(
@@ -204,6 +223,31 @@ def _clips(
             )
         )
     return clips
+
+
+def _range(
+    config: "IngestConfig", maps: "Maps", shot: int, shots: "Shots", known: dict[int, tuple[float, float]]
+) -> tuple[float, float]:
+    """Near and far end of the relative depth of a shot, all clips of which have the same; `known` keeps it."""
+    from v2vkit.video.depth_values import range_of_files
+
+    if shot not in known:
+        names = [maps.names[number] for piece in shots.pieces if piece.shot == shot for number in piece.frames]
+        known[shot] = range_of_files(maps.folder, names, inverse=config.depth_inverse)
+    return known[shot]
+
+
+def _paired(pictures: "Pictures", piece: "Piece", crop: list[int], footage: "Footage") -> dict[str, Any]:
+    """What `ingest_clip` reads of the pictures of one clip."""
+    from v2vkit.video.framing import Window, scale_window
+
+    window = scale_window(Window(*crop), (footage.width, footage.height), (pictures.width, pictures.height))
+    plan: dict[str, Any] = {"crop": list(astuple(window))}
+    if pictures.source.images:
+        plan["images"] = [pictures.source.images[number] for number in piece.frames]
+    elif pictures.ticks:
+        plan["start_pts"] = pictures.ticks[piece.start]
+    return plan
 
 
 def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:

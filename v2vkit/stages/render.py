@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.video.label_files import MapKind
     from v2vkit.video.pipes import PipeWriter
     from v2vkit.video.stream import Source
 
@@ -56,6 +57,14 @@ class RenderConfig(StageConfig):
         None,
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
+    )
+    depth: str | None = setting(
+        None,
+        "Folder with depth maps, one for each label map of SOURCE, stored as those of the training's.",
+        metavar="FOLDER",
+    )
+    densepose: str | None = setting(
+        None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
     )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
@@ -94,7 +103,7 @@ class RenderConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of the workspace when not given.",
+        "checkpoints/pix2pixhd of the workspace when not given.",
         metavar="FOLDER",
     )
     style: int = setting(
@@ -252,6 +261,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
     (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
     (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
     (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
     (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
@@ -271,11 +282,13 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         if kind not in kinds and any(getattr(config, name) != fields[name].default for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
+    given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     source = open_source(
         config.source,
         info,
         maps=config.maps,
         instances=config.instances,
+        beside={kind: folder for kind, folder in given.items() if folder is not None},
         fps=rate,
         start=config.start,
         duration=config.duration,

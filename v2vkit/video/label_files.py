@@ -1,4 +1,4 @@
-"""Label and instance maps that somebody else made: checked until nothing about them can surprise later."""
+"""Maps beside frames that somebody else made (labels, instances, depth, DensePose), checked before they are used."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
+from v2vkit.video.densepose_files import read_iuv
+from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
+from v2vkit.video.depth_files import read_depth
 from v2vkit.video.images import read_numbers
 from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, looking_at, natural_key, readable
 
-MapKind = Literal["labels", "instances"]
+MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
+_KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
+    "labels": ("label map", (".png",)),
+    "instances": ("instance map", (".png",)),
+    "depth": ("depth map", DEPTH_ENDINGS),
+    "densepose": ("DensePose map", (".png",)),
+    "picture": ("picture", tuple(sorted(IMAGE_ENDINGS))),
+}
+"""What one of a kind is called, and the endings of its files."""
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
 _MOST_NAMED = 5
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -21,10 +32,19 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class LabelRules:
-    """What label maps must be like: ids below `num_labels` (None = any), palettes taken as ids or refused."""
+    """What maps must be like, and how they are read.
+
+    Attributes:
+        num_labels: label ids are below it; None = any.
+        allow_palette: the stored numbers of palette PNGs are taken as ids; else palettes are refused.
+        depth_scale: stored units per metre of depth maps; None = their unit is not known.
+        depth_inverse: depth maps hold disparity.
+    """
 
     num_labels: int | None = None
     allow_palette: bool = False
+    depth_scale: float | None = None
+    depth_inverse: bool = False
 
 
 def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
@@ -90,47 +110,68 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
 
 
 def _one(what: MapKind) -> str:
-    """`label` or `instance`, as in "a label map"."""
-    return what.removesuffix("s")
+    """What one of them is called, such as `label map`."""
+    return _KINDS[what][0]
 
 
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
-    """Names of the PNG files in a folder, in natural order.
+    """Names of the files of such maps in a folder, in natural order.
 
     Raises:
-        V2VError: no such folder, one that cannot be read or has no PNG in it, images of another kind beside them, or a
-            name that is not valid UTF-8.
+        V2VError: no such folder, one that cannot be read or has no map in it, images of another kind beside them, maps
+            of several kinds, or a name that is not valid UTF-8.
     """
+    one, endings = _KINDS[what]
     with looking_at(folder):
         if not Path(folder).is_dir():
-            raise V2VError(f"The folder {folder} with {_one(what)} maps does not exist.", "Check the path.")
+            raise V2VError(f"The folder {folder} with {one}s does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
-    images = sorted((name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS), key=natural_key)
-    other = [name for name in images if not name.lower().endswith(".png")]
+    known = {*IMAGE_ENDINGS, *endings}
+    images = sorted((name for name in names if Path(name).suffix.lower() in known), key=natural_key)
+    kinds = " or ".join(ending.removeprefix(".").upper() for ending in endings)
+    other = [name for name in images if Path(name).suffix.lower() not in endings]
     if other:
         raise V2VError(
-            f"The folder {folder} holds {other[0]}, which is not a PNG.",
-            f"Keep {_one(what)} maps as PNG in a folder of their own.",
+            f"The folder {folder} holds {other[0]}, which is not a {kinds}.",
+            f"Keep {one}s as {kinds} in a folder of their own.",
         )
     if not images:
-        raise V2VError(f"The folder {folder} holds no {_one(what)} maps (*.png).", "Check the path.")
+        patterns = ", ".join(f"*{ending}" for ending in endings)
+        raise V2VError(f"The folder {folder} holds no {one}s ({patterns}).", "Check the path.")
+    found = sorted({Path(name).suffix.lower() for name in images})
+    if len(found) > 1:
+        raise V2VError(
+            f"The {one}s in {folder} are of several kinds ({', '.join(found)}).", "Keep one kind in the folder."
+        )
     for path in (str(Path(folder) / name) for name in images):
         if readable(path) != path:
-            raise V2VError(f"The name of the {_one(what)} map {readable(path)} is not valid UTF-8.", "Rename it.")
+            raise V2VError(f"The name of the {one} {readable(path)} is not valid UTF-8.", "Rename it.")
     return tuple(images)
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of one kind for one source: `labels` or `instances`, their folder and file names."""
+    """The maps of one kind for one source: their folder and file names."""
 
     what: MapKind
     folder: str
     names: tuple[str, ...]
 
 
-def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.integer]:
-    """`read_labels` or `read_instances`, by the kind of map."""
+def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.generic]:
+    """The numbers in a map, by its kind.
+
+    Returns:
+        Labels uint8 [H, W], instances uint16 [H, W], depth float32 [H, W] (0 = unknown; `read_depth`), or DensePose
+        uint8 [H, W, 3] (`read_iuv`).
+
+    Raises:
+        V2VError: as the readers.
+    """
+    if what == "depth":
+        return read_depth(path, scale=rules.depth_scale, inverse=rules.depth_inverse)[0]
+    if what == "densepose":
+        return read_iuv(path)
     return read_labels(path, rules) if what == "labels" else read_instances(path)
 
 
@@ -151,7 +192,7 @@ def check_maps(
     for name in maps.names:
         path = Path(maps.folder) / name
         try:
-            height, width = read_map(maps.what, path, rules).shape
+            height, width = read_map(maps.what, path, rules).shape[:2]
             if (width, height) != size:
                 raise V2VError(
                     f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
@@ -183,17 +224,18 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
-            raise V2VError(f"{folder} has no {_one(what)} map for frame {lost} of {source.path}.", f"Add {lost}.png.")
+            ending = Path(maps.names[0]).suffix
+            raise V2VError(f"{folder} has no {_one(what)} for frame {lost} of {source.path}.", f"Add {lost}{ending}.")
         spare = next((stem for stem in by_stem if stem not in known), None)
         if spare is not None:
             raise V2VError(
-                f"{folder} has the {_one(what)} map {by_stem[spare]}, but {source.path} has no such frame.",
+                f"{folder} has the {_one(what)} {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
         return replace(maps, names=tuple(by_stem[stem] for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
-            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)} maps.",
-            "There must be one map per frame.",
+            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)}s.",
+            f"There must be one {_one(what)} per frame.",
         )
     return maps
