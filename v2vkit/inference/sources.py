@@ -1,6 +1,7 @@
 """What a model is rendered from, as a stream that is read once: video, pipe, pictures, label maps or workspace."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from v2vkit.video.footage_source import open_picture_source, open_pipe_source, o
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, parse_ids, read_map
+from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, find_sequence
 from v2vkit.video.stream import InputFrame, Source
@@ -59,6 +61,7 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
 
+_RATE = "--fps is the rate of pictures, label maps or a raw video stream"
 # Settings, what they are good for, and the kinds of source that have it.
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
@@ -67,7 +70,9 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
     (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
     (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
-    (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
+    (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
+    (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
+    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
 )
 
 
@@ -84,9 +89,14 @@ def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None
         refuse_workspaces([path])
     kind = source_kind(path, info, maps=bool(settings.get("maps")))
     for names, use, kinds in _ONLY_FOR:
-        if kind not in kinds and any(settings.get(name) for name in names):
+        if kind not in kinds and any(_is_given(settings.get(name)) for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {path} is not.", f"Leave {them} out.")
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a setting was given: the number 0 of --stream is, 0 seconds of --start are not."""
+    return value is not None and value is not False and not (isinstance(value, float) and value == 0)
 
 
 def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
@@ -96,7 +106,8 @@ def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
         num_missed: frames in which nothing was found (`ConditionedFrame.found`).
     """
     missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
-    return [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    counts = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    return [*counts, *(f"{source.name}: {problem}" for problem in source.problems())]
 
 
 def open_source(
@@ -109,6 +120,7 @@ def open_source(
     fps: Fraction | None = None,
     start: float = 0.0,
     duration: float | None = None,
+    options: VideoOptions | None = None,
 ) -> Source:
     """Opens what a model is to be rendered from.
 
@@ -118,8 +130,9 @@ def open_source(
         maps: `path` is a workspace, whose annotations are there already.
         instances: folder with an instance map for each label map.
         beside: kind -> folder of the maps of the model's other conditions, one for each label map.
-        fps: rate of pictures and label maps; None = that of the model's footage.
+        fps: rate of pictures and label maps, None = that of the model's footage; or of a raw video stream.
         start, duration: the part of a video that is used, in seconds.
+        options: how a video is read; None = as it comes.
 
     Raises:
         V2VError: it cannot be read, or is not what that model takes.
@@ -136,9 +149,14 @@ def open_source(
         return open_label_source(path, info, instances=instances, beside=beside, fps=fps)
     if kind == "pictures":
         return open_picture_source(path, fps=fps or info.rate)
+    options = replace(options or VideoOptions(), raw_rate=fps)
     if kind == "pipe":
-        return open_pipe_source(start=start, duration=duration)
-    return open_video_source(path, start=start, duration=duration)
+        source = open_pipe_source(start=start, duration=duration, options=options)
+    else:
+        source = open_video_source(path, start=start, duration=duration, options=options)
+    if fps is not None and source.timed:
+        raise V2VError(f"{_RATE}, which {path} is not.", "Leave it out.")
+    return source
 
 
 def open_label_source(

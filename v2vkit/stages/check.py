@@ -188,10 +188,11 @@ def _check_sources(config: CheckConfig) -> list[str]:
             damaged += _check_images(material.source)
         else:
             try:
-                count = _count_frames(material.source, count)
+                count, problems = _count_frames(material.source, count)
             except V2VError as error:
                 damaged.append(f"{material.source.path}: {error.message}")
                 continue
+            damaged += [f"{material.source.path}: {problem}" for problem in problems]
         assert count is not None, "image sequences have a length"
         try:
             for item in material.maps:
@@ -209,23 +210,28 @@ def _check_sources(config: CheckConfig) -> list[str]:
             maps += f", pictures {material.pictures.width}x{material.pictures.height}"
         size = f"{footage.width}x{footage.height}"
         print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
+        for remark in footage.remarks:
+            print(f"  {remark}")
     ids = frozenset[int]().union(*(material.label_ids for material in materials))
     if problem := mask_problem(ids, config.num_labels):
         damaged.append(problem)
     return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
 
 
-def _count_frames(source: "SourceFiles", told: int | None) -> int:
-    """Decodes a video to its end.
+def _count_frames(source: "SourceFiles", told: int | None) -> tuple[int, list[str]]:
+    """Decodes a video to its end: how many frames there are, and what is wrong with some of them.
 
     Raises:
-        V2VError: it is damaged, cut off, or changes its picture size on the way.
+        V2VError: it is mostly damaged, cut off, or changes its picture size on the way.
     """
     from v2vkit.video.cuts import DETECTION_SIDE
+    from v2vkit.video.damage import Damage
     from v2vkit.video.decode import decode
 
-    frames = decode(source.path, long_side=DETECTION_SIDE)
-    return sum(1 for _ in tracked(frames, total=told, desc="checking video"))
+    damage = Damage()
+    frames = decode(source.path, long_side=DETECTION_SIDE, options=source.options, damage=damage)
+    count = sum(1 for _ in tracked(frames, total=told, desc="checking video"))
+    return count, damage.problems()
 
 
 def _check_images(source: "SourceFiles") -> list[str]:

@@ -1,6 +1,7 @@
 """`v2v ingest`: footage, and the maps and pictures beside it, cut into clips, resized and packed into shards."""
 
 from contextlib import suppress
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,6 +18,7 @@ from v2vkit.stages.ingest_plan import plan_ingest
 if TYPE_CHECKING:
     from v2vkit.conditions.base import Condition
     from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.sources import SourceFiles
 
 
 class IngestConfig(StageConfig):
@@ -51,8 +53,16 @@ class IngestConfig(StageConfig):
     fps: str | None = setting(
         None,
         "Frames per second, such as 25 or 30000/1001: of image sequences (25 without it); videos are thinned to it, "
-        "keeping the frame nearest to each tick (without it, all).",
+        "keeping the frame nearest to each tick (without it, all); it is the rate of raw streams (.264, .hevc, .m2v), "
+        "which have no time stamps. 29.97 counts as 30, 23.976 as 24.",
     )
+    stream: int | None = setting(
+        None,
+        "Number of the video stream, from 0, where videos hold several; without it one that is no single picture.",
+        ge=0,
+        since="0.1",
+    )
+    keep_interlaced: bool = setting(False, "Leave interlaced video as it is instead of deinterlacing it.", since="0.1")
     lossless: bool = setting(False, "Store frames as PNG instead of JPEG (4:4:4, quality 95).")
     clip_frames: int = setting(64, "Most frames of a clip; a longer shot is split evenly.", ge=1)
     min_frames: int = setting(8, "Fewest frames of a clip; shorter shots are left out and named.", ge=1)
@@ -161,6 +171,19 @@ class IngestConfig(StageConfig):
         return {what: folder for what, folder in folders.items() if folder is not None}
 
     @property
+    def found(self) -> "tuple[SourceFiles, ...]":
+        """The sources, as they lie now.
+
+        Raises:
+            V2VError: as `find_sources`.
+        """
+        from v2vkit.video.options import VideoOptions
+        from v2vkit.video.sources import find_sources
+
+        rate = None if self.fps is None else Fraction(self.fps)
+        return find_sources(self.sources, options=VideoOptions(self.stream, not self.keep_interlaced, rate))
+
+    @property
     def label_rules(self) -> "LabelRules":
         """What maps must be like, and how they are read."""
         from v2vkit.video.label_files import LabelRules, parse_ids
@@ -181,10 +204,10 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
         V2VError: a path does not exist, or a pattern matches nothing.
     """
     from v2vkit.video.collect import checksums
-    from v2vkit.video.sources import checksum, find_sources
+    from v2vkit.video.sources import checksum
 
     refuse_workspaces(config.sources)
-    sums = checksums(find_sources(config.sources), config.map_folders, pictures=config.picture)
+    sums = checksums(config.found, config.map_folders, pictures=config.picture)
     if config.face_weights is not None:
         sums["face weights"] = checksum(Path(config.face_weights).parent, [Path(config.face_weights).name])
     return sums
@@ -203,14 +226,12 @@ def side_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
 
 def open_ingest(config: IngestConfig) -> Opened:
     """The function over clips; nothing needs to be opened for it."""
-    from v2vkit.video.sources import find_sources
-
     return Opened(
         partial(
             ingest_clip,
             lossless=config.lossless,
             rules=config.label_rules,
-            sources=find_sources(config.sources),
+            sources=config.found,
             roots=config.map_folders,
             pictures=config.picture,
         )

@@ -49,7 +49,8 @@ def ingest_clip(
 
     info, plan = clip.info, clip.info.source
     place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number
-    source = SourceFiles(place, tuple(plan.get("images", ())))
+    options = sources[plan.get("number", 1) - 1].options
+    source = SourceFiles(place, tuple(plan.get("images", ())), options)
     folders = {what: map_folder(source, root, several=len(sources) > 1) for what, root in roots.items()}
     start, stop = (0, len(source.images)) if source.images else (plan["start"], plan["stop"])
     every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))

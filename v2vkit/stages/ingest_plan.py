@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
+_SAME_RATE = Fraction(2, 1000)
+"""Difference of frame rates that is none where the user says so: of 29.97 and 30, of 23.976 and 24 (1 in 1001)."""
 _NOTICEABLE = Fraction(102, 100)
 """Ratio from which another aspect or frame rate is worth a line."""
 
@@ -41,10 +43,10 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.limits import Limits
     from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
-    from v2vkit.video.sources import find_sources, passed_over
+    from v2vkit.video.sources import passed_over
 
     find_face = _open_face(config)
-    sources, rate = find_sources(config.sources), None if config.fps is None else Fraction(config.fps)
+    sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
     known = [*config.map_folders.values(), *([] if config.picture is None else [config.picture])]
     for folder, names in passed_over(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
@@ -52,6 +54,9 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     rules = config.label_rules
     materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
     _refuse_slower(materials, rate)
+    for material in materials:
+        for remark in material.footage.remarks:
+            print(f"{material.source.path}: {remark}", file=sys.stderr)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING
     found: list[tuple[Material, Shots]] = []
@@ -63,7 +68,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 shots = find_shots(
                     material.source,
                     fps=material.footage.fps,
-                    rate=None if material.footage.fps == rate else rate,
+                    rate=kept_rate(material.footage.fps, rate),
                     cuts=config.cuts,
                     limits=limits,
                     min_length=config.min_frames,
@@ -75,15 +80,23 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 skipped[material.source.path] = error.message
                 hint = error.hint if len(materials) == 1 else hint
                 continue
-            maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
             pictures = material.pictures
-            if pictures is not None:
-                pictures = match_pictures(material.source, shots.num_read, pictures)
+            try:
+                maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
+                if pictures is not None:
+                    pictures = match_pictures(material.source, shots.num_read, pictures)
+            except V2VError as error:
+                if not shots.problems:
+                    raise
+                raise V2VError(
+                    f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
+                ) from None
             footage = replace(material.footage, fps=rate or material.footage.fps)
             found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
-            if not shots.pieces:
-                skipped[material.source.path] = _too_short(config, shots)
-            elif shots.short:
+            troubles = list(shots.problems) if shots.pieces else [*shots.problems, _too_short(config, shots)]
+            if troubles:
+                skipped[material.source.path] = "; ".join(troubles)
+            if shots.pieces and shots.short:
                 where = ", ".join(f"{start}-{stop - 1}" for start, stop in shots.short)
                 text = f"{material.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
                 shown.write(text)
@@ -125,13 +138,26 @@ def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterato
             yield f"--ids {old}={new}: no label map holds the id {old}."
 
 
+def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
+    """At how many frames per second a video of rate `own` is thinned, so that `wanted` are kept; None = all are.
+
+    A rate that differs from a multiple of `wanted` by less than 0.2 % counts as that multiple.
+    """
+    if wanted is None:
+        return None
+    each = round(own / wanted)
+    if each and abs(own - each * wanted) < _SAME_RATE * own:
+        return own / each if each > 1 else None
+    return wanted
+
+
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
     """Frames are never doubled.
 
     Raises:
         V2VError: a source has fewer frames per second than are wanted.
     """
-    slower = next((m for m in materials if rate is not None and m.footage.fps < rate), None)
+    slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - _SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
             f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",

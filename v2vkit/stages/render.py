@@ -77,8 +77,17 @@ class RenderConfig(StageConfig):
         "training's mostly were: for other people, and other cameras.",
     )
     fps: str | None = setting(
-        None, "Frame rate of a folder of pictures or label maps, such as 25; that of the training's when not given."
+        None,
+        "Frame rate of a folder of pictures or label maps, such as 25 (that of the training's when not given), or of a "
+        "raw video stream (.264, .hevc, .m2v), which has no time stamps.",
     )
+    stream: int | None = setting(
+        None,
+        "Number of the video stream, from 0, where a video holds several; when not given, one that is no single "
+        "picture.",
+        ge=0,
+    )
+    keep_interlaced: bool = setting(False, "Leave interlaced video as it is instead of deinterlacing it.")
     start: float = setting(0.0, "Begin so many seconds into the video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
@@ -179,7 +188,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     if threads.reduced and device.type == "cpu":
         print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
-    for note in filter(None, (source.note, squeezed(info, source))):
+    remarks = [f"{source.name}: {remark}" for remark in source.remarks]
+    for note in filter(None, (source.note, squeezed(info, source), *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -244,8 +254,10 @@ def _keep_source(config: RenderConfig) -> None:
 
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     from v2vkit.inference.sources import open_source, refuse_idle
+    from v2vkit.video.options import VideoOptions
 
     refuse_idle(config.source, info, config.model_dump())
+    rate = None if config.fps is None else Fraction(config.fps)
     given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,
@@ -253,9 +265,10 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         maps=config.maps,
         instances=config.instances,
         beside={kind: folder for kind, folder in given.items() if folder is not None},
-        fps=None if config.fps is None else Fraction(config.fps),
+        fps=rate,
         start=config.start,
         duration=config.duration,
+        options=VideoOptions(config.stream, not config.keep_interlaced),
     )
 
 

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
+from v2vkit.video.choose_stream import choose_video
+from v2vkit.video.damage import Damage
 from v2vkit.video.geometry import square_pixel_size
+from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD_INPUT, PipeReader, check_standard_input
 
 _DEMUXERS = (
@@ -32,10 +35,12 @@ _READABLE = "Give a video file such as .mp4, .mov, .mkv, .webm or .avi that play
 
 
 class OpenVideo(NamedTuple):
-    """An open file and its video stream."""
+    """An open file, its video stream, how it is read, and what turns out to be damaged in it."""
 
     container: InputContainer
     stream: VideoStream
+    options: VideoOptions
+    damage: Damage
 
 
 @contextmanager
@@ -78,27 +83,32 @@ def open_media(path: str | Path) -> InputContainer:
 
 
 @contextmanager
-def open_video(path: str | Path, *, threads: bool = True) -> Iterator[OpenVideo]:
+def open_video(
+    path: str | Path, *, threads: bool = True, options: VideoOptions | None = None, damage: Damage | None = None
+) -> Iterator[OpenVideo]:
     """The container and its video stream; FFmpeg's errors inside the block become sentences.
 
     Args:
         path: a local video file.
         threads: let the decoder use every core; False means one thread.
+        options: how it is read; None = as it comes.
+        damage: takes in what cannot be decoded.
 
     Raises:
         V2VError: missing, empty, unreadable, without a video stream (audio with a cover picture counts as such), or
-            larger than `MAX_PIXELS`.
+            larger than `MAX_PIXELS`; there is no such stream.
     """
+    options = options or VideoOptions()
     with reading(path), open_media(path) as container:
-        stream = _video_stream(path, container)
+        stream = _video_stream(path, container, options)
         _check_index(path, stream)
         stream.thread_type = "AUTO" if threads else "NONE"
         stream.codec_context.thread_count = 0 if threads else 1
-        yield OpenVideo(container, stream)
+        yield OpenVideo(container, stream, options, damage or Damage())
 
 
 @contextmanager
-def open_pipe() -> Iterator[OpenVideo]:
+def open_pipe(options: VideoOptions | None = None, damage: Damage | None = None) -> Iterator[OpenVideo]:
     """What comes from standard input, as `open_video` gives a file; it cannot be sought in.
 
     Several slices of a frame are decoded at once, but not several frames: each comes out as soon as it is complete.
@@ -112,24 +122,25 @@ def open_pipe() -> Iterator[OpenVideo]:
         with reading(STANDARD_INPUT):
             # Never closed, but freed when the last of its streams is: whoever copies the sound needs them longest.
             container = av.open(pipe, "r", options=_PIPE_OPTIONS, metadata_errors="replace")
-            stream = _video_stream(STANDARD_INPUT, container)
+            options = options or VideoOptions()
+            stream = _video_stream(STANDARD_INPUT, container, options)
             stream.thread_type = "SLICE"
             stream.codec_context.thread_count = 0
-            yield OpenVideo(container, stream)
+            yield OpenVideo(container, stream, options, damage or Damage())
     except V2VError:
         if pipe.num_bytes == 0:
             raise V2VError("Standard input is empty (0 bytes).", "Check the command whose output it is.") from None
         raise
 
 
-def _video_stream(name: str | Path, container: InputContainer) -> VideoStream:
+def _video_stream(name: str | Path, container: InputContainer, options: VideoOptions) -> VideoStream:
     """The video stream of a container.
 
     Raises:
         V2VError: as `open_video`.
     """
-    stream = container.streams.best("video")
-    if not isinstance(stream, VideoStream) or _is_cover(stream):
+    stream = choose_video(name, container, options.stream)
+    if stream is None:
         kind = "only audio" if container.streams.audio else "no video stream"
         raise V2VError(f"{name} holds {kind}.", _READABLE)
     if stream.codec_context is None:  # although PyAV's annotation promises one
@@ -165,14 +176,18 @@ def demux(container: InputContainer, *streams: Stream) -> Iterator["Packet[Any]"
 
 
 def decode_all(video: OpenVideo) -> Iterator[av.VideoFrame]:
-    """Every frame from the current position on."""
-    for packet in demux(*video):
-        yield from packet.decode()
+    """Every frame of a video that has just been opened; what cannot be decoded is noted in its `damage`."""
+    return video.damage.decode(demux(video.container, video.stream))
 
 
-def _is_cover(stream: VideoStream) -> bool:
-    """Whether the stream is the cover picture of an audio file."""
-    return Disposition.attached_pic in stream.disposition
+def is_avi(container: InputContainer) -> bool:
+    """AVI tells when packets are decoded and not when frames are shown."""
+    return "avi" in container.format.name.split(",")
+
+
+def is_raw(container: InputContainer) -> bool:
+    """A stream without a container around it, and so without time stamps."""
+    return container.format.name in ("h264", "hevc", "mpegvideo", "m4v")
 
 
 def _check_index(path: str | Path, stream: VideoStream) -> None:

@@ -8,21 +8,24 @@ frames, so that frames of AVI are shown from the first one's stamp on at the pac
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
-from v2vkit.video.geometry import Geometry, geometry_of
-from v2vkit.video.probe import frame_rate
+from v2vkit.video.container import OpenVideo, decode_all, demux, is_avi, is_raw, open_video
+from v2vkit.video.damage import Damage
+from v2vkit.video.geometry import geometry_of
+from v2vkit.video.interlace import deinterlaced, has_fields, stated_fields
+from v2vkit.video.options import VideoOptions
+from v2vkit.video.rates import frame_rate, stated_frames
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def decode(
     threads: bool = True,
     start_pts: int | None = None,
     long_side: int | None = None,
+    options: VideoOptions | None = None,
+    damage: Damage | None = None,
 ) -> Iterator[Frame]:
     """The frames `start` (inclusive) to `stop` (exclusive), in the order of display.
 
@@ -70,46 +75,118 @@ def decode(
         start_pts: time stamp of frame `start`, known from an earlier pass over the same file in which no frame was
             `repaired`. Saves reading the file up to there to find it.
         long_side: shrink the pictures while decoding so that the longer side is at most this (for shot cuts, previews).
+        options: how it is read; None = as it comes.
+        damage: takes in what cannot be decoded, which is left out: later frames are numbered as if it had never been.
 
     Raises:
-        V2VError: the file is missing, empty, damaged, cut off, not a video, without frames, or changes its picture
-            size on the way.
+        V2VError: the file is missing, empty, mostly undecodable, cut off, not a video, without frames, or changes its
+            picture size on the way.
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(f"frames {start} to {stop} of {path}")
-    yield from to_frames(path, _stamped(path, start, stop, threads, start_pts), long_side=long_side)
+    if stop == start:
+        return
+    if start > 0:
+        with open_video(path, threads=threads, options=options, damage=damage) as video:
+            fields = is_interlaced(path, video)
+            pts = start_pts if start_pts is not None else _find_pts(video, start)
+            frames = from_key_frame(video, pts, lead=fields) if pts is not None else None
+            if frames is not None:
+                stamped = number_frames(video, frames, start - fields, None if stop is None else stop + fields)
+                yield from _numbered(to_frames(path, stamped, long_side=long_side, fields=fields), start, stop)
+                return
+    with open_video(path, threads=threads, options=options, damage=damage) as video:
+        fields = is_interlaced(path, video)
+        stamped = from_beginning(path, video, None if stop is None else stop + fields)
+        stamped = (item for item in stamped if item[1] >= start - fields)
+        yield from _numbered(to_frames(path, stamped, long_side=long_side, fields=fields), start, stop)
 
 
-def to_frames(name: str | Path, stamped: "Iterable[Stamped]", *, long_side: int | None = None) -> Iterator[Frame]:
+def _numbered(frames: Iterator[Frame], start: int, stop: int | None) -> Iterator[Frame]:
+    """Those of the numbers `start` to `stop` (exclusive)."""
+    return (frame for frame in frames if frame.index >= start and (stop is None or frame.index < stop))
+
+
+def is_interlaced(path: str | Path, video: OpenVideo) -> bool:
+    """Whether the frames of a video that has just been opened are to be deinterlaced.
+
+    Its stream says so, or else its first frame, for which the file is opened once more.
+
+    Raises:
+        V2VError: as `decode`.
+    """
+    stated = stated_fields(video.stream)
+    if stated is not None or not video.options.deinterlace:
+        return bool(stated) and video.options.deinterlace
+    with open_video(path, threads=False, options=video.options) as other:
+        first = next(decode_all(other), None)
+        return first is not None and has_fields(other.stream, first)
+
+
+def to_frames(
+    name: str | Path, stamped: "Iterable[Stamped]", *, long_side: int | None = None, fields: bool | None = None
+) -> Iterator[Frame]:
     """Decoded frames as RGB pictures; `long_side` as of `decode`.
+
+    Args:
+        fields: whether they are deinterlaced; None = where the video is interlaced and its options want it. Then they
+            come one frame late.
 
     Raises:
         V2VError: the picture size changes on the way.
     """
-    geometry: Geometry | None = None
-    for video, index, raw, stamp in stamped:
-        if geometry is None:
-            geometry = geometry_of(video.stream, raw, long_side=long_side)
-        if (raw.width, raw.height) != geometry.stored:
+    items = _one_size(name, stamped)
+    first = next(items, None)
+    if first is None:
+        return
+    video, _, raw, _ = first
+    if fields is None:
+        fields = video.options.deinterlace and has_fields(video.stream, raw)
+    geometry = geometry_of(video.stream, raw, long_side=long_side)
+    # The deinterlacer's last frame comes when the file is closed already: all that is asked of it is asked before.
+    pairs = ((_timed(item), item[2]) for item in chain([first], items))
+    for timed, picture in deinterlaced(pairs) if fields else pairs:
+        yield timed(geometry.to_rgb(picture))
+
+
+def _timed(item: "Stamped") -> Callable[[NDArray[np.uint8]], Frame]:
+    """What makes a frame of its picture."""
+    video, index, raw, stamp = item
+    return partial(
+        Frame,
+        pts=stamp,
+        time_base=raw.time_base or Fraction(1, 90000),
+        index=index,
+        repaired=raw.pts != stamp,
+        duration=_duration(video, index, raw, stamp),
+    )
+
+
+def _one_size(name: str | Path, stamped: "Iterable[Stamped]") -> "Iterator[Stamped]":
+    """The same frames.
+
+    Raises:
+        V2VError: the picture size changes on the way.
+    """
+    size: tuple[int, int] | None = None
+    for item in stamped:
+        _, index, raw, _ = item
+        size = size or (raw.width, raw.height)
+        if (raw.width, raw.height) != size:
             raise V2VError(
                 f"Video {name} changes its picture size at frame {index} from "
-                f"{geometry.stored[0]}x{geometry.stored[1]} to {raw.width}x{raw.height}.",
+                f"{size[0]}x{size[1]} to {raw.width}x{raw.height}.",
                 "Convert it to one size, or cut it there, with another program first.",
             )
-        image = geometry.to_rgb(raw)
-        yield Frame(
-            image,
-            stamp,
-            raw.time_base or Fraction(1, 90000),
-            index,
-            repaired=raw.pts != stamp,
-            duration=_duration(video.stream, index, raw, stamp),
-        )
+        yield item
 
 
-def _duration(stream: VideoStream, index: int, raw: av.VideoFrame, stamp: int) -> int | None:
+def _duration(video: OpenVideo, index: int, raw: av.VideoFrame, stamp: int) -> int | None:
     """Ticks for which a frame is shown. MP4 keeps the durations in the order of decoding, so that the last frame is
-    shown until the track ends."""
+    shown until the track ends. A frame of AVI may take more ticks than it says."""
+    stream = video.stream
+    if is_raw(video.container) or (is_avi(video.container) and stated_frames(video) != (stream.frames or None)):
+        return None
     if index + 1 == stream.frames and stream.duration is not None and stream.start_time is not None:
         rest = stream.start_time + stream.duration - stamp
         if rest > 0:
@@ -119,20 +196,6 @@ def _duration(stream: VideoStream, index: int, raw: av.VideoFrame, stamp: int) -
 
 Stamped = tuple[OpenVideo, int, av.VideoFrame, int]
 """The open file, the frame's number, the decoded frame and its strictly increasing time stamp."""
-
-
-def _stamped(path: str | Path, start: int, stop: int | None, threads: bool, start_pts: int | None) -> Iterator[Stamped]:
-    if stop == start:
-        return
-    if start > 0:
-        with open_video(path, threads=threads) as video:
-            pts = start_pts if start_pts is not None else _find_pts(video, start)
-            frames = from_key_frame(video, pts) if pts is not None else None
-            if frames is not None:
-                yield from number_frames(video, frames, start, stop)
-                return
-    with open_video(path, threads=threads) as video:
-        yield from (item for item in from_beginning(path, video, stop) if item[1] >= start)
 
 
 def from_beginning(name: str | Path, video: OpenVideo, stop: int | None = None) -> Iterator[Stamped]:
@@ -157,7 +220,7 @@ def to_the_end(name: str | Path, stamped: Iterator[Stamped], stop: int | None = 
     if last is None:
         raise V2VError(f"Video {name} has no frames.", "Copy or download the file again, or choose another one.")
     if stop is None or last[1] + 1 < stop:
-        _check_end(name, last[0].stream, last[2], last[3])
+        _check_end(name, last[0], last[2], last[3])
 
 
 def number_frames(
@@ -165,12 +228,14 @@ def number_frames(
 ) -> Iterator[Stamped]:
     """Numbers the frames from `start` and makes their time stamps strictly increasing."""
     time_base = video.stream.time_base or Fraction(1, 90000)
-    step = max(1, round(1 / (frame_rate(video.stream) * time_base)))
+    step = max(1, round(1 / (frame_rate(video) * time_base)))
     previous: int | None = None
     delay: int | None = None  # of the first frame's stamp behind its packet's
     for index, raw in enumerate(frames, start):
-        stamp = raw.pts
-        if _is_avi(video.stream) and previous is not None:
+        if raw.is_corrupt:
+            video.damage.marked.append(index)
+        stamp = None if is_raw(video.container) else raw.pts
+        if is_avi(video.container) and previous is not None:
             stamp = None if raw.dts is None or delay is None else raw.dts + delay
         elif stamp is not None and raw.dts is not None:
             delay = stamp - raw.dts
@@ -180,10 +245,6 @@ def number_frames(
         yield video, index, raw, stamp
         if stop is not None and index + 1 >= stop:
             return
-
-
-def _is_avi(stream: VideoStream) -> bool:
-    return "avi" in stream.container.format.name.split(",")
 
 
 def _find_pts(video: OpenVideo, number: int) -> int | None:
@@ -200,10 +261,10 @@ def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] 
     with another, is empty or is marked to be discarded (edit lists). AVI counts packets in the order of decoding, so
     that with B frames its time stamps are those of other frames.
     """
-    if _is_avi(video.stream):
+    if is_avi(video.container) or is_raw(video.container):
         return None
     stamps: list[int] = []
-    for packet in demux(*video):
+    for packet in demux(video.container, video.stream):
         if packet.dts is None and packet.pts is None and not packet.size:
             continue  # the flush packet at the end
         if packet.pts is None or not packet.size or packet.is_discard or (not stamps and not packet.is_keyframe):
@@ -217,8 +278,10 @@ def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] 
     return stamps
 
 
-def from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | None:
+def from_key_frame(video: OpenVideo, pts: int, *, lead: bool = False) -> Iterator[av.VideoFrame] | None:
     """Frames from exactly `pts` on, decoded from a key frame at or before it; None when the file does not allow it.
+
+    With `lead` they begin with the frame before that one.
 
     A key frame may be followed by frames that are shown before it and refer to the group before (open GOP); starting
     from a key frame whose own stamp is not after `pts` leaves all of those out.
@@ -227,31 +290,33 @@ def from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | None
     first_stamp = video.stream.start_time or 0
     while True:
         video.container.seek(max(back, first_stamp), stream=video.stream, backward=True)
-        packets = demux(*video)
+        packets = demux(video.container, video.stream)
         # In a transport stream a seek lands amid a group of pictures, before the key frame that is sought.
         packet = next((p for p in packets if p.is_keyframe or not p.size or (p.dts is not None and p.dts > pts)), None)
         if packet is None or packet.pts is None:
             return None
-        if packet.is_keyframe and packet.pts <= pts:
+        if packet.is_keyframe and packet.pts <= pts - lead:
             break
         if back <= first_stamp:
             return None
         back, step = back - step, 2 * step
-    frames = (frame for part in chain([packet], packets) for frame in part.decode())
+    frames = video.damage.decode(chain([packet], packets), begin=first_stamp)
+    before: list[av.VideoFrame] = []
     for frame in frames:
         if frame.pts is None or frame.pts > pts or (frame.pts == pts and frame.is_corrupt):
             return None
         if frame.pts == pts:
-            return chain([frame], frames)
+            return chain(before, [frame], frames) if len(before) == lead else None
+        before = [frame] if lead else []
     return None
 
 
-def _check_end(name: str | Path, stream: VideoStream, last: av.VideoFrame, stamp: int) -> None:
+def _check_end(name: str | Path, video: OpenVideo, last: av.VideoFrame, stamp: int) -> None:
     """Refuses files that end before their header says so.
 
     A cut .mp4 fails by itself; Matroska, WebM and AVI just end early, but state how long they should be.
     """
-    rate, promised = frame_rate(stream), _promised_seconds(stream)
+    rate, promised = frame_rate(video), _promised_seconds(video)
     if promised is None or last.pts is None or last.time_base is None:
         return
     end = stamp * last.time_base + max(last.duration * last.time_base if last.duration else 0, 1 / rate)
@@ -262,10 +327,10 @@ def _check_end(name: str | Path, stream: VideoStream, last: av.VideoFrame, stamp
         )
 
 
-def _promised_seconds(stream: VideoStream) -> Fraction | None:
-    if _is_avi(stream) and stream.frames:
-        return stream.frames / frame_rate(stream)
-    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+def _promised_seconds(video: OpenVideo) -> Fraction | None:
+    if is_avi(video.container) and video.stream.frames:
+        return video.stream.frames / (video.stream.average_rate or frame_rate(video))
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", video.stream.metadata.get("DURATION", ""))
     if found is None:
         return None
     return int(found[1]) * 3600 + int(found[2]) * 60 + Fraction(found[3])

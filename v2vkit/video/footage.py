@@ -7,6 +7,7 @@ from fractions import Fraction
 import cv2
 
 from v2vkit.errors import V2VError
+from v2vkit.video.damage import Damage
 from v2vkit.video.decode import Frame, decode
 from v2vkit.video.images import read_image
 from v2vkit.video.probe import probe
@@ -15,12 +16,20 @@ from v2vkit.video.sources import SourceFiles
 
 @dataclass(frozen=True)
 class Footage:
-    """Facts about a source: frame size as displayed, exact rate, and the number of frames where it is known."""
+    """Facts about a source.
+
+    Attributes:
+        width, height: of its frames, as displayed.
+        fps: exact average rate.
+        num_frames: where it is known.
+        remarks: what is done to it that a user may not expect, as sentences to go behind its name.
+    """
 
     width: int
     height: int
     fps: Fraction
     num_frames: int | None
+    remarks: tuple[str, ...] = ()
 
 
 def describe(source: SourceFiles, *, fps: Fraction) -> Footage:
@@ -36,8 +45,8 @@ def describe(source: SourceFiles, *, fps: Fraction) -> Footage:
     if source.images:
         height, width = read_image(source.image_path(0)).shape[:2]
         return Footage(width, height, fps, len(source.images))
-    info = probe(source.path)
-    return Footage(info.width, info.height, info.fps, info.num_frames)
+    info = probe(source.path, options=source.options)
+    return Footage(info.width, info.height, info.fps, info.num_frames, info.remarks)
 
 
 def read_frames(
@@ -49,6 +58,7 @@ def read_frames(
     threads: bool = True,
     start_pts: int | None = None,
     long_side: int | None = None,
+    damage: Damage | None = None,
 ) -> Iterator[Frame]:
     """The frames `start` to `stop` (exclusive) of a source; see `decode` for the settings.
 
@@ -56,7 +66,16 @@ def read_frames(
         V2VError: a file cannot be read, or an image differs in size from the first one.
     """
     if not source.images:
-        yield from decode(source.path, start, stop, threads=threads, start_pts=start_pts, long_side=long_side)
+        yield from decode(
+            source.path,
+            start,
+            stop,
+            threads=threads,
+            start_pts=start_pts,
+            long_side=long_side,
+            options=source.options,
+            damage=damage,
+        )
         return
     size: tuple[int, ...] | None = None
     for number in range(start, len(source.images) if stop is None else min(stop, len(source.images))):

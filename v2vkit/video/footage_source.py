@@ -5,17 +5,32 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
+from typing import Any
 
 from av import VideoFrame
+from av.packet import Packet
 
 from v2vkit.config import DEFAULT_RATE
 from v2vkit.video.audio_feeds import PipedAudio
-from v2vkit.video.container import OpenVideo, demux, open_pipe, open_video
-from v2vkit.video.decode import Frame, Stamped, from_beginning, from_key_frame, number_frames, to_frames, to_the_end
+from v2vkit.video.container import OpenVideo, demux, is_raw, open_pipe, open_video
+from v2vkit.video.damage import Damage
+from v2vkit.video.decode import (
+    Frame,
+    Stamped,
+    from_beginning,
+    from_key_frame,
+    is_interlaced,
+    number_frames,
+    to_frames,
+    to_the_end,
+)
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits, Part, find_part, nothing_within, within
+from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD_INPUT
-from v2vkit.video.probe import frame_rate, probe, tells_no_rate
+from v2vkit.video.probe import probe, tells_no_rate
+from v2vkit.video.rates import frame_rate, stated_frames
+from v2vkit.video.remarks import remarks_on
 from v2vkit.video.sources import find_sequence
 from v2vkit.video.stream import AudioTrack, InputFrame, Source
 
@@ -35,6 +50,8 @@ class _Opened:
         num_frames: how many there are within the limits; None = reading tells.
         whole: all are within the limits.
         audio: where its sound comes from; None = there is none.
+        timed: it has time stamps.
+        remarks: what is done to it that a user may not expect.
     """
 
     fps: Fraction | None
@@ -43,6 +60,8 @@ class _Opened:
     num_frames: int | None
     whole: bool
     audio: str | PipedAudio | None
+    timed: bool
+    remarks: tuple[str, ...]
 
     @property
     def late(self) -> bool:
@@ -53,7 +72,9 @@ _Reading = Generator[tuple[_Opened, Frame], None, None]
 """The frames of a video that is open until they end, each with what the video tells."""
 
 
-def open_video_source(path: str, *, start: float = 0.0, duration: float | None = None) -> Source:
+def open_video_source(
+    path: str, *, start: float = 0.0, duration: float | None = None, options: VideoOptions | None = None
+) -> Source:
     """A video file, opened once: a part of it is sought by its packets' time stamps in the same open file.
 
     It is opened again only for its sound, to read its frames a second time, where its packets do not say how to seek
@@ -62,16 +83,20 @@ def open_video_source(path: str, *, start: float = 0.0, duration: float | None =
     Args:
         path: a local file.
         start, duration: the part that is used, in seconds.
+        options: how it is read; None = as it comes.
 
     Raises:
         V2VError: it cannot be read, or no frames lie in that part.
     """
-    limits = Limits.typed(start, duration, None)
-    opened, first, read = _begin(path, lambda: _read_file(path, limits))
-    return replace(_source(path, opened, first, read), fps=opened.fps or probe(path).fps)
+    limits, options, damage = Limits.typed(start, duration, None), options or VideoOptions(), list[Damage]()
+    opened, first, read = _begin(path, lambda: _read_file(path, limits, options, damage))
+    source = _source(path, opened, first, read)
+    return replace(source, fps=opened.fps or probe(path).fps, problems=lambda: _worst(damage))
 
 
-def open_pipe_source(*, start: float = 0.0, duration: float | None = None) -> Source:
+def open_pipe_source(
+    *, start: float = 0.0, duration: float | None = None, options: VideoOptions | None = None
+) -> Source:
     """A video from standard input, in any container that can be read without seeking, or y4m.
 
     What lies before `start` is decoded and dropped. Its sound is held in memory until its frames are written.
@@ -80,8 +105,15 @@ def open_pipe_source(*, start: float = 0.0, duration: float | None = None) -> So
         V2VError: nothing comes, no video, or no frames lie in that part.
     """
     limits = Limits.typed(start, duration, None)
-    opened, first, read = _begin(STANDARD_INPUT, lambda: _read_pipe(limits))
-    return replace(_source(STANDARD_INPUT, opened, first, read), repeatable=False)
+    damage = Damage()
+    opened, first, read = _begin(STANDARD_INPUT, lambda: _read_pipe(limits, options or VideoOptions(), damage))
+    source = _source(STANDARD_INPUT, opened, first, read)
+    return replace(source, repeatable=False, problems=damage.problems)
+
+
+def _worst(damage: list[Damage]) -> list[str]:
+    """What is told of a video that was read several times, here and there not to its end."""
+    return max(damage, key=lambda each: each.num_decoded).problems()
 
 
 def open_picture_source(path: str, *, fps: Fraction) -> Source:
@@ -121,6 +153,8 @@ def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Readin
         time_base=first.time_base,
         num_frames=opened.num_frames,
         audio=None if opened.audio is None else AudioTrack(opened.audio, (begin, opened.end)),
+        timed=opened.timed,
+        remarks=opened.remarks,
     )
 
 
@@ -144,24 +178,29 @@ def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Cal
     return opened, first, lambda: unread.pop() if unread else read()
 
 
-def _read_file(path: str, limits: Limits) -> _Reading:
+def _read_file(path: str, limits: Limits, options: VideoOptions, damages: list[Damage]) -> _Reading:
     part = None
-    with open_video(path) as video:
+    damages.append(Damage())
+    with open_video(path, options=options, damage=damages[-1]) as video:
         if limits == Limits():
             yield from _described(path, video, from_beginning(path, video), limits)
             return
         part = find_part(path, video, limits)
-        sought = None if part is None else from_key_frame(video, part.start_pts)
+        fields = is_interlaced(path, video)
+        # The frame before the first shows a deinterlacer what moves; it lies outside of the limits and is dropped.
+        lead = fields and part is not None and part.start > 0
+        sought = None if part is None else from_key_frame(video, part.start_pts, lead=lead)
         if part is not None and sought is not None:
-            stamped = to_the_end(path, number_frames(video, sought, part.start))
-            yield from _described(path, video, stamped, limits, part)
+            stamped = to_the_end(path, number_frames(video, sought, part.start - lead))
+            yield from _described(path, video, stamped, limits, part, fields=fields)
             return
-    with open_video(path) as video:
-        yield from _described(path, video, from_beginning(path, video), limits, part)
+    damages[-1] = Damage()
+    with open_video(path, options=options, damage=damages[-1]) as video:
+        yield from _described(path, video, from_beginning(path, video), limits, part, fields=fields)
 
 
-def _read_pipe(limits: Limits) -> _Reading:
-    with open_pipe() as video:
+def _read_pipe(limits: Limits, options: VideoOptions, damage: Damage) -> _Reading:
+    with open_pipe(options, damage) as video:
         sound = PipedAudio(STANDARD_INPUT, video.container.streams.audio)
         stamped = to_the_end(STANDARD_INPUT, number_frames(video, _decoded(video, sound)))
         yield from _described(STANDARD_INPUT, video, stamped, limits, sound=sound if sound.streams else None)
@@ -169,11 +208,15 @@ def _read_pipe(limits: Limits) -> _Reading:
 
 def _decoded(video: OpenVideo, sound: PipedAudio) -> Iterator[VideoFrame]:
     """The frames of a pipe; the packets of its sound, which lie between them, are put aside."""
-    for packet in demux(video.container, video.stream, *sound.streams):
-        if packet.stream is video.stream:
-            yield from packet.decode()
-        elif packet.dts is not None:
-            sound.put(packet)
+
+    def pictures() -> "Iterator[Packet[Any]]":
+        for packet in demux(video.container, video.stream, *sound.streams):
+            if packet.stream is video.stream:
+                yield packet
+            elif packet.dts is not None:
+                sound.put(packet)
+
+    return video.damage.decode(pictures())
 
 
 def _described(
@@ -183,21 +226,25 @@ def _described(
     limits: Limits,
     part: Part | None = None,
     sound: PipedAudio | None = None,
+    fields: bool | None = None,
 ) -> _Reading:
-    """The frames within the limits; `sound` of a pipe, a file's is opened by its name."""
-    frames = to_frames(name, stamped)
+    """The frames within the limits; `sound` of a pipe, a file's is opened by its name; `fields` as of `to_frames`."""
+    beginning = next(stamped)
+    frames = to_frames(name, chain([beginning], stamped), fields=fields)
     first = next(frames)
     frames = chain([first], frames)
     origin = first.pts * first.time_base if part is None else part.origin
     end = None if limits.duration is None else origin + limits.start + limits.duration
     stream, everything = video.stream, limits == Limits()
     opened = _Opened(
-        fps=None if tells_no_rate(video) else frame_rate(stream),
+        fps=None if tells_no_rate(video) else frame_rate(video),
         begin=None if stream.start_time is None else stream.start_time * first.time_base,
         end=end if part is None else part.end,
-        num_frames=part.num_frames if part is not None else (stream.frames or None) if everything else None,
+        num_frames=part.num_frames if part is not None else stated_frames(video) if everything else None,
         whole=everything or (part is not None and part.whole),
         audio=sound or (name if video.container.streams.audio else None),
+        timed=not is_raw(video.container),
+        remarks=remarks_on(video, beginning[2]),
     )
     for frame in frames if everything else within(frames, limits, origin=origin):
         yield opened, frame

@@ -9,6 +9,10 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from v2vkit.video.hdr import Transfer, tone_mapped, transfer_of
+
+_BT2020 = 9  # matrix of ITU-T H.273
+_UNSPECIFIED = 2
 # libswscale's flags as plain numbers: PyAV names them only since 18. Without the two quality flags colours are off by
 # up to 2 grey levels and chroma is upsampled by repetition; with them a flat colour is exact to half a level.
 _EXACT = 0x40000 | 0x2000  # SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT
@@ -91,10 +95,28 @@ class Geometry:
         return (height, width) if self.orientation.transpose else (width, height)
 
     def to_rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """RGB uint8 [H, W, 3], from the frame's own colour matrix and range (untagged: BT.601, as FFmpeg has it)."""
+        """RGB uint8 [H, W, 3], from the frame's own colour matrix and range (untagged: BT.601, as FFmpeg has it).
+
+        HDR becomes SDR.
+        """
         width, height = self.square
+        if (transfer := transfer_of(frame)) is not None:
+            return self._from_hdr(frame, transfer)
         rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation=self.interpolation, threads=1)
         return self.orientation.apply(rgb.to_ndarray().astype(np.uint8, copy=False))
+
+    def _from_hdr(self, frame: av.VideoFrame, transfer: Transfer) -> NDArray[np.uint8]:
+        width, height = self.square
+        codes = frame.reformat(
+            width=width,
+            height=height,
+            format="rgb48le",
+            src_colorspace=_BT2020 if int(frame.colorspace) == _UNSPECIFIED else None,
+            interpolation=self.interpolation,
+            threads=1,
+        ).to_ndarray()
+        primaries = int(frame.color_primaries)
+        return self.orientation.apply(tone_mapped(codes.astype(np.uint16, copy=False), transfer, primaries=primaries))
 
 
 def geometry_of(stream: VideoStream, frame: av.VideoFrame, *, long_side: int | None = None) -> Geometry:

@@ -5,12 +5,12 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from av.video.stream import VideoStream
-
-from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
 from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
 from v2vkit.video.geometry import geometry_of
+from v2vkit.video.options import VideoOptions
+from v2vkit.video.rates import frame_rate, stated_frames
+from v2vkit.video.remarks import remarks_on
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class VideoInfo:
         has_audio: whether there is an audio stream.
         codec: FFmpeg's name of the codec.
         variable_rate: whether frames are unevenly spaced in time; None unless scanned.
+        remarks: what is done to it that a user may not expect, as sentences to go behind its name.
     """
 
     width: int
@@ -41,33 +42,35 @@ class VideoInfo:
     has_audio: bool
     codec: str
     variable_rate: bool | None
+    remarks: tuple[str, ...] = ()
 
 
-def probe(path: str | Path, *, scan: bool = False) -> VideoInfo:
+def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None = None) -> VideoInfo:
     """Reads the header and the first frame.
 
     Args:
         path: a local video file.
         scan: also read (not decode) every packet, so that `num_frames` and `variable_rate` are known. The count is
             that of the packets; a few old codecs pack two frames in one or none.
+        options: how it is read; None = as it comes.
 
     Raises:
         V2VError: the file is missing, empty, damaged, not a video or without a decodable frame.
     """
-    with open_video(path, threads=False) as video:
+    with open_video(path, threads=False, options=options) as video:
         frame = next(decode_all(video), None)
         if frame is None:
             raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
         geometry = geometry_of(video.stream, frame)
         width, height = geometry.displayed
         seconds, time_base = _duration(video), video.stream.time_base or Fraction(1, 90000)
-        num_frames, variable = video.stream.frames or None, None
+        num_frames, variable = stated_frames(video), None
         if scan:
             num_frames, variable = _scan(video)
         return VideoInfo(
             width=width,
             height=height,
-            fps=_rate_of_stamps(video) if tells_no_rate(video) else frame_rate(video.stream),
+            fps=_rate_of_stamps(video) if tells_no_rate(video) else frame_rate(video),
             time_base=time_base,
             start=(video.stream.start_time or 0) * time_base,
             num_frames=num_frames,
@@ -76,15 +79,8 @@ def probe(path: str | Path, *, scan: bool = False) -> VideoInfo:
             has_audio=bool(video.container.streams.audio),
             codec=video.stream.codec_context.name,
             variable_rate=variable,
+            remarks=remarks_on(video, frame),
         )
-
-
-def frame_rate(stream: VideoStream) -> Fraction:
-    """The average rate, else the rate that FFmpeg guesses, else 25 (raw streams and stills tell none)."""
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate is not None and 0 < rate <= 1000:
-            return rate
-    return DEFAULT_RATE
 
 
 def tells_no_rate(video: OpenVideo) -> bool:
@@ -97,9 +93,9 @@ def tells_no_rate(video: OpenVideo) -> bool:
 def _rate_of_stamps(video: OpenVideo) -> Fraction:
     """The average rate by the time stamps of all packets; `frame_rate` where they tell none."""
     video.container.seek(0)
-    stamps = [packet.pts for packet in demux(*video) if packet.size and packet.pts is not None]
+    stamps = [packet.pts for packet in demux(video.container, video.stream) if packet.size and packet.pts is not None]
     if len(stamps) < 2 or max(stamps) == min(stamps) or video.stream.time_base is None:
-        return frame_rate(video.stream)
+        return frame_rate(video)
     seconds = (max(stamps) - min(stamps)) * video.stream.time_base
     return ((len(stamps) - 1) / seconds).limit_denominator(1001)
 
@@ -113,7 +109,7 @@ def _duration(video: OpenVideo) -> float | None:
 def _scan(video: OpenVideo) -> tuple[int, bool | None]:
     """Number of packets, and whether their spacing differs by more than the rounding of the time stamps."""
     video.container.seek(0)
-    stamps = [packet.pts for packet in demux(*video) if packet.size and not packet.is_discard]
+    stamps = [packet.pts for packet in demux(video.container, video.stream) if packet.size and not packet.is_discard]
     known = sorted(stamp for stamp in stamps if stamp is not None)
     gaps = [after - before for before, after in pairwise(known)]
     variable = max(gaps) - min(gaps) > 1 if len(known) == len(stamps) and gaps else None

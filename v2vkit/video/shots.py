@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.video.cuts import DETECTION_SIDE, CutMethod, find_cuts
+from v2vkit.video.damage import Damage
 from v2vkit.video.decode import Frame
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits
@@ -53,11 +54,13 @@ class Shots:
         pieces: the clips.
         short: (start, stop) of the shots left out because they are shorter than the minimum.
         num_read: frames read; all frames of the source when it was read to its end.
+        problems: sentences on frames that could not be decoded, or are damaged.
     """
 
     pieces: tuple[Piece, ...]
     short: tuple[tuple[int, int], ...]
     num_read: int
+    problems: tuple[str, ...] = ()
 
 
 def split_shot(start: int, stop: int, max_length: int) -> list[tuple[int, int]]:
@@ -99,6 +102,7 @@ def find_shots(
     numbers: list[int] = []
     num_read = 0
     exact = True
+    damage = Damage()
 
     def beyond(time: Fraction) -> bool:
         late = limits.duration is not None and time >= limits.start + limits.duration
@@ -108,7 +112,7 @@ def find_shots(
         nonlocal num_read, exact
         origin: Fraction | None = None
         side = DETECTION_SIDE if cuts != "none" else _COUNTING_SIDE
-        for frame in read_frames(source, fps=fps, long_side=side):
+        for frame in read_frames(source, fps=fps, long_side=side, damage=damage):
             time = frame.pts * frame.time_base
             origin = time if origin is None else origin
             exact = exact and not frame.repaired
@@ -138,4 +142,4 @@ def find_shots(
             pts = stamps[a] if exact and not source.images else None
             stop = numbers[b] if b < end else numbers[b - 1] + 1
             pieces.append(Piece(tuple(numbers[a:b]), stop, shot, pts))
-    return Shots(tuple(pieces), tuple(short), num_read)
+    return Shots(tuple(pieces), tuple(short), num_read, tuple(damage.problems()))

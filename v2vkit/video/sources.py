@@ -5,10 +5,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from v2vkit.errors import V2VError
+from v2vkit.video.options import VideoOptions
 
 VIDEO_ENDINGS = frozenset(
     f".{name}"
@@ -27,10 +28,12 @@ class SourceFiles:
     Attributes:
         path: the video file, or the folder of the images.
         images: file names in order; empty for a video file.
+        options: how a video file is read.
     """
 
     path: str
     images: tuple[str, ...] = ()
+    options: VideoOptions = field(default_factory=VideoOptions)
 
     @property
     def stem(self) -> str:
@@ -47,10 +50,10 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [*((0, int(digits), "") if digits else (1, 0, text.casefold()) for digits, text in parts), (-1, 0, name)]
 
 
-def find_sources(given: Iterable[str]) -> tuple[SourceFiles, ...]:
+def find_sources(given: Iterable[str], *, options: VideoOptions | None = None) -> tuple[SourceFiles, ...]:
     """Resolves files, globs, folders of videos, folders of images and folders of such folders.
 
-    Image files (named, or matched by a glob) of one folder are one sequence.
+    Image files (named, or matched by a glob) of one folder are one sequence. `options` go with every video.
 
     Raises:
         V2VError: a path does not exist, a glob matches nothing, or a folder holds nothing usable or a mixture.
@@ -70,7 +73,7 @@ def find_sources(given: Iterable[str]) -> tuple[SourceFiles, ...]:
     unique: dict[Path, SourceFiles] = {}
     for source in sources:
         unique.setdefault(Path(source.path).resolve(), source)
-    return tuple(unique.values())
+    return tuple(replace(source, options=options or VideoOptions()) for source in unique.values())
 
 
 def passed_over(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:

@@ -64,6 +64,9 @@ class Source:
         annotated: the frames come with the annotations that condition the model.
         missing: reason -> number of frames that lack a part of their annotations.
         note: a sentence on what its user should know.
+        timed: its file says when each frame is shown, so that no rate is to be given for it.
+        remarks: what is done to it that a user may not expect, as sentences to go behind its name.
+        problems: gives, once the frames have been read, sentences on those that could not be decoded or are damaged.
     """
 
     name: str
@@ -78,6 +81,9 @@ class Source:
     annotated: bool = False
     missing: Mapping[str, int] = field(default_factory=dict)
     note: str | None = None
+    timed: bool = False
+    remarks: tuple[str, ...] = ()
+    problems: Callable[[], list[str]] = list
 
     def frames(self) -> Iterator[InputFrame]:
         """The frames, each made when it is asked for."""

@@ -1,0 +1,47 @@
+"""What is done to a video that its user may not expect, in sentences."""
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from v2vkit.video.choose_stream import described_streams, real_streams
+from v2vkit.video.container import OpenVideo, is_raw
+from v2vkit.video.hdr import transfer_of
+from v2vkit.video.interlace import has_fields
+from v2vkit.video.rates import frame_rate
+
+
+def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
+    """Sentences on an open video, each to be put behind its name and a colon.
+
+    Args:
+        video: open.
+        first: the first frame that was decoded.
+    """
+    found = []
+    if told := _which_stream(video.container, video):
+        found.append(told)
+    if transfer := transfer_of(first):
+        found.append(f"HDR video ({transfer}) is tone-mapped to SDR (BT.709).")
+    if has_fields(video.stream, first):
+        found.append(
+            "interlaced video is deinterlaced (--keep-interlaced leaves it)."
+            if video.options.deinterlace
+            else "interlaced video is left as it is."
+        )
+    if is_raw(video.container):
+        whence = "--fps" if video.options.raw_rate is not None else "--fps gives another rate"
+        found.append(
+            f"a raw stream has no time stamps; it is taken at {float(frame_rate(video)):g} frames/s ({whence})."
+        )
+    return tuple(found)
+
+
+def _which_stream(container: InputContainer, video: OpenVideo) -> str | None:
+    videos = container.streams.video
+    number = next(i for i, stream in enumerate(videos) if stream is video.stream)
+    real = real_streams(container)
+    others = [stream for stream in videos if stream is not video.stream]
+    if real == [video.stream] and all(Disposition.attached_pic in stream.disposition for stream in others):
+        return None
+    return f"of its {len(videos)} video streams, {described_streams(container)}, {number} is used (--stream chooses)."
