@@ -51,9 +51,9 @@ docs: $(READY) ## Generate docs/cli.md
 docs-check: $(READY) ## Fail if docs/cli.md is out of date
 	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
 
-wheel-check: $(READY) ## Build the wheel and see that recipes and registry are in it
+wheel-check: $(READY) ## Build the wheel and see that recipes, registry and py.typed are in it
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
-	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml' | grep -qx 2 && echo "the wheel holds the recipes and the registry of weights"
+	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml|v2vkit/py.typed' | grep -qx 3 && echo "the wheel holds the recipes, the registry of weights and py.typed"
 
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks

@@ -187,3 +187,16 @@ def test_settings_of_depth_that_mean_nothing_are_refused(tmp_path: Path) -> None
     ):
         with pytest.raises(V2VError, match=told):
             train(tmp_path, **settings)
+
+
+def test_depth_of_a_renderer_in_exr(tmp_path: Path) -> None:
+    exr = pytest.importorskip("OpenEXR")
+    folder, maps = write_images(tmp_path / "images", moving_frames(8)), ramps(8)
+    (tmp_path / "exr").mkdir()
+    for number, depth in enumerate(maps):
+        header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
+        path = tmp_path / "exr" / f"frame{number}.exr"
+        exr.File(header, {"Z": np.where(depth > 0, depth, np.float32(1e10))}).write(str(path))
+    ingest(tmp_path / "work", folder, depth=tmp_path / "exr", depth_scale=1, cuts="none")
+    for stored, known in zip(contents(tmp_path / "work", "depth").values(), maps, strict=True):
+        assert np.abs(stored / 256 - known).max() <= 0.5 / 256 + 1e-6

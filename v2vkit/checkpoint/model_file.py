@@ -132,14 +132,17 @@ def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> N
     folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
 
 
-def load_model(folder: Folder) -> tuple[AnyGenerator, ModelInfo]:
+def load_model(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, ModelInfo]:
     """The generator in evaluation mode, on the CPU, and its description.
+
+    Args:
+        name: of the file, where a copy is called something else.
 
     Raises:
         V2VError: no such file, damaged (also: not what its manifest says), or written by something else or by a newer
             version.
     """
-    generator, _, info = _load(folder)
+    generator, _, info = _load(folder, name)
     # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
     # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
     return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
@@ -169,8 +172,11 @@ def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
         )
 
 
-def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
-    data = _read(folder)
+def _load(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
+    try:
+        data = read_proven(folder, name)
+    except FileNotFoundError:
+        raise _absent(folder, name) from None
     try:
         tensors = load(data)
         info = _parse(data[8 : 8 + _header_length(data)])
@@ -185,7 +191,7 @@ def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInf
             encoder.eval().requires_grad_(False)
         generator.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, RuntimeError, *_DAMAGED) as error:
-        raise _no_model(folder, error) from None
+        raise _no_model(f"{folder.url}/{name}", error) from None
     return generator.eval().requires_grad_(False), encoder, info
 
 
@@ -200,18 +206,11 @@ def read_info(folder: Folder) -> ModelInfo:
     except FileNotFoundError:
         raise _absent(folder) from None
     except _DAMAGED as error:
-        raise _no_model(folder, error) from None
+        raise _no_model(f"{folder.url}/{MODEL}", error) from None
 
 
-def _read(folder: Folder) -> bytes:
-    try:
-        return read_proven(folder, MODEL)
-    except FileNotFoundError:
-        raise _absent(folder) from None
-
-
-def _absent(folder: Folder) -> V2VError:
-    return V2VError(f"There is no model {folder.url}/{MODEL}.", "Train one with `v2v train`, or name another --work.")
+def _absent(folder: Folder, name: str = MODEL) -> V2VError:
+    return V2VError(f"There is no model {folder.url}/{name}.", "Train one with `v2v train`, or name another --work.")
 
 
 def _header_length(data: bytes) -> int:
@@ -241,22 +240,20 @@ def _is_newer(error: ValidationError) -> bool:
     )
 
 
-def _no_model(folder: Folder, error: Exception) -> V2VError:
+def _no_model(file: str, error: Exception) -> V2VError:
     if isinstance(error, ValidationError):
         if any((item["type"], item["loc"]) == ("greater_than_equal", ("format",)) for item in error.errors()):
             return V2VError(
-                f"{folder.url}/{MODEL} was made by an older v2vkit, which described models in another way.",
+                f"{file} was made by an older v2vkit, which described models in another way.",
                 "Train or import it again with --overwrite.",
             )
         if _is_newer(error):
-            return V2VError(
-                f"{folder.url}/{MODEL} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"
-            )
+            return V2VError(f"{file} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit")
         first = error.errors()[0]
         text = ": ".join([*(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")])
     else:
         text = (str(error).splitlines() or ["damaged"])[0]
-    return V2VError(f"{folder.url}/{MODEL} is not a v2vkit model ({text}).", "Copy or train it again.")
+    return V2VError(f"{file} is not a v2vkit model ({text}).", "Copy or train it again.")
 
 
 def find_model(work: Folder, name: str | None) -> Folder:

@@ -1,6 +1,5 @@
-"""The command line: a table of commands, each loaded only when it is called."""
+"""The command line: the commands of `v2vkit.stages`, each loaded only when it is called."""
 
-import importlib
 import io
 import os
 import sys
@@ -10,30 +9,7 @@ import click
 
 from v2vkit import __version__
 from v2vkit.errors import V2VError
-
-# Command -> one-line summary; the file is stages/<command with underscores>.py. The summary stands here so that
-# `v2v --help` need not import anything.
-COMMANDS = {
-    "ingest": "Turn videos or folders of images into frames, cut into clips and packed into shards.",
-    "segment": "Make label maps of the frames with a segmentation network.",
-    "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
-    "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
-    "extract-flow": "Compute backward optical flow with confidence between frames.",
-    "track": "Give every object one number through its whole shot.",
-    "train": "Train a model on the artifacts of a workspace.",
-    "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
-    "encode-features": "Describe the look of every region of the frames by a model's encoder.",
-    "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
-    "render": "Turn a driving video into a rendered video with a trained model.",
-    "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
-    "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
-    "run": "Run the stages of a recipe in order; resumable.",
-    "show": "Make a contact sheet or video of an artifact.",
-    "check": "Check names, counts, ids and sizes before any long work.",
-    "weights": "List, fetch, add and verify the weights files that can be used.",
-    "doctor": "Print versions, devices and extras, and how to install what is missing.",
-    "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
-}
+from v2vkit.stages import COMMANDS, RUN_HELP, find_command
 
 EXIT_PROBLEMS = 3
 EXIT_STOPPED = 130
@@ -76,28 +52,16 @@ class LazyGroup(click.Group):
 
 # Field of RunOptions -> its flag; a command has those that its Stage or Command object names.
 _RUN_OPTIONS: dict[str, dict[str, Any]] = {
-    "work": {
-        "default": "work",
-        "show_default": True,
-        "envvar": "V2V_WORK",
-        "help": "Workspace: a folder or fsspec URL.",
-    },
-    "workers": {"type": click.IntRange(0), "default": 0, "help": "Processes; 0 = one per core."},
-    "overwrite": {"is_flag": True, "help": "Make again what was made with other settings."},
-    "continue_": {
-        "is_flag": True,
-        "help": "Resume the last snapshot with changed settings: epochs, learning rate, weights of losses, lengths of "
-        "sequences.",
-    },
-    "dry_run": {
-        "is_flag": True,
-        "help": "Check everything, say what would be done and what it costs, and do nothing.",
-    },
+    "work": {"default": "work", "show_default": True, "envvar": "V2V_WORK"},
+    "workers": {"type": click.IntRange(0), "default": 0},
+    "overwrite": {"is_flag": True},
+    "continue_": {"is_flag": True},
+    "dry_run": {"is_flag": True},
 }
 
 
 def _run_option(name: str) -> click.Option:
-    return click.Option([name, f"--{name.rstrip('_').replace('_', '-')}"], **_RUN_OPTIONS[name])
+    return click.Option([name, f"--{name.rstrip('_').replace('_', '-')}"], help=RUN_HELP[name], **_RUN_OPTIONS[name])
 
 
 def load(name: str) -> Any:
@@ -106,8 +70,7 @@ def load(name: str) -> Any:
         from v2vkit.cli.recipe import recipe_command
 
         return recipe_command(load)
-    module = importlib.import_module(f"v2vkit.stages.{name.replace('-', '_')}")
-    return getattr(module, "STAGE", None) or module.COMMAND
+    return find_command(name)
 
 
 def build_command(name: str) -> click.Command:

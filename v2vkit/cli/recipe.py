@@ -12,6 +12,7 @@ from v2vkit.config import StageConfig, make_config, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import Command, RunOptions, Stage
+from v2vkit.stages import COMMANDS
 
 
 class RecipeConfig(StageConfig):
@@ -87,8 +88,6 @@ def _place(value: Any, work: str) -> Any:
 
 
 def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
-    from v2vkit.cli.main import COMMANDS
-
     if name not in COMMANDS or name == "run":
         known = ", ".join(command for command in COMMANDS if command != "run")
         raise V2VError(f"Recipe {recipe} has a table [{name}], which is no command.", f"Known: {known}.")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
+from v2vkit.conditions.given import check_annotation
 from v2vkit.conditions.layers import OpenLayer
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import AnnotationSettings, Origin
@@ -62,6 +63,7 @@ class Condition(BaseModel, Generic[A]):
         name: in the registry.
         artifact: kind of the artifact that holds the annotations.
         required, optional: extensions of a frame's files in it.
+        arrays: the arrays that `given` takes instead of an annotation, in words; empty = none.
         reads: the files that `decode` needs for each use; what a use does not name, it cannot be used for.
         layers: how `show` draws the files, by extension, the best first.
         stages: the stages that make the artifact.
@@ -91,6 +93,7 @@ class Condition(BaseModel, Generic[A]):
     artifact: ClassVar[str]
     required: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
+    arrays: ClassVar[str] = ""
     reads: ClassVar[Mapping[Use, tuple[str, ...]]]
     layers: ClassVar[Mapping[str, OpenLayer]] = {}
     stages: ClassVar[tuple[str, ...]] = ("ingest",)
@@ -141,6 +144,14 @@ class Condition(BaseModel, Generic[A]):
         """
         taken = {name: settings[name] for name in cls.model_fields if name != "name" and name in settings}
         return cls.model_validate(taken)
+
+    def given(self, value: Any, *, size: Size) -> A:
+        """The annotation that a user of the library gives for a frame of this size; an array (`arrays`) becomes one.
+
+        None = nothing was found, where there is such a thing. V2VError where it is none, or of another size or type.
+        """
+        found: A = check_annotation(value, self, size)
+        return found
 
     @property
     @abstractmethod

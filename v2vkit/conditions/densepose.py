@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.augment import Change, move_ids
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.settings import Origin
 from v2vkit.errors import V2VError
@@ -47,6 +48,7 @@ class DensePoseCondition(Condition[DensePoseMap]):
 
     artifact: ClassVar[str] = "densepose"
     required: ClassVar[tuple[str, ...]] = ("iuv.png",)
+    arrays: ClassVar[str] = "V, U and part, uint8 [H, W, 3]"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("iuv.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"iuv.png": photo_layer}
     nothing: ClassVar[str] = "no person"
@@ -57,6 +59,15 @@ class DensePoseCondition(Condition[DensePoseMap]):
     beside: ClassVar[MapKind | None] = "densepose"
 
     name: Literal["densepose"] = "densepose"
+
+    def given(self, value: Any, *, size: Size) -> DensePoseMap:
+        if isinstance(value, np.ndarray):
+            value = DensePoseMap(value)
+        if isinstance(value, DensePoseMap):
+            part = int(check_image(value.vui, size, "A DensePose map", channels="VUI")[..., _PART].max())
+            if part > NUM_PARTS:
+                raise V2VError(f"A DensePose map holds part {part}.", f"Parts are 0 (background) to {NUM_PARTS}.")
+        return super().given(value, size=size)
 
     @property
     def num_channels(self) -> int:

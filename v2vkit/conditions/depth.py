@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.conditions.augment import Change, move_ids
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.given import check_ids
 from v2vkit.conditions.layers import Layer, OpenLayer
 from v2vkit.errors import V2VError
 from v2vkit.video.depth_values import (
@@ -79,6 +80,7 @@ class DepthCondition(Condition[DepthMap]):
 
     artifact: ClassVar[str] = "depth"
     required: ClassVar[tuple[str, ...]] = ("depth.png",)
+    arrays: ClassVar[str] = "depth in metres [H, W], 0 = unknown (models that know metres)"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("depth.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"depth.png": depth_layer}
     nothing: ClassVar[str] = "no depth"
@@ -108,6 +110,31 @@ class DepthCondition(Condition[DepthMap]):
             name: settings[f"depth_{name}"] for name in ("near", "far") if settings.get(f"depth_{name}") is not None
         }
         return cls.model_validate(taken | metric | metres)
+
+    def given(self, value: Any, *, size: Size) -> DepthMap:
+        """As in `Condition`; depth in metres where the model knows metres, else `DepthMap.of` with the shot's range."""
+        if isinstance(value, np.ndarray):
+            value = self._of_metres(value)
+        if isinstance(value, DepthMap):
+            check_ids(value.stored, np.uint16, "A depth map", size)
+        return super().given(value, size=size)
+
+    def _of_metres(self, depth: NDArray[Any]) -> DepthMap:
+        if not self.metric:
+            raise V2VError(
+                "This model knows relative depth, for which the range of the shot is needed.",
+                "Give DepthMap.of(depth, near_far=(near, far)) for every frame.",
+            )
+        if (
+            depth.ndim != 2
+            or not np.issubdtype(depth.dtype, np.floating)
+            or not (np.isfinite(depth) & (depth >= 0)).all()
+        ):
+            raise V2VError(
+                f"A depth map is {depth.dtype} {list(depth.shape)}, or holds what is no distance.",
+                "Give metres as floating-point numbers [H, W], 0 = unknown.",
+            )
+        return DepthMap.of(depth)
 
     @property
     def num_channels(self) -> int:

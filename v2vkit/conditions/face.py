@@ -13,7 +13,8 @@ from v2vkit.conditions.alignment import Placement, place_face
 from v2vkit.conditions.augment import Change, move_points
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.curves import Strokes, strokes_of
-from v2vkit.conditions.landmarks import Landmarks, follow_face, landmarks_from_json, landmarks_to_json
+from v2vkit.conditions.given import check_ids, check_points
+from v2vkit.conditions.landmarks import NUM_LANDMARKS, Landmarks, follow_face, landmarks_from_json, landmarks_to_json
 from v2vkit.conditions.layers import OpenLayer, gray_layer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
 from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
@@ -55,6 +56,7 @@ class FaceCondition(Condition[FaceLandmarks]):
 
     artifact: ClassVar[str] = "sketches"
     required: ClassVar[tuple[str, ...]] = ("sketch.png", "json")
+    arrays: ClassVar[str] = "landmarks [68, 2] in pixels"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = {
         "channels": ("json", "sketch.png"),
         "augment": ("json",),
@@ -78,6 +80,19 @@ class FaceCondition(Condition[FaceLandmarks]):
 
     name: Literal["face"] = "face"
     canny: bool = True
+
+    def given(self, value: Any, *, size: Size) -> FaceLandmarks:
+        if value is None:
+            return FaceLandmarks(None, size, found=False)
+        if isinstance(value, np.ndarray):
+            value = FaceLandmarks(value, size)
+        found = super().given(value, size=size)
+        for drawing, what in ((found.sketch, "A sketch"), (found.parts, "A map of facial parts")):
+            if drawing is not None:
+                check_ids(drawing, np.uint8, what, size)
+        if found.points is None:
+            return found
+        return replace(found, points=check_points(found.points, (NUM_LANDMARKS, 2), "A face"))
 
     @property
     def num_channels(self) -> int:

@@ -11,6 +11,7 @@ from pydantic import Field
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.conditions.augment import Change, move_ids
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.given import check_ids
 from v2vkit.conditions.label_ids import colorize, keep_labels, label_channels
 from v2vkit.conditions.layers import OpenLayer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
@@ -66,6 +67,7 @@ class LabelsCondition(Condition[LabelMap]):
     artifact: ClassVar[str] = "labels"
     required: ClassVar[tuple[str, ...]] = ("label.png",)
     optional: ClassVar[tuple[str, ...]] = ("inst.png",)
+    arrays: ClassVar[str] = "label ids (whole numbers, 255 = none) [H, W]"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(
         ("channels", "augment", "regions"), ("label.png", "inst.png")
     )
@@ -95,6 +97,16 @@ class LabelsCondition(Condition[LabelMap]):
         return cls.model_validate(
             {"num_labels": count_labels() if number is None else number, "edges": settings.get("edges", True)}
         )
+
+    def given(self, value: Any, *, size: Size) -> LabelMap:
+        if isinstance(value, np.ndarray):
+            value = LabelMap(value)
+        if isinstance(value, LabelMap):
+            labels, instances = check_ids(value.labels, np.uint8, "A label map", size), value.instances
+            if instances is not None:
+                instances = check_ids(instances, np.uint16, "An instance map", size)
+            value = LabelMap(labels, instances)
+        return super().given(value, size=size)
 
     @property
     def num_channels(self) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.augment import Change, move_image
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.settings import Origin
 
@@ -38,6 +39,7 @@ class PictureCondition(Condition[Picture]):
 
     artifact: ClassVar[str] = "pictures"
     required: ClassVar[tuple[str, ...]] = ("picture.png",)
+    arrays: ClassVar[str] = "RGB uint8 [H, W, 3]"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("picture.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"picture.png": photo_layer}
     nothing: ClassVar[str] = "no picture"
@@ -46,6 +48,13 @@ class PictureCondition(Condition[Picture]):
     shows_frame: ClassVar[bool] = True
 
     name: Literal["picture"] = "picture"
+
+    def given(self, value: Any, *, size: Size) -> Picture:
+        if isinstance(value, np.ndarray):
+            value = Picture(value)
+        if isinstance(value, Picture):
+            check_image(value.image, size, "A picture")
+        return super().given(value, size=size)
 
     @property
     def num_channels(self) -> int:

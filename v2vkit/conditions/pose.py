@@ -13,10 +13,13 @@ from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.alignment import Placement, place_people
 from v2vkit.conditions.augment import Change
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.people import (
     MIN_SCORE,
+    Person,
     Persons,
+    check_person,
     follow_people,
     move_people,
     people_to_json,
@@ -76,6 +79,7 @@ class PoseCondition(Condition[People]):
 
     artifact: ClassVar[str] = "poses"
     required: ClassVar[tuple[str, ...]] = ("skeleton.png", "json")
+    arrays: ClassVar[str] = "key points [people, 25, 3] or [25, 3] (BODY_25 as x, y, score)"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = {
         "channels": ("json", "skeleton.png"),
         "augment": ("json",),
@@ -99,6 +103,16 @@ class PoseCondition(Condition[People]):
 
     name: Literal["pose"] = "pose"
     stroke: int = Field(default=0, ge=0, le=64)
+
+    def given(self, value: Any, *, size: Size) -> People:
+        if value is None:
+            return People((), size, found=False)
+        if isinstance(value, np.ndarray):
+            value = People(tuple(map(Person, value if value.ndim == 3 else [value])), size)
+        found = super().given(value, size=size)
+        if found.skeleton is not None:
+            check_image(found.skeleton, size, "A skeleton")
+        return replace(found, persons=tuple(map(check_person, found.persons)))
 
     @property
     def num_channels(self) -> int:

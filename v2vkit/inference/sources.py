@@ -1,6 +1,7 @@
 """What a model is rendered from, as a stream that is read once: video, pipe, pictures, label maps or workspace."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,16 @@ from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.inference.framing import crop_of
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
+from v2vkit.pipeline.stage import refuse_workspaces
 from v2vkit.video.collect import maps_of
 from v2vkit.video.depth_values import range_of_files
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
-from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, parse_ids, read_map
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, find_sequence
@@ -59,6 +61,54 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
 
+# Settings, what they are good for, and the kinds of source that have it.
+_RATE = "--fps is the rate of pictures, label maps or a raw video stream"
+_ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
+    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
+    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
+    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
+    (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
+    (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
+    (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
+    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
+)
+
+
+def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None:
+    """Refuses settings of rendering that mean nothing for this source, and a workspace that is meant as footage.
+
+    Args:
+        settings: of `v2v render`, or those of them that there are.
+
+    Raises:
+        V2VError: as said, or as `source_kind`.
+    """
+    if not settings.get("maps"):
+        refuse_workspaces([path])
+    kind = source_kind(path, info, maps=bool(settings.get("maps")))
+    for names, use, kinds in _ONLY_FOR:
+        if kind not in kinds and any(_is_set(name, settings.get(name)) for name in names):
+            them = "it" if len(names) == 1 else "them"
+            raise V2VError(f"{use}, which {path} is not.", f"Leave {them} out.")
+
+
+def _is_set(name: str, value: Any) -> bool:
+    return bool(value) or (name == "stream" and value is not None)
+
+
+def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
+    """Sentences on what is missing in a source that has been read to its end.
+
+    Args:
+        num_missed: frames in which nothing was found (`ConditionedFrame.found`).
+    """
+    missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
+    told = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    return [*told, *(f"{source.name}: {problem}" for problem in source.problems())]
+
+
 def open_source(
     path: str,
     info: ModelInfo,
@@ -79,7 +129,7 @@ def open_source(
         maps: `path` is a workspace, whose annotations are there already.
         instances: folder with an instance map for each label map.
         beside: kind -> folder of the maps of the model's other conditions, one for each label map.
-        fps: rate of pictures and label maps; None = that of the model's footage.
+        fps: rate of pictures and label maps (None = that of the model's footage), and of raw video without time stamps.
         start, duration: the part of a video that is used, in seconds.
         options: how a video is read; None = as it comes.
 
@@ -98,9 +148,14 @@ def open_source(
         return open_label_source(path, info, instances=instances, beside=beside, fps=fps)
     if kind == "pictures":
         return open_picture_source(path, fps=fps or info.rate)
+    options = replace(options or VideoOptions(), raw_rate=fps)
     if kind == "pipe":
-        return open_pipe_source(start=start, duration=duration, options=options)
-    return open_video_source(path, start=start, duration=duration, options=options)
+        source = open_pipe_source(start=start, duration=duration, options=options)
+    else:
+        source = open_video_source(path, start=start, duration=duration, options=options)
+    if fps is not None and source.timed:
+        raise V2VError(f"{_RATE}, which {path} is not.", "Leave it out.")
+    return source
 
 
 def open_label_source(
@@ -129,8 +184,9 @@ def open_label_source(
     rules = LabelRules(
         info.conditioning.num_labels,
         bool(info.frames.get("allow_palette")),
-        info.frames.get("depth_scale"),
-        bool(info.frames.get("depth_inverse")),
+        ids=parse_ids(info.frames.get("ids", ())),
+        depth_scale=info.frames.get("depth_scale"),
+        depth_inverse=bool(info.frames.get("depth_inverse")),
     )
     roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
     refuse_missing_maps(info.conditioning, roots)

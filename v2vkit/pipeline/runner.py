@@ -6,7 +6,7 @@ flight; the same command again resumes; a changed setting or input is noticed an
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from v2vkit.artifacts.folder import Folder
@@ -111,20 +111,21 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         return Outcome(text, tuple(_problems(found.old)))
     for name, manifest in found.inputs.items():  # reading would find out when the old artifact is gone
         refuse_incomplete(work / name, manifest, read=found.state == "stale")
-    if stage.check is not None:
-        stage.check(found.config, found.inputs, work)
+    told = None if stage.check is None else stage.check(found.config, found.inputs, work)
     if options.dry_run:
-        text, problems = _rehearsed(stage, found, options)
+        text, problems = _rehearsed(stage, found, options, told or {})
         state = f"{found.state}; nothing was done." if refusal is None else f"cannot be made now. {refusal}"
         return Outcome(f"{text}\n{found.kind}: {state}".lstrip(), tuple(problems))
     for target in (found.folder, *found.sides):
         refuse_foreign(target)
-    return _make(stage, found, options)
+    return _make(stage, found, options, told or {})
 
 
-def _rehearsed(stage: Stage, found: Decision, options: RunOptions) -> tuple[str, list[str]]:
+def _rehearsed(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str, str]) -> tuple[str, list[str]]:
     """What a stage would do, and the problems that it would name; everything that it needs is opened, nothing made."""
-    return stage.make.rehearse(_build(found, options, {}, _nothing), _started(stage, found))
+    started = _started(stage, found, told)
+    text, problems = stage.make.rehearse(_build(found, options, {}, _nothing), started)
+    return text, list(dict.fromkeys([*problems, *_problems(started)]))
 
 
 def _refusal(stage: Stage, found: Decision) -> V2VError:
@@ -143,18 +144,19 @@ def _build(found: Decision, options: RunOptions, folders: dict[str, Folder], beg
     return Build(found.config, options, found.folder, found.inputs, folders, fingerprint, begin, continued, found.kind)
 
 
-def _started(stage: Stage, found: Decision) -> Manifest:
+def _started(stage: Stage, found: Decision, told: Mapping[str, str]) -> Manifest:
     """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
     if found.state == "unfinished" and found.old is not None and found.old.units:
-        return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}})
+        skipped = {**found.old.skipped, **told}
+        return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}, "skipped": skipped})
     plan = stage.make.units(found.config, found.inputs)
-    return found.new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
+    return found.new.model_copy(update={"units": plan.units, "skipped": {**plan.skipped, **told}})
 
 
-def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
-    """Make or resume what was decided upon."""
+def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str, str]) -> Outcome:
+    """Make or resume what was decided upon; `told` are the problems that its check found."""
     work, folder, sides, kind = Folder(options.work), found.folder, found.sides, found.kind
-    started = _started(stage, found)
+    started = _started(stage, found, told)
     shared = stage.make.shared
     writes = not shared or launched_rank() == 0
     locks = contextlib.ExitStack()

@@ -42,7 +42,8 @@ class Stage:
         inputs: config -> kinds of the artifacts it reads; the first one gives clips and shards.
         sources: config -> {source: checksum} for what it reads besides artifacts.
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
-        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
+        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written;
+            gives the problems (source -> what is left out of it) with which it works all the same.
         parts: config -> the configs of several artifacts that one command makes one after another.
         stale_hint: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
             `Decision.changes` -> that.
@@ -57,7 +58,7 @@ class Stage:
     inputs: Callable[[Any], tuple[str, ...]] = lambda config: ()
     sources: Callable[[Any], dict[str, str]] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
-    check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
+    check: Callable[[Any, dict[str, Manifest], Folder], Mapping[str, str] | None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     stale_hint: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
         "Give the command with --overwrite to make it again, or with the old settings to keep it."

@@ -109,6 +109,12 @@ class IngestConfig(StageConfig):
     )
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
+    ids: tuple[str, ...] = setting(
+        (),
+        "Another id for one of the label maps; 255=1 for masks of 0 and 255, whose 255 would be ignored.",
+        metavar="FROM=TO",
+        since="0.1",
+    )
 
     _found_anywhere = field_validator("face_weights")(as_absolute)
 
@@ -125,6 +131,13 @@ class IngestConfig(StageConfig):
     @classmethod
     def _rate(cls, text: str | None) -> str | None:
         return None if text is None else str(parse_rate(text))
+
+    @field_validator("ids")
+    @classmethod
+    def _pairs(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        from v2vkit.video.label_files import parse_ids
+
+        return tuple(f"{old}={new}" for old, new in parse_ids(ids))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -147,6 +160,8 @@ class IngestConfig(StageConfig):
             raise ValueError("--instances needs --labels")
         if self.depth is None and (self.depth_scale is not None or self.depth_inverse):
             raise ValueError("--depth-scale and --depth-inverse say how --depth is read, which is not given")
+        if self.ids and self.labels is None:
+            raise ValueError("--ids changes the ids of --labels, and there are none")
         return self
 
     @property
@@ -170,10 +185,16 @@ class IngestConfig(StageConfig):
 
     @property
     def label_rules(self) -> "LabelRules":
-        """What maps must be like."""
-        from v2vkit.video.label_files import LabelRules
+        """What maps must be like, and how they are read."""
+        from v2vkit.video.label_files import LabelRules, parse_ids
 
-        return LabelRules(self.num_labels, self.allow_palette, self.depth_scale, self.depth_inverse)
+        return LabelRules(
+            self.num_labels,
+            self.allow_palette,
+            ids=parse_ids(self.ids),
+            depth_scale=self.depth_scale,
+            depth_inverse=self.depth_inverse,
+        )
 
 
 def source_checksums(config: IngestConfig) -> dict[str, str]:
@@ -243,8 +264,9 @@ def migrate(old: Manifest) -> Manifest:
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
     # Not through the model: whatever the file says, an old manifest is compared and not refused.
-    notes = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
-    unrelated = {name for name, note in notes.items() if not note["affects_output"] or note["since"]}
+    about = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
+    # Settings that were added since do not count at their defaults (`fingerprinted`).
+    unrelated = {name for name, extra in about.items() if extra["since"] or not extra["affects_output"]}
     counting = {name: value for name, value in config.items() if name not in unrelated}
     identity = fingerprint(old.stage, 2, counting, inputs)
     return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})

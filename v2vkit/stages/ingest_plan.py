@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Plan
 
@@ -37,8 +38,6 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     Raises:
         V2VError: a map is wrong, or nothing is left to ingest.
     """
-    from tqdm import tqdm
-
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
@@ -63,7 +62,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     found: list[tuple[Material, Shots]] = []
     counts = [_count_read(material, limits, rate) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
-    with tqdm(total=total, desc="reading", unit="frame", disable=None) as progress:
+    with progress(total, desc="reading") as shown:
         for material in materials:
             try:
                 shots = find_shots(
@@ -75,7 +74,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                     min_length=config.min_frames,
                     max_length=config.clip_frames,
                     whole=bool(material.maps) or material.pictures is not None,
-                    progress=progress.update,
+                    progress=shown.update,
                 )
             except V2VError as error:
                 skipped[material.source.path] = error.message
@@ -100,11 +99,13 @@ def plan_ingest(config: "IngestConfig") -> Plan:
             if shots.pieces and shots.short:
                 where = ", ".join(f"{start}-{stop - 1}" for start, stop in shots.short)
                 text = f"{material.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
-                progress.write(text, file=sys.stderr)
+                shown.write(text)
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+    if notes := list(_label_notes(config, [material for material, shots in found if shots.pieces])):
+        skipped["label maps"] = " ".join(notes)
     for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
         print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
@@ -136,6 +137,18 @@ def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
     if each and abs(own - each * wanted) < _SAME_RATE * own:
         return own / each if each > 1 else None
     return wanted
+
+
+def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterator[str]:
+    """What is wrong with the ids of label maps although each of them is allowed."""
+    from v2vkit.conditions.label_report import mask_problem
+
+    ids = frozenset[int]().union(*(material.label_ids for material in materials))
+    if problem := mask_problem(ids, config.num_labels):
+        yield problem
+    for old, new in config.label_rules.ids:
+        if new not in ids:
+            yield f"--ids {old}={new}: no label map holds the id {old}."
 
 
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
@@ -188,6 +201,7 @@ def _clips(
             "start": piece.start,
             "stop": piece.stop,
             "shot": piece.shot,
+            "size": [footage.width, footage.height],
         }
         if find_face is None:
             window = crop_window(config.crop, footage.width, footage.height, (width, height))

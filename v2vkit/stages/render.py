@@ -12,8 +12,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
-from v2vkit.pipeline.stage import Command, RunOptions, refuse_workspaces
+from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,13 +144,12 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then read, condition, generate and write at the same time."""
-    from tqdm import tqdm
-
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
+    from v2vkit.inference.sources import problems_of
     from v2vkit.inference.styles import find_style
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import open_sink
@@ -193,20 +193,18 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.conditioning, frame, image) if config.compare else image
-        sink.write(shown, pts=frame.frame.pts, duration=frame.frame.duration)
+        picture = side_by_side(info.conditioning, frame, image) if config.compare else image
+        sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.
     count = missed = 0
-    with sink, tqdm(total=source.num_frames, desc="render", unit="frame", disable=None) as progress:
+    with sink, progress(source.num_frames, desc="render") as shown:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
-            progress.update()
+            shown.update()
     print(_summary(config, source, count))
-    missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
-    problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*problems, *(f"{source.name}: {problem}" for problem in source.problems()), *sink.problems]
+    return [*problems_of(source, info, missed), *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
@@ -254,49 +252,23 @@ def _keep_source(config: RenderConfig) -> None:
         )
 
 
-_RATE = "--fps is the rate of pictures, label maps or a raw video stream"
-# Settings, what they are good for, and the kinds of source that have it.
-_ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
-    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
-    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
-    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
-    (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
-    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
-    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
-    (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
-    (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
-    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
-)
-
-
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
-    from v2vkit.inference.sources import open_source, source_kind
+    from v2vkit.inference.sources import open_source, refuse_idle
     from v2vkit.video.options import VideoOptions
 
-    rate = None if config.fps is None else Fraction(config.fps)
-    if not config.maps:
-        refuse_workspaces([config.source])
-    kind = source_kind(config.source, info, maps=config.maps)
-    fields = RenderConfig.model_fields
-    for names, use, kinds in _ONLY_FOR:
-        if kind not in kinds and any(getattr(config, name) != fields[name].default for name in names):
-            them = "it" if len(names) == 1 else "them"
-            raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
+    refuse_idle(config.source, info, config.model_dump())
     given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
-    source = open_source(
+    return open_source(
         config.source,
         info,
         maps=config.maps,
         instances=config.instances,
         beside={kind: folder for kind, folder in given.items() if folder is not None},
-        fps=rate,
+        fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,
-        options=VideoOptions(config.stream, not config.keep_interlaced, rate),
+        options=VideoOptions(config.stream, not config.keep_interlaced),
     )
-    if rate is not None and source.timed:
-        raise V2VError(f"{_RATE}, which {config.source} is not.", "Leave it out.")
-    return source
 
 
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":

@@ -49,8 +49,9 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
     return sources | ({"VGG weights": file_digest(weights)} if weights else {})
 
 
-def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
-    """What would fail hours later."""
+def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:
+    """Refuses what would fail hours later; gives what is a problem all the same, as source -> text."""
+    from v2vkit.conditions.presence import check_presence
     from v2vkit.training.check import check_settings
 
     check_settings(config, manifests)
@@ -61,6 +62,7 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
                 f"--start-from {start.url} is the folder that this training writes into.",
                 "Copy that folder, and start from the copy.",
             )
+    return check_presence(work, maps_only(manifests), foreground=config.model.foreground)
 
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:

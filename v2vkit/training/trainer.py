@@ -15,6 +15,7 @@ from v2vkit.checkpoint.snapshot import load_state, save_state
 from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
 from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
+from v2vkit.engine.progress import Progress, progress
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
@@ -152,9 +153,9 @@ class Trainer:
         saved_at = time.monotonic()
         with (
             open_batches(self.config, self.dataset, plans, self.device, parallel=self.parallel) as loaded,
-            self._progress(sampler, state) as progress,
+            self._progress(sampler, state) as shown,
         ):
-            loaded = follow_idle_cores(loaded, self.threads, tell=progress.write)
+            loaded = follow_idle_cores(loaded, self.threads, tell=shown.write)
             for epoch in range(state.epoch, epochs):
                 rate = self._set_learning_rate(state, epoch)
                 num_batches = len(sampler.batches(epoch))
@@ -164,7 +165,7 @@ class Trainer:
                     at = StepContext(epoch, progress_in_epochs, frames_at(self.schedule, epoch), state.scaler.scale)
                     for chunk in method.chunks(next(loaded)):
                         values = self._step(method, state, chunk, at)
-                        progress.update(method.num_frames(chunk))
+                        shown.update(method.num_frames(chunk))
                         self._log(method, state, chunk, values, rate)
                     state.epoch, state.batch = (epoch + 1, 0) if number + 1 == num_batches else (epoch, number + 1)
                     stop = self.stop_after is not None and self.stop_after(state)
@@ -176,25 +177,19 @@ class Trainer:
                         return False
                 if not values:  # --continue with longer sequences: as much as an epoch was done of this one
                     state.epoch, state.batch = epoch + 1, 0
-                progress.set_postfix({name: f"{values[name]:.3f}" for name in method.headline if name in values})
+                shown.note(", ".join(f"{name} {values[name]:.3f}" for name in method.headline if name in values))
         self._save(state)
         return True
 
-    def _progress(self, sampler: ClipSampler, state: TrainState) -> AbstractContextManager[Any]:
-        """The progress bar: generated frames of the whole schedule, and those before the state's place."""
-        from tqdm import tqdm
-
+    def _progress(self, sampler: ClipSampler, state: TrainState) -> AbstractContextManager[Progress]:
+        """Progress: generated frames of the whole schedule, and those before the state's place."""
         total = done = 0
         for epoch in range(self.schedule.epochs):
             for number, batch in enumerate(sampler.batches(epoch)):
                 frames = sampler.num_generated(batch)
                 total += frames
                 done += frames if (epoch, number) < (state.epoch, state.batch) else 0
-        off = True if self.parallel.rank else None
-        bar: AbstractContextManager[Any] = tqdm(
-            total=total, initial=done, desc=self.config.checkpoint, unit="frame", disable=off
-        )
-        return bar
+        return progress(total, done=done, desc=self.config.checkpoint, quiet=bool(self.parallel.rank))
 
     def _set_learning_rate(self, state: TrainState, epoch: int) -> float:
         """That of the epoch, for every optimiser."""

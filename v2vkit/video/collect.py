@@ -1,6 +1,6 @@
 """Sources together with the maps and pictures that lie beside them, opened and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Material:
         footage: facts about its frames.
         maps: its maps (labels, depth and so on), if it has any.
         pictures: of another look, if it has any.
+        label_ids: the ids that occur in its label maps.
     """
 
     source: SourceFiles
@@ -32,6 +33,7 @@ class Material:
     footage: Footage
     maps: tuple[Maps, ...] = ()
     pictures: Pictures | None = None
+    label_ids: frozenset[int] = frozenset()
 
 
 def maps_of(source: SourceFiles, roots: dict[MapKind, str], *, several: bool) -> tuple[Maps, ...]:
@@ -101,10 +103,12 @@ def collect(
         materials.append(Material(source, number, name, footage, maps, paired))
     total = sum(len(maps.names) for material in materials for maps in material.maps)
     with tqdm(total=total, desc="checking maps", unit="file", disable=None if total else True) as progress:
-        for material in materials:
+        for number, material in enumerate(materials):
             for of_kind in material.maps:
                 size = (material.footage.width, material.footage.height)
-                check_maps(material.source, size, of_kind, rules, progress.update)
+                ids = check_maps(material.source, size, of_kind, rules, progress.update)
+                if of_kind.what == "labels":
+                    materials[number] = replace(material, label_ids=ids)
     return materials, skipped
 
 

@@ -1,6 +1,7 @@
 """Maps beside frames that somebody else made (labels, instances, depth, DensePose), checked before they are used."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -32,33 +33,55 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class LabelRules:
-    """What maps must be like, and how they are read.
+    """What maps must be like, how they are read, and what is changed in label maps.
 
     Attributes:
         num_labels: label ids are below it; None = any.
         allow_palette: the stored numbers of palette PNGs are taken as ids; else palettes are refused.
+        ids: (id in the file, id that it becomes), all at once, before anything is checked.
         depth_scale: stored units per metre of depth maps; None = their unit is not known.
         depth_inverse: depth maps hold disparity.
     """
 
     num_labels: int | None = None
     allow_palette: bool = False
+    ids: tuple[tuple[int, int], ...] = ()
     depth_scale: float | None = None
     depth_inverse: bool = False
 
 
+def parse_ids(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of label ids from texts such as `255=1`.
+
+    Raises:
+        ValueError: not FROM=TO, with FROM up to 65535 and TO up to 255, or one FROM twice.
+    """
+    found = []
+    for text in texts:
+        match = re.fullmatch(r"([0-9]{1,5})=([0-9]{1,3})", text.strip())
+        if match is None or int(match[1]) > 65535 or int(match[2]) > IGNORE:
+            raise ValueError(f"{text!r} is not FROM=TO with two label ids, such as 255=1")
+        found.append((int(match[1]), int(match[2])))
+    if len(dict(found)) < len(found):
+        raise ValueError("an id is mapped twice")
+    return tuple(found)
+
+
 def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
-    """Label ids, uint8 [H, W]; 255 = ignore.
+    """Label ids after `rules.ids`, uint8 [H, W]; 255 = ignore.
 
     Raises:
         V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
     """
-    ids = _read_ids(path, rules.allow_palette, "label")
+    stored = _read_ids(path, rules.allow_palette, "label")
+    ids = stored.copy() if rules.ids else stored
+    for old, new in rules.ids:
+        ids[stored == old] = new
     limit = 256 if rules.num_labels is None else rules.num_labels
     wrong = ids[(ids >= limit) & (ids != IGNORE)]
     if wrong.size:
         allowed = f"0 to {limit - 1}" if rules.num_labels is not None else "0 to 254"
-        larger = "Ingest with a larger --num-labels, or map the ids to those."
+        larger = "Ingest with a larger --num-labels, or map the ids to those with --ids FROM=TO."
         hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
         raise V2VError(
             f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
@@ -177,8 +200,8 @@ def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.g
 
 def check_maps(
     source: SourceFiles, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
-) -> None:
-    """Reads every map; `progress` is called with 1 after each.
+) -> frozenset[int]:
+    """Reads every map, and gives the label ids that occur; `progress` is called with 1 after each.
 
     Args:
         source: what the maps belong to, for the message.
@@ -189,10 +212,14 @@ def check_maps(
             the first such file, and names others.
     """
     wrong: dict[str, V2VError] = {}
+    occurring: set[int] = set()
     for name in maps.names:
         path = Path(maps.folder) / name
         try:
-            height, width = read_map(maps.what, path, rules).shape[:2]
+            ids = read_map(maps.what, path, rules)
+            if maps.what == "labels":
+                occurring.update(np.flatnonzero(np.bincount(ids.ravel())).tolist())  # np.unique sorts, which is slower
+            height, width = ids.shape[:2]
             if (width, height) != size:
                 raise V2VError(
                     f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
@@ -207,6 +234,7 @@ def check_maps(
         listed += " and others" if len(others) > _MOST_NAMED else ""
         more = f" {len(wrong)} of {len(maps.names)} maps are wrong, also {listed}." if others else ""
         raise V2VError(f"{first.message}{more}", first.hint)
+    return frozenset(occurring)
 
 
 def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:

@@ -1,0 +1,289 @@
+"""A trained model in a program: `load` it, `generate` frames from annotations, `render` a video."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import MODEL, ModelInfo, find_model, load_model
+from v2vkit.conditions.base import Condition
+from v2vkit.conditions.given import check_image
+from v2vkit.config import Precision, Size, parse_rate
+from v2vkit.engine.devices import pick_device
+from v2vkit.errors import V2VError
+from v2vkit.inference.conditioned import conditioned_frames
+from v2vkit.inference.first_frames import find_opener, read_first_frames
+from v2vkit.inference.framing import squeezed
+from v2vkit.inference.given import as_numpy, each_frame, given_frames
+from v2vkit.inference.session import Session, made_ahead, warm_up
+from v2vkit.inference.sources import open_source, problems_of, refuse_idle
+from v2vkit.inference.styles import find_style
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.video.cuts import CutMethod
+from v2vkit.video.label_files import MapKind
+from v2vkit.video.options import VideoOptions
+
+Image = NDArray[np.uint8]
+Path = str | os.PathLike[str]
+_SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A trained model, ready to generate. `load` opens one.
+
+    Attributes:
+        generator: in evaluation mode, on its device.
+        info: what the model file says of it.
+        device: where it runs.
+        precision: what its convolutions compute in.
+        work: the workspace in which `styles` and the first-frame model are looked for.
+        styles, first_frame_model: folders in place of the workspace's.
+    """
+
+    generator: AnyGenerator
+    info: ModelInfo
+    device: torch.device
+    precision: Precision
+    work: Folder
+    styles: str | None = None
+    first_frame_model: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Model({self.info.stage}, {self.info.conditioning.names}, {self.size}, {self.device})"
+
+    @property
+    def conditions(self) -> tuple[Condition[Any], ...]:
+        """What it is conditioned on, in order."""
+        return self.info.conditioning.conditions
+
+    @property
+    def size(self) -> Size:
+        """Width and height of its frames, and of the annotations that it takes, in pixels."""
+        return Size(self.info.width, self.info.height)
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second of the footage that it was trained on."""
+        return self.info.rate
+
+    def generate(
+        self,
+        annotations: Iterable[Any] | Mapping[str, Any],
+        *,
+        frames: Any = None,
+        style: int = 0,
+        first_frames: Any = None,
+    ) -> Iterator[Image]:
+        """Frames of one shot from its annotations: T in, T out, each when it is asked for, in constant memory.
+
+        Every call begins a shot. Annotations are used as they are: nothing is smoothed in time, and no gap is filled.
+
+        Args:
+            annotations: one for each frame, of the model's size: an array [T, ...] of numpy or torch, a list or a
+                generator. Each is a typed value (`LabelMap`, `FaceLandmarks`, `People`, `Picture` ...) or an array:
+                label ids, whole numbers [H, W] (255 = none); landmarks [68, 2]; key points [people, 25, 3]; a picture,
+                RGB uint8 [H, W, 3]. None = no face, nobody. A model with several conditions takes a dict of these by
+                the conditions' names, or an iterable of dicts.
+            frames: the frames themselves, RGB uint8 [T, H, W, 3]; for faces whose sketches have background edges.
+            style: number of the style, for models with features (`sample_style`).
+            first_frames: L real frames to begin from, RGB uint8 [L, H, W, 3] of the model's size, or their folder.
+
+        Yields:
+            RGB uint8 [H, W, 3].
+
+        Raises:
+            V2VError: at once, for what is no sequence of frames and as `render`; at the frame, where an annotation does
+                not fit the model (shape, size, type, an unknown label) or one sequence ends before another.
+        """
+        self._refuse_flow()
+        session = self._session(style, first_frames)
+        return map(session.step, given_frames(annotations, self.info, frames))
+
+    def render(
+        self,
+        source: Path,
+        *,
+        align: bool = False,
+        start: float = 0.0,
+        duration: float | None = None,
+        cuts: CutMethod | None = None,
+        fps: str | float | Fraction | None = None,
+        maps: bool = False,
+        instances: Path | None = None,
+        depth: Path | None = None,
+        densepose: Path | None = None,
+        stream: int | None = None,
+        keep_interlaced: bool = False,
+        style: int = 0,
+        first_frames: Any = None,
+    ) -> Iterator[Image]:
+        """Frames of a video, of a folder of pictures or label maps, or of a workspace: those of `v2v render`.
+
+        What the command prints of the source comes as a warning: before the first frame what its user should know,
+        after the last one in how many frames nothing was found.
+
+        Args:
+            source, align, start, duration, cuts, fps, maps, instances, depth, densepose, stream, keep_interlaced: as of
+                `v2v render`.
+            style, first_frames: as in `generate`.
+
+        Yields:
+            RGB uint8 [H, W, 3].
+
+        Raises:
+            V2VError: at once, where the command stops before it writes; while reading, where the source is damaged.
+        """
+        path = os.fspath(source)
+        given: dict[MapKind, Path | None] = {"instances": instances, "depth": depth, "densepose": densepose}
+        folders: dict[MapKind, str] = {kind: os.fspath(of) for kind, of in given.items() if of is not None}
+        own = {"align": align, "start": start, "duration": duration, "cuts": cuts, "fps": fps, "maps": maps}
+        own |= {"stream": stream, "keep_interlaced": keep_interlaced}
+        refuse_idle(path, self.info, own | dict(given))
+        session = self._session(style, first_frames)
+        opened = open_source(
+            path,
+            self.info,
+            maps=maps,
+            instances=folders.pop("instances", None),
+            beside=folders,
+            fps=_rate(fps),
+            start=start,
+            duration=duration,
+            options=VideoOptions(stream, not keep_interlaced),
+        )
+        frames = conditioned_frames(opened, self.info, cuts=cuts, align=align, device=str(self.device))
+        remarks = [f"{opened.name}: {remark}" for remark in opened.remarks]
+        for note in filter(None, (opened.note, squeezed(self.info, opened), *remarks)):
+            warnings.warn(note, stacklevel=2)
+
+        def images() -> Iterator[Image]:
+            missed = 0
+            for frame, image in session.render(made_ahead(frames, self.device)):
+                missed += not frame.found
+                yield image
+            for problem in problems_of(opened, self.info, missed):
+                warnings.warn(problem, stacklevel=2)
+
+        return images()
+
+    def _session(self, style: int, first_frames: Any) -> Session:
+        given = self._first_frames(first_frames)
+        return Session(
+            self.generator,
+            halvings=self.info.halvings,
+            first_frames=given,
+            first_frame_model=self._opener if given is None else None,
+            style=find_style(self.work, self.styles, style, self.info),
+            precision=self.precision,
+        )
+
+    def _first_frames(self, given: Any) -> Image | None:
+        """L real frames, [L, H, W, 3], where some are given."""
+        if given is None or isinstance(given, str | os.PathLike):
+            return read_first_frames(None if given is None else os.fspath(given), self.info)
+        length = self.info.generator.history
+        images = [
+            check_image(as_numpy(image), self.size, "A first frame") for image in each_frame(given, "first_frames")
+        ]
+        if len(images) != length:
+            raise V2VError(f"{len(images)} first frames are given; the model begins from {length}.", "Give as many.")
+        return np.stack(images) if images else None
+
+    @cached_property
+    def _opener(self) -> AnyGenerator | None:
+        """The model that makes first frames, where this one begins from such."""
+        found = find_opener(self.work, self.first_frame_model, self.info)
+        if found is not None:
+            warm_up(found.to(self.device), self.info.width, self.info.height, precision=self.precision)
+        return found
+
+    def _refuse_flow(self) -> None:
+        if self.generator.config.takes_flow:
+            raise V2VError(
+                "This model (COVST) moves its features along flow that it is given.",
+                "Use `model.render(workspace, maps=True)` with a workspace that has flow.",
+            )
+
+
+def load(
+    path: Path,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    styles: Path | None = None,
+    first_frame_model: Path | None = None,
+) -> Model:
+    """Open a trained model.
+
+    Its frames do not depend on the number of torch's threads, which stays as it is (`torch.set_num_threads`).
+
+    Args:
+        path: a checkpoint's folder (`work/checkpoints/spatial-2`), a workspace (its finest checkpoint) or a model file
+            (.safetensors).
+        device: cpu, cuda, cuda:1, mps or auto.
+        precision: what convolutions compute in: auto, fp32, bf16 or fp16.
+        styles: folder of styles; those of the checkpoint's workspace when not given.
+        first_frame_model: checkpoint folder of the model that makes first frames; that of the workspace when not given.
+
+    Raises:
+        V2VError: there is no model, it is damaged or of another version, the device is not there, or its memory is too
+            small (one throw-away frame is generated).
+    """
+    if precision not in get_args(Precision):
+        raise V2VError(f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}.")
+    where = pick_device(device)
+    folder, name = _find(os.fspath(path))
+    generator, info = load_model(folder, name)
+    model = Model(
+        generator.to(where),
+        info,
+        where,
+        precision,
+        _workspace(folder),
+        None if styles is None else os.fspath(styles),
+        None if first_frame_model is None else os.fspath(first_frame_model),
+    )
+    warm_up(model.generator, info.width, info.height, info.halvings, precision)
+    return model
+
+
+def _find(path: str) -> tuple[Folder, str]:
+    """Folder and name of a model's file."""
+    folder = Folder(path)
+    if folder.exists(MODEL):
+        return folder, MODEL
+    if folder.is_file:
+        if not path.endswith(_SUFFIX):
+            raise V2VError(f"{path} is no model file.", f"Give a file that ends in {_SUFFIX}, or a folder.")
+        parent, _, name = path.rpartition("/")
+        return Folder(parent or "."), name
+    if folder.exists("checkpoints"):
+        return find_model(folder, None), MODEL
+    raise V2VError(
+        f"There is no model in {path}.",
+        f"Give a checkpoint's folder (such as work/checkpoints/spatial-1), a workspace, or a {_SUFFIX} file.",
+    )
+
+
+def _workspace(folder: Folder) -> Folder:
+    """That of a checkpoint; where it lies alone, its own folder."""
+    work, inside, _ = folder.url.rpartition("/checkpoints/")
+    return Folder(work) if inside and work else folder
+
+
+def _rate(fps: str | float | Fraction | None) -> Fraction | None:
+    try:
+        return None if fps is None else parse_rate(str(fps))
+    except ValueError as error:
+        raise V2VError(
+            f"fps: {error} (got {fps!r}).", "Give a number or a fraction, such as 25 or 30000/1001."
+        ) from None
