@@ -29,8 +29,9 @@ from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import RenderConfig
 from v2vkit.video.container import open_video
-from v2vkit.video.decode import decode, packet_stamps
+from v2vkit.video.decode import decode
 from v2vkit.video.limits import Limits, Part, find_part
+from v2vkit.video.seeking import packet_stamps
 
 pytest.importorskip("mediapipe")
 

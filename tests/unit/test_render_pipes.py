@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.faces import photo
-from tests.unit.pipes import Ahead, Behind, decoded, finished, started, stream_frames
+from tests.unit.pipes import Ahead, Behind, decoded, finished, standard_input, started, stream_frames
 from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_packets, read_raw, write_file
 from v2vkit.cli.main import EXIT_PIPE, EXIT_PROBLEMS
@@ -137,12 +137,22 @@ def test_what_is_no_whole_video_is_told(tmp_path: Path, data: bytes | None, word
     assert not list(tmp_path.glob("*out*"))
 
 
+def test_fps_is_for_a_raw_stream(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    raw = write_file(tmp_path / "in.264", _faces(6), rate=30)
+    with standard_input(raw.read_bytes()):
+        render(Path("-"), tmp_path / "out.mp4", tmp_path, fps="10")
+    assert read_raw(tmp_path / "out.mp4")[1] == [Fraction(i, 10) for i in range(6)]
+    timed = write_file(tmp_path / "in.mkv", _faces(6))
+    message = "--fps is the rate of pictures, label maps or a raw video stream"
+    with standard_input(timed.read_bytes()), pytest.raises(V2VError, match=message):
+        render(Path("-"), tmp_path / "other.mp4", tmp_path, fps="10")
+
+
 def test_what_has_no_pipe_says_so(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     with pytest.raises(V2VError, match="A workspace does not come through standard input"):
         render(Path("-"), tmp_path / "out.mp4", tmp_path, maps=True)
-    with pytest.raises(V2VError, match="--fps is the rate of a folder"):
-        render(Path("-"), tmp_path / "out.mp4", tmp_path, fps="10")
     with pytest.raises(V2VError, match="--instances belongs to a folder"):
         render(Path("-"), tmp_path / "out.mp4", tmp_path, instances="-")
     with pytest.raises(V2VError, match="- does not exist"):

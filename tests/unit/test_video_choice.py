@@ -13,11 +13,11 @@ from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import moving_frames, read_raw, write_file
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
-from v2vkit.stages.ingest_plan import kept_rate
 from v2vkit.video.decode import decode
 from v2vkit.video.footage_source import open_video_source
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.probe import probe
+from v2vkit.video.thinning import kept_rate
 
 
 def two_streams(path: Path, *, still_first: bool = False) -> Path:

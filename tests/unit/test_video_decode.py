@@ -219,7 +219,7 @@ def test_a_seek_in_a_transport_stream_finds_the_key_frame_before(tmp_path, monke
             read["packets"] += 1
             yield packet
 
-    monkeypatch.setattr("v2vkit.video.decode.demux", counted)
+    monkeypatch.setattr("v2vkit.video.seeking.demux", counted)
     monkeypatch.setattr("v2vkit.video.container.demux", counted)
     for start in (30, 64, 100, 128, 175, 190):
         read.clear()

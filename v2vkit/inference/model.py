@@ -29,6 +29,7 @@ from v2vkit.inference.styles import find_style
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.video.cuts import CutMethod
 from v2vkit.video.label_files import MapKind
+from v2vkit.video.options import VideoOptions
 
 Image = NDArray[np.uint8]
 Path = str | os.PathLike[str]
@@ -120,6 +121,8 @@ class Model:
         instances: Path | None = None,
         depth: Path | None = None,
         densepose: Path | None = None,
+        stream: int | None = None,
+        keep_interlaced: bool = False,
         style: int = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
@@ -129,7 +132,8 @@ class Model:
         after the last one in how many frames nothing was found.
 
         Args:
-            source, align, start, duration, cuts, fps, maps, instances, depth, densepose: as of `v2v render`.
+            source, align, start, duration, cuts, fps, maps, instances, depth, densepose, stream, keep_interlaced: as of
+                `v2v render`.
             style, first_frames: as in `generate`.
 
         Yields:
@@ -142,6 +146,7 @@ class Model:
         given: dict[MapKind, Path | None] = {"instances": instances, "depth": depth, "densepose": densepose}
         folders: dict[MapKind, str] = {kind: os.fspath(of) for kind, of in given.items() if of is not None}
         own = {"align": align, "start": start, "duration": duration, "cuts": cuts, "fps": fps, "maps": maps}
+        own |= {"stream": stream, "keep_interlaced": keep_interlaced}
         refuse_idle(path, self.info, own | dict(given))
         session = self._session(style, first_frames)
         opened = open_source(
@@ -153,9 +158,11 @@ class Model:
             fps=_rate(fps),
             start=start,
             duration=duration,
+            options=VideoOptions(stream, not keep_interlaced),
         )
         frames = conditioned_frames(opened, self.info, cuts=cuts, align=align, device=str(self.device))
-        for note in filter(None, (opened.note, squeezed(self.info, opened))):
+        remarks = [f"{opened.name}: {remark}" for remark in opened.remarks]
+        for note in filter(None, (opened.note, squeezed(self.info, opened), *remarks)):
             warnings.warn(note, stacklevel=2)
 
         def images() -> Iterator[Image]:

@@ -61,8 +61,8 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
 
-_RATE = "--fps is the rate of pictures, label maps or a raw video stream"
 # Settings, what they are good for, and the kinds of source that have it.
+_RATE = "--fps is the rate of pictures, label maps or a raw video stream"
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
     (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
@@ -89,14 +89,13 @@ def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None
         refuse_workspaces([path])
     kind = source_kind(path, info, maps=bool(settings.get("maps")))
     for names, use, kinds in _ONLY_FOR:
-        if kind not in kinds and any(_is_given(settings.get(name)) for name in names):
+        if kind not in kinds and any(_is_set(name, settings.get(name)) for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {path} is not.", f"Leave {them} out.")
 
 
-def _is_given(value: Any) -> bool:
-    """Whether a setting was given: the number 0 of --stream is, 0 seconds of --start are not."""
-    return value is not None and value is not False and not (isinstance(value, float) and value == 0)
+def _is_set(name: str, value: Any) -> bool:
+    return bool(value) or (name == "stream" and value is not None)
 
 
 def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
@@ -106,8 +105,8 @@ def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
         num_missed: frames in which nothing was found (`ConditionedFrame.found`).
     """
     missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
-    counts = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*counts, *(f"{source.name}: {problem}" for problem in source.problems())]
+    told = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    return [*told, *(f"{source.name}: {problem}" for problem in source.problems())]
 
 
 def open_source(
@@ -130,7 +129,7 @@ def open_source(
         maps: `path` is a workspace, whose annotations are there already.
         instances: folder with an instance map for each label map.
         beside: kind -> folder of the maps of the model's other conditions, one for each label map.
-        fps: rate of pictures and label maps, None = that of the model's footage; or of a raw video stream.
+        fps: rate of pictures and label maps (None = that of the model's footage), and of raw video without time stamps.
         start, duration: the part of a video that is used, in seconds.
         options: how a video is read; None = as it comes.
 

@@ -228,10 +228,8 @@ def _count_frames(source: "SourceFiles", told: int | None) -> tuple[int, list[st
     from v2vkit.video.damage import Damage
     from v2vkit.video.decode import decode
 
-    damage = Damage()
-    frames = decode(source.path, long_side=DETECTION_SIDE, options=source.options, damage=damage)
-    count = sum(1 for _ in tracked(frames, total=told, desc="checking video"))
-    return count, damage.problems()
+    frames = decode(source.path, long_side=DETECTION_SIDE, options=source.options, damage=(damage := Damage()))
+    return sum(1 for _ in tracked(frames, total=told, desc="checking video")), damage.problems()
 
 
 def _check_images(source: "SourceFiles") -> list[str]:

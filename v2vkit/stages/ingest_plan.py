@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
-_SAME_RATE = Fraction(2, 1000)
-"""Difference of frame rates that is none where the user says so: of 29.97 and 30, of 23.976 and 24 (1 in 1001)."""
 _NOTICEABLE = Fraction(102, 100)
 """Ratio from which another aspect or frame rate is worth a line."""
 
@@ -44,6 +42,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
     from v2vkit.video.sources import passed_over
+    from v2vkit.video.thinning import kept_rate
 
     find_face = _open_face(config)
     sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
@@ -138,26 +137,15 @@ def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterato
             yield f"--ids {old}={new}: no label map holds the id {old}."
 
 
-def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
-    """At how many frames per second a video of rate `own` is thinned, so that `wanted` are kept; None = all are.
-
-    A rate that differs from a multiple of `wanted` by less than 0.2 % counts as that multiple.
-    """
-    if wanted is None:
-        return None
-    each = round(own / wanted)
-    if each and abs(own - each * wanted) < _SAME_RATE * own:
-        return own / each if each > 1 else None
-    return wanted
-
-
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
     """Frames are never doubled.
 
     Raises:
         V2VError: a source has fewer frames per second than are wanted.
     """
-    slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - _SAME_RATE)), None)
+    from v2vkit.video.thinning import SAME_RATE
+
+    slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
             f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",

@@ -257,7 +257,6 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     from v2vkit.video.options import VideoOptions
 
     refuse_idle(config.source, info, config.model_dump())
-    rate = None if config.fps is None else Fraction(config.fps)
     given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,
@@ -265,7 +264,7 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         maps=config.maps,
         instances=config.instances,
         beside={kind: folder for kind, folder in given.items() if folder is not None},
-        fps=rate,
+        fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,
         options=VideoOptions(config.stream, not config.keep_interlaced),

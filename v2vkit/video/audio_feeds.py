@@ -11,6 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.packet import Packet
 
+from v2vkit.video.choose_stream import choose_video
 from v2vkit.video.container import demux, open_media
 
 _NUM_TRIAL_PACKETS = 8
@@ -66,7 +67,7 @@ class FileAudio:
     @property
     def begin(self) -> Fraction | None:
         """When the file's video begins."""
-        video = self._container.streams.best("video")
+        video = choose_video(self.name, self._container)
         if video is None or video.start_time is None or video.time_base is None:
             return None
         return video.start_time * video.time_base

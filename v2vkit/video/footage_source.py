@@ -18,7 +18,6 @@ from v2vkit.video.decode import (
     Frame,
     Stamped,
     from_beginning,
-    from_key_frame,
     is_interlaced,
     number_frames,
     to_frames,
@@ -31,6 +30,7 @@ from v2vkit.video.pipes import STANDARD_INPUT
 from v2vkit.video.probe import probe, tells_no_rate
 from v2vkit.video.rates import frame_rate, stated_frames
 from v2vkit.video.remarks import remarks_on
+from v2vkit.video.seeking import from_key_frame
 from v2vkit.video.sources import find_sequence
 from v2vkit.video.stream import AudioTrack, InputFrame, Source
 

@@ -8,7 +8,8 @@ from typing import Self
 
 from v2vkit.errors import V2VError
 from v2vkit.video.container import OpenVideo
-from v2vkit.video.decode import Frame, packet_stamps
+from v2vkit.video.decode import Frame
+from v2vkit.video.seeking import packet_stamps
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.container import open_video
-from v2vkit.video.decode import decode, packet_stamps
+from v2vkit.video.decode import decode
 from v2vkit.video.footage import Footage, describe, read_frames
 from v2vkit.video.images import read_image
 from v2vkit.video.label_files import Maps, match_maps
+from v2vkit.video.seeking import packet_stamps
 from v2vkit.video.sources import VIDEO_ENDINGS, SourceFiles, find_sources, looking_at
 from v2vkit.video.thinning import only
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 from v2vkit.video.decode import Frame
 
 T = TypeVar("T")
+SAME_RATE = Fraction(2, 1000)
+"""Difference of frame rates that is none where the user says so: of 29.97 and 30, of 23.976 and 24 (1 in 1001)."""
 
 
 def thin(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> Iterator[tuple[Fraction, T]]:
@@ -32,6 +34,19 @@ def thin(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> 
         before = item
     if before is not None and tick < (before[0] + 1 / (2 * own)) * rate:
         yield before
+
+
+def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
+    """At how many frames per second a video of rate `own` is thinned, so that `wanted` are kept; None = all are.
+
+    A rate that differs from a multiple of `wanted` by less than 0.2 % counts as that multiple.
+    """
+    if wanted is None:
+        return None
+    each = round(own / wanted)
+    if each and abs(own - each * wanted) < SAME_RATE * own:
+        return own / each if each > 1 else None
+    return wanted
 
 
 def only(frames: Iterable[Frame], numbers: Collection[int] | None) -> Iterator[Frame]:
