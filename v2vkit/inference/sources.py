@@ -14,12 +14,13 @@ from v2vkit.errors import V2VError
 from v2vkit.inference.framing import crop_of
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
 from v2vkit.video.collect import maps_of
+from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
 from v2vkit.video.pipes import STANDARD
-from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, find_sequence
+from v2vkit.video.sources import SourceFiles, find_sequence, sequence_problems
 from v2vkit.video.stream import InputFrame, Source
 
 SourceKind = Literal["video", "pipe", "pictures", "labels", "workspace"]
@@ -136,6 +137,7 @@ def open_label_source(
         read=frames,
         num_frames=count,
         annotated=True,
+        problems=sequence_problems(folder),
         missing={_NO_INSTANCES: count} if instances is None and knows_instances(info) else {},
     )
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from v2vkit.errors import V2VError
 from v2vkit.weights import check_stored
+from v2vkit.weights.files import refuse_pointer
 
 State = dict[str, Tensor]
 
@@ -25,6 +26,7 @@ def read_state(path: str | Path, *, hint: str) -> State:
     path = Path(path)
     if not path.is_file():
         raise V2VError(f"The weights {path} do not exist.", hint)
+    refuse_pointer(path)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except MemoryError:

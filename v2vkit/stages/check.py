@@ -170,13 +170,14 @@ def _check_sources(config: CheckConfig) -> list[str]:
 
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import LabelRules, MapKind, match_maps
-    from v2vkit.video.sources import find_sources
+    from v2vkit.video.sources import find_sources, left_out
 
     given: dict[MapKind, str | None] = {"labels": config.labels, "instances": config.instances}
     roots = {what: root for what, root in given.items() if root is not None}
     rules = LabelRules(config.num_labels, config.allow_palette)
     refuse_workspaces(config.sources)
     materials, skipped = collect(find_sources(config.sources), roots, rules, fps=DEFAULT_RATE)
+    skipped |= left_out(config.sources)
     damaged: list[str] = []
     for material in materials:
         footage, count = material.footage, material.footage.num_frames

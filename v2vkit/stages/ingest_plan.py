@@ -39,7 +39,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
     from v2vkit.video.shots import find_shots
-    from v2vkit.video.sources import find_sources, passed_over
+    from v2vkit.video.sources import find_sources, left_out, passed_over
 
     find_face = _open_face(config)
     sources, rate = find_sources(config.sources), None if config.fps is None else Fraction(config.fps)
@@ -47,6 +47,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
         print(text, file=sys.stderr)
     materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE)
+    skipped |= left_out(config.sources)
     _refuse_slower(materials, rate)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING

@@ -187,7 +187,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     print(_summary(config, source, count))
     missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
     problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*problems, *sink.problems]
+    return [*source.problems, *problems, *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:

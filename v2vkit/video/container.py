@@ -17,11 +17,13 @@ from av.video.stream import VideoStream
 
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
+from v2vkit.video.file_kinds import refuse_remote, unread_kind
 from v2vkit.video.geometry import square_pixel_size
 from v2vkit.video.pipes import STANDARD_INPUT, PipeReader, check_standard_input
+from v2vkit.weights.files import refuse_pointer
 
 _DEMUXERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,flv,asf,ogg,gif,apng,mxf,dv,nut,"
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,mjpeg,flv,asf,ogg,gif,apng,mxf,dv,nut,"
     "yuv4mpegpipe,wav,mp3,aac,flac,aiff,ac3"
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
@@ -55,6 +57,7 @@ def check_file(path: str | Path) -> None:
         V2VError: the path does not exist, is a folder or special file, is empty or may not be read.
     """
     file = Path(path)
+    refuse_remote(path)
     try:
         if not file.exists():
             raise V2VError(f"Video {path} does not exist.", "Check the path.")
@@ -64,8 +67,9 @@ def check_file(path: str | Path) -> None:
             raise V2VError(f"{path} is not a regular file.", "Give a video file.")
         if file.stat().st_size == 0:
             raise V2VError(f"Video {path} is empty (0 bytes).", _COPY)
-        with file.open("rb"):
-            pass
+        if (reason := unread_kind(file)) is not None:
+            raise V2VError(f"{path}: {reason}.", "A folder of such pictures can be named as a video is.")
+        refuse_pointer(file)
     except OSError as error:
         raise V2VError(f"Video {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
 

@@ -16,7 +16,7 @@ from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits, Part, find_part, nothing_within, within
 from v2vkit.video.pipes import STANDARD_INPUT
 from v2vkit.video.probe import frame_rate, probe, tells_no_rate
-from v2vkit.video.sources import find_sequence
+from v2vkit.video.sources import find_sequence, sequence_problems
 from v2vkit.video.stream import AudioTrack, InputFrame, Source
 
 _LATE = 10
@@ -99,7 +99,8 @@ def open_picture_source(path: str, *, fps: Fraction) -> Source:
         return (InputFrame(frame.image) for frame in again)
 
     height, width = first.image.shape[:2]
-    return Source(path, width, height, fps, frames, num_frames=len(files.images))
+    count, problems = len(files.images), sequence_problems(path)
+    return Source(path, width, height, fps, frames, num_frames=count, problems=problems)
 
 
 def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Reading]) -> Source:

@@ -1,6 +1,7 @@
 """Label and instance maps that somebody else made: checked until nothing about them can surprise later."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,20 @@ from numpy.typing import NDArray
 
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
+from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.images import read_numbers
-from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, looking_at, natural_key, readable
+from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
+from v2vkit.weights.files import refuse_pointer
 
 MapKind = Literal["labels", "instances"]
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
 _MOST_NAMED = 5
+_ENDS: dict[MapKind, tuple[str, ...]] = {
+    "labels": ("_labelIds", "_labelTrainIds"),
+    "instances": ("_instanceIds", "_instanceTrainIds"),
+}
+"""How Cityscapes' names of each kind of map end; those of all kinds lie in one folder, beside pictures in colours."""
+_CITYSCAPES = re.compile(r"_(leftImg8bit|rightImg8bit|gt(Fine|Coarse)_[A-Za-z]+)$")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -63,6 +72,7 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
     except OSError as error:
         raise V2VError(f"The {what} map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
     if len(header) < 26 or header[:8] != _SIGNATURE:
+        refuse_pointer(path)
         raise V2VError(
             f"The {what} map {path} is not a PNG.", f"Save {what} maps as PNG: JPEG and WebP change the ids."
         )
@@ -94,8 +104,17 @@ def _one(what: MapKind) -> str:
     return what.removesuffix("s")
 
 
+def _of_kind(names: list[str], what: MapKind) -> list[str]:
+    """The names of one kind of map where they tell their kinds as Cityscapes' do: ids before training ids."""
+    ends = [end for kind in _ENDS.values() for end in kind]
+    if not any(Path(name).stem.endswith(end) for name in names for end in ends):
+        return names
+    chosen = [[name for name in names if Path(name).stem.endswith(end)] for end in _ENDS[what]]
+    return next((found for found in chosen if found), [])
+
+
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
-    """Names of the PNG files in a folder, in natural order.
+    """Names of the PNG files in a folder, in natural order; of Cityscapes' only the `*_labelIds.png` (or instances).
 
     Raises:
         V2VError: no such folder, one that cannot be read or has no PNG in it, images of another kind beside them, or a
@@ -105,12 +124,18 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
         if not Path(folder).is_dir():
             raise V2VError(f"The folder {folder} with {_one(what)} maps does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
-    images = sorted((name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS), key=natural_key)
+    every = [name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS]
+    images = sorted(_of_kind(every, what), key=natural_key)
     other = [name for name in images if not name.lower().endswith(".png")]
     if other:
         raise V2VError(
             f"The folder {folder} holds {other[0]}, which is not a PNG.",
             f"Keep {_one(what)} maps as PNG in a folder of their own.",
+        )
+    if not images and every:
+        raise V2VError(
+            f"The folder {folder} holds Cityscapes' maps, but none of {what} (*{_ENDS[what][0]}.png).",
+            f"Give the folder that holds those; {every[0]} is another kind.",
         )
     if not images:
         raise V2VError(f"The folder {folder} holds no {_one(what)} maps (*.png).", "Check the path.")
@@ -171,15 +196,21 @@ def check_maps(
 def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
-    By equal names (less the ending) where the frames are images and any name agrees, by natural order otherwise.
+    By equal names (less the ending, and what Cityscapes' names end in) where the frames are images and any name agrees.
+    Else by the numbers in the names where both are images with unlike numbers in each list, so that 7_rgb belongs to
+    7_ids; numbers that are all larger or smaller by one are counted from 1 and from 0. Otherwise by natural order.
 
     Raises:
         V2VError: a frame without map, a map without frame, or different counts; names the first one.
     """
     folder, what = maps.folder, maps.what
-    frames = [Path(name).stem for name in source.images]
-    by_stem = {Path(name).stem: name for name in maps.names}
+    frames = [_own_name(name) for name in source.images]
+    by_stem = {_own_name(name): name for name in maps.names}
     known = set(frames)
+    if not known & set(by_stem) and _numbers_tell(frames, by_stem):
+        frames = [_numbers(stem) for stem in frames]
+        by_stem = {_numbers(stem): name for stem, name in by_stem.items()}
+        known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
@@ -197,3 +228,22 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
             "There must be one map per frame.",
         )
     return maps
+
+
+def _own_name(name: str) -> str:
+    return _CITYSCAPES.sub("", Path(name).stem)
+
+
+def _numbers(stem: str) -> str:
+    return "-".join(str(int(digits)) for digits in re.findall(r"\d+", stem))
+
+
+def _numbers_tell(frames: Iterable[str], maps: Iterable[str]) -> bool:
+    """Whether the numbers in the names say which belong together; the names themselves do not."""
+    first, second = ([_numbers(stem) for stem in stems] for stems in (frames, maps))
+    if len(set(first)) < len(first) or len(set(second)) < len(second) or not set(first) & set(second):
+        return False
+    if all(found.isdigit() for found in (*first, *second)):
+        low, high = sorted([sorted(map(int, first)), sorted(map(int, second))])
+        return [number + 1 for number in low] != high
+    return True

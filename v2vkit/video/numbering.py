@@ -1,0 +1,67 @@
+"""What the numbers in the names of images tell: decimal fractions, and numbers that are missing."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+_MOST_NAMED = 3
+
+
+def are_decimals(names: Iterable[str]) -> bool:
+    """Whether the names are ordered by decimal fractions (0.25 before 0.5), as time stamps are.
+
+    Otherwise 1.9 comes before 1.10, as chapters are counted. Where all fractions have as many digits, both orders are
+    the same. Else it is a fraction where a digit 0 stands in front (0.04), or where none stands at the end, because
+    programs that print fractions leave it out, and those that count reach 10.
+    """
+    found = [re.findall(r"(?<![\d.])\d+\.(\d+)(?![\d.])", Path(name).stem) for name in names]
+    if not all(len(each) == 1 for each in found):
+        return False
+    digits = [each[0] for each in found]
+    if len({len(text) for text in digits}) < 2:
+        return False
+    longer = [text for text in digits if len(text) > 1]
+    return any(text.startswith("0") for text in longer) or not any(text.endswith("0") for text in longer)
+
+
+def decimal_key(name: str) -> list[tuple[int, Fraction, str]]:
+    """Sort key that reads decimal fractions in a file's name, less its ending, as numbers."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)|(\D+)", Path(name).stem)
+    numbers = ((0, Fraction(digits), "") if digits else (1, Fraction(), text.casefold()) for digits, text in parts)
+    return [*numbers, (-1, Fraction(), name)]
+
+
+def missing_numbers(names: Sequence[str]) -> str | None:
+    """A sentence on numbers that are missing between images in their order; None where none is.
+
+    Images may be numbered in steps (every second frame). Where less than half of the steps are alike, as between time
+    stamps, no number is missing.
+    """
+    if are_decimals(names):
+        return None
+    steps = [(_step(before, after), before, after) for before, after in pairwise(names)]
+    known = [step for step, _, _ in steps if step is not None]
+    if not known:
+        return None
+    usual, count = max(Counter(known).items(), key=lambda item: (item[1], -item[0]))
+    if 2 * count < len(known):
+        return None
+    gaps = [f"{before} and {after}" for step, before, after in steps if step is not None and step > usual]
+    if not gaps:
+        return None
+    named = "; ".join(gaps[:_MOST_NAMED]) + (f"; and {len(gaps) - _MOST_NAMED} more" * (len(gaps) > _MOST_NAMED))
+    return (
+        f"numbers are missing between {named}; the images are used as if they followed each other. If they do not, "
+        "put each part into a folder of its own"
+    )
+
+
+def _step(before: str, after: str) -> int | None:
+    """From one number to the next; None where the names differ in more than their last number."""
+    first, second = (re.fullmatch(r"(.*?)(\d+)(\D*)", Path(name).stem, re.DOTALL) for name in (before, after))
+    if first is None or second is None or (first[1], first[3]) != (second[1], second[3]):
+        return None
+    return int(second[2]) - int(first[2])
