@@ -98,7 +98,7 @@ def test_missing_numbers_are_told(tmp_path):
         Image.fromarray(image).save(folder / f"{number:05d}.png")
     (problem,) = ingest(tmp_path / "work", folder, cuts="none").problems
     assert "missing between 00004.png and 00505.png" in problem
-    assert [problem] == list(sequence_problems(str(folder)))
+    assert [problem] == [f"{folder}: {text}" for text in sequence_problems(str(folder))]
 
 
 @pytest.mark.parametrize(

@@ -386,6 +386,7 @@ def test_packets_of_streams_that_turn_up_late_are_left_out():
 
     class Container:
         ours, late = object(), object()
+        format = SimpleNamespace(name="flv")
 
         def __init__(self, *, flushes: bool):
             self.packets = [(self.ours, 9), (self.late, 5), (self.ours, 7)] + [(self.ours, 0), (self.late, 0)] * flushes

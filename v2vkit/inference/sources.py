@@ -137,7 +137,7 @@ def open_label_source(
         read=frames,
         num_frames=count,
         annotated=True,
-        problems=sequence_problems(folder),
+        problems=lambda: sequence_problems(folder),
         missing={_NO_INSTANCES: count} if instances is None and knows_instances(info) else {},
     )
 

@@ -184,10 +184,10 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             progress.update()
-    print(_summary(config, source, count))
+    print("\n".join([*sink.notes, _summary(config, source, count)]))
     missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
     problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*source.problems, *problems, *sink.problems]
+    return [*problems, *(f"{source.name}: {problem}" for problem in source.problems()), *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
+from v2vkit.video.continuity import Clock, may_jump, streams_with_time
 from v2vkit.video.file_kinds import refuse_remote, unread_kind
 from v2vkit.video.geometry import square_pixel_size
 from v2vkit.video.pipes import STANDARD_INPUT, PipeReader, check_standard_input
@@ -156,10 +157,15 @@ def demux(container: InputContainer, *streams: Stream) -> Iterator["Packet[Any]"
 
     PyAV (up to 18.1) reads past the end of its table of chosen streams when another stream turns up late, as transport
     streams allow: it then gives packets of that stream, or an IndexError after the flush.
+
+    Where the clock of a transport or program stream jumps, the packets behind are moved (`v2vkit.video.continuity`).
     """
     num_flushed = 0
+    clock = Clock() if may_jump(container) else None
     try:
-        for packet in container.demux(*streams):
+        for packet in container.demux(*(streams if clock is None else streams_with_time(container))):
+            if clock is not None:
+                clock.move(packet)
             if any(packet.stream is stream for stream in streams):
                 num_flushed += not packet.size
                 yield packet

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
+from v2vkit.video.continuity import is_joined
 from v2vkit.video.geometry import Geometry, geometry_of
 from v2vkit.video.probe import frame_rate
 
@@ -200,7 +201,7 @@ def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] 
     with another, is empty or is marked to be discarded (edit lists). AVI counts packets in the order of decoding, so
     that with B frames its time stamps are those of other frames.
     """
-    if _is_avi(video.stream):
+    if _is_avi(video.stream) or is_joined(video.container):
         return None
     stamps: list[int] = []
     for packet in demux(*video):
@@ -223,6 +224,8 @@ def from_key_frame(video: OpenVideo, pts: int) -> Iterator[av.VideoFrame] | None
     A key frame may be followed by frames that are shown before it and refer to the group before (open GOP); starting
     from a key frame whose own stamp is not after `pts` leaves all of those out.
     """
+    if is_joined(video.container):
+        return None
     back, step = pts, max(1, round(1 / (video.stream.time_base or Fraction(1))))
     first_stamp = video.stream.start_time or 0
     while True:

@@ -46,12 +46,14 @@ class VideoWriter:
         crf: constant quality, 0 (lossless) to 51.
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
-        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding.
+        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding (but
+            what players do not take from the container is converted to AAC).
         audio_span: only what lies between these seconds of that file's clock (None = its beginning, its end), in whole
             packets; where a beginning is given, the video begins there.
 
     Attributes:
         problems: sentences about audio that could not be carried over; complete after the block.
+        notes: sentences about audio that was converted; complete after the block.
 
     Raises:
         V2VError: unknown ending or codec, missing or unwritable folder, frames of different sizes, time stamps that do
@@ -74,6 +76,7 @@ class VideoWriter:
         self._output = FileOutput(path) if isinstance(path, (str, Path)) else path
         self.path = self._output.name
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.num_frames = 0
         self._fps, self._time_base = Fraction(fps), time_base
         self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
@@ -241,6 +244,7 @@ class VideoWriter:
         """Closes everything and removes the temporary file, if the video was not finished."""
         if self._audio is not None:
             self.problems.extend(self._audio.problems)
+            self.notes.extend(self._audio.notes)
             self._audio.close()
             self._audio = None
         if self._container is not None:

@@ -99,12 +99,11 @@ def _left_out_of(folder: Path) -> dict[str, str]:
     return found
 
 
-def sequence_problems(given: str) -> tuple[str, ...]:
-    """Sentences on a folder of images: what in it is not used, and which numbers are missing."""
-    problems = left_out([given]) if Path(given).is_dir() else {}
-    source = find_sequence(given)
-    gap = missing_numbers(source.images)
-    return tuple(f"{path}: {reason}" for path, reason in (problems | ({source.path: gap} if gap else {})).items())
+def sequence_problems(given: str) -> list[str]:
+    """Sentences on a folder of images, to go behind its name: what in it is not used, which numbers are missing."""
+    unused = left_out([given]) if Path(given).is_dir() else {}
+    gap = missing_numbers(find_sequence(given).images)
+    return [*(f"{Path(path).name}: {reason}" for path, reason in unused.items()), *([gap] if gap else [])]
 
 
 def passed_over(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:

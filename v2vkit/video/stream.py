@@ -63,7 +63,7 @@ class Source:
         repeatable: `frames` may be called again and gives the same frames; a pipe is read once.
         annotated: the frames come with the annotations that condition the model.
         missing: reason -> number of frames that lack a part of their annotations.
-        problems: sentences on what was left out, or may not be meant.
+        problems: gives, once the frames have been read, sentences on those that could not be decoded or are damaged.
         note: a sentence on what its user should know.
     """
 
@@ -78,7 +78,7 @@ class Source:
     repeatable: bool = True
     annotated: bool = False
     missing: Mapping[str, int] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
+    problems: Callable[[], list[str]] = list
     note: str | None = None
 
     def frames(self) -> Iterator[InputFrame]:
