@@ -221,7 +221,7 @@ def sound(path: Path) -> np.ndarray:
         ("pcm_f32le", "in.mkv", "out.mp4"),
         ("pcm_mulaw", "in.mov", "out.mp4"),
         ("pcm_u8", "in.mkv", "out.mp4"),
-        ("wmav2", "in.asf", "out.mkv"),
+        ("adpcm_ima_qt", "in.mov", "out.mkv"),
         ("flac", "in.mkv", "out.mov"),
     ],
 )
