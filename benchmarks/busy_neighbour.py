@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.render import _make_model, _write_face_video
-from benchmarks.train_step import Workload, make_sequence, our_step
+from benchmarks.train_step import Workload, begin, make_sequence, our_step
 from v2vkit.engine.cores import Threads, choose_threads, follow_idle_cores
-from v2vkit.training.build import build_trainer
 
 Row = tuple[str, float, str]
 CORES = 2
@@ -44,9 +43,8 @@ def busy_neighbour() -> Iterator[None]:
 
 def _training() -> Callable[[], object]:
     """A training step of the toy's size on one frame."""
-    config, sequence = TOY.config(), make_sequence(TOY)
-    trainer = build_trainer(config, TOY.source(), torch.device("cpu"))
-    return lambda: our_step(config, trainer, sequence)
+    sequence, training = make_sequence(TOY), begin(TOY.config(), TOY)
+    return lambda: our_step(training, sequence)
 
 
 def _rate(step: Callable[[], object], threads: Threads, during: contextlib.AbstractContextManager[None]) -> float:

@@ -37,6 +37,7 @@ from v2vkit.models.presets import generator_config
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch
+from v2vkit.training.methods.vid2vid import VID2VID
 
 Row = tuple[str, float, str]
 SIZE, PAPER_SIZE = (1024, 512), (2048, 1024)
@@ -57,6 +58,7 @@ CONFIG = TrainConfig(
     first_frames=GENERATED,
     max_frames=GENERATED,
 )
+STRIDES = VID2VID.strides(CONFIG)
 
 
 def _members(rng: np.random.Generator, ground: np.ndarray, t: int) -> dict[str, dict[str, bytes]]:
@@ -71,7 +73,7 @@ def _members(rng: np.random.Generator, ground: np.ndarray, t: int) -> dict[str, 
     return {
         "frames": {"jpg": encode_jpeg(image)},
         "labels": {"label.png": encode_png(labels), "inst.png": encode_png(labels.astype(np.uint16))},
-        "flow": {f"flow{k}.png": kitti for k in CONFIG.strides if t >= k},
+        "flow": {f"flow{k}.png": kitti for k in STRIDES if t >= k},
     }
 
 
@@ -108,8 +110,8 @@ def seconds_to_load(url: str, manifests: dict[str, Manifest]) -> tuple[float, li
     start = time.perf_counter()
     reader = ClipReader(Folder(url), manifests)
     opened = time.perf_counter() - start
-    dataset = VideoDataset(reader, SOURCE, strides=CONFIG.strides, flip=True, compact=True, cache_bytes=8 << 30)
-    plans = clip_sampler(CONFIG, reader.clips, HISTORY).batches(0)
+    dataset = VideoDataset(reader, SOURCE, strides=STRIDES, flip=True, compact=True, cache_bytes=8 << 30)
+    plans = clip_sampler(CONFIG, reader.clips, schedule=VID2VID.schedule(CONFIG), context=HISTORY).batches(0)
     seconds = []
     for _ in range(2):
         start, frames = time.perf_counter(), 0

@@ -17,12 +17,13 @@ from benchmarks.train_step import (
     CONTEXT,
     Row,
     Workload,
+    begin,
+    begin_plain,
     compare_rows,
     count,
     large_product,
     main,
     make_sequence,
-    plain_trainer,
     take_turns,
     wait,
     with_threads,
@@ -34,7 +35,6 @@ from v2vkit.engine.precision import computes_in
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.generator import VideoGenerator, advance
-from v2vkit.training.build import build_trainer
 
 CONVOLUTION = ("conv", "xdnn", "cudnn", "gemm")
 """Parts of the names of the operators and kernels that convolve."""
@@ -42,11 +42,11 @@ CONVOLUTION = ("conv", "xdnn", "cudnn", "gemm")
 
 def _opened(work: Workload) -> AnyGenerator:
     """The generator as rendering opens it, from its file."""
-    networks = build_trainer(work.config(), work.source(), torch.device("cpu")).networks
+    trained = begin(work.config(), replace(work, device="cpu")).method.generator
     info = ModelInfo(
         stage="spatial-1",
         fingerprint="benchmark",
-        generator=networks.generator.config,
+        generator=trained.config,
         conditioning=work.source(),
         origins=(Origin(stage="ingest"),),
         width=work.width,
@@ -55,13 +55,13 @@ def _opened(work: Workload) -> AnyGenerator:
         frames={},
     )
     with tempfile.TemporaryDirectory() as name:
-        save_model(Folder(name), networks.generator.state_dict(), info)
+        save_model(Folder(name), trained.state_dict(), info)
         return load_model(Folder(name))[0].to(work.device)
 
 
 def measure_frame(work: Workload) -> list[Row]:
     """The rows about generating a frame, and where its time goes."""
-    stock = plain_trainer(work).networks.generator.eval().requires_grad_(False)
+    stock = begin_plain(work).method.generator.eval().requires_grad_(False)
     generator = _opened(work)
     assert isinstance(stock, VideoGenerator)
     sequence = make_sequence(work)

@@ -2,12 +2,15 @@
 
 What v2vkit computes in other ways (shared passes, layers of its own) is compared with this, in the benchmark and in the
 tests, so nothing here uses those ways: torch's own layers one after another, frame after frame, a discriminator pass
-per loss term. One spatial scale, LSGAN. Shapes as in `v2vkit.training.step`.
+per loss term. One spatial scale, LSGAN. Shapes as in `v2vkit.training.methods.frames`.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.models.blocks import InstanceNorm, ReflectConv
 from v2vkit.models.discriminator import Discriminator, image_input, video_input
 from v2vkit.models.generator import Output, Scale, VideoGenerator, add_foreground, advance, blend
@@ -16,9 +19,18 @@ from v2vkit.models.temporal import temporal_windows
 from v2vkit.models.warp import warp
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.objectives import Losses, direct_losses
-from v2vkit.training.trainer import Trainer
+from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.methods.frames import FrameMethod, reconstruction_losses
+from v2vkit.training.reconstruction import Losses
 from v2vkit.training.window import WindowState
+
+
+@dataclass(frozen=True)
+class Training:
+    """A method, and the state of its training."""
+
+    method: FrameMethod
+    state: TrainState
 
 
 def use_stock_layers(network: nn.Module) -> None:
@@ -57,30 +69,29 @@ def plain_frame(generator: VideoGenerator, source: Tensor, history: Tensor) -> O
     return Output(x_fake=blend(warped, h, mask), h=h, flow=flow, mask=mask, warped=warped)
 
 
-def _game(
-    name: str, network: Discriminator, real: Tensor, fake: Tensor, weight: float, config: TrainConfig, game: Losses
+def _adversarial(
+    name: str, network: Discriminator, real: Tensor, fake: Tensor, weight: float, config: TrainConfig, losses: Losses
 ) -> Tensor:
     """Three passes for one term: real, detached fake for D, and fake for G; returns D's loss (specification 1.9)."""
-    judged_real, judged_detached, judged_fake = network(real), network(fake.detach()), network(fake)
-    game.add(f"G_{name}", lsgan(judged_fake, real=True), weight)
-    game.add(f"G_{name}_Feat", feature_matching(judged_fake, judged_real), weight * config.lambda_feature)
-    d_real, d_fake = lsgan(judged_real, real=True), lsgan(judged_detached, real=False)
-    game.terms |= {f"D_{name}_real": d_real.detach(), f"D_{name}_fake": d_fake.detach()}
+    of_real, of_detached, of_fake = network(real), network(fake.detach()), network(fake)
+    losses.add(f"G_{name}", lsgan(of_fake, real=True), weight)
+    losses.add(f"G_{name}_Feat", feature_matching(of_fake, of_real), weight * config.losses.lambda_feature)
+    d_real, d_fake = lsgan(of_real, real=True), lsgan(of_detached, real=False)
+    losses.terms |= {f"D_{name}_real": d_real.detach(), f"D_{name}_fake": d_fake.detach()}
     return (d_real + d_fake) / 2
 
 
-def plain_chunk(
-    config: TrainConfig, trainer: Trainer, sequence: VideoBatch, state: WindowState, frames: list[int]
-) -> dict[str, float]:
-    """What `train_chunk` does, in the plain formulation, with the same terms; one update of every network.
+def plain_chunk(training: Training, sequence: VideoBatch, state: WindowState, frames: list[int]) -> dict[str, float]:
+    """What `take_step` does, in the plain formulation, with the same terms; one update of every network.
 
     A discriminator gets three passes per fake image, and the generator's backward pass also computes gradients of the
     discriminators' weights, which are then thrown away.
     """
+    config, discriminators = training.method.config, training.method.discriminators
     assert state.history is not None, "a window that begins with real frames"
-    assert config.gan == "lsgan"
-    networks, optimizers = trainer.networks, trainer.optimizers
-    generator, outputs = networks.generator, []
+    assert config.adversaries.gan == "lsgan"
+    optimizers = training.state.optimizers
+    generator, outputs = training.method.generator, []
     assert isinstance(generator, VideoGenerator)
     for frame in frames:
         source = torch.cat([sequence.s[:, t] for t in range(frame - state.context, frame + 1)], 1)
@@ -88,32 +99,36 @@ def plain_chunk(
         state.history = advance(state.history, outputs[-1:], length=state.context)
     x_fake = [*state.x_fake, *(output.x_fake for output in outputs)]
     state.x_fake += [output.x_fake.detach() for output in outputs]
-    direct = direct_losses(config, sequence, state, frames, outputs, networks.vgg)
+    generated = GeneratedChunk(sequence, state, frames, outputs)
+    weights = {term: term.factor(config) for term in training.method.losses()}
+    direct = reconstruction_losses(weights, generated)
 
     s, x = (torch.cat([maps[:, t] for t in frames], 0) for maps in (sequence.s, sequence.x))
-    of_x, of_h, of_video = games = Losses(), Losses(), Losses()
+    of_x, of_h, of_video = parts = Losses(), Losses(), Losses()
     d_losses: dict[str, Tensor] = {}
     real = image_input(s, x)
-    for images, game in ((x_fake[-len(frames) :], of_x), ([o.h for o in outputs], of_h)):
-        d_loss = _game("GAN", networks.image, real, image_input(s, torch.cat(images, 0)), 1.0, config, game)
+    for images, part in ((x_fake[-len(frames) :], of_x), ([o.h for o in outputs], of_h)):
+        d_loss = _adversarial(
+            "GAN", discriminators["image"], real, image_input(s, torch.cat(images, 0)), 1.0, config, part
+        )
         d_losses["image"] = d_losses["image"] + d_loss if "image" in d_losses else d_loss
+    of = config.adversaries
     windows = temporal_windows(
-        len(x_fake), len(frames), num_frames=config.video_frames, num_scales=len(networks.video), sparse=config.sparse
+        len(x_fake), len(frames), num_frames=of.video_frames, num_scales=of.temporal_scales, sparse=of.sparse
     )
-    for scale, network in enumerate(networks.video):
+    for scale in range(of.temporal_scales):
         pairs = []
         for window in windows[scale]:
             times = [state.context + i for i in window]
-            flows = sequence.flow[config.strides[scale]][:, times[1:]]
+            flows = sequence.flow[of.video_frames**scale][:, times[1:]]
             made = torch.stack([x_fake[i] for i in window], 1)
             pairs.append((video_input(sequence.x[:, times], flows), video_input(made, flows)))
         if pairs:
             real, fake = (torch.cat(inputs, 0) for inputs in zip(*pairs, strict=True))
-            d_losses[f"video{scale}"] = _game(
-                f"T{scale}", network, real, fake, config.lambda_temporal, config, of_video
-            )
+            network, weight = discriminators[f"video{scale}"], config.losses.lambda_temporal
+            d_losses[f"video{scale}"] = _adversarial(f"T{scale}", network, real, fake, weight, config, of_video)
 
-    totals = [part.total for part in (direct, *games) if part.total is not None]
+    totals = [part.total for part in (direct, *parts) if part.total is not None]
     optimizers["generator"].zero_grad()
     torch.stack(totals).sum().backward()
     optimizers["generator"].step()

@@ -19,16 +19,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.plain import plain_chunk, use_stock_layers
+from benchmarks.plain import Training, plain_chunk, use_stock_layers
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
 from v2vkit.conditions.labels import LabelMap
 from v2vkit.config import Precision
 from v2vkit.models.generator import HISTORY
-from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.step import train_chunk
-from v2vkit.training.trainer import Trainer
+from v2vkit.training.methods.base import StepContext
+from v2vkit.training.methods.registry import method_spec
+from v2vkit.training.methods.vid2vid import build_vid2vid
+from v2vkit.training.parallel import ALONE
+from v2vkit.training.trainer import new_state, take_step
 from v2vkit.training.window import begin_window
 
 Row = tuple[str, float, str]
@@ -94,7 +96,7 @@ def make_sequence(work: Workload) -> VideoBatch:
     x = F.interpolate(uniform(length, 3, 9, 17) * 2 - 1, size, mode="bilinear", align_corners=True)
     flow = ((uniform(1, length, 2, 1, 1) - 0.5) * 8).expand(1, length, 2, *size).contiguous().to(work.device)
     confidence = (uniform(1, length, 1, *size) < 0.8).float().to(work.device)
-    strides = work.config().strides
+    strides = method_spec("vid2vid").strides(work.config())
     return VideoBatch(
         x[None].to(work.device),
         torch.from_numpy(s)[None].to(work.device),
@@ -103,27 +105,33 @@ def make_sequence(work: Workload) -> VideoBatch:
     )
 
 
-def plain_trainer(work: Workload) -> Trainer:
+def begin(config: TrainConfig, work: Workload) -> Training:
+    """vid2vid with freshly initialised networks, and the state of its training."""
+    device = torch.device(work.device)
+    method = build_vid2vid(config, work.source(), device, ALONE)
+    return Training(method, new_state(config, method, device))
+
+
+def begin_plain(work: Workload) -> Training:
     """The networks of `config`, made of torch's own layers."""
-    config = work.config().model_copy(update={"channels_last": False})
-    trainer = build_trainer(config, work.source(), torch.device(work.device))
-    for network in trainer.networks.named().values():
-        use_stock_layers(network)
-    return trainer
+    training = begin(work.config().model_copy(update={"channels_last": False}), work)
+    for module in training.state.modules.values():
+        use_stock_layers(module)
+    return training
 
 
-def plain_step(config: TrainConfig, trainer: Trainer, sequence: VideoBatch) -> dict[str, float]:
+def plain_step(training: Training, sequence: VideoBatch) -> dict[str, float]:
     """One step as the specification describes it; the unweighted loss terms."""
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    frames = list(range(CONTEXT, CONTEXT + config.chunk))
-    return plain_chunk(config, trainer, sequence, state, frames)
+    window = begin_window(sequence, training.method.generator, from_nothing=False)
+    frames = list(range(CONTEXT, CONTEXT + training.method.config.schedule.chunk))
+    return plain_chunk(training, sequence, window, frames)
 
 
-def our_step(config: TrainConfig, trainer: Trainer, sequence: VideoBatch) -> dict[str, float]:
+def our_step(training: Training, sequence: VideoBatch) -> dict[str, float]:
     """One step as v2vkit takes it."""
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    frames = list(range(CONTEXT, CONTEXT + config.chunk))
-    return train_chunk(config, trainer, sequence, state, frames)[0]
+    (chunk,) = training.method.chunks(sequence)
+    at = StepContext(0, 0.0, sequence.x.shape[1], training.state.scaler.scale)
+    return take_step(training.method, training.state, chunk, at)
 
 
 def count(function: Callable[[], object]) -> float:
@@ -172,23 +180,23 @@ def compare_rows(what: str, gflop: dict[str, float], seconds: dict[str, float], 
 
 def measure_step(work: Workload) -> list[Row]:
     """The rows about training."""
-    device, sequence, config = torch.device(work.device), make_sequence(work), work.config()
-    plain, same, ours = plain_trainer(work), *(build_trainer(config, work.source(), device) for _ in range(2))
+    sequence, config = make_sequence(work), work.config()
+    plain, same, ours = begin_plain(work), begin(config, work), begin(config, work)
     terms: dict[str, dict[str, float]] = {}
     gflop = {
-        "plain": count(lambda: terms.update(stock=plain_step(config, plain, sequence))),
-        "ours": count(lambda: terms.update(ours=our_step(config, ours, sequence))),
+        "plain": count(lambda: terms.update(stock=plain_step(plain, sequence))),
+        "ours": count(lambda: terms.update(ours=our_step(ours, sequence))),
     }
-    terms["plain"] = plain_step(config, same, sequence)
+    terms["plain"] = plain_step(same, sequence)
     apart = {name: _apart(terms["ours"], terms[name]) for name in ("plain", "stock")}
     fast = work.fast_config()
     if fast != config:
-        ours = build_trainer(fast, work.source(), device)
+        ours = begin(fast, work)
     product, product_gflop = large_product(work)
     seconds = take_turns(
         {
-            "plain": lambda: plain_step(config, plain, sequence),
-            "ours": lambda: our_step(fast, ours, sequence),
+            "plain": lambda: plain_step(plain, sequence),
+            "ours": lambda: our_step(ours, sequence),
             "product": product,
         },
         work,

@@ -1,14 +1,14 @@
 """One frozen config model per stage: at once the CLI flags, the recipe keys and the manifest entry.
 
-Precedence is default < recipe < flag. Unknown keys fail and name the known ones.
+Precedence is default < recipe < flag. Unknown keys fail and name the known ones. A stage with many settings has them in
+groups, one nested model each; flags, recipe keys and manifest entries stay flat.
 """
 
 import re
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -16,10 +16,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
+    model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from v2vkit.errors import V2VError
 
@@ -29,6 +33,9 @@ Choices = Callable[[], tuple[str, ...]]
 
 # Names that stand in settings and that heavier modules spell out.
 Preset = Literal["tiny", "small", "paper"]
+SpatialStage = Literal["spatial-1", "spatial-2", "spatial-3"]
+SPATIAL_STAGES: tuple[SpatialStage, ...] = get_args(SpatialStage)
+"""The stages in which vid2vid is trained, coarse to fine, by the names of their checkpoints."""
 Upsample = Literal["transposed", "resize"]
 """How networks enlarge. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour enlargement,
 then a convolution, which leaves no checkerboard (Odena et al. 2016) and suits short training on few frames."""
@@ -37,8 +44,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 has instructions for it."""
 
 
-class StageConfig(BaseModel):
-    """Base of every stage's settings: frozen, unknown keys forbidden, defaults validated."""
+class Settings(BaseModel):
+    """Frozen settings: unknown keys forbidden, defaults and `choices` validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -46,10 +53,95 @@ class StageConfig(BaseModel):
     @classmethod
     def _is_a_choice(cls, value: Any, info: ValidationInfo) -> Any:
         choices = choices_of(cls, str(info.field_name))
-        if choices and value is not None and value not in choices:
+        given = value if isinstance(value, tuple) else (value,)
+        if choices and value is not None and not set(given) <= set(choices):
             known = [repr(choice) for choice in choices]
             raise ValueError(f"Input should be {', '.join(known[:-1])}{' or ' * (len(known) > 1)}{known[-1]}")
         return value
+
+
+class SettingsGroup(Settings):
+    """Settings of a stage that belong together; the docstring is their heading in `--help`."""
+
+
+class StageConfig(Settings):
+    """Base of every stage's settings.
+
+    A field whose type is a `SettingsGroup` is a group. Its settings are reached through it (`config.schedule.epochs`),
+    but are given, copied and written by their own names: `make_config(TrainConfig, {"epochs": 3}, ...)`,
+    `config.model_copy(update={"epochs": 3})`, `config.value("epochs")`.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _put_into_groups(cls, values: Any) -> Any:
+        groups = groups_of(cls)
+        if not groups or not isinstance(values, Mapping):
+            return values
+        if wrong := [name for name in groups if name in values and not isinstance(values[name], SettingsGroup)]:
+            raise ValueError(f"{wrong[0]} is a group of settings: name those that are meant")
+        return cls._grouped(values)
+
+    @classmethod
+    def _grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values with those of a group in a dict by the group's name."""
+        owner = {name: group for group, of in groups_of(cls).items() for name in of.model_fields}
+        found: dict[str, Any] = {name: value for name, value in values.items() if name not in owner}
+        for name in values.keys() & owner.keys():
+            found.setdefault(owner[name], {})[name] = values[name]
+        return found
+
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        for group in groups_of(type(self)):
+            data |= data.pop(group)
+        return data
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some settings replaced, by their own names; like pydantic's, it does not validate them."""
+        unknown = set(update or {}) - settings_of(type(self)).keys() - type(self).model_fields.keys()
+        assert not unknown, f"no settings: {unknown}"
+        changes = self._grouped(update or {})
+        for group in groups_of(type(self)):
+            if isinstance(part := changes.get(group), dict):
+                changes[group] = getattr(self, group).model_copy(update=part)
+        return super().model_copy(update=changes, deep=deep)
+
+    def value(self, name: str) -> Any:
+        """The setting of that name, in whatever group it is."""
+        group = next((group for group, of in groups_of(type(self)).items() if name in of.model_fields), None)
+        return getattr(self if group is None else getattr(self, group), name)
+
+
+def groups_of(config: type[BaseModel]) -> dict[str, type[SettingsGroup]]:
+    """The groups of a config model, by field name."""
+    kinds = {name: field.annotation for name, field in config.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, SettingsGroup)}
+
+
+def settings_of(config: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Every setting of a config model by its own name, those of groups included, in the order of their declaration."""
+    groups = groups_of(config)
+    found: dict[str, FieldInfo] = {}
+    for name, field in config.model_fields.items():
+        found |= groups[name].model_fields if name in groups else {name: field}
+    return found
+
+
+def sections_of(config: type[BaseModel]) -> dict[str, list[str]]:
+    """Heading -> names of settings, for `--help`: first those marked as common, then each group; {} without groups."""
+    groups = groups_of(config)
+    if not groups:
+        return {}
+    every = settings_of(config)
+    own = [name for name in config.model_fields if name not in groups]
+    common = [name for name in every if name in own or extras(config, name).get("common")]
+    found = {"Most used": common}
+    for group in groups.values():
+        heading = (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
+        found[heading] = [name for name in group.model_fields if name not in common]
+    return found
 
 
 def setting(
@@ -61,6 +153,7 @@ def setting(
     affects_output: bool = True,
     since: str | None = None,
     choices: Choices | None = None,
+    common: bool = False,
     **bounds: Any,
 ) -> Any:
     """One setting of a stage: its default, its help and its allowed range, stated once.
@@ -74,10 +167,11 @@ def setting(
             does not make artifacts stale.
         since: version that added the setting. Older artifacts count as made with its default, so they stay valid.
         choices: the values that a text can have, where they stand in a table.
+        common: one of the settings that most people use; `--help` shows these before the groups.
         bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
     """
     extra: dict[str, Any] = {"argument": argument, "metavar": metavar, "affects_output": affects_output, "since": since}
-    extra["choices"] = choices
+    extra |= {"choices": choices, "common": common}
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -93,7 +187,7 @@ def as_absolute(path: str | None) -> str | None:
 
 def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
     """What `setting` noted about a field besides its type, default and range."""
-    extra = config.model_fields[name].json_schema_extra
+    extra = ({**config.model_fields, **settings_of(config)})[name].json_schema_extra
     return extra if isinstance(extra, dict) else {}
 
 
@@ -175,10 +269,11 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        known = ", ".join(config.model_fields)
+        known, groups = ", ".join(settings_of(config)), groups_of(config)
         problems, unknown = [], False
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"])
+            place = item["loc"][1:] if item["loc"] and item["loc"][0] in groups else item["loc"]
+            key = ".".join(str(part) for part in place)
             unknown |= item["type"] == "extra_forbidden"
             message = item["msg"].removeprefix("Value error, ")
             text = _TEXTS.get(item["type"], message)
@@ -200,7 +295,7 @@ _TEXTS = {
 
 
 def as_plain(config: StageConfig) -> dict[str, Any]:
-    """The config as JSON-ready values, every field present, for manifests and fingerprints."""
+    """The config as JSON-ready values by the settings' own names, all present, for manifests and fingerprints."""
     return config.model_dump(mode="json")
 
 
@@ -209,7 +304,7 @@ def fingerprinted(config: StageConfig) -> dict[str, Any]:
 
     def counts(key: str) -> bool:
         extra = extras(type(config), key)
-        at_default = getattr(config, key) == type(config).model_fields[key].default
+        at_default = config.value(key) == settings_of(type(config))[key].default
         return extra.get("affects_output", True) and not (extra.get("since") and at_default)
 
     return {key: value for key, value in as_plain(config).items() if counts(key)}
@@ -229,61 +324,3 @@ def check_foreground(foreground: tuple[int, ...], num_labels: int) -> None:
             f"--foreground {wrong[0]} is no label: there are {num_labels} (0 to {num_labels - 1}).",
             "Give ids of the label maps.",
         )
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come along, by name: in the package, or beside it where it runs from a checkout."""
-    package = Path(__file__).parent
-    folders = (package / "pipelines", package.parent / "pipelines")
-    found = next((folder for folder in folders if folder.is_dir()), None)
-    return {} if found is None else {file.stem: file for file in sorted(found.glob("*.toml"))}
-
-
-_WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\([^\\"])[^"\n]*"?')
-_LOST_BACKSLASH = re.compile(r"\b[A-Za-z]:(\\(?:t|n|r|x08|x0c))")
-"""In the `repr` of texts: a drive, and a tab or the like where a backslash was meant."""
-_BACKSLASHES = (
-    "A backslash in double quotes begins an escape: write C:/folder/file, or 'C:\\folder\\file' in single quotes."
-)
-
-
-def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
-    """The stages of a TOML recipe in the order in which they stand.
-
-    Args:
-        path: a file; where there is none, the name of a shipped recipe, with or without `.toml`.
-
-    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several.
-
-    Raises:
-        V2VError: the file is missing, is not TOML, holds something that is not a table, or nothing at all.
-    """
-    shipped = shipped_recipes()
-    file = Path(path)
-    try:
-        if not file.is_file():
-            file = shipped.get(str(path).removesuffix(".toml"), file)
-        text = file.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
-        tables = tomllib.loads(text)
-    except UnicodeDecodeError:
-        raise V2VError(f"Recipe {path} is not UTF-8 text.", "Save it as UTF-8 in your editor.") from None
-    except OSError as error:
-        hint = f"Give the path of a TOML recipe, or one of those that come along: {', '.join(shipped)}."
-        raise V2VError(f"Recipe {path} cannot be read: {error}.", hint) from None
-    except tomllib.TOMLDecodeError as error:
-        hint = _BACKSLASHES if _WINDOWS_PATH.search(text) else "Correct the line that it names."
-        raise V2VError(f"Recipe {path} is not valid TOML: {error}.", hint) from None
-    if (lost := _LOST_BACKSLASH.search(repr(tables))) is not None:
-        raise V2VError(f"Recipe {path} holds the path {lost[0]}..., in which {lost[1]} is not two signs.", _BACKSLASHES)
-    steps: list[tuple[str, dict[str, Any]]] = []
-    for name, body in tables.items():
-        for table in body if isinstance(body, list) else [body]:
-            if not isinstance(table, dict):
-                raise V2VError(
-                    f"Recipe {path}: `{name}` is not a table.",
-                    f"Write `[{name}]` on a line of its own above its settings.",
-                )
-            steps.append((name, table))
-    if not steps:
-        raise V2VError(f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
-    return steps

@@ -9,17 +9,20 @@ import pytest
 
 from tests.faces import face_landmarks, photo
 from tests.people import body, person
+from v2vkit.cli.recipe_file import shipped_recipes
 from v2vkit.conditions.augment import STAY, Change, move_image
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
+from v2vkit.conditions.densepose import DensePoseMap
+from v2vkit.conditions.depth import DepthMap
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.face import FaceLandmarks
 from v2vkit.conditions.labels import LabelMap
+from v2vkit.conditions.picture import Picture
 from v2vkit.conditions.pose import People
 from v2vkit.conditions.preview import open_layer, sort_layers
 from v2vkit.conditions.registry import CONDITIONS, condition_class
 from v2vkit.conditions.settings import Origin
-from v2vkit.config import shipped_recipes
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import rows_of
@@ -28,6 +31,8 @@ SIZE = (90, 80)
 IMAGE = photo(80, 90)
 LANDMARKS = np.round(face_landmarks(45, 34, 30), 3)
 LABELS = np.tile(np.arange(90, dtype=np.uint8) // 30, (80, 1))
+DEPTH = np.tile(np.linspace(0.0, 40.0, 90, dtype=np.float32), (80, 1))
+PARTS = np.dstack([np.tile(np.arange(90, dtype=np.uint8), (80, 1)), np.full((80, 90), 7, np.uint8), LABELS * 12])
 INSTANCES = np.tile((np.arange(90) // 45 * 300).astype(np.uint16), (80, 1))
 
 # Per condition: fields that have no default, fields that are not at theirs, annotations (the last shows nothing), and
@@ -51,6 +56,14 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any], list[Any], Callable[[n
         [People((person(45, 8, 60), person(20, 30, 40)), SIZE), People((), SIZE, found=False)],
         lambda image: body(45, 8, 60)[None],
     ),
+    "densepose": ({}, {}, [DensePoseMap(PARTS), DensePoseMap(np.zeros_like(PARTS))], None),
+    "depth": (
+        {},
+        {"metric": True, "near": 2.0, "far": 50.0},
+        [DepthMap.of(DEPTH), DepthMap.of(DEPTH, near_far=(2.0, 30.0)), DepthMap.of(DEPTH * 0)],
+        None,
+    ),
+    "picture": ({}, {}, [Picture(IMAGE), Picture(np.zeros_like(IMAGE))], None),
 }
 NAMES = sorted(CONDITIONS)
 CASES = [(name, number) for name in NAMES for number in range(len(EXAMPLES[name][2]))]
@@ -84,6 +97,7 @@ def test_a_condition_says_what_it_is(condition: Condition[Any]) -> None:
     assert condition.appearance < set(type(condition).model_fields)
     assert condition.nothing
     assert str(condition)
+    assert (condition.beside is None) == (type(condition).of_map.__func__ is Condition.of_map.__func__)
     if condition.task is not None:
         assert rows_of(condition.task)
         assert condition.estimator_stage in condition.stages
@@ -101,7 +115,7 @@ def test_a_condition_is_a_value_that_goes_through_json(name: str) -> None:
         assert Conditioning.model_validate_json(conditioning.model_dump_json()) == conditioning
         assert json.loads(conditioning.model_dump_json())[0]["name"] == name
         assert hash(condition) == hash(condition_class(name)(**fields))
-    assert build(name) != condition_class(name)(**(required | other))
+    assert not other or build(name) != condition_class(name)(**(required | other))
     with pytest.raises(ValueError, match="frozen"):
         build(name).name = "another"
     for wrong in ({"name": "aura"}, {"name": name, **required, "aura": 1}, {}, name):

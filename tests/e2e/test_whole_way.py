@@ -29,7 +29,7 @@ def _v2v(*args: str, cwd: Path, code: int = 0) -> str:
 
 def test_toy_recipe(tmp_path: Path) -> None:
     """The recipe of `make demo` with small settings: every stage, then again, then from a changed setting."""
-    changes = ["make-toy.num_frames=30", "make-toy.size=64x48", "train.epochs=1", "train.decay_epochs=1"]
+    changes = ["make-toy.num_frames=30", "make-toy.size=64x48", "train.epochs=2", "train.decay=0.5"]
     changes += [f"train.{change}" for change in QUICK]
     recipe = tmp_path / "toy.toml"
     text = (ROOT / "pipelines/toy.toml").read_text()
@@ -65,7 +65,7 @@ def test_a_talking_face_in_five_commands(tmp_path: Path) -> None:
     assert "40 frames in 2 clips" in _v2v("make-sketches", "--work", "w", "--workers", "2", cwd=tmp_path)
     _v2v("extract-flow", "--work", "w", "--workers", "2", cwd=tmp_path)
     options = [part for change in QUICK for part in ("--" + change.replace("_", "-")).split("=")]
-    train = ["train", "--stage", "spatial-1", "--work", "w", "--preset", "tiny", "--epochs", "1", "--decay-epochs", "0"]
+    train = ["train", "--stage", "spatial-1", "--work", "w", "--preset", "tiny", "--epochs", "1"]
     assert "plan: spatial-1, tiny, face" in _v2v(*train, *options, cwd=tmp_path)
     _v2v("render", "in.mp4", "out.mp4", "--work", "w", cwd=tmp_path)
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 40

@@ -1,30 +1,31 @@
-"""Progress bars as the tests see them."""
+"""What work tells of its progress, as the tests see it."""
 
 from typing import Any
 
 import pytest
-import tqdm
+
+from v2vkit.engine import progress as module
 
 
-class Bar(tqdm.tqdm):
-    """What it was told, also where there is no terminal and nothing is drawn."""
+class Bar(module._Log):
+    """What it was told, where there is no terminal."""
 
-    def __init__(self, *args: Any, desc: str = "", total: float | None = None, **settings: Any):
-        super().__init__(*args, desc=desc, total=total, **settings)
-        self.name, self.expected, self.done = desc, total, 0
+    def __init__(self, total: float | None, **settings: Any):
+        super().__init__(total, **settings)
+        self.name, self.expected = settings["desc"], total
 
-    def update(self, n: float | None = 1) -> bool | None:
-        self.done += int(n or 0)
-        return super().update(n)
+    @property
+    def done(self) -> float:
+        return self._done
 
 
 def watch_bars(monkeypatch: pytest.MonkeyPatch) -> list[Bar]:
-    """The bars that are made from now on, by functions that import tqdm when they are called."""
+    """The progress that is shown from now on."""
     bars: list[Bar] = []
 
-    def make(*args: Any, **settings: Any) -> Bar:
-        bars.append(Bar(*args, **settings))
+    def make(total: float | None, **settings: Any) -> Bar:
+        bars.append(Bar(total, **settings))
         return bars[-1]
 
-    monkeypatch.setattr(tqdm, "tqdm", make)
+    monkeypatch.setattr(module, "_Log", make)
     return bars

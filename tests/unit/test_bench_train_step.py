@@ -6,13 +6,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generate_frame import run as run_frame
-from benchmarks.plain import plain_chunk, plain_frame
-from benchmarks.train_step import CONTEXT, Workload, make_sequence, plain_trainer
+from benchmarks.plain import Training, plain_chunk, plain_frame
+from benchmarks.train_step import CONTEXT, Workload, begin, begin_plain, make_sequence
 from benchmarks.train_step import run as run_step
+from tests.unit.training_data import train_chunk
 from v2vkit.models.generator import VideoGenerator
-from v2vkit.training.build import build_trainer
-from v2vkit.training.step import train_chunk
-from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 TINY = Workload(
@@ -20,9 +18,9 @@ TINY = Workload(
 )
 
 
-def _still(trainer: Trainer) -> Trainer:
+def _still(trainer: Training) -> Training:
     """Optimisers that change nothing, so that gradients stay to be looked at."""
-    for optimizer in trainer.optimizers.values():
+    for optimizer in trainer.state.optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = 0.0
     return trainer
@@ -30,25 +28,25 @@ def _still(trainer: Trainer) -> Trainer:
 
 def test_plain_steps_give_our_losses_and_gradients_in_every_chunk_of_a_window() -> None:
     config, sequence = TINY.config(), make_sequence(TINY)
-    ours, plain = (_still(build_trainer(config, TINY.source(), torch.device("cpu"))) for _ in range(2))
-    states = [begin_window(sequence, t.networks.generator, from_nothing=False) for t in (ours, plain)]
+    ours, plain = (_still(begin(config, TINY)) for _ in range(2))
+    states = [begin_window(sequence, t.method.generator, from_nothing=False) for t in (ours, plain)]
     for frames in ([CONTEXT, CONTEXT + 1], [CONTEXT + 2, CONTEXT + 3]):  # D_V sees frames of the first in the second
-        values, _ = train_chunk(config, ours, sequence, states[0], frames)
-        expected = plain_chunk(config, plain, sequence, states[1], frames)
+        values, _ = train_chunk(ours, sequence, states[0], frames)
+        expected = plain_chunk(plain, sequence, states[1], frames)
         assert values == pytest.approx(expected, rel=1e-5)
-        for name, network in ours.networks.named().items():
-            for a, b in zip(network.parameters(), plain.networks.named()[name].parameters(), strict=True):
+        for name, network in ours.state.modules.items():
+            for a, b in zip(network.parameters(), plain.state.modules[name].parameters(), strict=True):
                 assert (a.grad is None) == (b.grad is None)
                 if a.grad is not None:
                     torch.testing.assert_close(a.grad, b.grad, rtol=2e-3, atol=2e-5)
-    assert all(p.grad is not None for network in ours.networks.named().values() for p in network.parameters())
+    assert all(p.grad is not None for network in ours.state.modules.values() for p in network.parameters())
     assert {"G_GAN", "G_GAN_Feat", "D_T0_fake", "G_T0_Feat", "F_Flow", "W"} <= values.keys()
 
 
 def test_networks_of_stock_layers_make_the_same_frame() -> None:
     sequence = make_sequence(TINY)
-    ours = build_trainer(TINY.config(), TINY.source(), torch.device("cpu")).networks.generator
-    stock = plain_trainer(TINY).networks.generator
+    ours = begin(TINY.config(), TINY).method.generator
+    stock = begin_plain(TINY).method.generator
     assert isinstance(stock, VideoGenerator)
     source, history = sequence.s[:, : CONTEXT + 1].flatten(1, 2), sequence.x[:, :CONTEXT].flatten(1, 2)
     with torch.no_grad():
@@ -61,10 +59,10 @@ def test_our_step_needs_less_arithmetic() -> None:
     sequence, config = make_sequence(TINY), TINY.config()
     amounts = []
     for step in (train_chunk, plain_chunk):
-        trainer = build_trainer(config, TINY.source(), torch.device("cpu"))
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+        trainer = begin(config, TINY)
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
         with FlopCounterMode(display=False) as counter:
-            step(config, trainer, sequence, state, [2, 3, 4])
+            step(trainer, sequence, state, [2, 3, 4])
         amounts.append(counter.get_total_flops())
     assert 0 < amounts[0] < 0.9 * amounts[1]
 

@@ -115,11 +115,16 @@ def test_ids_of_another_convention_are_told_unless_they_are_said_to_be_meant(
 
 
 @pytest.mark.parametrize(
-    "ids", [range(19), range(34), (*range(34), 255), range(10, 25), range(5, 40), (0, 1, 2), (1, 2, 255), (255,)]
+    "ids", [range(19), range(34), (*range(34), 255), range(10, 25), range(5, 40), (0, 1, 2), (1, 2, 255), (0, 255)]
 )
 def test_ordinary_ids_are_in_order(tmp_path: Path, ids: Sequence[int]) -> None:
     options = _label_workspace(tmp_path, [np.resize(np.uint8(list(ids)), (24, 32))])
     assert CHECK.call(CheckConfig(), options) == []
+
+
+def test_label_maps_of_a_network_that_saw_nothing_are_a_problem(tmp_path: Path) -> None:
+    options = _label_workspace(tmp_path, [np.full((24, 32), 255, np.uint8)])
+    assert CHECK.call(CheckConfig(), options) == ["No frame has a label: every pixel is 255, which is ignored."]
 
 
 def test_one_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.unit.video_files import moving_frames, write_file
 from v2vkit.cli import main as main_module
 from v2vkit.cli.main import COMMANDS, cli, load
-from v2vkit.config import Size, StageConfig, make_config, read_recipe
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import Size, StageConfig, make_config, settings_of
 from v2vkit.errors import V2VError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +28,7 @@ def _run(*args: str) -> Result:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_every_setting(command: str) -> None:
     output = _run(command, "--help").output
-    for name in load(command).config.model_fields:
+    for name in settings_of(load(command).config):
         assert name.replace("_", "-") in output or name.upper() in output, name
 
 
@@ -55,7 +57,7 @@ def test_a_command_takes_only_the_flags_that_it_looks_at(command: str, flags: st
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_setting_explains_itself(command: str) -> None:
-    for name, field in load(command).config.model_fields.items():
+    for name, field in settings_of(load(command).config).items():
         assert field.description, f"{command} {name}"
         assert field.description.endswith((".", "?")) or field.description[-1].isalnum(), f"{command} {name}"
 
@@ -221,7 +223,7 @@ def test_shipped_recipes_are_found_in_the_wheel(tmp_path: Path) -> None:
     package = tmp_path / "v2vkit"
     shutil.copytree(ROOT / "v2vkit", package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "pipelines", package / "pipelines")
-    code = "from v2vkit.config import shipped_recipes; print(*shipped_recipes().values())"
+    code = "from v2vkit.cli.recipe_file import shipped_recipes; print(*shipped_recipes().values())"
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     listed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=True
@@ -318,3 +320,22 @@ def test_shipped_recipes_hold_only_known_settings(recipe: Path) -> None:
         values.pop("work", None)
         config = make_config(load(name).config, values, str(recipe))
         assert isinstance(config, StageConfig)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("command", [["check"], ["--help"]])
+def test_a_full_disk_behind_standard_output_is_a_sentence(tmp_path, command):
+    path = write_file(tmp_path / "a.mp4", moving_frames(8))
+    arguments = [sys.executable, "-m", "v2vkit.cli.main", *command, *([str(path)] if command == ["check"] else [])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The output cannot be written: No space left on device.")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_error_output_costs_no_result(tmp_path):
+    write_file(tmp_path / "a.mp4", moving_frames(8))
+    command = f"{sys.executable} -m v2vkit.cli.main ingest {tmp_path}/a.mp4 --work {tmp_path}/work 2>&-"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "frames: 8 frames in 1 clip, 1 shard.\n")

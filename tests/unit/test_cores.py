@@ -110,6 +110,6 @@ def test_a_container_may_have_fewer_cores_than_the_machine() -> None:
 
 def test_the_plan_says_how_many_threads_and_why(tmp_path: Path) -> None:
     options = make_workspace(tmp_path, num_clips=1, clip_frames=6)
-    config = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "threads": 1})
+    config = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "threads": 1})
     plan = run(TRAIN, config, RunOptions(work=options.work, dry_run=True)).message
     assert "  threads   1 (--threads)" in plan

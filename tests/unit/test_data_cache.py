@@ -18,6 +18,7 @@ from v2vkit.training.data.batch import stack, to_device
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch
 from v2vkit.training.data.sampler import Window
+from v2vkit.training.methods.frames import video_schedule
 
 CHANGE = Change(draw_move(np.random.default_rng(1), 1.0, (64, 64)))
 
@@ -73,14 +74,14 @@ def test_every_augmentation_begins_with_what_is_on_disk() -> None:
     assert torch.equal(dataset.load(Window(0, 0, 3), change=other).s, fresh.load(Window(0, 0, 3), change=other).s)
 
 
-@pytest.mark.parametrize("changes", [{}, {"jitter": 1.0}, {"jitter": 1.0, "max_step": 2}])
+@pytest.mark.parametrize("changes", [{}, {"augment": 1.0}, {"augment": 1.0, "max_frame_stride": 2}])
 @pytest.mark.parametrize("halvings", [0, 1])
 def test_a_second_epoch_reads_no_file(
     work: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], halvings: int
 ) -> None:
     config = SMALL.model_copy(update={**changes, "batch_size": 2})
     dataset = open_dataset(work, halvings=halvings)
-    sampler = clip_sampler(config, dataset.reader.clips, 2)
+    sampler = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2)
     read: list[tuple[Any, ...]] = []
     plain = dataset.reader.read
 

@@ -20,10 +20,11 @@ from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, num_loader_workers, open_batches
 from v2vkit.training.data.sampler import Window
+from v2vkit.training.methods.frames import video_schedule
 from v2vkit.training.parallel import Parallel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-CONFIG = SMALL.model_copy(update={"batch_size": 2, "jitter": 1.0, "seed": 5})
+CONFIG = SMALL.model_copy(update={"batch_size": 2, "augment": 1.0, "seed": 5})
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,7 +59,9 @@ def batches(
     dataset: VideoDataset, *, workers: int | None, epochs: int = 2, parallel: Parallel | None = None
 ) -> list[VideoBatch]:
     config = CONFIG.model_copy(update={"loader_workers": workers})
-    plans = clip_sampler(config, dataset.reader.clips, 2).remaining(epochs, epoch=0, batch=1)
+    plans = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2).remaining(
+        epochs, epoch=0, batch=1
+    )
     with open_batches(config, dataset, plans, CPU, parallel=parallel or Parallel()) as loaded:
         return list(loaded)
 
@@ -107,7 +110,7 @@ def test_nothing_is_loaded_ahead_of_the_step_without_workers(work: str) -> None:
         return plain(window, **changes)
 
     dataset.load = counted  # type: ignore[method-assign]
-    plans = clip_sampler(CONFIG, dataset.reader.clips, 2).batches(0)
+    plans = clip_sampler(CONFIG, dataset.reader.clips, schedule=video_schedule(CONFIG), context=2).batches(0)
     with open_batches(CONFIG, dataset, plans, CPU) as stream:
         for number, _ in enumerate(stream, 1):
             assert len(loaded) == 2 * number
@@ -128,7 +131,7 @@ def test_a_worker_that_is_killed_is_told_of(work: str) -> None:
 
 def test_leaving_early_ends_the_workers(work: str) -> None:
     dataset, config = open_dataset(work), CONFIG.model_copy(update={"loader_workers": 1})
-    plans = clip_sampler(config, dataset.reader.clips, 2).batches(0)
+    plans = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2).batches(0)
     with open_batches(config, dataset, plans, CPU) as stream:
         next(stream)
         assert multiprocessing.active_children()
@@ -154,11 +157,12 @@ def test_a_gpu_gets_workers_but_not_from_memory(work: str, monkeypatch: pytest.M
 _RUN = """
 import sys, time
 from tests.unit.training_data import open_dataset
-from tests.unit.test_data_loader import CONFIG, CPU, clip_sampler, open_batches
+from tests.unit.test_data_loader import CONFIG, CPU, clip_sampler, open_batches, video_schedule
 if __name__ == "__main__":
     config = CONFIG.model_copy(update={"loader_workers": 2})
     dataset = open_dataset(sys.argv[1])
-    with open_batches(config, dataset, clip_sampler(config, dataset.reader.clips, 2).batches(0), CPU) as stream:
+    sampler = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2)
+    with open_batches(config, dataset, sampler.batches(0), CPU) as stream:
         next(stream)
         print("ready", *[p.pid for p in __import__("multiprocessing").active_children()], flush=True)
         time.sleep(60)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from v2vkit.errors import V2VError
-from v2vkit.video.depth_values import decode_depth, depth_channel, depth_range, encode_depth, storage_scale
+from v2vkit.video.depth_values import (
+    decode_depth,
+    depth_channel,
+    depth_range,
+    encode_depth,
+    encode_relative,
+    range_of_files,
+    relative_channel,
+)
 
 
 def test_stored_depth_comes_back_to_half_a_step() -> None:
@@ -24,15 +32,14 @@ def test_known_depth_never_becomes_unknown() -> None:
     assert stored.tolist() == [[1, 65533, 65535, 65535, 65535]]
 
 
-def test_relative_depth_uses_all_bits() -> None:
-    depth, valid = np.array([[0.001, 0.5, 0.8]]), np.ones((1, 3), bool)
-    scale = storage_scale(0.8)
-    stored = encode_depth(depth, valid, scale=scale)
-    assert stored.max() == 65535
-    assert np.allclose(decode_depth(stored, scale=scale)[0], depth, atol=0.8 / 65535)
-    for wrong in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(V2VError, match="must be positive"):
-            storage_scale(wrong)
+def test_stored_relative_depth_is_normalised_inverse_depth() -> None:
+    """Also where depth is spread over many powers of ten, as that of disparity is."""
+    depth = np.array([[0.001, 0.002, 0.5, 0.8, 100.0, 0.0]])
+    stored = encode_relative(depth, depth > 0, near=0.001, far=0.8)
+    assert stored.dtype == np.uint16
+    assert (stored[0, 0], stored[0, 3], stored[0, 4], stored[0, 5]) == (65535, 1, 1, 0)
+    assert 1 < stored[0, 2] < stored[0, 1] < 65535
+    assert np.array_equal(relative_channel(stored), depth_channel(depth, depth > 0, near=0.001, far=0.8))
 
 
 def test_only_16_bits_are_decoded() -> None:
@@ -82,3 +89,17 @@ def test_the_range_of_one_distance_and_of_none() -> None:
         depth_range([(np.zeros((2, 2)), np.zeros((2, 2), bool))])
     with pytest.raises(V2VError, match="No pixel"):
         depth_range([])
+
+
+def test_the_range_of_a_shot_comes_from_its_files(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    maps = [rng.uniform(2, 9, (8, 8)).astype(np.float32) for _ in range(70)]
+    names = [f"{number:03d}.npy" for number in range(70)]
+    for name, depth in zip(names, maps, strict=True):
+        np.save(tmp_path / name, depth)
+    near, far = range_of_files(tmp_path, names)
+    low, high = np.percentile(1 / np.stack(maps), (2, 98))
+    assert np.allclose((1 / near, 1 / far), (high, low), rtol=0.02)
+    np.save(tmp_path / "none.npy", np.zeros((8, 8), np.float32))
+    with pytest.raises(V2VError, match=f"{tmp_path}: No pixel of the clip has a depth"):
+        range_of_files(tmp_path, ["none.npy"])

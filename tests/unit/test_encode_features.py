@@ -12,7 +12,7 @@ from tests.conditions import made_by, of_domain
 from tests.faces import photo
 from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
-from tests.unit.training_data import SMALL
+from tests.unit.training_data import SMALL, begin
 from tests.unit.video_files import write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
@@ -27,7 +27,6 @@ from v2vkit.models.presets import encoder_config, generator_config
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.encode_features import STAGE, EncodeConfig
-from v2vkit.training.build import build_trainer
 
 
 def save_feature_model(work: str, *, domain: str = "street", seed: int = 0, **changes: object) -> ModelInfo:
@@ -147,9 +146,9 @@ def test_what_cannot_work_is_told_before_anything_is_written(
     options: RunOptions, changes: dict[str, object], words: str
 ) -> None:
     if "encoder" in changes:
-        trainer = build_trainer(SMALL, of_domain("street"), torch.device("cpu"))
+        trainer = begin(SMALL, of_domain("street"), torch.device("cpu"))
         info = save_feature_model(options.work)
-        generator = trainer.networks.generator
+        generator = trainer.method.generator
         plain = info.model_copy(update={"encoder": None, "generator": generator.config})
         save_model(Folder(f"{options.work}/checkpoints/spatial-1"), generator.state_dict(), plain)
     else:

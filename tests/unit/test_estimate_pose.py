@@ -18,7 +18,7 @@ from tests.stage_results import make, sample_files
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
-from v2vkit.conditions.openpose_files import check_places, pose_files
+from v2vkit.conditions.openpose_files import check_files, pose_files
 from v2vkit.conditions.people import Person, Persons, follow_people, people_from_json, people_to_json
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.config import make_config
@@ -328,7 +328,7 @@ def test_files_are_ordered_by_their_numbers(tmp_path: Path) -> None:
 def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And anew when a run begins, since files may have been added."""
     folder = _write_openpose(tmp_path / "keypoints", [()] * 12)
-    source = {"file": "walk.mp4", "crop": [0, 0, 64, 48]}
+    source = {"file": "walk.mp4", "crop": [0, 0, 64, 48], "size": [64, 48]}
     clips = [
         ClipInfo(
             name=f"walk-{start:04d}",
@@ -340,23 +340,23 @@ def test_the_files_of_a_source_are_listed_once(tmp_path: Path, monkeypatch: pyte
         for start in range(0, 15, 3)
     ]
     listed: list[Path] = []
-    glob = Path.glob
+    iterdir = Path.iterdir
 
-    def counted(place: Path, pattern: str) -> Iterator[Path]:
+    def counted(place: Path) -> Iterator[Path]:
         listed.append(place)
-        return glob(place, pattern)
+        return iterdir(place)
 
-    monkeypatch.setattr(Path, "glob", counted)
+    monkeypatch.setattr(Path, "iterdir", counted)
     for run_number in (1, 2):
-        check_places(str(folder), clips[:4])
+        check_files(str(folder), clips[:4], whole=True)
         names = [file.name for clip in clips[:4] for file in pose_files(str(folder), clip)]
         assert names == [f"walk_{t:012d}_keypoints.json" for t in range(12)]
         assert listed == [folder] * run_number
     with pytest.raises(V2VError, match="holds 12 JSON files"):
-        check_places(str(folder), clips)
+        check_files(str(folder), clips, whole=True)
     for t in range(12, 15):
-        (folder / f"walk_{t:012d}_keypoints.json").touch()
-    check_places(str(folder), clips)
+        (folder / f"walk_{t:012d}_keypoints.json").write_bytes(b'{"people": []}')
+    check_files(str(folder), clips, whole=True)
     assert [file.name[10:17] for file in pose_files(str(folder), clips[4])] == ["0000012", "0000013", "0000014"]
 
 

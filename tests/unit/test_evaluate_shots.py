@@ -143,14 +143,14 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     torch.manual_seed(1)
     model, info = FrameGenerator(config), load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
     changes = {"stage": "image", "generator": config, "first_frame": "self"}
-    for place in ("checkpoints/image", "elsewhere"):
+    for place in ("checkpoints/pix2pixhd", "elsewhere"):
         save_model(Folder(f"{tmp_path}/{place}"), model.state_dict(), info.model_copy(update=changes))
     ours, real = _rendered(tmp_path, opener=load_model(Folder(f"{tmp_path}/elsewhere"))[0])
     expected = [psnr(ours[t], real[t]) for t in range(1, 10)]
     assert _psnr(_evaluate(tmp_path), OURS) == pytest.approx(expected, abs=1e-5)
     alone, _ = _rendered(tmp_path)
     assert all(not np.array_equal(a, b) for a, b in zip(ours, alone, strict=True)), "the others follow from the first"
-    (tmp_path / "checkpoints/image/model.safetensors").unlink()
+    (tmp_path / "checkpoints/pix2pixhd/model.safetensors").unlink()
     with pytest.raises(V2VError, match="--first-frame-model"):
         _evaluate(tmp_path)
     named = _evaluate(tmp_path, first_frame_model=f"{tmp_path}/elsewhere")

@@ -8,19 +8,19 @@ import torch
 
 from tests.conditions import of_domain
 from tests.people import person
-from tests.unit.training_data import SMALL, make_workspace, same
+from tests.unit.training_data import SMALL, begin, make_workspace, same, train_chunk
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.errors import V2VError
+from v2vkit.models.generator import Output
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import build_trainer
+from v2vkit.training.adversarial import adversarial_losses
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.face_region import cut_faces, find_faces, region_side
-from v2vkit.training.judging import Games, Leaves, _play_faces
+from v2vkit.training.generated import GeneratedChunk
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.step import train_chunk
-from v2vkit.training.window import begin_window
+from v2vkit.training.window import WindowState, begin_window
 
 CPU = torch.device("cpu")
 POSE = SMALL.model_copy(
@@ -76,14 +76,14 @@ def _sequence(*, faces: bool) -> VideoBatch:
 
 @pytest.mark.parametrize("faces", [True, False])
 def test_it_trains_where_faces_are_drawn(faces: bool) -> None:
-    trainer, begun = (build_trainer(POSE, of_domain("pose"), CPU) for _ in range(2))
-    face = trainer.networks.named()["face"]
+    trainer, begun = (begin(POSE, of_domain("pose"), CPU) for _ in range(2))
+    face = trainer.state.modules["face"]
     sequence = _sequence(faces=faces)
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    values, _ = train_chunk(POSE, trainer, sequence, state, [2, 3])
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    values, _ = train_chunk(trainer, sequence, state, [2, 3])
     names = {name for name in values if "Face" in name}
     assert names == ({"G_Face", "G_Face_Feat", "D_Face_real", "D_Face_fake"} if faces else set())
-    assert same(face.state_dict(), begun.networks.named()["face"].state_dict()) is not faces
+    assert same(face.state_dict(), begun.state.modules["face"].state_dict()) is not faces
 
 
 class _OfTwo(Parallel):
@@ -100,23 +100,28 @@ class _OfTwo(Parallel):
 def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:
     """Three frames with a face and one without: one process judges them, or two with (2, 0) and (1, 0) faces each."""
     generator = torch.Generator().manual_seed(0)
-    networks = build_trainer(POSE, of_domain("pose"), CPU).networks
+    method = begin(POSE, of_domain("pose"), CPU).method
+    (term,) = [term for term in method.losses() if term.network == "face"]
     x, x_fake = (torch.rand(4, 3, 96, 64, generator=generator) * 2 - 1 for _ in range(2))
     nothing = torch.zeros(3, 96, 64)
     s = torch.stack([drawn(32, 4), drawn(40, 10), drawn(20, 6), nothing])
 
-    def play(frames: list[int], parallel: Parallel) -> dict[str, torch.Tensor]:
-        games = Games()
-        _play_faces(POSE, networks, s[frames], x[frames], Leaves([x_fake[frames]], []), games, parallel)
-        assert games.generator.total is not None
-        return {**games.terms, **games.generator.terms, "G": games.generator.total} | games.discriminators
+    def losses(frames: list[int], parallel: Parallel) -> dict[str, torch.Tensor]:
+        """Of frames that are a batch of sequences of one frame."""
+        fake = x_fake[frames]
+        output = Output(fake, h=fake, flow=None, mask=None, warped=None)
+        sequence = VideoBatch(x[frames][:, None], s[frames][:, None], {}, {})
+        chunk = GeneratedChunk(sequence, WindowState(0, None, False), [0], [output], parallel=parallel)
+        found = adversarial_losses(POSE, {term: POSE.losses.lambda_face}, method.discriminators, chunk)
+        assert found.generator.total is not None
+        return {**found.terms, **found.generator.terms, "G": found.generator.total} | found.discriminators
 
-    whole = play([0, 1, 2, 3], ALONE)
-    parts = [play([0, 1], _OfTwo(1.5)), play([2, 3], _OfTwo(1.5))]
+    whole = losses([0, 1, 2, 3], ALONE)
+    parts = [losses([0, 1], _OfTwo(1.5)), losses([2, 3], _OfTwo(1.5))]
     assert whole.keys() == parts[0].keys()
     for name, value in whole.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
-    parts = [play([0, 1, 2], _OfTwo(1.5)), play([3], _OfTwo(1.5))]
+    parts = [losses([0, 1, 2], _OfTwo(1.5)), losses([3], _OfTwo(1.5))]
     for name, value in whole.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
         assert float(parts[1][name].detach()) == 0
@@ -126,11 +131,11 @@ def test_its_gradient_reaches_the_generator_with_its_weight() -> None:
     moved = {}
     for weight in (0.0, 1.0, 2.0):
         config = POSE.model_copy(update={"lambda_face": weight})
-        trainer = build_trainer(config, of_domain("pose"), CPU)
+        trainer = begin(config, of_domain("pose"), CPU)
         sequence = _sequence(faces=True)
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-        train_chunk(config, trainer, sequence, state, [2, 3])
-        parameters = trainer.networks.generator.parameters()
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+        train_chunk(trainer, sequence, state, [2, 3])
+        parameters = trainer.method.generator.parameters()
         moved[weight] = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
     one, two = moved[1.0] - moved[0.0], moved[2.0] - moved[0.0]
     assert one.norm() > 0

@@ -23,6 +23,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import MANIFEST
 from v2vkit.checkpoint.model_file import MODEL, find_model, load_model
+from v2vkit.checkpoint.snapshot import NETWORKS, read_networks
 from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.label_ids import instance_edges, one_hot
@@ -36,7 +37,6 @@ from v2vkit.stages.import_checkpoint import COMMAND, REPORT, ImportConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.training.checkpoint import NETWORKS, read_networks
 from v2vkit.training.config import TrainConfig
 
 LABELS, FOREGROUND = 4, (1, 3)
@@ -154,6 +154,24 @@ def test_a_pose_model_takes_our_maps_in_place_of_the_published_ones(tmp_path: Pa
     torch.testing.assert_close(outputs[1].x_fake, wanted, atol=1e-4, rtol=0)
 
 
+def test_six_channels_of_a_pose_model_are_densepose_and_skeleton(tmp_path: Path) -> None:
+    """In the published order, all of them in [-1, 1] there and in [0, 1] here."""
+    network: Any = _coarse(6)
+    _import(tmp_path, _saved(tmp_path, _without(_state(network), "indv")), domain="pose", size="48x32")
+    generator, info = load_model(find_model(Folder(str(tmp_path)), "spatial-1"))
+    assert (info.conditioning.names, info.generator.source_channels) == ("densepose+pose", 6)
+    assert [origin.stage for origin in info.origins] == ["ingest", "estimate-pose"]
+    for each in (generator, network):
+        each.double()
+    source, past = torch.rand(1, 18, 32, 48).double(), torch.rand(1, 6, 32, 48).double() * 2 - 1
+    with torch.no_grad():
+        wanted, _ = network(2 * source - 1, past, torch.zeros(1, 1, 1, 1).double())
+        found = generator(source, [past])[-1].x_fake
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    files = _saved(tmp_path, _without(_state(_coarse(7)), "indv"))
+    _refused(tmp_path / "w", files, "take 7 source channels a frame; pose has 3", domain="pose", size="48x32")
+
+
 def test_the_imported_model_renders_the_maps_of_a_workspace(tmp_path: Path) -> None:
     data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=4)  # 32x24, 12 labels
     state = _state(_coarse(13))
@@ -173,14 +191,14 @@ def test_an_image_generator_makes_its_images_and_opens_videos(tmp_path: Path) ->
     torch.manual_seed(2)
     (file,) = _saved(tmp_path, _state(network))
     assert _import(tmp_path, (file,), image=True, domain="street", size="48x32") == []
-    image, info = load_model(Folder(f"{tmp_path}/checkpoints/image"))
-    assert (info.stage, info.conditioning.num_labels, info.output_size) == ("image", LABELS, (48, 32))
+    image, info = load_model(Folder(f"{tmp_path}/checkpoints/pix2pixhd"))
+    assert (info.stage, info.conditioning.num_labels, info.output_size) == ("pix2pixhd", LABELS, (48, 32))
     source = torch.rand(1, CHANNELS, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(image(source)[-1].x_fake, network.model(source), atol=1e-4, rtol=0)
     opener = find_opener(Folder(str(tmp_path)), None, info.model_copy(update={"first_frame": "image"}))
     assert opener is not None
-    report = json.loads((tmp_path / "checkpoints/image" / REPORT).read_text())
+    report = json.loads((tmp_path / "checkpoints/pix2pixhd" / REPORT).read_text())
     assert report["counts"]["used"] == len(network.state_dict())
 
 
@@ -205,7 +223,7 @@ def _going_on(tmp_path: Path) -> TrainConfig:
     """Settings that train the imported model in `tmp_path` on, hardly changing it; its norm is left to give."""
     layers = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[0].config
     return SMALL.model_copy(
-        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay_epochs": 0}
+        update={"start_from": f"{tmp_path}/checkpoints/spatial-1", "foreground": (2,), "epochs": 1, "decay": 0.0}
         | {"width": layers.width, "num_down": layers.num_down, "num_blocks": layers.num_blocks}
         | {"composition": layers.composition, "learning_rate": 1e-9, "num_blocks_fine": layers.num_blocks_fine}
     )
@@ -371,7 +389,7 @@ def test_contradictions_of_the_foreground(tmp_path: Path) -> None:
     _refused(tmp_path / "w", files, "--domain face does not", domain="face", size="32x32")
 
 
-@pytest.mark.parametrize("domain", list(DOMAINS))
+@pytest.mark.parametrize("domain", [name for name, row in DOMAINS.items() if all(of.published for of in row.classes)])
 def test_every_domain_can_be_imported(tmp_path: Path, domain: str) -> None:
     source = of_domain(domain, LABELS)
     state = _without(_state(_coarse(source.num_channels)), "indv")
@@ -379,6 +397,13 @@ def test_every_domain_can_be_imported(tmp_path: Path, domain: str) -> None:
     _, info = load_model(find_model(Folder(str(tmp_path)), None))
     assert info.conditioning == source
     assert info.origins[0].stage in COMMANDS
+
+
+def test_there_are_no_published_models_of_other_looks(tmp_path: Path) -> None:
+    files = _saved(tmp_path, _without(_state(_coarse(3)), "indv"))
+    _refused(
+        tmp_path / "w", files, "no published models that are conditioned on picture", domain="frames", size="32x32"
+    )
 
 
 @pytest.mark.parametrize("missing", ["domain", "size"])

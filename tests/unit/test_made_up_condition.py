@@ -140,9 +140,9 @@ PLAIN = SMALL.model_copy(
         "flow": False,
         "temporal_scales": 0,
         "epochs": 1,
-        "decay_epochs": 0,
+        "decay": 0.0,
         "max_frames": 3,
-        "jitter": 0.5,
+        "augment": 0.5,
     }
 )
 

@@ -21,7 +21,7 @@ from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.train import STAGE as TRAIN
 
-TRAINING = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0})
+TRAINING = SMALL.model_copy(update={"epochs": 1, "decay": 0.0})
 
 
 class Counting(Folder):

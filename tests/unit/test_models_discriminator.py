@@ -83,3 +83,16 @@ def test_inputs_are_laid_out_as_stated() -> None:
     assert x.shape[1] == video_channels(3) == 13
     assert x[0, :, 0, 0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]  # 40 pixels of flow are 2
     assert float(x[:, 9:].mean()) == 2.0
+
+
+def test_scores_are_float32_under_autocast() -> None:
+    """bfloat16 has 8 bits: near a score of 1 its steps are 0.008 wide."""
+    torch.manual_seed(0)
+    network = Discriminator(DiscriminatorConfig(in_channels=7, width=8, num_scales=2))
+    x = torch.rand(2, 7, 64, 96)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        *hidden, scores = network(x)[-1]
+    assert {maps.dtype for maps in hidden[1:]} == {torch.bfloat16}
+    assert scores.dtype == torch.float32
+    assert len(scores.unique()) > 0.9 * scores.numel()
+    assert not torch.equal(scores, scores.bfloat16().float())

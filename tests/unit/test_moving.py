@@ -191,7 +191,7 @@ def test_parts_are_left_out_anew_for_every_frame() -> None:
 
 def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
     dataset = open_dataset(make_workspace(tmp_path_factory.mktemp("moving") / "work").work, strides=(1,))
-    still, lively = SMALL, SMALL.model_copy(update={"jitter": 1.0})
+    still, lively = SMALL, SMALL.model_copy(update={"augment": 1.0})
     loads = [
         load_batch(config, dataset, BatchPlan(0, (Window(0, 0, 4),), (number,)))
         for config, number in ((still, 0), (lively, 0), (lively, 0), (lively, 1))

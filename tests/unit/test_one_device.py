@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from tests.conditions import of_domain
+from tests.unit.training_data import begin, train_chunk
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.snapshot import load_state, save_state
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.training.build import build_trainer
-from v2vkit.training.checkpoint import load_state, save_state
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch, to_device
+from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.parallel import Parallel, open_parallel
-from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
 
 GPU = torch.device("cuda:0")
@@ -103,38 +103,39 @@ def gpu() -> Iterator[torch.device]:
 
 KINDS: dict[str, dict[str, Any]] = {
     "street": {"domain": "street", "num_labels": 12, "foreground": (2,), "feature_dims": 3, "precision": "fp16"},
-    "pose": {"domain": "pose", "lambda_face": 2.0, "precision": "bf16", "checkpointing": True},
+    "pose": {"domain": "pose", "lambda_face": 2.0, "precision": "bf16", "gradient_checkpointing": True},
     "spatial-2": {"domain": "face", "stage": "spatial-2", "precision": "fp32"},
-    "covst": {"domain": "face", "stage": "image", "covst": 0.5, "precision": "fp32"},
+    "covst": {"domain": "face", "method": "covst", "precision": "fp32"},
 }
 
 
 def _config(kind: str) -> tuple[TrainConfig, Conditioning]:
-    small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8, "temporal_scales": 1}
+    small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8}
     config = TrainConfig.model_validate({"preset": "tiny", **small, **KINDS[kind]})
     assert config.domain is not None
-    source = of_domain(config.domain)
-    return config.for_images() if config.images else config, source
+    return config, of_domain(config.domain)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_training_step_stays_on_its_device(gpu: torch.device, kind: str) -> None:
     config, source = _config(kind)
-    trainer = build_trainer(config, source, gpu)
-    past = trainer.networks.generator.config.history
+    trainer = begin(config, source, gpu)
+    past = trainer.method.generator.config.history
 
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(1, past + 3, *shape)
 
-    flow, trust = ({k: zeros(channels, 32, 40) for k in config.strides} for channels in (2, 1))
-    regions = zeros(1, 32, 40).int() if config.feature_dims else None
+    flow, trust = (
+        {k: zeros(channels, 32, 40) for k in method_spec(config.method).strides(config)} for channels in (2, 1)
+    )
+    regions = zeros(1, 32, 40).int() if config.model.feature_dims else None
     sequence = VideoBatch(zeros(3, 32, 40), zeros(source.num_channels, 32, 40), flow, trust, regions)
     sequence = to_device(sequence, gpu)
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    train_chunk(config, trainer, sequence, state, [past, past + 1, past + 2])
-    trainer.update_average(config.ema)
-    moments = (value for o in trainer.optimizers.values() for s in o.state.values() for value in s.values())
-    assert {tensor.device for tensor in (*trainer.average.values(), *moments)} == {gpu}
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    train_chunk(trainer, sequence, state, [past, past + 1, past + 2])
+    trainer.state.update_ema(config.schedule.ema)
+    moments = (value for o in trainer.state.optimizers.values() for s in o.state.values() for value in s.values())
+    assert {tensor.device for tensor in (*trainer.state.ema.values(), *moments)} == {gpu}
 
 
 def test_a_rendered_frame_stays_on_its_device(gpu: torch.device) -> None:
@@ -160,8 +161,8 @@ def test_resumed_moments_that_are_shared_out_are_on_the_device(tmp_path: Path, g
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
         fabric = SimpleNamespace(global_rank=0, world_size=2, device=gpu)
-        trainer = build_trainer(config.model_copy(update={"shard": True}), source, gpu, Parallel(fabric))
-        for optimizer in trainer.optimizers.values():
+        trainer = begin(config.model_copy(update={"shard": True}), source, gpu, Parallel(fabric))
+        for optimizer in trainer.state.optimizers.values():
             for parameter in optimizer.param_groups[0]["params"]:
                 parameter.grad = torch.zeros_like(parameter)
             optimizer.optim.step()
@@ -171,11 +172,11 @@ def test_resumed_moments_that_are_shared_out_are_on_the_device(tmp_path: Path, g
             }
             optimizer.consolidate_state_dict = lambda to: None
             optimizer.state_dict = lambda state=state: {"state": state}
-        with mock.patch("v2vkit.training.checkpoint.save", lambda tensors, **_: written.update(tensors) or b""):
-            save_state(Folder(str(tmp_path)), trainer, fingerprint="f")
-        with mock.patch("v2vkit.training.checkpoint.load", return_value=written):
-            load_state(Folder(str(tmp_path)), trainer, fingerprint="f")
-        states = [values for o in trainer.optimizers.values() for values in o.optim.state.values()]
+        with mock.patch("v2vkit.checkpoint.snapshot.save", lambda tensors, **_: written.update(tensors) or b""):
+            save_state(Folder(str(tmp_path)), trainer.state, fingerprint="f")
+        with mock.patch("v2vkit.checkpoint.snapshot.load", return_value=written):
+            load_state(Folder(str(tmp_path)), trainer.state, fingerprint="f")
+        states = [values for o in trainer.state.optimizers.values() for values in o.optim.state.values()]
         assert states
         assert {tensor.device for values in states for tensor in values.values()} == {gpu}
     finally:

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from v2vkit.cli.main import load
-from v2vkit.config import make_config, read_recipe
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Stage
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.schedule import frames_at, learning_rate_factor
+from v2vkit.training.methods.registry import method_spec
+from v2vkit.training.schedule import Phase, Schedule, flow_strides, frames_at, learning_rate_factor, phases
 
 CONTEXT = 2  # real frames before the generated ones
 PIPELINES = Path(__file__).parents[2] / "pipelines"
@@ -33,7 +35,9 @@ def test_every_table_of_every_recipe_is_valid(path: Path) -> None:
             strides = set(config.strides)
         if isinstance(config, TrainConfig):
             assert isinstance(target, Stage)
-            assert set(config.flow_strides) <= strides, "flow for every video discriminator"
+            (part, *_) = target.parts(config)
+            needed = method_spec(config.method).strides(part)
+            assert set(flow_strides(needed, config.data.max_frame_stride)) <= strides, "flow for every loss"
 
 
 # recipe -> per stage: scales of D, n0, epochs per doubling, epochs of the new scale alone, epochs, decay, learning rate
@@ -48,7 +52,7 @@ TABLE = {
 @pytest.mark.parametrize("name", ["face-paper", "face-1gpu", "pose-paper", "pose-1gpu"])
 def test_clips_are_long_enough_for_the_longest_sequences(name: str) -> None:
     (ingest,) = (table for command, table in read_recipe(str(PIPELINES / f"{name}.toml")) if command == "ingest")
-    assert all(config.max_frames + CONTEXT <= ingest["clip_frames"] for config in training(name))
+    assert all(config.schedule.max_frames + CONTEXT <= ingest["clip_frames"] for config in training(name))
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -59,16 +63,75 @@ def test_recipes_follow_the_published_table(name: str) -> None:
         judged, first, doubling, fixed, epochs, decay, rate = row
         assert config.scale == number
         assert (config.num_scales or 1) == len(TABLE[name])
-        assert (config.discriminator_scales or 2) + number - 1 == judged
-        assert config.learning_rate == rate
-        assert config.foreground == ((26,) if street else ())
-        schedule = config.schedule
-        for epoch in range(schedule.total_epochs):
+        assert (config.adversaries.discriminator_scales or 2) + number - 1 == judged
+        assert config.schedule.learning_rate == rate
+        assert config.model.foreground == ((26,) if street else ())
+        schedule = method_spec(config.method).schedule(config)
+        newest = [phase for phase in phases(schedule) if phase.newest_only]
+        assert (newest[-1].last + 1 if newest else 0) == fixed
+        for epoch in range(schedule.epochs):
             assert frames_at(schedule, epoch) == min(first * 2 ** (epoch // doubling), longest)
-            assert config.newest_scale(epoch) == (number - 1 if epoch < fixed else 0)
             left = 1.0 if epoch < epochs else 1 - (epoch - epochs + 1) / (decay + 1)
             assert learning_rate_factor(schedule, epoch) == pytest.approx(left)
-        assert schedule.total_epochs == epochs + decay
+        assert schedule.epochs == epochs + decay
+
+
+# recipe -> per stage: epochs at the full learning rate, epochs in which it falls
+SCHEDULES = {
+    "toy": [(5, 4)],
+    "toy-cg": [(5, 4)],
+    "frames": [(20, 10)],
+    "face": [(15, 9)],
+    "face-fine": [(16, 9), (8, 8)],
+    "face-1gpu": [(20, 20), (20, 20)],
+    "face-paper": [(20, 20)],
+    "pose": [(16, 9)],
+    "pose-1gpu": [(5, 5), (5, 5)],
+    "pose-paper": [(5, 5), (5, 5), (5, 5)],
+    "street": [(20, 10)],
+    "street-1gpu": [(10, 10), (10, 5), (10, 5)],
+    "street-paper": [(10, 10), (10, 10), (5, 5)],
+}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_share_of_the_epochs_decays_as_before(path: Path) -> None:
+    """The schedules that results were measured with, spelled as a total and a share."""
+    found = [Schedule(config.schedule.epochs, config.schedule.decay) for config in training(path.stem)]
+    assert [(of.epochs - of.decay_epochs, of.decay_epochs) for of in found] == SCHEDULES[path.stem]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "decay", "decaying"),
+    [
+        (1, 0.5, 0),
+        (1, 0.51, 1),
+        (2, 0.5, 1),
+        (3, 0.5, 1),
+        (5, 0.3, 1),
+        (5, 0.31, 2),
+        (40, 0.5, 20),
+        (9, 0.45, 4),
+        (7, 0, 0),
+        (7, 1, 7),
+    ],
+)
+def test_the_share_is_rounded_to_whole_epochs_and_half_of_one_stays_at_the_full_rate(
+    epochs: int, decay: float, decaying: int
+) -> None:
+    schedule = Schedule(epochs, decay)
+    assert schedule.decay_epochs == decaying
+    factors = [learning_rate_factor(schedule, epoch) for epoch in range(epochs)]
+    assert factors.count(1.0) == epochs - decaying
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-1] > 0
+
+
+def test_the_defaults_are_those_of_the_paper() -> None:
+    """20 epochs at the full rate and 20 of decay, and `--epochs 1` trains one epoch."""
+    default = TrainConfig().schedule
+    assert (default.epochs, Schedule(default.epochs, default.decay).decay_epochs) == (40, 20)
+    assert phases(method_spec("vid2vid").schedule(TrainConfig(epochs=1))) == [Phase(0, 0, 4)]
 
 
 def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.stages.sample_style import STAGE as SAMPLE
 from v2vkit.stages.sample_style import StyleConfig
+from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
 
 
@@ -173,10 +174,24 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     work = Folder(options.work)
     reader = ClipReader(work, {kind: m for kind in ("frames", "labels") if (m := read_manifest(work / kind))})
     source = of_domain("street", 4)
-    changes = {"stage": "image", "foreground": (), "feature_dims": 3, "num_labels": 4, "epochs": 200, "batch_size": 2}
-    config = SMALL.model_copy(update=changes | {"decay_epochs": 0, "lambda_l1": 100.0, "learning_rate": 1e-3})
+    config = TrainConfig(
+        method="pix2pixhd",
+        domain="street",
+        num_labels=4,
+        feature_dims=3,
+        epochs=200,
+        decay=0,
+        batch_size=2,
+        lambda_l1=100.0,
+        learning_rate=1e-3,
+        **{name: SMALL.value(name) for name in ("preset", "width", "num_down", "num_blocks", "discriminator_width")},
+        device="cpu",
+        precision="fp32",
+        sample_every=0,
+        tensorboard=False,
+    )
     torch.manual_seed(0)
-    train_into(config.for_images(), VideoDataset(reader, source, strides=(), regions=True), tmp_path / "model")
+    train_into(config, VideoDataset(reader, source, strides=(), regions=True), tmp_path / "model")
     generator, info = load_model(Folder(str(tmp_path / "model")))
     encoder, _ = load_encoder(Folder(str(tmp_path / "model")))
     regions = region_ids(OBJECT)

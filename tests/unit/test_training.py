@@ -10,7 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into, windows_of
+from tests.unit.training_data import (
+    SMALL,
+    begin,
+    make_workspace,
+    open_dataset,
+    same,
+    train_chunk,
+    train_into,
+    windows_of,
+)
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.config import fingerprinted
@@ -20,12 +29,11 @@ from v2vkit.models.losses import feature_matching, lsgan
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE as TRAIN
-from v2vkit.training.build import build_trainer
 from v2vkit.training.data.batch import mirrored, stack
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.sampler import Window
-from v2vkit.training.objectives import direct_losses
-from v2vkit.training.step import train_chunk
+from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.methods.frames import reconstruction_losses
 from v2vkit.training.window import begin_window, generate_chunk
 
 CPU = torch.device("cpu")
@@ -45,37 +53,37 @@ def dataset(work: str) -> VideoDataset:
 def test_resumed_training_is_bit_equal(dataset: VideoDataset, tmp_path: Path, stop_at: int) -> None:
     whole = train_into(SMALL, dataset, tmp_path / "whole")
     halted = train_into(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
-    assert 0 < halted.steps < whole.steps
+    assert 0 < halted.state.steps < whole.state.steps
     resumed = train_into(SMALL, dataset, tmp_path / "halves")
-    assert resumed.steps == whole.steps
-    for name, module in whole.networks.named().items():
-        assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name
-    assert same(whole.average, resumed.average)
+    assert resumed.state.steps == whole.state.steps
+    for name, module in whole.state.modules.items():
+        assert same(module.state_dict(), resumed.state.modules[name].state_dict()), name
+    assert same(whole.state.ema, resumed.state.ema)
     assert same(load_file(tmp_path / "whole/model.safetensors"), load_file(tmp_path / "halves/model.safetensors"))
 
 
 def test_training_changes_every_network(dataset: VideoDataset, tmp_path: Path) -> None:
-    before = build_trainer(SMALL, dataset.source, CPU)
+    before = begin(SMALL, dataset.source, CPU)
     after = train_into(SMALL, dataset, tmp_path)
-    for name, module in before.networks.named().items():
-        assert not same(module.state_dict(), after.networks.named()[name].state_dict()), name
+    for name, module in before.state.modules.items():
+        assert not same(module.state_dict(), after.state.modules[name].state_dict()), name
 
 
 def test_the_average_follows_the_weights_by_its_decay(dataset: VideoDataset) -> None:
-    trainer = build_trainer(SMALL, dataset.source, CPU)
-    name, weight = next(iter(trainer.networks.generator.named_parameters()))
-    average = trainer.average[name].fill_(0.0)
+    trainer = begin(SMALL, dataset.source, CPU)
+    name, weight = next(iter(trainer.method.generator.named_parameters()))
+    average = trainer.state.ema[name].fill_(0.0)
     found = []
     for steps, value in ((0, 1.0), (8, 2.0), (1000, 4.0)):
-        trainer.steps = steps
+        trainer.state.steps = steps
         with torch.no_grad():
             weight.fill_(value)
-        trainer.update_average(0.75)
+        trainer.state.update_ema(0.75)
         found.append(float(average.mean()))
         assert torch.equal(average, average.flatten()[0].expand_as(average))
     # A young average keeps (1 + n) / (10 + n): 1/10 after no step, 1/2 after 8; then the decay, 3/4.
     assert found == pytest.approx([0.9, 0.9 / 2 + 2 / 2, 1.45 * 3 / 4 + 4 / 4])
-    trainer.update_average(0.0)
+    trainer.state.update_ema(0.0)
     assert torch.equal(average, weight)
 
 
@@ -89,39 +97,42 @@ def test_shared_passes_give_the_gradients_of_the_plain_formulation(dataset: Vide
     """One forward pass per network input gives the gradients of one pass per loss term, as published."""
     config = SMALL.model_copy(update={"temporal_scales": 1})
     sequence, frames = _sequence(dataset), [2, 3, 4]
-    shared, plain = build_trainer(config, dataset.source, CPU), build_trainer(config, dataset.source, CPU)
-    for optimizer in shared.optimizers.values():  # keep the gradients, change nothing
+    shared, plain = begin(config, dataset.source, CPU), begin(config, dataset.source, CPU)
+    for optimizer in shared.state.optimizers.values():  # keep the gradients, change nothing
         for group in optimizer.param_groups:
             group["lr"] = 0.0
-    state = begin_window(sequence, shared.networks.generator, from_nothing=from_nothing)
-    values, _ = train_chunk(config, shared, sequence, state, frames)
+    state = begin_window(sequence, shared.method.generator, from_nothing=from_nothing)
+    values, _ = train_chunk(shared, sequence, state, frames)
 
-    networks = plain.networks
-    state = begin_window(sequence, networks.generator, from_nothing=from_nothing)
-    outputs = generate_chunk(networks.generator, sequence, state, frames)
-    direct = direct_losses(config, sequence, state, frames, outputs, None)
+    generator, discriminators = plain.method.generator, plain.method.discriminators
+    image, video = discriminators["image"], discriminators["video0"]
+    state = begin_window(sequence, generator, from_nothing=from_nothing)
+    outputs = generate_chunk(generator, sequence, state, frames)
+    weights = {term: term.factor(config) for term in plain.method.losses()}
+    direct = reconstruction_losses(weights, GeneratedChunk(sequence, state, frames, outputs))
     s, x = (torch.cat([t[:, i] for i in frames]) for t in (sequence.s, sequence.x))
     x_fake, h = torch.cat([o.x_fake for o in outputs]), torch.cat([o.h for o in outputs])
-    real = networks.image(image_input(s, x))
+    real = image(image_input(s, x))
+    lambda_feature = config.losses.lambda_feature
     total, d_total = direct.total, torch.zeros(())
     for fake in (x_fake, h):
-        judged = networks.image(image_input(s, fake))
-        total = total + lsgan(judged, real=True) + config.lambda_feature * feature_matching(judged, real)
+        of_fake = image(image_input(s, fake))
+        total = total + lsgan(of_fake, real=True) + lambda_feature * feature_matching(of_fake, real)
         d_total = d_total + lsgan(real, real=True) / 2
-        d_total = d_total + lsgan(networks.image(image_input(s, fake.detach())), real=False) / 2
+        d_total = d_total + lsgan(image(image_input(s, fake.detach())), real=False) / 2
     flows = sequence.flow[1][:, [3, 4]]
-    t_real = networks.video[0](video_input(sequence.x[:, frames], flows))
-    t_fake = networks.video[0](video_input(torch.stack([o.x_fake for o in outputs], 1), flows))
-    total = total + lsgan(t_fake, real=True) + config.lambda_feature * feature_matching(t_fake, t_real)
+    t_real = video(video_input(sequence.x[:, frames], flows))
+    t_fake = video(video_input(torch.stack([o.x_fake for o in outputs], 1), flows))
+    total = total + lsgan(t_fake, real=True) + lambda_feature * feature_matching(t_fake, t_real)
     detached = video_input(torch.stack([o.x_fake.detach() for o in outputs], 1), flows)
-    t_total = lsgan(t_real, real=True) / 2 + lsgan(networks.video[0](detached), real=False) / 2
+    t_total = lsgan(t_real, real=True) / 2 + lsgan(video(detached), real=False) / 2
     expected = {
-        "generator": torch.autograd.grad(total, list(networks.generator.parameters()), retain_graph=True),
-        "image": torch.autograd.grad(d_total, list(networks.image.parameters())),
-        "video0": torch.autograd.grad(t_total, list(networks.video[0].parameters())),
+        "generator": torch.autograd.grad(total, list(generator.parameters()), retain_graph=True),
+        "image": torch.autograd.grad(d_total, list(image.parameters())),
+        "video0": torch.autograd.grad(t_total, list(video.parameters())),
     }
     for name, gradients in expected.items():
-        found = [parameter.grad for parameter in shared.networks.named()[name].parameters()]
+        found = [parameter.grad for parameter in shared.state.modules[name].parameters()]
         for a, b in zip(found, gradients, strict=True):
             assert a is not None
             torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-5)
@@ -131,29 +142,29 @@ def test_shared_passes_give_the_gradients_of_the_plain_formulation(dataset: Vide
 
 
 def test_history_carries_no_gradient(dataset: VideoDataset) -> None:
-    trainer = build_trainer(SMALL, dataset.source, CPU)
+    trainer = begin(SMALL, dataset.source, CPU)
     sequence = _sequence(dataset)
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    generate_chunk(trainer.networks.generator, sequence, state, [2, 3])
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    generate_chunk(trainer.method.generator, sequence, state, [2, 3])
     assert state.history is not None
     assert not any(tensor.requires_grad for tensor in [*state.history, *state.x_fake])
 
 
 @pytest.mark.parametrize("term", ["F_Flow", "G_GAN"])
 def test_a_term_that_is_not_finite_is_named_and_nothing_is_updated(dataset: VideoDataset, term: str) -> None:
-    trainer = build_trainer(SMALL, dataset.source, CPU)
+    trainer = begin(SMALL, dataset.source, CPU)
     sequence = _sequence(dataset)
     if term == "F_Flow":
         sequence.flow[1][:, 3] = float("nan")
         sequence.confidence[1][:, 3] = 1.0
     else:
         with torch.no_grad():
-            next(trainer.networks.image.parameters()).fill_(float("nan"))
-    before = {name: value.clone() for name, value in trainer.networks.generator.state_dict().items()}
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+            next(trainer.method.discriminators["image"].parameters()).fill_(float("nan"))
+    before = {name: value.clone() for name, value in trainer.method.generator.state_dict().items()}
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
     with pytest.raises(V2VError, match=rf"{term}.* not a finite number"):
-        train_chunk(SMALL, trainer, sequence, state, [2, 3])
-    assert same(before, trainer.networks.generator.state_dict())
+        train_chunk(trainer, sequence, state, [2, 3])
+    assert same(before, trainer.method.generator.state_dict())
 
 
 @pytest.mark.parametrize("gradient_clip", [0.0, 1.0])
@@ -162,13 +173,13 @@ def test_a_gradient_that_is_not_finite_is_named_and_nothing_is_updated(
 ) -> None:
     """A finite term with a weight that makes it more than float32 can hold."""
     config = SMALL.model_copy(update={"lambda_l1": 1e39, "gradient_clip": gradient_clip})
-    trainer = build_trainer(config, dataset.source, CPU)
+    trainer = begin(config, dataset.source, CPU)
     sequence = _sequence(dataset)
-    before = [copy.deepcopy(network.state_dict()) for network in trainer.networks.named().values()]
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    before = [copy.deepcopy(network.state_dict()) for network in trainer.state.modules.values()]
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
     with pytest.raises(V2VError, match=r"the gradient of generator is not a finite number"):
-        train_chunk(config, trainer, sequence, state, [2, 3])
-    after = [network.state_dict() for network in trainer.networks.named().values()]
+        train_chunk(trainer, sequence, state, [2, 3])
+    after = [network.state_dict() for network in trainer.state.modules.values()]
     assert all(same(old, new) for old, new in zip(before, after, strict=True))
 
 
@@ -200,8 +211,8 @@ def test_only_flow_between_frames_of_the_window_is_read(work: str, monkeypatch: 
 
 
 def test_a_step_needs_its_flow(work: str) -> None:
-    with pytest.raises(V2VError, match=r"--max-step 2 need \[1, 2\].*--strides 1 --strides 2"):
-        run(TRAIN, SMALL.model_copy(update={"max_step": 2, "temporal_scales": 1}), RunOptions(work=work))
+    with pytest.raises(V2VError, match=r"--max-frame-stride 2 need \[1, 2\].*--strides 1 --strides 2"):
+        run(TRAIN, SMALL.model_copy(update={"max_frame_stride": 2, "temporal_scales": 1}), RunOptions(work=work))
 
 
 def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: VideoDataset) -> None:
@@ -237,7 +248,7 @@ def test_stage_writes_a_model_that_loads_and_a_second_run_does_nothing(work: str
 @pytest.mark.parametrize("damage", ["truncate", "flip", "other"])
 def test_damaged_models_are_refused(work: str, tmp_path: Path, damage: str) -> None:
     options = make_workspace(tmp_path)
-    run(TRAIN, SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0}), options)
+    run(TRAIN, SMALL.model_copy(update={"epochs": 1, "decay": 0.0}), options)
     path = tmp_path / "checkpoints/spatial-1/model.safetensors"
     data = bytearray(path.read_bytes())
     if damage == "truncate":
@@ -261,7 +272,7 @@ def test_a_damaged_snapshot_is_named_and_left_behind_with_overwrite(
     work: str, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
-    config = SMALL.model_copy(update={"epochs": 2, "decay_epochs": 0, "temporal_scales": 1, "save_every": 0.0})
+    config = SMALL.model_copy(update={"epochs": 2, "decay": 0.0, "temporal_scales": 1, "save_every": 0.0})
     snapshots = []
 
     def killed(*args: object) -> None:
@@ -270,7 +281,7 @@ def test_a_damaged_snapshot_is_named_and_left_behind_with_overwrite(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("v2vkit.training.loop.save_model", killed)
+        patch.setattr("v2vkit.checkpoint.model_file.save_model", killed)
         with pytest.raises(KeyboardInterrupt):
             run(TRAIN, config, options)
     folder = Path(options.work, "checkpoints", "spatial-1")
@@ -301,7 +312,7 @@ def _flip_a_byte(path: Path) -> None:
 def test_a_refused_training_leaves_what_was_there(tmp_path: Path) -> None:
     """A wrong option is found out before the model of an earlier training is thrown away, and leaves nothing behind."""
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
-    config = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1})
+    config = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "temporal_scales": 1})
     wrong = config.model_copy(update={"foreground": (99,)})
     with pytest.raises(V2VError, match="--foreground 99"):
         run(TRAIN, wrong, options)
@@ -322,7 +333,7 @@ def test_a_refused_training_leaves_what_was_there(tmp_path: Path) -> None:
 
 def test_training_a_finished_model_on_as_the_refusal_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
-    config = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1})
+    config = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "temporal_scales": 1})
     run(TRAIN, config, options)
     longer = config.model_copy(update={"epochs": 2, "seed": 5})
     with pytest.raises(V2VError, match=r"epochs \(was 1, now 2\).*copy its folder and add `--start-from COPY --over"):

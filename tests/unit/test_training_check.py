@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
-from v2vkit.config import make_config, read_recipe
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.stages.train import STAGE
 from v2vkit.training.check import check_settings
@@ -43,23 +44,26 @@ LONG = (40, 2048, 1024)
         ([LONG, (40, 64, 64)], {}, r"several sizes \(64x64, 2048x1024\).*one --size"),
         ([LONG], {"lambda_style": 1.0}, "--lambda-style need --vgg-weights FILE"),
         ([LONG], {"lambda_vgg": 5.0}, "--vgg-weights FILE.*Leave out --lambda-vgg"),
-        ([LONG], {"epochs": 0, "decay_epochs": 0}, "no epochs"),
         ([LONG], {"first_frame": "real", "drop_history": 0.5}, "are for --first-frame self.*Leave out --drop-history"),
         ([LONG], {"first_frame": "real", "lambda_mask": 5.0}, "are for --first-frame self.*Leave out --lambda-mask"),
         ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
         ([LONG], {"domain": "pose", "edges": False}, "are for streets.*Leave out --no-edges"),
-        ([LONG], {"domain": "face", "drop_parts": 0.1}, "are for poses.*Leave out --drop-parts"),
-        ([LONG], {"stage": "image", "sparse": True, "lambda_flow": 1.0}, "--lambda-flow and --sparse belong to video"),
-        ([LONG], {"stage": "image", "lambda_warp": 1.0}, "--lambda-warp belong to video"),
-        ([LONG], {"stage": "image", "composition": "published"}, "--composition belong to video"),
-        ([LONG], {"stage": "image", "max_step": 2}, "--max-step belong to video"),
+        ([LONG], {"domain": "face", "drop_parts": 0.1}, "is for poses and DensePose.*Leave out --drop-parts"),
+        (
+            [LONG],
+            {"method": "pix2pixhd", "sparse": True, "lambda_flow": 1.0},
+            "--sparse and --lambda-flow mean",
+        ),
+        ([LONG], {"method": "pix2pixhd", "lambda_warp": 1.0}, "--lambda-warp mean nothing to --method pix2pixhd"),
+        ([LONG], {"method": "covst", "composition": "published"}, "--composition mean nothing to --method covst"),
+        ([LONG], {"method": "pix2pixhd", "max_frame_stride": 2}, "--max-frame-stride mean nothing"),
+        ([LONG], {"covst_share": 0.5}, "--covst-share mean nothing to --method vid2vid"),
     ],
 )
 def test_what_cannot_work_or_changes_nothing_is_refused(
     clips: list[tuple[int, int, int]], changes: dict[str, object], message: str
 ) -> None:
     config = STREET.model_copy(update=changes)
-    config = config.for_images() if config.images else config
     with pytest.raises(V2VError, match=message):
         check_settings(config, _manifests(*clips))
 
@@ -70,8 +74,8 @@ def test_what_cannot_work_or_changes_nothing_is_refused(
         {},
         {"domain": "face"},
         {"domain": "pose"},
-        {"stage": "image"},
-        {"stage": "image", "covst": 0.5, "max_step": 2},
+        {"method": "pix2pixhd"},
+        {"method": "covst", "covst_share": 0.5, "max_frame_stride": 2, "max_frames": 8},
         {"first_frame": "real"},
         {"first_frame": "image", "drop_history": 0.0, "lambda_mask": 0.0},
         {"flow": False, "lambda_flow": 0.0, "lambda_mask": 0.0},
@@ -83,9 +87,6 @@ def test_what_cannot_work_or_changes_nothing_is_refused(
 )
 def test_defaults_and_what_is_off_anyway_are_not_refused(changes: dict[str, object]) -> None:
     config = STREET.model_copy(update=changes)
-    if config.images:
-        assert config.without_meaning_for_images() == []
-        config = config.for_images()
     check_settings(config, _manifests(LONG))
 
 
@@ -97,10 +98,3 @@ def test_recipes_and_their_ablations_are_not_refused(path: Path, switch: dict[st
     assert parts
     for part in parts:
         check_settings(part, _manifests(LONG))
-
-
-def test_what_an_image_generator_does_anyway_may_be_said() -> None:
-    config = STREET.model_copy(update={"stage": "image", "flow": False, "temporal_scales": 0, "max_frames": 1})
-    assert config.without_meaning_for_images() == []
-    assert config.model_copy(update={"max_frames": 8}).without_meaning_for_images() == ["--max-frames"]
-    assert config.model_copy(update={"max_frames": 8, "covst": 0.5}).without_meaning_for_images() == []

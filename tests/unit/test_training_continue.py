@@ -18,8 +18,11 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 
-SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "temporal_scales": 1, "save_every": 0.0})
-OTHER = {"epochs": 2, "decay_epochs": 1, "learning_rate": 1e-3, "lambda_feature": 2.0, "max_frames": 3}
+SHORT = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "temporal_scales": 1, "save_every": 0.0})
+OTHER = {"epochs": 3, "decay": 0.33, "learning_rate": 1e-3, "lambda_feature": 2.0, "max_frames": 3}
+
+
+SAVING = "v2vkit.checkpoint.model_file.save_model"
 
 
 def changed(**changes: Any) -> TrainConfig:
@@ -47,7 +50,7 @@ def states(work: str) -> list[dict[str, Any]]:
 
 
 def run_killed(
-    config: TrainConfig, options: RunOptions, monkeypatch: pytest.MonkeyPatch, *, after: int, at: str = "save_model"
+    config: TrainConfig, options: RunOptions, monkeypatch: pytest.MonkeyPatch, *, after: int, at: str = SAVING
 ) -> None:
     calls: list[object] = []
     with monkeypatch.context() as patch:
@@ -57,7 +60,7 @@ def run_killed(
             if len(calls) == after:
                 raise KeyboardInterrupt
 
-        patch.setattr(f"v2vkit.training.loop.{at}", killed)
+        patch.setattr(at, killed)
         with pytest.raises(KeyboardInterrupt):
             run(STAGE, config, options)
 
@@ -75,7 +78,7 @@ def test_more_epochs_are_those_of_a_training_that_had_them_from_the_beginning(wo
     assert manifest.config["epochs"] == 3
 
 
-@pytest.mark.parametrize(("after", "at"), [(1, "load_state"), (2, "save_model")])
+@pytest.mark.parametrize(("after", "at"), [(1, "v2vkit.training.trainer.load_state"), (2, SAVING)])
 def test_a_killed_continued_training_goes_on_to_the_same_bits(
     work: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, at: str
 ) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.fake_stage import SOURCE, SourceConfig
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info
@@ -20,14 +20,12 @@ from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import build_trainer
 from v2vkit.training.check import check_settings
 from v2vkit.training.data.batch import downsampled, mirrored, stack
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import load_batch
 from v2vkit.training.data.sampler import BatchPlan, Window
-from v2vkit.training.features import feature_maps
-from v2vkit.training.step import train_chunk
+from v2vkit.training.methods.frames import Chunk
 from v2vkit.training.window import begin_window, source_stack
 
 CPU = torch.device("cpu")
@@ -35,7 +33,7 @@ WITH = SMALL.model_copy(
     update={
         "feature_dims": 3,
         "epochs": 1,
-        "decay_epochs": 0,
+        "decay": 0.0,
         "max_frames": 3,
         "temporal_scales": 1,
         "threads": 1,
@@ -89,7 +87,7 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
     large = np.full((6, 8), (255 << 16) + 65535, np.int32)
     np.testing.assert_array_equal(move_ids(large, draw_move(np.random.default_rng(1), 1.0, (8, 6))), large)
     plan = BatchPlan(0, (Window(0, 0, 4),) * 2, (0, 1))
-    sequence = load_batch(WITH.model_copy(update={"jitter": 1.0}), dataset, plan)
+    sequence = load_batch(WITH.model_copy(update={"augment": 1.0}), dataset, plan)
     assert sequence.regions is not None
     assert sequence.regions.shape == (2, 4, 1, 24, 32)
 
@@ -127,11 +125,11 @@ def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.Monk
 
 
 def test_features_are_constant_per_region_and_follow_their_source_map(dataset: VideoDataset) -> None:
-    networks = build_trainer(WITH, dataset.source, CPU).networks
+    networks = begin(WITH, dataset.source, CPU).method
     sequence = stack([dataset.load(Window(0, 0, 5)), dataset.load(Window(1, 1, 5))])
     assert sequence.regions is not None
     state = begin_window(sequence, networks.generator, from_nothing=False)
-    maps = feature_maps(WITH, networks, sequence, state, [2, 3])
+    maps = networks.features(Chunk(sequence, state, [2, 3]))
     assert maps is not None
     assert list(maps) == [0, 1, 2, 3]
     for t, found in maps.items():
@@ -145,13 +143,13 @@ def test_features_are_constant_per_region_and_follow_their_source_map(dataset: V
     assert torch.equal(source[:, 13:16], maps[0])
     assert torch.equal(source[:, 16:29], sequence.s[:, 1])
     alone = begin_window(sequence, networks.generator, from_nothing=True)
-    assert list(feature_maps(WITH, networks, sequence, alone, [2, 3]) or ()) == [2, 3]
+    assert list(networks.features(Chunk(sequence, alone, [2, 3])) or ()) == [2, 3]
 
 
 def test_vectors_mean_the_same_in_every_spatial_stage(work: str) -> None:
     """The coarse stage and the fine one give their coarsest scale the same features for the same frame."""
     coarse, fine = (TWO.model_copy(update={"stage": f"spatial-{k}"}) for k in (1, 2))
-    networks = [build_trainer(config, dataset_with_regions(work).source, CPU).networks for config in (coarse, fine)]
+    networks = [begin(config, dataset_with_regions(work).source, CPU).method for config in (coarse, fine)]
     assert networks[0].encoder is not None
     assert networks[1].encoder is not None
     networks[1].encoder.load_state_dict(networks[0].encoder.state_dict())
@@ -159,7 +157,7 @@ def test_vectors_mean_the_same_in_every_spatial_stage(work: str) -> None:
     for config, owner in zip((coarse, fine), networks, strict=True):
         sequence = stack([dataset_with_regions(work, halvings=config.halvings).load(Window(0, 0, 3))])
         state = begin_window(sequence, owner.generator, from_nothing=False)
-        maps = feature_maps(config, owner, sequence, state, [2])
+        maps = owner.features(Chunk(sequence, state, [2]))
         assert maps is not None
         found.append(maps[2])
     assert (found[0].shape[-2:], found[1].shape[-2:]) == ((12, 16), (24, 32))
@@ -168,20 +166,20 @@ def test_vectors_mean_the_same_in_every_spatial_stage(work: str) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_e_learns_with_g_and_discriminators_never_see_features(dataset: VideoDataset, checkpointing: bool) -> None:
-    config = WITH.model_copy(update={"checkpointing": checkpointing})
-    trainer = build_trainer(config, dataset.source, CPU)
-    networks = trainer.networks
+    config = WITH.model_copy(update={"gradient_checkpointing": checkpointing})
+    trainer = begin(config, dataset.source, CPU)
+    networks = trainer.method
     assert networks.encoder is not None
-    assert set(trainer.optimizers) == {"generator", "image", "video0"}
-    assert len(trainer.optimizers["generator"].param_groups[0]["params"]) == len(
+    assert set(trainer.state.optimizers) == {"generator", "image", "video0"}
+    assert len(trainer.state.optimizers["generator"].param_groups[0]["params"]) == len(
         [*networks.generator.parameters(), *networks.encoder.parameters()]
     )
-    assert networks.image.config.in_channels == 13 + 3
+    assert networks.discriminators["image"].config.in_channels == 13 + 3
     seen: list[torch.Tensor] = []
-    networks.image.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    networks.discriminators["image"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
     sequence = stack([dataset.load(Window(0, 0, 4))])
     state = begin_window(sequence, networks.generator, from_nothing=False)
-    train_chunk(config, trainer, sequence, state, [2, 3])
+    train_chunk(trainer, sequence, state, [2, 3])
     for given in seen:
         repeated = torch.cat([sequence.s[:, t] for t in (2, 3)] * (len(given) // 2))
         assert torch.equal(given[:, :13], repeated)
@@ -193,12 +191,12 @@ def test_e_learns_with_g_and_discriminators_never_see_features(dataset: VideoDat
 def test_checkpointing_gives_the_same_gradients(dataset: VideoDataset) -> None:
     found = []
     for checkpointing in (False, True):
-        config = WITH.model_copy(update={"checkpointing": checkpointing})
-        trainer = build_trainer(config, dataset.source, CPU)
+        config = WITH.model_copy(update={"gradient_checkpointing": checkpointing})
+        trainer = begin(config, dataset.source, CPU)
         sequence = stack([dataset.load(Window(0, 0, 4))])
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-        train_chunk(config, trainer, sequence, state, [2, 3])
-        found.append([parameter.grad for parameter in trainer.networks.parameters("generator")])
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+        train_chunk(trainer, sequence, state, [2, 3])
+        found.append([parameter.grad for parameter in trainer.state.parameters("generator")])
     for plain, again in zip(*found, strict=True):
         torch.testing.assert_close(plain, again, rtol=1e-4, atol=1e-6)
 
@@ -206,30 +204,30 @@ def test_checkpointing_gives_the_same_gradients(dataset: VideoDataset) -> None:
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_features_are_float32_in_any_precision(dataset: VideoDataset, precision: str) -> None:
     config = WITH.model_copy(update={"precision": precision})
-    trainer = build_trainer(config, dataset.source, CPU)
+    trainer = begin(config, dataset.source, CPU)
     sequence = stack([dataset.load(Window(0, 0, 4))])
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        maps = feature_maps(config, trainer.networks, sequence, state, [2])
+        maps = trainer.method.features(Chunk(sequence, state, [2]))
     assert maps is not None
     assert maps[2].dtype == torch.float32
-    train_chunk(config, trainer, sequence, state, [2])
+    train_chunk(trainer, sequence, state, [2])
 
 
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_resumed_training_is_bit_equal(work: str, tmp_path: Path, stop_at: int) -> None:
-    config = WITH.model_copy(update={"jitter": 0.5, "flip": True, "foreground": ()})
+    config = WITH.model_copy(update={"augment": 0.5, "flip": True, "foreground": ()})
     dataset = dataset_with_regions(work, flip=True)
-    fresh = build_trainer(config, dataset.source, CPU)
+    fresh = begin(config, dataset.source, CPU)
     whole = train_into(config, dataset, tmp_path / "whole")
     halted = train_into(config, dataset, tmp_path / "halves", stop_at=stop_at)
-    assert 0 < halted.steps < whole.steps
+    assert 0 < halted.state.steps < whole.state.steps
     resumed = train_into(config, dataset, tmp_path / "halves")
-    assert set(whole.networks.named()) == {"generator", "image", "video0", "encoder"}
-    for name, module in whole.networks.named().items():
-        assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name
-        assert not same(module.state_dict(), fresh.networks.named()[name].state_dict()), name
-    assert same(whole.average, resumed.average)
+    assert set(whole.state.modules) == {"generator", "image", "video0", "encoder"}
+    for name, module in whole.state.modules.items():
+        assert same(module.state_dict(), resumed.state.modules[name].state_dict()), name
+        assert not same(module.state_dict(), fresh.state.modules[name].state_dict()), name
+    assert same(whole.state.ema, resumed.state.ema)
     averaged = load_file(tmp_path / "whole/model.safetensors")
     assert same(averaged, load_file(tmp_path / "halves/model.safetensors"))
     assert {name.split(".")[0] for name in averaged} == {"scales", "encoder"}
@@ -259,21 +257,22 @@ def test_every_stage_goes_on_with_the_encoder_of_the_one_before(
         run(STAGE, fixed.model_copy(update={"feature_dims": 0}), RunOptions(work=options.work, overwrite=True))
 
 
-@pytest.mark.parametrize("covst", [0.0, 0.5])
-def test_image_generators_take_features_too(work: str, tmp_path: Path, covst: float) -> None:
-    config = WITH.model_copy(update={"stage": "image", "foreground": (), "covst": covst}).for_images()
+@pytest.mark.parametrize("method", ["pix2pixhd", "covst"])
+def test_image_generators_take_features_too(work: str, tmp_path: Path, method: str) -> None:
+    changes = {"first_frames": 4, "max_frames": 16, "double_every": 5, "temporal_scales": 2, "drop_history": 0.2}
+    config = WITH.model_copy(update={"method": method, "foreground": ()} | changes)
     dataset = dataset_with_regions(work)
     trainer = train_into(config, dataset, tmp_path, stop_at=1)
-    assert trainer.networks.encoder is not None
-    assert any(parameter.grad is not None for parameter in trainer.networks.encoder.parameters())
+    assert trainer.method.encoder is not None
+    assert any(parameter.grad is not None for parameter in trainer.method.encoder.parameters())
     model, _ = load_model(Folder(str(tmp_path)))
-    assert model.config.source_channels == 13 + 3 + (3 if covst else 0)
+    assert model.config.source_channels == 13 + 3 + (3 if method == "covst" else 0)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"domain": "pose", "num_labels": None}, "skeletons have no regions"),
+        ({"domain": "pose", "num_labels": None}, "pose has no regions"),
         ({"first_frame": "image", "drop_history": 0.0}, "does not go with --first-frame"),
     ],
 )
@@ -293,7 +292,7 @@ def test_without_features_nothing_is_new(work: str, tmp_path: Path) -> None:
     assert "feature_dims" not in fingerprinted(config)
     assert fingerprinted(WITH)["feature_dims"] == 3
     trainer = train_into(config, open_dataset(work, strides=(1,)), tmp_path, stop_at=1)
-    assert set(trainer.networks.named()) == {"generator", "image", "video0"}
+    assert set(trainer.state.modules) == {"generator", "image", "video0"}
     data = (tmp_path / "model.safetensors").read_bytes()
     assert b"encoder.layers" not in data
     assert b'\\"encoder\\":' not in data

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.conditions import of_domain
 from tests.unit.fake_stage import SOURCE, SourceConfig
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import find_model, load_model, save_model
@@ -28,21 +28,24 @@ from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.render import COMMAND as RENDER
 from v2vkit.stages.render import RenderConfig
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import stack
 from v2vkit.training.data.sampler import Window
+from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.plan import measure
-from v2vkit.training.step import train_chunk
+from v2vkit.training.schedule import Phase
 from v2vkit.training.window import begin_window
 
 CPU = torch.device("cpu")
 VIDEO = SMALL.model_copy(
-    update={"foreground": (), "epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 0, "threads": 1}
+    update={"foreground": (), "epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 0, "threads": 1}
     | {"drop_history": 0.0}
 )
-IMAGE = VIDEO.model_copy(update={"stage": "image", "num_enhancers": 1, "batch_size": 2}).for_images()
-COVST = VIDEO.model_copy(update={"stage": "image", "covst": 0.8})
+UNUSED = {"first_frames": 4, "double_every": 5, "max_frames": 16, "chunk": 2}
+"""Settings of sequences, at their defaults."""
+SINGLE = VIDEO.model_copy(update={"temporal_scales": 2, "drop_history": 0.2})
+IMAGE = SINGLE.model_copy(update={"method": "pix2pixhd", "num_enhancers": 1, "batch_size": 2} | UNUSED)
+COVST = SINGLE.model_copy(update={"method": "covst"})
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +59,15 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
 
 def test_covst_is_measured_at_the_end_of_long_sequences(work: RunOptions) -> None:
     """Where real frames stand in for those before, which are no memory of features."""
-    config = COVST.model_copy(update={"chunk": 1}).for_images()
-    cost = measure(config, open_dataset(work.work, strides=config.strides), CPU, num_frames=5)
+    config = COVST.model_copy(update={"chunk": 1})
+    cost = measure(config, open_dataset(work.work, strides=(1,)), CPU, phase=Phase(0, 0, 5))
     assert cost.seconds_per_frame > 0
 
 
-@pytest.mark.parametrize("covst", [0.0, 0.8])
-def test_images_learn_nothing_from_maps_that_say_nothing(covst: float) -> None:
-    config = IMAGE.model_copy(update={"covst": covst}) if covst else IMAGE
-    generator = build_trainer(config, of_domain("pose"), CPU).networks.generator
+@pytest.mark.parametrize("covst", [False, True])
+def test_images_learn_nothing_from_constant_maps(covst: bool) -> None:
+    config = COVST.model_copy(update={"num_enhancers": 1}) if covst else IMAGE
+    generator = begin(config, of_domain("pose"), CPU).method.generator
     source = torch.rand(2, 6 if covst else 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def gradients(images: slice) -> list[torch.Tensor]:
@@ -77,45 +80,46 @@ def test_images_learn_nothing_from_maps_that_say_nothing(covst: float) -> None:
         assert float((ours - alone).norm()) < 0.01 * float(alone.norm())
 
 
-@pytest.mark.parametrize(("config", "stop_at"), [(IMAGE, 2), (COVST, 3)], ids=["image", "covst"])
+@pytest.mark.parametrize(("config", "stop_at"), [(IMAGE, 2), (COVST, 3)], ids=["pix2pixhd", "covst"])
 def test_resumed_training_is_bit_equal(work: RunOptions, tmp_path: Path, config: TrainConfig, stop_at: int) -> None:
     config = config.model_copy(update={"epochs": 2, "flip": True})
-    dataset = open_dataset(work.work, strides=config.strides, flip=True)
-    fresh = build_trainer(config.for_images(), dataset.source, CPU)
-    whole = train_into(config.for_images(), dataset, tmp_path / "whole")
-    halted = train_into(config.for_images(), dataset, tmp_path / "halves", stop_at=stop_at)
-    assert 0 < halted.steps < whole.steps
-    resumed = train_into(config.for_images(), dataset, tmp_path / "halves")
-    assert set(whole.networks.named()) == {"generator", "image"}
-    for name, module in whole.networks.named().items():
-        assert same(module.state_dict(), resumed.networks.named()[name].state_dict()), name
-        assert not same(module.state_dict(), fresh.networks.named()[name].state_dict()), name
+    dataset = open_dataset(work.work, strides=method_spec(config.method).strides(config), flip=True)
+    fresh = begin(config, dataset.source, CPU)
+    whole = train_into(config, dataset, tmp_path / "whole")
+    halted = train_into(config, dataset, tmp_path / "halves", stop_at=stop_at)
+    assert 0 < halted.state.steps < whole.state.steps
+    resumed = train_into(config, dataset, tmp_path / "halves")
+    assert set(whole.state.modules) == {"generator", "image"}
+    for name, module in whole.state.modules.items():
+        assert same(module.state_dict(), resumed.state.modules[name].state_dict()), name
+        assert not same(module.state_dict(), fresh.state.modules[name].state_dict()), name
     averaged = load_file(tmp_path / "whole/model.safetensors")
     assert same(averaged, load_file(tmp_path / "halves/model.safetensors"))
-    assert not same(averaged, whole.networks.generator.state_dict())
+    assert not same(averaged, whole.method.generator.state_dict())
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_those_of_one_judgement_of_each_image(work: RunOptions, checkpointing: bool) -> None:
-    config = IMAGE.for_images().model_copy(update={"checkpointing": checkpointing})
+    config = IMAGE.model_copy(update={"gradient_checkpointing": checkpointing})
     dataset = open_dataset(work.work, strides=())
     sequence = stack([dataset.load(Window(0, 1, 1)), dataset.load(Window(1, 3, 1))])
-    shared, plain = build_trainer(config, dataset.source, CPU), build_trainer(config, dataset.source, CPU)
-    for optimizer in shared.optimizers.values():  # keep the gradients, change nothing
+    shared, plain = begin(config, dataset.source, CPU), begin(config, dataset.source, CPU)
+    for optimizer in shared.state.optimizers.values():  # keep the gradients, change nothing
         optimizer.param_groups[0]["lr"] = 0.0
-    state = begin_window(sequence, shared.networks.generator, from_nothing=False)
-    values, _ = train_chunk(config, shared, sequence, state, [0])
+    state = begin_window(sequence, shared.method.generator, from_nothing=False)
+    values, _ = train_chunk(shared, sequence, state, [0])
 
-    s, x, networks = sequence.s[:, 0], sequence.x[:, 0], plain.networks
-    networks.generator.checkpointing = False
-    x_fake = networks.generator(s)[-1].x_fake
-    judged, real = networks.image(image_input(s, x_fake)), networks.image(image_input(s, x))
-    total = lsgan(judged, real=True) + config.lambda_feature * feature_matching(judged, real)
-    total = total + config.lambda_l1 * pixel_l1(x_fake, x)
-    d_total = (lsgan(real, real=True) + lsgan(networks.image(image_input(s, x_fake.detach())), real=False)) / 2
+    s, x, networks = sequence.s[:, 0], sequence.x[:, 0], plain.state.modules
+    plain.method.generator.checkpointing = False
+    image, weights = networks["image"], config.losses
+    x_fake = plain.method.generator(s)[-1].x_fake
+    fake, real = image(image_input(s, x_fake)), image(image_input(s, x))
+    total = lsgan(fake, real=True) + weights.lambda_feature * feature_matching(fake, real)
+    total = total + weights.lambda_l1 * pixel_l1(x_fake, x)
+    d_total = (lsgan(real, real=True) + lsgan(image(image_input(s, x_fake.detach())), real=False)) / 2
     for name, loss in (("generator", total), ("image", d_total)):
-        expected = torch.autograd.grad(loss, list(networks.named()[name].parameters()), retain_graph=True)
-        for parameter, gradient in zip(shared.networks.named()[name].parameters(), expected, strict=True):
+        expected = torch.autograd.grad(loss, list(networks[name].parameters()), retain_graph=True)
+        for parameter, gradient in zip(shared.state.modules[name].parameters(), expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient, rtol=2e-3, atol=2e-5)
     assert values["G_L1"] == pytest.approx(float(pixel_l1(x_fake, x).detach()), rel=1e-5)
     assert values["D_GAN_real"] == pytest.approx(float(lsgan(real, real=True).detach()), rel=1e-5)
@@ -125,10 +129,12 @@ def test_the_stage_needs_frames_and_maps_but_no_flow(tmp_path: Path, capsys: pyt
     options = RunOptions(work=str(tmp_path))
     run(SOURCE, SourceConfig(num_clips=3, clip_frames=1), options)  # not even two frames of a clip
     run(STAGE, IMAGE, options)
-    assert "no losses over time" in capsys.readouterr().out
+    plan = capsys.readouterr().out
+    assert "loss      GAN 1" in plan
+    assert "flow" not in plan
     generator, info = load_model(find_model(Folder(options.work), None))
     assert isinstance(generator, FrameGenerator)
-    assert (info.stage, len(generator.network.enhancers), info.output_size) == ("image", 1, (32, 24))
+    assert (info.stage, len(generator.network.enhancers), info.output_size) == ("pix2pixhd", 1, (32, 24))
     assert "up to date" in run(STAGE, IMAGE, options).message
     with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
         run(STAGE, COVST, options)
@@ -137,7 +143,7 @@ def test_the_stage_needs_frames_and_maps_but_no_flow(tmp_path: Path, capsys: pyt
 def test_without_flow_and_video_discriminators_no_flow_is_read(tmp_path: Path) -> None:
     options = RunOptions(work=str(tmp_path))
     run(SOURCE, SourceConfig(num_clips=2, clip_frames=6), options)
-    run(STAGE, SMALL.model_copy(update={"flow": False, "temporal_scales": 0, "epochs": 1, "decay_epochs": 0}), options)
+    run(STAGE, SMALL.model_copy(update={"flow": False, "temporal_scales": 0, "epochs": 1, "decay": 0.0}), options)
     assert not load_model(find_model(Folder(options.work), None))[0].config.flow
     with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
         run(STAGE, SMALL.model_copy(update={"flow": False}), RunOptions(work=str(tmp_path), overwrite=True))
@@ -149,7 +155,7 @@ def test_video_models_are_found_before_image_models(work: RunOptions) -> None:
 
 
 def test_frame_by_frame_no_frame_depends_on_another(work: RunOptions) -> None:
-    generator, info = load_model(find_model(Folder(work.work), "image"))
+    generator, info = load_model(find_model(Folder(work.work), "pix2pixhd"))
     sources = np.random.default_rng(0).random((3, 13, 24, 32), dtype=np.float32)
     rollout = Rollout(generator, info.halvings)
     for s in sources:
@@ -182,12 +188,12 @@ def _render(source: str, target: Path, work: str, **settings: object) -> list[np
     return read_raw(target)[0]
 
 
-@pytest.mark.parametrize("checkpoint", ["spatial-1", "image", "covst"])
+@pytest.mark.parametrize("checkpoint", ["spatial-1", "pix2pixhd", "covst"])
 def test_as_many_frames_come_out_as_go_in(work: RunOptions, tmp_path: Path, checkpoint: str) -> None:
     assert len(_render(work.work, tmp_path / "out.mp4", work.work, checkpoint=checkpoint)) == 10
 
 
-@pytest.mark.parametrize("checkpoint", ["spatial-1", "image", "covst"])
+@pytest.mark.parametrize("checkpoint", ["spatial-1", "pix2pixhd", "covst"])
 def test_every_kind_of_model_is_evaluated(work: RunOptions, tmp_path: Path, checkpoint: str) -> None:
     config = EvaluateConfig(data=work.work, checkpoint=checkpoint, out=str(tmp_path / "out"), device="cpu", threads=1)
     assert EVALUATE.call(config, work) == []
@@ -200,7 +206,7 @@ def test_a_first_frame_model_of_another_place_is_used(work: RunOptions, tmp_path
     save_model(Folder(f"{tmp_path}/checkpoints/spatial-1"), video.state_dict(), info)
     with pytest.raises(V2VError, match=r"there is none in.*--first-frame-model"):
         _render(work.work, tmp_path / "out.mp4", str(tmp_path))
-    image = f"{work.work}/checkpoints/image"
+    image = f"{work.work}/checkpoints/pix2pixhd"
     expected = _render(work.work, tmp_path / "a.mp4", work.work)
     found = _render(work.work, tmp_path / "b.mp4", str(tmp_path), first_frame_model=image)
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
@@ -208,11 +214,11 @@ def test_a_first_frame_model_of_another_place_is_used(work: RunOptions, tmp_path
 
 def test_a_model_without_past_takes_no_first_frames(work: RunOptions, tmp_path: Path) -> None:
     with pytest.raises(V2VError, match="takes no first ones"):
-        _render(work.work, tmp_path / "out.mp4", work.work, checkpoint="image", first_frames=str(tmp_path))
+        _render(work.work, tmp_path / "out.mp4", work.work, checkpoint="pix2pixhd", first_frames=str(tmp_path))
 
 
 def _image_like(work: RunOptions, path: Path, **changes: object) -> str:
-    generator, info = load_model(find_model(Folder(work.work), "image"))
+    generator, info = load_model(find_model(Folder(work.work), "pix2pixhd"))
     save_model(Folder(str(path)), generator.state_dict(), info.model_copy(update=changes))
     return str(path)
 
@@ -228,7 +234,7 @@ def test_first_frame_models_that_do_not_fit_are_refused(work: RunOptions, tmp_pa
         ),
         "covst": (f"{work.work}/checkpoints/covst", "makes no first frames"),
         "video": (f"{work.work}/checkpoints/spatial-1", "makes no first frames"),
-        "not needed": (f"{work.work}/checkpoints/image", "begins by itself"),
+        "not needed": (f"{work.work}/checkpoints/pix2pixhd", "begins by itself"),
         "missing": (str(tmp_path / "nowhere"), "There is no model"),
     }[kind]
     if kind == "not needed":
@@ -258,15 +264,16 @@ def test_covst_is_rendered_from_maps_with_flow_only(work: RunOptions, tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_scales": 2}, "--num-scales belong"),
-        ({"fix_epochs": 1, "foreground": (1,)}, "--fix-epochs and --foreground belong"),
-        ({"temporal_scales": 1, "drop_history": 0.5}, "--drop-history and --temporal-scales belong"),
-        ({"first_frame": "real"}, "--first-frame belong"),
-        ({"max_frames": 8}, "--max-frames belong"),
-        ({"stage": "spatial-1"}, "are for --stage image"),
+        ({"num_scales": 2}, "--num-scales mean nothing to --method pix2pixhd"),
+        ({"fix_epochs": 1, "foreground": (1,)}, "--fix-epochs and --foreground mean nothing"),
+        ({"temporal_scales": 1, "drop_history": 0.5}, "--drop-history and --temporal-scales mean nothing"),
+        ({"first_frame": "real"}, "--first-frame mean nothing"),
+        ({"max_frames": 8}, "--max-frames mean nothing"),
+        ({"method": "vid2vid"}, "--num-enhancers mean nothing to --method vid2vid"),
+        ({"covst_share": 0.5}, "--covst-share mean nothing to --method pix2pixhd"),
         ({"num_enhancers": 5}, "width"),
         ({"start_from": "spatial-1"}, "makes videos"),
-        ({"start_from": "image", "num_blocks": 1}, r"num_blocks 2 \(here 1\)"),
+        ({"start_from": "pix2pixhd", "num_blocks": 1}, r"num_blocks 2 \(here 1\)"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(work: RunOptions, changes: dict[str, object], message: str) -> None:
@@ -274,11 +281,11 @@ def test_settings_that_do_not_fit_are_refused(work: RunOptions, changes: dict[st
         changes = changes | {"start_from": f"{work.work}/checkpoints/{changes['start_from']}"}
     with pytest.raises(V2VError, match=message):
         run(STAGE, IMAGE.model_copy(update=changes), RunOptions(work=work.work, overwrite=True))
-    load_model(find_model(Folder(work.work), "image"))  # nothing was thrown away
+    load_model(find_model(Folder(work.work), "pix2pixhd"))  # nothing was thrown away
 
 
 def test_an_image_model_is_no_beginning_of_a_video_model(work: RunOptions) -> None:
-    config = VIDEO.model_copy(update={"start_from": f"{work.work}/checkpoints/image"})
+    config = VIDEO.model_copy(update={"start_from": f"{work.work}/checkpoints/pix2pixhd"})
     with pytest.raises(V2VError, match="cannot begin a video model"):
         run(STAGE, config, RunOptions(work=work.work, overwrite=True))
 
@@ -286,9 +293,9 @@ def test_an_image_model_is_no_beginning_of_a_video_model(work: RunOptions) -> No
 def test_covst_goes_on_from_an_image_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=4)
     run(STAGE, IMAGE, options)
-    start = f"{options.work}/checkpoints/image"
-    run(STAGE, IMAGE.model_copy(update={"covst": 0.8, "start_from": start, "learning_rate": 1e-9}), options)
+    start = f"{options.work}/checkpoints/pix2pixhd"
+    run(STAGE, IMAGE.model_copy(update={"method": "covst", "start_from": start, "learning_rate": 1e-9}), options)
     assert "generator: from" in capsys.readouterr().out
-    image, covst = (load_model(find_model(Folder(options.work), name))[0] for name in ("image", "covst"))
+    image, covst = (load_model(find_model(Folder(options.work), name))[0] for name in ("pix2pixhd", "covst"))
     for name, value in image.state_dict().items():
         torch.testing.assert_close(value, covst.state_dict()[name], rtol=0, atol=1e-5)

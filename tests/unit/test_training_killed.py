@@ -21,7 +21,8 @@ TWO = ALONE.model_copy(
     update={"num_scales": 2, "discriminator_width": 64, "epochs": 1, "temporal_scales": 1, "max_frames": 4}
 )
 FINE = TWO.model_copy(update={"stage": "spatial-2", "fix_epochs": 1})
-IMAGE = ALONE.model_copy(update={"stage": "image", "foreground": (), "flip": True}).for_images()
+UNUSED = {"first_frames": 4, "double_every": 5, "max_frames": 16, "drop_history": 0.2}
+IMAGE = ALONE.model_copy(update={"method": "pix2pixhd", "foreground": (), "flip": True} | UNUSED)
 
 _KILLED = """
 import sys
@@ -55,9 +56,9 @@ def _train_and_kill(script: Path, work: str, config: TrainConfig, folder: Path, 
         (None, ALONE),
         (TWO, FINE),
         (None, IMAGE),
-        (None, IMAGE.model_copy(update={"covst": 0.8})),
+        (None, IMAGE.model_copy(update={"method": "covst", "first_frames": 3, "max_frames": 8})),
     ],
-    ids=["spatial-1", "spatial-2", "image", "covst"],
+    ids=["spatial-1", "spatial-2", "pix2pixhd", "covst"],
 )
 def test_killed_training_resumes_to_the_same_weights(
     tmp_path: Path, coarser: TrainConfig | None, config: TrainConfig

@@ -10,38 +10,34 @@ import pytest
 import torch
 
 from tests.conditions import of_domain
-from tests.unit.training_data import SMALL
+from tests.unit.training_data import SMALL, Begun, begin, train_chunk
 from v2vkit.artifacts.folder import Folder
-from v2vkit.training.build import build_trainer
-from v2vkit.training.checkpoint import load_state, save_state
+from v2vkit.checkpoint.snapshot import load_state, save_state
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.step import train_chunk
-from v2vkit.training.trainer import Trainer
 from v2vkit.training.window import begin_window
 
 CONFIG = SMALL.model_copy(update={"foreground": (), "temporal_scales": 1, "chunk": 3, "learning_rate": 0.01})
 
 
-def new_trainer(*, channels_last: bool, dtype: torch.dtype = torch.float64) -> Trainer:
+def new_trainer(*, channels_last: bool, dtype: torch.dtype = torch.float64) -> Begun:
     config = CONFIG.model_copy(update={"channels_last": channels_last})
-    trainer = build_trainer(config, of_domain("pose"), torch.device("cpu"))
-    for module in trainer.networks.named().values():
+    trainer = begin(config, of_domain("pose"), torch.device("cpu"))
+    for module in trainer.state.modules.values():
         module.to(dtype)
     return trainer
 
 
-def take_step(trainer: Trainer, dtype: torch.dtype = torch.float64) -> None:
+def take_step(trainer: Begun, dtype: torch.dtype = torch.float64) -> None:
     generator = torch.Generator().manual_seed(1)
     x, s = (torch.rand(1, 5, 3, 24, 32, generator=generator).to(dtype) for _ in range(2))
     flow, confidence = torch.zeros_like(x[:, :, :2]), torch.ones_like(x[:, :, :1])
     sequence = VideoBatch(x * 2 - 1, s, {1: flow}, {1: confidence})
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    train_chunk(CONFIG, trainer, sequence, state, [2, 3, 4])
-    trainer.steps += 1
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    train_chunk(trainer, sequence, state, [2, 3, 4])
 
 
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    named = trainer.networks.named().items()
+def weights(trainer: Begun) -> dict[str, torch.Tensor]:
+    named = trainer.state.modules.items()
     return {f"{name}.{key}": value.detach() for name, module in named for key, value in module.named_parameters()}
 
 
@@ -64,10 +60,10 @@ def test_two_steps_lead_to_the_same_weights(
     take_step(trainer)
     if resumed:
         folder = Folder(str(tmp_path))
-        save_state(folder, trainer, fingerprint="f")
+        save_state(folder, trainer.state, fingerprint="f")
         trainer = new_trainer(channels_last=channels_last)
-        load_state(folder, trainer, fingerprint="f")
-        assert trainer.steps == 1
+        load_state(folder, trainer.state, fingerprint="f")
+        assert trainer.state.steps == 1
     take_step(trainer)
     found = weights(trainer)
     assert any(not value.is_contiguous() for value in found.values()) == channels_last
@@ -84,11 +80,11 @@ def test_every_weight_moves_against_its_own_gradient(channels_last: bool) -> Non
     take_step(trainer, torch.float32)
     gradients = {
         f"{name}.{key}": value.grad
-        for name, module in trainer.networks.named().items()
+        for name, module in trainer.state.modules.items()
         for key, value in module.named_parameters()
     }
     for name, value in weights(trainer).items():
         gradient = gradients[name]
         assert gradient is not None
-        expected = before[name] - CONFIG.learning_rate * gradient / (gradient.abs() + 1e-8)
+        expected = before[name] - CONFIG.schedule.learning_rate * gradient / (gradient.abs() + 1e-8)
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-5, msg=lambda text, name=name: name + text)

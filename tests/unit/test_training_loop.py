@@ -1,30 +1,32 @@
-"""What the loop hands to every step: the rate, the windows, how they begin and what is changed in them."""
+"""What the trainer hands to every step: the rate, the windows, how they begin and how they are augmented."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.conditions import of_domain
-from tests.unit.training_data import SMALL, model_info
-from v2vkit.artifacts.folder import Folder
+from tests.unit.training_data import SMALL, begin, trainer_of
 from v2vkit.artifacts.manifest import ClipInfo
+from v2vkit.checkpoint.train_state import Network, TrainState
 from v2vkit.conditions.augment import STAY, Change, Move, draw_move
-from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch
 from v2vkit.training.data.sampler import BatchPlan, Window
-from v2vkit.training.loop import train
-from v2vkit.training.trainer import Trainer
-from v2vkit.training.window import WindowState
+from v2vkit.training.methods.base import StepContext
+from v2vkit.training.methods.frames import video_schedule
+from v2vkit.training.terms import LossTerm
+from v2vkit.training.trainer import new_state
+from v2vkit.training.window import chunks
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT = 320, 24
@@ -32,13 +34,13 @@ CHANGES = {
     "stage": "spatial-2",
     "num_scales": 2,
     "fix_epochs": 1,
-    "epochs": 6,
-    "decay_epochs": 3,
+    "epochs": 9,
+    "decay": 0.33,
     "first_frames": 3,
     "double_every": 2,
     "max_frames": 12,
-    "warm_up": 2.0,
-    "max_step": 3,
+    "loss_ramp": 2.0,
+    "max_frame_stride": 3,
     "learning_rate": 4e-3,
     "ema": 0.875,
     "seed": 7,
@@ -64,25 +66,58 @@ class Recorded(VideoDataset):
 
 @dataclass
 class Step:
-    """What one call of `train_chunk` was given, and the place of training then."""
+    """What one step was given, and the place of training then."""
 
     epoch: int
     batch: int
     rates: dict[str, float]
     from_nothing: bool
     frames: list[int]
-    train_from: int
-    warmed: tuple[float, ...]
+    at: StepContext
 
 
 @dataclass
 class Run:
-    """A training whose steps do nothing, and the TensorBoard writer that it was given."""
+    """A method whose steps do nothing, and the TensorBoard writer that its trainer was given."""
 
+    headline: ClassVar[tuple[str, ...]] = ("G_GAN",)
+
+    state: Any = None
     steps: list[Step] = field(default_factory=list)
-    decays: list[float] = field(default_factory=list)
     loaded: list[tuple[Window, bool, Change | None]] = field(default_factory=list)
     scalars: list[tuple[str, float, int]] = field(default_factory=list)
+
+    def networks(self) -> dict[str, Network]:
+        """Two with an optimiser of their own, and one that shares; no generator, no discriminator."""
+        names = {"segmenter": "segmenter", "encoder": "segmenter", "critic": "critic"}
+        return {
+            name: Network(torch.nn.Linear(1, 1), of, f"{name}." if name != "critic" else None)
+            for name, of in names.items()
+        }
+
+    def losses(self) -> tuple[LossTerm, ...]:
+        return ()
+
+    def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[tuple[bool, list[int]]]:
+        for frames in chunks(batch.x.shape[1], 2, CONFIG.schedule.chunk):
+            yield batch.from_nothing, frames
+
+    def step(self, chunk: tuple[bool, list[int]], at: StepContext) -> dict[str, Tensor]:
+        rates = {
+            f"{name} {number}": group["lr"]
+            for name, optimizer in self.state.optimizers.items()
+            for number, group in enumerate(optimizer.param_groups)
+        }
+        self.steps.append(Step(self.state.epoch, self.state.batch, rates, *chunk, at))
+        for parameter in self.state.parameters("segmenter"):
+            parameter.grad = torch.zeros_like(parameter)
+        return {"G_GAN": torch.tensor(float(len(self.steps))), "F_Flow": torch.tensor(0.5)}
+
+    def sample(self, chunk: object) -> np.ndarray:
+        raise AssertionError("not asked for")
+
+    def num_frames(self, chunk: tuple[bool, list[int]]) -> int:
+        return len(chunk[1])
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.scalars.append((name, value, step))
@@ -90,40 +125,8 @@ class Run:
 
 def run_through(config: TrainConfig, folder: Path) -> Run:
     found, dataset = Run(), Recorded()
-
-    def step(
-        of: TrainConfig,
-        trainer: Trainer,
-        sequence: VideoBatch,
-        state: WindowState,
-        frames: list[int],
-        *,
-        train_from: int = -1,
-        warmed: tuple[float, ...] = (),
-        parallel: object = None,
-    ) -> tuple[dict[str, float], list[Tensor]]:
-        rates = {
-            f"{name} {number}": group["lr"]
-            for name, optimizer in trainer.optimizers.items()
-            for number, group in enumerate(optimizer.param_groups)
-        }
-        place = (trainer.epoch, trainer.batch)
-        found.steps.append(Step(*place, rates, state.from_nothing, frames, train_from, warmed))
-        return {"G_GAN": float(len(found.steps)), "F_Flow": 0.5}, []
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("v2vkit.training.loop.train_chunk", step)
-        patch.setattr(Trainer, "update_average", lambda trainer, decay: found.decays.append(decay))
-        trainer = build_trainer(config, dataset.source, CPU)
-        assert train(
-            config,
-            trainer,
-            dataset,
-            Folder(str(folder)),
-            model_info(config, dataset),
-            device=CPU,
-            writer=found,
-        )
+    found.state = new_state(config, found, CPU)
+    assert trainer_of(config, dataset, folder, writer=found).fit(found, found.state)
     found.loaded = dataset.loaded
     return found
 
@@ -137,27 +140,66 @@ def test_every_optimiser_gets_the_rate_of_the_epoch(ran: Run) -> None:
     expected = [4e-3] * 6 + [3e-3, 2e-3, 1e-3]
     assert {step.epoch for step in ran.steps} == set(range(9))
     for step in ran.steps:
-        assert step.rates == pytest.approx(
-            {f"{name} 0": expected[step.epoch] for name in ("generator", "image", "video0", "video1")}
-        )
+        assert step.rates == pytest.approx({f"{name} 0": expected[step.epoch] for name in ("segmenter", "critic")})
 
 
-def test_losses_of_longer_sequences_warm_up_batch_by_batch(ran: Run) -> None:
-    """Scale 1 judges 7 frames at once, which sequences have from epoch 4 on; it has grown after two epochs."""
+def test_every_step_knows_its_place_in_the_schedule(ran: Run) -> None:
+    expected = [3, 3, 6, 6, 12, 12, 12, 12, 12]
     batches = {epoch: 1 + max(step.batch for step in ran.steps if step.epoch == epoch) for epoch in range(9)}
     assert batches[4] > 1
     for step in ran.steps:
-        grown = (step.epoch + step.batch / batches[step.epoch] - 4) / 2
-        assert step.warmed == pytest.approx((1.0, min(1.0, max(0.0, grown))))
-    assert len({step.warmed for step in ran.steps}) > 4
+        assert step.at.epoch == step.epoch
+        assert step.at.num_frames == expected[step.epoch]
+        assert step.at.progress == pytest.approx(step.epoch + step.batch / batches[step.epoch])
 
 
-def test_the_newest_scale_trains_alone_at_first(ran: Run) -> None:
-    assert [step.train_from for step in ran.steps] == [1 if step.epoch == 0 else 0 for step in ran.steps]
+def test_losses_of_longer_sequences_grow_to_their_weight() -> None:
+    """Scale 1 sees 7 frames at once, which sequences have from epoch 4 on; it has grown after two epochs."""
+    method = begin(CONFIG, of_domain("street")).method
+
+    def weights(progress: float, num_frames: int) -> dict[str, float]:
+        found = method._weights(StepContext(int(progress), progress, num_frames))
+        return {term.key: weight for term, weight in found.items() if term.key in ("GAN", "T0", "T1")}
+
+    assert weights(0.0, 6) == {"GAN": 1.0, "T0": 1.0}
+    assert weights(4.5, 12) == pytest.approx({"GAN": 1.0, "T0": 1.0, "T1": 0.25})
+    assert weights(8.0, 12) == {"GAN": 1.0, "T0": 1.0, "T1": 1.0}
 
 
-def test_every_step_moves_the_average_by_the_decay_that_is_set(ran: Run) -> None:
-    assert ran.decays == [0.875] * len(ran.steps)
+def test_the_newest_scale_trains_alone_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = begin(CONFIG, of_domain("street")).method
+    sequence = VideoBatch(torch.zeros(1, 3, 3, 8, 8), torch.rand(1, 3, 13, 8, 8), {}, {}, from_nothing=True)
+    seen: list[int] = []
+
+    def spy(*args: object, train_from: int, **named: object) -> None:
+        seen.append(train_from)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(method.generator, "forward", spy)
+    (chunk,) = method.chunks(sequence)
+    for epoch in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            method.step(chunk, StepContext(epoch, float(epoch), 1))
+    assert seen == [1, 0]
+
+
+def test_every_step_moves_the_ema_by_the_decay_that_is_set(
+    ran: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    decays: list[float] = []
+    monkeypatch.setattr(TrainState, "update_ema", lambda state, decay: decays.append(decay))
+    assert len(run_through(CONFIG, tmp_path).steps) == len(decays) == len(ran.steps)
+    assert set(decays) == {0.875}
+
+
+def test_a_network_without_gradients_is_not_updated_and_all_are_in_the_snapshot(ran: Run, tmp_path: Path) -> None:
+    state = run_through(CONFIG.model_copy(update={"epochs": 1, "decay": 0.0}), tmp_path).state
+    assert state.optimizers["segmenter"].state
+    assert not state.optimizers["critic"].state
+    assert set(state.ema) == {"segmenter.weight", "segmenter.bias", "encoder.weight", "encoder.bias"}
+    (file,) = tmp_path.glob("state-*.safetensors")
+    found = {name.split("/")[1] for name in load_file(file) if name.startswith("network/")}
+    assert found == {"segmenter", "encoder", "critic"}
 
 
 def test_a_window_is_generated_in_chunks_after_its_context(ran: Run) -> None:
@@ -166,9 +208,9 @@ def test_a_window_is_generated_in_chunks_after_its_context(ran: Run) -> None:
     found: dict[tuple[int, int], list[list[int]]] = {}
     for step in ran.steps:
         found.setdefault((step.epoch, step.batch), []).append(step.frames)
-    for (epoch, _), chunks in found.items():
-        assert [frame for frames in chunks for frame in frames] == list(range(2, 2 + expected[epoch]))
-        assert [len(frames) for frames in chunks] == [2, 1] if epoch < 2 else [2] * (expected[epoch] // 2)
+    for (epoch, _), parts in found.items():
+        assert [frame for frames in parts for frame in frames] == list(range(2, 2 + expected[epoch]))
+        assert [len(frames) for frames in parts] == [2, 1] if epoch < 2 else [2] * (expected[epoch] // 2)
     windows = [window for window, _, _ in ran.loaded]
     assert [window.num_frames - 2 for window in windows] == [expected[epoch] for epoch, _ in found]
     assert {window.stride for window in windows} == {1, 2, 3}
@@ -183,7 +225,7 @@ def test_whole_windows_begin_from_nothing_as_often_as_set(ran: Run) -> None:
 def test_tensorboard_is_told_every_loss_and_the_rate_of_every_step(ran: Run) -> None:
     expected = []
     for number, step in enumerate(ran.steps, 1):
-        rate = step.rates["generator 0"]
+        rate = step.rates["segmenter 0"]
         expected += [
             ("loss/G_GAN", float(number), number),
             ("loss/F_Flow", 0.5, number),
@@ -195,7 +237,8 @@ def test_tensorboard_is_told_every_loss_and_the_rate_of_every_step(ran: Run) -> 
 def test_windows_are_those_of_the_seed() -> None:
     def drawn(seed: int) -> tuple[BatchPlan, ...]:
         config = CONFIG.model_copy(update={"seed": seed})
-        return clip_sampler(config, Recorded().reader.clips, 2).batches(3)
+        clips = Recorded().reader.clips
+        return clip_sampler(config, clips, schedule=video_schedule(config), context=2).batches(3)
 
     assert drawn(7) == drawn(7) != drawn(8)
     assert {1, 2} <= {window.stride for batch in drawn(7) for window in batch.windows} <= {1, 2, 3}
@@ -223,7 +266,7 @@ def test_half_of_the_sequences_are_mirrored_each_by_itself() -> None:
 
 
 def test_every_sequence_of_a_batch_moves_by_itself_and_keeps_all_parts() -> None:
-    for loaded in batches_of(jitter=1.0, number=20):
+    for loaded in batches_of(augment=1.0, number=20):
         changes = [change for _, _, change in loaded if change is not None]
         assert len({change.move.tobytes() for change in changes}) == 3
         assert all(change.drop == 0 for change in changes)
@@ -246,7 +289,7 @@ def test_nothing_is_changed_unless_asked_for() -> None:
 
 def test_what_a_batch_is_made_of_is_a_matter_of_the_seed() -> None:
     def drawn(seed: int) -> list[tuple[bool, bytes]]:
-        found = batches_of(seed=seed, flip=True, jitter=1.0, number=20)
+        found = batches_of(seed=seed, flip=True, augment=1.0, number=20)
         return [(flip, c.move.tobytes()) for loaded in found for _, flip, c in loaded if c]
 
     assert drawn(7) == drawn(7)
@@ -279,4 +322,4 @@ def test_moves_shift_turn_and_zoom_as_far_as_set(strength: float) -> None:
 
 
 def test_sequences_move_as_far_as_their_width_and_height_allow() -> None:
-    assert_spread([change.move for loaded in batches_of(jitter=1.0) for _, _, change in loaded if change], 1.0)
+    assert_spread([change.move for loaded in batches_of(augment=1.0) for _, _, change in loaded if change], 1.0)

@@ -7,12 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from tests.conditions import of_domain
+from tests.unit.training_data import begin
 from v2vkit.models.generator import Output
-from v2vkit.training.build import build_trainer
+from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.judging import Leaves, play_games
-from v2vkit.training.objectives import Losses, direct_losses
+from v2vkit.training.generated import DetachedFakes, GeneratedChunk
+from v2vkit.training.methods.frames import reconstruction_losses
+from v2vkit.training.methods.vid2vid import VID2VID
+from v2vkit.training.reconstruction import Losses
+from v2vkit.training.terms import losses_on
 from v2vkit.training.window import WindowState
 
 SIZE = (4, 10)
@@ -24,7 +28,7 @@ WEIGHTS = {
     "lambda_l1": 3.0,
     "lambda_style": 2.0,
 }
-SETTINGS = {"stage": "spatial-2", "num_scales": 2, **WEIGHTS}
+SETTINGS = {"stage": "spatial-2", "num_scales": 2, "vgg_weights": "vgg.pth", **WEIGHTS}
 
 
 class Means(nn.Module):
@@ -64,7 +68,8 @@ def losses_of(first_frame: str, *, first: bool) -> Losses:
     config = TrainConfig.model_validate(SETTINGS | {"first_frame": first_frame})
     state = WindowState(2, None, first, [o.x_fake for o in outputs])
     vgg: Any = Means()
-    return direct_losses(config, sequence, state, [2, 3], outputs, vgg)
+    weights = {term: term.factor(config) for term in losses_on(VID2VID.losses(config), config)}
+    return reconstruction_losses(weights, GeneratedChunk(sequence, state, [2, 3], outputs, vgg=vgg))
 
 
 BOTH = {
@@ -98,31 +103,34 @@ def test_every_term_and_its_weight(first_frame: str, first: bool, expected: dict
     assert float(found.total) == pytest.approx(sum(term * weight for term, weight in expected.values()), rel=1e-4)
 
 
-def test_the_games_of_sequences_weigh_what_is_set() -> None:
+def test_the_losses_of_video_discriminators_weigh_what_is_set() -> None:
     settings = {"preset": "tiny", "discriminator_width": 8, "temporal_scales": 1, "precision": "fp32"}
     config = TrainConfig.model_validate(settings)
     x, s = torch.rand(1, 5, 3, 24, 32) * 2 - 1, torch.rand(1, 5, 3, 24, 32)
     flow, confidence = torch.zeros(1, 5, 2, 24, 32), torch.ones(1, 5, 1, 24, 32)
     sequence = VideoBatch(x, s, {1: flow}, {1: confidence})
     fakes = [torch.rand(1, 3, 24, 32) * 2 - 1 for _ in range(3)]
-    networks = build_trainer(config, of_domain("pose"), torch.device("cpu")).networks
+    method = begin(config, of_domain("pose"), torch.device("cpu")).method
+    terms = [term for term in method.losses() if term.network is not None]
 
-    def play(weight: float, warmed: float) -> tuple[Losses, Tensor]:
-        leaves = Leaves([x.clone().requires_grad_() for x in fakes], [x.clone().requires_grad_() for x in fakes])
-        state = WindowState(2, None, False, fakes)
-        weighed = config.model_copy(update={"lambda_temporal": weight})
-        games = play_games(weighed, networks, sequence, state, [2, 3, 4], leaves, warmed=(warmed,)).generator
-        assert games.total is not None
-        return games, torch.autograd.grad(games.total, leaves.x_fake[1])[0]
+    def losses(weight: float) -> tuple[AdversarialLosses, Tensor]:
+        outputs = [Output(x_fake, h=x_fake, flow=None, mask=None, warped=None) for x_fake in fakes]
+        chunk = GeneratedChunk(sequence, WindowState(2, None, False, fakes), [2, 3, 4], outputs)
+        assert isinstance(chunk.detached, DetachedFakes)
+        weights = {term: weight if term.key == "T0" else 1.0 for term in terms}
+        found = adversarial_losses(config, weights, method.discriminators, chunk)
+        assert found.generator.total is not None
+        return found, torch.autograd.grad(found.generator.total, chunk.detached.x_fake[1])[0]
 
-    none, of_none = play(0.0, 1.0)
-    assert none.total is not None
-    for weight, warmed in ((1.0, 1.0), (3.0, 1.0), (3.0, 0.5)):
-        games, gradient = play(weight, warmed)
-        assert games.total is not None
-        sequences = games.terms["G_T0"] + 10 * games.terms["G_T0_Feat"]
-        assert float((games.total - none.total).detach()) == pytest.approx(float(sequences) * weight * warmed, rel=1e-4)
-        if weight * warmed == 1:
+    none, of_none = losses(0.0)
+    assert none.generator.total is not None
+    for weight in (1.0, 3.0, 1.5):
+        found, gradient = losses(weight)
+        assert found.generator.total is not None
+        of_sequences = found.generator.terms["G_T0"] + 10 * found.generator.terms["G_T0_Feat"]
+        more = float((found.generator.total - none.generator.total).detach())
+        assert more == pytest.approx(float(of_sequences) * weight, rel=1e-4)
+        if weight == 1:
             of_one = gradient - of_none
-        torch.testing.assert_close(gradient - of_none, of_one * weight * warmed, rtol=1e-3, atol=1e-7)
+        torch.testing.assert_close(gradient - of_none, of_one * weight, rtol=1e-3, atol=1e-7)
     assert of_one.any()

@@ -6,25 +6,32 @@ import pytest
 import torch
 from torch._functorch import config as functorch
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, train_into, windows_of
+from tests.unit.training_data import (
+    SMALL,
+    Begun,
+    begin,
+    make_workspace,
+    open_dataset,
+    same,
+    train_chunk,
+    train_into,
+    windows_of,
+)
 from v2vkit.config import fingerprinted
 from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import build_trainer
+from v2vkit.training.adversarial import discriminate
 from v2vkit.training.data.batch import VideoBatch, stack
 from v2vkit.training.data.dataset import VideoDataset
-from v2vkit.training.judging import judge_inputs
-from v2vkit.training.schedule import Schedule, warm_up_factors
-from v2vkit.training.step import train_chunk
-from v2vkit.training.trainer import Trainer
+from v2vkit.training.schedule import Schedule, ramp_factor
 from v2vkit.training.window import begin_window
 
 CPU = torch.device("cpu")
 ONE = SMALL.model_copy(
-    update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
+    update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
 
 
@@ -40,22 +47,22 @@ def dataset(work: str) -> VideoDataset:
 
 def one_step(
     dataset: VideoDataset, scale: float | None = None, *, exact: bool = False, **changes: object
-) -> tuple[dict[str, float], Trainer]:
+) -> tuple[dict[str, float], Begun]:
     """The losses of one step of freshly initialised networks, and the trainer with its gradients.
 
     `scale` is what float16's losses are multiplied with in this step.
     """
     config = ONE.model_copy(update=changes)
-    trainer = build_trainer(config, dataset.source, CPU)
+    trainer = begin(config, dataset.source, CPU)
     if scale is not None:
-        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        trainer.state.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     sequence = textured(dataset)
     if exact:
-        for module in trainer.networks.named().values():
+        for module in trainer.state.modules.values():
             module.double()
         sequence = in_float64(sequence)
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    values, _ = train_chunk(config, trainer, sequence, state, [2, 3, 4])
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    values, _ = train_chunk(trainer, sequence, state, [2, 3, 4])
     return values, trainer
 
 
@@ -72,12 +79,12 @@ def in_float64(sequence: VideoBatch) -> VideoBatch:
     return VideoBatch(sequence.x.double(), sequence.s.double(), flow, confidence)
 
 
-def gradients(trainer: Trainer) -> list[torch.Tensor]:
-    parameters = [p for module in trainer.networks.named().values() for p in module.parameters()]
+def gradients(trainer: Begun) -> list[torch.Tensor]:
+    parameters = [p for module in trainer.state.modules.values() for p in module.parameters()]
     return [p.grad for p in parameters if p.grad is not None]
 
 
-@pytest.mark.parametrize("switch", [{"checkpointing": True}, {"channels_last": True}])
+@pytest.mark.parametrize("switch", [{"gradient_checkpointing": True}, {"channels_last": True}])
 def test_memory_switches_change_no_loss_and_no_gradient(dataset: VideoDataset, switch: dict[str, bool]) -> None:
     """In float64, because fresh networks' steep gradients make float32's other orders of summation large."""
     expected, plain = one_step(dataset, exact=True)
@@ -102,7 +109,7 @@ def test_compiled_networks_compute_the_same_losses(dataset: VideoDataset, monkey
     plain, _ = one_step(dataset)
     assert compiled == []
     traced, trainer = one_step(dataset, compile=True)
-    assert compiled == list(trainer.networks.named().values())
+    assert compiled == list(trainer.state.modules.values())
     assert traced == pytest.approx(plain, rel=1e-4)
     # Only the code generator gives buffers away, and then refuses the second gradient of D's graph.
     assert not functorch.donated_buffer
@@ -118,10 +125,10 @@ def test_float16_gradients_come_back_to_their_size(dataset: VideoDataset) -> Non
 
 def test_a_float16_step_that_overflows_is_left_out(dataset: VideoDataset) -> None:
     _, trainer = one_step(dataset, scale=2.0**60, precision="fp16")
-    begun = build_trainer(ONE, dataset.source, CPU)
-    for name, network in begun.networks.named().items():
-        assert same(network.state_dict(), trainer.networks.named()[name].state_dict()), name
-    assert trainer.scaler.get_scale() == 2.0**59
+    begun = begin(ONE, dataset.source, CPU)
+    for name, network in begun.state.modules.items():
+        assert same(network.state_dict(), trainer.state.modules[name].state_dict()), name
+    assert trainer.state.scaler.get_scale() == 2.0**59
 
 
 def test_float16_resumes_with_its_scale(dataset: VideoDataset, tmp_path: Path) -> None:
@@ -129,18 +136,18 @@ def test_float16_resumes_with_its_scale(dataset: VideoDataset, tmp_path: Path) -
     whole = train_into(config, dataset, tmp_path / "whole")
     train_into(config, dataset, tmp_path / "halves", stop_at=3)
     resumed = train_into(config, dataset, tmp_path / "halves")
-    assert whole.scaler.get_scale() == resumed.scaler.get_scale()
-    assert whole.scaler._get_growth_tracker() == resumed.scaler._get_growth_tracker() > 0
-    assert same(whole.networks.generator.state_dict(), resumed.networks.generator.state_dict())
+    assert whole.state.scaler.get_scale() == resumed.state.scaler.get_scale()
+    assert whole.state.scaler._get_growth_tracker() == resumed.state.scaler._get_growth_tracker() > 0
+    assert same(whole.method.generator.state_dict(), resumed.method.generator.state_dict())
 
 
 def test_gradient_clipping_bounds_every_network(dataset: VideoDataset) -> None:
-    def norms(trainer: Trainer) -> dict[str, float]:
+    def norms(trainer: Begun) -> dict[str, float]:
         return {
             name: float(
                 torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in m.parameters() if p.grad is not None]))
             )
-            for name, m in trainer.networks.named().items()
+            for name, m in trainer.state.modules.items()
         }
 
     free, clipped = norms(one_step(dataset)[1]), norms(one_step(dataset, gradient_clip=0.01)[1])
@@ -155,9 +162,9 @@ def test_hinge_replaces_only_the_adversarial_terms(dataset: VideoDataset) -> Non
     assert changed == {"G_GAN", "G_T0", "D_GAN_real", "D_GAN_fake", "D_T0_real", "D_T0_fake"}
 
 
-def test_two_frames_can_be_judged(dataset: VideoDataset) -> None:
+def test_video_discriminators_of_two_frames(dataset: VideoDataset) -> None:
     values, trainer = one_step(dataset, video_frames=2, temporal_scales=2)
-    assert trainer.networks.video[0].config.in_channels == 2 * 3 + 2
+    assert trainer.method.discriminators["video0"].config.in_channels == 2 * 3 + 2
     assert "G_T1" in values
 
 
@@ -165,10 +172,10 @@ def test_sparse_windows_are_fewer(dataset: VideoDataset) -> None:
     values, _ = one_step(dataset, sparse=True)
     assert "G_T0" in values
     config = ONE.model_copy(update={"sparse": True, "chunk": 2})
-    trainer = build_trainer(config, dataset.source, CPU)
+    trainer = begin(config, dataset.source, CPU)
     sequence = textured(dataset)
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    first, _ = train_chunk(config, trainer, sequence, state, [2, 3])
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    first, _ = train_chunk(trainer, sequence, state, [2, 3])
     assert "G_T0" not in first
 
 
@@ -176,21 +183,20 @@ def test_ablations_leave_their_terms_out(dataset: VideoDataset) -> None:
     assert not {"F_Flow", "F_Warp", "G_Warp", "W"} & one_step(dataset, flow=False)[0].keys()
     assert not {name for name in one_step(dataset, temporal_scales=0)[0] if "T0" in name}
     _, trainer = one_step(dataset, foreground=())
-    assert not [name for name, _ in trainer.networks.generator.named_parameters() if "foreground" in name]
+    assert not [name for name, _ in trainer.method.generator.named_parameters() if "foreground" in name]
 
 
-def test_losses_that_begin_later_warm_up() -> None:
-    schedule = Schedule(8, 0, 3, 2, 12)  # 3 3 6 6 12 12 12 12 frames
-    spans = (3, 7)
+def test_losses_that_begin_later_grow_to_their_weight() -> None:
+    schedule = Schedule(8, 0.0, 3, 2, 12)  # 3 3 6 6 12 12 12 12 frames
 
-    def at(progress: float, warm_up: float = 2.0) -> tuple[float, ...]:
-        return warm_up_factors(schedule, spans, progress=progress, warm_up=warm_up)
+    def at(progress: float, ramp: float = 2.0) -> list[float]:
+        return [ramp_factor(schedule, num_frames, progress=progress, ramp=ramp) for num_frames in (3, 7)]
 
-    assert at(0) == (1.0, 0.0)  # the first is there from the beginning; the second has no window yet
-    assert at(4.0) == (1.0, 0.0)
-    assert at(5.0) == (1.0, 0.5)
-    assert at(6.5) == (1.0, 1.0)
-    assert at(0, warm_up=0) == (1.0, 1.0)
+    assert at(0) == [1.0, 0.0]  # the first is there from the beginning; the second has no window yet
+    assert at(4.0) == [1.0, 0.0]
+    assert at(5.0) == [1.0, 0.5]
+    assert at(6.5) == [1.0, 1.0]
+    assert at(0, ramp=0) == [1.0, 1.0]
 
 
 def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,24 +207,24 @@ def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_video_discriminator_is_trained_whose_losses_weigh_nothing(dataset: VideoDataset) -> None:
     values, trainer = one_step(dataset, lambda_temporal=0.0)
-    assert trainer.networks.video == []
+    assert set(trainer.method.discriminators) == {"image"}
     assert not any("T0" in name for name in values)
 
 
-def test_fakes_are_judged_apart_where_norms_are_over_the_batch(dataset: VideoDataset) -> None:
+def test_fakes_have_passes_of_their_own_where_norms_are_over_the_batch(dataset: VideoDataset) -> None:
     """The published networks see the composed and the raw frame in passes of their own."""
-    trainer = build_trainer(ONE.model_copy(update={"norm": "batch"}), dataset.source, CPU)
-    image, sequence = trainer.networks.image, textured(dataset)
+    trainer = begin(ONE.model_copy(update={"norm": "batch"}), dataset.source, CPU)
+    image, sequence = trainer.method.discriminators["image"], textured(dataset)
     real, *fakes = (image_input(sequence.s[:, 2], (sequence.x[:, 2] * scale).clamp(-1, 1)) for scale in (1, 0.1, 3))
     with torch.no_grad():
-        _, apart = judge_inputs(image, real, fakes, "fp32", together=False)
-        _, together = judge_inputs(image, real, fakes, "fp32")
+        _, apart = discriminate(image, real, fakes, "fp32", together=False)
+        _, together = discriminate(image, real, fakes, "fp32")
         assert torch.equal(apart[1][0][-1], image(fakes[1])[0][-1])
     assert not torch.allclose(apart[1][0][-1], together[1][0][-1], atol=1e-4)
     judged: list[int] = []
     image.register_forward_hook(lambda _, inputs, __: judged.append(inputs[0].shape[0]))
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-    train_chunk(ONE.model_copy(update={"norm": "batch"}), trainer, sequence, state, [2, 3])
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    train_chunk(trainer, sequence, state, [2, 3])
     assert judged == [2, 2, 2]
 
 
@@ -240,7 +246,7 @@ def test_batch_norm_trains_what_rendering_runs(work: str) -> None:
 def test_a_stage_too_small_for_the_vgg_loss_is_refused(work: str, tmp_path: Path) -> None:
     (tmp_path / "vgg.pth").write_bytes(b"never opened")
     changes = {"vgg_weights": str(tmp_path / "vgg.pth"), "num_scales": 2}  # 32x24 halved
-    with pytest.raises(V2VError, match="needs pictures of 16 pixels and more; spatial-1 trains at 12"):
+    with pytest.raises(V2VError, match="VGG loss needs pictures of 16 pixels and more; spatial-1 trains at 12"):
         run(STAGE, ONE.model_copy(update=changes), RunOptions(work=work))
 
 

@@ -10,37 +10,39 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same
-from v2vkit.training.build import build_trainer
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same
 from v2vkit.training.config import TrainConfig
 
 pytest.importorskip("lightning")
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = SMALL.model_copy(
-    update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
+    update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
 # Two sequences per batch, and enough steps to stop in the middle.
-PAIR = SMALL.model_copy(update={"batch_size": 2, "drop_history": 0.0, "threads": 1, "epochs": 1, "foreground": ()})
+PAIR = SMALL.model_copy(
+    update={"batch_size": 2, "drop_history": 0.0, "threads": 1, "epochs": 2, "decay": 0.5, "foreground": ()}
+)
 
 # Trains with the settings argv[2]; after argv[3] steps (0 = never) it snapshots and dies without a word.
 _SCRIPT = """
 import os, sys
+from dataclasses import replace
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
-from v2vkit.training import loop
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.trainer import Trainer
 if __name__ == "__main__":
-    steps, train = int(sys.argv[3]), loop.train
-    def watched(config, trainer, *rest, **named):
-        train(config, trainer, *rest, **named, stop_after=(lambda now: now.steps >= steps) if steps else None)
-        moments = [getattr(optimizer, "optim", optimizer).state for optimizer in trainer.optimizers.values()]
+    steps, fit = int(sys.argv[3]), Trainer.fit
+    def watched(trainer, method, state):
+        fit(replace(trainer, stop_after=(lambda now: now.steps >= steps) if steps else None), method, state)
+        moments = [getattr(optimizer, "optim", optimizer).state for optimizer in state.optimizers.values()]
         print("MOMENTS", sum(v.numel() for state in moments for values in state.values() for v in values.values()))
         if steps:
             sys.stdout.flush()
             os._exit(9)
-    loop.train = watched
+    Trainer.fit = watched
     run(STAGE, TrainConfig.model_validate_json(sys.argv[2]), RunOptions(work=sys.argv[1]))
 """
 
@@ -121,10 +123,10 @@ def train_command(work: Path, config: TrainConfig) -> list[str]:
         "num_blocks",
         "discriminator_width",
         "epochs",
-        "decay_epochs",
+        "decay",
         "device",
     ):
-        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
+        flags += [f"--{name.replace('_', '-')}", str(config.value(name))]
     for name in (
         "first_frames",
         "max_frames",
@@ -136,7 +138,7 @@ def train_command(work: Path, config: TrainConfig) -> list[str]:
         "precision",
         "feature_dims",
     ):
-        flags += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
+        flags += [f"--{name.replace('_', '-')}", str(config.value(name))]
     return ["train", *flags, "--batch-size", "2", "--drop-history", "0", "--sample-every", "0"]
 
 
@@ -183,7 +185,7 @@ def _apart(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], config: Train
     another order) grows from step to step. Convolution biases before a norm have no gradient but rounding.
     """
     config = config.model_copy(update={"foreground": ()})
-    begun = build_trainer(config, open_dataset(str(work)).source, torch.device("cpu")).average
+    begun = begin(config, open_dataset(str(work)).source, torch.device("cpu")).state.ema
     names = [name for name in begun if begun[name].dim() == 4]
     moved = sum(float((a[name] - begun[name]).norm()) for name in names)
     return sum(float((a[name] - b[name]).norm()) for name in names) / moved
@@ -216,7 +218,7 @@ def test_training_resumes_on_another_number_of_processes(tmp_path: Path, process
     script = tmp_path / "train.py"
     script.write_text(_SCRIPT)
     whole, changed = tmp_path / "whole", tmp_path / "changed"
-    short = PAIR.model_copy(update={"max_frames": 3, "chunk": 3, "epochs": 2, "decay_epochs": 0})  # two steps
+    short = PAIR.model_copy(update={"max_frames": 3, "chunk": 3, "epochs": 2, "decay": 0.0})  # two steps
     for work, number, steps in ((whole, 1, 0), (changed, processes[0], 1), (changed, processes[1], 0)):
         make_workspace(work, clip_frames=5)
         config = short.model_copy(update={"shard": number > 1})

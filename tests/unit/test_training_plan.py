@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
+from v2vkit.config import settings_of
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
@@ -20,14 +21,16 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.sampler import Window
-from v2vkit.training.plan import losses_text, measure, measure_phases, plan_text
-from v2vkit.training.step import train_chunk
+from v2vkit.training.methods.registry import method_spec
+from v2vkit.training.plan import measure, measure_phases, plan_text
+from v2vkit.training.terms import losses_text
+from v2vkit.training.trainer import take_step
 
 CPU = torch.device("cpu")
 ONE = SMALL.model_copy(
-    update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
+    update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
-WEIGHTS = [name for name in TrainConfig.model_fields if name.startswith("lambda_")]
+WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_")]
 EVERYTHING = ONE.model_copy(update={"domain": "pose", "vgg_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0))
 
 
@@ -41,36 +44,47 @@ def dataset(work: str) -> VideoDataset:
     return open_dataset(work, strides=(1, 2))
 
 
+def lines(config: TrainConfig) -> list[str]:
+    """What the plan says of the losses."""
+    spec = method_spec(config.method)
+    return losses_text(spec.losses(config), config, spec.schedule(config))
+
+
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_every_loss_has_a_line_whether_it_is_on_or_off(weight: str) -> None:
-    on, off = losses_text(EVERYTHING), losses_text(EVERYTHING.model_copy(update={weight: 0.0}))
-    ((with_it, without),) = [pair for pair in zip(on, off, strict=True) if pair[0] != pair[1]]
-    assert " 3 (" in with_it
-    assert without.endswith(f" OFF (--{weight.replace('_', '-')} 0)")
+    pairs = zip(lines(EVERYTHING), lines(EVERYTHING.model_copy(update={weight: 0.0})), strict=True)
+    different = [pair for pair in pairs if pair[0] != pair[1]]
+    assert different
+    for with_it, without in different:
+        assert " 3 (" in with_it
+        assert without.endswith(f" OFF (--{weight.replace('_', '-')} 0)")
+
+
+FLOW = ("predicted flow", "warped real frame", "temporal consistency")
 
 
 @pytest.mark.parametrize(
     ("changes", "off"),
     [
-        ({"flow": False}, {"predicted flow": "--no-flow", "steadiness": "--no-flow", "mask": "--no-flow"}),
+        ({"flow": False}, dict.fromkeys((*FLOW, "mask"), "--no-flow")),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
-        ({"temporal_scales": 0}, {"video discriminators": "--temporal-scales 0"}),
+        ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
         ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
         ({"vgg_weights": None}, dict.fromkeys(("VGG", "style"), "give --vgg-weights FILE")),
-        (
-            {"stage": "image"},
-            dict.fromkeys(
-                ("video discriminators", "predicted flow", "steadiness", "mask"),
-                "an image generator has no losses over time",
-            ),
-        ),
     ],
     ids=str,
 )
 def test_a_loss_that_cannot_be_on_says_why(changes: dict[str, object], off: dict[str, str]) -> None:
-    assert not [line for line in losses_text(EVERYTHING) if "OFF" in line]
-    lines = losses_text(EVERYTHING.model_copy(update=changes))
-    assert [line for line in lines if "OFF" in line] == [f"{name} OFF ({why})" for name, why in off.items()]
+    assert not [line for line in lines(EVERYTHING) if "OFF" in line]
+    found = lines(EVERYTHING.model_copy(update=changes))
+    assert [line for line in found if "OFF" in line] == [f"{name} OFF ({why})" for name, why in off.items()]
+
+
+@pytest.mark.parametrize("method", ["pix2pixhd", "covst"])
+def test_a_method_has_no_line_for_the_losses_of_others(method: str) -> None:
+    found = lines(TrainConfig(method=method, domain="street"))
+    assert [line.split(" 1")[0] for line in found][:2] == ["GAN", "feature matching"]
+    assert not [line for line in found if "flow" in line or "mask" in line or "video" in line]
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
@@ -91,11 +105,11 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     assert not Path(work, "checkpoints").exists()
 
 
-def test_the_plan_says_which_discriminators_never_judge() -> None:
+def test_the_plan_says_which_losses_are_never_reached() -> None:
     config = ONE.model_copy(update={"temporal_scales": 2, "first_frames": 3, "max_frames": 6, "double_every": 1})
-    (line,) = [line for line in losses_text(config) if line.startswith("video discriminators")]
-    assert "1 of them never judge: they need sequences of 7 frames" in line
-    assert "never judge" not in "".join(losses_text(config.model_copy(update={"max_frames": 12, "epochs": 3})))
+    (line,) = [line for line in lines(config) if line.startswith("video discriminator 1")]
+    assert "never: it needs sequences of 7 frames (--max-frames)" in line
+    assert "never" not in "".join(lines(config.model_copy(update={"max_frames": 12, "epochs": 3})))
 
 
 def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
@@ -139,13 +153,13 @@ class Slow(Counting):
 def test_the_plan_counts_what_loading_takes(dataset: VideoDataset) -> None:
     """On a CPU training waits for it; beside a GPU the slower of the two counts."""
     config = ONE.model_copy(
-        update={"max_frames": 1, "first_frames": 1, "temporal_scales": 0, "chunk": 1, "jitter": 1.0}
+        update={"max_frames": 1, "first_frames": 1, "temporal_scales": 0, "chunk": 1, "augment": 1.0}
     )
     slow = Slow(dataset.reader, dataset.source, strides=(1,))
     costs = measure_phases(config, slow, CPU)
     (cost,) = costs.values()
     assert 0.3 <= cost.seconds_to_load < 1.0
-    assert slow.changes == slow.loaded > 0  # jitter
+    assert slow.changes == slow.loaded > 0
     # An epoch has 24 windows of one frame, each with two frames of context.
     as_fast = {kind: replace(cost, seconds_per_frame=2.0) for kind, cost in costs.items()}
     exact = {kind: replace(cost, seconds_to_load=1.0) for kind, cost in as_fast.items()}
@@ -166,8 +180,8 @@ def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pyt
     def full(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
-    monkeypatch.setattr("v2vkit.training.plan.train_chunk", full)
-    with pytest.raises(V2VError, match=r"does not fit into the memory of cpu.*--checkpointing"):
+    monkeypatch.setattr("v2vkit.training.plan.take_step", full)
+    with pytest.raises(V2VError, match=r"does not fit into the memory of cpu.*--gradient-checkpointing"):
         measure_phases(ONE, dataset, CPU)
 
 
@@ -184,13 +198,14 @@ def test_every_video_discriminator_is_measured_at_work(dataset: VideoDataset, mo
     terms: list[set[str]] = []
 
     def spy(*args: Any, **kwargs: Any) -> object:
-        values, outputs = train_chunk(*args, **kwargs)
+        values = take_step(*args, **kwargs)
         terms.append({name for name in values if name.startswith("D_T")})
-        return values, outputs
+        return values
 
-    monkeypatch.setattr("v2vkit.training.plan.train_chunk", spy)
+    monkeypatch.setattr("v2vkit.training.plan.take_step", spy)
     costs = measure_phases(config, dataset, CPU)
-    assert list(costs) == [(False, 1), (False, 2)]  # sequences of 2 and of 4 frames; spans of 2 and 3
+    (newest, few), (_, more) = costs  # sequences of 2 and of 4 frames; spans of 2 and 3
+    assert (newest, more - few) == (False, 1)
     half = len(terms) // 2
     assert all(found == {"D_T0_real", "D_T0_fake"} for found in terms[:half])
     assert all("D_T1_real" in found for found in terms[half:])

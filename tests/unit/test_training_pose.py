@@ -32,7 +32,7 @@ POSE = SMALL.model_copy(
         "domain": None,
         "num_labels": None,
         "foreground": (),
-        "jitter": 0.5,
+        "augment": 0.5,
         "drop_parts": 0.1,
         "lambda_face": 2.0,
         "threads": 1,

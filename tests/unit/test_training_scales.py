@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.training_data import SMALL, make_workspace, open_dataset, same, windows_of
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
 from v2vkit.errors import V2VError
@@ -24,15 +24,13 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
 from v2vkit.stages.evaluate import EvaluateConfig
 from v2vkit.stages.train import STAGE
-from v2vkit.training.build import build_trainer
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch, downsampled, stack
 from v2vkit.training.data.sampler import Window
 from v2vkit.training.schedule import Phase, Schedule, phases
-from v2vkit.training.step import train_chunk
 from v2vkit.training.window import begin_window
 
-SHORT = SMALL.model_copy(update={"epochs": 1, "decay_epochs": 0, "max_frames": 3, "temporal_scales": 1, "threads": 1})
+SHORT = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1})
 TWO = SHORT.model_copy(update={"num_scales": 2, "discriminator_width": 64})
 
 
@@ -129,16 +127,15 @@ def test_discriminators_go_on_from_the_coarser_stage(trained: RunOptions, capsys
 
 def test_a_frozen_scale_gets_no_gradient_and_a_free_one_does(trained: RunOptions) -> None:
     dataset = open_dataset(trained.work, strides=(1,))
-    config = stage(TWO, "spatial-2")
-    trainer = build_trainer(config, dataset.source, torch.device("cpu"))
+    trainer = begin(stage(TWO, "spatial-2", fix_epochs=1), dataset.source, torch.device("cpu"))
     windows = windows_of(dataset, 3)
     sequence = stack([dataset.load(window) for window in windows])
-    for train_from in (1, 0):
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-        train_chunk(config, trainer, sequence, state, [2, 3], train_from=train_from)
-        coarse, fine = trainer.networks.generator.scales
+    for epoch in (0, 1):
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+        train_chunk(trainer, sequence, state, [2, 3], epoch=epoch)
+        coarse, fine = trainer.method.generator.scales
         assert all(p.grad is not None for p in fine.parameters())
-        assert any(p.grad is not None for p in coarse.parameters()) == (train_from == 0)
+        assert any(p.grad is not None for p in coarse.parameters()) == (epoch == 1)
 
 
 def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> None:
@@ -286,7 +283,7 @@ def test_all_stages_need_to_know_how_many(trained: RunOptions) -> None:
 
 
 def test_phases_name_the_epochs_of_the_new_scale_alone() -> None:
-    found = phases(Schedule(4, 2, 4, 2, 8, fix_epochs=3))
+    found = phases(Schedule(6, 0.33, 4, 2, 8, fix_epochs=3))
     assert found == [Phase(0, 1, 4, True), Phase(2, 2, 8, True), Phase(3, 5, 8, False)]
 
 
@@ -301,9 +298,9 @@ def test_half_precision_computes_nearly_the_same(trained: RunOptions, half: str)
     found = {}
     for precision in ("fp32", half):
         config = SHORT.model_copy(update={"precision": precision})
-        trainer = build_trainer(config, dataset.source, torch.device("cpu"))
-        state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
-        found[precision], outputs = train_chunk(config, trainer, sequence, state, [2, 3], train_from=0)
+        trainer = begin(config, dataset.source, torch.device("cpu"))
+        state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+        found[precision], outputs = train_chunk(trainer, sequence, state, [2, 3])
         assert all(output.x_fake.dtype == torch.float32 for output in outputs)
     assert found["fp32"] != found[half]
     for name, value in found["fp32"].items():

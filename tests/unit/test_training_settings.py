@@ -6,23 +6,22 @@ import torch
 from numpy.typing import NDArray
 
 from tests.conditions import of_domain
-from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
 from v2vkit.models.generator import GeneratorConfig
-from v2vkit.training.build import build_generator_config, build_trainer
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.sampler import Window
-from v2vkit.training.trainer import Networks
+from v2vkit.training.methods.vid2vid import VID2VID
 
 CPU = torch.device("cpu")
 POSE = of_domain("pose")
-PLAIN = SMALL.model_copy(update={"foreground": (), "lambda_face": 1.0})
+PLAIN = SMALL.model_copy(update={"domain": "pose", "foreground": (), "lambda_face": 1.0})
 
 
 def test_every_network_is_trained_by_the_published_adam() -> None:
     config = PLAIN.model_copy(update={"learning_rate": 0.003})
-    optimizers = build_trainer(config, POSE, CPU).optimizers
+    optimizers = begin(config, POSE, CPU).state.optimizers
     assert set(optimizers) == {"generator", "image", "video0", "video1", "face"}
     for optimizer in optimizers.values():
         assert isinstance(optimizer, torch.optim.Adam)
@@ -41,19 +40,19 @@ def test_every_network_is_trained_by_the_published_adam() -> None:
         ("spatial-2", 3, 4, 2),
     ],
 )
-def test_discriminators_judge_as_many_sizes_as_set(stage: str, given: int | None, scales: int, of_face: int) -> None:
-    """One more in a finer stage; that of faces, which are small, judges two fewer, and one at least."""
+def test_discriminators_see_as_many_sizes_as_set(stage: str, given: int | None, scales: int, of_face: int) -> None:
+    """One more in a finer stage; that of faces, which are small, sees two fewer, and one at least."""
     config = PLAIN.model_copy(update={"stage": stage, "num_scales": 2, "discriminator_scales": given})
-    networks: Networks = build_trainer(config, POSE, CPU).networks
-    assert networks.face is not None
-    found = [len(network.scales) for network in (networks.image, *networks.video, networks.face)]
+    discriminators = begin(config, POSE, CPU).method.discriminators
+    assert list(discriminators) == ["image", "video0", "video1", "face"]
+    found = [len(network.scales) for network in discriminators.values()]
     assert found == [scales, scales, scales, of_face]
 
 
 def test_flow_heads_speak_in_twenties_of_pixels() -> None:
     """As the published ones do."""
     assert GeneratorConfig(source_channels=3).flow_multiplier == 20
-    assert getattr(build_generator_config(PLAIN, POSE), "flow_multiplier", None) == 20
+    assert VID2VID.describe(PLAIN, POSE)["generator"].flow_multiplier == 20
 
 
 @pytest.mark.parametrize(("amx", "avx512_bf16"), [(True, True), (True, False), (False, True), (False, False)])

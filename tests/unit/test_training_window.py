@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from tests.conditions import of_domain
-from tests.unit.training_data import SMALL
+from tests.unit.training_data import SMALL, begin
 from v2vkit.inference.rollout import Rollout
-from v2vkit.training.build import build_trainer
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import begin_window, generate_chunk, source_stack
 
@@ -25,7 +24,7 @@ def noise(frames: int = FRAMES) -> VideoBatch:
 def test_a_window_shows_the_maps_that_a_rendered_video_shows(from_nothing: bool) -> None:
     """From nothing the first frame's map stands in for a past; after real frames theirs are the past."""
     config = SMALL.model_copy(update={"foreground": ()})
-    generator = build_trainer(config, POSE, torch.device("cpu")).networks.generator
+    generator = begin(config, POSE, torch.device("cpu")).method.generator
     sequence = noise()
     seen: list[Tensor] = []
     hook = generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

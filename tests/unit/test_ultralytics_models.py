@@ -11,7 +11,8 @@ import torch
 from tests.networks import needs_ultralytics, noise, seeing, yolo_weights
 from v2vkit.conditions.people import MID_HIP, NECK
 from v2vkit.errors import V2VError
-from v2vkit.estimators.ultralytics_models import YoloPose, YoloSegment, coco_to_body, paint
+from v2vkit.estimators.keypoints import to_body_25
+from v2vkit.estimators.ultralytics_models import YoloPose, YoloSegment, paint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,7 +125,7 @@ def test_several_people_land_where_they_are(pose: YoloPose) -> None:
     assert found.shape == (2, 25, 3)
     assert found.dtype == np.float32
     for body, points in zip(found, reversed(people), strict=True):
-        np.testing.assert_allclose(body, coco_to_body(points[None])[0], atol=0.01)
+        np.testing.assert_allclose(body, to_body_25(points[None], "coco17")[0], atol=0.01)
 
 
 def test_coco_becomes_body_25() -> None:
@@ -136,7 +137,7 @@ def test_coco_becomes_body_25() -> None:
     body_25 += [f"{side}_{part}" for side in "rl" for part in leg]
     body_25 += ["r_eye", "l_eye", "r_ear", "l_ear"]
     points = _coco(10, 10, 100)
-    (body,) = coco_to_body(points[None])
+    (body,) = to_body_25(points[None], "coco17")
     for number, name in enumerate(body_25):
         if name in coco:
             np.testing.assert_array_equal(body[number], points[coco.index(name)], err_msg=name)
@@ -146,8 +147,8 @@ def test_coco_becomes_body_25() -> None:
         assert body[middle, 2] == pair[:, 2].min()
     assert not body[19:].any()
     points[5, 2] = 0
-    assert not coco_to_body(points[None])[0, [NECK, 5]].any()
-    assert coco_to_body(points[:0].reshape(0, 17, 3)).shape == (0, 25, 3)
+    assert not to_body_25(points[None], "coco17")[0, [NECK, 5]].any()
+    assert to_body_25(points[:0].reshape(0, 17, 3), "coco17").shape == (0, 25, 3)
 
 
 def test_weights_for_something_else_are_refused(tmp_path: Path) -> None:

@@ -442,3 +442,36 @@ def test_what_killed_writers_of_the_same_target_left_is_removed(tmp_path):
         (tmp_path / name).write_bytes(b"half a video")
     write_video(tmp_path / "out.mp4", moving_frames(2), fps=FPS)
     assert names(tmp_path) == sorted([*kept, "out.mp4"])
+
+
+@pytest.mark.parametrize(("codec", "tag"), [("libx265", "hvc1"), ("libx264", "avc1")])
+def test_hevc_has_the_tag_that_every_player_knows(tmp_path, codec, tag):
+    write_video(tmp_path / "a.mp4", moving_frames(5), fps=FPS, codec=codec)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == tag
+
+
+def test_a_link_as_target_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "disk/film.mp4")
+    for count in (3, 5):
+        write_video(tmp_path / "out.mp4", moving_frames(count), fps=FPS)
+        assert (tmp_path / "out.mp4").is_symlink()
+        assert len(read_raw(tmp_path / "disk/film.mp4")[0]) == count
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["film.mp4"]
+    (tmp_path / "lost.mp4").symlink_to(tmp_path / "gone/film.mp4")
+    with pytest.raises(V2VError, match="gone"):
+        write_video(tmp_path / "lost.mp4", moving_frames(3), fps=FPS)
+
+
+@pytest.mark.parametrize("base", [Fraction(1, 1_000_000_000), Fraction(1, 1_000_000)])
+def test_ticks_that_overflow_32_bits_are_rounded(tmp_path, base):
+    times = [Fraction(0), Fraction(1, 25), Fraction(3000), Fraction(3001)]
+    with VideoWriter(tmp_path / "a.mp4", fps=FPS, time_base=base) as writer:
+        for image, time in zip(moving_frames(4), times, strict=True):
+            writer.write(image, pts=int(time / base), duration=int(Fraction(1, 25) / base))
+    assert read_raw(tmp_path / "a.mp4")[1] == times
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.duration < 2**31
+        assert stream.duration * stream.time_base == times[-1] + Fraction(1, 25)

@@ -23,7 +23,7 @@ from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
 from v2vkit.conditions.settings import Origin
-from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, parse_rate
+from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
@@ -35,8 +35,9 @@ _MAX_HEADER = 100_000_000
 """Bytes; the limit of safetensors itself."""
 _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
 """What a header raises that is not one of ours."""
-_ENCODER = "encoder."
-_FINEST_FIRST = ("spatial-3", "spatial-2", "spatial-1", "image", "covst")
+ENCODER_PREFIX = "encoder."
+"""Before the names of E's weights, which lie beside the generator's."""
+_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "pix2pixhd", "covst")
 
 
 def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
@@ -59,12 +60,14 @@ class ModelInfo(BaseModel):
         frames: settings of `ingest`, so that rendering crops and resizes alike.
         placement: where its footage mostly had its face or body, in pixels of its frames; None = not known.
         epochs, steps: how long it was trained.
-        stage, fingerprint: of the training run.
+        method: what trained it.
+        stage, fingerprint: of the training run; `stage` is the checkpoint's name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
+    method: str = "vid2vid"
     stage: str
     fingerprint: str
     generator: AnyGeneratorConfig
@@ -118,7 +121,7 @@ class ModelInfo(BaseModel):
 def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> dict[str, Tensor]:
     """The weights of a model by the names that its file uses: the generator's as they are, E's below `encoder.`."""
     found = {} if encoder is None else encoder.state_dict()
-    return {**generator.state_dict(), **{_ENCODER + name: value for name, value in found.items()}}
+    return {**generator.state_dict(), **{ENCODER_PREFIX + name: value for name, value in found.items()}}
 
 
 def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
@@ -176,8 +179,8 @@ def _load(folder: Folder) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInf
             generator = build_generator(info.generator)
             encoder = None if info.encoder is None else FeatureEncoder(info.encoder)
         if encoder is not None:
-            found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_ENCODER)}
-            of_encoder = {name.removeprefix(_ENCODER): tensor for name, tensor in found.items()}
+            found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(ENCODER_PREFIX)}
+            of_encoder = {name.removeprefix(ENCODER_PREFIX): tensor for name, tensor in found.items()}
             encoder.load_state_dict(of_encoder, strict=True, assign=True)
             encoder.eval().requires_grad_(False)
         generator.load_state_dict(tensors, strict=True, assign=True)

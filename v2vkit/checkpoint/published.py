@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of, configure
 from v2vkit.conditions.domains import DOMAINS, domain_has, domains_that
 from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
@@ -51,7 +51,9 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
                 f"--num-labels, --foreground and --no-edges are for {shown}, not for --domain {said.domain}.",
                 f"Leave them out, or give --domain {names}.",
             )
-        conditioning = conditioning_of(said.domain)
+        lists = (DOMAINS[said.domain].conditions, *DOMAINS[said.domain].published)
+        of_lists = [configure(names, {}, count_labels=lambda artifact: 1) for names in lists]
+        conditioning = next((of for of in of_lists if of.num_channels == channels), of_lists[0])
     else:
         if said.num_labels is None and said.edges:
             _refuse_accident(said, channels)

@@ -1,5 +1,7 @@
 """The command line: a table of commands, each loaded only when it is called."""
 
+import contextlib
+import errno
 import importlib
 import io
 import os
@@ -20,7 +22,7 @@ COMMANDS = {
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
     "track": "Give every object one number through its whole shot.",
-    "train": "Train one stage of the model on the artifacts of a workspace.",
+    "train": "Train a model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "encode-features": "Describe the look of every region of the frames by a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
@@ -86,8 +88,8 @@ _RUN_OPTIONS: dict[str, dict[str, Any]] = {
     "overwrite": {"is_flag": True, "help": "Make again what was made with other settings."},
     "continue_": {
         "is_flag": True,
-        "help": "Train on from where it stands although settings changed: epochs, learning rate, weights of losses, "
-        "lengths of sequences.",
+        "help": "Resume the last snapshot with changed settings: epochs, learning rate, weights of losses, lengths of "
+        "sequences.",
     },
     "dry_run": {
         "is_flag": True,
@@ -112,12 +114,13 @@ def load(name: str) -> Any:
 
 def build_command(name: str) -> click.Command:
     """The click command for a Stage or Command."""
-    from v2vkit.cli.options import parameters
+    from v2vkit.cli.options import GroupedCommand, parameters
 
     target = load(name)
     common = [_run_option(option) for option in target.options]
-    return click.Command(
+    return GroupedCommand(
         name,
+        config=target.config,
         callback=lambda **values: _call(name, values),
         params=[*parameters(target.config), *common],
         help=target.config.__doc__.strip(),  # paragraphs kept
@@ -159,7 +162,7 @@ def _call(name: str, values: dict[str, Any]) -> None:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 a mistake to mend (told in a sentence), 2 wrong usage, 3 done with problems named, "
+    epilog="Exit codes: 0 done, 1 an error (a sentence says what to do), 2 wrong usage, 3 done with problems named, "
     "130 stopped by Ctrl-C, 141 the reader of standard output has gone.",
 )
 @click.version_option(__version__, prog_name="v2v")
@@ -175,14 +178,44 @@ def main() -> None:
     # torch's threads (libgomp) spin while they wait. Spinning only briefly is as fast on an idle machine, and many
     # times faster when anything else runs: our own decoding and encoding, or the user's other programs.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    _occupy_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an arrow that a code page lacks must not cost an hour's result
             stream.reconfigure(errors="replace")
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # at exit, nobody would say in a sentence that it is full
     except V2VError as error:
         click.echo(f"error: {error.message}\n{error.hint}", err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.close()  # which forgets what it could not write
+        click.echo(f"error: The output cannot be written: {error.strerror}.\nMake room, and try again.", err=True)
+        sys.exit(1)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _occupy_closed() -> None:
+    """Opens the null device where standard output or error output are closed: files that are opened would take their
+    numbers, and then what somebody prints."""
+    for number in (1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.dup(2), "w")
 
 
 if __name__ == "__main__":

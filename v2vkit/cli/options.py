@@ -6,19 +6,44 @@ from typing import Any, Literal, Union, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from v2vkit.config import Size, StageConfig, extras
+from v2vkit.config import Size, StageConfig, extras, sections_of, settings_of
 
 
 def parameters(config: type[StageConfig]) -> list[click.Parameter]:
     """One click parameter per field, in the model's order."""
-    return [_parameter(name, field, extras(config, name)) for name, field in config.model_fields.items()]
+    return [_parameter(name, field, extras(config, name)) for name, field in settings_of(config).items()]
 
 
 def given(config: type[StageConfig], values: dict[str, Any]) -> dict[str, Any]:
     """The settings that were typed; the others keep their default or the recipe's value."""
     return {
-        name: values[name] for name in config.model_fields if values.get(name) is not None and values.get(name) != ()
+        name: values[name] for name in settings_of(config) if values.get(name) is not None and values.get(name) != ()
     }
+
+
+class GroupedCommand(click.Command):
+    """A command whose `--help` lists its options in sections, where its settings have groups."""
+
+    def __init__(self, name: str, *, config: type[StageConfig], **rest: Any):
+        super().__init__(name, **rest)
+        self._sections = sections_of(config)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self._sections:
+            return super().format_options(ctx, formatter)
+        rows = {}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None:
+                rows[parameter.name or ""] = row
+        for heading, names in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([rows.pop(name) for name in names])
+            if rows and heading == next(iter(self._sections)):
+                settings = {name for names in self._sections.values() for name in names}
+                with formatter.section("How to run"):
+                    formatter.write_dl([rows.pop(name) for name in list(rows) if name not in settings])
+        return None
 
 
 def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Parameter:

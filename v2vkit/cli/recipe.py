@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from v2vkit.config import StageConfig, make_config, read_recipe, setting
+from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.config import StageConfig, make_config, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import Command, RunOptions, Stage

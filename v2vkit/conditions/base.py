@@ -25,6 +25,7 @@ from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import look_at
+from v2vkit.video.label_files import MapKind
 
 Bytes = NDArray[np.uint8]
 Image = NDArray[np.uint8]
@@ -76,7 +77,9 @@ class Condition(BaseModel, Generic[A]):
         has_parts: whether parts of it can be left out in training (`Change.drop`).
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
+        beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
         crop: how published models had its footage cut where frames are square, as `ingest --crop` has it.
+        shows_frame: whether its channels are a picture of the frame: red, green, blue.
         signed: whether published generators saw its channels in [-1, 1].
         published: how published models had it made.
         published_images: whether there is a published image generator for it.
@@ -103,7 +106,9 @@ class Condition(BaseModel, Generic[A]):
     has_parts: ClassVar[bool] = False
     has_bodies: ClassVar[bool] = False
     from_label_folder: ClassVar[bool] = False
+    beside: ClassVar[MapKind | None] = None
     crop: ClassVar[str] = "none"
+    shows_frame: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     published: ClassVar[Origin | None] = None
     published_images: ClassVar[bool] = False
@@ -187,6 +192,16 @@ class Condition(BaseModel, Generic[A]):
         return annotation
 
     @classmethod
+    def of_map(cls, numbers: NDArray[Any], *, near_far: tuple[float, float] | None) -> A:
+        """The annotation in the numbers of a map that came with the frames; only where `beside` names a kind.
+
+        Args:
+            numbers: as of `v2vkit.video.label_files.read_map`, cropped and resized as the frame.
+            near_far: range of the shot's depth, where its unit is not known.
+        """
+        raise NotImplementedError(f"{cls.artifact} come with no maps")
+
+    @classmethod
     @abstractmethod
     def encode(cls, annotation: A, *, estimator: str) -> dict[str, bytes]:
         """The files of a frame, extension -> bytes, from an annotation that `draw` gave.
@@ -268,5 +283,5 @@ class Condition(BaseModel, Generic[A]):
                 f"{source}.",
                 "Give a folder of label maps instead of a video, or a workspace with --maps."
                 if self.from_label_folder
-                else "Give a workspace with --maps.",
+                else f"Make a workspace of {source} that has them ({self.making}), and render with --maps.",
             )

@@ -1,11 +1,11 @@
 """Random access to the frames, maps and flow of clips, joined over several artifacts."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
@@ -19,6 +19,7 @@ from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.regions import Regions
 from v2vkit.config import IGNORE
+from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
 
 _SAMPLE = 256  # frames that are looked at for the typical placement
@@ -128,19 +129,30 @@ def count_labels(work: Folder, labels: Manifest) -> int:
     Raises:
         V2VError: a missing or corrupt shard.
     """
-    shards = tqdm(labels.shards, desc="counting labels", unit="shard", leave=False, disable=None)
-    return 1 + max((_highest_label(f"{work.url}/labels", entry) for entry in shards), default=0)
+    count = len(labels.shards)
+    shards = tracked(label_ids(work, labels), total=count, desc="counting labels", unit="shard", leave=False)
+    return 1 + max((max(ids - {IGNORE}, default=0) for ids in shards), default=0)
+
+
+def label_ids(work: Folder, labels: Manifest) -> Iterator[frozenset[int]]:
+    """The ids that occur in each shard of the label maps of a workspace, 255 = ignore among them.
+
+    Raises:
+        V2VError: a missing or corrupt shard.
+    """
+    return (_shard_label_ids(f"{work.url}/labels", entry) for entry in labels.shards)
 
 
 @cache  # by the shard's checksum: one command asks several times
-def _highest_label(url: str, entry: ShardEntry) -> int:
+def _shard_label_ids(url: str, entry: ShardEntry) -> frozenset[int]:
     shard = load_shard(Folder(url), entry)
     maps = (
         decode_gray(shard.data[offset : offset + size], f"{shard.where}, {name}")
         for name, (offset, size) in shard.members.items()
         if name.endswith(".label.png")
     )
-    return max((int(ids[ids != IGNORE].max(initial=0)) for ids in maps), default=0)
+    # np.unique would sort, which is slower.
+    return frozenset[int]().union(*(np.flatnonzero(np.bincount(ids.ravel())).tolist() for ids in maps))
 
 
 def typical_placement(reader: ClipReader, conditioning: Conditioning) -> Placement | None:

@@ -118,9 +118,10 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def label_folder(self) -> Condition[Any] | None:
-        """The condition whose annotations a folder of label maps gives, where the model needs no other."""
-        alone = self.conditions[0] if len(self.conditions) == 1 else None
-        return alone if alone is not None and alone.from_label_folder else None
+        """The condition whose annotations a folder of label maps gives, where maps can lie beside for all others."""
+        found = next((of for of in self.conditions if of.from_label_folder), None)
+        others = (of for of in self.conditions if of is not found)
+        return found if all(of.beside is not None for of in others) else None
 
     def of_task(self, task: str) -> int | None:
         """Position of the condition behind which an estimator of this task stands; None = there is none."""
@@ -241,7 +242,7 @@ def configure(
     """
     made = []
     for found in map(condition_class, names):
-        stored = settings[found.artifact]
+        stored = settings.get(found.artifact, {})
         try:
             found.Settings.model_validate(stored)
             made.append(found.configured(stored, lambda artifact=found.artifact: count_labels(artifact)))  # type: ignore[misc]

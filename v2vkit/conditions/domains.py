@@ -3,6 +3,7 @@
 What code wants to know ("may this be mirrored?", "has it regions?") is a fact of the condition, not of the domain.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,13 @@ class Domain:
         conditions: names of the conditions, in the order of their channels.
         shows: what such a video shows, in the plural.
         recipe: the shipped recipe to begin with.
+        published: lists of conditions that published weights of such videos have, beside `conditions`.
     """
 
     conditions: tuple[str, ...]
     shows: str
     recipe: str
+    published: tuple[tuple[str, ...], ...] = ()
 
     @property
     def classes(self) -> "tuple[type[Condition[Any]], ...]":
@@ -40,7 +43,8 @@ class Domain:
 DOMAINS: dict[str, Domain] = {
     "face": Domain(("face",), "faces", "face"),
     "street": Domain(("labels",), "streets", "street"),
-    "pose": Domain(("pose",), "poses", "pose"),
+    "pose": Domain(("pose",), "poses", "pose", published=(("densepose", "pose"),)),
+    "frames": Domain(("picture",), "frames of another look", "frames"),
 }
 
 
@@ -64,6 +68,11 @@ def domains_that(fact: str) -> list[str]:
     return [row.shows for row in DOMAINS.values() if any(getattr(found, fact) for found in row.classes)]
 
 
+def conditions_have(names: Iterable[str], fact: str) -> bool:
+    """Whether some of these conditions has this fact (an attribute of `Condition` that is true)."""
+    return any(getattr(condition_class(name), fact) for name in names)
+
+
 def domain_has(name: str, fact: str) -> bool:
     """Whether some condition of a domain has this fact (an attribute of `Condition` that is true)."""
-    return any(getattr(found, fact) for found in find_domain(name).classes)
+    return conditions_have(find_domain(name).conditions, fact)

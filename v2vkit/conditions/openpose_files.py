@@ -1,29 +1,48 @@
 """Key points that OpenPose wrote, one JSON file per frame of a source, as the key points of a clip's frames."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.conditions.people import Persons, move_people, people_from_json
+from v2vkit.conditions.openpose_pairing import HINT, FileNames, check_pairing, files_of_frames
+from v2vkit.conditions.people import Person, Persons, move_people, people_from_json
 from v2vkit.errors import V2VError
 from v2vkit.video.sources import SourceFiles, natural_key
 
-_HINT = "Name a folder with one OpenPose JSON file for every frame of the source, sorted as the frames are."
 _MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
+_LARGEST_NORMALISED = 2.0  # nobody stands within two pixels of the corner in every frame
+_TOLD_OUTSIDE, _MOST_OUTSIDE = 0.05, 0.5  # shares of points; estimators find a few a little outside
+_SMALL = 0.55  # share of both sides that smaller pictures reach; OpenPose's network sees 656x368 of 1280x720
+_MARGIN = 1.0  # pixels outside the frame that still count as inside
 
 
-def check_places(folder: str, clips: Iterable[ClipInfo]) -> None:
-    """Whether it is clear which files belong to which clip: of several sources each has a folder of its own.
+def check_files(folder: str, clips: Iterable[ClipInfo], *, whole: bool, layout: str = "body25") -> dict[str, str]:
+    """Whether there are key points for every frame of every clip, and whether they were written for these frames.
+
+    Args:
+        folder: as of `pose_files`; of several sources each has a folder of its own.
+        clips: of all sources.
+        whole: every frame of a source is in a clip, or in a shot that is known to be too short.
+        layout: of the bodies' points.
+
+    Returns:
+        name of a source -> what the user should know about its key points.
 
     Raises:
-        V2VError: two sources have the same name, one has no FOLDER/NAME although there are others, or as `pose_files`.
+        V2VError: two sources have the same name, one has no FOLDER/NAME although there are others, it is not clear
+            which file belongs to which frame (`check_pairing`), a file is not OpenPose's, or the key points were
+            written for other pictures.
     """
-    found = tuple(clips)
-    names = {clip.source.get("file"): _source_name(clip) for clip in found}
+    of_source: dict[str, list[ClipInfo]] = {}
+    for clip in clips:
+        _source_name(clip)
+        of_source.setdefault(clip.source["file"], []).append(clip)
+    names = {file: _source_name(found[0]) for file, found in of_source.items()}
     if len(set(names.values())) < len(names):
         raise V2VError(
             "Two sources have the same name, so that their key points are not clear.",
@@ -33,11 +52,74 @@ def check_places(folder: str, clips: Iterable[ClipInfo]) -> None:
     if len(names) > 1 and absent is not None:
         raise V2VError(
             f"There is no folder {Path(folder) / absent}, and each of the {len(names)} sources needs one of its own.",
-            _HINT,
+            HINT,
         )
-    _sorted_files.cache_clear()  # what an earlier run in this process found may have changed
-    for clip in found:
-        pose_files(folder, clip)
+    _list_files.cache_clear()  # what an earlier run in this process found may have changed
+    told: dict[str, str] = {}
+    for file, found in of_source.items():
+        place = _place(folder, found[0])
+        sources = [clip.source for clip in found]
+        notes = [check_pairing(_list_files(place), sources, _length(found) if whole else None)]
+        people = (_read(path, layout) for clip in found for path in pose_files(folder, clip))
+        notes.append(_check_range(people, tuple(found[0].source["size"]), Path(file).name, str(place)))
+        if text := "; ".join(note for note in notes if note):
+            told[f"key points of {names[file]}"] = text
+    return told
+
+
+def _length(clips: Sequence[ClipInfo]) -> int | None:
+    """The number of frames of the source of all these clips; None where it was thinned."""
+    if any("frames" in clip.source for clip in clips):
+        return None
+    short = [bounds[1] for clip in clips for bounds in clip.source.get("short_shots", ())]
+    return max([*(clip.source["stop"] for clip in clips), *short])
+
+
+def _check_range(people: Iterable[Persons], size: tuple[int, int], file: str, where: str) -> str:
+    """Whether key points lie in frames of this (width, height), in pixels; what the user should know about them.
+
+    Raises:
+        V2VError: they are normalised, or most lie outside.
+    """
+    count = outside = 0
+    limits = np.array(size, np.float32)
+    reach = np.zeros(2, np.float32)
+    for found in people:
+        points = _points(found)
+        count += len(points)
+        outside += int(((points < -_MARGIN) | (points > limits + _MARGIN)).any(1).sum())
+        reach = np.maximum(reach, np.abs(points).max(0, initial=0))
+    if not count:
+        return f"there is nobody in any file of {where}"
+    picture, far = "x".join(map(str, size)), "x".join(f"{v:.0f}" for v in reach)
+    if reach.max() <= _LARGEST_NORMALISED:
+        raise V2VError(
+            f"The key points in {where} are normalised: none is larger than {reach.max():.3g}.",
+            "Write them in pixels of the ingested video: OpenPose's --keypoint_scale 0.",
+        )
+    text = f"{100 * outside / count:.0f} % of the key points in {where} lie outside the {picture} frames of {file}"
+    if outside > _MOST_OUTSIDE * count:
+        raise V2VError(
+            f"{text}; they reach {far}.",
+            "Run OpenPose with --keypoint_scale 0 on the very video that is ingested, or ingest the one that it saw.",
+        )
+    if outside > _TOLD_OUTSIDE * count:
+        return f"{text}; they reach {far}: were they written for larger pictures?"
+    if (reach <= limits * _SMALL).all():
+        return f"no key point in {where} is beyond {far} in {picture} frames: were they written for smaller pictures?"
+    return ""
+
+
+def _points(people: Persons) -> NDArray[np.float32]:
+    """x and y of all points that are there, float32 [N, 2]."""
+    parts = [part for person in people for part in _parts(person)]
+    points = np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)
+    return points[points[:, 2] > 0, :2]
+
+
+def _parts(person: Person) -> list[NDArray[np.float32]]:
+    found = (person.body, person.face, person.left_hand, person.right_hand)
+    return [part for part in found if part is not None]
 
 
 def _source_name(clip: ClipInfo) -> str:
@@ -46,74 +128,86 @@ def _source_name(clip: ClipInfo) -> str:
     Raises:
         V2VError: the clip does not tell where it comes from.
     """
-    if not {"file", "start", "stop", "crop"} <= set(clip.source):
+    if not {"file", "start", "stop", "crop", "size"} <= set(clip.source):
         raise V2VError(f"Nothing tells from which frames of which file the clip {clip.name} comes.", "Ingest it again.")
     return SourceFiles(clip.source["file"], tuple(clip.source.get("images", ()))).stem
 
 
 def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
-    """The files of a clip's frames, in order.
+    """The files of a clip's frames, in order; `check_files` has found them in order.
 
     They lie in FOLDER/NAME, where NAME is the source's file without its ending (or its folder of images), or in FOLDER
-    itself when there is no such folder (and `check_places` allows it). Sorted by name as images are (frame2 before
-    frame10), file n belongs to frame n of the source. A folder is listed once for all clips of its source; files that
-    were added since are found from the next `check_places` on.
+    itself when there is no such folder. Hidden files are left out. Which file belongs to which frame is decided by
+    `files_of_frames`. A folder is listed once for all clips of its source; files that were added since are found from
+    the next `check_files` on.
 
     Raises:
-        V2VError: no such folder, or fewer files than the source has frames up to the clip's end.
+        V2VError: no such folder, or a frame without a file.
     """
+    place = _place(folder, clip)
+    return [place / name for name in files_of_frames(_list_files(place), clip.source)]
+
+
+def _place(folder: str, clip: ClipInfo) -> Path:
     own = Path(folder) / _source_name(clip)
     place = own if own.is_dir() else Path(folder)
     if not place.is_dir():
-        raise V2VError(f"There is no folder {place}.", _HINT)
-    files = _sorted_files(place)
-    if len(files) < clip.source["stop"]:
-        raise V2VError(
-            f"{place} holds {len(files)} JSON files; the clip {clip.name} needs those of the frames up to "
-            f"{clip.source['stop'] - 1} of {Path(clip.source['file']).name}.",
-            _HINT,
-        )
-    numbers = clip.source.get("frames", range(clip.source["start"], clip.source["stop"]))  # of a thinned video
-    return [files[number] for number in numbers]
+        raise V2VError(f"There is no folder {place}.", HINT)
+    return place
 
 
 @lru_cache(maxsize=1)  # the clips of a source come one after the other
-def _sorted_files(place: Path) -> tuple[Path, ...]:
-    return tuple(sorted(place.glob("*.json"), key=lambda file: natural_key(file.name)))
+def _list_files(place: Path) -> FileNames:
+    names = [file.name for file in place.iterdir() if _is_json(file.name)]
+    if not names:
+        raise V2VError(f"There are no JSON files in {place}.", HINT)
+    return FileNames.of(sorted(names, key=natural_key), str(place))
 
 
-def read_people(file: Path, clip: ClipInfo) -> Persons:
+def _is_json(name: str) -> bool:
+    """Whether it is a JSON file, and none of the hidden ones of file managers (`._NAME.json`)."""
+    return name.lower().endswith(".json") and not name.startswith(".")
+
+
+def read_people(file: Path, clip: ClipInfo, *, layout: str = "body25") -> Persons:
     """The people in one file, moved to where they are in the clip's frame (cropped and resized as by `ingest`).
 
     Raises:
         V2VError: the file cannot be read, or is no OpenPose JSON.
     """
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise V2VError(f"{file} has more than {_MAX_BYTES} bytes.", _HINT)
-        data = file.read_bytes()
-    except OSError as error:
-        raise V2VError(f"{file} cannot be read: {error.strerror}.", _HINT) from None
     left, top, width, height = clip.source["crop"]
     across, down = clip.width / width, clip.height / height
     move = np.array([[across, 0, -left * across], [0, down, -top * down]])
-    return move_people(people_from_json(data, str(file)), move)
+    return move_people(_read(file, layout), move)
+
+
+def _read(file: Path, layout: str) -> Persons:
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise V2VError(f"{file} has more than {_MAX_BYTES} bytes.", HINT)
+        data = file.read_bytes()
+    except OSError as error:
+        raise V2VError(f"{file} cannot be read: {error.strerror}.", HINT) from None
+    return people_from_json(data, str(file), layout=layout)
 
 
 def files_digest(folder: str) -> str:
     """SHA-256 over the names and contents of all JSON files in a folder and its folders, in the order of the frames.
 
+    Hidden files and folders are left out.
+
     Raises:
         V2VError: no such folder, or a file cannot be read.
     """
     digest = hashlib.sha256()
-    files = sorted(Path(folder).rglob("*.json"), key=lambda file: [*map(natural_key, file.relative_to(folder).parts)])
-    if not files:
-        raise V2VError(f"There are no JSON files in {folder}.", _HINT)
-    for file in files:
-        digest.update(f"{file.relative_to(folder).as_posix()}\n".encode())
+    found = {file.relative_to(folder): file for file in Path(folder).rglob("*") if _is_json(file.name)}
+    shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    if not shown:
+        raise V2VError(f"There are no JSON files in {folder}.", HINT)
+    for path in sorted(shown, key=lambda path: [*map(natural_key, path.parts)]):
+        digest.update(f"{path.as_posix()}\n".encode())
         try:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(hashlib.sha256(found[path].read_bytes()).digest())
         except OSError as error:
-            raise V2VError(f"{file} cannot be read: {error.strerror}.", _HINT) from None
+            raise V2VError(f"{found[path]} cannot be read: {error.strerror}.", HINT) from None
     return digest.hexdigest()

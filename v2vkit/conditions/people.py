@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from v2vkit.conditions.augment import Move, move_points
 from v2vkit.conditions.smoothing import Kind, Missing, follow
 from v2vkit.errors import V2VError
+from v2vkit.estimators.keypoints import NUM_BODY, NUM_POINTS, to_body_25
 
 F = TypeVar("F")
 Points = NDArray[np.float32]
 
-NUM_BODY, NUM_FACE, NUM_HAND = 25, 70, 21
+NUM_FACE, NUM_HAND = 70, 21
 NECK, MID_HIP = 1, 8
 
 MIN_SCORE = 0.2  # of an estimator's points: below, they appear and vanish from frame to frame
@@ -127,23 +128,29 @@ class PeopleFile(NamedTuple):
     found: bool
 
 
-def people_from_json(data: bytes, where: str = "A key point file") -> Persons:
+def people_from_json(data: bytes, where: str = "A key point file", *, layout: str = "body25") -> Persons:
     """The people in a file; see `read_people_file`."""
-    return read_people_file(data, where).persons
+    return read_people_file(data, where, layout=layout).persons
 
 
-def read_people_file(data: bytes, where: str = "A key point file") -> PeopleFile:
-    """What a key point file holds: of `people_to_json`, or of OpenPose itself (BODY_25); a bare list of people will do.
+def read_people_file(data: bytes, where: str = "A key point file", *, layout: str = "body25") -> PeopleFile:
+    """What a key point file holds: of `people_to_json`, or of OpenPose itself; a bare list of people will do.
 
     Empty lists of points are parts that nobody looked for. As in OpenPose, a point with x = 0 is missing.
 
     Args:
         where: the file, for messages.
+        layout: of the bodies' points (`estimators.keypoints`). Other than BODY_25, they may stand under `keypoints`,
+            as AlphaPose and COCO write them.
 
     Raises:
-        V2VError: not JSON, another number of points (such as COCO's 18), or a value that is no number of pixels.
+        V2VError: not JSON, a person without OpenPose's keys or with 3-D points only, another number of points than the
+            layout has, or a value that is no number of pixels.
     """
-    hint = "Give OpenPose's JSON with BODY_25 key points, or make poses with `v2v estimate-pose`."
+    hint = (
+        "Give OpenPose's JSON (BODY_25; --keypoints names other layouts of the body), or make poses with "
+        "`v2v estimate-pose`."
+    )
     try:
         document = json.loads(data)
         listed = document if isinstance(document, list) else document["people"]
@@ -151,19 +158,28 @@ def read_people_file(data: bytes, where: str = "A key point file") -> PeopleFile
             raise TypeError("there is no list of people")
         if len(listed) > MAX_PEOPLE:
             raise ValueError(f"{len(listed)} people are too many")
-        persons = tuple(_person(person) for person in listed)
+        persons = tuple(_person(person, layout) for person in listed)
         return PeopleFile(persons, bool(persons if isinstance(document, list) else document.get("found", persons)))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
         raise V2VError(f"{where} cannot be read: {what}.", hint) from None
 
 
-def _person(document: dict[str, Any]) -> Person:
+def _person(document: dict[str, Any], layout: str) -> Person:
+    other = layout != "body25"
+    given = {name: document.get(f"{key}_2d", document.get(key)) for name, key, _ in _PARTS}
+    if other and given["body"] is None:
+        given["body"] = document.get("keypoints")
+    if all(values is None for values in given.values()):
+        raise ValueError("a person has none of OpenPose's keys (pose_keypoints_2d, ...)")
+    if not any(given.values()) and any(document.get(f"{key}_3d") for _, key, _ in _PARTS):
+        raise ValueError("a person has 3-D points only")
     parts: dict[str, Any] = {"body": np.zeros((NUM_BODY, 3), np.float32)}
     for name, key, count in _PARTS:
-        values = document.get(f"{key}_2d", document.get(key))
-        if values:
-            parts[name] = _points(values, count, key)
+        if values := given[name]:
+            parts[name] = _points(values, NUM_POINTS[layout] if name == "body" else count, key)
+            if name == "body" and other:
+                (parts[name],) = to_body_25(parts[name][None], layout)
     return Person(**parts)
 
 

@@ -15,8 +15,15 @@ CONDITIONS: dict[str, str] = {
     "labels": "v2vkit.conditions.labels:LabelsCondition",
     "face": "v2vkit.conditions.face:FaceCondition",
     "pose": "v2vkit.conditions.pose:PoseCondition",
+    "densepose": "v2vkit.conditions.densepose:DensePoseCondition",
+    "depth": "v2vkit.conditions.depth:DepthCondition",
+    "picture": "v2vkit.conditions.picture:PictureCondition",
 }
 """Name -> "module:Class", a subclass of `v2vkit.conditions.base.Condition`."""
+
+
+def condition_names() -> tuple[str, ...]:
+    return tuple(CONDITIONS)
 
 
 def condition_class(name: str) -> "type[Condition[Any]]":

@@ -26,11 +26,12 @@ from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image, Segments
+from v2vkit.estimators.keypoints import to_body_25
 from v2vkit.estimators.torch_weights import one_thread, read_weights
 
 MIN_SCORE = 0.25  # of an object; ultralytics' own default
 _MAX_PEOPLE, _MAX_OBJECTS = 100, 300
-_NUM_COCO, _NUM_BODY, _MAX_CLASSES = 17, 25, 255
+_NUM_COCO, _MAX_CLASSES = 17, 255
 _INPUT_SIDE, _LARGEST_SIDE = 640, 4096  # of weights that do not say at which they were trained; of those that do
 
 _SAFE = {
@@ -42,20 +43,6 @@ _SAFE = {
 _REPLACED = ((torch, "save"), (torch, "load"), (PIL.Image, "open"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow"))
 """Functions of other libraries that some version of it puts its own in place of."""
 _SILENT = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
-
-# COCO's points behind each point of BODY_25; two mean the point half-way between them (neck, middle of the hips), none
-# = missing (feet).
-_SOURCES: tuple[tuple[int, ...], ...] = (
-    *((0,), (5, 6)),
-    *((6,), (8,), (10,), (5,), (7,), (9,)),
-    (11, 12),
-    *((12,), (14,), (16,), (11,), (13,), (15,)),
-    *((2,), (1,), (4,), (3,)),
-    *((),) * 6,
-)
-_THERE = [number for number, sources in enumerate(_SOURCES) if sources]
-_FIRST = [_SOURCES[number][0] for number in _THERE]
-_LAST = [_SOURCES[number][-1] for number in _THERE]
 
 
 class YoloPose:
@@ -84,19 +71,7 @@ class YoloPose:
         points = _numpy(found.keypoints.data).reshape(len(order), _NUM_COCO, -1)[order]
         if points.shape[2] == 2:  # of a network that does not say how sure it is of a point
             points = np.concatenate([points, np.ones_like(points[..., :1])], 2)
-        return coco_to_body(points)
-
-
-def coco_to_body(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """COCO's 17 key points [people, 17, 3] as BODY_25 [people, 25, 3], (x, y, score), score 0 = missing.
-
-    The neck is the middle of the shoulders and the mid-hip that of the hips, both with the lesser of the two scores.
-    """
-    body = np.zeros((len(points), _NUM_BODY, 3), np.float32)
-    body[:, _THERE] = (points[:, _FIRST] + points[:, _LAST]) / 2
-    body[:, _THERE, 2] = np.clip(np.minimum(points[:, _FIRST, 2], points[:, _LAST, 2]), 0, 1)
-    body[body[..., 2] == 0] = 0
-    return body
+        return to_body_25(points, "coco17")
 
 
 class YoloSegment:

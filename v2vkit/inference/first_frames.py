@@ -17,7 +17,7 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
     """The generator that makes a video's first L frames, on the CPU; None where the model needs none.
 
     Args:
-        work: workspace whose `checkpoints/image` is taken when no folder is named.
+        work: workspace whose `checkpoints/pix2pixhd` is taken when no folder is named.
         folder: the image model's checkpoint, or None.
         info: of the video model.
 
@@ -32,15 +32,17 @@ def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerat
                 "Leave out --first-frame-model.",
             )
         return None
-    place = Folder(folder) if folder is not None else work / "checkpoints/image"
+    place = Folder(folder) if folder is not None else work / "checkpoints/pix2pixhd"
     if folder is None and not place.exists(MODEL):
         raise V2VError(
             f"This model begins from frames of an image model, and there is none in {work.url}.",
-            "Run `v2v train --stage image`, or name one with --first-frame-model FOLDER.",
+            "Run `v2v train --method pix2pixhd`, or name one with --first-frame-model FOLDER.",
         )
     generator, found = load_model(place)
     if not isinstance(generator, FrameGenerator) or generator.config.takes_flow:
-        raise V2VError(f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --stage image` made.")
+        raise V2VError(
+            f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --method pix2pixhd` made."
+        )
     if found.encoder is not None:
         raise V2VError(
             f"The image model {place.url} takes features, which this video model has none of.",

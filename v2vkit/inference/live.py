@@ -93,10 +93,15 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
 
 
 def _open(condition: Condition[Any], origin: Origin, device: str) -> Any:
-    """The estimator behind a condition, on this device."""
-    assert condition.task is not None, "refused before"
+    """The estimator behind a condition, on this device; where there is none the frame is the annotation."""
+    if condition.task is None:  # others are refused before
+        return _frame_itself
     name, own = chosen(condition.task, origin.settings | {"device": device})
     return open_estimator(condition.task, name, **own)
+
+
+def _frame_itself(image: Image) -> Image:
+    return image
 
 
 def open_face(settings: dict[str, Any]) -> FaceEstimator:

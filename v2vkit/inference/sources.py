@@ -1,6 +1,6 @@
 """What a model is rendered from, as a stream that is read once: video, pipe, pictures, label maps or workspace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -9,16 +9,19 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo
-from v2vkit.conditions.labels import LabelMap
+from v2vkit.conditions.base import Condition
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.errors import V2VError
 from v2vkit.inference.framing import crop_of
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
 from v2vkit.video.collect import maps_of
+from v2vkit.video.depth_values import range_of_files
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
-from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, parse_ids, read_map
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import SourceFiles, find_sequence, sequence_problems
 from v2vkit.video.stream import InputFrame, Source
@@ -51,7 +54,7 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     labels = info.conditioning.label_folder
     if labels is None:
         return "pictures"
-    if info.origins[0].stage != labels.estimator_stage:
+    if info.origins[info.conditioning.conditions.index(labels)].stage != labels.estimator_stage:
         return "labels"
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
@@ -62,6 +65,7 @@ def open_source(
     *,
     maps: bool = False,
     instances: str | None = None,
+    beside: Mapping[MapKind, str] | None = None,
     fps: Fraction | None = None,
     start: float = 0.0,
     duration: float | None = None,
@@ -73,6 +77,7 @@ def open_source(
         info: of the model.
         maps: `path` is a workspace, whose annotations are there already.
         instances: folder with an instance map for each label map.
+        beside: kind -> folder of the maps of the model's other conditions, one for each label map.
         fps: rate of pictures and label maps; None = that of the model's footage.
         start, duration: the part of a video that is used, in seconds.
 
@@ -88,7 +93,7 @@ def open_source(
             "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
         )
     if kind == "labels":
-        return open_label_source(path, info, instances=instances, fps=fps)
+        return open_label_source(path, info, instances=instances, beside=beside, fps=fps)
     if kind == "pictures":
         return open_picture_source(path, fps=fps or info.rate)
     if kind == "pipe":
@@ -97,7 +102,12 @@ def open_source(
 
 
 def open_label_source(
-    folder: str, info: ModelInfo, *, instances: str | None = None, fps: Fraction | None = None
+    folder: str,
+    info: ModelInfo,
+    *,
+    instances: str | None = None,
+    beside: Mapping[MapKind, str] | None = None,
+    fps: Fraction | None = None,
 ) -> Source:
     """A folder of label maps (ids as in training) for a street model, resized as `ingest` did.
 
@@ -106,27 +116,42 @@ def open_label_source(
     Args:
         folder: the label maps.
         instances: folder with an instance map for each, found, matched and checked as `ingest` does.
+        beside: kind -> folder of the maps of the model's other conditions, one for each label map likewise.
         fps: rate of the label maps; None = that of the model's footage.
 
     Raises:
-        V2VError: no folder of images, a palette or colour image, an id that the model does not know, instance maps that
-            are missing, too many or of another size.
+        V2VError: no folder of images, a palette or colour image, an id that the model does not know, maps that are
+            missing, too many or of another size.
     """
     files = find_sequence(folder)
-    rules = LabelRules(info.conditioning.num_labels, bool(info.frames.get("allow_palette")))
-    height, width = read_map("labels", files.image_path(0), rules).shape
-    beside = None if instances is None else _instance_maps(files, instances, (width, height), rules)
+    rules = LabelRules(
+        info.conditioning.num_labels,
+        bool(info.frames.get("allow_palette")),
+        ids=parse_ids(info.frames.get("ids", ())),
+        depth_scale=info.frames.get("depth_scale"),
+        depth_inverse=bool(info.frames.get("depth_inverse")),
+    )
+    roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
+    refuse_missing_maps(info.conditioning, roots)
+    height, width = read_map("labels", files.image_path(0), rules).shape[:2]
+    found = _maps_beside(files, roots, (width, height), rules)
+    span = _depth_range(found.get("depth"), rules)
 
     def read(what: MapKind, path: Path) -> NDArray[Any]:
         ids = read_map(what, path, rules)
         window = crop_window(crop_of(info), ids.shape[1], ids.shape[0], (info.width, info.height))
         return reframe_ids(ids, window, (info.width, info.height))
 
+    def annotation(condition: Condition[Any], number: int) -> Any:
+        maps = {what: read(what, Path(of.folder) / of.names[number]) for what, of in found.items()}
+        if isinstance(condition, LabelsCondition):
+            return LabelMap(read("labels", files.image_path(number)), maps.get("instances"))
+        assert condition.beside is not None, "refused before"
+        return condition.of_map(maps[condition.beside], near_far=span)
+
     def frames() -> Iterator[InputFrame]:
         for number in range(len(files.images)):
-            labels = read("labels", files.image_path(number))
-            objects = None if beside is None else read("instances", Path(beside.folder) / beside.names[number])
-            yield InputFrame(annotations=(LabelMap(labels, objects),))
+            yield InputFrame(annotations=tuple(annotation(of, number) for of in info.conditioning.conditions))
 
     count = len(files.images)
     return Source(
@@ -142,9 +167,35 @@ def open_label_source(
     )
 
 
-def _instance_maps(files: SourceFiles, root: str, size: tuple[int, int], rules: LabelRules) -> Maps:
-    """The instance maps of a folder of label maps of `size` (width, height), one for each in their order."""
-    (found,) = maps_of(files, {"instances": root}, several=False)
-    matched = match_maps(files, len(files.images), found)
-    check_maps(files, size, matched, rules, lambda count: None)
-    return matched
+def refuse_missing_maps(conditioning: Conditioning, roots: Mapping[MapKind, str]) -> None:
+    """Whether the maps that are given beside label maps are those that the model is conditioned on.
+
+    Raises:
+        V2VError: they are not.
+    """
+    wanted = {of.beside for of in conditioning.conditions if of.beside is not None}
+    if missing := next((kind for kind in sorted(wanted) if kind not in roots), None):
+        raise V2VError(
+            f"This model is conditioned on {conditioning.names}, and there is no {missing}.",
+            f"Give the folder of the maps with --{missing}, or a workspace with --maps.",
+        )
+    if spare := next((kind for kind in roots if kind not in {*wanted, "instances"}), None):
+        raise V2VError(f"This model is conditioned on {conditioning.names}, not on {spare}.", f"Leave out --{spare}.")
+
+
+def _maps_beside(
+    files: SourceFiles, roots: dict[MapKind, str], size: tuple[int, int], rules: LabelRules
+) -> dict[MapKind, Maps]:
+    """The maps beside a folder of label maps of `size` (width, height), one for each in their order."""
+    found: dict[MapKind, Maps] = {}
+    for maps in maps_of(files, roots, several=False):
+        found[maps.what] = match_maps(files, len(files.images), maps)
+        check_maps(files, size, found[maps.what], rules, lambda count: None)
+    return found
+
+
+def _depth_range(maps: Maps | None, rules: LabelRules) -> tuple[float, float] | None:
+    """Near and far end of depth whose unit is not known; None = there is none."""
+    if maps is None or rules.depth_scale is not None:
+        return None
+    return range_of_files(maps.folder, maps.names, inverse=rules.depth_inverse)

@@ -1,11 +1,11 @@
-"""Multi-scale PatchGAN: judges patches of one frame (D_I) or of K frames and their flows (D_V) at several sizes."""
+"""Multi-scale PatchGAN: scores patches of one frame (D_I) or of K frames and their flows (D_V) at several sizes."""
 
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.models.blocks import NarrowConv, Norm, halve, init_weights, make_norm
+from v2vkit.models.blocks import Norm, ScoreConv, halve, init_weights, make_norm
 
 FLOW_DIVISOR = 20.0
 """Flow in pixels is divided by this before D_V sees it, to the range of the images (specification 1.7)."""
@@ -15,7 +15,7 @@ class DiscriminatorConfig(StageConfig):
     """Everything that decides the discriminator's layers; stored in checkpoints."""
 
     in_channels: int = setting(..., "channels of image and condition together", ge=1, le=4096)
-    num_scales: int = setting(2, "image sizes that are judged", ge=1, le=6)
+    num_scales: int = setting(2, "image sizes at which it looks", ge=1, le=6)
     finer_scales: int = setting(0, "how many of them finer stages added, leaving the others as they were", ge=0, le=5)
     width: int = setting(64, "channels after the first convolution at the full size", ge=1, le=512)
     num_layers: int = setting(3, "stride-2 convolutions; 3 give patches of 70 pixels", ge=1, le=6)
@@ -38,7 +38,7 @@ class PatchDiscriminator(nn.Module):
         for step in range(1, num_layers + 1):
             conv = nn.Conv2d(widths[step - 1], widths[step], 4, stride=2 if step < num_layers else 1, padding=2)
             layers.append(nn.Sequential(conv, make_norm(norm, widths[step]), nn.LeakyReLU(0.2, inplace=True)))
-        layers.append(nn.Sequential(NarrowConv(widths[-1], 1, 4, padding=2)))
+        layers.append(nn.Sequential(ScoreConv(widths[-1], 1, 4, padding=2)))
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -87,12 +87,12 @@ def scale_widths(config: DiscriminatorConfig) -> list[int]:
 
 
 def image_input(source: Tensor, image: Tensor) -> Tensor:
-    """What D_I judges: source map [B, C, H, W] of the frame and the frame [B, 3, H, W] -> [B, C + 3, H, W]."""
+    """Input of D_I: source map [B, C, H, W] of the frame and the frame [B, 3, H, W] -> [B, C + 3, H, W]."""
     return torch.cat([source, image], 1)
 
 
 def video_input(frames: Tensor, flows: Tensor) -> Tensor:
-    """What D_V judges: K frames and the K - 1 reference flows between them, the real ones for generated frames too.
+    """Input of D_V: K frames and the K - 1 reference flows between them, the real ones for generated frames too.
 
     Args:
         frames: [B, K, 3, H, W] in [-1, 1], oldest first.

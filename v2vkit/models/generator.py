@@ -30,6 +30,9 @@ from v2vkit.models.blocks import (
 from v2vkit.models.warp import warp
 
 Composition = Literal["paper", "published"]
+_BRIGHTEST = 0.98
+"""Of a picture in [-1, 1], beyond which atanh grows too steep."""
+_FIRST_DIFFERENCE, _FIRST_MASK = 0.1, 3.0
 HISTORY = 2
 """L of the paper: past frames that the generator sees."""
 
@@ -58,6 +61,12 @@ class GeneratorConfig(StageConfig):
         True, "a first frame encodes a history of zeros, as published; otherwise its source maps alone"
     )
 
+    picture: int | None = setting(
+        None,
+        "first of three source channels that are a picture of the frame, to which h adds; none: h is made anew",
+        ge=0,
+    )
+
     @property
     def foreground_width(self) -> int:
         """Width of the foreground branch of the coarsest scale."""
@@ -82,6 +91,8 @@ class GeneratorConfig(StageConfig):
             raise ValueError(
                 f"foreground channels {self.foreground} are not among the {self.source_channels} source channels"
             )
+        if self.picture is not None and self.picture + 3 > self.source_channels:
+            raise ValueError(f"there is no picture at channel {self.picture} of {self.source_channels}")
         return self
 
 
@@ -186,15 +197,22 @@ class Scale(nn.Module):
             foreground = learn_where(learns, foreground)
         return Features(image, flow_map, foreground)
 
-    def compose(self, features: Features, last: Tensor, foreground: Tensor | None) -> Output:
-        """The frame from the maps: heads, warp, eq. 4 and eq. 9. `last` [B, 3, h, w] is the frame to warp."""
+    def compose(
+        self, features: Features, last: Tensor, foreground: Tensor | None, picture: Tensor | None = None
+    ) -> Output:
+        """The frame from the maps: heads, warp, eq. 4 and eq. 9. `last` [B, 3, h, w] is the frame to warp.
+
+        With a `picture` [B, 3, h, w] in (-1, 1), h = tanh(head + atanh(picture)): the head learns the difference. Not
+        in the paper. There the source shows no texture; a generator without a skip connection has to learn to copy it.
+        """
         height, width = last.shape[-2:]
 
         def head(layer: nn.Module, x: Tensor) -> Tensor:
             mapped: Tensor = layer(x)
             return mapped[..., :height, :width]
 
-        h = torch.tanh(head(self.image_head, features.image))
+        logits = _plus(head(self.image_head, features.image), None if picture is None else torch.atanh(picture))
+        h = torch.tanh(logits)
         h_foreground = (
             None if features.foreground is None else torch.tanh(head(self.foreground_head, features.foreground))
         )
@@ -223,6 +241,18 @@ class VideoGenerator(nn.Module):
         self.checkpointing = False
         """Forget each scale's activations in training and compute them again for the gradients."""
         init_weights(self)
+        if config.picture is not None:
+            self._begin_with_the_picture()
+
+    def _begin_with_the_picture(self) -> None:
+        """Small first differences, and little of the warped frame: training begins near the picture as it is."""
+        with torch.no_grad():
+            for scale in self.scales:
+                assert isinstance(scale, Scale)
+                for parameter in scale.image_head.parameters():
+                    parameter.mul_(_FIRST_DIFFERENCE)
+                if scale.has_flow:
+                    nn.init.constant_(scale.mask_head.get_parameter("bias"), _FIRST_MASK)
 
     def forward(
         self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
@@ -246,7 +276,7 @@ class VideoGenerator(nn.Module):
         sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
         # Each size is padded by itself, so that a scale sees what it saw when it was the finest one.
         sources = [self._padded(level, scale) for scale, level in enumerate(pyramid(source, config.num_scales))]
-        foregrounds, learns = self._foregrounds(source), is_varied(source)
+        foregrounds, learns, pictures = self._foregrounds(source), is_varied(source), self._pictures(source)
         outputs: list[Output] = []
         below: Features | None = None
         for index, scale in enumerate(self.scales):
@@ -266,11 +296,20 @@ class VideoGenerator(nn.Module):
                 else:
                     below = scale.features(sources[index], padded, below, learns, flow=not first_frame)
                 assert below is not None
-                outputs.append(scale.compose(below, past[:, -3:], foregrounds[index]))
+                outputs.append(scale.compose(below, past[:, -3:], foregrounds[index], pictures[index]))
         return outputs
 
     def _padded(self, x: Tensor, scale: int) -> Tensor:
         return pad_to_multiple(x, self.config.multiple >> (self.config.num_scales - 1 - scale))
+
+    def _pictures(self, source: Tensor) -> list[Tensor | None]:
+        """Per scale [B, 3, h, w]: the picture of the current frame, within the reach of atanh."""
+        config = self.config
+        if config.picture is None:
+            return [None] * config.num_scales
+        first = source.shape[1] - config.source_channels + config.picture
+        levels = pyramid(source[:, first : first + 3], config.num_scales)
+        return [(2 * level - 1).clamp(-_BRIGHTEST, _BRIGHTEST) for level in levels]
 
     def _foregrounds(self, source: Tensor) -> list[Tensor | None]:
         """Per scale [B, 1, h, w]: how much of each pixel of the current frame is foreground (soft at coarse scales)."""

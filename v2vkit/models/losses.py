@@ -12,39 +12,39 @@ from torch.nn import functional as F
 
 from v2vkit.models.warp import warp
 
-Judged = list[list[Tensor]]
+DiscriminatorOutput = list[list[Tensor]]
 """What a discriminator returns: per scale the hidden maps and, last, the scores."""
 
 
-def lsgan(judged: Judged, *, real: bool) -> Tensor:
+def lsgan(output: DiscriminatorOutput, *, real: bool) -> Tensor:
     """sum_scales mean (D(x) - t)^2, t = 1 for real and 0 for fake (LSGAN, Mao et al. 2017; summed as published)."""
     target = 1.0 if real else 0.0
-    return torch.stack([(maps[-1] - target).square().mean() for maps in judged]).sum()
+    return torch.stack([(maps[-1] - target).square().mean() for maps in output]).sum()
 
 
-def hinge_discriminator(judged: Judged, *, real: bool) -> Tensor:
+def hinge_discriminator(output: DiscriminatorOutput, *, real: bool) -> Tensor:
     """sum_scales mean max(0, 1 - D(x)) for real, max(0, 1 + D(x)) for fake (Lim and Ye 2017)."""
     sign = -1.0 if real else 1.0
-    return torch.stack([F.relu(1 + sign * maps[-1]).mean() for maps in judged]).sum()
+    return torch.stack([F.relu(1 + sign * maps[-1]).mean() for maps in output]).sum()
 
 
-def hinge_generator(judged: Judged) -> Tensor:
+def hinge_generator(output: DiscriminatorOutput) -> Tensor:
     """-sum_scales mean D(x_fake) (Lim and Ye 2017)."""
-    return -torch.stack([maps[-1].mean() for maps in judged]).sum()
+    return -torch.stack([maps[-1].mean() for maps in output]).sum()
 
 
-def bce(judged: Judged, *, real: bool) -> Tensor:
+def bce(output: DiscriminatorOutput, *, real: bool) -> Tensor:
     """sum_scales mean BCE(sigmoid(D(x)), t), t = 1 for real and 0 for fake: the log form of a GAN (S-Flow GAN, eq. 2).
 
     D's scores are logits. The generator minimises `bce(fake, real=True)`, the form that does not saturate (Goodfellow
     et al. 2014, section 3); the paper does not say which. As for `lsgan`, nothing is halved (pix2pix halves D's).
     """
-    scores = [maps[-1].float() for maps in judged]
+    scores = [maps[-1].float() for maps in output]
     target = 1.0 if real else 0.0
     return torch.stack([F.binary_cross_entropy_with_logits(s, torch.full_like(s, target)) for s in scores]).sum()
 
 
-def feature_matching(fake: Judged, real: Judged) -> Tensor:
+def feature_matching(fake: DiscriminatorOutput, real: DiscriminatorOutput) -> Tensor:
     """sum_{i,j} 4 / (n_hidden num_D) mean |D_ij(fake) - D_ij(real)| over the hidden maps j of each scale i.
 
     The real side is detached: only what made `fake` learns. Source: pix2pixHD, eq. 4; factors as published.
@@ -91,7 +91,7 @@ def mask_loss(mask: Tensor, confidence: Tensor | None = None) -> Tensor:
 
 
 def pixel_l1(x_fake: Tensor, x: Tensor) -> Tensor:
-    """mean |x_fake - x|: steadies short trainings of small networks; not in the paper."""
+    """mean |x_fake - x|: keeps short trainings of small networks from flickering; not in the paper."""
     return F.l1_loss(x_fake, x)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from v2vkit.models.differentiable_flow import estimate_flow
-from v2vkit.models.losses import Judged, masked_l1
+from v2vkit.models.losses import DiscriminatorOutput, masked_l1
 
 LAMBDA_FEATURES = 10.0
 """lambda_1 of L_CG2real = sum_k L_GAN + lambda_1 sum_k L_FM^k + lambda_2 L_percep + lambda_3 L_DNED (eq. 7).
@@ -49,7 +49,7 @@ def dned_loss(
     return torch.stack([weight * term for weight, term in zip(a, terms, strict=True)]).sum()
 
 
-def layer_matching(fake: Judged, real: Judged) -> Tensor:
+def layer_matching(fake: DiscriminatorOutput, real: DiscriminatorOutput) -> Tensor:
     """sum_k L_FM^k: sum over discriminators k and their hidden layers i of mean |D_k^i(fake) - D_k^i(real)| (eq. 5).
 
     1 / N_i is the mean over the elements of layer i. For the usual four hidden layers this is num_D times

@@ -1,4 +1,4 @@
-"""Which frames each temporal discriminator judges."""
+"""Which frames each video discriminator sees."""
 
 Window = tuple[int, ...]
 

@@ -10,6 +10,7 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry, write_mani
 from v2vkit.artifacts.shard import Shard, ShardIndex, ShardWriter, load_shard, read_index, sample_key, shard_name
 from v2vkit.artifacts.shots import continues
 from v2vkit.engine.local import LocalEngine
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError
 
 if TYPE_CHECKING:
@@ -195,8 +196,6 @@ def map_units(
     Raises:
         V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards stay.
     """
-    from tqdm import tqdm
-
     units = _units(started, carries_over)
     for name, manifest in inputs.items():
         if len(manifest.shards) != len(units):
@@ -228,13 +227,13 @@ def map_units(
     engine: LocalEngine[_Unit, ShardIndex] = LocalEngine(_set_up, job, workers)
     begun = False
     try:
-        with engine, tqdm(total=total, initial=kept, desc=kind, unit="frame", disable=None) as progress:
+        with engine, progress(total, desc=kind, done=kept) as shown:
             begin()
             begun = True
             for wave in _waves(units, todo):
                 for unit, index in engine.map(wave):
                     done[unit.number] = index
-                    progress.update(index.entry.num_samples)
+                    shown.update(index.entry.num_samples)
     except BaseException:
         # The other workers were stopped amid their shards, which matters most where the disk is full. Before the
         # folder was ours (`begin` locks it), what is in it belongs to another command.

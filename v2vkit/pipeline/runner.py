@@ -1,4 +1,4 @@
-"""The one `run` that does for all stages what is not their own business.
+"""Generic stage runner: fingerprints, resume, locking, manifests.
 
 run: load the input manifests -> fingerprint -> refuse what is stale -> open the estimator -> touch the disk -> map the
 shards through the engine -> rename each into place -> write the manifest last. Killing it loses at most the shards in
@@ -6,8 +6,7 @@ flight; the same command again resumes; a changed setting or input is noticed an
 """
 
 import contextlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from v2vkit.artifacts.folder import Folder
@@ -16,8 +15,7 @@ from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifes
 from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError, counted
-from v2vkit.pipeline.mapping import map_units
-from v2vkit.pipeline.stage import Build, PerClip, Plan, RunOptions, Stage, Whole
+from v2vkit.pipeline.stage import Build, RunOptions, Stage
 from v2vkit.pipeline.staleness import CONTINUED, Decision, decide, read_or_refuse, refuse_others, resolved
 
 
@@ -91,7 +89,7 @@ def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: 
     """What can be said of a part that cannot be made now: its plan, where it only waits for the parts before it."""
     work = Folder(options.work)
     kinds = stage.inputs(resolved(stage, part, work))
-    ahead = stage.make.ahead if isinstance(stage.make, Whole) else None
+    ahead = stage.make.ahead
     if ahead is None or all((work / kind).exists(MANIFEST) for kind in kinds):
         return f"{stage.output(part)}: cannot be made now. {error}"
     return f"{ahead(part, options)}\n{stage.output(part)}: missing; nothing was done."
@@ -105,7 +103,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
             refuse_others(side, stage)
         if found.state == "stale":
             refusal = _refusal(stage, found)
-            if not (options.dry_run and isinstance(stage.make, Whole) and stage.make.preview):
+            if not (options.dry_run and stage.make.previews):
                 raise refusal
     if found.state == "done":
         assert found.old is not None
@@ -113,26 +111,21 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         return Outcome(text, tuple(_problems(found.old)))
     for name, manifest in found.inputs.items():  # reading would find out when the old artifact is gone
         refuse_incomplete(work / name, manifest, read=found.state == "stale")
-    if stage.check is not None:
-        stage.check(found.config, found.inputs, work)
+    told = None if stage.check is None else stage.check(found.config, found.inputs, work)
     if options.dry_run:
-        text, problems = _rehearsed(stage, found, options)
+        text, problems = _rehearsed(stage, found, options, told or {})
         state = f"{found.state}; nothing was done." if refusal is None else f"cannot be made now. {refusal}"
         return Outcome(f"{text}\n{found.kind}: {state}".lstrip(), tuple(problems))
     for target in (found.folder, *found.sides):
         refuse_foreign(target)
-    return _make(stage, found, options)
+    return _make(stage, found, options, told or {})
 
 
-def _rehearsed(stage: Stage, found: Decision, options: RunOptions) -> tuple[str, list[str]]:
+def _rehearsed(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str, str]) -> tuple[str, list[str]]:
     """What a stage would do, and the problems that it would name; everything that it needs is opened, nothing made."""
-    if isinstance(stage.make, Whole):
-        preview = stage.make.preview
-        return "" if preview is None else preview(_build(found, options, {}, _nothing)), []
-    started = _started(stage, found)
-    stage.make.open(found.config)
-    frames, clips = counted(started.num_frames, "frame"), counted(len(started.clips), "clip")
-    return f"{found.kind}: {frames} in {clips}, {counted(len(started.units), 'shard')} to make", _problems(started)
+    started = _started(stage, found, told)
+    text, problems = stage.make.rehearse(_build(found, options, {}, _nothing), started)
+    return text, list(dict.fromkeys([*problems, *_problems(started)]))
 
 
 def _refusal(stage: Stage, found: Decision) -> V2VError:
@@ -148,29 +141,24 @@ def _refusal(stage: Stage, found: Decision) -> V2VError:
 
 def _build(found: Decision, options: RunOptions, folders: dict[str, Folder], begin: Callable[[], None]) -> Build:
     fingerprint, continued = found.new.fingerprint, found.new.inputs.get(CONTINUED)
-    return Build(found.config, options, found.folder, found.inputs, folders, fingerprint, begin, continued)
+    return Build(found.config, options, found.folder, found.inputs, folders, fingerprint, begin, continued, found.kind)
 
 
-def _started(stage: Stage, found: Decision) -> Manifest:
+def _started(stage: Stage, found: Decision, told: Mapping[str, str]) -> Manifest:
     """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
     if found.state == "unfinished" and found.old is not None and found.old.units:
-        return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}})
-    if isinstance(stage.make, Whole):
-        plan = Plan(())
-    elif stage.make.plan is not None:
-        plan = stage.make.plan(found.config)
-    else:
-        first = next(iter(found.inputs.values()), None)
-        plan = Plan(first.units if first is not None else ())
-    return found.new.model_copy(update={"units": plan.units, "skipped": plan.skipped})
+        skipped = {**found.old.skipped, **told}
+        return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}, "skipped": skipped})
+    plan = stage.make.units(found.config, found.inputs)
+    return found.new.model_copy(update={"units": plan.units, "skipped": {**plan.skipped, **told}})
 
 
-def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
-    """Make or resume what was decided upon."""
+def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str, str]) -> Outcome:
+    """Make or resume what was decided upon; `told` are the problems that its check found."""
     work, folder, sides, kind = Folder(options.work), found.folder, found.sides, found.kind
-    started = _started(stage, found)
-    make = stage.make
-    writes = isinstance(make, PerClip) or launched_rank() == 0
+    started = _started(stage, found, told)
+    shared = stage.make.shared
+    writes = not shared or launched_rank() == 0
     locks = contextlib.ExitStack()
 
     def begin() -> None:
@@ -190,33 +178,19 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
             locks.enter_context(folder.locked())
             if found.state == "unfinished" and options.overwrite:
                 _drop_damaged((folder, *sides))
-        if isinstance(make, Whole):
-            folders = {name: work / name for name in found.inputs}
 
-            def touch() -> None:
+        def touch() -> None:
+            if shared:
                 agree(True)  # all have seen what is there before the first process changes it
-                if writes:
-                    begin()
+            if writes:
+                begin()
 
-            shards = make.build(_build(found, options, folders, touch))
-            if not writes:
-                if not agree(True):
-                    raise V2VError(f"The first process could not finish {folder.url}.", "Mend what it tells of.")
-                return Outcome(f"{kind}: made with the other processes.")
-            done = started.model_copy(update={"shards": shards})
-        else:
-            done = map_units(
-                started,
-                open=make.open,
-                config=found.config,
-                work=work,
-                kind=kind,
-                side_outputs=make.side_outputs(found.config),
-                inputs=found.inputs,
-                workers=options.workers or os.cpu_count() or 1,
-                begin=begin,
-                carries_over=make.carries_over,
-            )
+        folders = {name: work / name for name in found.inputs}
+        done = stage.make.make(_build(found, options, folders, touch), started)
+        if done is None:
+            if not agree(True):
+                raise V2VError(f"The first process could not finish {folder.url}.", "Its message says why.")
+            return Outcome(f"{kind}: made with the other processes.")
         finished = False
         try:
             write_manifest(folder, done)
@@ -224,7 +198,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions) -> Outcome:
                 target.remove(PARTIAL)
             finished = True
         finally:  # the other processes wait for this: their next part reads what this one wrote
-            if isinstance(make, Whole):
+            if shared:
                 agree(finished)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
 
@@ -238,7 +212,7 @@ def _drop_damaged(folders: tuple[Folder, ...]) -> None:
 
 
 def _nothing() -> None:
-    """What a run does to the disk that is not to touch it."""
+    """No-op commit for dry runs."""
 
 
 def _summary(manifest: Manifest) -> str:

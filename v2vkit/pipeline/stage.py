@@ -1,20 +1,22 @@
 """What a stage is, and what a command is that makes no artifact; `runner` runs them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, ShardEntry, read_manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.makers import Build, Maker, PerClip, Plan, RunOptions, Whole
 from v2vkit.pipeline.mapping import Clip, Opened, Sample
 
 __all__ = [
     "Build",
     "Clip",
     "Command",
+    "Maker",
     "Opened",
     "PerClip",
     "Plan",
@@ -25,92 +27,6 @@ __all__ = [
     "load_input",
     "load_inputs",
 ]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run, as opposed to what to make: only `continue_` changes the result, by what training begins from.
-
-    Attributes:
-        work: the workspace, a local folder or an fsspec URL.
-        workers: processes; 0 = one per core.
-        overwrite: throw away an artifact made with other settings.
-        continue_: go on from one made with other settings, where the stage can.
-        dry_run: check everything, say what would be done and what it costs, and do nothing.
-    """
-
-    work: str = "work"
-    workers: int = 0
-    overwrite: bool = False
-    continue_: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The clips of each shard, decided once (by `ingest`), and the sources that could not be used."""
-
-    units: tuple[tuple[ClipInfo, ...], ...]
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Build:
-    """What a stage that makes its artifact as a whole (training) is given.
-
-    Attributes:
-        folder: the artifact's folder, to write into.
-        inputs: artifact kind -> its manifest; `folders` has the folders.
-        fingerprint: of this run; whatever the stage left there before under the same fingerprint may be continued.
-        begin: to be called once when everything that could be wrong with the set-up has been raised, before the first
-            write: what an earlier run with other settings left in the folder is gone then.
-        continued: what `Whole.continued` said, where this run goes on from one with other settings.
-    """
-
-    config: Any
-    options: RunOptions
-    folder: Folder
-    inputs: dict[str, Manifest]
-    folders: dict[str, Folder]
-    fingerprint: str
-    begin: Callable[[], None]
-    continued: str | None = None
-
-
-@dataclass(frozen=True)
-class PerClip:
-    """Makes an artifact clip by clip, in processes.
-
-    Attributes:
-        open: config -> the function over clips. Runs once per process, so it must be a module-level function.
-        plan: config -> clips and shards, for a stage that starts from files; else they are those of the first input.
-        side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
-        carries_over: the clips of a shot are made in order, each with the last result of the one before
-            (`Clip.before`). Shots are still made in parallel, and a killed run goes on from its last shard.
-    """
-
-    open: Callable[[Any], Opened]
-    plan: Callable[[Any], Plan] | None = None
-    side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
-    carries_over: bool = False
-
-
-@dataclass(frozen=True)
-class Whole:
-    """Makes an artifact as a whole, in this process (training).
-
-    Attributes:
-        build: makes it; gives the files it consists of.
-        preview: what `build` would do and cost, as text.
-        ahead: config, run options -> `preview` of a part whose inputs the parts before it have still to make.
-        continued: config, manifest of the artifact that is there, `Decision.changes`, its folder -> checksum of what a
-            run with the new settings goes on from (`--continue`); raises V2VError where it cannot.
-    """
-
-    build: Callable[[Build], tuple[ShardEntry, ...]]
-    preview: Callable[[Build], str] | None = None
-    ahead: Callable[[Any, RunOptions], str] | None = None
-    continued: Callable[[Any, Manifest, Mapping[str, str], Folder], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +42,8 @@ class Stage:
         inputs: config -> kinds of the artifacts it reads; the first one gives clips and shards.
         sources: config -> {source: checksum} for what it reads besides artifacts.
         resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
-        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written.
+        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written;
+            gives the problems (source -> what is left out of it) with which it works all the same.
         parts: config -> the configs of several artifacts that one command makes one after another.
         stale_hint: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
             `Decision.changes` -> that.
@@ -137,11 +54,11 @@ class Stage:
     config: type[StageConfig]
     version: int
     output: Callable[[Any], str]
-    make: PerClip | Whole
+    make: Maker
     inputs: Callable[[Any], tuple[str, ...]] = lambda config: ()
     sources: Callable[[Any], dict[str, str]] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
-    check: Callable[[Any, dict[str, Manifest], Folder], None] | None = None
+    check: Callable[[Any, dict[str, Manifest], Folder], Mapping[str, str] | None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     stale_hint: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
         "Give the command with --overwrite to make it again, or with the old settings to keep it."
@@ -151,13 +68,11 @@ class Stage:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the `RunOptions` that have an effect."""
-        if isinstance(self.make, PerClip):
-            return ("work", "workers", "overwrite", "dry_run")
-        return ("work", "overwrite", *("continue_",) * (self.make.continued is not None), "dry_run")
+        return self.make.options
 
     def side_outputs(self, config: Any) -> dict[str, tuple[str, ...]]:
         """Kind -> extensions of the artifacts that are made beside the stage's own."""
-        return self.make.side_outputs(config) if isinstance(self.make, PerClip) else {}
+        return self.make.side_outputs(config)
 
 
 @dataclass(frozen=True)
@@ -242,14 +157,19 @@ def refuse_workspaces(sources: Iterable[str]) -> None:
 
 def make_again(kind: str, manifest: Manifest) -> str:
     """The command that makes an artifact from the inputs that are there now."""
-    if kind == "labels" and manifest.stage == "ingest":  # which leaves them alone unless it is given others
-        return "`v2v ingest --overwrite` with --labels and its other settings; or remove that folder"
+    if kind in _BESIDE and manifest.stage == "ingest":  # which leaves them alone unless it is given others
+        return f"`v2v ingest --overwrite` with --{_BESIDE[kind]} and its other settings; or remove that folder"
     return f"`v2v {manifest.stage} --overwrite` with its settings"
 
 
+_BESIDE = {"labels": "labels", "depth": "depth", "densepose": "densepose", "pictures": "picture"}
+"""Artifact that `ingest` makes beside the frames -> name of the setting."""
 _MAKERS = {
     "frames": "ingest",
     "labels": "ingest --labels FOLDER` or `v2v segment",
+    "depth": "ingest --depth FOLDER",
+    "densepose": "ingest --densepose FOLDER",
+    "pictures": "ingest --picture VIDEO",
     "sketches": "make-sketches",
     "poses": "estimate-pose",
     "flow": "extract-flow",

@@ -7,9 +7,9 @@ from v2vkit import __version__
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, read_manifest
-from v2vkit.config import StageConfig, as_plain, extras, fingerprinted
+from v2vkit.config import StageConfig, as_plain, extras, fingerprinted, settings_of
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import RunOptions, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import RunOptions, Stage, load_inputs
 
 State = Literal["missing", "unfinished", "done", "stale"]
 """`stale`: made with other settings or inputs; `unfinished` too where a run goes on from those (`--continue`)."""
@@ -80,7 +80,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
             new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
         else:
             state, changes = "stale", _changes(migrated, same, stage.config)
-        continued = stage.make.continued if isinstance(stage.make, Whole) else None
+        continued = stage.make.continued
         if changes and options.continue_ and continued is not None:
             state = "unfinished"
             new = _planned(stage, config, sources | {CONTINUED: continued(config, old, changes, folder)})
@@ -106,10 +106,11 @@ def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[st
         return {"version": f"it was made by {old.stage}"}
     if old.stage_version != new.stage_version:
         found["version"] = f"the stage itself (version {old.stage_version}, now {new.stage_version})"
+    settings = settings_of(config)
     for key in sorted(old.config.keys() | new.config.keys()):
-        extra = extras(config, key) if key in config.model_fields else {}
+        extra = extras(config, key) if key in settings else {}
         # An artifact from before there was the setting was made with its default.
-        default = config.model_fields[key].default if extra.get("since") else None
+        default = settings[key].default if extra.get("since") else None
         before, now = old.config.get(key, default), new.config.get(key)
         if before != now and extra.get("affects_output", True):
             found[key] = f"{key} (was {before}, now {now})"

@@ -3,10 +3,13 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from pydantic import field_validator
+
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import refuse_incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
-from v2vkit.config import DEFAULT_RATE, IGNORE, StageConfig, setting
+from v2vkit.config import DEFAULT_RATE, StageConfig, setting
+from v2vkit.engine.progress import progress, tracked
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
 from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_again, refuse_workspaces
@@ -21,11 +24,11 @@ _MOST_NAMED = 5
 class CheckConfig(StageConfig):
     """Check sources before they are ingested, or the artifacts of a workspace.
 
-    With SOURCEs (and --labels): every video plays to its end, every image of a sequence can be read, label maps pair
-    with frames, have their size and hold single-channel ids in range. Without: shards, models and
-    styles are there and unchanged, every clip has all its frames, artifacts belong together, label ids are in range
-    (with the share of each), clips are long enough to train on. Nothing is written. Exits with 3 when something is
-    wrong.
+    With SOURCEs (and --labels, --depth, --densepose, --picture): every video plays to its end, every image of a
+    sequence can be read, maps and pictures pair with frames, have their size or proportions and hold what they should.
+    Without: shards, models and styles are there and unchanged, every clip has all its frames, artifacts belong
+    together, label ids are in range (with the share of each), clips are long enough to train on. Nothing is written.
+    Exits with 3 when something is wrong.
     """
 
     sources: tuple[str, ...] = setting(
@@ -33,9 +36,23 @@ class CheckConfig(StageConfig):
     )
     labels: str | None = setting(None, "Folder of label maps beside the sources.", metavar="FOLDER")
     instances: str | None = setting(None, "Folder of instance maps beside the sources.", metavar="FOLDER")
+    depth: str | None = setting(None, "Folder of depth maps beside the sources.", metavar="FOLDER")
+    densepose: str | None = setting(None, "Folder of DensePose maps beside the sources.", metavar="FOLDER")
+    picture: str | None = setting(
+        None, "Video or folder of the sources' frames in another look.", metavar="VIDEO|FOLDER"
+    )
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
+    ids: tuple[str, ...] = setting((), "As for ingest: another id for one of the label maps.", metavar="FROM=TO")
     num_labels: int | None = setting(None, "Number of labels that ids must stay below.", ge=1, le=255)
     min_frames: int = setting(3, "Shortest clip that is of use.", ge=1)
+
+    @field_validator("ids")
+    @classmethod
+    def _pairs(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        from v2vkit.video.label_files import parse_ids
+
+        parse_ids(ids)
+        return ids
 
 
 def _expected() -> dict[str, list[tuple[str, ...]]]:
@@ -51,14 +68,14 @@ def _expected() -> dict[str, list[tuple[str, ...]]]:
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
-    from tqdm import tqdm
-
     from v2vkit.artifacts.shard import load_shard
+    from v2vkit.conditions.label_report import label_lines, label_problems
+    from v2vkit.conditions.presence import nothing_found
 
     problems = []
     labels: Counter[int] = Counter()
     total = sum(entry.num_samples for entry in manifest.shards)
-    with tqdm(total=total, desc=f"checking {kind}", unit="frame", disable=None) as progress:
+    with progress(total, desc=f"checking {kind}") as shown:
         for number, entry in enumerate(manifest.shards):
             try:
                 shard = load_shard(folder, entry)
@@ -68,7 +85,7 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
                 problems += _check_frames(kind, manifest, number, shard)
                 if kind == "labels":
                     labels.update(_count_labels(manifest, number, shard))
-            progress.update(entry.num_samples)
+            shown.update(entry.num_samples)
     lengths = [clip.num_frames for clip in manifest.clips]
     sizes = Counter(f"{clip.width}x{clip.height}" for clip in manifest.clips)
     ends = " to ".join(map(str, sorted({min(lengths), max(lengths)}))) if len(lengths) > 1 else ""
@@ -90,7 +107,12 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
         if len(sizes) > 1:
             problems.append(f"Frames have {len(sizes)} sizes; ingest again with one --size.")
     if labels:
-        problems += _report_labels(labels, config.num_labels or manifest.config.get("num_labels"))
+        num_labels = config.num_labels or manifest.config.get("num_labels")
+        for line in label_lines(labels, num_labels):
+            print(line)
+        problems += label_problems(labels, num_labels, given=manifest.stage == "ingest")
+    elif text := nothing_found(kind, manifest):
+        problems.append(text)
     return problems
 
 
@@ -127,32 +149,6 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
     return counts
 
 
-def _report_labels(labels: Counter[int], num_labels: int | None) -> list[str]:
-    """Print the share of every label; what is wrong with their ids, unless `num_labels` says that they are meant."""
-    from v2vkit.conditions.label_ids import are_label_ids
-
-    total = sum(labels.values())
-    for label, count in sorted(labels.items()):
-        name = "ignore" if label == IGNORE else str(label)
-        print(f"  label {name:>6}: {100 * count / total:6.2f} % of the pixels")
-    if num_labels is not None:
-        wrong = sorted(label for label in labels if num_labels <= label < IGNORE)
-        text = f"Label ids {wrong} are not below {num_labels}; raise --num-labels or map them to 255."
-        return [text] if wrong else []
-    known = [label for label in labels if label != IGNORE]
-    if are_label_ids(known):
-        return [
-            "The label ids are Cityscapes' labelIds (7 road ... 33 bicycle), not its trainIds (0 road ... 18 bicycle): "
-            "if that is meant, say so with --num-labels 35, as the published models have it."
-        ]
-    if known and max(known) > 3 * len(known):
-        return [
-            f"The highest label id is {max(known)}, but only {counted(len(known), 'id')} occur"
-            f"{'s' * (len(known) == 1)}: are these ids of another convention? If not, say so with --num-labels."
-        ]
-    return []
-
-
 def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
     """Whether the files that a stage made as a whole (a model, styles) are there and as they were written."""
     try:
@@ -168,15 +164,23 @@ def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
 def _check_sources(config: CheckConfig) -> list[str]:
     """The checks that `ingest` makes first, without ingesting."""
 
+    from v2vkit.conditions.label_report import mask_problem
     from v2vkit.video.collect import collect
-    from v2vkit.video.label_files import LabelRules, MapKind, match_maps
+    from v2vkit.video.label_files import LabelRules, MapKind, match_maps, parse_ids
+    from v2vkit.video.paired import match_pictures
     from v2vkit.video.sources import find_sources, left_out
 
-    given: dict[MapKind, str | None] = {"labels": config.labels, "instances": config.instances}
+    given: dict[MapKind, str | None] = {
+        "labels": config.labels,
+        "instances": config.instances,
+        "depth": config.depth,
+        "densepose": config.densepose,
+    }
     roots = {what: root for what, root in given.items() if root is not None}
-    rules = LabelRules(config.num_labels, config.allow_palette)
+    rules = LabelRules(config.num_labels, config.allow_palette, parse_ids(config.ids))
     refuse_workspaces(config.sources)
-    materials, skipped = collect(find_sources(config.sources), roots, rules, fps=DEFAULT_RATE)
+    sources = find_sources(config.sources)
+    materials, skipped = collect(sources, roots, rules, fps=DEFAULT_RATE, pictures=config.picture)
     skipped |= left_out(config.sources)
     damaged: list[str] = []
     for material in materials:
@@ -193,6 +197,8 @@ def _check_sources(config: CheckConfig) -> list[str]:
         try:
             for item in material.maps:
                 match_maps(material.source, count, item)
+            if material.pictures is not None:
+                match_pictures(material.source, count, material.pictures)
         except V2VError as error:
             damaged.append(f"{material.source.path}: {error}")
             continue
@@ -200,8 +206,13 @@ def _check_sources(config: CheckConfig) -> list[str]:
             enough = counted(config.min_frames, "frame")
             damaged.append(f"{material.source.path}: {counted(count, 'frame')}, fewer than {enough} (--min-frames)")
         maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
+        if material.pictures is not None:
+            maps += f", pictures {material.pictures.width}x{material.pictures.height}"
         size = f"{footage.width}x{footage.height}"
         print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
+    ids = frozenset[int]().union(*(material.label_ids for material in materials))
+    if problem := mask_problem(ids, config.num_labels):
+        damaged.append(problem)
     return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
 
 
@@ -211,24 +222,21 @@ def _count_frames(source: "SourceFiles", told: int | None) -> int:
     Raises:
         V2VError: it is damaged, cut off, or changes its picture size on the way.
     """
-    from tqdm import tqdm
-
     from v2vkit.video.cuts import DETECTION_SIDE
     from v2vkit.video.decode import decode
 
     frames = decode(source.path, long_side=DETECTION_SIDE)
-    return sum(1 for _ in tqdm(frames, total=told, desc="checking video", unit="frame", disable=None))
+    return sum(1 for _ in tracked(frames, total=told, desc="checking video"))
 
 
 def _check_images(source: "SourceFiles") -> list[str]:
     """Reads every image of a sequence; one problem for all that `ingest` would refuse."""
-    from tqdm import tqdm
-
     from v2vkit.video.images import read_image
 
     reasons: list[str] = []
     size: tuple[int, ...] | None = None
-    for number in tqdm(range(len(source.images)), desc="checking images", unit="file", disable=None):
+    count = len(source.images)
+    for number in tracked(range(count), total=count, desc="checking images", unit="file"):
         try:
             shape = read_image(source.image_path(number)).shape
         except V2VError as error:
@@ -247,11 +255,12 @@ def _check_images(source: "SourceFiles") -> list[str]:
 def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     if config.sources:
         return _check_sources(config)
-    beside = {"--labels": config.labels, "--instances": config.instances, "--allow-palette": config.allow_palette}
+    names = ("labels", "instances", "depth", "densepose", "picture", "allow_palette", "ids")
+    beside = {f"--{name.replace('_', '-')}": getattr(config, name) for name in names}
     if given := [flag for flag, value in beside.items() if value]:
         raise V2VError(
             f"{given[0]} goes with SOURCEs, and none is given.",
-            "Name the footage that the maps belong to; label maps in a workspace are checked without it.",
+            "Name the footage that it belongs to; what a workspace holds is checked without it.",
         )
     work = Folder(options.work)
     problems: list[str] = []

@@ -11,6 +11,7 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
+from v2vkit.estimators.keypoints import layouts
 from v2vkit.estimators.registry import chosen, estimators_of, open_estimators, refuse_unused
 from v2vkit.pipeline.stage import Clip, Opened, PerClip, Stage
 from v2vkit.stages.run_estimator import annotate_clip
@@ -46,10 +47,18 @@ class PoseConfig(StageConfig):
     device: str = setting("cpu", f"Where the network of yolo runs: {DEVICES}.", affects_output=False)
     openpose: str | None = setting(
         None,
-        "Take the key points from OpenPose's JSON files (BODY_25, its default), one for every frame of the source: in "
-        "FOLDER, or, where there are several sources, in FOLDER/NAME with each source's name without ending.",
+        "Take the key points from OpenPose's JSON files, one for every frame of the source: in FOLDER, or, where there "
+        "are several sources, in FOLDER/NAME with each source's name without ending. Files belong to images of their "
+        "name, and to the frames of videos by their numbers; coordinates are pixels of the ingested video.",
         metavar="FOLDER",
         affects_output=False,
+    )
+    keypoints: str = setting(
+        "body25",
+        "Layout of the body's points in the files of --openpose: BODY_25 (OpenPose's default), BODY_25B, COCO with 17 "
+        "or 18 points, Halpe with 26; what a layout lacks (feet) is missing.",
+        choices=layouts,
+        since="0.1",
     )
     min_score: float | None = setting(
         None,
@@ -78,11 +87,11 @@ class PoseConfig(StageConfig):
     _found_anywhere = field_validator("weights")(as_absolute)
 
 
-def _in_files(clip: Clip, *, folder: str) -> "Iterator[tuple[None, Persons]]":
+def _in_files(clip: Clip, *, folder: str, layout: str) -> "Iterator[tuple[None, Persons]]":
     """What OpenPose saw in every frame of a clip."""
     from v2vkit.conditions.openpose_files import pose_files, read_people
 
-    return ((None, read_people(file, clip.info)) for file in pose_files(folder, clip.info))
+    return ((None, read_people(file, clip.info, layout=layout)) for file in pose_files(folder, clip.info))
 
 
 def _refuse_unused(config: PoseConfig) -> None:
@@ -92,6 +101,11 @@ def _refuse_unused(config: PoseConfig) -> None:
         V2VError: one is for another estimator than the chosen one, or there is none because of --openpose.
     """
     if config.openpose is None:
+        if config.keypoints != PoseConfig.model_fields["keypoints"].default:
+            raise V2VError(
+                "--keypoints is the layout of --openpose's files, and there are none.",
+                "Leave it out, or name the files with --openpose FOLDER.",
+            )
         refuse_unused("pose", config)
         return
     for key in ("pose", "weights", "device"):
@@ -115,7 +129,7 @@ def open_poses(config: PoseConfig) -> Opened:
         estimators=estimators,
         settings=dict(config),
         estimator=f"{name} {version}",
-        look=None if config.openpose is None else partial(_in_files, folder=config.openpose),
+        look=None if config.openpose is None else partial(_in_files, folder=config.openpose, layout=config.keypoints),
     )
     return Opened(function, {"name": name, "version": version, **_weights(config)})
 
@@ -138,12 +152,16 @@ def files_checksum(config: PoseConfig) -> dict[str, str]:
     return files | _weights(config)
 
 
-def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> None:
-    """Whether there are key points for every frame of every clip."""
-    from v2vkit.conditions.openpose_files import check_places
+def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:
+    """Whether there are key points for every frame of every clip, and what the user should know about them."""
+    from v2vkit.conditions.openpose_files import check_files
 
-    if config.openpose is not None:
-        check_places(config.openpose, manifests["frames"].clips)
+    if config.openpose is None:
+        return {}
+    frames = manifests["frames"]
+    parts = ("start", "duration", "max_frames", "fps")
+    whole = not any(frames.config.get(name) for name in parts) and frames.config.get("crop") != "face"
+    return check_files(config.openpose, frames.clips, whole=whole, layout=config.keypoints)
 
 
 STAGE = Stage(

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
 from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.progress import Progress, progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, load_inputs
 
@@ -49,7 +50,7 @@ class EvaluateConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of --work when not given.",
+        "checkpoints/pix2pixhd of --work when not given.",
         metavar="FOLDER",
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
@@ -169,24 +170,22 @@ def _length(shot: list[ClipInfo]) -> int:
 
 def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
     """The measures of every method on every frame; of the longest shot (the first of them), frames for the sheet."""
-    from tqdm import tqdm
-
     rows: list[Row] = []
     total, longest = sum(_length(shot) for shot in opened.shots), max(opened.shots, key=_length)
-    with tqdm(total=total, desc="evaluate", unit="frame", disable=None) as progress:
+    with progress(total, desc="evaluate") as shown:
         for shot in opened.shots:
-            rows += _measure_shot(opened, shot, sheet if shot is longest else None, progress)
+            rows += _measure_shot(opened, shot, sheet if shot is longest else None, shown)
     return rows
 
 
-def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", progress: Any) -> "Iterator[Row]":
+def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", shown: Progress) -> "Iterator[Row]":
     from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
     from v2vkit.inference.rollout import made_coarse
 
     info, reader, face = opened.info, opened.reader, opened.face
     rendered, conditioned = tee(_rendered(opened, shot))
     sources: Iterator[Image] = (info.conditioning.preview(frame.s) for frame, _ in conditioned)
-    ours = _counted((image for _, image in rendered), progress)
+    ours = _counted((image for _, image in rendered), shown)
     real = _real(reader, shot)
     if sheet is not None:
         sources, ours, real = sheet.keep(sources), sheet.keep(ours), sheet.keep(real)
@@ -284,9 +283,9 @@ def _landmarks(reader: "ClipReader", clip: ClipInfo, t: int) -> "NDArray[np.floa
     return file.landmarks if file.found else None
 
 
-def _counted(frames: "Iterator[Image]", progress: Any) -> "Iterator[Image]":
+def _counted(frames: "Iterator[Image]", shown: Progress) -> "Iterator[Image]":
     for frame in frames:
-        progress.update()
+        shown.update()
         yield frame
 
 

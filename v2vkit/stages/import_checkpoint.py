@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ShardEntry, entry_of
 from v2vkit.conditions.domains import DOMAINS, domain_names
-from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
+from v2vkit.config import SPATIAL_STAGES, SizeSetting, StageConfig, as_plain, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import Build, Command, RunOptions, Stage, Whole
@@ -30,10 +30,10 @@ class ImportConfig(StageConfig):
 
     FILES are the state dicts of its scales, the coarsest first: latest_net_G0.pth, latest_net_G1.pth, latest_net_G2.pth
     as far as there are any; with --image one file, latest_net_G.pth. Nothing in them is run. The layers are read off
-    the tensors; what tensors cannot tell is asked for. Writes checkpoints/spatial-N (N files) or checkpoints/image,
-    ready for render and evaluate, and import.json with every key of the files and whether it was used. With the
-    discriminators too, `train --start-from` goes on with them (give it --norm batch where they have batch norm). Exits
-    with 3 when the files hold keys that belong to no layer.
+    the tensors; what tensors cannot tell is asked for. Writes checkpoints/spatial-N (N files) or
+    checkpoints/pix2pixhd, ready for render and evaluate, and import.json with every key of the files and whether it was
+    used. With the discriminators too, `train --start-from` goes on with them (give it --norm batch where they have
+    batch norm). Exits with 3 when the files hold keys that belong to no layer.
     """
 
     files: tuple[str, ...] = setting(
@@ -47,7 +47,9 @@ class ImportConfig(StageConfig):
     )
     image: bool = setting(False, "FILES is the one file of an image generator (pix2pixHD).")
     domain: str = setting(
-        ..., "What the video shows (pose: networks that see OpenPose's skeletons alone).", choices=domain_names
+        ...,
+        "What the video shows (pose: networks that see OpenPose's skeletons, alone or after DensePose).",
+        choices=domain_names,
     )
     size: SizeSetting = setting(..., "Size of the frames to make, as the weights were trained for.")
     num_labels: int | None = setting(
@@ -165,12 +167,13 @@ def _notes(config: ImportConfig, found: _Found) -> list[str]:
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Read and check everything, then write the checkpoint."""
     from v2vkit.checkpoint.model_file import MODEL, ModelInfo, save_model
-    from v2vkit.training.checkpoint import NETWORKS, save_networks
+    from v2vkit.checkpoint.snapshot import NETWORKS, save_networks
 
     config: ImportConfig = build.config
     found = _read(config)
     network = found.generator.network
     info = ModelInfo(
+        method="pix2pixhd" if config.image else "vid2vid",
         stage=_stage_name(config),
         fingerprint=build.fingerprint,
         generator=network.config,
@@ -205,7 +208,7 @@ def _origins(conditioning: "Conditioning") -> "tuple[Origin, ...]":
 
 
 def _stage_name(config: ImportConfig) -> str:
-    return "image" if config.image else f"spatial-{len(config.files)}"
+    return "pix2pixhd" if config.image else SPATIAL_STAGES[len(config.files) - 1]
 
 
 def _import(config: ImportConfig, options: RunOptions) -> list[str]:

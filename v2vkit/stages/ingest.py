@@ -1,26 +1,22 @@
-"""`v2v ingest`: videos and image sequences cut into clips, resized and packed into shards; label maps beside them."""
+"""`v2v ingest`: footage, and the maps and pictures beside it, cut into clips, resized and packed into shards."""
 
-from collections.abc import Iterator
 from contextlib import suppress
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import Manifest, fingerprint
 from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting
-from v2vkit.errors import V2VError
 from v2vkit.estimators.registry import estimators_of, rows_of
-from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage, refuse_workspaces
+from v2vkit.pipeline.stage import Opened, PerClip, Stage, refuse_workspaces
+from v2vkit.stages.ingest_clip import MAP_KINDS, conditions_beside, ingest_clip
 from v2vkit.stages.ingest_plan import plan_ingest
 
 if TYPE_CHECKING:
+    from v2vkit.conditions.base import Condition
     from v2vkit.video.label_files import LabelRules, MapKind
-    from v2vkit.video.sources import SourceFiles
-
-_MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances")
 
 
 class IngestConfig(StageConfig):
@@ -29,6 +25,10 @@ class IngestConfig(StageConfig):
     A source is a video file, a folder of videos, a folder of numbered images, a folder of such folders, or a pattern in
     quotes. Each shot becomes one clip, or several when it is long. Frames of variable-rate video are taken as they are:
     none is doubled, and none dropped without --fps. Sources that cannot be read are named and the rest is processed.
+
+    What a model can be conditioned on may lie beside the frames: --labels, --depth and --densepose (folders of maps)
+    and --picture (a video or folder of the same frames in another look). Each is cropped and resized as its frame, and
+    goes into an artifact of its own.
     """
 
     sources: tuple[str, ...] = setting(
@@ -67,8 +67,44 @@ class IngestConfig(StageConfig):
     instances: str | None = setting(
         None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", affects_output=False
     )
+    picture: str | None = setting(
+        None,
+        "Video or folder of images with the same frames in another look, one for each (a simulator's for real footage, "
+        "a preview for the final rendering); may have another size. With several sources, a folder with one of the "
+        "same name for each.",
+        metavar="VIDEO|FOLDER",
+        affects_output=False,
+    )
+    depth: str | None = setting(
+        None,
+        "Folder with one depth map per frame, as --labels has them: 16-bit PNG, EXR or .npy, 0 = unknown.",
+        metavar="FOLDER",
+        affects_output=False,
+    )
+    depth_scale: float | None = setting(
+        None,
+        "Stored units of --depth per metre: 256 (KITTI), 1000 (millimetres), 1 (metres). A model then sees 1/d from "
+        "--depth-near to --depth-far of `v2v train`. Without it depth is relative: 1/d from the 2nd to the 98th "
+        "percentile of each shot.",
+        gt=0,
+        since="0.1",
+    )
+    depth_inverse: bool = setting(False, "--depth holds disparity (larger = nearer).", since="0.1")
+    densepose: str | None = setting(
+        None,
+        "Folder with one DensePose IUV picture (PNG) per frame, as --labels has them: part index I (0 to 24) in the "
+        "blue channel, U in green, V in red, as DensePose writes them.",
+        metavar="FOLDER",
+        affects_output=False,
+    )
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
     allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
+    ids: tuple[str, ...] = setting(
+        (),
+        "Another id for one of the label maps; 255=1 for masks of 0 and 255, whose 255 would be ignored.",
+        metavar="FROM=TO",
+        since="0.1",
+    )
 
     _found_anywhere = field_validator("face_weights")(as_absolute)
 
@@ -85,6 +121,13 @@ class IngestConfig(StageConfig):
     @classmethod
     def _rate(cls, text: str | None) -> str | None:
         return None if text is None else str(parse_rate(text))
+
+    @field_validator("ids")
+    @classmethod
+    def _pairs(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
+        from v2vkit.video.label_files import parse_ids
+
+        return tuple(f"{old}={new}" for old, new in parse_ids(ids))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -105,20 +148,30 @@ class IngestConfig(StageConfig):
             raise ValueError(f"--face finds the face for --crop face, and crop is {self.crop}; leave it out")
         if self.instances is not None and self.labels is None:
             raise ValueError("--instances needs --labels")
+        if self.depth is None and (self.depth_scale is not None or self.depth_inverse):
+            raise ValueError("--depth-scale and --depth-inverse say how --depth is read, which is not given")
+        if self.ids and self.labels is None:
+            raise ValueError("--ids changes the ids of --labels, and there are none")
         return self
 
     @property
     def map_folders(self) -> dict["MapKind", str]:
         """Kind of map -> the folder that the user gave."""
-        folders: dict[MapKind, str | None] = {"labels": self.labels, "instances": self.instances}
+        folders: dict[MapKind, str | None] = {kind: getattr(self, kind) for kind in MAP_KINDS}
         return {what: folder for what, folder in folders.items() if folder is not None}
 
     @property
     def label_rules(self) -> "LabelRules":
-        """What label maps must be like."""
-        from v2vkit.video.label_files import LabelRules
+        """What maps must be like, and how they are read."""
+        from v2vkit.video.label_files import LabelRules, parse_ids
 
-        return LabelRules(self.num_labels, self.allow_palette)
+        return LabelRules(
+            self.num_labels,
+            self.allow_palette,
+            ids=parse_ids(self.ids),
+            depth_scale=self.depth_scale,
+            depth_inverse=self.depth_inverse,
+        )
 
 
 def source_checksums(config: IngestConfig) -> dict[str, str]:
@@ -131,70 +184,21 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
     from v2vkit.video.sources import checksum, find_sources
 
     refuse_workspaces(config.sources)
-    sums = checksums(find_sources(config.sources), config.map_folders)
+    sums = checksums(find_sources(config.sources), config.map_folders, pictures=config.picture)
     if config.face_weights is not None:
         sums["face weights"] = checksum(Path(config.face_weights).parent, [Path(config.face_weights).name])
     return sums
 
 
-def ingest_clip(
-    clip: Clip, *, lossless: bool, rules: "LabelRules", sources: tuple["SourceFiles", ...], roots: dict["MapKind", str]
-) -> Iterator[Sample]:
-    """Frames and maps of one clip.
-
-    Args:
-        sources: as they lie now: since the plan was made, they may have been moved, or be named from another folder.
-        roots: kind of map -> folder that the user gave, likewise.
-
-    Yields:
-        one sample per frame in order, with `jpg` or `png`, and `label.png` and `inst.png` where there are maps.
-
-    Raises:
-        V2VError: the source has changed since the plan was made.
-    """
-    from v2vkit.artifacts.images import encode_jpeg, encode_png
-    from v2vkit.conditions.labels import LabelMap, LabelsCondition
-    from v2vkit.video.collect import map_folder
-    from v2vkit.video.footage import read_frames
-    from v2vkit.video.framing import Window, reframe, reframe_ids
-    from v2vkit.video.label_files import read_map
-    from v2vkit.video.sources import SourceFiles
-    from v2vkit.video.thinning import only
-
-    info, plan = clip.info, clip.info.source
-    place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number
-    source = SourceFiles(place, tuple(plan.get("images", ())))
-    folders = {what: map_folder(source, root, several=len(sources) > 1) for what, root in roots.items()}
-    start, stop = (0, len(source.images)) if source.images else (plan["start"], plan["stop"])
-    every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
-    frames = only(every, plan.get("frames"))
-    window, size = Window(*plan["crop"]), (info.width, info.height)
-    count = 0
-    for t, frame in enumerate(frames):
-        image = reframe(frame.image, window, size)
-        files = {"png": encode_png(image)} if lossless else {"jpg": encode_jpeg(image)}
-        ids = {
-            what: reframe_ids(read_map(what, Path(folders[what]) / plan[what]["files"][t], rules), window, size)
-            for what in _MAP_KINDS
-            if what in plan
-        }
-        if "labels" in ids:
-            files |= LabelsCondition.encode(LabelMap(ids["labels"], ids.get("instances")))
-        yield Sample(t, files)
-        count += 1
-    if count != info.num_frames:
-        raise V2VError(
-            f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
-            "Give the command again with --overwrite when the file is complete.",
-        )
-
-
-def label_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
-    """The artifact that label maps go into, and the extensions of its files; none where there are no maps."""
+def side_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
+    """The artifacts beside the frames that are made, and the extensions of their files."""
     from v2vkit.conditions.labels import LabelsCondition
+    from v2vkit.conditions.picture import PictureCondition
 
-    found = {LabelsCondition.artifact: (*LabelsCondition.required, *LabelsCondition.optional)}
-    return found if config.labels is not None else {}
+    made: list[type[Condition[Any]]] = [LabelsCondition] if config.labels is not None else []
+    made += [condition for condition in conditions_beside() if condition.beside in config.map_folders]
+    made += [PictureCondition] if config.picture is not None else []
+    return {condition.artifact: (*condition.required, *condition.optional) for condition in made}
 
 
 def open_ingest(config: IngestConfig) -> Opened:
@@ -208,6 +212,7 @@ def open_ingest(config: IngestConfig) -> Opened:
             rules=config.label_rules,
             sources=find_sources(config.sources),
             roots=config.map_folders,
+            pictures=config.picture,
         )
     )
 
@@ -233,12 +238,14 @@ def migrate(old: Manifest) -> Manifest:
             with suppress(OSError):  # it need not lie there any more
                 path = path.resolve() if path.is_dir() else path
             source = key = source_key(number, path.name)
-        elif kind in _MAP_KINDS:
+        elif kind in MAP_KINDS:
             key = f"{kind} of {source}"
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
     # Not through the model: whatever the file says, an old manifest is compared and not refused.
-    unrelated = {name for name in IngestConfig.model_fields if not extras(IngestConfig, name)["affects_output"]}
+    about = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
+    # Settings that were added since do not count at their defaults (`fingerprinted`).
+    unrelated = {name for name, extra in about.items() if extra["since"] or not extra["affects_output"]}
     counting = {name: value for name, value in config.items() if name not in unrelated}
     identity = fingerprint(old.stage, 2, counting, inputs)
     return old.model_copy(update={"stage_version": 2, "config": config, "inputs": inputs, "fingerprint": identity})
@@ -252,7 +259,7 @@ STAGE = Stage(
     make=PerClip(
         open_ingest,
         plan_ingest,
-        label_files,
+        side_files,
     ),
     sources=source_checksums,
     stale_hint="Give the command with --overwrite to make it again, or with the old settings to keep it. "

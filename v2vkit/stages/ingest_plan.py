@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Plan
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from v2vkit.stages.ingest import IngestConfig
     from v2vkit.video.collect import Material
     from v2vkit.video.footage import Footage
+    from v2vkit.video.label_files import Maps
     from v2vkit.video.limits import Limits
+    from v2vkit.video.paired import Pictures
     from v2vkit.video.shots import Piece, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
@@ -28,25 +31,26 @@ _NOTICEABLE = Fraction(102, 100)
 def plan_ingest(config: "IngestConfig") -> Plan:
     """Read every source once: what can be used, where its shots are, which clips share a shard.
 
-    Label and instance maps are all checked first, because they are quick to check and their mistakes are the user's.
+    Maps are all checked first, because they are quick to check and their mistakes are the user's.
 
     Raises:
         V2VError: a map is wrong, or nothing is left to ingest.
     """
-    from tqdm import tqdm
-
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
+    from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
     from v2vkit.video.sources import find_sources, left_out, passed_over
 
     find_face = _open_face(config)
     sources, rate = find_sources(config.sources), None if config.fps is None else Fraction(config.fps)
-    for folder, names in passed_over(config.sources, known=config.map_folders).items():
+    known = [*config.map_folders.values(), *([] if config.picture is None else [config.picture])]
+    for folder, names in passed_over(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
         print(text, file=sys.stderr)
-    materials, skipped = collect(sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE)
+    rules = config.label_rules
+    materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
     skipped |= left_out(config.sources)
     _refuse_slower(materials, rate)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
@@ -54,7 +58,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     found: list[tuple[Material, Shots]] = []
     counts = [_count_read(material, limits, rate) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
-    with tqdm(total=total, desc="reading", unit="frame", disable=None) as progress:
+    with progress(total, desc="reading") as shown:
         for material in materials:
             try:
                 shots = find_shots(
@@ -65,26 +69,31 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                     limits=limits,
                     min_length=config.min_frames,
                     max_length=config.clip_frames,
-                    whole=bool(material.maps),
-                    progress=progress.update,
+                    whole=bool(material.maps) or material.pictures is not None,
+                    progress=shown.update,
                 )
             except V2VError as error:
                 skipped[material.source.path] = error.message
                 hint = error.hint if len(materials) == 1 else hint
                 continue
             maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
+            pictures = material.pictures
+            if pictures is not None:
+                pictures = match_pictures(material.source, shots.num_read, pictures)
             footage = replace(material.footage, fps=rate or material.footage.fps)
-            found.append((replace(material, maps=maps, footage=footage), shots))
+            found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
             if not shots.pieces:
                 skipped[material.source.path] = _too_short(config, shots)
             elif shots.short:
                 where = ", ".join(f"{start}-{stop - 1}" for start, stop in shots.short)
                 text = f"{material.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
-                progress.write(text, file=sys.stderr)
+                shown.write(text)
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+    if notes := list(_label_notes(config, [material for material, shots in found if shots.pieces])):
+        skipped["label maps"] = " ".join(notes)
     for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
         print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
@@ -105,6 +114,18 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
         yield f"Frame rates {told}: flow and motion differ between clips; --fps {rates[0]} makes them alike."
 
 
+def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterator[str]:
+    """What is wrong with the ids of label maps although each of them is allowed."""
+    from v2vkit.conditions.label_report import mask_problem
+
+    ids = frozenset[int]().union(*(material.label_ids for material in materials))
+    if problem := mask_problem(ids, config.num_labels):
+        yield problem
+    for old, new in config.label_rules.ids:
+        if new not in ids:
+            yield f"--ids {old}={new}: no label map holds the id {old}."
+
+
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
     """Frames are never doubled.
 
@@ -122,7 +143,7 @@ def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
 def _count_read(material: "Material", limits: "Limits", rate: Fraction | None) -> int | None:
     """How many frames `find_shots` reads; None where it is not known. With maps it counts those behind the limits."""
     footage = material.footage
-    if footage.num_frames is None or material.maps:
+    if footage.num_frames is None or material.maps or material.pictures is not None:
         return footage.num_frames
     if rate is not None and limits.max_frames is not None:  # as many are read for each that is kept
         limits = replace(limits, max_frames=ceil(limits.max_frames * footage.fps / rate))
@@ -146,7 +167,7 @@ def _clips(
     """The clips of one source, named and framed; clips without a face are put into `skipped`."""
     from v2vkit.video.framing import crop_window
 
-    footage, clips = material.footage, list[ClipInfo]()
+    footage, clips, ranges = material.footage, list[ClipInfo](), dict[int, tuple[float, float]]()
     width, height = config.size or (footage.width, footage.height)
     for piece in shots.pieces:
         source: dict[str, Any] = {
@@ -155,6 +176,7 @@ def _clips(
             "start": piece.start,
             "stop": piece.stop,
             "shot": piece.shot,
+            "size": [footage.width, footage.height],
         }
         if find_face is None:
             window = crop_window(config.crop, footage.width, footage.height, (width, height))
@@ -173,6 +195,10 @@ def _clips(
             source["images"] = [material.source.images[number] for number in piece.frames]
         for maps in material.maps:
             source[maps.what] = {"folder": maps.folder, "files": [maps.names[number] for number in piece.frames]}
+            if maps.what == "depth" and config.depth_scale is None:
+                source[maps.what]["near_far"] = list(_range(config, maps, piece.shot, shots, ranges))
+        if material.pictures is not None:
+            source["picture"] = _paired(material.pictures, piece, source["crop"], footage)
         if not clips and shots.short:
             source["short_shots"] = [list(bounds) for bounds in shots.short]
         clips.append(
@@ -186,6 +212,31 @@ def _clips(
             )
         )
     return clips
+
+
+def _range(
+    config: "IngestConfig", maps: "Maps", shot: int, shots: "Shots", known: dict[int, tuple[float, float]]
+) -> tuple[float, float]:
+    """Near and far end of the relative depth of a shot, all clips of which have the same; `known` keeps it."""
+    from v2vkit.video.depth_values import range_of_files
+
+    if shot not in known:
+        names = [maps.names[number] for piece in shots.pieces if piece.shot == shot for number in piece.frames]
+        known[shot] = range_of_files(maps.folder, names, inverse=config.depth_inverse)
+    return known[shot]
+
+
+def _paired(pictures: "Pictures", piece: "Piece", crop: list[int], footage: "Footage") -> dict[str, Any]:
+    """What `ingest_clip` reads of the pictures of one clip."""
+    from v2vkit.video.framing import Window, scale_window
+
+    window = scale_window(Window(*crop), (footage.width, footage.height), (pictures.width, pictures.height))
+    plan: dict[str, Any] = {"crop": list(astuple(window))}
+    if pictures.source.images:
+        plan["images"] = [pictures.source.images[number] for number in piece.frames]
+    elif pictures.ticks:
+        plan["start_pts"] = pictures.ticks[piece.start]
+    return plan
 
 
 def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:

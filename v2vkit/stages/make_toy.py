@@ -12,6 +12,7 @@ from typing import NamedTuple
 from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
 from v2vkit.engine.local import LocalEngine
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 
@@ -191,16 +192,14 @@ def _status(config: ToyConfig, options: RunOptions) -> str:
 
 
 def _render(config: ToyConfig, options: RunOptions, folder: Path) -> None:
-    from tqdm import tqdm
-
     tasks = [_Task(str(folder), f"toy-{i:03d}", 1000 * config.seed + i) for i in range(config.num_clips)]
     workers = min(options.workers or os.cpu_count() or 1, len(tasks))
     with (
         LocalEngine[_Task, None](_clip_writer, config, workers) as engine,
-        tqdm(total=len(tasks), desc="make-toy", unit="clip", disable=None) as bar,
+        progress(len(tasks), desc="make-toy", unit="clip") as shown,
     ):
         for _ in engine.map(tasks):
-            bar.update()
+            shown.update()
 
 
 COMMAND = Command(

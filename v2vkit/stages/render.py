@@ -12,6 +12,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, refuse_workspaces
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.video.label_files import MapKind
     from v2vkit.video.pipes import PipeWriter
     from v2vkit.video.stream import Source
 
@@ -57,6 +59,14 @@ class RenderConfig(StageConfig):
         "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
         metavar="FOLDER",
     )
+    depth: str | None = setting(
+        None,
+        "Folder with depth maps, one for each label map of SOURCE, stored as those of the training's.",
+        metavar="FOLDER",
+    )
+    densepose: str | None = setting(
+        None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
+    )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
         None, "How shot cuts of the video are found; as for ingest of the training footage when not given."
@@ -85,7 +95,7 @@ class RenderConfig(StageConfig):
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/image of the workspace when not given.",
+        "checkpoints/pix2pixhd of the workspace when not given.",
         metavar="FOLDER",
     )
     style: int = setting(
@@ -125,8 +135,6 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then read, condition, generate and write at the same time."""
-    from tqdm import tqdm
-
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.first_frames import read_first_frames
@@ -174,16 +182,16 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
-        shown = side_by_side(info.conditioning, frame, image) if config.compare else image
-        sink.write(shown, pts=frame.frame.pts, duration=frame.frame.duration)
+        picture = side_by_side(info.conditioning, frame, image) if config.compare else image
+        sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
     # calls it, and two teams are more than there are cores.
     count = missed = 0
-    with sink, tqdm(total=source.num_frames, desc="render", unit="frame", disable=None) as progress:
+    with sink, progress(source.num_frames, desc="render") as shown:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
-            progress.update()
+            shown.update()
     print("\n".join([*sink.notes, _summary(config, source, count)]))
     missing = {**source.missing, **({info.conditioning.nothing: missed} if missed else {})}
     problems = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
@@ -241,6 +249,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
     (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
+    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
     (("fps",), "--fps is the rate of a folder of pictures or label maps", ("pictures", "labels")),
 )
 
@@ -255,11 +265,13 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         if kind not in kinds and any(getattr(config, name) for name in names):
             them = "it" if len(names) == 1 else "them"
             raise V2VError(f"{use}, which {config.source} is not.", f"Leave {them} out.")
+    given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,
         info,
         maps=config.maps,
         instances=config.instances,
+        beside={kind: folder for kind, folder in given.items() if folder is not None},
         fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,

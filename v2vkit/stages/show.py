@@ -9,6 +9,7 @@ from v2vkit.artifacts.folder import Folder, explain_os_errors
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, one_rate, read_manifest
 from v2vkit.artifacts.shard import Shard, load_shard, sample_key
 from v2vkit.config import StageConfig, setting
+from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Command, RunOptions
 
@@ -25,9 +26,10 @@ _EXAMPLES = 24  # frames of a video that decide what is shown of all, and on whi
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of an artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, flow, features, styles, checkpoints/spatial-1)
-    or the folder of one. A sheet shows frames spread evenly over all clips, a video shows every frame; where there is
-    no file for a frame its field is grey. Of checkpoints the newest sample strip is shown, of styles their preview.
+    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, densepose, depth, pictures, flow, features,
+    styles, checkpoints/spatial-1) or the folder of one. A sheet shows frames spread evenly over all clips, a video
+    shows every frame; where there is no file for a frame its field is grey. Of checkpoints the newest sample strip is
+    shown, of styles their preview.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
@@ -246,14 +248,13 @@ def _write_video(config: ShowConfig, folder: Folder, manifest: Manifest) -> None
 
 def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks: list[_Pick]) -> Iterator["Image"]:
     import numpy as np
-    from tqdm import tqdm
 
     from v2vkit.conditions.preview import BLANK, open_layer
 
     reader = _Reader(folder, manifest)
     name, examples = _choose_layer(config.layer, reader, _spread(picks, _EXAMPLES))
     layer = open_layer(name, [data for data in examples if data is not None])
-    for pick in tqdm(picks, desc=config.artifact, unit="frame", disable=None):
+    for pick in tracked(picks, total=len(picks), desc=config.artifact):
         data = reader.read(pick, name)
         if data is None:
             yield np.full((pick.clip.height, pick.clip.width, 3), BLANK, np.uint8)

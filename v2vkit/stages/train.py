@@ -1,4 +1,4 @@
-"""`v2v train`: finished artifacts in, `checkpoints/<stage>` out."""
+"""`v2v train`: finished artifacts in, `checkpoints/<stage>` or `checkpoints/<method>` out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
 from v2vkit.conditions.domains import DOMAINS
+from v2vkit.config import SPATIAL_STAGES
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
@@ -15,32 +16,33 @@ from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
     maps_only,
+    not_used,
     source_config,
     start_folder,
     training_inputs,
     training_sources,
 )
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import METHODS, method_spec
 
 if TYPE_CHECKING:
     import torch
 
     from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.checkpoint.train_state import TrainState
     from v2vkit.training.data.dataset import VideoDataset
+    from v2vkit.training.methods.base import Method
     from v2vkit.training.parallel import Parallel
-    from v2vkit.training.trainer import Trainer
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts that are there, and what has no choice for images."""
-    if config.images:
-        if idle := config.without_meaning_for_images():
-            raise V2VError(
-                f"{' and '.join(idle)} belong to video models, not to --stage image.",
-                "Leave them out: an image generator has no losses over time.",
-            )
-        config = config.for_images()
-    if config.domain is not None:
+    """Fill in the domain from the artifacts that are there."""
+    from v2vkit.training.check import refuse_unused
+
+    refuse_unused(config, method_spec(config.method))
+    if config.condition:  # one spelling of one list
+        return config.model_copy(update={"domain": None, "condition": config.conditions})
+    if config.conditions:
         return config
     domains = {
         name: row.artifacts
@@ -64,14 +66,15 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
 
 def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
     """The stages that `all` stands for, coarse to fine."""
-    if config.stage != "all":
+    if config.stage != "all" or not METHODS[config.method].staged:
         return (config,)
     total = config.num_scales
     if total is None:
         raise V2VError(
-            "--stage all does not say how many scales there are.", "Give --num-scales 2 or 3, or --stage spatial-1."
+            "--stage all does not say how many scales there are.",
+            f"Give --num-scales 2 or 3, or --stage {SPATIAL_STAGES[0]}.",
         )
-    stages = [config.model_copy(update={"stage": f"spatial-{k}", "num_scales": total}) for k in range(1, total + 1)]
+    stages = [config.model_copy(update={"stage": name, "num_scales": total}) for name in SPATIAL_STAGES[:total]]
     # Only the first stage has no coarser one, to keep still or to be started from; the others have the one before.
     return (
         stages[0].model_copy(update={"fix_epochs": 0}),
@@ -83,7 +86,8 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
 class _Run:
     """Everything that training needs, opened; `plan` is what is printed before it starts."""
 
-    trainer: "Trainer"
+    method: "Method"
+    state: "TrainState"
     dataset: "VideoDataset"
     info: "ModelInfo"
     device: "torch.device"
@@ -92,61 +96,69 @@ class _Run:
 
 
 def _open(build: Build, parallel: "Parallel") -> _Run:
-    from v2vkit.checkpoint.model_file import MODEL, ModelInfo
-    from v2vkit.conditions.clips import ClipReader, typical_placement
-    from v2vkit.conditions.settings import Origin
-    from v2vkit.training.build import build_encoder_config, build_generator_config, build_trainer
-    from v2vkit.training.checkpoint import read_progress
+    from v2vkit.checkpoint.model_file import MODEL
+    from v2vkit.checkpoint.snapshot import read_progress
+    from v2vkit.conditions.clips import ClipReader
     from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text
-    from v2vkit.training.start import inherit
+    from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
-    assert config.domain is not None
-    threads = choose_threads(config.threads)
-    device = parallel.device or pick_device(config.device)
+    assert config.conditions
+    spec = method_spec(config.method)
+    threads = choose_threads(config.hardware.threads)
+    device = parallel.device or pick_device(config.hardware.device)
     work = Folder(build.options.work)
-    reader = ClipReader(work, maps_only(build.inputs))
-    source = source_config(config, build.inputs, work)
     dataset = VideoDataset(
-        reader,
-        source,
-        strides=config.strides,
-        flip=config.flip,
+        ClipReader(work, maps_only(build.inputs)),
+        source_config(config, build.inputs, work),
+        strides=spec.strides(config),
+        flip=config.data.flip,
         downsample=config.halvings,
         compact=device.type != "cpu",
-        regions=config.feature_dims > 0,
+        regions=config.model.feature_dims > 0,
     )
+    info = _describe(build, dataset)
+    start = start_folder(config, work)
+    costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
+    method = spec.build(config, dataset.source, device, parallel)
+    state = new_state(config, method, device, parallel)
+    if start is None:
+        started = []
+    elif start.exists(MODEL):
+        started = spec.inherit(state, start, info.output_size)
+    else:  # only where `_ahead` plans
+        started = [f"{start.url}, which has still to be trained"]
+    if build.continued and (snapshot := read_progress(build.folder)):
+        started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
+    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started) + not_used(config, work)
+    if plan and device.type == "cpu":
+        plan += f"\n  threads   {threads}"
+    return _Run(method, state, dataset, info, device, threads, plan)
+
+
+def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
+    """The description of the model that will be trained."""
+    from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.conditions.clips import typical_placement
+    from v2vkit.conditions.settings import Origin
+
+    config: TrainConfig = build.config
+    source, reader = dataset.source, dataset.reader
     clip, maps = reader.clips[0], [build.inputs[kind] for kind in source.artifacts]
-    info = ModelInfo(
+    return ModelInfo(
+        method=config.method,
         stage=config.checkpoint,
         fingerprint=build.fingerprint,
-        generator=build_generator_config(config, source),
-        encoder=build_encoder_config(config),
+        **method_spec(config.method).describe(config, source),
         conditioning=source,
         origins=tuple(Origin(stage=of.stage, settings=of.config, estimator=of.estimator) for of in maps),
         width=clip.width,
         height=clip.height,
         halvings=config.halvings,
-        first_frame=config.first_frame,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
         placement=typical_placement(reader, source),
     )
-    start = start_folder(config, work)
-    costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
-    trainer = build_trainer(config, source, device, parallel)
-    if start is None:
-        started = []
-    elif start.exists(MODEL):
-        started = inherit(trainer, start, info.output_size)
-    else:  # only where `_ahead` plans
-        started = [f"{start.url}, which has still to be trained"]
-    if build.continued and (snapshot := read_progress(build.folder)):
-        started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
-    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started)
-    if plan and device.type == "cpu":
-        plan += f"\n  threads   {threads}"
-    return _Run(trainer, dataset, info, device, threads, plan)
 
 
 def _preview(build: Build) -> str:
@@ -171,49 +183,54 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Print the plan, train, and give the checkpoint's files."""
-    from v2vkit.checkpoint.model_file import MODEL
-    from v2vkit.training.checkpoint import forget_damaged
-    from v2vkit.training.loop import train
+    from v2vkit.checkpoint.model_file import MODEL, save_model
+    from v2vkit.checkpoint.snapshot import forget_damaged
     from v2vkit.training.parallel import open_parallel
     from v2vkit.training.plan import SMALLER
+    from v2vkit.training.trainer import Trainer
 
     config: TrainConfig = build.config
     # Before the processes meet, so that none of them reads it any more.
     if build.options.overwrite and launched_rank() == 0 and forget_damaged(build.folder):
         print(f"The training snapshot in {build.folder.url} cannot be used; training begins anew.", flush=True)
-    parallel = open_parallel(config.device)
+    parallel = open_parallel(config.hardware.device)
     opened = _open(build, parallel)
     build.begin()
     parallel.wait()  # for the first process to have cleared what an earlier training left
     first = parallel.rank == 0
     if first:
         print(opened.plan, flush=True)
-    writer = _open_tensorboard(config, Folder(build.options.work)) if first else None
+    spec = method_spec(config.method)
+    trainer = Trainer(
+        config=config,
+        dataset=opened.dataset,
+        schedule=spec.schedule(config),
+        context=spec.context,
+        folder=build.folder,
+        fingerprint=build.fingerprint,
+        save_model=lambda state: save_model(
+            build.folder, state.ema, opened.info.model_copy(update={"epochs": state.epoch, "steps": state.steps})
+        ),
+        device=opened.device,
+        writer=_open_tensorboard(config, Folder(build.options.work)) if first else None,
+        parallel=parallel,
+        threads=opened.threads,
+        continued=build.continued,
+    )
     try:
         with fitting("This training", opened.device, SMALLER):
-            train(
-                config,
-                opened.trainer,
-                opened.dataset,
-                build.folder,
-                opened.info,
-                device=opened.device,
-                writer=writer,
-                parallel=parallel,
-                threads=opened.threads,
-                continued=build.continued,
-            )
+            trainer.fit(opened.method, opened.state)
     finally:
-        if writer is not None:
-            writer.close()
+        if trainer.writer is not None:
+            trainer.writer.close()
     if not first:
         return ()
     return (entry_of(MODEL, build.folder.read(MODEL)),)
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:
-    """A SummaryWriter in <work>/logs/<stage>; None when switched off, not installed, or the workspace is remote."""
-    if not config.tensorboard or "://" in work.url:
+    """A SummaryWriter in <work>/logs; None when switched off, not installed, or the workspace is remote."""
+    if not config.output.tensorboard or "://" in work.url:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter

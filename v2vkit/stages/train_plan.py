@@ -4,35 +4,32 @@ import os
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import Manifest
-from v2vkit.conditions.domains import DOMAINS
-from v2vkit.conditions.registry import condition_class
+from v2vkit.artifacts.manifest import MANIFEST, Manifest
+from v2vkit.conditions.registry import CONDITIONS, condition_class
 from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import method_spec
 from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     from v2vkit.conditions.conditioning import Conditioning
 
 
-def condition_names(config: TrainConfig) -> tuple[str, ...]:
-    """What is trained on: names of conditions, in the order of their channels."""
-    assert config.domain is not None
-    return DOMAINS[config.domain].conditions
-
-
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
-    artifacts = tuple(condition_class(name).artifact for name in condition_names(config))
-    below = () if config.scale == 1 or config.start_from else (f"checkpoints/spatial-{config.scale - 1}",)
-    return ("frames", *artifacts, *(("flow",) if config.strides else ()), *below)
+    artifacts = tuple(condition_class(name).artifact for name in config.conditions)
+    spec = method_spec(config.method)
+    coarser = None if config.start_from else spec.coarser(config)
+    below = () if coarser is None else (f"checkpoints/{coarser}",)
+    return ("frames", *artifacts, *(("flow",) if spec.strides(config) else ()), *below)
 
 
 def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
     """The folder of the model that training begins from; None = random weights."""
     if config.start_from:
         return Folder(config.start_from)
-    return None if config.scale == 1 else work / f"checkpoints/spatial-{config.scale - 1}"
+    coarser = method_spec(config.method).coarser(config)
+    return None if coarser is None else work / f"checkpoints/{coarser}"
 
 
 def training_sources(config: TrainConfig) -> dict[str, str]:
@@ -48,11 +45,13 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
         sources["--start-from"] = read_info(start).identity
-    return sources | ({"VGG weights": file_digest(config.vgg_weights)} if config.vgg_weights else {})
+    weights = config.losses.vgg_weights
+    return sources | ({"VGG weights": file_digest(weights)} if weights else {})
 
 
-def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> None:
-    """What would fail hours later."""
+def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:
+    """Refuses what would fail hours later; gives what is a problem all the same, as source -> text."""
+    from v2vkit.conditions.presence import check_presence
     from v2vkit.training.check import check_settings
 
     check_settings(config, manifests)
@@ -63,19 +62,38 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
                 f"--start-from {start.url} is the folder that this training writes into.",
                 "Copy that folder, and start from the copy.",
             )
+    return check_presence(work, maps_only(manifests), foreground=config.model.foreground)
 
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Whether the model to start from has the layers and the size that this stage builds on."""
     from v2vkit.checkpoint.model_file import halved_size
-    from v2vkit.training.build import build_encoder_config, build_generator_config
-    from v2vkit.training.start import check_start
 
-    source = source_config(config, manifests, work)
-    generator = build_generator_config(config, source)
     clip = manifests["frames"].clips[0]
     size = halved_size(clip.width, clip.height, config.halvings)
-    check_start(start, generator, source, size, build_encoder_config(config))
+    method_spec(config.method).check_start(config, source_config(config, manifests, work), size, start)
+
+
+def _check_depth(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
+    """Whether --depth-near and --depth-far mean something and are in order."""
+    from v2vkit.video.depth_values import FAR, NEAR
+
+    given = config.given("depth_near", "depth_far")
+    if given and manifests["depth"].config.get("depth_scale") is None:
+        raise V2VError(
+            f"{' and '.join(given)} are metres, but the unit of this depth is not known.",
+            f"Leave out {' and '.join(given)}, or ingest with --depth-scale.",
+        )
+    near, far = config.model.depth_near or NEAR, config.model.depth_far or FAR
+    if near >= far:
+        raise V2VError(f"--depth-near {near:g} is not below --depth-far {far:g}.", "Give a smaller or larger one.")
+
+
+def not_used(config: TrainConfig, work: Folder) -> str:
+    """A line for the plan: what the workspace holds that the model is not conditioned on; empty = nothing."""
+    artifacts = {condition_class(name).artifact: name for name in CONDITIONS if name not in config.conditions}
+    found = [f"{kind} (--condition {name})" for kind, name in artifacts.items() if (work / kind).exists(MANIFEST)]
+    return f"\n  not used  {', '.join(found)}" if found else ""
 
 
 def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
@@ -88,16 +106,18 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     from v2vkit.conditions.clips import count_labels
     from v2vkit.conditions.conditioning import configure
 
-    own = {"edges": config.edges} | ({} if config.num_labels is None else {"num_labels": config.num_labels})
-    names = condition_names(config)
+    own = {name: config.value(name) for name in ("edges", "num_labels", "depth_near", "depth_far")}
+    own = {name: value for name, value in own.items() if value is not None}
+    _check_depth(config, manifests)
+    names = config.conditions
     artifacts = [condition_class(name).artifact for name in names]
     found = configure(
         names,
         {kind: manifests[kind].config | own for kind in artifacts},
         count_labels=lambda kind: count_labels(work, manifests[kind]),
     )
-    if config.flip and not found.mirrors:
+    if config.data.flip and not found.mirrors:
         raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
     if found.has("foreground"):
-        check_foreground(config.foreground, found.num_labels)
+        check_foreground(config.model.foreground, found.num_labels)
     return found

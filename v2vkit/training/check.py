@@ -2,14 +2,13 @@
 
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import halved_size
-from v2vkit.conditions.conditioning import conditioning_of
-from v2vkit.conditions.domains import domain_has
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
-from v2vkit.models.generator import HISTORY
-from v2vkit.models.perceptual import MIN_SIDE
-from v2vkit.training.build import build_generator_config
-from v2vkit.training.config import TrainConfig, flag_of
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.base import MethodSpec
+from v2vkit.training.methods.registry import METHODS, method_spec
+from v2vkit.training.schedule import flow_strides
+from v2vkit.training.terms import idle_settings, losses_on
 
 
 def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
@@ -21,109 +20,93 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     Raises:
         V2VError: they do not.
     """
-    _check_images(config)
-    _check_idle(config)
-    frames, context = manifests["frames"], 0 if config.images else HISTORY
+    spec = method_spec(config.method)
+    refuse_unused(config, spec)
+    spec.check(config)
+    _refuse_idle(config, spec)
+    frames = manifests["frames"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
-    if longest <= context:
+    if longest <= spec.context:
         raise V2VError(
-            f"The longest clip has {longest} frames; training needs at least {context + 1}.",
+            f"The longest clip has {longest} frames; training needs at least {spec.context + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
         raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
-    have = set(manifests["flow"].config.get("strides", ())) if config.strides else set()
-    need = set(config.flow_strides)
-    if not need <= have:
-        strides = " ".join(f"--strides {stride}" for stride in sorted(need))
+    _check_flow(config, spec, manifests)
+    if config.model.feature_dims and not config.conditions_have("has_regions"):
         raise V2VError(
-            f"The flow has strides {sorted(have)}; --temporal-scales {config.temporal_scales} "
-            f"and --max-step {config.max_step} need {sorted(need)}.",
-            f"Run `v2v extract-flow {strides} --overwrite`, or train with less of both.",
+            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.", "Leave it out."
         )
-    if config.halvings < 0:
-        raise V2VError(
-            f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
-            f"Give --num-scales {config.scale} or more, or leave it out.",
-        )
-    if config.fix_epochs and config.scale == 1:
-        raise V2VError("--fix-epochs is for spatial-2 and -3: spatial-1 has only one scale.", "Leave it out.")
-    if config.feature_dims and not domain_has(str(config.domain), "has_regions"):
-        raise V2VError("--feature-dims is for streets and faces: skeletons have no regions.", "Leave it out for poses.")
-    if config.feature_dims and config.first_frame == "image":
+    if config.model.feature_dims and config.data.first_frame == "image":
         raise V2VError(
             "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",
             "Train with --first-frame self or real.",
         )
-    if config.batch_size % launched_processes():
-        raise V2VError(
-            f"--batch-size {config.batch_size} cannot be shared out to {launched_processes()} processes.",
-            f"Give a multiple of {launched_processes()}.",
-        )
-    if config.norm == "batch" and config.batch_size > launched_processes():
-        raise V2VError(
-            "--norm batch over several sequences would train another function than rendering runs: it sees one frame.",
-            "Give one sequence to a process: --batch-size 1, or as many as there are processes.",
-        )
-    if config.vgg_weights and (config.lambda_vgg or config.lambda_style):
-        _check_vgg(config, *next(iter(sizes)))
-    if config.schedule.total_epochs < 1:
-        raise V2VError("There is nothing to train: no epochs.", "Raise --epochs or --decay-epochs.")
+    _check_processes(config)
+    _check_sides(config, spec, *next(iter(sizes)))
 
 
-def _check_idle(config: TrainConfig) -> None:
-    """Settings that mean nothing in this training are refused, not ignored.
+def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
+    """Whether all settings that were given mean something to the method.
 
-    Except beside the ablation switches (--no-flow, --temporal-scales 0): those turn off one part of a recipe that sets
-    it up, and the plan says what is off.
+    Raises:
+        V2VError: one does not.
+    """
+    others = (method_spec(name) for name in METHODS if name != spec.name)
+    own = {term.weight for term in spec.losses(config)}
+    weights = {term.weight: None for other in others for term in other.losses(config) if term.weight is not None}
+    foreign = [weight for weight in weights if weight not in own]
+    if given := config.given(*spec.unused, *foreign):
+        raise V2VError(f"{' and '.join(given)} mean nothing to --method {spec.name}.", "Leave them out.")
+
+
+def _refuse_idle(config: TrainConfig, spec: MethodSpec) -> None:
+    """Settings that would do nothing in this training are refused, not ignored.
 
     Raises:
         V2VError: there are some.
     """
-    videos, domain = not config.images, str(config.domain)
-    rules = (
-        (not domain_has(domain, "foreground"), ("num_labels", "edges", "foreground", "flip"), "are for streets"),
-        (not domain_has(domain, "has_bodies"), ("lambda_face", "drop_parts"), "are for poses"),
-        (videos and config.first_frame != "self", ("drop_history", "lambda_mask"), "are for --first-frame self"),
-        (not config.vgg_weights, ("lambda_vgg", "lambda_style"), "need --vgg-weights FILE"),
-    )
-    for idle, names, use in rules:
-        if idle and (given := config.given(*names)):
-            flags = [flag_of(name) for name in names]
-            raise V2VError(
-                f"{', '.join(flags[:-1])} and {flags[-1]} {use}.",
-                f"Leave out {' and '.join(given)}.",
-            )
+    for refusal, flags, given in idle_settings(spec.losses(config), config):
+        listed = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
+        raise V2VError(f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
 
 
-def _check_vgg(config: TrainConfig, width: int, height: int) -> None:
+def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Manifest]) -> None:
+    stride = config.data.max_frame_stride
+    need = set(flow_strides(spec.strides(config), stride))
+    have = set(manifests["flow"].config.get("strides", ())) if need else set()
+    if not need <= have:
+        flags = " ".join(f"--strides {stride}" for stride in sorted(need))
+        raise V2VError(
+            f"The flow has strides {sorted(have)}; --temporal-scales {config.adversaries.temporal_scales} "
+            f"and --max-frame-stride {stride} need {sorted(need)}.",
+            f"Run `v2v extract-flow {flags} --overwrite`, or train with less of both.",
+        )
+
+
+def _check_processes(config: TrainConfig) -> None:
+    processes, batch_size = launched_processes(), config.data.batch_size
+    if batch_size % processes:
+        raise V2VError(
+            f"--batch-size {batch_size} cannot be shared out to {processes} processes.",
+            f"Give a multiple of {processes}.",
+        )
+    if config.model.norm == "batch" and batch_size > processes:
+        raise V2VError(
+            "--norm batch over several sequences would train another function than rendering runs: it sees one frame.",
+            "Give one sequence to a process: --batch-size 1, or as many as there are processes.",
+        )
+
+
+def _check_sides(config: TrainConfig, spec: MethodSpec, width: int, height: int) -> None:
     side = min(halved_size(width, height, config.halvings))
-    if side < MIN_SIDE:
-        raise V2VError(
-            f"The VGG loss needs pictures of {MIN_SIDE} pixels and more; {config.stage} trains at {side}.",
-            "Leave --vgg-weights out of this stage, or use larger frames or fewer --num-scales.",
-        )
-
-
-def _check_images(config: TrainConfig) -> None:
-    """Whether the settings of image generators stand where they have a meaning, and only there, and fit together.
-
-    Raises:
-        V2VError: they do not.
-    """
-    if not config.images:
-        if config.covst or config.num_enhancers:
-            raise V2VError("--covst and --num-enhancers are for --stage image.", "Leave them out.")
-        return
-    names = ["num_scales", "fix_epochs", "foreground", "composition", "lambda_flow", "lambda_warp", "lambda_mask"]
-    names += ["lambda_temporal", "video_frames", "sparse", "warm_up"]
-    if not config.covst:
-        names.append("max_step")
-    if wrong := config.given(*names):
-        raise V2VError(
-            f"{' and '.join(wrong)} belong to video models, not to --stage image.",
-            "Leave them out; --num-enhancers makes the image generator finer.",
-        )
-    build_generator_config(config, conditioning_of("face"))  # refuses sizes that do not fit, in any domain
+    for term in losses_on(spec.losses(config), config):
+        if side < term.min_side:
+            raise V2VError(
+                f"The {term.name} loss needs pictures of {term.min_side} pixels and more; {config.checkpoint} trains "
+                f"at {side}.",
+                "Turn it off, or use larger frames or fewer --num-scales.",
+            )

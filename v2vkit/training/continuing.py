@@ -1,34 +1,37 @@
-"""Going on with a training under other settings (`--continue`): which may change, and from what it goes on.
+"""Resuming the last snapshot with changed settings (`--continue`): which may change, and from what it goes on.
 
-What is kept is the snapshot: weights, moments, average, and the place in the schedule, read by the new schedule.
+What is kept is the snapshot: weights, moments, EMA, and the place in the schedule, read by the new schedule.
 """
 
 from collections.abc import Mapping
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
+from v2vkit.checkpoint.snapshot import Progress, read_progress
+from v2vkit.config import as_plain
 from v2vkit.errors import V2VError
-from v2vkit.training.checkpoint import Progress, read_progress
-from v2vkit.training.config import TrainConfig, flag_of
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import method_spec
+from v2vkit.training.terms import may_change
 
-_FREE = ("epochs", "decay_epochs", "learning_rate", "double_every", "max_frames")
-_WITH_NETWORK = ("lambda_temporal", "lambda_face")
-"""Weights at 0 of which a discriminator does not exist."""
+_FREE = ("epochs", "decay", "learning_rate", "double_every", "max_frames")
+"""Settings that may change, besides weights of losses."""
 
 
 def fixed_changes(config: TrainConfig, old: Manifest, changed: Mapping[str, str]) -> list[str]:
     """Phrases for those of the changes with which a snapshot would not fit, or come from something else."""
+    terms = method_spec(config.method).losses(config)
 
     def free(name: str) -> bool:
-        if name in _WITH_NETWORK:
-            return bool(old.config.get(name)) == bool(getattr(config, name))
-        return name in _FREE or name.startswith("lambda_")
+        return name in _FREE or (
+            name in old.config and may_change(terms, name, old.config[name], as_plain(config)[name])
+        )
 
     return [phrase for name, phrase in changed.items() if not free(name)]
 
 
 def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str, str], folder: Folder) -> str:
-    """The checksum of the snapshot that training goes on from with these settings.
+    """The checksum of the snapshot that is resumed with these settings.
 
     Args:
         old: of the training that is there, finished or not.
@@ -38,7 +41,7 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
         V2VError: a change does not fit the snapshot, there is none, it is damaged, or the schedule is over with it.
     """
     if fixed := fixed_changes(config, old, changed):
-        free = ", ".join(flag_of(name) for name in _FREE)
+        free = ", ".join(config.flag(name) for name in _FREE)
         raise V2VError(
             f"--continue cannot go on with the training in {folder.url} after these changes: {', '.join(fixed)}.",
             f"It can change {free} and weights of losses that are on. {another_start(config)}",
@@ -49,11 +52,11 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
             f"The training in {folder.url} has left no snapshot to go on from.",
             "Give --overwrite instead of --continue.",
         )
-    if progress.epoch >= config.schedule.total_epochs:
+    if progress.epoch >= config.schedule.epochs:
         raise V2VError(
             f"The training in {folder.url} has done {progress.epoch} epochs; with these settings there are "
-            f"{config.schedule.total_epochs}, and nothing is left to train.",
-            "Raise --epochs or --decay-epochs.",
+            f"{config.schedule.epochs}, and nothing is left to train.",
+            "Raise --epochs.",
         )
     return progress.sha256
 

@@ -5,32 +5,31 @@ import os
 import resource
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from v2vkit.conditions.domains import domain_has
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import computes_in
-from v2vkit.models.generator import history_from_images
-from v2vkit.training.build import build_trainer
-from v2vkit.training.config import TrainConfig, flag_of
+from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import to_device
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch, num_loader_workers
 from v2vkit.training.data.sampler import BatchPlan, Window
-from v2vkit.training.loop import chunks
+from v2vkit.training.methods.base import MethodSpec, StepContext
+from v2vkit.training.methods.registry import method_spec
+from v2vkit.training.parallel import ALONE
 from v2vkit.training.schedule import Phase, phases
-from v2vkit.training.step import train_chunk
-from v2vkit.training.window import begin_window
+from v2vkit.training.terms import losses_on, losses_text
+from v2vkit.training.trainer import new_state, take_step
 
-SMALLER = "Use --checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks."
+SMALLER = "Use --gradient-checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks."
 """What makes a training need less memory."""
 
 Kind = tuple[bool, int]
-"""What epochs are like: whether only the newest scale trains, and how many video discriminators judge sequences so
-short."""
+"""What epochs are like: whether only the newest scale trains, and how many losses sequences are long enough for."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Cost:
     Attributes:
         seconds_per_frame: of training on a generated frame.
         seconds_per_step: of an optimiser step.
-        seconds_to_load: of reading and changing a frame of a sequence (context too) that is not in memory yet, for the
-            share of the batch that one process loads.
+        seconds_to_load: of reading and augmenting a frame of a sequence (context too) that is not in memory yet, for
+            the share of the batch that one process loads.
         num_steps: that were measured; fewer than asked for where the clips are short.
         peak_bytes: of the process (CPU) or of the device's allocator (CUDA).
         frame_bytes: of one frame's image, maps and flow as tensors.
@@ -60,49 +59,46 @@ def measure(
     dataset: VideoDataset,
     device: torch.device,
     *,
-    kind: Kind = (False, 0),
-    num_frames: int = 1,
+    phase: Phase | None = None,
     processes: int = 1,
     num_steps: int = 2,
 ) -> Cost:
     """Time and memory of up to `num_steps` steps of one of `processes`, after one to warm up; leaves nothing behind.
 
     Args:
-        kind: what the epochs are like.
-        num_frames: the most generated frames of a sequence in them. The steps are those at the end of a sequence of
-            that length, as far as the clips reach: a window is loaded whole, and video discriminators look far back.
-            Real frames stand in for those generated before.
+        phase: the epochs that are measured; the last ones when not given. The steps are those at the end of a sequence
+            of their length, as far as the clips reach: a window is loaded whole, and video discriminators look far
+            back. Real frames stand in for those generated before.
     """
-    newest_only, judging = kind
-    trainer = build_trainer(config, dataset.source, device)
-    # The optimisers keep the others, which take memory all the time.
-    trainer.networks = replace(trainer.networks, video=trainer.networks.video[:judging])
-    context, measured = trainer.networks.generator.config.history, config.chunk * (num_steps + 1)
-    looked_at = config.spans[judging - 1] - 1 if judging else 0
-    windows = _longest_windows(dataset, context + max(num_frames, looked_at + measured), config.batch_size // processes)
+    spec = method_spec(config.method)
+    phase = phase or phases(spec.schedule(config))[-1]
+    method = spec.build(config, dataset.source, device, ALONE)
+    state = new_state(config, method, device)
+    chunk_frames = config.schedule.chunk
+    context, measured = spec.context, chunk_frames * (num_steps + 1)
+    in_phase = [term.num_frames for term in method.losses() if term.num_frames <= phase.num_frames]
+    seen_before = max(in_phase, default=1) - 1
+    windows = _longest_windows(
+        dataset, context + max(phase.num_frames, seen_before + measured), config.data.batch_size // processes
+    )
     start = time.perf_counter()
     loaded = load_batch(config, dataset, BatchPlan(0, tuple(windows), tuple(range(len(windows)))))
     loading = (time.perf_counter() - start) / loaded.x.shape[1]
     sequence = to_device(loaded, device)
-    state = begin_window(sequence, trainer.networks.generator, from_nothing=False)
     generated = sequence.x.shape[1] - context
-    past = max(0, generated - measured, min(looked_at, generated - config.chunk))
-    if past:
-        state.x_fake = [x.clone() for x in sequence.x[:, context : context + past].unbind(1)]
-        if state.history is not None:
-            state.history = history_from_images(sequence.x[:, past : past + context], len(state.history))
+    past = max(0, generated - measured, min(seen_before, generated - chunk_frames))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    train_from = config.scale - 1 if newest_only else 0
+    at = StepContext(phase.first, phase.last + 1.0, phase.num_frames, state.scaler.scale)
     seconds, frames, steps = 0.0, 0, 0
-    for number, chunk in enumerate(chunks(context + generated, context + past, config.chunk)):
+    for number, chunk in enumerate(method.chunks(sequence, skip=past)):
         start = time.perf_counter()
-        train_chunk(config, trainer, sequence, state, chunk, train_from=train_from)
+        take_step(method, state, chunk, at)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        if number or generated - past <= config.chunk:
+        if number or generated - past <= chunk_frames:
             seconds += time.perf_counter() - start
-            frames += len(chunk) * config.batch_size
+            frames += method.num_frames(chunk)
             steps += 1
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
@@ -123,49 +119,9 @@ def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> lis
     return [Window(longest, last * n // max(1, number - 1), length) for n in range(number)]
 
 
-def losses_text(config: TrainConfig) -> list[str]:
-    """One line per loss: its weight and what it computes, or why it is off."""
-    no_past = "an image generator has no losses over time" if config.images else ""
-    no_flow = no_past or ("" if config.flow else "--no-flow")
-    no_mask = no_flow or ("" if config.first_frame == "self" else f"--first-frame {config.first_frame}")
-    no_video = no_past or ("" if config.temporal_scales else "--temporal-scales 0")
-    no_face = "" if domain_has(str(config.domain), "has_bodies") else "only for poses"
-    no_vgg = "" if config.vgg_weights else "give --vgg-weights FILE"
-    video = f"video discriminators x {config.video_discriminators}"
-    return [
-        f"GAN 1 ({config.gan})",
-        _loss(config, "lambda_feature", "feature matching", "of every discriminator, eq. 4 of pix2pixHD"),
-        _loss(config, "lambda_temporal", "video discriminators", f"{video}{_idle(config)}", no_video),
-        _loss(config, "lambda_flow", "predicted flow", "eq. 8, with confidence", no_flow),
-        _loss(config, "lambda_warp", "steadiness", "generated frames under the real flow, as published", no_flow),
-        _loss(config, "lambda_mask", "mask", "mean |c m|, as published", no_mask),
-        _loss(config, "lambda_face", "discriminator of faces", config.gan, no_face),
-        _loss(config, "lambda_vgg", "VGG", f"five maps of {config.vgg_weights}", no_vgg),
-        _loss(config, "lambda_style", "style", "Gram matrices of the VGG maps", no_vgg),
-        _loss(config, "lambda_l1", "pixel L1", "mean |x_fake - x|"),
-    ]
-
-
-def _loss(config: TrainConfig, setting: str, name: str, what: str, off: str = "") -> str:
-    """The line of one loss; `off` says why it cannot be on, whatever its weight."""
-    weight = getattr(config, setting)
-    if not off and not weight:
-        off = f"{flag_of(setting)} 0"
-    return f"{name} OFF ({off})" if off else f"{name} {weight:g} ({what})"
-
-
-def _idle(config: TrainConfig) -> str:
-    """How many video discriminators look further than the longest sequence reaches."""
-    longest = max((phase.num_frames for phase in phases(config.schedule)), default=0)
-    idle = [span for span in config.spans[: config.video_discriminators] if span > longest]
-    if not idle:
-        return ""
-    return f"; {len(idle)} of them never judge: they need sequences of {min(idle)} frames (--max-frames)"
-
-
-def _kind(config: TrainConfig, phase: Phase) -> Kind:
-    spans = config.spans[: config.video_discriminators]
-    return phase.newest_only, sum(span <= phase.num_frames for span in spans)
+def _kind(config: TrainConfig, spec: MethodSpec, phase: Phase) -> Kind:
+    on = losses_on(spec.losses(config), config)
+    return phase.newest_only, sum(term.num_frames <= phase.num_frames for term in on)
 
 
 def measure_phases(
@@ -178,15 +134,16 @@ def measure_phases(
     Args:
         processes: that share a batch; one of them is measured.
     """
-    lengths: dict[Kind, int] = {}
-    for phase in phases(config.schedule):
-        kind = _kind(config, phase)
-        lengths[kind] = max(phase.num_frames, lengths.get(kind, 1))
+    spec = method_spec(config.method)
+    longest: dict[Kind, Phase] = {}
+    for phase in phases(spec.schedule(config)):
+        kind = _kind(config, spec, phase)
+        longest[kind] = max(phase, longest.get(kind, phase), key=lambda phase: phase.num_frames)
     costs: dict[Kind, Cost] = {}
     # The cheapest first, because memory once used by a process counts for all that are measured after it.
-    for kind in sorted(lengths, key=lambda kind: (not kind[0], kind[1])):
+    for kind in sorted(longest, key=lambda kind: (not kind[0], kind[1])):
         with fitting("This training", device, SMALLER):
-            costs[kind] = measure(config, dataset, device, kind=kind, num_frames=lengths[kind], processes=processes)
+            costs[kind] = measure(config, dataset, device, phase=longest[kind], processes=processes)
     return costs
 
 
@@ -200,6 +157,14 @@ def memory_of(device: torch.device) -> int:
     return machine
 
 
+def _sizes(config: TrainConfig, source: Conditioning) -> list[str]:
+    """A line per network that is trained: its name and its parameters."""
+    with torch.device("meta"):
+        networks = method_spec(config.method).build(config, source, torch.device("meta"), ALONE).networks()
+    counts = {name: sum(p.numel() for p in network.module.parameters()) for name, network in networks.items()}
+    return [f"{name}: {number:,} parameters" for name, number in counts.items()]
+
+
 def plan_text(
     config: TrainConfig,
     dataset: VideoDataset,
@@ -208,14 +173,13 @@ def plan_text(
     started: list[str],
 ) -> str:
     """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, `costs`."""
-    with torch.device("meta"):
-        trainer = build_trainer(config.model_copy(update={"vgg_weights": None}), dataset.source, torch.device("meta"))
-    context = trainer.networks.generator.config.history
+    spec = method_spec(config.method)
+    schedule, context = spec.schedule(config), spec.context
     clips = dataset.reader.clips
-    sampler = clip_sampler(config, clips, context)
+    sampler = clip_sampler(config, clips, schedule=schedule, context=context)
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
-        f"plan: {config.checkpoint}, {config.preset}, {dataset.source.names}, {device}",
+        f"plan: {config.checkpoint}, {config.model.preset}, {dataset.source.names}, {device}",
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
         + (f" ({short} too short to use)" if short else ""),
     ]
@@ -224,20 +188,20 @@ def plan_text(
         lines.append(f"  data      {dataset.reader.note}")
     if workers:
         lines.append(f"  data      batches are loaded ahead of the step by {workers} process{'es' * (workers > 1)}")
-    if not config.images and config.first_frame == "self" and not config.drop_history:
+    if context and config.data.first_frame == "self" and not config.data.drop_history:
         lines.append("  data      no sequence begins from nothing (--drop-history 0), but every rendering will")
-    for name, module in trainer.networks.named().items():
-        lines.append(f"  network   {name}: {sum(p.numel() for p in module.parameters()):,} parameters")
+    lines += [f"  network   {line}" for line in _sizes(config, dataset.source)]
     lines += [f"  start     {line}" for line in started]
-    lines += [f"  loss      {line}" for line in losses_text(config)]
+    lines += [f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule)]
+    lines.append(f"  rate      {_rate_text(config, schedule.epochs, schedule.decay_epochs)}")
     total, per_frame = 0.0, 0.0
     # What one kind has loaded, the next one finds in memory.
     loading = max(cost.seconds_to_load for cost in costs.values())
-    for phase in phases(config.schedule):
+    for phase in phases(schedule):
         epochs = range(phase.first, phase.last + 1)
         batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
         frames = sum(map(sampler.num_generated, batches))
-        cost = costs[_kind(config, phase)]
+        cost = costs[_kind(config, spec, phase)]
         # Without workers the step and loading take turns.
         both = max if workers else sum
         to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
@@ -249,8 +213,8 @@ def plan_text(
             f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, "
             f"{cost.peak_bytes / 2**30:.2f} GiB, {_duration(seconds)}"
         )
-    precision = computes_in(config.precision, device)
-    cost = costs[_kind(config, phases(config.schedule)[-1])]
+    precision = computes_in(config.hardware.precision, device)
+    cost = costs[_kind(config, spec, phases(schedule)[-1])]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     lines.append(
         f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, "
@@ -260,6 +224,11 @@ def plan_text(
         f"{'s' * (steps != '1')})"
     )
     return "\n".join(lines)
+
+
+def _rate_text(config: TrainConfig, epochs: int, decay_epochs: int) -> str:
+    text = f"{config.schedule.learning_rate:g} for {epochs - decay_epochs} epochs"
+    return text + (f", then {decay_epochs} epochs falling to zero" if decay_epochs else "")
 
 
 def _duration(seconds: float) -> str:

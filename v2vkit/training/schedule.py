@@ -3,6 +3,7 @@
 Source: vid2vid specification 1.10 (clip length doubles every few epochs; learning rate constant, then linear to zero).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 
@@ -11,8 +12,8 @@ class Schedule:
     """When what happens.
 
     Attributes:
-        epochs: epochs at the full learning rate.
-        decay_epochs: epochs over which it then falls linearly to zero.
+        epochs: epochs in all.
+        decay: share of them, at the end, over which the learning rate falls linearly to zero.
         first_frames: generated frames per training sequence at the beginning.
         double_every: the number doubles after so many epochs; 0 = never.
         max_frames: and never exceeds this.
@@ -20,15 +21,20 @@ class Schedule:
     """
 
     epochs: int
-    decay_epochs: int
-    first_frames: int
-    double_every: int
-    max_frames: int
+    decay: float = 0.0
+    first_frames: int = 1
+    double_every: int = 0
+    max_frames: int = 1
     fix_epochs: int = 0
 
     @property
-    def total_epochs(self) -> int:
-        return self.epochs + self.decay_epochs
+    def decay_epochs(self) -> int:
+        """Epochs with a falling learning rate: the share of all, to the nearest whole number.
+
+        Half an epoch counts for the full rate, so that a single epoch trains at it. The product is rounded first, lest
+        0.3 * 5 be more than 1.5.
+        """
+        return math.ceil(round(self.epochs * self.decay, 6) - 0.5)
 
 
 @dataclass(frozen=True)
@@ -50,37 +56,33 @@ def frames_at(schedule: Schedule, epoch: int) -> int:
 
 
 def learning_rate_factor(schedule: Schedule, epoch: int) -> float:
-    """1 while `epoch` < epochs, then linear, reaching 0 after the last epoch (every network alike, D_V too)."""
-    if epoch < schedule.epochs:
+    """1, then linear over the last `decay_epochs`, reaching 0 after the last epoch (every network alike, D_V too)."""
+    decay_epochs = schedule.decay_epochs
+    full = schedule.epochs - decay_epochs
+    if epoch < full:
         return 1.0
-    return max(0.0, 1.0 - (epoch - schedule.epochs + 1) / (schedule.decay_epochs + 1))
+    return max(0.0, 1.0 - (epoch - full + 1) / (decay_epochs + 1))
 
 
-def warm_up_factors(
-    schedule: Schedule, spans: tuple[int, ...], *, progress: float, warm_up: float
-) -> tuple[float, ...]:
-    """The share of its weight that the loss of each temporal scale has reached.
+def ramp_factor(schedule: Schedule, num_frames: int, *, progress: float, ramp: float) -> float:
+    """The share of its weight that a loss on sequences of `num_frames` generated frames has reached.
 
     A loss that is there from the beginning has its whole weight at once. One that begins when sequences become long
-    enough for it grows linearly over `warm_up` epochs, so that a fresh discriminator upsets nothing.
+    enough for it grows linearly over `ramp` epochs, so that a fresh discriminator upsets nothing.
 
     Args:
-        spans: generated frames that each temporal scale needs.
         progress: epochs done, with fraction.
-        warm_up: epochs; 0 = none.
+        ramp: epochs; 0 = none.
     """
-    factors = []
-    for span in spans:
-        fits = (epoch for epoch in range(schedule.total_epochs) if frames_at(schedule, epoch) >= span)
-        begins = next(fits, schedule.total_epochs)
-        factors.append(min(1.0, max(0.0, (progress - begins) / warm_up)) if begins and warm_up else 1.0)
-    return tuple(factors)
+    fits = (epoch for epoch in range(schedule.epochs) if frames_at(schedule, epoch) >= num_frames)
+    begins = next(fits, schedule.epochs)
+    return min(1.0, max(0.0, (progress - begins) / ramp)) if begins and ramp else 1.0
 
 
 def phases(schedule: Schedule) -> list[Phase]:
     """The progression in space and time as a list of phases."""
     found: list[Phase] = []
-    for epoch in range(schedule.total_epochs):
+    for epoch in range(schedule.epochs):
         phase = Phase(epoch, epoch, frames_at(schedule, epoch), epoch < schedule.fix_epochs)
         if found and (found[-1].num_frames, found[-1].newest_only) == (phase.num_frames, phase.newest_only):
             found[-1] = replace(found[-1], last=epoch)
@@ -89,6 +91,6 @@ def phases(schedule: Schedule) -> list[Phase]:
     return found
 
 
-def flow_strides(strides: tuple[int, ...], max_step: int) -> tuple[int, ...]:
-    """Strides of the flow between frames that are up to `max_step` apart, where those judged are `strides` apart."""
-    return tuple(sorted({stride * step for stride in strides for step in range(1, max_step + 1)}))
+def flow_strides(strides: tuple[int, ...], max_frame_stride: int) -> tuple[int, ...]:
+    """Strides of the flow to read: losses look `strides` frames of a sequence back, which lie up to so far apart."""
+    return tuple(sorted({stride * apart for stride in strides for apart in range(1, max_frame_stride + 1)}))

@@ -4,17 +4,17 @@ from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import halved_size, load_encoder, load_model, model_weights, read_info
+from v2vkit.checkpoint.snapshot import read_networks
+from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.conditions.conditioning import Conditioning
-from v2vkit.config import as_plain
+from v2vkit.config import SPATIAL_STAGES, as_plain
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
-from v2vkit.training.checkpoint import read_networks
-from v2vkit.training.trainer import Networks, Trainer
+from v2vkit.models.image_generator import FrameGenerator
 
-_MAX_SCALES = 3  # that stages train
 _FREE = ("num_scales", "covst", "zero_history")
 """What a model to start from may have otherwise: its weights fit all the same."""
 
@@ -42,7 +42,9 @@ def check_start(
     if type(info.generator) is not type(generator):
         if isinstance(generator, GeneratorConfig):
             raise V2VError(f"{folder.url} makes single images and cannot begin a video model.", "Start from spatial-1.")
-        raise V2VError(f"{folder.url} makes videos and cannot begin an image model.", "Start from image, or nothing.")
+        raise V2VError(
+            f"{folder.url} makes videos and cannot begin an image model.", "Start from pix2pixhd's, or none."
+        )
     before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
     different = [name for name in now if name not in _FREE and before.get(name) != now[name]]
@@ -65,7 +67,7 @@ def check_start(
     expected = halved_size(*size, new_scales)
     if new_scales and info.output_size != expected:
         # Whether the frames it saw, halved as often as needed, would have had that size.
-        same_frames = expected in (halved_size(info.width, info.height, times) for times in range(_MAX_SCALES))
+        same_frames = expected in (halved_size(info.width, info.height, times) for times in range(len(SPATIAL_STAGES)))
         raise V2VError(
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
             f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too."
@@ -83,7 +85,7 @@ def _by(size: tuple[int, ...]) -> str:
     return "x".join(str(side) for side in size)
 
 
-def inherit(trainer: Trainer, folder: Folder, size: tuple[int, int]) -> list[str]:
+def inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
     """Copy the weights of the stage before into freshly built networks.
 
     The generator, and E, start from the averaged weights that rendering uses. Discriminators start from those of the
@@ -98,29 +100,27 @@ def inherit(trainer: Trainer, folder: Folder, size: tuple[int, int]) -> list[str
     """
     model, info = load_model(folder)
     encoder = None if info.encoder is None else load_encoder(folder)[0]
-    weights = model_weights(model, encoder)
-    generator = trainer.networks.generator
+    generator, own_encoder = state.modules["generator"], state.modules.get("encoder")
     generator.load_state_dict(model.state_dict(), strict=False)
-    if encoder is not None and trainer.networks.encoder is not None:
-        trainer.networks.encoder.load_state_dict(encoder.state_dict())
-    for name, tensor in weights.items():
-        trainer.average[name].copy_(tensor)
+    if encoder is not None and own_encoder is not None:
+        own_encoder.load_state_dict(encoder.state_dict())
+    for name, tensor in model_weights(model, encoder).items():
+        state.ema[name].copy_(tensor)
     part = ""
     if isinstance(generator, VideoGenerator) and isinstance(model, VideoGenerator):
         part = f"{len(model.scales)} of {len(generator.scales)} scales "
     texts = [f"generator: {part}from {folder.url}"]
-    if info.generator.num_scales == generator.config.num_scales and info.output_size != size:
-        texts.append(f"trained at {_by(info.output_size)}, goes on at {_by(size)}")
+    if isinstance(generator, VideoGenerator | FrameGenerator):
+        same_scales = info.generator.num_scales == generator.config.num_scales
+        if same_scales and info.output_size != size:
+            texts.append(f"trained at {_by(info.output_size)}, goes on at {_by(size)}")
     texts += [] if encoder is None else [f"encoder: from {folder.url}"]
     states = read_networks(folder)
-    for name, network in _discriminators(trainer.networks).items():
-        copied = _copy_fitting(network, states.get(name, {}))
-        texts.append(f"{name}: {copied} of {len(network.scales)} scales" if copied else f"{name}: from scratch")
+    for name, network in state.modules.items():
+        if isinstance(network, Discriminator):
+            copied = _copy_fitting(network, states.get(name, {}))
+            texts.append(f"{name}: {copied} of {len(network.scales)} scales" if copied else f"{name}: from scratch")
     return texts
-
-
-def _discriminators(networks: Networks) -> dict[str, Discriminator]:
-    return {name: module for name, module in networks.named().items() if isinstance(module, Discriminator)}
 
 
 def _copy_fitting(network: Discriminator, state: dict[str, Tensor]) -> int:

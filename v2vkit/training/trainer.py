@@ -1,71 +1,225 @@
-"""Everything that changes while training."""
+"""The trainer: everything about training that does not depend on what is trained."""
 
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from v2vkit.checkpoint.model_file import model_weights
-from v2vkit.models.any_generator import AnyGenerator
-from v2vkit.models.discriminator import Discriminator
-from v2vkit.models.encoder import FeatureEncoder
-from v2vkit.models.perceptual import VGGFeatures
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.checkpoint.snapshot import load_state, save_state
+from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
+from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
+from v2vkit.engine.precision import make_scaler
+from v2vkit.engine.progress import Progress, progress
+from v2vkit.errors import V2VError
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import clip_sampler, open_batches
+from v2vkit.training.data.sampler import ClipSampler
+from v2vkit.training.methods.base import Method, StepContext
+from v2vkit.training.parallel import ALONE, Parallel
+from v2vkit.training.schedule import Schedule, frames_at, learning_rate_factor
+
+
+def new_state(config: TrainConfig, method: Method, device: torch.device, parallel: Parallel = ALONE) -> TrainState:
+    """The state before the first step: fresh optimisers, an EMA that equals the weights.
+
+    Args:
+        parallel: the processes that share out the optimisers' moments where `--shard` asks for it.
+    """
+    networks = method.networks()
+    names = dict.fromkeys(network.optimizer for network in networks.values())
+    optimizers = {
+        name: parallel.adam(
+            parameters_of(networks, name),
+            shard=config.hardware.shard,
+            lr=config.schedule.learning_rate,
+            betas=(0.5, 0.999),
+            fused=device.type in ("cpu", "cuda"),
+        )
+        for name in names
+    }
+    ema = {name: copy.deepcopy(tensor.detach()) for name, tensor in model_weights(networks).items()}
+    return TrainState(networks, optimizers, make_scaler(config.hardware.precision, device), ema)
+
+
+def take_step(
+    method: Method,
+    state: TrainState,
+    chunk: Any,
+    at: StepContext,
+    *,
+    gradient_clip: float = 0.0,
+    parallel: Parallel = ALONE,
+) -> dict[str, float]:
+    """One optimiser step on a chunk: gradients are averaged over the processes, unscaled and clipped.
+
+    Returns:
+        The unweighted losses, means over the processes.
+
+    Raises:
+        V2VError: a loss or a gradient is not finite (fp16 leaves such a step out); names it, and nothing was updated.
+    """
+    for optimizer in state.optimizers.values():
+        optimizer.zero_grad()
+    terms = method.step(chunk, at)
+    norms, updated = {}, []
+    for name, optimizer in state.optimizers.items():
+        parameters = state.parameters(name)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if not gradients:
+            continue
+        updated.append(optimizer)
+        parallel.average_gradients(parameters)
+        state.scaler.unscale_(optimizer)
+        norms[f"the gradient of {name}"] = norm = torch.nn.utils.get_total_norm(gradients)
+        if gradient_clip:
+            torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip, norm)
+    assert updated, "a step without any gradient"
+    # Read at once, when everything is on its way: a GPU would be waited for each time.
+    losses = parallel.mean(torch.stack(list(terms.values())))
+    numbers = torch.cat([losses, torch.stack(list(norms.values()))]).tolist()
+    values = dict(zip(terms, numbers, strict=False))
+    _refuse_non_finite(values)
+    if not state.scaler.is_enabled():
+        _refuse_non_finite(dict(zip(norms, numbers[len(terms) :], strict=True)))
+    for optimizer in updated:
+        state.scaler.step(optimizer)
+    state.scaler.update()
+    state.steps += 1
+    return values
+
+
+def _refuse_non_finite(values: dict[str, float]) -> None:
+    wrong = [name for name, value in values.items() if not abs(value) < float("inf")]
+    if wrong:
+        raise V2VError(
+            f"Training stopped: {', '.join(wrong)} is not a finite number.",
+            "Rerunning will fail again. Resume the last snapshot with --continue and a lower --learning-rate; where "
+            "there is no snapshot yet, give --overwrite instead of --continue.",
+        )
 
 
 @dataclass(frozen=True)
-class Networks:
-    """Everything that is trained, and VGG where a weights file was given; E where there are features."""
-
-    generator: AnyGenerator
-    image: Discriminator
-    video: list[Discriminator]
-    face: Discriminator | None = None
-    vgg: VGGFeatures | None = None
-    encoder: FeatureEncoder | None = None
-
-    def named(self) -> dict[str, torch.nn.Module]:
-        """The trained networks by the name that checkpoints use."""
-        modules: dict[str, torch.nn.Module] = {"generator": self.generator, "image": self.image}
-        modules |= {f"video{scale}": network for scale, network in enumerate(self.video)}
-        others = {"face": self.face, "encoder": self.encoder}
-        return modules | {name: module for name, module in others.items() if module is not None}
-
-    def parameters(self, name: str) -> list[torch.nn.Parameter]:
-        """What the optimiser of that name updates: E's weights with the generator's."""
-        with_it = [self.encoder] if name == "generator" and self.encoder is not None else []
-        return [parameter for module in (self.named()[name], *with_it) for parameter in module.parameters()]
-
-    def model_state(self) -> dict[str, Tensor]:
-        """The weights that the model file holds: the generator's, and E's where there is one."""
-        return model_weights(self.generator, self.encoder)
-
-
-@dataclass
 class Trainer:
-    """Everything that changes while training.
+    """Trains a method to the end of its schedule, resuming exactly where a stopped run was.
 
     Attributes:
-        networks, optimizers: by the names that checkpoints use.
-        scaler: scales the losses in float16 (`make_scaler`).
-        average: exponential moving average of the model's weights, what rendering uses.
-        epoch, batch, steps: the next batch, and optimiser steps so far.
+        dataset: the windows to train on, of which the first `context` frames are given ones.
+        folder: where snapshots, the model file and sample grids go.
+        fingerprint: of this run; a snapshot of the same one is resumed.
+        save_model: writes the model file from the state.
+        writer: a TensorBoard SummaryWriter, or None.
+        parallel: the other processes of this run; only the first one writes.
+        threads: as chosen at the start; automatic ones follow the idle cores.
+        continued: checksum of a snapshot that a run with other settings left, to resume.
+        stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
     """
 
-    networks: Networks
-    optimizers: dict[str, torch.optim.Optimizer]
-    scaler: torch.amp.GradScaler
-    average: dict[str, Tensor]
-    epoch: int = 0
-    batch: int = 0
-    steps: int = 0
+    config: TrainConfig
+    dataset: VideoDataset
+    schedule: Schedule
+    context: int
+    folder: Folder
+    fingerprint: str
+    save_model: Callable[[TrainState], None]
+    device: torch.device
+    writer: Any = None
+    parallel: Parallel = ALONE
+    threads: Threads = AS_THEY_ARE
+    continued: str | None = None
+    stop_after: Callable[[TrainState], bool] | None = None
 
-    def update_average(self, decay: float) -> None:
-        """average <- decay average + (1 - decay) weights; a young average follows faster, so that it never lags."""
-        decay = min(decay, (1 + self.steps) / (10 + self.steps)) if decay else 0.0
-        with torch.no_grad():
-            state = self.networks.model_state()
-            floating = [name for name, value in state.items() if value.is_floating_point()]
-            averages, values = [self.average[name] for name in floating], [state[name] for name in floating]
-            torch._foreach_lerp_(averages, values, 1 - decay)
-            for name in state.keys() - floating:
-                self.average[name].copy_(state[name])
+    def fit(self, method: Method, state: TrainState) -> bool:
+        """Train `method` from `state`, or from the snapshot in `folder` where there is one of this run.
+
+        Returns:
+            Whether the schedule was finished.
+
+        Raises:
+            V2VError: a loss is not finite, the disk is full, the snapshot is damaged.
+        """
+        load_state(self.folder, state, fingerprint=self.fingerprint, continued=self.continued)
+        for module in state.modules.values():
+            module.train()
+        clips, epochs = self.dataset.reader.clips, self.schedule.epochs
+        sampler = clip_sampler(self.config, clips, schedule=self.schedule, context=self.context)
+        plans = sampler.remaining(epochs, epoch=state.epoch, batch=state.batch)
+        saved_at = time.monotonic()
+        with (
+            open_batches(self.config, self.dataset, plans, self.device, parallel=self.parallel) as loaded,
+            self._progress(sampler, state) as shown,
+        ):
+            loaded = follow_idle_cores(loaded, self.threads, tell=shown.write)
+            for epoch in range(state.epoch, epochs):
+                rate = self._set_learning_rate(state, epoch)
+                num_batches = len(sampler.batches(epoch))
+                values: dict[str, float] = {}
+                for number in range(state.batch, num_batches):
+                    progress_in_epochs = epoch + number / num_batches
+                    at = StepContext(epoch, progress_in_epochs, frames_at(self.schedule, epoch), state.scaler.scale)
+                    for chunk in method.chunks(next(loaded)):
+                        values = self._step(method, state, chunk, at)
+                        shown.update(method.num_frames(chunk))
+                        self._log(method, state, chunk, values, rate)
+                    state.epoch, state.batch = (epoch + 1, 0) if number + 1 == num_batches else (epoch, number + 1)
+                    stop = self.stop_after is not None and self.stop_after(state)
+                    due = time.monotonic() - saved_at >= self.config.output.save_every
+                    if self.parallel.agree(stop or due):
+                        self._save(state)
+                        saved_at = time.monotonic()
+                    if stop:
+                        return False
+                if not values:  # --continue with longer sequences: as much as an epoch was done of this one
+                    state.epoch, state.batch = epoch + 1, 0
+                shown.note(", ".join(f"{name} {values[name]:.3f}" for name in method.headline if name in values))
+        self._save(state)
+        return True
+
+    def _progress(self, sampler: ClipSampler, state: TrainState) -> AbstractContextManager[Progress]:
+        """Progress: generated frames of the whole schedule, and those before the state's place."""
+        total = done = 0
+        for epoch in range(self.schedule.epochs):
+            for number, batch in enumerate(sampler.batches(epoch)):
+                frames = sampler.num_generated(batch)
+                total += frames
+                done += frames if (epoch, number) < (state.epoch, state.batch) else 0
+        return progress(total, done=done, desc=self.config.checkpoint, quiet=bool(self.parallel.rank))
+
+    def _set_learning_rate(self, state: TrainState, epoch: int) -> float:
+        """That of the epoch, for every optimiser."""
+        rate = self.config.schedule.learning_rate * learning_rate_factor(self.schedule, epoch)
+        for optimizer in state.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        return rate
+
+    def _step(self, method: Method, state: TrainState, chunk: Any, at: StepContext) -> dict[str, float]:
+        clip = self.config.schedule.gradient_clip
+        values = take_step(method, state, chunk, at, gradient_clip=clip, parallel=self.parallel)
+        state.update_ema(self.config.schedule.ema)
+        return values
+
+    def _log(self, method: Method, state: TrainState, chunk: Any, values: dict[str, float], rate: float) -> None:
+        """TensorBoard scalars of every step, a sample grid of some: the step alone decides, so resumed runs agree."""
+        for name, value in values.items() if self.writer is not None else ():
+            self.writer.add_scalar(f"loss/{name}", value, state.steps)
+        if self.writer is not None:
+            self.writer.add_scalar("learning_rate", rate, state.steps)
+        every = self.config.output.sample_every
+        if self.parallel.rank == 0 and every and (state.steps == 1 or state.steps % every == 0):
+            grid = method.sample(chunk)
+            self.folder.write(f"sample-{state.steps:08d}.png", encode_png(grid))
+            if self.writer is not None:
+                self.writer.add_image("sample", grid, state.steps, dataformats="HWC")
+
+    def _save(self, state: TrainState) -> None:
+        self.parallel.collect(state.optimizers.values())
+        if self.parallel.rank == 0:
+            save_state(self.folder, state, fingerprint=self.fingerprint)
+            self.save_model(state)

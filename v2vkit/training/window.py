@@ -1,5 +1,6 @@
 """Generating a training window chunk by chunk. A window has L context frames and then the generated ones; B batch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -82,3 +83,9 @@ def generate_chunk(
         outputs.append(scales[-1])
     state.x_fake += [output.x_fake.detach() for output in outputs]
     return outputs
+
+
+def chunks(num_frames: int, context: int, size: int) -> Iterator[list[int]]:
+    """The generated frames of a window (those after the context) in chunks of at most `size`."""
+    for start in range(context, num_frames, size):
+        yield list(range(start, min(start + size, num_frames)))

@@ -1,6 +1,6 @@
-"""Sources together with the label and instance maps that lie beside them, opened and checked."""
+"""Sources together with the maps and pictures that lie beside them, opened and checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from v2vkit.errors import V2VError
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
 from v2vkit.video.numbering import missing_numbers
+from v2vkit.video.paired import Pictures, find_pictures, open_pictures
 from v2vkit.video.sources import SourceFiles, checksum, foreign_name, looking_at, readable, unique_names
 
 
@@ -22,7 +23,9 @@ class Material:
         number: its place among the sources that were found, from 1.
         name: for its clips; unique among the sources.
         footage: facts about its frames.
-        maps: its label and instance maps, if it has any.
+        maps: its maps (labels, depth and so on), if it has any.
+        pictures: of another look, if it has any.
+        label_ids: the ids that occur in its label maps.
     """
 
     source: SourceFiles
@@ -30,6 +33,8 @@ class Material:
     name: str
     footage: Footage
     maps: tuple[Maps, ...] = ()
+    pictures: Pictures | None = None
+    label_ids: frozenset[int] = frozenset()
 
 
 def maps_of(source: SourceFiles, roots: dict[MapKind, str], *, several: bool) -> tuple[Maps, ...]:
@@ -62,49 +67,64 @@ def map_folder(source: SourceFiles, root: str, *, several: bool) -> str:
 
 
 def collect(
-    sources: tuple[SourceFiles, ...], roots: dict[MapKind, str], rules: LabelRules, *, fps: Fraction
+    sources: tuple[SourceFiles, ...],
+    roots: dict[MapKind, str],
+    rules: LabelRules,
+    *,
+    fps: Fraction,
+    pictures: str | None = None,
 ) -> tuple[list[Material], dict[str, str]]:
     """Opens every source and reads every map.
 
     Args:
         sources: what was found.
         roots: kind of map -> folder that the user gave.
-        rules: what label maps must be like.
+        rules: what maps must be like.
         fps: rate of image sequences.
+        pictures: video or folder of the pictures of another look that the user gave.
 
     Returns:
         the sources that can be opened, and path -> what was left out or may not be meant.
 
     Raises:
-        V2VError: a map is missing, damaged, of another size than the frames, or against the rules: those are the
-            user's own files, and training on half of them would be worse than stopping.
+        V2VError: a map is missing, damaged, of another size than the frames, or against the rules, or pictures are
+            missing or of other proportions: those are the user's own files, and training on half of them would be worse
+            than stopping.
     """
     skipped = {readable(source.path): reason for source in sources if (reason := foreign_name(source)) is not None}
     several = len(sources) > 1
     usable = [(number, source) for number, source in enumerate(sources, start=1) if foreign_name(source) is None]
-    if roots and len({source.stem for _, source in usable}) < len(usable):
-        raise V2VError("Two sources have the same name, so that their maps are not clear.", "Rename one of them.")
+    beside = "maps" if roots else "pictures"
+    if (roots or pictures is not None) and len({source.stem for _, source in usable}) < len(usable):
+        raise V2VError(f"Two sources have the same name, so that their {beside} are not clear.", "Rename one of them.")
     materials: list[Material] = []
     for (number, source), name in zip(usable, unique_names(source.stem for _, source in usable), strict=True):
         maps = maps_of(source, roots, several=several)
         try:
-            materials.append(Material(source, number, name, describe(source, fps=fps), maps))
+            footage = describe(source, fps=fps)
         except V2VError as error:
             skipped[source.path] = error.message
-        else:
-            if (gap := missing_numbers(source.images)) is not None:
-                skipped[source.path] = gap
+            continue
+        if (gap := missing_numbers(source.images)) is not None:
+            skipped[source.path] = gap
+        found = None if pictures is None else find_pictures(source, pictures, several=several)
+        paired = None if found is None else open_pictures(source, footage, found)
+        materials.append(Material(source, number, name, footage, maps, paired))
     total = sum(len(maps.names) for material in materials for maps in material.maps)
     with tqdm(total=total, desc="checking maps", unit="file", disable=None if total else True) as progress:
-        for material in materials:
+        for number, material in enumerate(materials):
             for of_kind in material.maps:
                 size = (material.footage.width, material.footage.height)
-                check_maps(material.source, size, of_kind, rules, progress.update)
+                ids = check_maps(material.source, size, of_kind, rules, progress.update)
+                if of_kind.what == "labels":
+                    materials[number] = replace(material, label_ids=ids)
     return materials, skipped
 
 
-def checksums(sources: tuple[SourceFiles, ...], roots: dict[MapKind, str]) -> dict[str, str]:
-    """Name -> SHA-256 of every source and its maps.
+def checksums(
+    sources: tuple[SourceFiles, ...], roots: dict[MapKind, str], *, pictures: str | None = None
+) -> dict[str, str]:
+    """Name -> SHA-256 of every source, its maps and its pictures; arguments as of `collect`.
 
     Sources are told apart by their place in the order, which decides how clips are named and packed, and by their name
     without its folder, so that the same files are the same sources wherever they lie.
@@ -115,14 +135,21 @@ def checksums(sources: tuple[SourceFiles, ...], roots: dict[MapKind, str]) -> di
     sums: dict[str, str] = {}
     for number, source in enumerate(sources, start=1):
         path = Path(source.path)
-        folder, names = (path, source.images) if source.images else (path.parent, (path.name,))
         name = source_key(number, source.stem if source.images else path.name)
-        sums[name] = checksum(folder, names)
+        sums[name] = _checksum(source)
         if foreign_name(source) is not None:
             continue  # `collect` leaves it out
         for maps in maps_of(source, roots, several=len(sources) > 1):
             sums[f"{maps.what} of {name}"] = checksum(maps.folder, maps.names)
+        if pictures is not None:
+            paired = find_pictures(source, pictures, several=len(sources) > 1)
+            sums[f"pictures of {name}"] = _checksum(paired)
     return sums
+
+
+def _checksum(source: SourceFiles) -> str:
+    path = Path(source.path)
+    return checksum(path, source.images) if source.images else checksum(path.parent, (path.name,))
 
 
 def source_key(number: int, name: str) -> str:

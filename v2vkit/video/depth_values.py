@@ -1,16 +1,20 @@
 """Depth as numbers: 16 bits for storage, 8 bits of normalised inverse depth for a network."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.video.depth_files import KITTI_SCALE, Depth
+from v2vkit.video.depth_files import KITTI_SCALE, Depth, read_depth
 
+NEAR, FAR = 1.0, 100.0
+"""Metres that become 1 and 0 for a network, when not told otherwise."""
 LARGEST = 65535
 """Stored value of everything too far for 16 bits."""
 _SAMPLES = 4096  # pixels that one frame contributes to a clip's range
+_FRAMES = 64  # of a shot that are looked at for its range
 
 
 def encode_depth(
@@ -19,9 +23,9 @@ def encode_depth(
     """Depth as it is stored: depth * scale rounded, 0 = unknown (KITTI's depth PNG with the default scale).
 
     Args:
-        depth: [H, W] metres, or relative; what stands where `valid` is False does not matter.
+        depth: [H, W] metres; what stands where `valid` is False does not matter.
         valid: [H, W].
-        scale: stored units per metre; `storage_scale` finds one for relative depth.
+        scale: stored units per metre.
 
     Returns:
         uint16 [H, W]. Known depth takes 1 to 65535; 65535 means that or farther (255.99 m with the default scale).
@@ -45,15 +49,27 @@ def decode_depth(stored: NDArray[np.generic], *, scale: float = KITTI_SCALE) -> 
     return (numbers / scale).astype(np.float32), numbers > 0
 
 
-def storage_scale(farthest: float) -> float:
-    """The scale by which relative depth up to `farthest` uses all 16 bits.
+def encode_relative(
+    depth: NDArray[np.floating], valid: NDArray[np.bool_], *, near: float, far: float
+) -> NDArray[np.uint16]:
+    """Relative depth as it is stored: 1 + 65534 times the normalised inverse depth of `depth_channel`, 0 = unknown.
 
-    Raises:
-        V2VError: not above 0, or not finite.
+    Inverse depth, because depth that was computed from disparity is spread over many powers of ten.
+
+    Args:
+        depth, valid: [H, W], as of `read_depth`.
+        near, far: of the shot (`depth_range`); depth beyond is cut to them.
     """
-    if not (0 < farthest < float("inf")):
-        raise V2VError(f"The largest depth is {farthest:g}; it must be positive.", "Check the depth maps.")
-    return LARGEST / farthest
+    share = _share(np.where(valid, depth, near), near, far)
+    return np.where(valid, 1 + np.rint((LARGEST - 1) * share), 0).astype(np.uint16)
+
+
+def relative_channel(stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """What a network sees of `encode_relative`: uint8 [2, H, W] as of `depth_channel`."""
+    share = (stored.astype(np.float64) - 1) / (LARGEST - 1)
+    known = stored > 0
+    values = np.where(known, np.rint(255 * share), 0).astype(np.uint8)
+    return np.stack([values, np.where(known, 255, 0).astype(np.uint8)])
 
 
 def depth_channel(
@@ -82,10 +98,33 @@ def depth_channel(
         raise V2VError(
             f"The range of depth is {near:g} to {far:g}.", "The near end must be positive and below the far end."
         )
-    known = np.where(valid, depth, near).astype(np.float64)
-    share = (1 / known - 1 / far) / (1 / near - 1 / far)
-    values = np.where(valid, np.rint(255 * np.clip(share, 0, 1)), 0).astype(np.uint8)
+    share = _share(np.where(valid, depth, near), near, far)
+    values = np.where(valid, np.rint(255 * share), 0).astype(np.uint8)
     return np.stack([values, np.where(valid, 255, 0).astype(np.uint8)]) if mask else values[None]
+
+
+def _share(depth: NDArray[np.floating], near: float, far: float) -> NDArray[np.float64]:
+    """Normalised inverse depth: 1 at `near`, 0 at `far`, cut to [0, 1]."""
+    share = (1 / depth.astype(np.float64) - 1 / far) / (1 / near - 1 / far)
+    return np.asarray(np.clip(share, 0, 1), np.float64)
+
+
+def range_of_files(folder: str | Path, names: Iterable[str], *, inverse: bool = False) -> tuple[float, float]:
+    """Near and far end of the relative depth of one shot (`depth_range`), from at most 64 of its files, spread evenly.
+
+    Args:
+        folder, names: the depth maps of the shot's frames.
+        inverse: as of `read_depth`.
+
+    Raises:
+        V2VError: a file cannot be read, or no pixel has a depth.
+    """
+    of_shot = list(names)
+    chosen = np.unique(np.linspace(0, len(of_shot) - 1, min(_FRAMES, len(of_shot))).round().astype(int))
+    try:
+        return depth_range(read_depth(Path(folder) / of_shot[number], inverse=inverse) for number in chosen)
+    except V2VError as error:
+        raise V2VError(f"{folder}: {error.message}", error.hint) from None
 
 
 def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float, float]:

@@ -35,6 +35,25 @@ def crop_window(crop: str, width: int, height: int, size: tuple[int, int]) -> Wi
     return center_window(width, height, aspect=size) if crop == "center" else Window(0, 0, width, height)
 
 
+def scale_window(window: Window, size: tuple[int, int], other: tuple[int, int]) -> Window:
+    """The same part of a picture of another size, to the nearest pixel.
+
+    Args:
+        window: inside a picture of `size` (width, height).
+        other: width and height of the other picture, which shows the same.
+    """
+    if size == other:
+        return window
+    (left, right), (top, bottom) = (
+        (round(start * of / side), round((start + length) * of / side))
+        for start, length, side, of in zip(
+            (window.x, window.y), (window.width, window.height), size, other, strict=True
+        )
+    )
+    x, y = min(left, other[0] - 1), min(top, other[1] - 1)
+    return Window(x, y, max(1, right - x), max(1, bottom - y))
+
+
 def face_window(landmarks: NDArray[np.floating], width: int, height: int) -> Window:
     """The square window around a face, shifted to stay inside the frame (and no larger than it).
 

@@ -1,4 +1,4 @@
-"""Label and instance maps that somebody else made: checked until nothing about them can surprise later."""
+"""Maps beside frames that somebody else made (labels, instances, depth, DensePose), checked before they are used."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -11,12 +11,23 @@ from numpy.typing import NDArray
 
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
+from v2vkit.video.densepose_files import read_iuv
+from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
+from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.images import read_numbers
 from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
 from v2vkit.weights.files import refuse_pointer
 
-MapKind = Literal["labels", "instances"]
+MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
+_KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
+    "labels": ("label map", (".png",)),
+    "instances": ("instance map", (".png",)),
+    "depth": ("depth map", DEPTH_ENDINGS),
+    "densepose": ("DensePose map", (".png",)),
+    "picture": ("picture", tuple(sorted(IMAGE_ENDINGS))),
+}
+"""What one of a kind is called, and the endings of its files."""
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
 _MOST_NAMED = 5
 _ENDS: dict[MapKind, tuple[str, ...]] = {
@@ -30,24 +41,55 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class LabelRules:
-    """What label maps must be like: ids below `num_labels` (None = any), palettes taken as ids or refused."""
+    """What maps must be like, how they are read, and what is changed in label maps.
+
+    Attributes:
+        num_labels: label ids are below it; None = any.
+        allow_palette: the stored numbers of palette PNGs are taken as ids; else palettes are refused.
+        ids: (id in the file, id that it becomes), all at once, before anything is checked.
+        depth_scale: stored units per metre of depth maps; None = their unit is not known.
+        depth_inverse: depth maps hold disparity.
+    """
 
     num_labels: int | None = None
     allow_palette: bool = False
+    ids: tuple[tuple[int, int], ...] = ()
+    depth_scale: float | None = None
+    depth_inverse: bool = False
+
+
+def parse_ids(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of label ids from texts such as `255=1`.
+
+    Raises:
+        ValueError: not FROM=TO, with FROM up to 65535 and TO up to 255, or one FROM twice.
+    """
+    found = []
+    for text in texts:
+        match = re.fullmatch(r"([0-9]{1,5})=([0-9]{1,3})", text.strip())
+        if match is None or int(match[1]) > 65535 or int(match[2]) > IGNORE:
+            raise ValueError(f"{text!r} is not FROM=TO with two label ids, such as 255=1")
+        found.append((int(match[1]), int(match[2])))
+    if len(dict(found)) < len(found):
+        raise ValueError("an id is mapped twice")
+    return tuple(found)
 
 
 def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
-    """Label ids, uint8 [H, W]; 255 = ignore.
+    """Label ids after `rules.ids`, uint8 [H, W]; 255 = ignore.
 
     Raises:
         V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
     """
-    ids = _read_ids(path, rules.allow_palette, "label")
+    stored = _read_ids(path, rules.allow_palette, "label")
+    ids = stored.copy() if rules.ids else stored
+    for old, new in rules.ids:
+        ids[stored == old] = new
     limit = 256 if rules.num_labels is None else rules.num_labels
     wrong = ids[(ids >= limit) & (ids != IGNORE)]
     if wrong.size:
         allowed = f"0 to {limit - 1}" if rules.num_labels is not None else "0 to 254"
-        larger = "Ingest with a larger --num-labels, or map the ids to those."
+        larger = "Ingest with a larger --num-labels, or map the ids to those with --ids FROM=TO."
         hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
         raise V2VError(
             f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
@@ -100,37 +142,40 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
 
 
 def _one(what: MapKind) -> str:
-    """`label` or `instance`, as in "a label map"."""
-    return what.removesuffix("s")
+    """What one of them is called, such as `label map`."""
+    return _KINDS[what][0]
 
 
 def _of_kind(names: list[str], what: MapKind) -> list[str]:
     """The names of one kind of map where they tell their kinds as Cityscapes' do: ids before training ids."""
     ends = [end for kind in _ENDS.values() for end in kind]
-    if not any(Path(name).stem.endswith(end) for name in names for end in ends):
+    if what not in _ENDS or not any(Path(name).stem.endswith(end) for name in names for end in ends):
         return names
     chosen = [[name for name in names if Path(name).stem.endswith(end)] for end in _ENDS[what]]
     return next((found for found in chosen if found), [])
 
 
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
-    """Names of the PNG files in a folder, in natural order; of Cityscapes' only the `*_labelIds.png` (or instances).
+    """Names of the files of such maps in a folder, in natural order; of Cityscapes' only those of that kind.
 
     Raises:
-        V2VError: no such folder, one that cannot be read or has no PNG in it, images of another kind beside them, or a
-            name that is not valid UTF-8.
+        V2VError: no such folder, one that cannot be read or has no map in it, images of another kind beside them, maps
+            of several kinds, or a name that is not valid UTF-8.
     """
+    one, endings = _KINDS[what]
     with looking_at(folder):
         if not Path(folder).is_dir():
-            raise V2VError(f"The folder {folder} with {_one(what)} maps does not exist.", "Check the path.")
+            raise V2VError(f"The folder {folder} with {one}s does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
-    every = [name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS]
+    known = {*IMAGE_ENDINGS, *endings}
+    every = [name for name in names if Path(name).suffix.lower() in known]
     images = sorted(_of_kind(every, what), key=natural_key)
-    other = [name for name in images if not name.lower().endswith(".png")]
+    kinds = " or ".join(ending.removeprefix(".").upper() for ending in endings)
+    other = [name for name in images if Path(name).suffix.lower() not in endings]
     if other:
         raise V2VError(
-            f"The folder {folder} holds {other[0]}, which is not a PNG.",
-            f"Keep {_one(what)} maps as PNG in a folder of their own.",
+            f"The folder {folder} holds {other[0]}, which is not a {kinds}.",
+            f"Keep {one}s as {kinds} in a folder of their own.",
         )
     if not images and every:
         raise V2VError(
@@ -138,31 +183,49 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
             f"Give the folder that holds those; {every[0]} is another kind.",
         )
     if not images:
-        raise V2VError(f"The folder {folder} holds no {_one(what)} maps (*.png).", "Check the path.")
+        patterns = ", ".join(f"*{ending}" for ending in endings)
+        raise V2VError(f"The folder {folder} holds no {one}s ({patterns}).", "Check the path.")
+    found = sorted({Path(name).suffix.lower() for name in images})
+    if len(found) > 1:
+        raise V2VError(
+            f"The {one}s in {folder} are of several kinds ({', '.join(found)}).", "Keep one kind in the folder."
+        )
     for path in (str(Path(folder) / name) for name in images):
         if readable(path) != path:
-            raise V2VError(f"The name of the {_one(what)} map {readable(path)} is not valid UTF-8.", "Rename it.")
+            raise V2VError(f"The name of the {one} {readable(path)} is not valid UTF-8.", "Rename it.")
     return tuple(images)
 
 
 @dataclass(frozen=True)
 class Maps:
-    """The maps of one kind for one source: `labels` or `instances`, their folder and file names."""
+    """The maps of one kind for one source: their folder and file names."""
 
     what: MapKind
     folder: str
     names: tuple[str, ...]
 
 
-def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.integer]:
-    """`read_labels` or `read_instances`, by the kind of map."""
+def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.generic]:
+    """The numbers in a map, by its kind.
+
+    Returns:
+        Labels uint8 [H, W], instances uint16 [H, W], depth float32 [H, W] (0 = unknown; `read_depth`), or DensePose
+        uint8 [H, W, 3] (`read_iuv`).
+
+    Raises:
+        V2VError: as the readers.
+    """
+    if what == "depth":
+        return read_depth(path, scale=rules.depth_scale, inverse=rules.depth_inverse)[0]
+    if what == "densepose":
+        return read_iuv(path)
     return read_labels(path, rules) if what == "labels" else read_instances(path)
 
 
 def check_maps(
     source: SourceFiles, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
-) -> None:
-    """Reads every map; `progress` is called with 1 after each.
+) -> frozenset[int]:
+    """Reads every map, and gives the label ids that occur; `progress` is called with 1 after each.
 
     Args:
         source: what the maps belong to, for the message.
@@ -173,10 +236,14 @@ def check_maps(
             the first such file, and names others.
     """
     wrong: dict[str, V2VError] = {}
+    occurring: set[int] = set()
     for name in maps.names:
         path = Path(maps.folder) / name
         try:
-            height, width = read_map(maps.what, path, rules).shape
+            ids = read_map(maps.what, path, rules)
+            if maps.what == "labels":
+                occurring.update(np.flatnonzero(np.bincount(ids.ravel())).tolist())  # np.unique sorts, which is slower
+            height, width = ids.shape[:2]
             if (width, height) != size:
                 raise V2VError(
                     f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
@@ -191,6 +258,7 @@ def check_maps(
         listed += " and others" if len(others) > _MOST_NAMED else ""
         more = f" {len(wrong)} of {len(maps.names)} maps are wrong, also {listed}." if others else ""
         raise V2VError(f"{first.message}{more}", first.hint)
+    return frozenset(occurring)
 
 
 def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
@@ -214,18 +282,19 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
-            raise V2VError(f"{folder} has no {_one(what)} map for frame {lost} of {source.path}.", f"Add {lost}.png.")
+            ending = Path(maps.names[0]).suffix
+            raise V2VError(f"{folder} has no {_one(what)} for frame {lost} of {source.path}.", f"Add {lost}{ending}.")
         spare = next((stem for stem in by_stem if stem not in known), None)
         if spare is not None:
             raise V2VError(
-                f"{folder} has the {_one(what)} map {by_stem[spare]}, but {source.path} has no such frame.",
+                f"{folder} has the {_one(what)} {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
         return replace(maps, names=tuple(by_stem[stem] for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
-            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)} maps.",
-            "There must be one map per frame.",
+            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)}s.",
+            f"There must be one {_one(what)} per frame.",
         )
     return maps
 

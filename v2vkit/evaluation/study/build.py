@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from v2vkit.artifacts.folder import explain_os_errors
+from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.study.key import DEGRADED, PUBLIC, REAL, Key, Side, Trial, write_key
 from v2vkit.evaluation.study.page_files import write_page
@@ -84,7 +84,7 @@ def _write_clips(folder: Path, trials: Sequence[Trial], clips: Sequence[Clip], r
     named, named_real = ({clip.name: clip for clip in some} for some in (clips, real))
     done: dict[tuple[str, str], Path] = {}
     sides = [(trial, side) for trial in trials for side in (trial.left, trial.right)]
-    for trial, side in tqdm(sides, desc="study", unit="clip", disable=None):
+    for trial, side in tracked(sides, total=len(sides), desc="study", unit="clip"):
         path = folder / f"{side.id}.mp4"
         clip = (named_real if trial.kind == "real" else named)[trial.clip]
         first = done.setdefault((side.method, trial.clip), path)

@@ -23,7 +23,7 @@ from v2vkit.training.data.batch import VideoBatch, stack, to_device
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.sampler import BatchPlan, ClipSampler, Window, sequence_rng
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.schedule import frames_at
+from v2vkit.training.schedule import Schedule, frames_at
 
 _MOST_WORKERS = 4
 """Beside a GPU, where no number is set."""
@@ -31,16 +31,23 @@ _AHEAD = 2
 """Batches that each worker has ready; a batch at 2048x1024 is large."""
 
 
-def clip_sampler(config: TrainConfig, clips: tuple[ClipInfo, ...], context: int) -> ClipSampler:
-    """The sampler of a training; `context` is L of its generator."""
+def clip_sampler(config: TrainConfig, clips: tuple[ClipInfo, ...], *, schedule: Schedule, context: int) -> ClipSampler:
+    """The sampler of a training.
+
+    Args:
+        schedule: of the method.
+        context: its given frames (L).
+    """
+    data = config.data
     return ClipSampler(
         clips,
-        partial(frames_at, config.schedule),
+        partial(frames_at, schedule),
         context,
-        config.batch_size,
-        config.seed,
-        config.max_step,
-        config.drop_history if config.first_frame == "self" else None,
+        data.batch_size,
+        data.seed,
+        data.max_frame_stride,
+        # Without context every frame is made from nothing, and there is no history to drop.
+        (data.drop_history if context else 0.0) if data.first_frame == "self" else None,
     )
 
 
@@ -61,15 +68,15 @@ def _draw(
     config: TrainConfig, dataset: VideoDataset, epoch: int, window: Window, number: int
 ) -> tuple[bool, Change | None]:
     """Whether a sequence is mirrored, and its augmentation."""
-    rng = sequence_rng(config.seed, epoch, number)
-    if config.first_frame == "self":
+    rng = sequence_rng(config.data.seed, epoch, number)
+    if config.data.first_frame == "self":
         rng.random()  # the sampler's, for dropped history
     flip = dataset.flip and bool(rng.random() < 0.5)
-    if not (config.jitter or config.drop_parts):
+    if not (config.data.augment or config.data.drop_parts):
         return flip, None
     clip = dataset.reader.clips[window.clip]
-    move = draw_move(rng, config.jitter, (clip.width, clip.height)) if config.jitter else STAY
-    return flip, Change(move, config.drop_parts, (config.seed, epoch, number, 0))
+    move = draw_move(rng, config.data.augment, (clip.width, clip.height)) if config.data.augment else STAY
+    return flip, Change(move, config.data.drop_parts, (config.data.seed, epoch, number, 0))
 
 
 def num_loader_workers(config: TrainConfig, dataset: VideoDataset, device: torch.device) -> int:
@@ -77,8 +84,8 @@ def num_loader_workers(config: TrainConfig, dataset: VideoDataset, device: torch
 
     On a CPU they would take cores from the step and slow it many times over. Processes cannot see `memory://`.
     """
-    if config.loader_workers is not None:
-        return config.loader_workers
+    if config.hardware.loader_workers is not None:
+        return config.hardware.loader_workers
     if device.type == "cpu" or not dataset.reader.shared:
         return 0
     return max(1, min(_MOST_WORKERS, allowed_cores() - 1))

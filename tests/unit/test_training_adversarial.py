@@ -1,14 +1,17 @@
-"""Which frames and which flow the video discriminators judge, whatever chunk they were made in."""
+"""Which frames and which flow the video discriminators see, whatever chunk they were made in."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from v2vkit.models.generator import Output
+from v2vkit.training.adversarial import adversarial_losses
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.judging import Leaves, play_games
-from v2vkit.training.trainer import Networks
+from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.methods.vid2vid import VID2VID
+from v2vkit.training.terms import losses_on
 from v2vkit.training.window import WindowState
 
 SIZE = (4, 6)
@@ -44,23 +47,15 @@ def test_discriminators_of_sequences_see_old_and_new_fakes_with_the_flow_of_thei
     flow = {k: torch.stack([constant(20 * (k + t / 16), -20 * (k + t / 16)) for t in range(10)], 1) for k in (1, 3)}
     confidence = {k: torch.ones(1, 10, 1, *SIZE) for k in flow}
     made = [constant(*[value] * 3) for value in fakes]
-    leaves = Leaves(*([image.clone().requires_grad_() for image in made[6:]] for _ in range(2)))
-    image: Any = Seeing()
-    video: list[Any] = [Seeing(), Seeing()]
-    nothing: Any = None
-    games = play_games(
-        config,
-        Networks(nothing, image, video),
-        VideoBatch(x, x, flow, confidence),
-        WindowState(2, None, False, made),
-        [8, 9],
-        leaves,
-        warmed=(1.0, 1.0),
-    )
-    assert set(games.discriminators) == {"image", "video0", "video1"}
+    outputs = [Output(image, h=image, flow=None, mask=None, warped=None) for image in made[6:]]
+    chunk = GeneratedChunk(VideoBatch(x, x, flow, confidence), WindowState(2, None, False, made), [8, 9], outputs)
+    networks: dict[str, Any] = {"image": Seeing(), "video0": Seeing(), "video1": Seeing()}
+    weights = {term: 1.0 for term in losses_on(VID2VID.losses(config), config) if term.network is not None}
+    losses = adversarial_losses(config, weights, networks, chunk)
+    assert set(losses.discriminators) == {"image", "video0", "video1"}
     for scale, stride in ((0, 1), (1, 3)):
         numbers = [7 - 2 * stride, 7 - stride, 7]
         flows = [stride + (2 + number) / 16 for number in numbers[1:]]
-        fake, of_real = video[scale].shown
+        fake, of_real = networks[f"video{scale}"].shown
         torch.testing.assert_close(fake, shown_for([fakes[i] for i in numbers], flows))
         torch.testing.assert_close(of_real, shown_for([real[2 + i] for i in numbers], flows))

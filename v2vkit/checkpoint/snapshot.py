@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.errors import V2VError
-from v2vkit.training.trainer import Trainer
 
 STATE = "state.json"
 NETWORKS = "networks.safetensors"
@@ -35,30 +35,30 @@ class Progress(BaseModel):
     steps: int
 
 
-def save_state(folder: Folder, trainer: Trainer, *, fingerprint: str) -> None:
+def save_state(folder: Folder, state: TrainState, *, fingerprint: str) -> None:
     """Write everything that an exact resume needs, then remove the snapshot before.
 
     Moments that are shared out between processes must have been collected (`Parallel.collect`).
     """
-    tensors: dict[str, Tensor] = {f"average/{name}": tensor for name, tensor in trainer.average.items()}
-    for name, module in trainer.networks.named().items():
+    tensors: dict[str, Tensor] = {f"ema/{name}": tensor for name, tensor in state.ema.items()}
+    for name, module in state.modules.items():
         tensors |= {f"network/{name}/{key}": value for key, value in module.state_dict().items()}
-    scaler = trainer.scaler.state_dict()  # empty where losses are not scaled
+    scaler = state.scaler.state_dict()  # empty where losses are not scaled
     tensors |= {f"scaler/{key}": torch.tensor(scaler[key]) for key in _SCALER if key in scaler}
-    for name, optimizer in trainer.optimizers.items():
+    for name, optimizer in state.optimizers.items():
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
-    # The average may share memory with nothing, but safetensors refuses shared storage: copy.
+    # The EMA may share memory with nothing, but safetensors refuses shared storage: copy.
     data = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
-    file = f"state-{trainer.steps:08d}.safetensors"
+    file = f"state-{state.steps:08d}.safetensors"
     folder.write(file, data)
     progress = Progress(
         fingerprint=fingerprint,
         file=file,
         sha256=hashlib.sha256(data).hexdigest(),
-        epoch=trainer.epoch,
-        batch=trainer.batch,
-        steps=trainer.steps,
+        epoch=state.epoch,
+        batch=state.batch,
+        steps=state.steps,
     )
     folder.write(STATE, progress.model_dump_json().encode())
     for name in folder.names():
@@ -112,7 +112,7 @@ def forget_damaged(folder: Folder) -> bool:
     return False
 
 
-def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str, continued: str | None = None) -> None:
+def load_state(folder: Folder, state: TrainState, *, fingerprint: str, continued: str | None = None) -> None:
     """Restore a snapshot of the same run in place, its place in the schedule too, where there is one.
 
     Args:
@@ -126,23 +126,23 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str, continued:
         return
     progress, tensors = found
     try:
-        for name, module in trainer.networks.named().items():
+        for name, module in state.modules.items():
             module.load_state_dict(_below(tensors, f"network/{name}/"))
-        for name, tensor in _below(tensors, "average/").items():
-            trainer.average[name].copy_(tensor)
+        for name, tensor in _below(tensors, "ema/").items():
+            state.ema[name].copy_(tensor)
         scaler = {key: tensor.item() for key, tensor in _below(tensors, "scaler/").items()}
-        if scaler and trainer.scaler.is_enabled():
-            trainer.scaler.load_state_dict(trainer.scaler.state_dict() | scaler)
-        for name, optimizer in trainer.optimizers.items():
-            state: dict[int, dict[str, Tensor]] = {}
+        if scaler and state.scaler.is_enabled():
+            state.scaler.load_state_dict(state.scaler.state_dict() | scaler)
+        for name, optimizer in state.optimizers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
             for path, tensor in _below(tensors, f"optimizer/{name}/").items():
                 index, _, key = path.partition("/")
-                state.setdefault(int(index), {})[key] = tensor
+                moments.setdefault(int(index), {})[key] = tensor
             groups, start = [], 0
             for group in optimizer.param_groups:
                 numbers = list(range(start, start := start + len(group["params"])))
                 groups.append(group | {"params": numbers})
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
             # Files hold contiguous tensors; fused Adam needs the layout of the weights, and does not check it on a CPU.
             for parameter, values in getattr(optimizer, "optim", optimizer).state.items():  # this process's share
                 for key, value in values.items():
@@ -152,7 +152,7 @@ def load_state(folder: Folder, trainer: Trainer, *, fingerprint: str, continued:
                         values[key] = value.to(parameter.device)
     except (ValueError, KeyError, RuntimeError) as error:
         raise _damaged(folder, error) from None
-    trainer.epoch, trainer.batch, trainer.steps = progress.epoch, progress.batch, progress.steps
+    state.epoch, state.batch, state.steps = progress.epoch, progress.batch, progress.steps
 
 
 def save_networks(folder: Folder, networks: dict[str, dict[str, Tensor]]) -> None:

@@ -1,4 +1,4 @@
-"""The strips that training writes: which row shows what."""
+"""The sample grids that training writes: which row shows what."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from tests.conditions import of_domain
 from v2vkit.conditions.flow import flow_color
 from v2vkit.models.generator import Output
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.strips import sample_strip
+from v2vkit.training.sample_grid import sample_grid
 
 HEIGHT, WIDTH = 4, 6
 POSE = of_domain("pose")
@@ -29,10 +29,10 @@ def test_every_row_shows_what_it_says() -> None:
         Output(grey(0.2, 0.9), h=grey(0.4, 0.9), flow=None, mask=None, warped=None),
         Output(grey(0.6, 0.9), h=grey(0.8, 0.9), flow=flow, mask=grey(0.2, 0.9)[:, :1], warped=grey(1.0, 0.9)),
     ]
-    strip = sample_strip(POSE, sequence, [2, 3], outputs)
-    assert strip.shape == (7 * HEIGHT, 2 * WIDTH, 3)
-    assert strip.dtype == np.uint8
-    cells = strip.reshape(7, HEIGHT, 2, WIDTH, 3).transpose(2, 0, 1, 3, 4)
+    grid = sample_grid(POSE, sequence, [2, 3], outputs)
+    assert grid.shape == (7 * HEIGHT, 2 * WIDTH, 3)
+    assert grid.dtype == np.uint8
+    cells = grid.reshape(7, HEIGHT, 2, WIDTH, 3).transpose(2, 0, 1, 3, 4)
     for column, t in ((0, 2), (1, 3)):
         assert np.array_equal(cells[column, 0], POSE.preview(s[0, t].numpy()))
     assert np.array_equal(cells[1, 6], flow_color(flow[0].permute(1, 2, 0).numpy()))

@@ -1,4 +1,4 @@
-"""Pictures of what the generator does: one column per frame, one row per map."""
+"""The sample grid: a picture of what the generator does, one column per frame, one row per map."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from v2vkit.training.data.batch import VideoBatch
 Image = NDArray[np.uint8]
 
 
-def sample_strip(source: Conditioning, sequence: VideoBatch, frames: list[int], outputs: list[Output]) -> Image:
+def sample_grid(source: Conditioning, sequence: VideoBatch, frames: list[int], outputs: list[Output]) -> Image:
     """Rows: source, real, output, hallucination, warped, mask, flow; columns: frames of the batch's first sequence."""
     columns = []
     for t, output in zip(frames, outputs, strict=True):

@@ -1,0 +1,91 @@
+"""What the ids in label maps tell of them: shares of the pixels, and whether the ids are what they should be."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from v2vkit.conditions.label_ids import are_label_ids
+from v2vkit.config import IGNORE
+from v2vkit.errors import counted
+
+_MANY, _MOSTLY = 20, 0.9  # ids, and share of the pixels, from which maps of 0 and 255 are masks with soft edges
+NO_LABEL = f"No frame has a label: every pixel is {IGNORE}, which is ignored."
+
+
+def mask_problem(ids: Collection[int], num_labels: int | None = None) -> str | None:
+    """What is wrong with label maps that somebody made, where 255 may mean the subject; None = nothing.
+
+    Args:
+        ids: those that occur.
+        num_labels: as the user gave it; 1 says that label 0 alone is meant.
+    """
+    known = set(ids) - {IGNORE}
+    if ids and not known:
+        return f"{NO_LABEL} If {IGNORE} is a label of these maps, ingest them with --ids {IGNORE}=1."
+    if known == {0} and IGNORE in ids and num_labels != 1:
+        return (
+            f"The label maps hold only 0 and {IGNORE}, and {IGNORE} is ignored, so that what it marks has no label: "
+            f"ingest them with --ids {IGNORE}=1 (if label 0 alone is meant, say so with --num-labels 1)."
+        )
+    return None
+
+
+def label_problems(labels: Mapping[int, int], num_labels: int | None, *, given: bool) -> list[str]:
+    """What is wrong with the ids, unless `num_labels` says that they are meant.
+
+    Args:
+        labels: id -> number of pixels.
+        given: somebody else made the maps (`mask_problem`).
+    """
+    if given and (problem := mask_problem(labels, num_labels)):
+        return [problem]
+    if set(labels) == {IGNORE}:
+        return [NO_LABEL]
+    if num_labels is not None:
+        wrong = sorted(label for label in labels if num_labels <= label < IGNORE)
+        text = f"Label ids {wrong} are not below {num_labels}; raise --num-labels or map them to 255."
+        return [text] if wrong else []
+    known = [label for label in labels if label != IGNORE]
+    if given and 0 in labels and IGNORE in labels and len(known) >= _MANY:
+        share = (labels[0] + labels[IGNORE]) / sum(labels.values())
+        if share >= _MOSTLY:
+            return [
+                f"The label maps look like masks with soft edges: {100 * share:.0f} % of the pixels are 0 or {IGNORE}, "
+                f"and {len(known) - 1} ids lie between. Save them with two values only, and ingest them with --ids "
+                f"{IGNORE}=1; if these are ids, say so with --num-labels."
+            ]
+    if are_label_ids(known):
+        return [
+            "The label ids are Cityscapes' labelIds (7 road ... 33 bicycle), not its trainIds (0 road ... 18 bicycle): "
+            "if that is meant, say so with --num-labels 35, as the published models have it."
+        ]
+    if known and max(known) > 3 * len(known):
+        return [
+            f"The highest label id is {max(known)}, but only {counted(len(known), 'id')} occur"
+            f"{'s' * (len(known) == 1)}: are these ids of another convention? If not, say so with --num-labels."
+        ]
+    return []
+
+
+def label_lines(labels: Mapping[int, int], num_labels: int | None) -> Iterator[str]:
+    """The share of every label, and the ids below `num_labels` that occur nowhere.
+
+    Args:
+        labels: id -> number of pixels.
+    """
+    total = sum(labels.values())
+    for label, count in sorted(labels.items()):
+        name = "ignore" if label == IGNORE else str(label)
+        yield f"  label {name:>6}: {100 * count / total:6.2f} % of the pixels"
+    absent = sorted(set(range(num_labels or 0)) - set(labels))
+    if absent:
+        yield f"  label ids that occur nowhere: {_runs(absent)}"
+
+
+def _runs(numbers: list[int]) -> str:
+    """Ascending numbers as `1, 4 to 7`."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join(" to ".join(map(str, part)) for part in parts)

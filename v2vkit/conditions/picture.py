@@ -1,0 +1,77 @@
+"""The condition `picture`: the frame in another look (a simulator's, a preview rendering's, before colour grading)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2vkit.artifacts.images import decode_image, encode_png
+from v2vkit.conditions.augment import Change, move_image
+from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.layers import OpenLayer, photo_layer
+from v2vkit.conditions.settings import Origin
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A frame of another look: RGB uint8 [H, W, 3]."""
+
+    image: Image
+
+    @property
+    def size(self) -> Size:
+        return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def found(self) -> bool:
+        return True
+
+
+class PictureCondition(Condition[Picture]):
+    """The picture's red, green and blue.
+
+    A video of that look needs no estimator: its frames are the pictures. They are stored without loss, so that a
+    picture from disk and a frame that is rendered on the fly are the same bytes.
+    """
+
+    artifact: ClassVar[str] = "pictures"
+    required: ClassVar[tuple[str, ...]] = ("picture.png",)
+    reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("picture.png",))
+    layers: ClassVar[Mapping[str, OpenLayer]] = {"picture.png": photo_layer}
+    nothing: ClassVar[str] = "no picture"
+    making: ClassVar[str] = "`v2v ingest --picture VIDEO` (frames of another look)"
+    mirrors: ClassVar[bool] = True
+    shows_frame: ClassVar[bool] = True
+
+    name: Literal["picture"] = "picture"
+
+    @property
+    def num_channels(self) -> int:
+        return 3
+
+    def follow(
+        self, looked_at: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
+    ) -> Iterator[tuple[F, Picture]]:
+        return ((frame, Picture(image)) for frame, image in looked_at)
+
+    @classmethod
+    def encode(cls, annotation: Picture, *, estimator: str = "") -> dict[str, bytes]:
+        return {"picture.png": encode_png(annotation.image)}
+
+    @classmethod
+    def decode(cls, files: Mapping[str, bytes], *, size: Size) -> Picture:
+        return Picture(decode_image(files["picture.png"], "a picture"))
+
+    def channels(self, annotation: Picture, image: Image | None = None) -> Bytes:
+        return np.ascontiguousarray(annotation.image.transpose(2, 0, 1))
+
+    def augment(self, annotation: Picture, change: Change) -> Picture:
+        return Picture(move_image(annotation.image, change.move))
+
+    def preview(self, channels: NDArray[np.float32]) -> Image:
+        return np.ascontiguousarray(np.rint(channels * 255).astype(np.uint8).transpose(1, 2, 0))
+
+    def refuse_other_footage(self, origin: Origin, source: str) -> None:
+        """Nothing to refuse: the frames of the video are the pictures."""

@@ -1,0 +1,117 @@
+"""The frames of one clip that `v2v ingest` planned, with the maps and pictures beside them."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import Clip, Sample
+
+if TYPE_CHECKING:
+    from v2vkit.conditions.base import Condition
+    from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.sources import SourceFiles
+
+MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances", "depth", "densepose")
+"""The maps that can lie beside frames, each named by a setting of `ingest`."""
+
+
+def ingest_clip(
+    clip: Clip,
+    *,
+    lossless: bool,
+    rules: "LabelRules",
+    sources: tuple["SourceFiles", ...],
+    roots: dict["MapKind", str],
+    pictures: str | None = None,
+) -> Iterator[Sample]:
+    """Frames, maps and pictures of one clip.
+
+    Args:
+        sources: as they lie now: since the plan was made, they may have been moved, or be named from another folder.
+        roots: kind of map -> folder that the user gave, likewise.
+        pictures: video or folder of the pictures that the user gave, likewise.
+
+    Yields:
+        one sample per frame in order, with `jpg` or `png`, and the files of what lies beside it.
+
+    Raises:
+        V2VError: the source has changed since the plan was made.
+    """
+    from v2vkit.artifacts.images import encode_jpeg, encode_png
+    from v2vkit.video.collect import map_folder
+    from v2vkit.video.footage import read_frames
+    from v2vkit.video.framing import Window, reframe, reframe_ids
+    from v2vkit.video.label_files import read_map
+    from v2vkit.video.sources import SourceFiles
+    from v2vkit.video.thinning import only
+
+    info, plan = clip.info, clip.info.source
+    place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number
+    source = SourceFiles(place, tuple(plan.get("images", ())))
+    folders = {what: map_folder(source, root, several=len(sources) > 1) for what, root in roots.items()}
+    start, stop = (0, len(source.images)) if source.images else (plan["start"], plan["stop"])
+    every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
+    frames = only(every, plan.get("frames"))
+    looks = None if pictures is None else _pictures(clip, source, pictures, several=len(sources) > 1)
+    window, size = Window(*plan["crop"]), (info.width, info.height)
+    count = 0
+    for t, frame in enumerate(frames):
+        image = reframe(frame.image, window, size)
+        files = {"png": encode_png(image)} if lossless else {"jpg": encode_jpeg(image)}
+        maps = {
+            what: reframe_ids(read_map(what, Path(folders[what]) / plan[what]["files"][t], rules), window, size)
+            for what in MAP_KINDS
+            if what in plan
+        }
+        yield Sample(t, files | _map_files(maps, plan) | ({} if looks is None else next(looks, {})))
+        count += 1
+    if count != info.num_frames:
+        raise V2VError(
+            f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
+            "Give the command again with --overwrite when the file is complete.",
+        )
+
+
+def _map_files(maps: "dict[MapKind, Any]", plan: dict[str, Any]) -> dict[str, bytes]:
+    """The files of the maps of one frame, cropped and resized."""
+    from v2vkit.conditions.labels import LabelMap, LabelsCondition
+
+    files: dict[str, bytes] = {}
+    if "labels" in maps:
+        files |= LabelsCondition.encode(LabelMap(maps["labels"], maps.get("instances")))
+    for condition in conditions_beside():
+        if condition.beside in maps:
+            span = plan[condition.beside].get("near_far")
+            annotation = condition.of_map(maps[condition.beside], near_far=None if span is None else tuple(span))
+            files |= condition.encode(annotation, estimator="")
+    return files
+
+
+def _pictures(clip: Clip, source: "SourceFiles", root: str, *, several: bool) -> "Iterator[dict[str, bytes]]":
+    """The file of the picture of every frame of a clip, in order."""
+    from v2vkit.conditions.picture import Picture, PictureCondition
+    from v2vkit.video.framing import Window, reframe
+    from v2vkit.video.paired import find_pictures, read_pictures
+    from v2vkit.video.sources import SourceFiles
+
+    info, plan = clip.info, clip.info.source["picture"]
+    found = SourceFiles(find_pictures(source, root, several=several).path, tuple(plan.get("images", ())))
+    numbers = clip.info.source.get("frames") or range(clip.info.source["start"], clip.info.source["stop"])
+    window, count = Window(*plan["crop"]), 0
+    for image in read_pictures(found, numbers, fps=Fraction(info.fps), start_pts=plan.get("start_pts")):
+        count += 1
+        yield PictureCondition.encode(Picture(reframe(image, window, (info.width, info.height))))
+    if count != info.num_frames:
+        raise V2VError(
+            f"{found.path} gave {count} pictures instead of {info.num_frames} for {info.name}: it has changed.",
+            "Give the command again with --overwrite when the file is complete.",
+        )
+
+
+def conditions_beside() -> "list[type[Condition[Any]]]":
+    """The conditions whose maps come with frames."""
+    from v2vkit.conditions.registry import condition_classes
+
+    return [condition for condition in condition_classes() if condition.beside is not None]

@@ -1,0 +1,103 @@
+"""What the losses of a chunk of generated frames look at. B batch, n frames of the chunk, L context frames."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from v2vkit.models.generator import Output
+from v2vkit.models.perceptual import VGGFeatures
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.parallel import ALONE, Parallel
+from v2vkit.training.window import WindowState
+
+
+def join(tensors: list[Tensor]) -> Tensor:
+    """Frames [B, ...] -> one batch [n B, ...]."""
+    return torch.cat(tensors, 0)
+
+
+@dataclass(frozen=True)
+class DetachedFakes:
+    """The generator's outputs cut from its graph, one [B, 3, H, W] per frame; they collect its gradients."""
+
+    x_fake: list[Tensor]
+    h: list[Tensor]
+    """The hallucinated images; none of an image generator, whose hallucination is the frame itself."""
+
+    @classmethod
+    def of(cls, outputs: list[Output], *, hallucinated: bool) -> "DetachedFakes":
+        """Of a generator's outputs, with the hallucinated images or without."""
+        h = [output.h.detach().requires_grad_() for output in outputs] if hallucinated else []
+        return cls([output.x_fake.detach().requires_grad_() for output in outputs], h)
+
+
+@dataclass
+class GeneratedChunk:
+    """A chunk that has been generated, and what losses share of it, computed when first asked for.
+
+    Attributes:
+        sequence: the batch that it is of.
+        state: after the chunk.
+        frames: numbers of its frames in the sequence.
+        outputs: of the generator, one per frame, with their graphs.
+        hallucinated: the hallucinated images have losses of their own.
+        vgg: where a loss needs it.
+        parallel: the other processes of this run.
+    """
+
+    sequence: VideoBatch
+    state: WindowState
+    frames: list[int]
+    outputs: list[Output]
+    hallucinated: bool = True
+    vgg: VGGFeatures | None = None
+    parallel: Parallel = field(default=ALONE)
+
+    @cached_property
+    def detached(self) -> DetachedFakes:
+        """What discriminators see of it."""
+        return DetachedFakes.of(self.outputs, hallucinated=self.hallucinated)
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Its real frames [n B, 3, H, W]."""
+        return join([self.sequence.x[:, t] for t in self.frames])
+
+    @cached_property
+    def s(self) -> Tensor:
+        """Its source maps [n B, C, H, W]."""
+        return join([self.sequence.s[:, t] for t in self.frames])
+
+    @cached_property
+    def fakes(self) -> list[Tensor]:
+        """The generated frames and, where `hallucinated`, the hallucinated images, each [n B, 3, H, W]."""
+        h = [join([output.h for output in self.outputs])] if self.hallucinated else []
+        return [join([output.x_fake for output in self.outputs]), *h]
+
+    @cached_property
+    def vgg_maps(self) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """VGG's maps of the real frames, without a graph, and of each of `fakes`."""
+        assert self.vgg is not None
+        with torch.no_grad():
+            real = self.vgg(self.x)
+        return real, [self.vgg(fake) for fake in self.fakes]
+
+    @cached_property
+    def moved(self) -> list[tuple[int, Output, Tensor, Tensor]]:
+        """(number in the sequence, output, flow, mask) of the frames that have a predicted flow."""
+        pairs = [(t, o, o.flow, o.mask) for t, o in zip(self.frames, self.outputs, strict=True)]
+        return [(t, o, flow, mask) for t, o, flow, mask in pairs if flow is not None and mask is not None]
+
+    @cached_property
+    def reference_flow(self) -> tuple[Tensor, Tensor]:
+        """Reference flow and confidence of the frames in `moved`: [m B, 2, H, W] and [m B, 1, H, W]."""
+        times = [t for t, *_ in self.moved]
+        flow, confidence = self.sequence.flow[1], self.sequence.confidence[1]
+        return join([flow[:, t] for t in times]), join([confidence[:, t] for t in times])
+
+    def seen_by_generator(self, frame: int) -> Tensor:
+        """Frame `frame` of the sequence as the generator's past saw it: real in the context, then generated."""
+        context = self.state.context
+        return self.sequence.x[:, frame] if frame < context else self.state.x_fake[frame - context]

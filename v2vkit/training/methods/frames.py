@@ -1,0 +1,269 @@
+"""What vid2vid, pix2pixHD and COVST share: a generator of frames, one after another, against discriminators.
+
+One step generates a chunk, computes every loss on it and takes the gradients of all networks. The discriminators see
+fakes that are detached from the generator's graph (`adversarial`), so that G's and D's gradients come from one forward
+pass: real frames pass through D once, and the generator's update never computes weight gradients of D.
+
+Shapes: B batch; a window has L context frames and then the generated ones.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch._functorch import config as functorch
+
+from v2vkit.checkpoint.model_file import ENCODER_PREFIX
+from v2vkit.checkpoint.train_state import Network
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.engine.precision import autocast
+from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
+from v2vkit.models.discriminator import Discriminator
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
+from v2vkit.models.generator import Output, VideoGenerator, history_from_images
+from v2vkit.models.perceptual import VGGFeatures
+from v2vkit.models.presets import (
+    DISCRIMINATORS,
+    encoder_config,
+    image_discriminator_config,
+    video_discriminator_config,
+)
+from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.data.batch import VideoBatch
+from v2vkit.training.features import feature_maps
+from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.methods.base import StepContext
+from v2vkit.training.parallel import ALONE, Parallel
+from v2vkit.training.reconstruction import Losses
+from v2vkit.training.sample_grid import sample_grid
+from v2vkit.training.schedule import Schedule, ramp_factor
+from v2vkit.training.terms import VGG, LossTerm, losses_on, needs_met
+from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
+
+
+@dataclass
+class Chunk:
+    """Some frames of a batch, by their numbers in the window; `outputs` are there after the step."""
+
+    sequence: VideoBatch
+    state: WindowState
+    frames: list[int]
+    outputs: list[Output] = field(default_factory=list)
+
+
+class FrameMethod:
+    """A generator of frames, its discriminators, and the feature encoder E and VGG where they are asked for."""
+
+    headline: ClassVar[tuple[str, ...]] = ("G_GAN", "D_GAN_fake")
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: Conditioning,
+        device: torch.device,
+        *,
+        generator: AnyGeneratorConfig,
+        terms: tuple[LossTerm, ...],
+        schedule: Schedule,
+        parallel: Parallel = ALONE,
+    ):
+        """Freshly initialised networks, a pure function of the seed.
+
+        Args:
+            source: what conditions the generator.
+            generator: its layers.
+            terms: the method's losses, on or off.
+        """
+        self.config, self.source, self.parallel = config, source, parallel
+        self.terms, self.schedule = losses_on(terms, config), schedule
+        torch.manual_seed(config.data.seed)
+        self.generator = build_generator(generator).to(device)
+        self.discriminators = {
+            term.network: Discriminator(_discriminator_config(config, term.network, source.num_channels)).to(device)
+            for term in self.terms
+            if term.network is not None
+        }
+        layers = build_encoder_config(config)
+        self.encoder = None if layers is None else FeatureEncoder(layers).to(device)
+        weights = config.losses.vgg_weights if needs_met(terms, VGG, config) and device.type != "meta" else None
+        self.vgg = None if weights is None else VGGFeatures(weights).to(device)
+        self.generator.checkpointing = config.hardware.gradient_checkpointing
+        for network in self.networks().values():
+            _lay_out(network.module, config, device)
+
+    def networks(self) -> dict[str, Network]:
+        """G and each discriminator with optimisers of their own; E with G's."""
+        found = {"generator": Network(self.generator, "generator", prefix="")}
+        found |= {name: Network(module, name) for name, module in self.discriminators.items()}
+        if self.encoder is not None:
+            found["encoder"] = Network(self.encoder, "generator", prefix=ENCODER_PREFIX)
+        return found
+
+    def losses(self) -> tuple[LossTerm, ...]:
+        """The losses that are on."""
+        return self.terms
+
+    def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[Chunk]:
+        """The generated frames of a batch of windows, `--chunk` at a time."""
+        state = begin_window(batch, self.generator, from_nothing=batch.from_nothing)
+        if skip:
+            state.x_fake = [x.clone() for x in batch.x[:, state.context : state.context + skip].unbind(1)]
+            if state.history is not None:
+                state.history = history_from_images(batch.x[:, skip : skip + state.context], len(state.history))
+        for frames in chunks(batch.x.shape[1], state.context + skip, self.config.schedule.chunk):
+            yield Chunk(batch, state, frames)
+
+    def num_frames(self, chunk: Chunk) -> int:
+        """Frames of this chunk, in all of a batch's sequences."""
+        return len(chunk.frames) * self.config.data.batch_size
+
+    def step(self, chunk: Chunk, at: StepContext) -> dict[str, Tensor]:
+        """Generate the chunk, compute every loss on it, and put the gradients of all networks into their weights."""
+        config = self.config
+        train_from = config.scale - 1 if at.epoch < self.schedule.fix_epochs else 0
+        with autocast(config.hardware.precision, chunk.sequence.x.device):
+            chunk.outputs = generate_chunk(
+                self.generator,
+                chunk.sequence,
+                chunk.state,
+                chunk.frames,
+                train_from=train_from,
+                features=self.features(chunk, train_from=train_from),
+            )
+        generated = GeneratedChunk(
+            chunk.sequence,
+            chunk.state,
+            chunk.frames,
+            chunk.outputs,
+            hallucinated=isinstance(self.generator, VideoGenerator),
+            vgg=self.vgg,
+            parallel=self.parallel,
+        )
+        weights = self._weights(at)
+        direct = reconstruction_losses(weights, generated)
+        of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
+        adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
+        self._find_gradients(generated, direct, adversarial, at)
+        return direct.terms | adversarial.generator.terms | adversarial.terms
+
+    def sample(self, chunk: Chunk) -> NDArray[np.uint8]:
+        """The sample grid of the chunk's first sequence."""
+        return sample_grid(self.source, chunk.sequence, chunk.frames, chunk.outputs)
+
+    def features(self, chunk: Chunk, *, train_from: int = 0) -> dict[int, Tensor] | None:
+        """What E says of every frame that the chunk's source maps are taken from (`feature_maps`); None without E."""
+        if self.encoder is None:
+            return None
+        return feature_maps(
+            self.encoder,
+            chunk.sequence,
+            chunk.state,
+            chunk.frames,
+            finer_scales=self.generator.config.num_scales - 1,
+            halvings=self.config.halvings,
+            recompute=self.config.hardware.gradient_checkpointing,
+            train_from=train_from,
+        )
+
+    def _weights(self, at: StepContext) -> dict[LossTerm, float]:
+        """The losses of sequences as long as in this epoch, and what they weigh now."""
+        ramp = self.config.schedule.loss_ramp
+        return {
+            term: term.factor(self.config)
+            * ramp_factor(self.schedule, term.num_frames, progress=at.progress, ramp=ramp)
+            for term in self.terms
+            if term.num_frames <= at.num_frames
+        }
+
+    def _find_gradients(
+        self, generated: GeneratedChunk, direct: Losses, adversarial: AdversarialLosses, at: StepContext
+    ) -> None:
+        """Put the scaled gradients of every network that was used into its weights' `grad`."""
+        outputs, fakes = generated.outputs, generated.detached
+        heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
+        total = adversarial.generator.total
+        assert total is not None
+        of_fakes = torch.autograd.grad(at.scale(total), [*fakes.x_fake, *fakes.h], retain_graph=True)
+        for name, loss in adversarial.discriminators.items():
+            parameters = list(self.discriminators[name].parameters())
+            gradients = torch.autograd.grad(at.scale(loss), parameters)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                # In the layout of the weights: fused Adam relies on it, and does not check it on a CPU.
+                same = gradient.stride() == parameter.stride()
+                parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
+        if direct.total is None:
+            torch.autograd.backward(heads, list(of_fakes))
+        else:
+            scaled = at.scale(direct.total)
+            torch.autograd.backward([scaled, *heads], [torch.ones_like(scaled), *of_fakes])
+
+
+def reconstruction_losses(weights: dict[LossTerm, float], chunk: GeneratedChunk) -> Losses:
+    """The losses of a chunk that need no discriminator.
+
+    Args:
+        weights: row -> its weight; those of discriminators are passed over.
+    """
+    losses = Losses()
+    for term, weight in weights.items():
+        if term.network is None and term.compute is not None:
+            value = term.compute(chunk)
+            if value is not None:
+                losses.add(term.key, value, weight)
+    return losses
+
+
+def _discriminator_config(config: TrainConfig, network: str, source_channels: int) -> Any:
+    """The layers of the discriminator of that name: `image`, `face`, or `videoN`."""
+    of = config.adversaries
+    # A finer picture gets a discriminator with one more scale, whose coarser ones see what they saw before.
+    sizes = of.discriminator_scales or DISCRIMINATORS[config.model.preset]["num_scales"]
+    layers: dict[str, Any] = {"num_scales": sizes + config.scale - 1, "finer_scales": config.scale - 1}
+    layers |= {} if config.model.norm is None else {"norm": config.model.norm}
+    layers |= {} if of.discriminator_width is None else {"width": of.discriminator_width}
+    if network.startswith("video"):
+        return video_discriminator_config(config.model.preset, num_frames=of.video_frames, **layers)
+    if network == "face":  # small: two sizes fewer, and one at least
+        number = max(1, layers["num_scales"] - 2)
+        layers |= {"num_scales": number, "finer_scales": min(number - 1, layers["finer_scales"])}
+    return image_discriminator_config(config.model.preset, source_channels=source_channels, **layers)
+
+
+def _lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
+    """Memory layout and compilation, in place: names of weights stay."""
+    hardware = config.hardware
+    if device.type == "cuda" if hardware.channels_last is None else hardware.channels_last:
+        module.to(memory_format=torch.channels_last)
+    if hardware.compile and device.type != "meta":
+        # D's graph is used for two gradients, so the compiled one may not give its buffers away in the first.
+        functorch.donated_buffer = False
+        module.compile()
+
+
+def build_encoder_config(config: TrainConfig) -> EncoderConfig | None:
+    """The feature encoder's layers; None where there is none."""
+    dims = config.model.feature_dims
+    return encoder_config(config.model.preset, dims=dims) if dims else None
+
+
+def sizes_of(config: TrainConfig) -> dict[str, Any]:
+    """The sizes of the generator that were given instead of the preset's."""
+    names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample", "norm")
+    return {name: value for name in names if (value := config.value(name)) is not None}
+
+
+def generator_channels(config: TrainConfig, source: Conditioning) -> int:
+    """Channels that a generator is conditioned on: the source map's and the features'."""
+    return source.num_channels + config.model.feature_dims
+
+
+def video_schedule(config: TrainConfig) -> Schedule:
+    """The schedule of sequences that grow."""
+    names = [of.name for of in dataclasses.fields(Schedule)]
+    return Schedule(**{name: config.value(name) for name in names})

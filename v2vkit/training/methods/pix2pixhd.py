@@ -1,0 +1,97 @@
+"""pix2pixHD (Wang et al. 2018) on single frames: the model of first frames, and by itself a baseline without time."""
+
+from typing import Any
+
+import torch
+
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.models.image_generator import ImageGeneratorConfig
+from v2vkit.models.presets import image_generator_config
+from v2vkit.training.adversarial import image_adversary
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.base import MethodSpec
+from v2vkit.training.methods.frames import FrameMethod, build_encoder_config, generator_channels, sizes_of
+from v2vkit.training.parallel import Parallel
+from v2vkit.training.reconstruction import image_losses
+from v2vkit.training.schedule import Schedule
+from v2vkit.training.start import check_start, inherit
+from v2vkit.training.terms import LossTerm
+
+VIDEO_ONLY = (
+    "stage",
+    "num_scales",
+    "fix_epochs",
+    "foreground",
+    "composition",
+    "flow",
+    "first_frame",
+    "drop_history",
+    "temporal_scales",
+    "video_frames",
+    "sparse",
+    "loss_ramp",
+)
+"""Settings of video models that a generator of single images knows nothing of."""
+
+
+def image_method_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
+    """The losses of single images."""
+    return (*image_adversary(config), *image_losses(config))
+
+
+def image_layers(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> ImageGeneratorConfig:
+    """The layers: the preset, with the sizes that were given instead of it."""
+    sizes = sizes_of(config)
+    if "num_blocks_fine" in sizes:
+        sizes["num_blocks_enhancer"] = sizes.pop("num_blocks_fine")
+    return image_generator_config(
+        config.model.preset,
+        source_channels=generator_channels(config, source),
+        num_enhancers=config.model.num_enhancers,
+        covst=covst,
+        **sizes,
+    )
+
+
+def describe_images(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> dict[str, Any]:
+    """What is in the model file; a video of single images begins from nothing."""
+    generator = image_layers(config, source, covst=covst)
+    return {"generator": generator, "encoder": build_encoder_config(config), "first_frame": "self"}
+
+
+def _schedule(config: TrainConfig) -> Schedule:
+    return Schedule(config.schedule.epochs, config.schedule.decay)
+
+
+def _build(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
+    return FrameMethod(
+        config,
+        source,
+        device,
+        generator=image_layers(config, source),
+        terms=PIX2PIXHD.losses(config),
+        schedule=_schedule(config),
+        parallel=parallel,
+    )
+
+
+def _check(config: TrainConfig) -> None:
+    image_layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
+
+
+PIX2PIXHD: MethodSpec = MethodSpec(
+    name="pix2pixhd",
+    losses=image_method_losses,
+    unused=(*VIDEO_ONLY, "first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),
+    context=0,
+    schedule=_schedule,
+    strides=lambda config: (),
+    coarser=lambda config: None,
+    check=_check,
+    build=_build,
+    describe=describe_images,
+    check_start=lambda config, source, size, folder: check_start(
+        folder, image_layers(config, source), source, size, build_encoder_config(config)
+    ),
+    inherit=inherit,
+)

@@ -1,0 +1,46 @@
+"""The methods that `v2v train` knows: a row each. Loads none of them, so that `--help` stays quick."""
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from v2vkit.errors import V2VError
+
+if TYPE_CHECKING:
+    from v2vkit.training.methods.base import MethodSpec
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A method as `--help` and the names of checkpoints need it.
+
+    Attributes:
+        place: `module:NAME` of its `MethodSpec`.
+        summary: a few words for the help.
+        staged: trained in spatial stages, each with a checkpoint of its own name; else the method's name is its
+            checkpoint's.
+    """
+
+    place: str
+    summary: str
+    staged: bool = False
+
+
+METHODS: dict[str, MethodRow] = {
+    "vid2vid": MethodRow("v2vkit.training.methods.vid2vid:VID2VID", "video to video, coarse to fine", staged=True),
+    "pix2pixhd": MethodRow("v2vkit.training.methods.pix2pixhd:PIX2PIXHD", "single images (first frames, a baseline)"),
+    "covst": MethodRow("v2vkit.training.methods.covst:COVST", "pix2pixhd with features moved by given flow"),
+}
+
+
+def method_spec(name: str) -> "MethodSpec":
+    """What there is to know about the method of that name.
+
+    Raises:
+        V2VError: there is none of that name.
+    """
+    if name not in METHODS:
+        raise V2VError(f"There is no method {name}.", f"Known: {', '.join(METHODS)}.")
+    module, _, attribute = METHODS[name].place.partition(":")
+    spec: MethodSpec = getattr(importlib.import_module(module), attribute)
+    return spec

@@ -1,0 +1,95 @@
+"""vid2vid (Wang et al. 2018): frames from source maps and past frames, coarse to fine, sequences growing longer."""
+
+from typing import Any
+
+import torch
+
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.config import SPATIAL_STAGES
+from v2vkit.errors import V2VError
+from v2vkit.models.generator import HISTORY, GeneratorConfig
+from v2vkit.models.presets import generator_config
+from v2vkit.training.adversarial import face_adversary, image_adversary, video_adversaries
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.base import MethodSpec
+from v2vkit.training.methods.frames import (
+    FrameMethod,
+    build_encoder_config,
+    generator_channels,
+    sizes_of,
+    video_schedule,
+)
+from v2vkit.training.parallel import Parallel
+from v2vkit.training.reconstruction import flow_losses, image_losses
+from v2vkit.training.start import check_start, inherit
+from v2vkit.training.terms import LossTerm, read_strides
+
+
+def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
+    adversaries = (*image_adversary(config), *video_adversaries(config), *face_adversary(config))
+    return (*adversaries, *image_losses(config), *flow_losses(config))
+
+
+def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
+    """The layers: the preset, with the sizes that were given instead of it."""
+    skip = config.model.picture_skip and source.has("shows_frame")
+    return generator_config(
+        config.model.preset,
+        source_channels=generator_channels(config, source),
+        picture=source.slice_of("shows_frame").start if skip else None,
+        foreground=config.model.foreground,
+        composition=config.model.composition,
+        flow=config.model.flow,
+        num_scales=config.scale,
+        zero_history=config.model.norm == "batch",  # the published weights know it no other way
+        **sizes_of(config),
+    )
+
+
+def build_vid2vid(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
+    """Freshly initialised networks of the settings' spatial stage."""
+    return FrameMethod(
+        config,
+        source,
+        device,
+        generator=_generator(config, source),
+        terms=VID2VID.losses(config),
+        schedule=video_schedule(config),
+        parallel=parallel,
+    )
+
+
+def _check(config: TrainConfig) -> None:
+    if config.halvings < 0:
+        raise V2VError(
+            f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
+            f"Give --num-scales {config.scale} or more, or leave it out.",
+        )
+    if config.schedule.fix_epochs and config.scale == 1:
+        raise V2VError("--fix-epochs is for finer stages: spatial-1 has only one scale.", "Leave it out.")
+
+
+def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
+    return {
+        "generator": _generator(config, source),
+        "encoder": build_encoder_config(config),
+        "first_frame": config.data.first_frame,
+    }
+
+
+VID2VID: MethodSpec = MethodSpec(
+    name="vid2vid",
+    losses=_losses,
+    unused=("num_enhancers", "covst_share"),
+    context=HISTORY,
+    schedule=video_schedule,
+    strides=lambda config: read_strides(VID2VID.losses(config), config),
+    coarser=lambda config: None if config.scale == 1 else SPATIAL_STAGES[config.scale - 2],
+    check=_check,
+    build=build_vid2vid,
+    describe=_describe,
+    check_start=lambda config, source, size, folder: check_start(
+        folder, _generator(config, source), source, size, build_encoder_config(config)
+    ),
+    inherit=inherit,
+)

@@ -1,0 +1,123 @@
+"""Reconstruction and flow losses: those that need no discriminator. The formulas are in `models.losses`.
+
+Each row's function takes a `GeneratedChunk` and gives the mean over it, or None where the chunk has no such loss: a
+frame from nothing has no flow.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from v2vkit.models.losses import (
+    flow_loss,
+    generated_warp_loss,
+    mask_loss,
+    perceptual,
+    pixel_l1,
+    style,
+    warp_loss,
+)
+from v2vkit.models.perceptual import MIN_SIDE
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.generated import GeneratedChunk, join
+from v2vkit.training.terms import FROM_NOTHING, PREDICTED_FLOW, VGG, LossTerm
+
+
+@dataclass
+class Losses:
+    """Terms by name, unweighted, and their weighted sum."""
+
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    total: Tensor | None = None
+
+    def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
+        self.terms[name] = value.detach()
+        self.total = value * weight if self.total is None else self.total + value * weight
+
+
+def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
+    """Rows of the losses of single images."""
+    return (
+        LossTerm("G_L1", "pixel L1", "mean |x_fake - x|", "lambda_l1", compute=_pixel_l1),
+        LossTerm(
+            "G_VGG",
+            "VGG",
+            f"five maps of {config.losses.vgg_weights}",
+            "lambda_vgg",
+            needs=(VGG,),
+            min_side=MIN_SIDE,
+            compute=_perceptual,
+        ),
+        LossTerm(
+            "G_Style",
+            "style",
+            "Gram matrices of the VGG maps",
+            "lambda_style",
+            needs=(VGG,),
+            min_side=MIN_SIDE,
+            compute=_style,
+        ),
+    )
+
+
+def flow_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
+    """Rows of the losses of the predicted flow and of what is warped with it."""
+    flow = (PREDICTED_FLOW,)
+    # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
+    share = 1 / 2 ** (config.scale - 1)
+    rows = (
+        LossTerm("F_Flow", "predicted flow", "eq. 8, first term", "lambda_flow", share, flow, compute=_flow),
+        LossTerm("F_Warp", "warped real frame", "eq. 8, second term", "lambda_flow", needs=flow, compute=_warp),
+        LossTerm(
+            "G_Warp",
+            "temporal consistency",
+            "generated frames under the real flow, as published",
+            "lambda_warp",
+            needs=flow,
+            compute=_generated_warp,
+        ),
+        LossTerm("W", "mask", "mean |c m|, as published", "lambda_mask", needs=(*flow, FROM_NOTHING), compute=_mask),
+    )
+    return tuple(replace(row, strides=(1,)) for row in rows)  # the real flow, or its confidence
+
+
+def _pixel_l1(chunk: GeneratedChunk) -> Tensor:
+    return torch.stack([pixel_l1(fake, chunk.x) for fake in chunk.fakes]).sum()
+
+
+def _perceptual(chunk: GeneratedChunk) -> Tensor:
+    real, fakes = chunk.vgg_maps
+    return torch.stack([perceptual(fake, real) for fake in fakes]).sum()
+
+
+def _style(chunk: GeneratedChunk) -> Tensor:
+    real, fakes = chunk.vgg_maps
+    return torch.stack([style(fake, real) for fake in fakes]).sum()
+
+
+def _flow(chunk: GeneratedChunk) -> Tensor | None:
+    if not chunk.moved:
+        return None
+    return flow_loss(join([flow for _, _, flow, _ in chunk.moved]), *chunk.reference_flow)
+
+
+def _warp(chunk: GeneratedChunk) -> Tensor | None:
+    if not chunk.moved:
+        return None
+    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.moved]) for back in (1, 0))
+    return warp_loss(join([flow for _, _, flow, _ in chunk.moved]), x_last, x, chunk.reference_flow[1])
+
+
+def _generated_warp(chunk: GeneratedChunk) -> Tensor | None:
+    if not chunk.moved:
+        return None
+    x_fake = join([output.x_fake for _, output, *_ in chunk.moved])
+    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.moved])
+    return generated_warp_loss(x_fake, x_fake_last, *chunk.reference_flow)
+
+
+def _mask(chunk: GeneratedChunk) -> Tensor | None:
+    if not chunk.moved:
+        return None
+    return mask_loss(join([mask for *_, mask in chunk.moved]), chunk.reference_flow[1])
