@@ -16,6 +16,7 @@ from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.images import read_numbers
+from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
 from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
 from v2vkit.weights.files import refuse_pointer
 
@@ -35,7 +36,6 @@ _ENDS: dict[MapKind, tuple[str, ...]] = {
     "instances": ("_instanceIds", "_instanceTrainIds"),
 }
 """How Cityscapes' names of each kind of map end; those of all kinds lie in one folder, beside pictures in colours."""
-_CITYSCAPES = re.compile(r"_(leftImg8bit|rightImg8bit|gt(Fine|Coarse)_[A-Za-z]+)$")
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -272,12 +272,12 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
         V2VError: a frame without map, a map without frame, or different counts; names the first one.
     """
     folder, what = maps.folder, maps.what
-    frames = [_own_name(name) for name in source.images]
-    by_stem = {_own_name(name): name for name in maps.names}
+    frames = [own_name(name) for name in source.images]
+    by_stem = {own_name(name): name for name in maps.names}
     known = set(frames)
-    if not known & set(by_stem) and _numbers_tell(frames, by_stem):
-        frames = [_numbers(stem) for stem in frames]
-        by_stem = {_numbers(stem): name for stem, name in by_stem.items()}
+    if not known & set(by_stem) and numbers_tell(frames, by_stem):
+        frames = [numbers_of(stem) for stem in frames]
+        by_stem = {numbers_of(stem): name for stem, name in by_stem.items()}
         known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
@@ -297,22 +297,3 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
             f"There must be one {_one(what)} per frame.",
         )
     return maps
-
-
-def _own_name(name: str) -> str:
-    return _CITYSCAPES.sub("", Path(name).stem)
-
-
-def _numbers(stem: str) -> str:
-    return "-".join(str(int(digits)) for digits in re.findall(r"\d+", stem))
-
-
-def _numbers_tell(frames: Iterable[str], maps: Iterable[str]) -> bool:
-    """Whether the numbers in the names say which belong together; the names themselves do not."""
-    first, second = ([_numbers(stem) for stem in stems] for stems in (frames, maps))
-    if len(set(first)) < len(first) or len(set(second)) < len(second) or not set(first) & set(second):
-        return False
-    if all(found.isdigit() for found in (*first, *second)):
-        low, high = sorted([sorted(map(int, first)), sorted(map(int, second))])
-        return [number + 1 for number in low] != high
-    return True

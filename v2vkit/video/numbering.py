@@ -1,4 +1,4 @@
-"""What the numbers in the names of images tell: decimal fractions, and numbers that are missing."""
+"""What the numbers in the names of images tell: decimal fractions, missing numbers, and which files belong together."""
 
 import re
 from collections import Counter
@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 _MOST_NAMED = 3
+_CITYSCAPES = re.compile(r"_(leftImg8bit|rightImg8bit|gt(Fine|Coarse)_[A-Za-z]+)$")
 
 
 def are_decimals(names: Iterable[str]) -> bool:
@@ -65,3 +66,27 @@ def _step(before: str, after: str) -> int | None:
     if first is None or second is None or (first[1], first[3]) != (second[1], second[3]):
         return None
     return int(second[2]) - int(first[2])
+
+
+def own_name(name: str) -> str:
+    """A file's name less its ending and what Cityscapes' names say of its kind."""
+    return _CITYSCAPES.sub("", Path(name).stem)
+
+
+def numbers_of(stem: str) -> str:
+    """All numbers of a name, less leading zeros: `run2_0007` is 2-7."""
+    return "-".join(str(int(digits)) for digits in re.findall(r"\d+", stem))
+
+
+def numbers_tell(frames: Iterable[str], maps: Iterable[str]) -> bool:
+    """Whether the numbers in two lists of names say which belong together, where the names themselves do not.
+
+    Where all numbers of one list are larger by one, one is counted from 0 and the other from 1: then their order does.
+    """
+    first, second = ([numbers_of(stem) for stem in stems] for stems in (frames, maps))
+    if len(set(first)) < len(first) or len(set(second)) < len(second) or not set(first) & set(second):
+        return False
+    if all(found.isdigit() for found in (*first, *second)):
+        low, high = sorted([sorted(map(int, first)), sorted(map(int, second))])
+        return [number + 1 for number in low] != high
+    return True
