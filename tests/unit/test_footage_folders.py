@@ -88,6 +88,9 @@ def test_urls_and_unread_pictures_that_are_named_directly_are_explained(tmp_path
     (tmp_path / "a.heic").write_bytes(b"picture")
     with pytest.raises(V2VError, match="save it as PNG or JPEG"):
         ingest(tmp_path / "work", tmp_path / "a.heic")
+    (tmp_path / "a.rmvb").write_bytes(b".RMF")
+    with pytest.raises(V2VError, match=r"videos ending in \.rmvb are not read"):
+        ingest(tmp_path / "work", tmp_path / "a.rmvb")
 
 
 def test_missing_numbers_are_told(tmp_path):

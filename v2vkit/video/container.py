@@ -69,7 +69,7 @@ def check_file(path: str | Path) -> None:
         if file.stat().st_size == 0:
             raise V2VError(f"Video {path} is empty (0 bytes).", _COPY)
         if (reason := unread_kind(file)) is not None:
-            raise V2VError(f"{path}: {reason}.", "A folder of such pictures can be named as a video is.")
+            raise V2VError(f"{path}: {reason}.", "A folder of numbered pictures can be named as a video is.")
         refuse_pointer(file)
     except OSError as error:
         raise V2VError(f"Video {path} cannot be read: {error.strerror}.", "Check its permissions.") from None

@@ -7,7 +7,7 @@ from v2vkit.errors import V2VError
 VIDEO_ENDINGS = frozenset(
     f".{name}"
     for name in (
-        *("mp4", "mov", "m4v", "qt", "f4v", "3gp", "3g2", "mkv", "mk3d", "webm", "avi", "divx"),
+        *("mp4", "mov", "m4v", "qt", "f4v", "3gp", "3g2", "mkv", "mk3d", "webm", "avi", "divx", "insv"),
         *("mpg", "mpeg", "mpe", "m1v", "m2v", "mpv", "vob", "mod", "tod", "ts", "mts", "m2ts", "m2t"),
         *("wmv", "asf", "flv", "gif", "apng", "ogv", "ogm", "mxf", "dv", "nut", "ivf", "y4m", "mjpeg", "mjpg"),
         *("264", "h264", "avc", "265", "h265", "hevc"),
@@ -36,6 +36,10 @@ _PICTURES = frozenset(
     )
 )
 """Pictures that are not read, but that somebody may take for footage."""
+_VIDEOS = frozenset(
+    f".{name}" for name in ("rm", "rmvb", "swf", "braw", "r3d", "ari", "wtv", "bik", "dav", "amv", "wrf", "arf", "avs")
+)
+"""Videos that are not read."""
 _BESIDE = frozenset(
     f".{name}"
     for name in (
@@ -52,9 +56,11 @@ _TEXTS = frozenset(["readme", "license", "licence", "copying", "notice", "author
 
 
 def unread_kind(path: Path) -> str | None:
-    """Why a picture of this ending is not read; None for the kinds that are, and for whatever is no picture."""
+    """Why a picture or video of this ending is not read; None for the kinds that are, and for anything else."""
     ending = path.suffix.lower()
-    return f"pictures ending in {ending} are not read; save it as PNG or JPEG" if ending in _PICTURES else None
+    if ending in _PICTURES:
+        return f"pictures ending in {ending} are not read; save it as PNG or JPEG"
+    return f"videos ending in {ending} are not read; convert it to .mp4 or .mkv" if ending in _VIDEOS else None
 
 
 def why_left_out(path: Path) -> str | None:
