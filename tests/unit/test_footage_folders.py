@@ -189,3 +189,10 @@ def test_maps_counted_from_one_belong_to_frames_counted_from_zero(tmp_path):
     made = contents(tmp_path / "work", "labels")
     (name,) = [name for name in made if name.endswith("000000.label.png")]
     assert np.array_equal(made[name], label_maps(9)[1])
+
+
+def test_a_raw_stream_of_jpegs_is_read_and_its_rate_is_told(tmp_path, capsys):
+    path = write_file(tmp_path / "a.mjpeg", moving_frames(8), codec="mjpeg", pix_fmt="yuvj420p")
+    ingest(tmp_path / "work", path)
+    assert clips(tmp_path / "work")["a-0000"]["num_frames"] == 8
+    assert "a raw stream has no time stamps" in capsys.readouterr().err

@@ -150,7 +150,8 @@ def main() -> None:
             cli()
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # at exit, nobody would say in a sentence that it is full
+                with contextlib.suppress(BrokenPipeError):
+                    sys.stdout.flush()  # at exit, nobody would say in a sentence that it is full
     except V2VError as error:
         click.echo(f"error: {error.message}\n{error.hint}", err=True)
         sys.exit(1)

@@ -197,7 +197,7 @@ def is_avi(container: InputContainer) -> bool:
 
 def is_raw(container: InputContainer) -> bool:
     """A stream without a container around it, and so without time stamps."""
-    return container.format.name in ("h264", "hevc", "mpegvideo", "m4v")
+    return container.format.name in ("h264", "hevc", "mpegvideo", "m4v", "mjpeg")
 
 
 def _check_index(path: str | Path, stream: VideoStream) -> None:
