@@ -102,11 +102,13 @@ def test_label_maps_come_at_the_rate_that_is_given(tmp_path: Path) -> None:
         render(labels, tmp_path / "out.mp4", tmp_path, fps="fast")
 
 
-def test_only_folders_have_a_rate_to_choose(tmp_path: Path) -> None:
+def test_files_that_tell_their_rate_take_none(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mp4", moving_frames(3))
     for driver, maps in ((source, False), (tmp_path, True)):
-        with pytest.raises(V2VError, match="--fps is the rate of a folder of pictures or label maps, which .* is not"):
+        with pytest.raises(
+            V2VError, match="--fps is the rate of pictures, label maps or a raw video stream, which .* is not"
+        ):
             render(driver, tmp_path / "out.mp4", tmp_path, fps="10", maps=maps)
 
 
