@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.unit.video_files import moving_frames, write_file
 from v2vkit.cli import main as main_module
 from v2vkit.cli.main import COMMANDS, cli, load
 from v2vkit.cli.recipe_file import read_recipe
@@ -319,3 +320,22 @@ def test_shipped_recipes_hold_only_known_settings(recipe: Path) -> None:
         values.pop("work", None)
         config = make_config(load(name).config, values, str(recipe))
         assert isinstance(config, StageConfig)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("command", [["check"], ["--help"]])
+def test_a_full_disk_behind_standard_output_is_a_sentence(tmp_path, command):
+    path = write_file(tmp_path / "a.mp4", moving_frames(8))
+    arguments = [sys.executable, "-m", "v2vkit.cli.main", *command, *([str(path)] if command == ["check"] else [])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: The output cannot be written: No space left on device.")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_error_output_costs_no_result(tmp_path):
+    write_file(tmp_path / "a.mp4", moving_frames(8))
+    command = f"{sys.executable} -m v2vkit.cli.main ingest {tmp_path}/a.mp4 --work {tmp_path}/work 2>&-"
+    done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "frames: 8 frames in 1 clip, 1 shard.\n")

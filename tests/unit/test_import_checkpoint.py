@@ -524,3 +524,75 @@ def test_the_published_networks_outputs(tmp_path: Path, name: str, num_scales: i
         with torch.no_grad():
             x_fake = generator(source[:, t - 2 : t + 1].flatten(1, 2), past)[-1].x_fake
         torch.testing.assert_close(x_fake, wanted[:, t - 2], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "told"),
+    [
+        (lambda state: {f"module.{key}": value for key, value in state.items()}, "`module.` was taken off"),
+        (lambda state: {"epoch": 7, "state_dict": state}, "its entry `state_dict`; not used: epoch"),
+        (lambda state: {"model": {f"module.{key}": value for key, value in state.items()}}, "`module.` was taken off"),
+    ],
+    ids=["data parallel", "checkpoint", "both"],
+)
+def test_what_trainers_put_around_a_network_is_taken_off_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrap: Callable[[State], Any], told: str
+) -> None:
+    plain = _state(_coarse())
+    _import(tmp_path / "plain", _saved(tmp_path, plain), **STREET)
+    torch.save(wrap(plain), tmp_path / "wrapped.pth")
+    capsys.readouterr()
+    assert not _import(tmp_path / "wrapped", (str(tmp_path / "wrapped.pth"),), **STREET)
+    assert told in capsys.readouterr().out
+    model = "checkpoints/spatial-1/model.safetensors"
+    first, second = (load_model(find_model(Folder(str(tmp_path / work)), None))[0] for work in ("plain", "wrapped"))
+    assert (tmp_path / "wrapped" / model).is_file()
+    for key, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[key]), key
+
+
+@pytest.mark.parametrize(("channels", "others"), [(35, "--num-labels 35 --no-edges"), (15, "--domain face")])
+def test_channels_that_fit_by_accident_are_asked_about(tmp_path: Path, channels: int, others: str) -> None:
+    files = _saved(tmp_path, _without(_state(_coarse(channels)), "indv"))
+    street: dict[str, Any] = {"domain": "street", "size": "64x32"}
+    with pytest.raises(V2VError, match=f"take {channels} source channels a frame, as") as caught:
+        _import(tmp_path / "w", files, **street)
+    assert others in caught.value.hint
+    _import(tmp_path / "w", files, num_labels=channels - 1, **street)
+
+
+def test_labels_that_were_counted_and_odd_sizes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _import(tmp_path, _saved(tmp_path, _state(_coarse())), **STREET)
+    told = capsys.readouterr().out
+    assert "taken for 4 labels and instance edges" in told
+    assert "48x32 is none" in told
+    _import(tmp_path, _saved(tmp_path, _state(_coarse())), overwrite=True, **(STREET | {"size": "64x32"}), num_labels=4)
+    told = capsys.readouterr().out
+    assert "taken for" not in told
+    assert "is none" not in told
+
+
+def test_another_published_network_is_named(tmp_path: Path) -> None:
+    image = _saved(tmp_path, _state(image_network(CHANNELS, 8)))
+    with pytest.raises(V2VError, match="image generator") as caught:
+        _import(tmp_path / "w", image, domain="street", size="64x32")
+    assert "--image" in caught.value.hint
+    video = _saved(tmp_path, _state(_coarse()))
+    _refused(tmp_path / "w", video, "video generator", domain="street", size="64x32", image=True)
+    judge = _saved(tmp_path, _state(discriminator(CHANNELS + 3, 8, 1)))
+    _refused(tmp_path / "w", judge, "weights of a discriminator", **STREET)
+    features = _saved(tmp_path, {"model_downsample_seg.1.weight": torch.zeros(8, 15, 7, 7)})
+    _refused(tmp_path / "w", features, "global_with_features", domain="face", size="64x64", image=True)
+
+
+def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
+    (path,) = map(Path, _saved(tmp_path, _state(_coarse())))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    _refused(tmp_path / "w", (str(path),), "damaged", **STREET)
+
+
+def test_a_git_lfs_pointer_in_place_of_weights(tmp_path: Path) -> None:
+    (tmp_path / "G0.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    _refused(tmp_path / "w", (str(tmp_path / "G0.pth"),), "Git LFS pointer", **STREET)

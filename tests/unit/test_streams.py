@@ -174,7 +174,7 @@ def test_a_terminal_is_no_pipe() -> None:
         os.dup2(terminal, 1)
         with pytest.raises(V2VError, match="No video comes from standard input"):
             check_standard_input()
-        with pytest.raises(V2VError, match="Standard output is a terminal"):
+        with pytest.raises(V2VError, match="or a terminal, which cannot show a video"):
             check_standard_output()
     finally:
         for descriptor, saved in enumerate(ours):

@@ -23,6 +23,7 @@ from tests.unit.video_files import (
 from v2vkit.errors import V2VError
 from v2vkit.video.container import demux
 from v2vkit.video.decode import decode
+from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage_source import open_video_source
 from v2vkit.video.probe import probe
 
@@ -386,6 +387,7 @@ def test_packets_of_streams_that_turn_up_late_are_left_out():
 
     class Container:
         ours, late = object(), object()
+        format = SimpleNamespace(name="flv")
 
         def __init__(self, *, flushes: bool):
             self.packets = [(self.ours, 9), (self.late, 5), (self.ours, 7)] + [(self.ours, 0), (self.late, 0)] * flushes
@@ -434,3 +436,16 @@ def test_a_recording_that_tells_no_rate_has_that_of_its_time_stamps(tmp_path: Pa
     assert float(probe(path).fps) == pytest.approx(16, rel=0.02)
     told = write_file(tmp_path / "told.mkv", moving_frames(20), rate=Fraction(30000, 1001))
     assert probe(told).fps == Fraction(30000, 1001)
+
+
+def test_the_last_frame_of_matroska_ends_with_the_track(tmp_path):
+    """The one duration that it states for all frames is that of their average rate."""
+    path = tmp_path / "a.mkv"
+    with VideoWriter(path, fps=Fraction(3, 2), time_base=Fraction(1, 1000)) as writer:
+        for image, pts in zip(moving_frames(12), [*range(0, 440, 40), 8000], strict=True):
+            writer.write(image, pts=pts, duration=40)
+    content = path.read_bytes()
+    assert b"\x9b\x81\x28" in content  # BlockDuration, one byte, 40; made Void, because other programs drop it
+    path.write_bytes(content.replace(b"\x9b\x81\x28", b"\xec\x81\x28"))
+    *_, last = decode(path)
+    assert (last.pts, last.duration) == (8000, 40)

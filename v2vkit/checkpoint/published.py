@@ -1,6 +1,7 @@
 """The networks in published files, checked against what the person who imports them says of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, configure
@@ -15,10 +16,13 @@ from v2vkit.models.published import (
     import_generator,
     import_image_generator,
     infer_generator,
-    read_published,
+    read_published_file,
     take_unit_sources,
 )
 from v2vkit.models.published_layers import Imported
+
+_CITYSCAPES_LABELS = 35
+"""Of its label ids, as the published models have them."""
 
 
 class Said(Protocol):
@@ -51,6 +55,8 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
         of_lists = [configure(names, {}, count_labels=lambda artifact: 1) for names in lists]
         conditioning = next((of for of in of_lists if of.num_channels == channels), of_lists[0])
     else:
+        if said.num_labels is None and said.edges:
+            _refuse_accident(said, channels)
         number = said.num_labels or channels - int(said.edges)
         if not 1 <= number <= 255:
             raise V2VError(
@@ -67,6 +73,25 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
             "Give the --domain that the weights were trained on, and for streets its --num-labels and --no-edges.",
         )
     return conditioning
+
+
+def _refuse_accident(said: Said, channels: int) -> None:
+    """Asks for the number of labels where the weights' channels are as likely those of another model.
+
+    Raises:
+        V2VError: they are as many as Cityscapes has labels without edges, or as another domain has.
+    """
+    others = [name for name in DOMAINS if not domain_has(name, "foreground")]
+    same = next((name for name in others if conditioning_of(name).num_channels == channels), None)
+    if same is None and channels != _CITYSCAPES_LABELS:
+        return
+    what = f"--domain {same}" if same is not None else f"Cityscapes' {channels} labels without edges"
+    raise V2VError(
+        f"The weights take {channels} source channels a frame, as {what} has; as --domain {said.domain} they would be "
+        f"{channels - 1} labels and edges.",
+        f"Say which: {f'--domain {same}' if same else f'--num-labels {channels} --no-edges'}, or --num-labels "
+        f"{channels - 1}.",
+    )
 
 
 def _with_labels() -> list[str]:
@@ -96,14 +121,14 @@ def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenera
     Raises:
         V2VError: a file is not that network's, or `said` contradicts the tensors. So does the function below.
     """
-    states = [read_published(path) for path in files]
+    states, notes = zip(*map(read_published_file, files), strict=True)
     inferred, has_foreground = infer_generator(states)
     conditioning = _conditioning(said, inferred.source_channels)
     _check_foreground(said, conditioning, has_foreground)
     imported = import_generator(states, foreground=said.foreground)
     if conditioning.has("signed"):
         take_unit_sources(imported.network)
-    return imported, conditioning
+    return replace(imported, notes=sum(notes, ())), conditioning
 
 
 def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
@@ -115,12 +140,13 @@ def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[Any
         raise V2VError(
             f"There is no published image generator for {DOMAINS[said.domain].shows}.", f"Give --domain {others}."
         )
-    imported = import_image_generator(read_published(files[0]))
+    state, notes = read_published_file(files[0])
+    imported = import_image_generator(state)
     conditioning = _conditioning(said, imported.network.config.in_channels)
     _check_foreground(said, conditioning, has_foreground=False)
     generator = FrameGenerator(imported.network.config)
     generator.network = imported.network
-    return Imported(generator, imported.used, imported.statistics, imported.unknown), conditioning
+    return Imported(generator, imported.used, imported.statistics, imported.unknown, notes), conditioning
 
 
 def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) -> dict[str, Imported[Discriminator]]:
@@ -139,7 +165,10 @@ def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) ->
             "Published image discriminators of poses see maps in [-1, 1]; ours are in [0, 1].",
             "Leave out --discriminator; training makes a new one.",
         )
-    found = {name: import_discriminator(read_published(path)) for name, path in files.items()}
+    found: dict[str, Imported[Discriminator]] = {}
+    for name, path in files.items():
+        state, notes = read_published_file(path)
+        found[name] = replace(import_discriminator(state), notes=notes)
     expected = conditioning.num_channels + 3
     for name, imported in found.items():
         channels = imported.network.config.in_channels

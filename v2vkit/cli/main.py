@@ -1,5 +1,7 @@
 """The command line: the commands of `v2vkit.stages`, each loaded only when it is called."""
 
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -139,14 +141,45 @@ def main() -> None:
     # torch's threads (libgomp) spin while they wait. Spinning only briefly is as fast on an idle machine, and many
     # times faster when anything else runs: our own decoding and encoding, or the user's other programs.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    _occupy_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # an arrow that a code page lacks must not cost an hour's result
             stream.reconfigure(errors="replace")
     try:
-        cli()
+        try:
+            cli()
+        finally:
+            if sys.stdout is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    sys.stdout.flush()  # at exit, nobody would say in a sentence that it is full
     except V2VError as error:
         click.echo(f"error: {error.message}\n{error.hint}", err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.close()  # which forgets what it could not write
+        click.echo(f"error: The output cannot be written: {error.strerror}.\nMake room, and try again.", err=True)
+        sys.exit(1)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _occupy_closed() -> None:
+    """Opens the null device where standard output or error output are closed: files that are opened would take their
+    numbers, and then what somebody prints."""
+    for number in (1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.dup(2), "w")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,18 @@
 """Reading recipes: TOML files with a table for each stage."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from v2vkit.errors import V2VError
+
+_WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\[^\\"]')
+_LOST_BACKSLASH = re.compile(r"\b[A-Za-z]:(\\(?:t|n|r|x08|x0c))")
+"""In the `repr` of texts: a drive, and a tab or the like where a backslash was meant."""
+_BACKSLASHES = (
+    "A backslash in double quotes begins an escape: write C:/folder/file, or 'C:\\folder\\file' in single quotes."
+)
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -31,12 +39,18 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
     try:
         if not file.is_file():
             file = shipped.get(str(path).removesuffix(".toml"), file)
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = file.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
+        tables = tomllib.loads(text)
+    except UnicodeDecodeError:
+        raise V2VError(f"Recipe {path} is not UTF-8 text.", "Save it as UTF-8 in your editor.") from None
+    except OSError as error:
         hint = f"Give the path of a TOML recipe, or one of those that come along: {', '.join(shipped)}."
         raise V2VError(f"Recipe {path} cannot be read: {error}.", hint) from None
     except tomllib.TOMLDecodeError as error:
-        raise V2VError(f"Recipe {path} is not valid TOML: {error}.", "Fix the line named above.") from None
+        hint = _BACKSLASHES if _WINDOWS_PATH.search(text) else "Fix the line named above."
+        raise V2VError(f"Recipe {path} is not valid TOML: {error}.", hint) from None
+    if (lost := _LOST_BACKSLASH.search(repr(tables))) is not None:
+        raise V2VError(f"Recipe {path} holds the path {lost[0]}..., in which {lost[1]} is not two signs.", _BACKSLASHES)
     steps: list[tuple[str, dict[str, Any]]] = []
     for name, body in tables.items():
         for table in body if isinstance(body, list) else [body]:

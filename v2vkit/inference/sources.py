@@ -19,13 +19,14 @@ from v2vkit.inference.workspace import knows_instances, open_workspace_source
 from v2vkit.pipeline.stage import refuse_workspaces
 from v2vkit.video.collect import maps_of
 from v2vkit.video.depth_values import range_of_files
+from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, parse_ids, read_map
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD
-from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, find_sequence
+from v2vkit.video.sources import SourceFiles, find_sequence, sequence_problems
 from v2vkit.video.stream import InputFrame, Source
 
 SourceKind = Literal["video", "pipe", "pictures", "labels", "workspace"]
@@ -220,6 +221,7 @@ def open_label_source(
         read=frames,
         num_frames=count,
         annotated=True,
+        problems=lambda: sequence_problems(folder),
         missing={_NO_INSTANCES: count} if instances is None and knows_instances(info) else {},
     )
 

@@ -15,7 +15,7 @@ from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 from v2vkit.models.generator import GeneratorConfig, Scale, VideoGenerator
 from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
-from v2vkit.models.state_dict import State, read_state
+from v2vkit.models.state_dict import State, read_wrapped_state
 
 _INFERRED = "the architecture inferred from the weights"
 _ORDER = "Give one file per scale, the coarsest first: latest_net_G0.pth latest_net_G1.pth and so on."
@@ -35,16 +35,41 @@ _BRANCHES: dict[str, tuple[str, ...]] = {
 
 
 def read_published(path: str | Path) -> State:
-    """The tensors of one published `.pth` file.
+    """The tensors of one published `.pth` file; see `read_published_file`."""
+    return read_published_file(path)[0]
+
+
+def read_published_file(path: str | Path) -> tuple[State, tuple[str, ...]]:
+    """The tensors of one published `.pth` file, and sentences on what was taken off around them.
 
     Raises:
         V2VError: missing, unreadable or not a state dict; names that no network of torch has.
     """
-    state = read_state(path, hint=HINT)
+    state, notes = read_wrapped_state(path, hint=HINT)
     for key in state:
         if not re.fullmatch(r"[\w.-]{1,200}", key, re.ASCII):  # they are printed, and split at their dots
             raise V2VError(f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
-    return state
+    return state, notes
+
+
+def _refuse_other_network(state: State, *, image: bool) -> None:
+    """Refuses the weights of another published network than the one that is wanted, and says which they are.
+
+    Raises:
+        V2VError: they are; weights that are none of the published ones are told by whoever looks for their layers.
+    """
+    if any(key.startswith("scale0_layer0.") for key in state):
+        raise V2VError("These are the weights of a discriminator.", "Give them with --discriminator.")
+    if not image and "model.1.weight" in state and "model_down_seg.1.weight" not in state:
+        raise V2VError("These look like the weights of an image generator (pix2pixHD).", "Add --image if they are.")
+    if image and "model_down_seg.1.weight" in state:
+        raise V2VError("These are the weights of a video generator.", "Leave out --image.")
+    if image and "model.1.weight" not in state and any(key.startswith("model_") for key in state):
+        raise V2VError(
+            "These weights are not those of a `global` image generator, with or without local enhancers. The published "
+            "first-frame generator of faces (`global_with_features`) is not supported.",
+            "Begin with real images instead: v2v render --first-frames.",
+        )
 
 
 def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
@@ -58,6 +83,7 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
         V2VError: the tensors are not those of the published video generator, or the scales are not in order.
     """
     first = states[0]
+    _refuse_other_network(first, image=False)
     plain, encoder_blocks = count_layers(first, "model_down_seg")
     blocks = encoder_blocks + count_layers(first, "model_res_img")[1]
     history = _shape(first, "model_down_img.1.weight")[1] // 3
@@ -165,6 +191,7 @@ def import_image_generator(state: State) -> Imported[ImageGenerator]:
     Raises:
         V2VError: the tensors are not those of that network.
     """
+    _refuse_other_network(state, image=True)
     enhancers = 0
     while f"model{enhancers + 1}_1.1.weight" in state:
         enhancers += 1

@@ -34,6 +34,8 @@ class Imported(Generic[N_co]):
     """Running statistics that the published networks carry but never use."""
     unknown: tuple[str, ...]
     """Keys that belong to no layer of ours."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was taken off around the tensors."""
 
 
 Branch = tuple[int, tuple[str, ...], tuple[str, ...]]

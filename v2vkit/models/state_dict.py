@@ -1,6 +1,8 @@
 """Reading weights that somebody else wrote."""
 
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -8,29 +10,68 @@ from torch import Tensor
 
 from v2vkit.errors import V2VError
 from v2vkit.weights import check_stored
+from v2vkit.weights.files import refuse_pointer
 
 State = dict[str, Tensor]
 
+_WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "netG", "generator", "network", "net", "model")
+"""Entries of training checkpoints that hold a network's state dict; the first that is there is taken."""
+_PREFIXES = ("module.", "_orig_mod.")
+"""What torch's DataParallel and compile put before every name."""
+
 
 def read_state(path: str | Path, *, hint: str) -> State:
-    """The tensors of a `.pth` or `.safetensors` state dict on the CPU; nothing that the file may contain is run.
+    """The tensors of a `.pth` or `.safetensors` state dict on the CPU; see `read_wrapped_state`."""
+    return _checked(path, _load(path, hint), hint)
+
+
+def read_wrapped_state(path: str | Path, *, hint: str) -> tuple[State, tuple[str, ...]]:
+    """The tensors of a state dict that may lie inside a training checkpoint, with names that torch's wrappers changed.
+
+    Nothing that the file may contain is run.
 
     Args:
         path: the file.
         hint: what to do when it is not usable, for the message.
 
+    Returns:
+        the tensors, and sentences on what was taken off around them.
+
     Raises:
         V2VError: missing, unreadable, not a state dict of dense tensors, or tensors larger than what is stored.
     """
+    found: Any = _load(path, hint)
+    notes: list[str] = []
+    for _ in range(2):  # a trainer's checkpoint in that of a framework
+        name = next((name for name in _WRAPPERS if isinstance(found, dict) and isinstance(found.get(name), dict)), None)
+        if name is None:
+            break
+        others = ", ".join(sorted(str(key)[:40] for key in found if key != name)[:5])
+        notes.append(f"{path}: the network is its entry `{name}`" + (f"; not used: {others}" if others else ""))
+        found = found[name]
+    state = _checked(path, found, hint)
+    while (prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None)) is not None:
+        notes.append(f"{path}: `{prefix}` was taken off every name")
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state, tuple(notes)
+
+
+def _load(path: str | Path, hint: str) -> Any:
     path = Path(path)
     if not path.is_file():
         raise V2VError(f"The weights {path} do not exist.", hint)
+    refuse_pointer(path)
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
+        return load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except MemoryError:
         raise
+    except zipfile.BadZipFile as error:
+        raise V2VError(f"The weights {path} are damaged ({error}).", "Download or copy the file again.") from None
     except Exception as error:  # a damaged or hostile file makes the readers raise nearly anything
         raise V2VError(f"The weights {path} cannot be read safely ({type(error).__name__}).", hint) from None
+
+
+def _checked(path: str | Path, state: Any, hint: str) -> State:
     if not isinstance(state, dict) or not state:
         raise V2VError(f"{path} is not a state dict.", hint)
     for key, tensor in state.items():
@@ -39,4 +80,20 @@ def read_state(path: str | Path, *, hint: str) -> State:
 
 
 def _load_pth(path: Path) -> object:
+    if zipfile.is_zipfile(path):
+        _check_sums(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _check_sums(path: Path) -> None:
+    """Compares the checksums of torch's zip files, which torch does not.
+
+    Raises:
+        BadZipFile: a byte is another one than when it was written.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type == zipfile.ZIP_STORED and entry.CRC:  # torch can be told to compute none
+                with archive.open(entry) as file:
+                    while file.read(1 << 20):
+                        pass

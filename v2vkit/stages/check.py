@@ -168,7 +168,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import LabelRules, MapKind, match_maps, parse_ids
     from v2vkit.video.paired import match_pictures
-    from v2vkit.video.sources import find_sources
+    from v2vkit.video.sources import find_sources, left_out
 
     given: dict[MapKind, str | None] = {
         "labels": config.labels,
@@ -181,6 +181,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
     refuse_workspaces(config.sources)
     sources = find_sources(config.sources)
     materials, skipped = collect(sources, roots, rules, fps=DEFAULT_RATE, pictures=config.picture)
+    skipped |= left_out(config.sources)
     damaged: list[str] = []
     for material in materials:
         footage, count = material.footage, material.footage.num_frames

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REPORT = "import.json"
 _SHOWN = 20
+_PUBLISHED_STEP = 32
 
 
 class ImportConfig(StageConfig):
@@ -141,7 +142,26 @@ def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "counts": {name: len(those) for name, those in keys.items()},
         "keys": keys,
+        "notes": _notes(config, found),
     }
+
+
+def _notes(config: ImportConfig, found: _Found) -> list[str]:
+    """What was taken off or assumed, and may not be meant."""
+    notes = [note for of in (found.generator, *found.discriminators.values()) for note in of.notes]
+    conditioning = found.conditioning
+    if conditioning.num_labels and config.num_labels is None:
+        edges = "and instance edges" if config.edges else "without edges"
+        notes.append(
+            f"The source channels are taken for {conditioning.num_labels} labels {edges}; if they are others, say so "
+            "with --num-labels and --no-edges."
+        )
+    if config.size.width % _PUBLISHED_STEP or config.size.height % _PUBLISHED_STEP:
+        notes.append(
+            f"The published networks were trained on sizes that are multiples of {_PUBLISHED_STEP}, and {config.size} "
+            "is none: their frames may be worse in it."
+        )
+    return notes
 
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
@@ -220,6 +240,8 @@ def _tell(report: dict[str, Any], message: str) -> list[str]:
         f"{counts['used']} keys used; {counts['unused statistics']} not used: running statistics, which the published "
         f"networks carry and never read; {counts['unknown']} not used: of no layer."
     )
+    for note in report.get("notes", ()):
+        print(note)
     print(message)
     problems = [f"{key} belongs to no layer and was not used" for key in unknown[:_SHOWN]]
     return problems + [f"and {len(unknown) - _SHOWN} more such keys"] * (len(unknown) > _SHOWN)

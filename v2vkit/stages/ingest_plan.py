@@ -41,7 +41,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.limits import Limits
     from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
-    from v2vkit.video.sources import passed_over
+    from v2vkit.video.sources import left_out, passed_over
     from v2vkit.video.thinning import kept_rate
 
     find_face = _open_face(config)
@@ -52,6 +52,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
         print(text, file=sys.stderr)
     rules = config.label_rules
     materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
+    skipped |= left_out(config.sources)
     _refuse_slower(materials, rate)
     for material in materials:
         for remark in material.footage.remarks:

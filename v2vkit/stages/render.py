@@ -203,7 +203,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
-    print(_summary(config, source, count))
+    print("\n".join([*sink.notes, _summary(config, source, count)]))
     return [*problems_of(source, info, missed), *sink.problems]
 
 

@@ -1,7 +1,8 @@
-"""Carrying audio over from one file to another, packet by packet, without decoding it."""
+"""Carrying audio over from one file to another: packet by packet, or as AAC where the target's players need that."""
 
 import io
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from av.container import OutputContainer
 from av.packet import Packet
 
 from v2vkit.errors import V2VError, counted
+from v2vkit.video.audio_codec import add_encoder, can_convert, layout_of
 from v2vkit.video.audio_feeds import AudioFeed, FileAudio
 from v2vkit.video.container import reading
 
-# Channels -> what FFmpeg takes so many for where a file (AVI, Matroska with PCM) says nothing else.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-
-
+_TAKEN = {"mp4": frozenset(["aac", "alac", "mp3", "mp2", "ac3", "eac3", "opus", "flac"])}
+"""Codecs that players take from a container, where those are fewer than FFmpeg puts into it (PCM and Vorbis in MP4)."""
+_STEP = Fraction(1, 1000)
+"""Seconds; the coarsest ticks of a container (Matroska's)."""
 Span = tuple[Fraction | None, Fraction | None]
 """From when to when, in seconds of a file's own clock; None = from its beginning, to its end."""
 
@@ -25,8 +27,9 @@ Span = tuple[Fraction | None, Fraction | None]
 class AudioCopy:
     """The audio streams of `source` on their way into `target`.
 
-    A stream that the target's container cannot hold is left out and told in `problems`, as is a source that turns out
-    to be damaged; neither stops the video.
+    A stream that the target's container or its players cannot take is converted to AAC, which is told in `notes`. One
+    that cannot be decoded is left out and told in `problems`, as is a source that turns out to be damaged; neither
+    stops the video.
 
     Args:
         source: file with audio, or a feed; one without any gives nothing to do.
@@ -47,11 +50,14 @@ class AudioCopy:
     ):
         self.source = str(source) if isinstance(source, (str, Path)) else source.name
         self.problems: list[str] = []
+        self.notes: list[str] = []
+        self._encoders: dict[int, AudioStream] = {}  # those of `_streams` that are converted
         self._target = target
         self._streams: dict[int, AudioStream] = {}
         self._feed: AudioFeed | None = None
         self._next: Packet[Any] | None = None
         self._begin: float | None = None  # of the last packet that was written, in seconds
+        self._last_dts: dict[int, int] = {}  # stream of the source -> of its last packet, in its ticks
         self._offset, self._span = Fraction(0), span
         try:
             with reading(self.source):
@@ -70,13 +76,17 @@ class AudioCopy:
             self._offset = -feed.begin
         container = self._target.format.name
         for stream in feed.streams:
-            if _fits(stream, feed.first_packets(stream.index), container):
+            name = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
+            if name in _TAKEN.get(container, {name}) and _fits(stream, feed.first_packets(stream.index), container):
                 self._streams[stream.index] = _add_copy(self._target, stream)
+            elif can_convert(stream):
+                self._streams[stream.index] = self._encoders[stream.index] = add_encoder(self._target, stream)
+                self.notes.append(f"The sound of {self.source} ({name}) is converted to AAC for {container}.")
             else:
                 other = _fits(stream, feed.first_packets(stream.index), "matroska")
                 self.problems.append(
-                    f"The audio of {self.source} ({stream.codec_context.name if stream.codec_context else 'unknown'}) "
-                    f"was left out: {container} files cannot hold this kind of audio. "
+                    f"The audio of {self.source} ({name}) was left out: {container} files cannot hold this kind of "
+                    "audio, and it cannot be converted. "
                     + ("Write to .mkv, which can." if other else "Convert it to AAC first.")
                 )
         feed.choose(self._streams)
@@ -102,6 +112,13 @@ class AudioCopy:
 
     def pump(self, until: float | None) -> None:
         """Writes the packets that begin before `until` seconds; None = all that are left."""
+        try:
+            self._pump(until)
+        except ValueError as error:  # time stamps that the container refuses, damage; a full disk is no ValueError
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            self._stop(f"the audio of {self.source} stops at {self._begin or 0:.2f} s: {reason}")
+
+    def _pump(self, until: float | None) -> None:
         while (packet := self._upcoming()) is not None:
             assert packet.dts is not None
             begin = float(packet.dts * packet.time_base + self._offset)
@@ -112,11 +129,29 @@ class AudioCopy:
             packet.dts += shift
             if packet.pts is not None:
                 packet.pts += shift
+            self._follow(packet)
+            encoder = self._encoders.get(packet.stream_index)
+            if encoder is not None:
+                for frame in packet.decode():
+                    assert isinstance(frame, av.AudioFrame)
+                    self._target.mux(encoder.encode(frame))
+                continue
             packet.stream = self._streams[packet.stream_index]
-            try:
-                self._target.mux(packet)
-            except ValueError as error:  # time stamps that the container refuses; a full disk is no ValueError
-                self._stop(f"the audio of {self.source} stops at {begin:.2f} s: {error}")
+            self._target.mux(packet)
+        if until is None:
+            while self._encoders:
+                _, encoder = self._encoders.popitem()
+                self._target.mux(encoder.encode(None))
+
+    def _follow(self, packet: "Packet[Any]") -> None:
+        """Puts a packet right behind the one before it where it would begin less than a second too early: in joined
+        recordings the sound of a part ends a little after its picture."""
+        assert packet.dts is not None
+        last = self._last_dts.get(packet.stream_index)
+        if last is not None and 0 <= last - packet.dts < 1 / packet.time_base:  # more is refused by the container
+            packet.dts = last + max(1, ceil(_STEP / packet.time_base))
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        self._last_dts[packet.stream_index] = packet.dts
 
     def close(self) -> None:
         """Closes the source."""
@@ -138,10 +173,7 @@ class AudioCopy:
 def _add_copy(target: OutputContainer, stream: AudioStream) -> AudioStream:
     """A stream of the target for the packets of another one."""
     copy = target.add_stream_from_template(stream)
-    layout = stream.codec_context.layout
-    # mp4 refuses channels whose places are not known.
-    if layout.name == f"{layout.nb_channels} channels" and layout.nb_channels in _LAYOUTS:
-        copy.codec_context.layout = _LAYOUTS[layout.nb_channels]
+    copy.codec_context.layout = layout_of(stream)  # mp4 refuses channels whose places are not known
     return copy
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from v2vkit.errors import V2VError
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
+from v2vkit.video.numbering import missing_numbers
 from v2vkit.video.paired import Pictures, find_pictures, open_pictures
 from v2vkit.video.sources import SourceFiles, checksum, foreign_name, looking_at, readable, unique_names
 
@@ -53,9 +54,15 @@ def maps_of(source: SourceFiles, roots: dict[MapKind, str], *, several: bool) ->
 
 
 def map_folder(source: SourceFiles, root: str, *, several: bool) -> str:
-    """Where the maps of one source lie below the folder that the user gave; `several` as of `maps_of`."""
+    """Where the maps of one source lie below the folder that the user gave; `several` as of `maps_of`.
+
+    Data sets (Cityscapes) have the same splits below the images and the maps: images/train/aachen, maps/train/aachen.
+    """
     own = Path(root) / source.stem
+    in_split = Path(root) / Path(source.path).resolve().parent.name / source.stem
     with looking_at(own):
+        if not own.is_dir() and in_split.is_dir():
+            return str(in_split)
         return str(own) if several or own.is_dir() else root
 
 
@@ -77,7 +84,7 @@ def collect(
         pictures: video or folder of the pictures of another look that the user gave.
 
     Returns:
-        the sources that can be opened, and path -> reason for the others.
+        the sources that can be opened, and path -> what was left out or may not be meant.
 
     Raises:
         V2VError: a map is missing, damaged, of another size than the frames, or against the rules, or pictures are
@@ -98,6 +105,8 @@ def collect(
         except V2VError as error:
             skipped[source.path] = error.message
             continue
+        if (gap := missing_numbers(source.images)) is not None:
+            skipped[source.path] = gap
         found = None if pictures is None else find_pictures(source, pictures, several=several)
         paired = None if found is None else open_pictures(source, footage, found)
         materials.append(Material(source, number, name, footage, maps, paired))

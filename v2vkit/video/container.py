@@ -18,13 +18,16 @@ from av.video.stream import VideoStream
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 from v2vkit.video.choose_stream import choose_video
+from v2vkit.video.continuity import Clock, may_jump, streams_with_time
 from v2vkit.video.damage import Damage
+from v2vkit.video.file_kinds import refuse_remote, unread_kind
 from v2vkit.video.geometry import square_pixel_size
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD_INPUT, PipeReader, check_standard_input
+from v2vkit.weights.files import refuse_pointer
 
 _DEMUXERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,flv,asf,ogg,gif,apng,mxf,dv,nut,"
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,mjpeg,flv,asf,ogg,gif,apng,mxf,dv,nut,"
     "yuv4mpegpipe,wav,mp3,aac,flac,aiff,ac3"
 )
 _OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"}
@@ -60,6 +63,7 @@ def check_file(path: str | Path) -> None:
         V2VError: the path does not exist, is a folder or special file, is empty or may not be read.
     """
     file = Path(path)
+    refuse_remote(path)
     try:
         if not file.exists():
             raise V2VError(f"Video {path} does not exist.", "Check the path.")
@@ -69,8 +73,9 @@ def check_file(path: str | Path) -> None:
             raise V2VError(f"{path} is not a regular file.", "Give a video file.")
         if file.stat().st_size == 0:
             raise V2VError(f"Video {path} is empty (0 bytes).", _COPY)
-        with file.open("rb"):
-            pass
+        if (reason := unread_kind(file)) is not None:
+            raise V2VError(f"{path}: {reason}.", "A folder of numbered pictures can be named as a video is.")
+        refuse_pointer(file)
     except OSError as error:
         raise V2VError(f"Video {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
 
@@ -163,10 +168,15 @@ def demux(container: InputContainer, *streams: Stream) -> Iterator["Packet[Any]"
 
     PyAV (up to 18.1) reads past the end of its table of chosen streams when another stream turns up late, as transport
     streams allow: it then gives packets of that stream, or an IndexError after the flush.
+
+    Where the clock of a transport or program stream jumps, the packets behind are moved (`v2vkit.video.continuity`).
     """
     num_flushed = 0
+    clock = Clock() if may_jump(container) else None
     try:
-        for packet in container.demux(*streams):
+        for packet in container.demux(*(streams if clock is None else streams_with_time(container))):
+            if clock is not None:
+                clock.move(packet)
             if any(packet.stream is stream for stream in streams):
                 num_flushed += not packet.size
                 yield packet
@@ -187,7 +197,7 @@ def is_avi(container: InputContainer) -> bool:
 
 def is_raw(container: InputContainer) -> bool:
     """A stream without a container around it, and so without time stamps."""
-    return container.format.name in ("h264", "hevc", "mpegvideo", "m4v")
+    return container.format.name in ("h264", "hevc", "mpegvideo", "m4v", "mjpeg")
 
 
 def _check_index(path: str | Path, stream: VideoStream) -> None:

@@ -192,6 +192,11 @@ def _duration(video: OpenVideo, index: int, raw: av.VideoFrame, stamp: int) -> i
         rest = stream.start_time + stream.duration - stamp
         if rest > 0:
             return rest
+    promised = _promised_seconds(video) if "matroska" in stream.container.format.name else None
+    if raw.duration and promised is not None and stream.time_base is not None:
+        # Matroska states one duration for all frames, the average behind which a frame after a long gap ends too late.
+        rest = round(promised / stream.time_base) - stamp
+        return min(raw.duration, rest) if rest > 0 else raw.duration
     return raw.duration or None
 
 

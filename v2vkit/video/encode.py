@@ -24,10 +24,15 @@ from v2vkit.video.audio import AudioCopy, Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.outputs import FileOutput, Output
-from v2vkit.video.targets import CODECS, WITHOUT_DELAY, check_codec
+from v2vkit.video.targets import CODECS, HEVC, WITHOUT_DELAY, check_codec
 
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1  # AVCOL_RANGE_MPEG
+
+
+_FINEST, _COARSER = Fraction(1, 1_000_000), Fraction(1, 90_000)
+"""MP4 counts durations in 32 bits, which ticks of a microsecond fill in 36 minutes, and of a nanosecond in 2 seconds.
+FFmpeg then writes 64 bits, and other players read half of them."""
 
 
 class VideoWriter:
@@ -41,17 +46,20 @@ class VideoWriter:
         path: target, ending in .mp4, .mov or .mkv. An existing file is replaced, at the end. Or another output.
         fps: frame rate, exact (`Fraction(30000, 1001)`); also the average rate stated for variable rate.
         time_base: seconds per tick of `pts`; None = constant rate, frame i at i / fps. Time stamps are kept exactly
-            in .mp4 and .mov; .mkv rounds them to milliseconds. Where the first is below zero, all (and the audio) are
-            moved so that it becomes zero: players do not show what lies before.
+            in .mp4 and .mov (those in microseconds or less are rounded to 1/90000 s); .mkv rounds them to
+            milliseconds. Where the first is below zero, all (and the audio) are moved so that it becomes zero: players
+            do not show what lies before.
         crf: constant quality, 0 (lossless) to 51.
         codec: name of an FFmpeg encoder that takes yuv420p.
         preset: speed against size, for the encoders that know presets.
-        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding.
+        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding (but
+            what players do not take from the container is converted to AAC).
         audio_span: only what lies between these seconds of that file's clock (None = its beginning, its end), in whole
             packets; where a beginning is given, the video begins there.
 
     Attributes:
         problems: sentences about audio that could not be carried over; complete after the block.
+        notes: sentences about audio that was converted; complete after the block.
 
     Raises:
         V2VError: unknown ending or codec, missing or unwritable folder, frames of different sizes, time stamps that do
@@ -74,8 +82,11 @@ class VideoWriter:
         self._output = FileOutput(path) if isinstance(path, (str, Path)) else path
         self.path = self._output.name
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.num_frames = 0
-        self._fps, self._time_base = Fraction(fps), time_base
+        self._fps, self._given_base = Fraction(fps), time_base
+        fine = time_base is not None and time_base <= _FINEST and self._output.format != "matroska"
+        self._time_base = _COARSER if fine else time_base
         self._crf, self._codec, self._preset, self._audio_from = crf, codec, preset, audio_from
         self._audio_span = audio_span
         self._container: OutputContainer | None = None
@@ -115,6 +126,7 @@ class VideoWriter:
         """
         assert (pts is None) == (self._time_base is None), "pts and time_base go together"
         height, width = image.shape[:2]
+        pts, duration = self._in_ticks(pts), self._in_ticks(duration)
         stamp = self.num_frames if pts is None else pts
         if self._container is None:
             self._origin = min(0, stamp)
@@ -144,6 +156,12 @@ class VideoWriter:
         self._encode(frame, until=float(stamp * self._ticks))
         self.num_frames += 1
 
+    def _in_ticks(self, given: int | None) -> int | None:
+        """Ticks of the time base that was given, in those of the file."""
+        if given is None or self._time_base is None or self._given_base is None or self._time_base == self._given_base:
+            return given
+        return round(given * self._given_base / self._time_base)
+
     @property
     def _ticks(self) -> Fraction:
         return 1 / self._fps if self._time_base is None else self._time_base
@@ -160,6 +178,8 @@ class VideoWriter:
         context.width, context.height = width + width % 2, height + height % 2
         context.pix_fmt = "yuv420p"
         context.time_base = self._ticks
+        if self._codec in HEVC and self._output.format in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # the only one of HEVC's two that Apple's players know
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
         context.options = CODECS[self._codec](self._crf, self._preset)
@@ -241,6 +261,7 @@ class VideoWriter:
         """Closes everything and removes the temporary file, if the video was not finished."""
         if self._audio is not None:
             self.problems.extend(self._audio.problems)
+            self.notes.extend(self._audio.notes)
             self._audio.close()
             self._audio = None
         if self._container is not None:

@@ -13,6 +13,7 @@ from av.packet import Packet
 from v2vkit.config import DEFAULT_RATE
 from v2vkit.video.audio_feeds import PipedAudio
 from v2vkit.video.container import OpenVideo, demux, is_raw, open_pipe, open_video
+from v2vkit.video.continuity import begin_of, may_jump
 from v2vkit.video.damage import Damage
 from v2vkit.video.decode import (
     Frame,
@@ -31,7 +32,7 @@ from v2vkit.video.probe import probe, tells_no_rate
 from v2vkit.video.rates import frame_rate, stated_frames
 from v2vkit.video.remarks import remarks_on
 from v2vkit.video.seeking import from_key_frame
-from v2vkit.video.sources import find_sequence
+from v2vkit.video.sources import find_sequence, sequence_problems
 from v2vkit.video.stream import AudioTrack, InputFrame, Source
 
 _LATE = 10
@@ -45,13 +46,15 @@ class _Opened:
 
     Attributes:
         fps: average frame rate; None = only all of its packets tell.
-        begin: when it begins, in seconds of its own clock; None = it does not tell.
+        begin: when it begins, in seconds of its own clock; None = it does not tell. Of transport and program streams,
+            whose clocks begin anywhere: when its picture or sound does.
         end: when the limits end there; None = with the video.
         num_frames: how many there are within the limits; None = reading tells.
         whole: all are within the limits.
         audio: where its sound comes from; None = there is none.
         timed: it has time stamps.
         remarks: what is done to it that a user may not expect.
+        anywhere: it is such a stream.
     """
 
     fps: Fraction | None
@@ -62,10 +65,11 @@ class _Opened:
     audio: str | PipedAudio | None
     timed: bool
     remarks: tuple[str, ...]
+    anywhere: bool
 
     @property
     def late(self) -> bool:
-        return self.begin is not None and self.begin > _LATE
+        return self.begin is not None and (self.anywhere or self.begin > _LATE)
 
 
 _Reading = Generator[tuple[_Opened, Frame], None, None]
@@ -131,11 +135,14 @@ def open_picture_source(path: str, *, fps: Fraction) -> Source:
         return (InputFrame(frame.image) for frame in again)
 
     height, width = first.image.shape[:2]
-    return Source(path, width, height, fps, frames, num_frames=len(files.images))
+    count = len(files.images)
+    return Source(path, width, height, fps, frames, num_frames=count, problems=lambda: sequence_problems(path))
 
 
 def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Reading]) -> Source:
     origin = 0 if opened.whole and not opened.late else first.pts
+    if opened.whole and opened.anywhere and opened.begin is not None:
+        origin = round(opened.begin / first.time_base)
 
     def frames() -> Iterator[InputFrame]:
         with closing(read()) as reading:
@@ -236,15 +243,20 @@ def _described(
     origin = first.pts * first.time_base if part is None else part.origin
     end = None if limits.duration is None else origin + limits.start + limits.duration
     stream, everything = video.stream, limits == Limits()
+    anywhere = may_jump(video.container)
+    begin = None if stream.start_time is None else stream.start_time * first.time_base
+    if anywhere:
+        begin = begin_of(video.container, stream)
     opened = _Opened(
         fps=None if tells_no_rate(video) else frame_rate(video),
-        begin=None if stream.start_time is None else stream.start_time * first.time_base,
+        begin=begin,
         end=end if part is None else part.end,
         num_frames=part.num_frames if part is not None else stated_frames(video) if everything else None,
         whole=everything or (part is not None and part.whole),
         audio=sound or (name if video.container.streams.audio else None),
         timed=not is_raw(video.container),
         remarks=remarks_on(video, beginning[2]),
+        anywhere=anywhere,
     )
     for frame in frames if everything else within(frames, limits, origin=origin):
         yield opened, frame

@@ -8,25 +8,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
+from v2vkit.weights.files import refuse_pointer
 
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_WITHOUT_SIGNATURE = {".tga": "TGA"}
+"""Formats that nothing in a file tells from others, by the ending."""
+_REDUCED = 254
+"""TIFF's tag NewSubfileType: bit 0 = a smaller copy of another page."""
 _HINT = "Replace the file, or save it again as PNG or JPEG."
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3], laid right by its EXIF orientation.
 
+    PNG, JPEG, BMP, WebP, TIFF, PPM (and its relatives), TGA, JPEG 2000 and AVIF.
+
     Grey becomes RGB, 16 bits become 8 (the upper ones), palettes become colours, and transparency is ignored.
 
     Raises:
         V2VError: missing, empty, damaged, not an image of a known kind, larger than `MAX_PIXELS`, or with pixels that
-            have no defined brightness (floats, 32-bit integers).
+            have no defined brightness (floats, 32-bit integers), or with several pictures in it.
     """
     pixels, mode, format_name = _load(path, laid_right=True)
-    if mode.startswith("I;16") or (mode == "I" and format_name == "PNG"):
+    if mode.startswith("I;16") or (mode == "I" and format_name in ("PNG", "PPM")):
         pixels = (pixels.astype(np.int64) >> 8).astype(np.uint8)
     elif mode in ("I", "F"):
         raise V2VError(f"Image {path} has floats or 32-bit integers as pixels.", "Save it with 8 or 16 bits.")
@@ -44,15 +52,40 @@ def read_numbers(path: str | Path) -> NDArray[np.generic]:
     return _load(path, laid_right=False)[0]
 
 
+def _refuse_several(path: str | Path, image: Image.Image) -> None:
+    """Refuses animations and pages, of which only the first would be used; smaller copies and phones' extras are none.
+
+    Raises:
+        V2VError: the file holds several pictures.
+    """
+    count: int = getattr(image, "n_frames", 1)
+    if count < 2 or image.format == "MPO":
+        return
+    if isinstance(image, TiffImageFile):
+        pages = 0
+        for number in range(count):
+            image.seek(number)
+            pages += not int(image.tag_v2.get(_REDUCED, 0)) & 1
+        image.seek(0)
+        count = pages
+    if count > 1:
+        raise V2VError(
+            f"Image {path} holds {count} pictures, and one is expected.",
+            "Save each as a file of its own, or all as a video (an animated .gif is read as one).",
+        )
+
+
 def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], str, str | None]:
     """Pixels, mode and format; the size is checked from the header before anything is decompressed."""
     try:
         if Path(path).exists() and not Path(path).is_file():
             raise V2VError(f"Image {path} is not a regular file.", "Give an image file.")
-        with Image.open(path, formats=_FORMATS) as image:
+        extra = _WITHOUT_SIGNATURE.get(Path(path).suffix.lower())
+        with Image.open(path, formats=(*_FORMATS, extra) if extra else _FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             format_name = image.format
+            _refuse_several(path, image)
             if laid_right:
                 picture = ImageOps.exif_transpose(image)
                 if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
@@ -64,6 +97,7 @@ def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], s
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
         raise V2VError(f"Image {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down.") from None
     except UnidentifiedImageError:
+        refuse_pointer(path)
         empty = Path(path).stat().st_size == 0
         raise V2VError(f"Image {path} is {'empty' if empty else 'not an image'}.", _HINT) from None
     except (

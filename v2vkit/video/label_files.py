@@ -14,8 +14,11 @@ from v2vkit.errors import V2VError
 from v2vkit.video.densepose_files import read_iuv
 from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
+from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.images import read_numbers
-from v2vkit.video.sources import IMAGE_ENDINGS, SourceFiles, looking_at, natural_key, readable
+from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
+from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
+from v2vkit.weights.files import refuse_pointer
 
 MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
 _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
@@ -28,6 +31,11 @@ _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
 """What one of a kind is called, and the endings of its files."""
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
 _MOST_NAMED = 5
+_ENDS: dict[MapKind, tuple[str, ...]] = {
+    "labels": ("_labelIds", "_labelTrainIds"),
+    "instances": ("_instanceIds", "_instanceTrainIds"),
+}
+"""How Cityscapes' names of each kind of map end; those of all kinds lie in one folder, beside pictures in colours."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -106,6 +114,7 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
     except OSError as error:
         raise V2VError(f"The {what} map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
     if len(header) < 26 or header[:8] != _SIGNATURE:
+        refuse_pointer(path)
         raise V2VError(
             f"The {what} map {path} is not a PNG.", f"Save {what} maps as PNG: JPEG and WebP change the ids."
         )
@@ -137,8 +146,17 @@ def _one(what: MapKind) -> str:
     return _KINDS[what][0]
 
 
+def _of_kind(names: list[str], what: MapKind) -> list[str]:
+    """The names of one kind of map where they tell their kinds as Cityscapes' do: ids before training ids."""
+    ends = [end for kind in _ENDS.values() for end in kind]
+    if what not in _ENDS or not any(Path(name).stem.endswith(end) for name in names for end in ends):
+        return names
+    chosen = [[name for name in names if Path(name).stem.endswith(end)] for end in _ENDS[what]]
+    return next((found for found in chosen if found), [])
+
+
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
-    """Names of the files of such maps in a folder, in natural order.
+    """Names of the files of such maps in a folder, in natural order; of Cityscapes' only those of that kind.
 
     Raises:
         V2VError: no such folder, one that cannot be read or has no map in it, images of another kind beside them, maps
@@ -150,13 +168,19 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
             raise V2VError(f"The folder {folder} with {one}s does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
     known = {*IMAGE_ENDINGS, *endings}
-    images = sorted((name for name in names if Path(name).suffix.lower() in known), key=natural_key)
+    every = [name for name in names if Path(name).suffix.lower() in known]
+    images = sorted(_of_kind(every, what), key=natural_key)
     kinds = " or ".join(ending.removeprefix(".").upper() for ending in endings)
     other = [name for name in images if Path(name).suffix.lower() not in endings]
     if other:
         raise V2VError(
             f"The folder {folder} holds {other[0]}, which is not a {kinds}.",
             f"Keep {one}s as {kinds} in a folder of their own.",
+        )
+    if not images and every:
+        raise V2VError(
+            f"The folder {folder} holds Cityscapes' maps, but none of {what} (*{_ENDS[what][0]}.png).",
+            f"Give the folder that holds those; {every[0]} is another kind.",
         )
     if not images:
         patterns = ", ".join(f"*{ending}" for ending in endings)
@@ -240,15 +264,21 @@ def check_maps(
 def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
-    By equal names (less the ending) where the frames are images and any name agrees, by natural order otherwise.
+    By equal names (less the ending, and what Cityscapes' names end in) where the frames are images and any name agrees.
+    Else by the numbers in the names where both are images with unlike numbers in each list, so that 7_rgb belongs to
+    7_ids; numbers that are all larger or smaller by one are counted from 1 and from 0. Otherwise by natural order.
 
     Raises:
         V2VError: a frame without map, a map without frame, or different counts; names the first one.
     """
     folder, what = maps.folder, maps.what
-    frames = [Path(name).stem for name in source.images]
-    by_stem = {Path(name).stem: name for name in maps.names}
+    frames = [own_name(name) for name in source.images]
+    by_stem = {own_name(name): name for name in maps.names}
     known = set(frames)
+    if not known & set(by_stem) and numbers_tell(frames, by_stem):
+        frames = [numbers_of(stem) for stem in frames]
+        by_stem = {numbers_of(stem): name for stem, name in by_stem.items()}
+        known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:

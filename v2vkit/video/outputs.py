@@ -42,6 +42,8 @@ class Output(Protocol):
 class FileOutput:
     """A file under a temporary name beside its target; one that exists is replaced when the new one is complete.
 
+    Of a link, what it leads to is replaced, and it stays a link.
+
     Raises:
         V2VError: as `check_target`.
     """
@@ -50,10 +52,10 @@ class FileOutput:
 
     def __init__(self, path: str | Path):
         check_target(path)
-        self._target = Path(path)
+        self._target = Path(path).resolve()
         self._temporary = temporary_name(self._target)
         self.name = str(path)
-        self.format = CONTAINERS[self._target.suffix.lower()]
+        self.format = CONTAINERS[Path(path).suffix.lower()]
 
     def open(self) -> OutputContainer:
         """The file under its temporary name."""

@@ -70,7 +70,7 @@ class PictureWriter:
         path: the folder; one that is there is replaced, at the end, if it is empty or holds what this class wrote.
 
     Attributes:
-        problems: none; as `VideoWriter` has.
+        problems, notes: none; as `VideoWriter` has.
 
     Raises:
         V2VError: the folder holds anything else, is a file, or cannot be written; the disk is full; no frame.
@@ -80,6 +80,7 @@ class PictureWriter:
         check_pictures(path)
         self.path = Path(path)
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.num_frames = 0
         with _explained(self.path):
             self._target = self.path.resolve()

@@ -68,11 +68,11 @@ def check_standard_output() -> None:
         V2VError: standard output is closed or a terminal.
     """
     with contextlib.suppress(OSError):
-        if not os.isatty(1):
+        if not os.isatty(1) and sys.stdout is not None:  # None: it was closed when the program began
             os.fstat(1)
             return
     raise V2VError(
-        "Standard output is a terminal, which cannot show a video.",
+        "Standard output is closed, or a terminal, which cannot show a video.",
         "Pipe it into a program: `v2v render in.mp4 - | ...`.",
     )
 

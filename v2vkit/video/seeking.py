@@ -7,6 +7,7 @@ from itertools import chain
 import av
 
 from v2vkit.video.container import OpenVideo, demux, is_avi, is_raw
+from v2vkit.video.continuity import is_joined
 
 
 def find_pts(video: OpenVideo, number: int) -> int | None:
@@ -23,7 +24,7 @@ def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] 
     with another, is empty or is marked to be discarded (edit lists). AVI counts packets in the order of decoding, so
     that with B frames its time stamps are those of other frames.
     """
-    if is_avi(video.container) or is_raw(video.container):
+    if is_avi(video.container) or is_raw(video.container) or is_joined(video.container):
         return None
     stamps: list[int] = []
     for packet in demux(video.container, video.stream):
@@ -48,6 +49,8 @@ def from_key_frame(video: OpenVideo, pts: int, *, lead: bool = False) -> Iterato
     A key frame may be followed by frames that are shown before it and refer to the group before (open GOP); starting
     from a key frame whose own stamp is not after `pts` leaves all of those out.
     """
+    if is_joined(video.container):
+        return None
     back, step = pts, max(1, round(1 / (video.stream.time_base or Fraction(1))))
     first_stamp = video.stream.start_time or 0
     while True:

@@ -25,9 +25,11 @@ class Sink(Protocol):
 
     Attributes:
         problems: sentences on what could not be carried over; complete after the block.
+        notes: sentences on what was changed on the way; complete after the block.
     """
 
     problems: list[str]
+    notes: list[str]
 
     def __enter__(self) -> Self: ...
 

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from v2vkit.errors import V2VError
+from v2vkit.video.file_kinds import IMAGE_ENDINGS, IMAGE_KINDS, VIDEO_ENDINGS, refuse_remote, why_left_out
+from v2vkit.video.numbering import are_decimals, decimal_key, missing_numbers
 from v2vkit.video.options import VideoOptions
 
-VIDEO_ENDINGS = frozenset(
-    f".{name}"
-    for name in (
-        *("mp4", "mov", "m4v", "3gp", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts", "m2ts"),
-        *("wmv", "flv", "gif", "ogv", "mxf", "dv", "h264", "hevc"),
-    )
-)
-IMAGE_ENDINGS = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"])
+_DEPTH = 2
+"""How many folders below a given one are looked into: splits of a data set, and its cities."""
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def find_sources(given: Iterable[str], *, options: VideoOptions | None = None) -> tuple[SourceFiles, ...]:
-    """Resolves files, globs, folders of videos, folders of images and folders of such folders.
+    """Resolves files, globs, folders of videos, folders of images and folders of such folders, two levels deep.
 
     Image files (named, or matched by a glob) of one folder are one sequence. `options` go with every video.
 
@@ -64,7 +61,7 @@ def find_sources(given: Iterable[str], *, options: VideoOptions | None = None) -
         with looking_at(text):
             for path in _expand(text):
                 if path.is_dir():
-                    sources.extend(_in_folder(path, deeper=True))
+                    sources.extend(_in_folder(path, _DEPTH))
                 elif path.suffix.lower() in IMAGE_ENDINGS:
                     loose.setdefault(path.parent, set()).add(path.name)
                 else:
@@ -74,6 +71,42 @@ def find_sources(given: Iterable[str], *, options: VideoOptions | None = None) -
     for source in sources:
         unique.setdefault(Path(source.path).resolve(), source)
     return tuple(replace(source, options=options or VideoOptions()) for source in unique.values())
+
+
+def left_out(given: Iterable[str]) -> dict[str, str]:
+    """Files that lie among the footage of folders and are not used: file, or pattern of many -> reason.
+
+    Raises:
+        V2VError: a folder cannot be read.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        with looking_at(text):
+            for path in _expand(text):
+                if path.is_dir():
+                    found |= _left_out_of(path)
+    return found
+
+
+def _left_out_of(folder: Path) -> dict[str, str]:
+    reasons: dict[tuple[str, str], list[Path]] = {}
+    for place in _folders_of(folder, _DEPTH):
+        for path in _visible(place):
+            if not path.is_dir() and (reason := why_left_out(path)) is not None:
+                alike = f"{place}/*{path.suffix}" if "ending" in reason else str(path)
+                reasons.setdefault((alike, reason), []).append(path)
+    found: dict[str, str] = {}
+    for (pattern, reason), paths in reasons.items():
+        many = len(paths) > _MOST_NAMED
+        found |= {pattern: f"{len(paths)} files: {reason}"} if many else {str(path): reason for path in paths}
+    return found
+
+
+def sequence_problems(given: str) -> list[str]:
+    """Sentences on a folder of images, to go behind its name: what in it is not used, which numbers are missing."""
+    unused = left_out([given]) if Path(given).is_dir() else {}
+    gap = missing_numbers(find_sequence(given).images)
+    return [*(f"{Path(path).name}: {reason}" for path, reason in unused.items()), *([gap] if gap else [])]
 
 
 def passed_over(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -145,6 +178,7 @@ def foreign_name(source: SourceFiles) -> str | None:
 
 def _expand(text: str) -> list[Path]:
     path = Path(text)
+    refuse_remote(text)
     if path.exists():
         return [path]
     if not glob.has_magic(text):
@@ -164,34 +198,45 @@ def _visible(folder: Path) -> list[Path]:
     return sorted(names, key=lambda path: natural_key(path.name))
 
 
-def _in_folder(folder: Path, *, deeper: bool) -> Iterator[SourceFiles]:
-    inside = _visible(folder)
-    videos = [path for path in inside if path.is_file() and path.suffix.lower() in VIDEO_ENDINGS]
-    images = [path.name for path in inside if path.is_file() and path.suffix.lower() in IMAGE_ENDINGS]
+def _in_folder(folder: Path, depth: int) -> list[SourceFiles]:
+    """The sources in a folder, or where it holds no footage itself, those of its sub-folders."""
+    found = [source for place in _folders_of(folder, depth) for source in _directly_in(place)]
+    if not found:
+        reasons = [f"{path}: {reason}" for path, reason in _left_out_of(folder).items()]
+        why = f" {'; '.join(reasons[:_MOST_NAMED])}." if reasons else ""
+        raise V2VError(f"The folder {folder} holds no videos and no images that can be read.{why}", "Name another one.")
+    return found
+
+
+def _folders_of(folder: Path, depth: int) -> list[Path]:
+    """The folder, and below it as many levels as hold no footage in the folder around them."""
+    if depth == 0 or _holds_footage(folder):
+        return [folder]
+    inside = [path for path in _visible(folder) if path.is_dir()]
+    return [folder, *(place for path in inside for place in _folders_of(path, depth - 1))]
+
+
+def _directly_in(folder: Path) -> list[SourceFiles]:
+    files = [path for path in _visible(folder) if path.is_file()]
+    videos = [path for path in files if path.suffix.lower() in VIDEO_ENDINGS]
+    images = [path.name for path in files if path.suffix.lower() in IMAGE_ENDINGS]
     if videos and images:
         raise V2VError(
             f"The folder {folder} holds both videos ({videos[0].name}) and images ({images[0]}).",
             "Name the files with a pattern such as 'folder/*.mp4'.",
         )
-    found = [SourceFiles(str(path)) for path in videos]
-    if images:
-        found.append(_sequence(folder, images))
-    if not found and deeper:
-        for path in inside:
-            if path.is_dir():
-                found.extend(_in_folder(path, deeper=False))
-    if not found and deeper:
-        raise V2VError(f"The folder {folder} holds no videos and no images.", "Name another folder.")
-    yield from found
+    return [SourceFiles(str(path)) for path in videos] + ([_sequence(folder, images)] if images else [])
 
 
 def _sequence(folder: Path, names: Iterable[str]) -> SourceFiles:
-    ordered = sorted(names, key=natural_key)
-    kinds = sorted({Path(name).suffix.lower().replace("jpeg", "jpg").replace("tiff", "tif") for name in ordered})
-    if len(kinds) > 1:
+    names = tuple(names)
+    ordered = sorted(names, key=decimal_key if are_decimals(names) else natural_key)
+    first = {IMAGE_KINDS[Path(name).suffix.lower()]: Path(name).suffix for name in reversed(ordered)}
+    if len(first) > 1:
         raise V2VError(
-            f"The images in {folder} are of several kinds ({', '.join(kinds)}), so their order is not clear.",
-            f"Name one kind with a pattern such as '{folder}/*{kinds[0]}'.",
+            f"The images in {folder} are of several kinds ({', '.join(sorted(first.values()))}), so their order is not "
+            "clear.",
+            f"Name one kind with a pattern such as '{folder}/*{min(first.values())}'.",
         )
     return SourceFiles(str(folder), tuple(ordered))
 

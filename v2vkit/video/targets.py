@@ -21,6 +21,7 @@ CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
     "hevc_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
 }
 """Encoders that take yuv420p, and how each is told the quality."""
+HEVC = frozenset(["libx265", "hevc_nvenc"])
 WITHOUT_DELAY = {
     "libx264": {"tune": "zerolatency"},
     "libx265": {"tune": "zerolatency"},
@@ -63,13 +64,17 @@ def check_target(path: str | Path, *, later: bool = False) -> None:
             folder's.
     """
     refuse_url(path)
-    target = Path(path)
     try:
+        target = Path(path)
         _check_target(target, later=later)
+        if target.is_symlink():
+            target = target.resolve()
+            check_parent(target, later=later)
         temporary_name(target).exists()  # its name is the longer one
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # links that lead to each other
+        reason = getattr(error, "strerror", None) or str(error)
         raise V2VError(
-            f"{path} cannot be written: {error.strerror}.", "Choose another name or folder, or mend its permissions."
+            f"{path} cannot be written: {reason}.", "Choose another name or folder, or fix its permissions."
         ) from None
 
 

@@ -29,6 +29,7 @@ class Y4mWriter:
 
     Attributes:
         problems: a sentence if the frames were not evenly spaced, complete after the block.
+        notes: none.
 
     Raises:
         V2VError: frames of several sizes, or none.
@@ -37,6 +38,7 @@ class Y4mWriter:
 
     def __init__(self, pipe: PipeWriter, *, name: str, fps: Fraction, time_base: Fraction | None = None):
         self.name, self.problems, self.num_frames = name, list[str](), 0
+        self.notes: list[str] = []
         self._pipe, self._fps, self._time_base = pipe, fps, time_base
         self._size = (0, 0)
         self._first_pts, self._num_moved = 0, 0

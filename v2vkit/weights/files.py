@@ -6,6 +6,8 @@ from typing import Any
 
 from v2vkit.errors import V2VError
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's content as hex digits.
@@ -19,6 +21,22 @@ def file_digest(path: str | Path) -> str:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise V2VError(f"The file {path} cannot be read: {reason}.", "Give the path of a file that exists.") from None
+
+
+def refuse_pointer(path: str | Path) -> None:
+    """Refuses what a repository with Git LFS has in place of a large file that has not been fetched.
+
+    Raises:
+        V2VError: the file is such a pointer.
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        begin = file.read(len(_POINTER))
+    if begin == _POINTER:
+        raise V2VError(
+            f"{path} is a Git LFS pointer: a note of where the file is kept, in place of the file itself.",
+            "Fetch it: git lfs install, then git lfs pull in its repository.",
+        )
 
 
 def check_stored(where: str | Path, key: Any, value: Any, *, hint: str) -> None:
