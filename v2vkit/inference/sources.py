@@ -62,8 +62,8 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
 
-# Settings, what they are good for, and the kinds of source that have it.
 _RATE = "--fps is the rate of pictures, label maps or a raw video stream"
+# Settings, what they are good for, and the kinds of source that have it.
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
     (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
@@ -96,6 +96,7 @@ def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None
 
 
 def _is_set(name: str, value: Any) -> bool:
+    """Whether a setting was given: 0 is a --stream, 0 seconds of --start are none."""
     return bool(value) or (name == "stream" and value is not None)
 
 
