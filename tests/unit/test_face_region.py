@@ -1,5 +1,6 @@
 """The discriminator of faces: where it looks, and that it takes part in training."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from tests.conditions import of_domain
 from tests.people import person
 from tests.unit.training_data import SMALL, begin, make_workspace, same, train_chunk
-from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.conditioning import Conditioning, to_unit
+from v2vkit.conditions.densepose import DensePoseCondition
+from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.errors import V2VError
 from v2vkit.models.generator import Output
@@ -95,6 +98,18 @@ class _OfTwo(Parallel):
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
         return torch.full_like(tensor, self._mean)
+
+
+def test_faces_are_found_in_the_skeleton_beside_another_condition() -> None:
+    config = POSE.model_copy(update={"domain": None, "condition": ("densepose", "pose")})
+    both = Conditioning.of(DensePoseCondition(), PoseCondition())
+    trainer = begin(config, both, CPU)
+    sequence = _sequence(faces=True)
+    noise = torch.rand(sequence.s.shape, generator=torch.Generator().manual_seed(1))
+    sequence = replace(sequence, s=torch.cat([noise, sequence.s], 2))
+    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
+    train_chunk(trainer, sequence, state, [2, 3])
+    assert all(parameter.grad is not None for parameter in trainer.state.modules["face"].parameters())
 
 
 def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
+from tests.unit.ingesting import ingest
 from tests.unit.rendering import conditioned
 from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import read_raw
@@ -169,8 +170,10 @@ def _pictures(folder: Path, frames: list[np.ndarray]) -> Path:
 
 def test_a_made_up_condition_goes_the_whole_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options, frames = RunOptions(work=str(tmp_path), workers=1), _frames()
-    write_frames(tmp_path, {"a": frames})
+    source = _pictures(tmp_path / "pictures", frames)
+    ingest(tmp_path, source, lossless=True, cuts="none")
     manifest = make(MEASURE, MeasureConfig(), tmp_path)
+    (clip,) = manifest.clips
     assert manifest.missing == {"no light": 1}
     assert CHECK.call(CheckConfig(), options) == []
     assert "brightness: 8 frames in 1 clip" in capsys.readouterr().out
@@ -187,12 +190,11 @@ def test_a_made_up_condition_goes_the_whole_way(tmp_path: Path, capsys: pytest.C
     assert (info.origins[0].stage, info.origins[0].estimator["name"]) == ("measure-brightness", "meter")
 
     reader = ClipReader(Folder(str(tmp_path)), {"brightness": manifest})
-    source = _pictures(tmp_path / "pictures", frames)
     streamed = list(conditioned(source, info, cuts="none"))
     assert len(streamed) == len(frames)
     for t, frame in enumerate(streamed):
         np.testing.assert_array_equal(frame.frame.image, frames[t])
-        np.testing.assert_array_equal(frame.s, to_unit(reader.channels(info.conditioning, "a", t)))
+        np.testing.assert_array_equal(frame.s, to_unit(reader.channels(info.conditioning, clip.name, t)))
         assert len(np.unique(frame.s)) == (4 if t else 1)
 
     target = tmp_path / "out.mp4"

@@ -154,7 +154,7 @@ def face_inputs(chunk: GeneratedChunk) -> DiscriminatorInputs | None:
     mean over all faces. A process without any takes part with a window that weighs nothing.
     """
     parallel = chunk.parallel
-    corners = find_faces(chunk.s)
+    corners = find_faces(chunk.s[:, chunk.bodies])
     seen = sum(corner is not None for corner in corners)
     mean = float(parallel.mean(torch.tensor(float(seen), device=parallel.device)))
     if not mean:

@@ -45,6 +45,7 @@ class GeneratedChunk:
         hallucinated: the hallucinated images have losses of their own.
         vgg: where a loss needs it.
         parallel: the other processes of this run.
+        bodies: the channels of `s` that show skeletons of people.
     """
 
     sequence: VideoBatch
@@ -54,6 +55,7 @@ class GeneratedChunk:
     hallucinated: bool = True
     vgg: VGGFeatures | None = None
     parallel: Parallel = field(default=ALONE)
+    bodies: slice = field(default_factory=lambda: slice(None))
 
     @cached_property
     def detached(self) -> DetachedFakes:

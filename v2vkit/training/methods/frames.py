@@ -144,6 +144,7 @@ class FrameMethod:
             hallucinated=isinstance(self.generator, VideoGenerator),
             vgg=self.vgg,
             parallel=self.parallel,
+            bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
         weights = self._weights(at)
         direct = reconstruction_losses(weights, generated)
