@@ -160,5 +160,5 @@ def test_its_gradient_reaches_the_generator_with_its_weight() -> None:
 def test_it_is_for_poses(tmp_path: Path) -> None:
     options = make_workspace(tmp_path)
     for changes in ({"lambda_face": 2.0}, {"drop_parts": 0.1}):
-        with pytest.raises(V2VError, match="are for poses"):
+        with pytest.raises(V2VError, match="is for poses"):
             run(STAGE, SMALL.model_copy(update=changes), options)
