@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from v2vkit.engine import progress as module
+from v2vkit import progress as module
 
 
 class Bar(module._Log):

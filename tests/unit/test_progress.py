@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from v2vkit.engine import progress as module
-from v2vkit.engine.progress import duration, progress, tracked
+from v2vkit import progress as module
+from v2vkit.progress import duration, progress, tracked
 
 
 class Clock:

@@ -19,8 +19,8 @@ from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.regions import Regions
 from v2vkit.config import IGNORE
-from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
+from v2vkit.progress import tracked
 
 _SAMPLE = 256  # frames that are looked at for the typical placement
 

@@ -10,8 +10,8 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry, write_mani
 from v2vkit.artifacts.shard import Shard, ShardIndex, ShardWriter, load_shard, read_index, sample_key, shard_name
 from v2vkit.artifacts.shots import continues
 from v2vkit.engine.local import LocalEngine
-from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError
+from v2vkit.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,10 +9,10 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import refuse_incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
 from v2vkit.config import DEFAULT_RATE, StageConfig, setting
-from v2vkit.engine.progress import progress, tracked
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
 from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_again, refuse_workspaces
+from v2vkit.progress import progress, tracked
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard

@@ -11,9 +11,9 @@ from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
 from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
-from v2vkit.engine.progress import Progress, progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions, load_inputs
+from v2vkit.progress import Progress, progress
 
 if TYPE_CHECKING:
     import numpy as np

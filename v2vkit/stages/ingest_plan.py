@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
-from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Plan
+from v2vkit.progress import progress
 
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator

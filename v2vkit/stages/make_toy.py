@@ -12,9 +12,9 @@ from typing import NamedTuple
 from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
 from v2vkit.engine.local import LocalEngine
-from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.progress import progress
 
 SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
 _VIDEOS = ("real", "plain", "cg")

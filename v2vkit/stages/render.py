@@ -12,9 +12,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
-from v2vkit.engine.progress import progress
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np

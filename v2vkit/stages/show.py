@@ -9,9 +9,9 @@ from v2vkit.artifacts.folder import Folder, explain_os_errors
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, one_rate, read_manifest
 from v2vkit.artifacts.shard import Shard, load_shard, sample_key
 from v2vkit.config import StageConfig, setting
-from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.progress import tracked
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,8 +15,8 @@ from v2vkit.checkpoint.snapshot import load_state, save_state
 from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
 from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
-from v2vkit.engine.progress import Progress, progress
 from v2vkit.errors import V2VError
+from v2vkit.progress import Progress, progress
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, open_batches

@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from tqdm import tqdm
-
 from v2vkit.errors import V2VError
+from v2vkit.progress import progress
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
 from v2vkit.video.numbering import missing_numbers
@@ -111,11 +110,11 @@ def collect(
         paired = None if found is None else open_pictures(source, footage, found)
         materials.append(Material(source, number, name, footage, maps, paired))
     total = sum(len(maps.names) for material in materials for maps in material.maps)
-    with tqdm(total=total, desc="checking maps", unit="file", disable=None if total else True) as progress:
+    with progress(total, desc="checking maps", unit="file", quiet=not total) as shown:
         for number, material in enumerate(materials):
             for of_kind in material.maps:
                 size = (material.footage.width, material.footage.height)
-                ids = check_maps(material.source, size, of_kind, rules, progress.update)
+                ids = check_maps(material.source, size, of_kind, rules, shown.update)
                 if of_kind.what == "labels":
                     materials[number] = replace(material, label_ids=ids)
     return materials, skipped

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from v2vkit.artifacts.folder import explain_os_errors
-from v2vkit.engine.progress import tracked
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.study.key import DEGRADED, PUBLIC, REAL, Key, Side, Trial, write_key
 from v2vkit.evaluation.study.page_files import write_page
 from v2vkit.evaluation.study.pairing import Clip
+from v2vkit.progress import tracked
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage import read_frames
 from v2vkit.video.targets import check_parent, refuse_irreplaceable, refuse_url, remove_abandoned, temporary_name
