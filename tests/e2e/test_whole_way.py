@@ -37,7 +37,7 @@ def test_toy_recipe(tmp_path: Path) -> None:
     command = ["run", str(recipe), "--work", "toy", *(part for change in changes for part in ("--set", change))]
     assert "train: missing" in _v2v(*command, "--dry-run", cwd=tmp_path)
     output = _v2v(*command, cwd=tmp_path)
-    assert "plan: spatial-1, tiny, street" in output
+    assert "plan: spatial-1, tiny, labels" in output
     assert "VGG OFF" in output
     assert "repeat first frame" in output
     work = tmp_path / "toy"

@@ -16,6 +16,7 @@ from tests.faces import face_landmarks, photo, train_dlib_predictor
 from tests.flow_scenes import write_frames
 from tests.stage_results import make, sample_files
 from tests.unit.rendering import render, save_untrained
+from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.conditions.landmarks import follow_face, landmarks_from_json
@@ -254,6 +255,7 @@ def test_rendering_needs_the_weights_of_training(
     weights.unlink()
     if content is not None:
         weights.write_bytes(content)
+    write_file(tmp_path / "in.mp4", moving_frames(3))
     with pytest.raises(V2VError, match=f"weights .*shape.dat, which .*{sentence}"):
         render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
 

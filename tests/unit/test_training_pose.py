@@ -88,6 +88,6 @@ def test_poses_are_trained_on_and_rendered(
 @pytest.mark.parametrize("setting", [{"flip": True}, {"foreground": (1,)}], ids=str)
 def test_left_and_right_stay_as_they_are(options: RunOptions, tmp_path: Path, setting: dict[str, object]) -> None:
     """A mirrored skeleton would have its colours on the wrong sides."""
-    with pytest.raises(V2VError, match="are for streets"):
+    with pytest.raises(V2VError, match="for streets"):
         run(TRAIN, POSE.model_copy(update=setting), options)
     assert not (tmp_path / "checkpoints").exists()
