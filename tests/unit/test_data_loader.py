@@ -165,7 +165,7 @@ if __name__ == "__main__":
     with open_batches(config, dataset, sampler.batches(0), CPU) as stream:
         next(stream)
         print("ready", *[p.pid for p in __import__("multiprocessing").active_children()], flush=True)
-        time.sleep(60)
+        time.sleep(400)
 """
 
 
@@ -190,9 +190,9 @@ def test_a_stopped_run_leaves_no_process(work: str, tmp_path: Path, stop: signal
         os.killpg(process.pid, stop)
     else:
         process.kill()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=250)
     assert told.count("Traceback") == (stop == signal.SIGINT)
-    for _ in range(200):
+    for _ in range(900):
         if not any(_alive(int(pid)) for pid in pids):
             return
         time.sleep(0.1)

@@ -332,7 +332,7 @@ def test_ctrl_c_ends_it_with_a_count(made: tuple[Path, Key]) -> None:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + "api/study", timeout=20) as reply:
             assert json.load(reply) == {"study": key.study}
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=200)
     finally:
         process.kill()
         process.wait()

@@ -467,7 +467,7 @@ def _start(url: str, most: int = 0) -> subprocess.Popen[str]:
 
 def test_a_full_disk_is_told_and_what_came_is_kept(net: Server, folder: Path) -> None:
     process = _start(net.url, most=150_000)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=250)
     assert "V2VError The disk of the weights store" in output
     assert 0 < (folder / "net/net.pth.part").stat().st_size <= 150_000
     assert fetch("net", report=_quiet).read_bytes() == DATA
@@ -504,8 +504,8 @@ def test_two_processes_fetch_once(net: Server, folder: Path) -> None:
     assert second.stdout is not None
     assert "another process is at work on net" in second.stdout.readline()
     go_on.set()
-    first.communicate(timeout=60)
-    output, _ = second.communicate(timeout=60)
+    first.communicate(timeout=250)
+    output, _ = second.communicate(timeout=250)
     assert "net is here already" in output
     assert net.asked == [None]
     assert (folder / "net/net.pth").read_bytes() == DATA
