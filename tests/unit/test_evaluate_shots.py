@@ -60,7 +60,7 @@ def _evaluate(work: Path, **settings: object) -> dict[str, Any]:
 
 
 def _rendered(
-    work: Path, given: int = 0, opener: AnyGenerator | None = None, precision: Precision = "auto"
+    work: Path, given: int = 0, first_frame_model: AnyGenerator | None = None, precision: Precision = "auto"
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What `render --maps` makes of the workspace, and its real frames."""
     data = Folder(f"{work}/data")
@@ -68,7 +68,7 @@ def _rendered(
     reader = ClipReader(data, load_inputs(data, KINDS))
     real = [reader.frame(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     first = np.stack(real[:given]) if given else None
-    session = Session(generator, first_frames=first, first_frame_model=opener, precision=precision)
+    session = Session(generator, first_frames=first, first_frame_model=first_frame_model, precision=precision)
     return [image for _, image in session.render(conditioned(work / "data", info, maps=True))], real
 
 
@@ -145,7 +145,7 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     changes = {"stage": "image", "generator": config, "first_frame": "self"}
     for place in ("checkpoints/pix2pixhd", "elsewhere"):
         save_model(Folder(f"{tmp_path}/{place}"), model.state_dict(), info.model_copy(update=changes))
-    ours, real = _rendered(tmp_path, opener=load_model(Folder(f"{tmp_path}/elsewhere"))[0])
+    ours, real = _rendered(tmp_path, first_frame_model=load_model(Folder(f"{tmp_path}/elsewhere"))[0])
     expected = [psnr(ours[t], real[t]) for t in range(1, 10)]
     assert _psnr(_evaluate(tmp_path), OURS) == pytest.approx(expected, abs=1e-5)
     alone, _ = _rendered(tmp_path)

@@ -28,7 +28,7 @@ from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.label_ids import instance_edges, one_hot
 from v2vkit.errors import V2VError
-from v2vkit.inference.first_frames import find_opener
+from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.models.blocks import halve
 from v2vkit.models.generator import advance, history_from_images
 from v2vkit.pipeline.runner import run
@@ -196,8 +196,10 @@ def test_an_image_generator_makes_its_images_and_opens_videos(tmp_path: Path) ->
     source = torch.rand(1, CHANNELS, 32, 48)
     with torch.no_grad():
         torch.testing.assert_close(image(source)[-1].x_fake, network.model(source), atol=1e-4, rtol=0)
-    opener = find_opener(Folder(str(tmp_path)), None, info.model_copy(update={"first_frame": "image"}))
-    assert opener is not None
+    first_frame_model = find_first_frame_model(
+        Folder(str(tmp_path)), None, info.model_copy(update={"first_frame": "image"})
+    )
+    assert first_frame_model is not None
     report = json.loads((tmp_path / "checkpoints/pix2pixhd" / REPORT).read_text())
     assert report["counts"]["used"] == len(network.state_dict())
 

@@ -9,11 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 
+from tests import whole_way
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.ingesting import ingest
 from tests.unit.rendering import conditioned
-from tests.unit.training_data import SMALL, make_workspace
+from tests.unit.training_data import make_workspace
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
@@ -133,19 +134,7 @@ MEASURE = Stage(
     make=PerClip(_open),
     inputs=lambda config: ("frames",),
 )
-PLAIN = SMALL.model_copy(
-    update={
-        "domain": "lights",
-        "num_labels": None,
-        "foreground": (),
-        "flow": False,
-        "temporal_scales": 0,
-        "epochs": 1,
-        "decay": 0.0,
-        "max_frames": 3,
-        "augment": 0.5,
-    }
-)
+PLAIN = whole_way.PLAIN.model_copy(update={"domain": "lights"})
 
 
 @pytest.fixture(autouse=True)

@@ -253,7 +253,7 @@ def test_what_is_fast_is_chosen_but_not_for_imported_models(
     """The first-frame model's frames too; imported models, which have batch norm, must give the published images."""
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
     config = ImageGeneratorConfig(in_channels=15, width=8, num_down=2, num_blocks=1, norm=norm)
-    opener = FrameGenerator(config).eval()
+    first_frame_model = FrameGenerator(config).eval()
     layers = save_untrained(tmp_path, "face").generator
     generator = VideoGenerator(layers.model_copy(update={"norm": norm})).eval()
     seen: list[torch.dtype | None] = []
@@ -261,9 +261,9 @@ def test_what_is_fast_is_chosen_but_not_for_imported_models(
     def note(*_: object) -> None:
         seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
 
-    for network in (generator, opener):
+    for network in (generator, first_frame_model):
         network.register_forward_pre_hook(note)
-    rollout = Rollout(generator, first_frame_model=opener, precision="auto")
+    rollout = Rollout(generator, first_frame_model=first_frame_model, precision="auto")
     for s in np.random.default_rng(0).random((3, 15, 48, 64), dtype=np.float32):
         rollout.step(s)
     assert seen == [computed] * 3

@@ -47,11 +47,11 @@ def test_given_frames_are_halved(generator: VideoGenerator) -> None:
 
 def test_frames_of_an_image_model_are_made_at_full_size_and_halved(generator: VideoGenerator) -> None:
     torch.manual_seed(1)
-    opener = FrameGenerator(ImageGeneratorConfig(in_channels=13, width=8, num_down=2, num_blocks=1)).eval()
-    rollout = Rollout(generator, 1, opener)
+    first_frame_model = FrameGenerator(ImageGeneratorConfig(in_channels=13, width=8, num_down=2, num_blocks=1)).eval()
+    rollout = Rollout(generator, 1, first_frame_model)
     made = [rollout.step(s).x_fake for s in SOURCES]
     with torch.inference_mode():
-        opening = torch.cat([opener(torch.from_numpy(s)[None])[-1].x_fake for s in SOURCES[:2]])
+        opening = torch.cat([first_frame_model(torch.from_numpy(s)[None])[-1].x_fake for s in SOURCES[:2]])
     for t in range(2):
         assert torch.equal(made[t], halve(opening[t : t + 1], 1))
     torch.testing.assert_close(made[2], _third(generator, opening))

@@ -27,7 +27,7 @@ from v2vkit.conditions.regions import region_ids
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.features import describe_frame
-from v2vkit.inference.first_frames import find_opener
+from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.inference.mixtures import fit_styles
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import STYLES, Style, find_style
@@ -131,7 +131,7 @@ def test_an_image_model_with_features_opens_no_video_without(work: str) -> None:
     place = Folder(f"{work}/images")
     save_model(place, model_weights(FrameGenerator(config), FeatureEncoder(info.encoder)), image)
     with pytest.raises(V2VError, match="takes features, which this video model has none of"):
-        find_opener(Folder(work), place.url, video)
+        find_first_frame_model(Folder(work), place.url, video)
 
 
 def test_features_stand_between_maps_and_flow(work: str) -> None:

@@ -15,7 +15,7 @@ from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import find_model, load_model, save_model
 from v2vkit.errors import V2VError
-from v2vkit.inference.first_frames import find_opener
+from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.discriminator import image_input
 from v2vkit.models.generator import advance, history_from_images
@@ -165,14 +165,14 @@ def test_frame_by_frame_no_frame_depends_on_another(work: RunOptions) -> None:
 
 def test_the_image_model_makes_the_first_frames_and_the_video_model_the_others(work: RunOptions) -> None:
     generator, info = load_model(find_model(Folder(work.work), None))
-    opener = find_opener(Folder(work.work), None, info)
-    assert opener is not None
+    first_frame_model = find_first_frame_model(Folder(work.work), None, info)
+    assert first_frame_model is not None
     sources = np.random.default_rng(0).random((4, 13, 24, 32), dtype=np.float32)
-    rollout = Rollout(generator, first_frame_model=opener)
+    rollout = Rollout(generator, first_frame_model=first_frame_model)
     made = [rollout.step(s).x_fake for s in sources]
     s = torch.from_numpy(sources)
     with torch.no_grad():
-        first = torch.cat([opener(s[t : t + 1])[-1].x_fake for t in range(2)])
+        first = torch.cat([first_frame_model(s[t : t + 1])[-1].x_fake for t in range(2)])
         history = history_from_images(first[None], 1)
         for t in (2, 3):
             outputs = generator(s[t - 2 : t + 1].flatten(0, 1)[None], history)
@@ -240,7 +240,7 @@ def test_first_frame_models_that_do_not_fit_are_refused(work: RunOptions, tmp_pa
     if kind == "not needed":
         info = info.model_copy(update={"first_frame": "self"})
     with pytest.raises(V2VError, match=message):
-        find_opener(Folder(work.work), folder, info)
+        find_first_frame_model(Folder(work.work), folder, info)
 
 
 def test_covst_rolled_out_remembers_the_last_frame(work: RunOptions) -> None:

@@ -13,7 +13,7 @@ from v2vkit.video.images import read_image
 from v2vkit.video.sources import find_sequence
 
 
-def find_opener(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerator | None:
+def find_first_frame_model(work: Folder, folder: str | None, info: ModelInfo) -> AnyGenerator | None:
     """The generator that makes a video's first L frames, on the CPU; None where the model needs none.
 
     Args:

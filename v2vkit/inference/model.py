@@ -20,7 +20,7 @@ from v2vkit.config import Precision, Size, parse_rate
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import conditioned_frames
-from v2vkit.inference.first_frames import find_opener, read_first_frames
+from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
 from v2vkit.inference.session import Session, made_ahead, warm_up
@@ -181,7 +181,7 @@ class Model:
             self.generator,
             halvings=self.info.halvings,
             first_frames=given,
-            first_frame_model=self._opener if given is None else None,
+            first_frame_model=self._first_frame_model if given is None else None,
             style=find_style(self.work, self.styles, style, self.info),
             precision=self.precision,
         )
@@ -199,9 +199,9 @@ class Model:
         return np.stack(images) if images else None
 
     @cached_property
-    def _opener(self) -> AnyGenerator | None:
+    def _first_frame_model(self) -> AnyGenerator | None:
         """The model that makes first frames, where this one begins from such."""
-        found = find_opener(self.work, self.first_frame_model, self.info)
+        found = find_first_frame_model(self.work, self.first_frame_model, self.info)
         if found is not None:
             warm_up(found.to(self.device), self.info.width, self.info.height, precision=self.precision)
         return found

@@ -64,7 +64,8 @@ class _Opened:
     """What is measured and on what.
 
     Attributes:
-        checkpoint, info, generator, opener, style, precision: the model and what it renders with, on the device.
+        checkpoint, info, generator, first_frame_model, style, precision: the model and what it renders with, on the
+            device.
         reader, manifests: the held-out footage.
         shots: its clips by shot, those that are long enough.
         short: the clips of the others.
@@ -76,7 +77,7 @@ class _Opened:
     checkpoint: Folder
     info: "ModelInfo"
     generator: "AnyGenerator"
-    opener: "AnyGenerator | None"
+    first_frame_model: "AnyGenerator | None"
     style: "Style | None"
     precision: Precision
     reader: "ClipReader"
@@ -108,7 +109,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     """Everything that can be wrong is told here, before any work."""
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.inference.first_frames import find_opener
+    from v2vkit.inference.first_frames import find_first_frame_model
     from v2vkit.inference.live import open_face
     from v2vkit.inference.styles import find_style
     from v2vkit.inference.workspace import shots_of
@@ -119,7 +120,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     generator, info = load_model(checkpoint)
     style = find_style(work, None, 0, info)
     device = pick_device(config.device)
-    opener = find_opener(work, config.first_frame_model, info)
+    first_frame_model = find_first_frame_model(work, config.first_frame_model, info)
     data = Folder(config.data)
     with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
     kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
@@ -149,7 +150,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
         checkpoint=checkpoint,
         info=info,
         generator=generator.to(device),
-        opener=None if opener is None else opener.to(device),
+        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=style,
         precision=config.precision,
         reader=reader,
@@ -263,7 +264,7 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Conditio
         opened.generator,
         halvings=info.halvings,
         first_frames=None if given is None else np.stack(given),
-        first_frame_model=opened.opener,
+        first_frame_model=opened.first_frame_model,
         style=style,
         precision=opened.precision,
     )

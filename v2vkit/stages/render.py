@@ -160,12 +160,12 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     device = pick_device(config.device)
-    opener = _first_frame_model(config, options, info)
+    first_frame_model = _first_frame_model(config, options, info)
     session = Session(
         generator.to(device),
         halvings=info.halvings,
         first_frames=read_first_frames(config.first_frames, info),
-        first_frame_model=None if opener is None else opener.to(device),
+        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
     )
@@ -273,10 +273,10 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
 
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
     """The image model that makes the first frames; none where real ones are given."""
-    from v2vkit.inference.first_frames import find_opener
+    from v2vkit.inference.first_frames import find_first_frame_model
 
     if config.first_frames is None:
-        return find_opener(Folder(options.work), config.first_frame_model, info)
+        return find_first_frame_model(Folder(options.work), config.first_frame_model, info)
     if config.first_frame_model is not None:
         raise V2VError("--first-frames and --first-frame-model both give the first frames.", "Give one of them.")
     return None
