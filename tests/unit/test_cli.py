@@ -170,7 +170,7 @@ def test_user_errors_are_two_sentences_without_a_traceback(
         main_module.main()
     assert stopped.value.code == 1
     captured = capsys.readouterr().err
-    assert captured.startswith("error: There is no artifact frames")
+    assert captured.startswith("error [unnamed]: There is no artifact frames")
     assert "v2v ingest" in captured
     assert "Traceback" not in captured
 

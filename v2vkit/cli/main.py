@@ -153,7 +153,7 @@ def main() -> None:
                 with contextlib.suppress(BrokenPipeError):
                     sys.stdout.flush()  # at exit, nobody would say in a sentence that it is full
     except V2VError as error:
-        click.echo(f"error: {error.message}\n{error.hint}", err=True)
+        click.echo(f"error [{error.code}]: {error.message}\n{error.hint}", err=True)
         sys.exit(1)
     except OSError as error:
         if error.errno not in _FULL:
