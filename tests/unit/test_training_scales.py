@@ -14,7 +14,7 @@ from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset,
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
 from v2vkit.errors import V2VError
-from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
+from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import VideoGenerator, history_from_images

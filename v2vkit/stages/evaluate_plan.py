@@ -1,0 +1,297 @@
+"""What `v2v evaluate` measures, on what, and with which metrics: opened and checked before any work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
+from v2vkit.checkpoint.model_file import ModelInfo, find_model, load_model, refuse_other_sizes
+from v2vkit.conditions.clips import ClipReader
+from v2vkit.config import Precision
+from v2vkit.engine.cores import choose_threads
+from v2vkit.engine.devices import pick_device
+from v2vkit.errors import V2VError, counted
+from v2vkit.estimators.registry import chosen, open_estimator
+from v2vkit.evaluation.choose import Available, Choice, choose
+from v2vkit.evaluation.metrics.contract import Metric
+from v2vkit.evaluation.metrics.registry import Need, open_metric
+from v2vkit.evaluation.metrics.setup import Segmenter, Setup
+from v2vkit.inference.first_frames import find_first_frame_model
+from v2vkit.inference.live import open_face
+from v2vkit.inference.styles import find_style
+from v2vkit.inference.workspace import shots_of
+from v2vkit.pipeline.stage import RunOptions, load_inputs
+
+if TYPE_CHECKING:
+    from v2vkit.inference.styles import Style
+    from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.stages.evaluate import EvaluateConfig
+
+Beside = dict[str, Callable[[str, int], Any]]
+"""Name in `Batch.beside` -> (clip, t) -> what is known of that frame."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is measured and on what.
+
+    Attributes:
+        checkpoint, info, generator, first_frame_model, style, precision: the model and what it renders with, on the
+            device.
+        reader, manifests: the held-out footage, or its maps alone where the real footage is another.
+        real: the real footage where it is another (`--unpaired`).
+        shots: its clips by shot, those that are long enough.
+        short: the clips of the others.
+        skip_first: as in `evaluate_clip`.
+        choice: the metrics.
+        metrics: name -> metric, opened.
+        beside: what is known of each frame.
+        out: the folder of the report.
+    """
+
+    checkpoint: Folder
+    info: ModelInfo
+    generator: "AnyGenerator"
+    first_frame_model: "AnyGenerator | None"
+    style: "Style | None"
+    precision: Precision
+    reader: ClipReader
+    manifests: dict[str, Manifest]
+    real: "RealFootage | None"
+    shots: list[list[ClipInfo]]
+    short: list[ClipInfo]
+    skip_first: int
+    choice: Choice
+    metrics: dict[str, Metric]
+    beside: Beside
+    out: Folder
+
+
+@dataclass(frozen=True)
+class RealFootage:
+    """Real frames without maps of their own.
+
+    Attributes:
+        reader, manifest: the frames.
+        shots: their clips by shot.
+    """
+
+    reader: ClipReader
+    manifest: Manifest
+    shots: list[list[ClipInfo]]
+
+
+def length(shot: list[ClipInfo]) -> int:
+    """Frames of a shot."""
+    return sum(clip.num_frames for clip in shot)
+
+
+def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
+    """Everything that can be wrong is found here, before any work.
+
+    Raises:
+        V2VError: what is named does not exist or does not fit, or a metric that was asked for cannot be computed.
+    """
+    assert config.data is not None, "checked by the command"
+    choose_threads(config.threads)
+    work = Folder(options.work)
+    checkpoint = find_model(work, config.checkpoint)
+    generator, info = load_model(checkpoint)
+    style = find_style(work, None, 0, info)
+    device = pick_device(config.device)
+    first_frame_model = find_first_frame_model(work, config.first_frame_model, info)
+    data = Folder(config.data)
+    manifests = _inputs(data, info, paired=config.unpaired is None)
+    real = None if config.unpaired is None else _real_footage(config.unpaired, info)
+    out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
+    if out.is_file:
+        raise V2VError("folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another --out.")
+    out.refuse_unwritable()
+    reader = ClipReader(data, manifests)
+    refuse_other_sizes(info, reader.clips, config.data)
+    skip_first = info.generator.history if info.first_frame == "real" else 1
+    shots, short = _long_shots(reader, config.data, skip_first)
+    missing, beside = _known(info, reader, manifests, shots, config)
+    first = shots[0][0]
+    measured = tuple(length(shot) - skip_first for shot in shots)
+    of_real = None if real is None else tuple(map(length, real.shots))
+    choice = choose(config.metrics, Available(missing, first.height, first.width, measured, of_real))
+    setup = _setup(config, info, choice, first, str(device))
+    return Opened(
+        checkpoint=checkpoint,
+        info=info,
+        generator=generator.to(device),
+        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
+        style=style,
+        precision=config.precision,
+        reader=reader,
+        manifests=manifests,
+        real=real,
+        shots=shots,
+        short=short,
+        skip_first=skip_first,
+        choice=choice,
+        metrics={row.name: open_metric(row, setup) for row in choice.rows},
+        beside={name: read for name, read in beside.items() if any(name in row.needs for row in choice.rows)},
+        out=out,
+    )
+
+
+def _inputs(data: Folder, info: ModelInfo, *, paired: bool) -> dict[str, Manifest]:
+    with_flow = info.generator.takes_flow or (paired and (data / "flow").exists(MANIFEST))
+    frames = ("frames",) if paired else ()
+    kinds = (*frames, *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
+    manifests = load_inputs(data, kinds)
+    if not manifests[kinds[0]].num_frames:
+        raise V2VError(
+            "frames-missing", f"The artifact {kinds[0]} in {data.url} has no frames.", "Name another workspace."
+        )
+    return manifests
+
+
+def _real_footage(url: str, info: ModelInfo) -> RealFootage:
+    if info.first_frame == "real":
+        raise V2VError(
+            "setting-conflict",
+            "This model starts from real frames, and with --unpaired there are none beside its maps.",
+            "Leave --unpaired out.",
+        )
+    work = Folder(url)
+    manifests = load_inputs(work, ("frames",))
+    if not manifests["frames"].num_frames:
+        raise V2VError("frames-missing", f"The artifact frames in {url} has no frames.", "Name another workspace.")
+    reader = ClipReader(work, manifests)
+    return RealFootage(reader, manifests["frames"], shots_of(reader.clips))
+
+
+def _long_shots(reader: ClipReader, url: str, skip_first: int) -> tuple[list[list[ClipInfo]], list[ClipInfo]]:
+    """The shots that have more frames than are left out, and the clips of the others."""
+    shots, short = list[list[ClipInfo]](), list[ClipInfo]()
+    for shot in shots_of(reader.clips):
+        if length(shot) > skip_first:
+            shots.append(shot)
+        else:
+            short.extend(shot)
+    if not shots:
+        raise V2VError(
+            "clip-too-short",
+            f"No shot in {url} has more than {counted(skip_first, 'frame')}, and so many at its beginning are "
+            "left out of the averages.",
+            "Ingest longer footage.",
+        )
+    return shots, short
+
+
+def _known(
+    info: ModelInfo,
+    reader: ClipReader,
+    manifests: dict[str, Manifest],
+    shots: list[list[ClipInfo]],
+    config: "EvaluateConfig",
+) -> tuple[dict[Need, str], Beside]:
+    """What metrics need and is not there, with the reason; and what reads the rest."""
+    missing: dict[Need, str] = {}
+    beside: Beside = {}
+    if config.unpaired is not None:
+        missing["counterpart"] = "with --unpaired there is no real frame beside each"
+    clip = max((clip for shot in shots for clip in shot), key=lambda clip: clip.num_frames)
+    if "flow" in manifests and reader.has("flow", clip.name, min(1, clip.num_frames - 1), "flow1.png"):
+        beside["flow"] = partial(_flow, reader)
+    else:
+        missing["flow"] = "it needs flow of stride 1 of the real frames (`v2v extract-flow`)"
+    if info.conditioning.of_task("face") is None:
+        missing["landmarks"] = "the model is not conditioned on a face"
+    else:
+        beside["landmarks"] = partial(_landmarks, reader)
+    pose = info.conditioning.of_task("pose")
+    if pose is None:
+        missing["people"] = "the model is not conditioned on poses"
+    elif info.origins[pose].settings.get("openpose") is not None:
+        missing["people"] = "the key points come from files, and what found them is not here"
+    else:
+        beside["people"] = partial(_people, reader, info.conditioning.conditions[pose])
+    labels = next((of for of in info.conditioning.conditions if of.artifact == "labels"), None)
+    if labels is None:
+        missing["labels"] = "the model is not conditioned on labels"
+    elif config.segmenter is None:
+        missing["labels"] = "it needs a segmentation network (--segmenter FILE)"
+    else:
+        beside["labels"] = partial(_labels, reader, labels)
+    return missing, beside
+
+
+def _flow(reader: ClipReader, clip: str, t: int) -> Any:
+    return reader.flow(clip, t, 1)
+
+
+def _landmarks(reader: ClipReader, clip: str, t: int) -> Any:
+    """The landmarks that the output should show; None where no face was found in the source."""
+    from v2vkit.conditions.landmarks import landmarks_from_json
+
+    file = landmarks_from_json(reader.read("sketches", clip, t, "json"))
+    return file.landmarks if file.found else None
+
+
+def _people(reader: ClipReader, condition: Any, clip: str, t: int) -> Any:
+    """The people that the output should show; None where nobody was found in the source."""
+    people = reader.annotation(condition, clip, t, "align")
+    return people.persons if people.found else None
+
+
+def _labels(reader: ClipReader, condition: Any, clip: str, t: int) -> Any:
+    return reader.annotation(condition, clip, t, "channels").labels
+
+
+def _setup(config: "EvaluateConfig", info: ModelInfo, choice: Choice, first: ClipInfo, device: str) -> Setup:
+    names = {row.name for row in choice.rows}
+    face = info.conditioning.of_task("face") if "landmark_error" in names else None
+    pose = info.conditioning.of_task("pose") if "pose_error" in names else None
+    return Setup(
+        height=first.height,
+        width=first.width,
+        weights=dict(choice.weights),
+        device=device,
+        face=None if face is None else open_face(info.origins[face].settings),
+        pose=None if pose is None else _open_pose(info.origins[pose].settings),
+        segmenter=_segmenter(config, info, device) if "label_fidelity" in names else None,
+    )
+
+
+def _open_pose(settings: dict[str, Any]) -> Any:
+    name, own = chosen("pose", settings)
+    return open_estimator("pose", name, **own)
+
+
+def _segmenter(config: "EvaluateConfig", info: ModelInfo, device: str) -> Segmenter:
+    """The fixed network of label fidelity.
+
+    Raises:
+        V2VError: its weights are missing or wrong, or it knows another number of labels than the model.
+    """
+    from v2vkit.conditions.label_ids import keep_labels
+
+    network = open_estimator("segment", "torchvision", weights=config.segmenter, device=device)
+    keep = config.segmenter_keep
+    if unknown := [label for label in keep if not 0 <= label < network.num_labels]:
+        raise V2VError(
+            "label-id-out-of-range",
+            f"--segmenter-keep {unknown[0]} is no class of {config.segmenter} (0 to {network.num_labels - 1}).",
+            "Give ids of its classes.",
+        )
+    number, wanted = len(keep) or network.num_labels, info.conditioning.num_labels
+    if number != wanted:
+        raise V2VError(
+            "label-count-mismatch",
+            f"The segmentation network {config.segmenter} has {number} labels, and the model {wanted}.",
+            "Choose its classes in the order of the model's labels with --segmenter-keep, or give another network.",
+        )
+    classes = tuple(network.classes[label] for label in keep) if keep and network.classes else network.classes
+    return Segmenter(
+        name=f"{network.name} {network.version}",
+        num_labels=number,
+        classes=classes,
+        label=lambda image: keep_labels(network(image).labels, None, keep)[0],
+    )
