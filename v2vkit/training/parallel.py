@@ -96,7 +96,7 @@ def open_parallel(device: str) -> Parallel:
         from lightning.fabric import Fabric
     except ImportError:
         raise V2VError(
-            "package-missing",
+            "library-missing",
             f"A launcher started {number} processes, and Lightning, which lets them work together, is not installed.",
             "pip install 'v2vkit[cluster]', or start one process.",
         ) from None
