@@ -223,13 +223,13 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise V2VError(
-                "permission-denied",
+                "file-unreadable" if reading else "target-unwritable",
                 f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno)}.",
                 "Check its permissions." if reading else "Give a folder that you may write to.",
             ) from error
         if error.errno == errno.ENOENT and not reading:  # /proc, a broken link, a drive that is not there
             raise V2VError(
-                "path-unusable",
+                "target-unwritable",
                 f"{path} cannot be made: the system lets nothing be made there.",
                 "Name another folder.",
             ) from error
@@ -237,11 +237,11 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
             raise V2VError("name-too-long", f"The name {path} is too long.", "Give a shorter one.") from error
         if error.errno == errno.EISDIR:
             raise V2VError(
-                "path-is-folder", f"{path} is a folder.", "Give the name of a file, or move the folder away."
+                "file-required", f"{path} is a folder.", "Give the name of a file, or move the folder away."
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise V2VError(
-                "path-is-file",
+                "folder-required",
                 f"{path} cannot be reached: a file stands where a folder is needed.",
                 "Name another folder.",
             ) from error

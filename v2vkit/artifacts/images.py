@@ -59,7 +59,7 @@ def decode_gray(data: bytes, where: str = "an image") -> NDArray[np.generic]:
     image = _decode(data, cv2.IMREAD_UNCHANGED, where)
     if image.ndim != 2:
         raise V2VError(
-            "channels-mismatch",
+            "pixel-format-unsupported",
             f"{where} has {image.shape[2]} channels where one is expected.",
             "Save it as a single-channel PNG.",
         )

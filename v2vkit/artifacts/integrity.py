@@ -84,7 +84,7 @@ def refuse_foreign(folder: Folder) -> None:
     names = folder.names()
     if names and not {MANIFEST, PARTIAL, index_name(shard_name(0))} & set(names):
         raise V2VError(
-            "folder-occupied",
+            "folder-not-empty",
             f"{folder.url} exists and is not an artifact (it holds {names[0]}).",
             "Move it away or name another --work.",
         )

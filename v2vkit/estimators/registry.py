@@ -173,7 +173,7 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
             raise
         extra = rows[name].extra
         problem = f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed."
-        raise V2VError("package-missing", problem, how_to_install("all" if extra is None else extra.name)) from None
+        raise V2VError("library-missing", problem, how_to_install("all" if extra is None else extra.name)) from None
 
 
 def how_to_install(extra: str) -> str:

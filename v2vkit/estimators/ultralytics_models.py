@@ -184,7 +184,7 @@ def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
     """The network in a weights file; from a copy, because ultralytics reads meaning into a file's name."""
     if not ultralytics.nn.tasks._SafeLoad.SUPPORTED:
         raise V2VError(
-            "package-unsupported", "This torch cannot load YOLO files safely.", "Install torch 2.6 or newer."
+            "library-unsupported", "This torch cannot load YOLO files safely.", "Install torch 2.6 or newer."
         )
     hint = f"Give a YOLO file that ultralytics saved for the task {task!r}."
     allowed = torch.serialization.get_safe_globals()
@@ -252,7 +252,7 @@ def safe_ultralytics() -> Iterator[Any]:
 
             if not ultralytics.nn.tasks.SAFE_LOAD:
                 raise V2VError(
-                    "package-conflict",
+                    "library-conflict",
                     "Something else in this program has opened ultralytics, not in its safe mode.",
                     "Let v2vkit open it first.",
                 )

@@ -127,12 +127,12 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
         raise V2VError(
-            "artifact-empty", f"The artifact frames in {config.data} has no frames.", "Name another workspace."
+            "frames-missing", f"The artifact frames in {config.data} has no frames.", "Name another workspace."
         )
     out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
     if out.is_file:
         raise V2VError(
-            "path-is-file", f"{out.url} is a file, and the report needs a folder.", "Name another one with --out."
+            "folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another one with --out."
         )
     out.refuse_unwritable()
     reader = ClipReader(data, manifests)

@@ -206,7 +206,7 @@ def _origins(conditioning: "Conditioning") -> "tuple[Origin, ...]":
     absent = next((condition for condition in conditioning.conditions if condition.published is None), None)
     if absent is not None:
         raise V2VError(
-            "condition-unsupported",
+            "domain-unsupported",
             f"There are no published models that are conditioned on {absent.name}.",
             "Give another --domain.",
         )
@@ -225,7 +225,7 @@ def _import(config: ImportConfig, options: RunOptions) -> list[str]:
         return _tell(json.loads(folder.read(REPORT)), f"{outcome.message} Keys by name: {folder.url}/{REPORT}")
     except (ValueError, KeyError, TypeError):
         raise V2VError(
-            "checkpoint-damaged", f"{folder.url}/{REPORT} is damaged.", "Remove that folder and import again."
+            "model-damaged", f"{folder.url}/{REPORT} is damaged.", "Remove that folder and import again."
         ) from None
 
 

@@ -149,7 +149,7 @@ def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
     slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
-            "rate-mismatch",
+            "frame-rate-mismatch",
             f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",
             "Give a lower --fps, or leave it out to take every frame.",
         )

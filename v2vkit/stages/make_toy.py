@@ -123,11 +123,11 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     refuse_irreplaceable(config.out)
     out = Path(config.out).resolve()
     if out.exists() and not out.is_dir():
-        raise V2VError("path-is-file", f"{out} is a file.", "Name a folder that does not exist yet.")
+        raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")
     parent = next(folder for folder in out.parents if folder.exists())
     if not os.access(parent, os.W_OK):
         raise V2VError(
-            "permission-denied", f"{out} cannot be made: {parent} may not be written to.", "Name another folder."
+            "target-unwritable", f"{out} cannot be made: {parent} may not be written to.", "Name another folder."
         )
     if not out.exists() or not any(out.iterdir()):
         return False
@@ -136,13 +136,13 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
         found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise V2VError(
-            "folder-occupied", f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
+            "folder-not-empty", f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
         ) from None
     there = {path.name for path in out.iterdir()}
     foreign, lost = sorted(there - _OURS), sorted(_OURS - there)
     if overwrite and foreign:
         raise V2VError(
-            "folder-occupied",
+            "folder-not-empty",
             f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.",
             "Move it away, or name another folder.",
         )

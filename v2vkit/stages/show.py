@@ -202,7 +202,7 @@ def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
     ]
     if not picks:
         raise V2VError(
-            "artifact-empty", "The artifact has no frames.", "Name another one, or make it again from longer footage."
+            "frames-missing", "The artifact has no frames.", "Name another one, or make it again from longer footage."
         )
     return picks
 

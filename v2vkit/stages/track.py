@@ -145,7 +145,7 @@ def check_inputs(config: TrackConfig, inputs: dict[str, Manifest], work: Folder)
     labels, flow = inputs["labels"], inputs.get("flow")
     if flow is not None and not _has_stride_1(flow):
         raise V2VError(
-            "stride-missing",
+            "flow-stride-missing",
             "The artifact flow has no stride 1, which leads from a frame to the one before.",
             "Make it with `v2v extract-flow --strides 1 --strides 3 --overwrite`, or track with --no-flow.",
         )

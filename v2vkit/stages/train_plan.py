@@ -41,7 +41,7 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
         start = Folder(config.start_from)
         if not start.exists(MODEL):
             raise V2VError(
-                "checkpoint-missing",
+                "model-missing",
                 f"--start-from {config.start_from} holds no model.",
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
@@ -90,7 +90,7 @@ def _check_depth(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     near, far = config.model.depth_near or NEAR, config.model.depth_far or FAR
     if near >= far:
         raise V2VError(
-            "setting-conflict",
+            "depth-range-invalid",
             f"--depth-near {near:g} is not below --depth-far {far:g}.",
             "Give a smaller or larger one.",
         )
