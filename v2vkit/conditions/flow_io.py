@@ -75,10 +75,10 @@ def decode_kitti(data: bytes, where: str = "a flow map") -> tuple[FloatMap, Floa
     check_header(data, where)
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if bgr is None:
-        raise V2VError("flow-damaged", f"{where} is a damaged image.", "Replace the file.")
+        raise V2VError("image-damaged", f"{where} is a damaged image.", "Replace the file.")
     if bgr.dtype != np.uint16 or bgr.ndim != 3 or bgr.shape[2] != 3:
         raise V2VError(
-            "flow-unsupported",
+            "pixel-format-unsupported",
             f"{where} is no KITTI flow map: it has {bgr[0, 0].size} channel(s) of {bgr.itemsize * 8} bits.",
             "Give a PNG with three 16-bit channels.",
         )
@@ -101,7 +101,7 @@ def decode_flo(data: bytes, where: str = "a .flo file") -> tuple[FloatMap, Float
     """
     if len(data) < 12 or data[:4] != _FLO_MAGIC:
         raise V2VError(
-            "flow-unsupported",
+            "flow-damaged",
             f"{where} does not begin as a .flo file does.",
             "Give a Middlebury .flo file (little-endian).",
         )
@@ -132,7 +132,9 @@ def read_flow(path: str | Path) -> tuple[FloatMap, FloatMap]:
     decode = decoders.get(Path(path).suffix.lower())
     if decode is None:
         raise V2VError(
-            "flow-unsupported", f"{path} is no flow file that v2vkit reads.", "Give a .flo file or a KITTI 16-bit .png."
+            "format-unsupported",
+            f"{path} is no flow file that v2vkit reads.",
+            "Give a .flo file or a KITTI 16-bit .png.",
         )
     try:
         data = Path(path).read_bytes()

@@ -144,13 +144,15 @@ def _check_numbers(
             )
         if length is not None and max(numbered) >= length:
             raise V2VError(
-                "keypoints-mismatch", f"{where} holds {numbered[max(numbered)]}, but {file} has {length} frames.", HINT
+                "frame-count-mismatch",
+                f"{where} holds {numbered[max(numbered)]}, but {file} has {length} frames.",
+                HINT,
             )
         return ""
     stop = max(source["stop"] for source in sources)
     if count < stop or (length is not None and count != length):
         told = f"{file} has {length} frames" if length is not None else f"the clips of {file} reach frame {stop - 1}"
-        raise V2VError("keypoints-mismatch", f"{where} holds {count} JSON files, but {told}.", HINT)
+        raise V2VError("frame-count-mismatch", f"{where} holds {count} JSON files, but {told}.", HINT)
     start = _first_number(sources)
     if first == start or length is not None:
         return ""

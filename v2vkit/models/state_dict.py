@@ -77,7 +77,7 @@ def _load(path: str | Path, hint: str) -> Any:
 
 def _checked(path: str | Path, state: Any, hint: str) -> State:
     if not isinstance(state, dict) or not state:
-        raise V2VError("weights-unsupported", f"{path} is not a state dict.", hint)
+        raise V2VError("weights-damaged", f"{path} is not a state dict.", hint)
     for key, tensor in state.items():
         check_stored(path, key, tensor, hint=hint)
     return dict(state)
