@@ -19,7 +19,6 @@ from tests.unit.bars import watch_bars
 from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, shots, write_images
 from tests.unit.video_files import moving_frames, set_display_matrix, solid_frames, write_audio, write_file
 from v2vkit.config import make_config
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.ingest import STAGE, IngestConfig

@@ -23,7 +23,6 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.conditions.landmarks import follow_face, landmarks_from_json
 from v2vkit.conditions.sketch import draw_sketch
 from v2vkit.config import make_config
-from v2vkit.errors import V2VError
 from v2vkit.estimators.registry import open_estimator
 from v2vkit.pipeline.runner import status
 from v2vkit.pipeline.stage import RunOptions
