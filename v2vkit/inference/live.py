@@ -79,16 +79,13 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
     path, known = condition.Settings.model_validate(origin.settings).weights, origin.estimator.get("weights")
     if path is None or known is None:
         return
-    what = f"{condition.artifact} that this model was trained on were made with the weights {path}"
-    if not Path(path).is_file():
-        code, problem = "weights-missing", "which are not there any more"
-    elif file_digest(path) != known:
-        code, problem = "weights-mismatch", "which have changed since"
-    else:
+    missing = not Path(path).is_file()
+    if not missing and file_digest(path) == known:
         return
     raise V2VError(
-        code,
-        f"The {what}, {problem}.",
+        "weights-missing" if missing else "weights-mismatch",
+        f"The {condition.artifact} that this model was trained on were made with the weights {path}, which "
+        f"{'are not there any more' if missing else 'have changed since'}.",
         f"Put them back, or make a workspace of the driving video with `v2v {origin.stage}` and render with --maps.",
     )
 
