@@ -42,8 +42,8 @@ LONG = (40, 2048, 1024)
     [
         ([(2, 64, 32), (1, 64, 32)], {}, "longest clip has 2 frames; training needs at least 3.*Ingest longer shots"),
         ([LONG, (40, 64, 64)], {}, r"several sizes \(64x64, 2048x1024\).*one --size"),
-        ([LONG], {"lambda_style": 1.0}, "--lambda-style need --vgg-weights FILE"),
-        ([LONG], {"lambda_vgg": 5.0}, "--vgg-weights FILE.*Leave out --lambda-vgg"),
+        ([LONG], {"lambda_style": 1.0}, "--lambda-style need a network"),
+        ([LONG], {"lambda_perceptual": 5.0}, "--perceptual lite0.*Leave out --lambda-perceptual"),
         ([LONG], {"first_frame": "real", "drop_history": 0.5}, "are for --first-frame self.*Leave out --drop-history"),
         ([LONG], {"first_frame": "real", "lambda_mask": 5.0}, "are for --first-frame self.*Leave out --lambda-mask"),
         ([LONG], {"domain": "face", "num_labels": 3}, "are for streets.*Leave out --num-labels"),
@@ -80,7 +80,7 @@ def test_what_cannot_work_or_changes_nothing_is_refused(
         {"first_frame": "image", "drop_history": 0.0, "lambda_mask": 0.0},
         {"flow": False, "lambda_flow": 0.0, "lambda_mask": 0.0},
         {"temporal_scales": 0, "lambda_temporal": 0.0},
-        {"lambda_vgg": 0.0},
+        {"lambda_perceptual": 0.0},
         {"domain": "face", "composition": "published"},  # the layers of imported weights
     ],
     ids=str,
