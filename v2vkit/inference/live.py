@@ -18,7 +18,7 @@ from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import FaceEstimator
+from v2vkit.estimators.base import FaceEstimator, frame_itself
 from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.weights import file_digest
 
@@ -93,13 +93,9 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
 def _open(condition: Condition[Any], origin: Origin, device: str) -> Any:
     """The estimator behind a condition, on this device; where there is none the frame is the annotation."""
     if condition.task is None:  # others are refused before
-        return _frame_itself
+        return frame_itself
     name, own = chosen(condition.task, origin.settings | {"device": device})
     return open_estimator(condition.task, name, **own)
-
-
-def _frame_itself(image: Image) -> Image:
-    return image
 
 
 def open_face(settings: dict[str, Any]) -> FaceEstimator:
