@@ -80,6 +80,7 @@ class Condition(BaseModel, Generic[A]):
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
         beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
+        from_frame: whether its annotations are made of the frame alone, without an estimator (`of_frame`).
         crop: how published models had its footage cut where frames are square, as `ingest --crop` has it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
         signed: whether published generators saw its channels in [-1, 1].
@@ -110,6 +111,7 @@ class Condition(BaseModel, Generic[A]):
     has_bodies: ClassVar[bool] = False
     from_label_folder: ClassVar[bool] = False
     beside: ClassVar[MapKind | None] = None
+    from_frame: ClassVar[bool] = False
     crop: ClassVar[str] = "none"
     shows_frame: ClassVar[bool] = False
     signed: ClassVar[bool] = False
@@ -212,6 +214,10 @@ class Condition(BaseModel, Generic[A]):
         """
         raise NotImplementedError(f"{cls.artifact} come with no maps")
 
+    def of_frame(self, image: Image) -> A:
+        """The annotation of a frame, RGB uint8 [H, W, 3]; only where it is made `from_frame`."""
+        raise NotImplementedError(f"{self.artifact} need more than the frame")
+
     @classmethod
     @abstractmethod
     def encode(cls, annotation: A, *, estimator: str) -> dict[str, bytes]:
@@ -290,6 +296,7 @@ class Condition(BaseModel, Generic[A]):
         """
         if self.task is None or origin.stage != self.estimator_stage:
             raise V2VError(
+                "maps-required",
                 f"This model is conditioned on {self.artifact} that came with their frames, which cannot be made from "
                 f"{source}.",
                 "Give a folder of label maps instead of a video, or a workspace with --maps."

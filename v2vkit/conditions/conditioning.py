@@ -118,10 +118,10 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def label_folder(self) -> Condition[Any] | None:
-        """The condition whose annotations a folder of label maps gives, where maps can lie beside for all others."""
+        """The condition whose annotations a folder of label maps gives, where maps or frames beside give all others."""
         found = next((of for of in self.conditions if of.from_label_folder), None)
         others = (of for of in self.conditions if of is not found)
-        return found if all(of.beside is not None for of in others) else None
+        return found if all(of.beside is not None or of.from_frame for of in others) else None
 
     def of_task(self, task: str) -> int | None:
         """Position of the condition behind which an estimator of this task stands; None = there is none."""
@@ -160,7 +160,9 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
                 f"{of.artifact} {channels.shape[2]}x{channels.shape[1]}"
                 for of, channels in zip(self.conditions, drawn, strict=True)
             )
-            raise V2VError(f"The annotations of a frame have different sizes: {sizes}.", "Make them again.")
+            raise V2VError(
+                "size-mismatch", f"The annotations of a frame have different sizes: {sizes}.", "Make them again."
+            )
         return np.concatenate(drawn)
 
     def prepare(self, batch: Sequence[Annotations]) -> list[tuple[Any, ...]]:
@@ -249,6 +251,7 @@ def configure(
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise V2VError(
+                "manifest-damaged",
                 f"The settings of the artifact {found.artifact} are damaged: {key} is {stored.get(key)!r}.",
                 "Make it again with --overwrite.",
             ) from None

@@ -44,6 +44,7 @@ DOMAINS: dict[str, Domain] = {
     "face": Domain(("face",), "faces", "face"),
     "street": Domain(("labels",), "streets", "street"),
     "pose": Domain(("pose",), "poses", "pose", published=(("densepose", "pose"),)),
+    "cg2real": Domain(("labels", "edges"), "streets of a simulator", "cg2real"),
     "frames": Domain(("picture",), "frames of another look", "frames"),
 }
 
@@ -59,7 +60,7 @@ def find_domain(name: str) -> Domain:
         V2VError: there is none.
     """
     if name not in DOMAINS:
-        raise V2VError(f"There is no domain {name!r}.", f"Known: {', '.join(DOMAINS)}.")
+        raise V2VError("domain-unknown", f"There is no domain {name!r}.", f"Known: {', '.join(DOMAINS)}.")
     return DOMAINS[name]
 
 

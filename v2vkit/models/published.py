@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from v2vkit.config import as_plain, make_config
+from v2vkit.config import StageConfig, as_plain, make_config
 from v2vkit.errors import V2VError
 from v2vkit.models.blocks import Norm, ReflectConv
 from v2vkit.models.discriminator import Discriminator, DiscriminatorConfig
@@ -17,7 +17,8 @@ from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
 from v2vkit.models.state_dict import State, read_wrapped_state
 
-_INFERRED = "the architecture inferred from the weights"
+C = TypeVar("C", bound=StageConfig)
+
 _ORDER = "Give one file per scale, the coarsest first: latest_net_G0.pth latest_net_G1.pth and so on."
 _BRANCHES: dict[str, tuple[str, ...]] = {
     "source_encoder": ("model_down_seg",),
@@ -48,7 +49,7 @@ def read_published_file(path: str | Path) -> tuple[State, tuple[str, ...]]:
     state, notes = read_wrapped_state(path, hint=HINT)
     for key in state:
         if not re.fullmatch(r"[\w.-]{1,200}", key, re.ASCII):  # they are printed, and split at their dots
-            raise V2VError(f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
+            raise V2VError("weights-mismatch", f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
     return state, notes
 
 
@@ -59,13 +60,20 @@ def _refuse_other_network(state: State, *, image: bool) -> None:
         V2VError: they are; weights that are none of the published ones are told by whoever looks for their layers.
     """
     if any(key.startswith("scale0_layer0.") for key in state):
-        raise V2VError("These are the weights of a discriminator.", "Give them with --discriminator.")
+        raise V2VError(
+            "weights-mismatch", "These are the weights of a discriminator.", "Give them with --discriminator."
+        )
     if not image and "model.1.weight" in state and "model_down_seg.1.weight" not in state:
-        raise V2VError("These look like the weights of an image generator (pix2pixHD).", "Add --image if they are.")
+        raise V2VError(
+            "weights-mismatch",
+            "These look like the weights of an image generator (pix2pixHD).",
+            "Add --image if they are.",
+        )
     if image and "model_down_seg.1.weight" in state:
-        raise V2VError("These are the weights of a video generator.", "Leave out --image.")
+        raise V2VError("weights-mismatch", "These are the weights of a video generator.", "Leave out --image.")
     if image and "model.1.weight" not in state and any(key.startswith("model_") for key in state):
         raise V2VError(
+            "weights-unsupported",
             "These weights are not those of a `global` image generator, with or without local enhancers. The published "
             "first-frame generator of faces (`global_with_features`) is not supported.",
             "Begin with real images instead: v2v render --first-frames.",
@@ -89,11 +97,15 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
     history = _shape(first, "model_down_img.1.weight")[1] // 3
     width, channels = _shape(first, "model_down_seg.1.weight")[:2]
     if count_layers(first, "model_up_img")[1]:
-        raise V2VError("The first of these weights are those of a finer scale, not of G0.", _ORDER)
+        raise V2VError("weights-mismatch", "The first of these weights are those of a finer scale, not of G0.", _ORDER)
     for scale, state in enumerate(states):
         found = _shape(state, "model_down_seg.1.weight")[0]
         if found != width >> scale:
-            raise V2VError(f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.", _ORDER)
+            raise V2VError(
+                "weights-mismatch",
+                f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.",
+                _ORDER,
+            )
     values = {
         "source_channels": channels // (history + 1),
         "num_scales": len(states),
@@ -108,7 +120,7 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
         "upsample": "transposed",
         "flow_multiplier": 20.0,
     }
-    return make_config(GeneratorConfig, values, _INFERRED), "indv_final.1.weight" in first
+    return _inferred(GeneratorConfig, values), "indv_final.1.weight" in first
 
 
 def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = ()) -> Imported[VideoGenerator]:
@@ -124,10 +136,18 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
     """
     inferred, has_foreground = infer_generator(states)
     if has_foreground and not foreground:
-        raise V2VError("These weights have a foreground branch.", "Name the source channels that are foreground.")
+        raise V2VError(
+            "foreground-mismatch",
+            "These weights have a foreground branch.",
+            "Name the source channels that are foreground.",
+        )
     if foreground and not has_foreground:
-        raise V2VError("These weights have no foreground branch.", "Name no source channels that are foreground.")
-    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, _INFERRED)
+        raise V2VError(
+            "foreground-mismatch",
+            "These weights have no foreground branch.",
+            "Name no source channels that are foreground.",
+        )
+    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, "the imported generator")
     branches = [
         (scale, (f"scales.{scale}.{ours}",), theirs)
         for scale in range(len(states))
@@ -176,7 +196,7 @@ def import_discriminator(state: State, *, running_statistics: bool = False) -> I
         "num_layers": depth - 2,
         "norm": norm,
     }
-    config = make_config(DiscriminatorConfig, values, _INFERRED)
+    config = _inferred(DiscriminatorConfig, values)
     branches = [
         (0, (f"scales.{scale}.layers.{layer}",), (f"scale{scale}_layer{layer}",))
         for scale in range(num_scales)
@@ -206,7 +226,7 @@ def import_image_generator(state: State) -> Imported[ImageGenerator]:
         "num_blocks_enhancer": count_layers(state, "model1_2")[1] if enhancers else 3,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(ImageGeneratorConfig, values, _INFERRED)
+    config = _inferred(ImageGeneratorConfig, values)
     branches: list[Branch] = [(0, ("coarse",) if enhancers else ("coarse", "head"), ("model",))]
     for i in range(enhancers):
         last = ("head",) if i + 1 == enhancers else ()
@@ -224,15 +244,22 @@ def import_encoder(state: State) -> Imported[FeatureEncoder]:
     plain, _ = count_layers(state, "model")
     shapes = [layer["weight"].shape for _, layer in published_layers(state, ("model",)) if is_conv(layer)]
     if len(shapes) < 4:
-        raise V2VError("These weights are not a published feature encoder.", HINT)
+        raise V2VError("weights-mismatch", "These weights are not a published feature encoder.", HINT)
     values = {
         "out_channels": shapes[-1][0],
         "width": shapes[0][0],
         "num_down": (plain - 2) // 2,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(EncoderConfig, values, _INFERRED)
+    config = _inferred(EncoderConfig, values)
     return build(lambda: FeatureEncoder(config), [state], [(0, ("layers",), ("model",))])
+
+
+def _inferred(config: type[C], values: dict[str, Any]) -> C:
+    try:
+        return make_config(config, values, "the architecture inferred from the weights")
+    except V2VError as error:
+        raise V2VError("weights-mismatch", error.message, HINT) from None
 
 
 def _norm(state: State, prefix: str, *, affine: Norm) -> Norm:
@@ -243,5 +270,5 @@ def _norm(state: State, prefix: str, *, affine: Norm) -> Norm:
 
 def _shape(state: State, key: str) -> Any:
     if key not in state or state[key].ndim != 4:
-        raise V2VError(f"These weights are not the published network: they have no `{key}`.", HINT)
+        raise V2VError("weights-mismatch", f"These weights are not the published network: they have no `{key}`.", HINT)
     return state[key].shape

@@ -15,10 +15,9 @@ from v2vkit.video.densepose_files import read_iuv
 from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
-from v2vkit.video.images import read_numbers
+from v2vkit.video.id_files import read_ids
 from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
 from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
-from v2vkit.weights.files import refuse_pointer
 
 MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
 _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
@@ -29,14 +28,12 @@ _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
     "picture": ("picture", tuple(sorted(IMAGE_ENDINGS))),
 }
 """What one of a kind is called, and the endings of its files."""
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
 _MOST_NAMED = 5
 _ENDS: dict[MapKind, tuple[str, ...]] = {
     "labels": ("_labelIds", "_labelTrainIds"),
     "instances": ("_instanceIds", "_instanceTrainIds"),
 }
 """How Cityscapes' names of each kind of map end; those of all kinds lie in one folder, beside pictures in colours."""
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
     Raises:
         V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
     """
-    stored = _read_ids(path, rules.allow_palette, "label")
+    stored = read_ids(path, what="label", allow_palette=rules.allow_palette)
     ids = stored.copy() if rules.ids else stored
     for old, new in rules.ids:
         ids[stored == old] = new
@@ -92,6 +89,7 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
         larger = "Ingest with a larger --num-labels, or map the ids to those with --ids FROM=TO."
         hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
         raise V2VError(
+            "label-id-out-of-range",
             f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
             hint,
         )
@@ -104,41 +102,7 @@ def read_instances(path: str | Path) -> NDArray[np.uint16]:
     Raises:
         V2VError: not a PNG, damaged, or with colours or a palette instead of ids.
     """
-    return _read_ids(path, False, "instance").astype(np.uint16)
-
-
-def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.int64]:
-    try:
-        with Path(path).open("rb") as file:
-            header = file.read(26)
-    except OSError as error:
-        raise V2VError(f"The {what} map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
-    if len(header) < 26 or header[:8] != _SIGNATURE:
-        refuse_pointer(path)
-        raise V2VError(
-            f"The {what} map {path} is not a PNG.", f"Save {what} maps as PNG: JPEG and WebP change the ids."
-        )
-    depth, kind = header[24], header[25]
-    if kind == _PALETTE and not allow_palette:
-        raise V2VError(
-            f"The {what} map {path} is a palette PNG, whose stored numbers need not be the ids.",
-            "Save it as a single-channel PNG of ids."
-            if what == "instance"
-            else "If they are (as in PASCAL VOC), say --allow-palette to `v2v ingest`; otherwise save it as a "
-            "single-channel PNG of ids.",
-        )
-    if kind in (_RGB, _RGBA, _GREY_ALPHA):
-        channels = {_RGB: "3 channels (colours)", _RGBA: "4 channels (colours)", _GREY_ALPHA: "2 channels"}[kind]
-        raise V2VError(
-            f"The {what} map {path} has {channels} instead of one channel of ids.",
-            "Convert colours to ids with the table of your data set, and save a single-channel PNG.",
-        )
-    if kind == _GREY and depth < 8:
-        raise V2VError(
-            f"The {what} map {path} has {depth} bits per pixel, which programs read as different numbers.",
-            "Save it with 8 bits per pixel.",
-        )
-    return read_numbers(path).astype(np.int64)
+    return read_ids(path, what="instance", allow_palette=False).astype(np.uint16)
 
 
 def _one(what: MapKind) -> str:
@@ -165,7 +129,7 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     one, endings = _KINDS[what]
     with looking_at(folder):
         if not Path(folder).is_dir():
-            raise V2VError(f"The folder {folder} with {one}s does not exist.", "Check the path.")
+            raise V2VError("folder-missing", f"The folder {folder} with {one}s does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
     known = {*IMAGE_ENDINGS, *endings}
     every = [name for name in names if Path(name).suffix.lower() in known]
@@ -174,25 +138,31 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     other = [name for name in images if Path(name).suffix.lower() not in endings]
     if other:
         raise V2VError(
+            "format-unsupported",
             f"The folder {folder} holds {other[0]}, which is not a {kinds}.",
             f"Keep {one}s as {kinds} in a folder of their own.",
         )
     if not images and every:
         raise V2VError(
+            "map-missing",
             f"The folder {folder} holds Cityscapes' maps, but none of {what} (*{_ENDS[what][0]}.png).",
             f"Give the folder that holds those; {every[0]} is another kind.",
         )
     if not images:
         patterns = ", ".join(f"*{ending}" for ending in endings)
-        raise V2VError(f"The folder {folder} holds no {one}s ({patterns}).", "Check the path.")
+        raise V2VError("map-missing", f"The folder {folder} holds no {one}s ({patterns}).", "Check the path.")
     found = sorted({Path(name).suffix.lower() for name in images})
     if len(found) > 1:
         raise V2VError(
-            f"The {one}s in {folder} are of several kinds ({', '.join(found)}).", "Keep one kind in the folder."
+            "format-conflict",
+            f"The {one}s in {folder} are of several kinds ({', '.join(found)}).",
+            "Keep one kind in the folder.",
         )
     for path in (str(Path(folder) / name) for name in images):
         if readable(path) != path:
-            raise V2VError(f"The name of the {one} {readable(path)} is not valid UTF-8.", "Rename it.")
+            raise V2VError(
+                "name-unsupported", f"The name of the {one} {readable(path)} is not valid UTF-8.", "Rename it."
+            )
     return tuple(images)
 
 
@@ -246,6 +216,7 @@ def check_maps(
             height, width = ids.shape[:2]
             if (width, height) != size:
                 raise V2VError(
+                    "size-mismatch",
                     f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
                     "Maps must have the size of the frames that they belong to.",
                 )
@@ -257,7 +228,7 @@ def check_maps(
         listed = ", ".join(name for name, _ in others[:_MOST_NAMED])
         listed += " and others" if len(others) > _MOST_NAMED else ""
         more = f" {len(wrong)} of {len(maps.names)} maps are wrong, also {listed}." if others else ""
-        raise V2VError(f"{first.message}{more}", first.hint)
+        raise V2VError(first.code, f"{first.message}{more}", first.hint)
     return frozenset(occurring)
 
 
@@ -283,16 +254,22 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
             ending = Path(maps.names[0]).suffix
-            raise V2VError(f"{folder} has no {_one(what)} for frame {lost} of {source.path}.", f"Add {lost}{ending}.")
+            raise V2VError(
+                "map-missing",
+                f"{folder} has no {_one(what)} for frame {lost} of {source.path}.",
+                f"Add {lost}{ending}.",
+            )
         spare = next((stem for stem in by_stem if stem not in known), None)
         if spare is not None:
             raise V2VError(
+                "map-unmatched",
                 f"{folder} has the {_one(what)} {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
         return replace(maps, names=tuple(by_stem[stem] for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
+            "frame-count-mismatch",
             f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)}s.",
             f"There must be one {_one(what)} per frame.",
         )
