@@ -17,6 +17,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from tests.errors import raises
 from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import BATCH, Before, Row, evaluate_clip
 from v2vkit.evaluation.metrics.contract import OURS, REAL, REPEAT, SOURCE, Metric
 from v2vkit.evaluation.metrics.landmark_error import landmark_error
@@ -379,6 +380,11 @@ def test_notes_tell_only_what_was_measured() -> None:
 
 
 def test_notes_tell_what_was_left_out_and_what_is_not_to_be_trusted() -> None:
-    said = _notes(64, 64, left_out={"fid": "no weights"}, warnings={"kid": "9 frames"})
+    said = _notes(
+        64,
+        64,
+        left_out={"fid": V2VError("weights-missing", "fid: no weights.", "Get them.")},
+        warnings={"kid": "9 frames"},
+    )
     assert any("fid" in note and "no weights" in note for note in said)
     assert any("kid" in note and "9 frames" in note for note in said)

@@ -15,13 +15,13 @@ class Available:
     """What there is to measure.
 
     Attributes:
-        missing: need -> why it cannot be met here; one that is not named is met.
+        missing: need -> why it cannot be met here, and what to do; one that is not named is met.
         height, width: of the frames.
         shots: measured frames of each shot.
         real_shots: the same of the real footage, where it is not the same footage.
     """
 
-    missing: Mapping[Need, str]
+    missing: Mapping[Need, tuple[str, str]]
     height: int
     width: int
     shots: tuple[int, ...]
@@ -46,7 +46,7 @@ class Choice:
     """
 
     rows: tuple[MetricRow, ...]
-    left_out: Mapping[str, str]
+    left_out: Mapping[str, V2VError]
     warnings: Mapping[str, str]
     weights: Mapping[str, Path]
 
@@ -60,34 +60,41 @@ def choose(names: tuple[str, ...], available: Available) -> Choice:
     Raises:
         V2VError: one that was asked for cannot be computed.
     """
-    left_out: dict[str, str] = {}
+    left_out: dict[str, V2VError] = {}
     for row in rows(names):
-        code, reason, hint = _obstacle(row, available)
-        if code and names:
-            raise V2VError(code, f"The metric {row.name} cannot be computed: {reason}.", hint)
-        if code:
-            left_out[row.name] = f"{reason} ({hint.rstrip('.')})" if hint else reason
+        if (obstacle := _obstacle(row, available)) is None:
+            continue
+        if names:
+            raise obstacle
+        left_out[row.name] = obstacle
     chosen = tuple(row for row in rows(names) if row.name not in left_out)
     files = {name: path for row in chosen for name in row.weights if (path := weights.find(name)) is not None}
     return Choice(chosen, left_out, _warnings(chosen, available), files)
 
 
-def _obstacle(row: MetricRow, available: Available) -> tuple[str, str, str]:
-    """Code, reason and hint of the first need that is not met; empty where all are."""
+def _obstacle(row: MetricRow, available: Available) -> V2VError | None:
+    """Why a metric cannot be computed: the first need that is not met."""
     for need in row.needs:
         if need in available.missing:
-            return "metric-unsupported", available.missing[need], "Leave it out."
-    side = min(available.height, available.width)
-    if side < row.min_side:
-        size = f"{available.width}x{available.height}"
-        return "size-too-small", f"frames of {size} are smaller than {row.min_side} pixels", "Leave it out."
+            reason, hint = available.missing[need]
+            return V2VError("metric-unsupported", f"{row.name}: {reason}.", hint)
+    if min(available.height, available.width) < row.min_side:
+        return V2VError(
+            "size-too-small",
+            f"{row.name}: frames of {available.width}x{available.height} are smaller than {row.min_side} pixels.",
+            "Evaluate larger frames, or choose other metrics.",
+        )
     for name in row.weights:
         if weights.find(name) is None:
-            return "weights-missing", f"the weights {name} are not here", f"{how_to_get(known(name))}"
+            get = f"Get them: {how_to_get(known(name))}."
+            return V2VError("weights-missing", f"{row.name}: the weights {name} are not here.", get)
     if (count := available.count(row)) < row.min_count:
-        reason = f"there are {count} {row.counted}, and fewer than {row.min_count} say nothing"
-        return "frames-too-few", reason, "Ingest more footage."
-    return "", "", ""
+        return V2VError(
+            "frames-too-few",
+            f"{row.name}: there are {count} {row.counted}; it needs {row.min_count}.",
+            "Ingest more footage.",
+        )
+    return None
 
 
 def _warnings(chosen: tuple[MetricRow, ...], available: Available) -> dict[str, str]:

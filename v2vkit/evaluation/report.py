@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import Row
 from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE, REPEAT, SOURCE
 from v2vkit.evaluation.metrics.ms_ssim import ms_ssim_scales
@@ -28,7 +29,7 @@ def notes(
     width: int,
     skip_first: int = 1,
     coarse: tuple[int, int] | None = None,
-    left_out: Mapping[str, str] | None = None,
+    left_out: Mapping[str, V2VError] | None = None,
     warnings: Mapping[str, str] | None = None,
 ) -> list[str]:
     """What a reader must know to compare the numbers with others.
@@ -38,7 +39,8 @@ def notes(
         height, width: of the frames.
         skip_first: as in `evaluate_clip`.
         coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
-        left_out, warnings: metric -> why.
+        left_out: metric -> why.
+        warnings: metric -> why its value is not to be trusted.
     """
     names = {metric.name for metric in metrics}
     first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
@@ -66,7 +68,7 @@ def notes(
             "Pose error: mean over key points / diagonal of the person; frames without a found person left out."
         )
     said += [f"{name}: {reason}." for name, reason in (warnings or {}).items()]
-    return said + [f"Left out: {name}: {reason}." for name, reason in (left_out or {}).items()]
+    return said + [f"Left out: {error}" for error in (left_out or {}).values()]
 
 
 def table(summary: Summary) -> str:

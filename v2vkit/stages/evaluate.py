@@ -190,7 +190,7 @@ def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: Evaluat
         "size": [first.width, first.height],
         "shots": len(opened.shots),
         "metrics": about_metrics(choice.rows, {name: metric.about for name, metric in opened.metrics.items()}),
-        "left_out": dict(choice.left_out),
+        "left_out": {name: str(error) for name, error in choice.left_out.items()},
         "notes": said,
     }
     summary = summarize(rows, {name: metric.compute() for name, metric in opened.metrics.items()})

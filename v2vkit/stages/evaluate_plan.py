@@ -84,6 +84,9 @@ class RealFootage:
     shots: list[list[ClipInfo]]
 
 
+_OTHERS = "Choose other metrics."
+
+
 def length(shot: list[ClipInfo]) -> int:
     """Frames of a shot."""
     return sum(clip.num_frames for clip in shot)
@@ -191,33 +194,36 @@ def _known(
     manifests: dict[str, Manifest],
     shots: list[list[ClipInfo]],
     config: "EvaluateConfig",
-) -> tuple[dict[Need, str], Beside]:
+) -> tuple[dict[Need, tuple[str, str]], Beside]:
     """What metrics need and is not there, with the reason; and what reads the rest."""
-    missing: dict[Need, str] = {}
+    missing: dict[Need, tuple[str, str]] = {}
     beside: Beside = {}
     if config.unpaired is not None:
-        missing["counterpart"] = "with --unpaired there is no real frame beside each"
+        missing["counterpart"] = (
+            "with --unpaired there is no real frame beside each",
+            "Leave --unpaired out, or choose other metrics.",
+        )
     clip = max((clip for shot in shots for clip in shot), key=lambda clip: clip.num_frames)
     if "flow" in manifests and reader.has("flow", clip.name, min(1, clip.num_frames - 1), "flow1.png"):
         beside["flow"] = partial(_flow, reader)
     else:
-        missing["flow"] = "it needs flow of stride 1 of the real frames (`v2v extract-flow`)"
+        missing["flow"] = ("there is no flow of stride 1 of the real frames", "Make it: `v2v extract-flow`.")
     if info.conditioning.of_task("face") is None:
-        missing["landmarks"] = "the model is not conditioned on a face"
+        missing["landmarks"] = ("the model is not conditioned on a face", _OTHERS)
     else:
         beside["landmarks"] = partial(_landmarks, reader)
     pose = info.conditioning.of_task("pose")
     if pose is None:
-        missing["people"] = "the model is not conditioned on poses"
+        missing["people"] = ("the model is not conditioned on poses", _OTHERS)
     elif info.origins[pose].settings.get("openpose") is not None:
-        missing["people"] = "the key points come from files, and what found them is not here"
+        missing["people"] = ("the key points come from files, and what found them is not here", _OTHERS)
     else:
         beside["people"] = partial(_people, reader, info.conditioning.conditions[pose])
     labels = next((of for of in info.conditioning.conditions if of.artifact == "labels"), None)
     if labels is None:
-        missing["labels"] = "the model is not conditioned on labels"
+        missing["labels"] = ("the model is not conditioned on labels", _OTHERS)
     elif config.segmenter is None:
-        missing["labels"] = "it needs a segmentation network (--segmenter FILE)"
+        missing["labels"] = ("there is no segmentation network", "Name its weights: --segmenter FILE.")
     else:
         beside["labels"] = partial(_labels, reader, labels)
     return missing, beside
