@@ -68,7 +68,15 @@ def notes(
             "Pose error: mean over key points / diagonal of the person; frames without a found person left out."
         )
     said += [f"{name}: {reason}." for name, reason in (warnings or {}).items()]
-    return said + [f"Left out: {error}" for error in (left_out or {}).values()]
+    return said + _left_out(left_out or {})
+
+
+def _left_out(errors: Mapping[str, V2VError]) -> list[str]:
+    """A sentence for each reason, with the metrics that it keeps out."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for name, error in errors.items():
+        reasons[f"{error.message.removeprefix(f'{name}: ')} {error.hint}"].append(name)
+    return [f"Left out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def table(summary: Summary) -> str:

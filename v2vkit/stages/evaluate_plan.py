@@ -1,10 +1,8 @@
 """What `v2v evaluate` measures, on what, and with which metrics: opened and checked before any work."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
@@ -14,24 +12,19 @@ from v2vkit.config import Precision
 from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError, counted
-from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.evaluation.choose import Available, Choice, choose
 from v2vkit.evaluation.metrics.contract import Metric
-from v2vkit.evaluation.metrics.registry import Need, open_metric
-from v2vkit.evaluation.metrics.setup import Segmenter, Setup
+from v2vkit.evaluation.metrics.registry import open_metric
 from v2vkit.inference.first_frames import find_first_frame_model
-from v2vkit.inference.live import open_face
 from v2vkit.inference.styles import find_style
 from v2vkit.inference.workspace import shots_of
 from v2vkit.pipeline.stage import RunOptions, load_inputs
+from v2vkit.stages.evaluate_needs import Beside, known, open_setup
 
 if TYPE_CHECKING:
     from v2vkit.inference.styles import Style
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.stages.evaluate import EvaluateConfig
-
-Beside = dict[str, Callable[[str, int], Any]]
-"""Name in `Batch.beside` -> (clip, t) -> what is known of that frame."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +77,6 @@ class RealFootage:
     shots: list[list[ClipInfo]]
 
 
-_OTHERS = "Choose other metrics."
-
-
 def length(shot: list[ClipInfo]) -> int:
     """Frames of a shot."""
     return sum(clip.num_frames for clip in shot)
@@ -117,12 +107,21 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
     refuse_other_sizes(info, reader.clips, config.data)
     skip_first = info.generator.history if info.first_frame == "real" else 1
     shots, short = _long_shots(reader, config.data, skip_first)
-    missing, beside = _known(info, reader, manifests, shots, config)
+    missing, beside = known(
+        info, reader, manifests, shots, unpaired=config.unpaired is not None, segmenter=config.segmenter
+    )
     first = shots[0][0]
     measured = tuple(length(shot) - skip_first for shot in shots)
     of_real = None if real is None else tuple(map(length, real.shots))
     choice = choose(config.metrics, Available(missing, first.height, first.width, measured, of_real))
-    setup = _setup(config, info, choice, first, str(device))
+    setup = open_setup(
+        info,
+        choice,
+        size=(first.width, first.height),
+        device=str(device),
+        segmenter=config.segmenter,
+        keep=config.segmenter_keep,
+    )
     return Opened(
         checkpoint=checkpoint,
         info=info,
@@ -186,118 +185,3 @@ def _long_shots(reader: ClipReader, url: str, skip_first: int) -> tuple[list[lis
             "Ingest longer footage.",
         )
     return shots, short
-
-
-def _known(
-    info: ModelInfo,
-    reader: ClipReader,
-    manifests: dict[str, Manifest],
-    shots: list[list[ClipInfo]],
-    config: "EvaluateConfig",
-) -> tuple[dict[Need, tuple[str, str]], Beside]:
-    """What metrics need and is not there, with the reason; and what reads the rest."""
-    missing: dict[Need, tuple[str, str]] = {}
-    beside: Beside = {}
-    if config.unpaired is not None:
-        missing["counterpart"] = (
-            "with --unpaired there is no real frame beside each",
-            "Leave --unpaired out, or choose other metrics.",
-        )
-    clip = max((clip for shot in shots for clip in shot), key=lambda clip: clip.num_frames)
-    if "flow" in manifests and reader.has("flow", clip.name, min(1, clip.num_frames - 1), "flow1.png"):
-        beside["flow"] = partial(_flow, reader)
-    else:
-        missing["flow"] = ("there is no flow of stride 1 of the real frames", "Make it: `v2v extract-flow`.")
-    if info.conditioning.of_task("face") is None:
-        missing["landmarks"] = ("the model is not conditioned on a face", _OTHERS)
-    else:
-        beside["landmarks"] = partial(_landmarks, reader)
-    pose = info.conditioning.of_task("pose")
-    if pose is None:
-        missing["people"] = ("the model is not conditioned on poses", _OTHERS)
-    elif info.origins[pose].settings.get("openpose") is not None:
-        missing["people"] = ("the key points come from files, and what found them is not here", _OTHERS)
-    else:
-        beside["people"] = partial(_people, reader, info.conditioning.conditions[pose])
-    labels = next((of for of in info.conditioning.conditions if of.artifact == "labels"), None)
-    if labels is None:
-        missing["labels"] = ("the model is not conditioned on labels", _OTHERS)
-    elif config.segmenter is None:
-        missing["labels"] = ("there is no segmentation network", "Name its weights: --segmenter FILE.")
-    else:
-        beside["labels"] = partial(_labels, reader, labels)
-    return missing, beside
-
-
-def _flow(reader: ClipReader, clip: str, t: int) -> Any:
-    return reader.flow(clip, t, 1)
-
-
-def _landmarks(reader: ClipReader, clip: str, t: int) -> Any:
-    """The landmarks that the output should show; None where no face was found in the source."""
-    from v2vkit.conditions.landmarks import landmarks_from_json
-
-    file = landmarks_from_json(reader.read("sketches", clip, t, "json"))
-    return file.landmarks if file.found else None
-
-
-def _people(reader: ClipReader, condition: Any, clip: str, t: int) -> Any:
-    """The people that the output should show; None where nobody was found in the source."""
-    people = reader.annotation(condition, clip, t, "align")
-    return people.persons if people.found else None
-
-
-def _labels(reader: ClipReader, condition: Any, clip: str, t: int) -> Any:
-    return reader.annotation(condition, clip, t, "channels").labels
-
-
-def _setup(config: "EvaluateConfig", info: ModelInfo, choice: Choice, first: ClipInfo, device: str) -> Setup:
-    names = {row.name for row in choice.rows}
-    face = info.conditioning.of_task("face") if "landmark_error" in names else None
-    pose = info.conditioning.of_task("pose") if "pose_error" in names else None
-    return Setup(
-        height=first.height,
-        width=first.width,
-        weights=dict(choice.weights),
-        device=device,
-        face=None if face is None else open_face(info.origins[face].settings),
-        pose=None if pose is None else _open_pose(info.origins[pose].settings),
-        segmenter=_segmenter(config, info, device) if "label_fidelity" in names else None,
-    )
-
-
-def _open_pose(settings: dict[str, Any]) -> Any:
-    name, own = chosen("pose", settings)
-    return open_estimator("pose", name, **own)
-
-
-def _segmenter(config: "EvaluateConfig", info: ModelInfo, device: str) -> Segmenter:
-    """The fixed network of label fidelity.
-
-    Raises:
-        V2VError: its weights are missing or wrong, or it knows another number of labels than the model.
-    """
-    from v2vkit.conditions.label_ids import keep_labels
-
-    network = open_estimator("segment", "torchvision", weights=config.segmenter, device=device)
-    keep = config.segmenter_keep
-    if unknown := [label for label in keep if not 0 <= label < network.num_labels]:
-        raise V2VError(
-            "label-id-out-of-range",
-            f"--segmenter-keep {unknown[0]} is no class of {config.segmenter} (0 to {network.num_labels - 1}).",
-            "Give ids of its classes.",
-        )
-    number, wanted = len(keep) or network.num_labels, info.conditioning.num_labels
-    if number != wanted:
-        raise V2VError(
-            "label-count-mismatch",
-            f"The segmentation network {config.segmenter} has {number} labels, and the model {wanted}.",
-            "Choose its classes in the order of the model's labels with --segmenter-keep, or give another network.",
-        )
-    classes = tuple(network.classes[label] for label in keep) if keep and network.classes else network.classes
-    return Segmenter(
-        name=f"{network.name} {network.version}",
-        num_labels=number,
-        classes=classes,
-        label=lambda image: keep_labels(network(image).labels, None, keep)[0],
-    )
