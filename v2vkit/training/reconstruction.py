@@ -1,7 +1,7 @@
-"""Reconstruction and flow losses: those that need no discriminator. The formulas are in `models.losses`.
+"""Reconstruction and flow losses, which need no discriminator. The formulas are in `models.losses`.
 
-Each row's function takes a `GeneratedChunk` and gives the mean over it, or None where the chunk has no such loss: a
-frame from nothing has no flow.
+Each row's function takes a `GeneratedChunk` and gives the mean over it, or None if the chunk has no such loss: a frame
+without past frames has no flow.
 """
 
 from dataclasses import dataclass, field, replace
@@ -64,7 +64,7 @@ def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 def flow_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of the predicted flow and of what is warped with it."""
     flow = (PREDICTED_FLOW,)
-    # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
+    # Flow grows with the size of the frame, so its loss is scaled to that of the coarsest scale (as published).
     share = 1 / 2 ** (config.scale - 1)
     rows = (
         LossTerm("F_Flow", "predicted flow", "eq. 8, first term", "lambda_flow", share, flow, compute=_flow),
