@@ -39,7 +39,8 @@ class VideoDataset:
     """Windows of frames, maps and flow as tensors, with a cache in memory.
 
     The cache holds the last step before anything random: with augmentation, the frame and its annotation files;
-    without, the frame and its source map; if frames are downsampled, the finished tensors, because downsampling takes longest.
+    without, the frame and its source map; if frames are downsampled, the finished tensors, because downsampling takes
+    longest.
 
     Args:
         reader: reads frames, the conditions' artifacts and flow.

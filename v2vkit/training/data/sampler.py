@@ -63,8 +63,8 @@ class ClipSampler:
     about as many frames as the clips have.
 
     All sequences of a batch have the same length, and all or none have dropped history: they are sorted by both, so
-    that a short clip shortens only batches of short clips. Where the sequences with dropped history do not fill a batch,
-    some are switched at random, which keeps the share of dropped history on average.
+    that a short clip shortens only batches of short clips. Where the sequences with dropped history do not fill a
+    batch, some are switched at random, which keeps the share of dropped history on average.
 
     Attributes:
         clips: all clips; those with no frame beyond the context are never drawn.
