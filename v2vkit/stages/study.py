@@ -169,7 +169,7 @@ def _serve(config: StudyConfig) -> list[str]:
     (folder,) = config.paths
     server = StudyServer(folder, port=config.port)
     try:
-        print(f"Serving the study on this machine at {server.url}; Ctrl-C stops it.", flush=True)
+        print(f"{server.url} serves the study on this machine; Ctrl-C stops it.", flush=True)
         server.serve_forever()
     except KeyboardInterrupt:
         print(
