@@ -111,7 +111,7 @@ def evaluate_clip(
         t = number - 1
         first = frame if first is None else first
         now = {name: _next(stream, name, clip, t) for name, stream in streams.items()}
-        moved, expected = now.pop("flow", None), now.pop("landmarks", None)
+        real_flow, expected = now.pop("flow", None), now.pop("landmarks", None)
         videos: dict[str, Image] = {**now, REPEAT: first, REAL: frame}
         for name, image in videos.items():
             if image.shape != frame.shape:
@@ -122,7 +122,7 @@ def evaluate_clip(
                     "Evaluate frames of one size.",
                 )
             if offset + t >= skip_first:
-                row = _measure(clip, t, name, image, frame, previous.get(name), moved, expected, finder)
+                row = _measure(clip, t, name, image, frame, previous.get(name), real_flow, expected, finder)
                 rows.append(replace(row, shot=shot, offset=offset))
         previous = videos
     for name, stream in streams.items():
@@ -138,11 +138,11 @@ def _measure(
     image: Image,
     real: Image,
     previous: Image | None,
-    moved: tuple[FloatMap, FloatMap] | None,
+    real_flow: tuple[FloatMap, FloatMap] | None,
     expected: FloatMap | None,
     finder: "_Finder | None",
 ) -> Row:
-    error = None if moved is None or previous is None else warp_error(image, previous, *moved)
+    error = None if real_flow is None or previous is None else warp_error(image, previous, *real_flow)
     distance, missed = None, False
     if finder is not None and expected is not None:
         found = finder(name, image)

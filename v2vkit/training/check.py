@@ -8,7 +8,7 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.registry import METHODS, method_spec
 from v2vkit.training.schedule import flow_strides
-from v2vkit.training.terms import idle_settings, losses_on
+from v2vkit.training.terms import losses_on, settings_without_effect
 
 
 def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
@@ -23,7 +23,7 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     spec = method_spec(config.method)
     refuse_unused(config, spec)
     spec.check(config)
-    _refuse_idle(config, spec)
+    _refuse_without_effect(config, spec)
     frames = manifests["frames"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
     if longest <= spec.context:
@@ -73,13 +73,13 @@ def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
         )
 
 
-def _refuse_idle(config: TrainConfig, spec: MethodSpec) -> None:
+def _refuse_without_effect(config: TrainConfig, spec: MethodSpec) -> None:
     """Refuse settings that would have no effect in this training.
 
     Raises:
         V2VError: there is one.
     """
-    for refusal, flags, given in idle_settings(spec.losses(config), config):
+    for refusal, flags, given in settings_without_effect(spec.losses(config), config):
         listed = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
         raise V2VError("setting-unused", f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
 

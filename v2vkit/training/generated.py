@@ -87,15 +87,15 @@ class GeneratedChunk:
         return real, [self.vgg(fake) for fake in self.fakes]
 
     @cached_property
-    def moved(self) -> list[tuple[int, Output, Tensor, Tensor]]:
+    def with_predicted_flow(self) -> list[tuple[int, Output, Tensor, Tensor]]:
         """(number in the sequence, output, flow, mask) of every frame with a predicted flow."""
         pairs = [(t, o, o.flow, o.mask) for t, o in zip(self.frames, self.outputs, strict=True)]
         return [(t, o, flow, mask) for t, o, flow, mask in pairs if flow is not None and mask is not None]
 
     @cached_property
     def reference_flow(self) -> tuple[Tensor, Tensor]:
-        """Reference flow and confidence of the frames in `moved`: [m B, 2, H, W] and [m B, 1, H, W]."""
-        times = [t for t, *_ in self.moved]
+        """Reference flow and confidence of the frames in `with_predicted_flow`: [m B, 2, H, W] and [m B, 1, H, W]."""
+        times = [t for t, *_ in self.with_predicted_flow]
         flow, confidence = self.sequence.flow[1], self.sequence.confidence[1]
         return join([flow[:, t] for t in times]), join([confidence[:, t] for t in times])
 

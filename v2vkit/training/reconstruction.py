@@ -97,27 +97,27 @@ def _style(chunk: GeneratedChunk) -> Tensor:
 
 
 def _flow(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    return flow_loss(join([flow for _, _, flow, _ in chunk.moved]), *chunk.reference_flow)
+    return flow_loss(join([flow for _, _, flow, _ in chunk.with_predicted_flow]), *chunk.reference_flow)
 
 
 def _warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.moved]) for back in (1, 0))
-    return warp_loss(join([flow for _, _, flow, _ in chunk.moved]), x_last, x, chunk.reference_flow[1])
+    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.with_predicted_flow]) for back in (1, 0))
+    return warp_loss(join([flow for _, _, flow, _ in chunk.with_predicted_flow]), x_last, x, chunk.reference_flow[1])
 
 
 def _generated_warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    x_fake = join([output.x_fake for _, output, *_ in chunk.moved])
-    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.moved])
+    x_fake = join([output.x_fake for _, output, *_ in chunk.with_predicted_flow])
+    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.with_predicted_flow])
     return generated_warp_loss(x_fake, x_fake_last, *chunk.reference_flow)
 
 
 def _mask(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    return mask_loss(join([mask for *_, mask in chunk.moved]), chunk.reference_flow[1])
+    return mask_loss(join([mask for *_, mask in chunk.with_predicted_flow]), chunk.reference_flow[1])

@@ -147,7 +147,7 @@ def read_strides(terms: Iterable[LossTerm], config: TrainConfig) -> tuple[int, .
     return tuple(sorted({stride for term in losses_on(terms, config) for stride in term.strides}))
 
 
-def idle_settings(terms: Iterable[LossTerm], config: TrainConfig) -> list[tuple[str, list[str], list[str]]]:
+def settings_without_effect(terms: Iterable[LossTerm], config: TrainConfig) -> list[tuple[str, list[str], list[str]]]:
     """Settings that were given without what they need, so that they have no effect.
 
     Returns:

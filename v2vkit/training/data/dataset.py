@@ -109,7 +109,7 @@ class VideoDataset:
             if i >= k:  # flow into a frame before the window is not needed
                 key = (clip, t, k * window.stride)
                 if change is not None:
-                    moved = _moved_flow(self._cached(key, partial(self._read_flow, *key)), change)
+                    moved = _augmented_flow(self._cached(key, partial(self._read_flow, *key)), change)
                     found = _flow_tensors(moved, flip, self.downsample)
                 else:
                     found = self._prepared(key, partial(self._read_flow, *key), _flow_tensors, flip)
@@ -216,7 +216,7 @@ def _flow_tensors(arrays: Arrays, flip: bool, downsample: int) -> Cached:
     return {"flow": w, "confidence": c}
 
 
-def _moved_flow(arrays: Arrays, change: Change) -> Arrays:
+def _augmented_flow(arrays: Arrays, change: Change) -> Arrays:
     """The flow between two frames after augmentation of both."""
     if not arrays:
         return {}

@@ -147,11 +147,11 @@ class FrameMethod:
             bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
         weights = self._weights(at)
-        direct = reconstruction_losses(weights, generated)
+        reconstruction = reconstruction_losses(weights, generated)
         of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
         adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
-        self._find_gradients(generated, direct, adversarial, at)
-        return direct.terms | adversarial.generator.terms | adversarial.terms
+        self._find_gradients(generated, reconstruction, adversarial, at)
+        return reconstruction.terms | adversarial.generator.terms | adversarial.terms
 
     def sample(self, chunk: Chunk) -> NDArray[np.uint8]:
         """The sample grid of the chunk's first sequence."""
@@ -183,7 +183,7 @@ class FrameMethod:
         }
 
     def _find_gradients(
-        self, generated: GeneratedChunk, direct: Losses, adversarial: AdversarialLosses, at: StepContext
+        self, generated: GeneratedChunk, reconstruction: Losses, adversarial: AdversarialLosses, at: StepContext
     ) -> None:
         """Store the scaled gradients of every network that was used in its weights' `grad`."""
         outputs, fakes = generated.outputs, generated.detached
@@ -198,10 +198,10 @@ class FrameMethod:
                 # Fused Adam needs gradients in the memory layout of the weights, and does not check it on a CPU.
                 same = gradient.stride() == parameter.stride()
                 parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
-        if direct.total is None:
+        if reconstruction.total is None:
             torch.autograd.backward(heads, list(of_fakes))
         else:
-            scaled = at.scale(direct.total)
+            scaled = at.scale(reconstruction.total)
             torch.autograd.backward([scaled, *heads], [torch.ones_like(scaled), *of_fakes])
 
 
