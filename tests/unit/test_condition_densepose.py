@@ -88,7 +88,7 @@ def test_wrong_maps_are_explained_before_any_work(tmp_path: Path, spoil: Any, co
     with raises(code, "frame5.png", hint):
         ingest(tmp_path / "work", folder, densepose=maps, cuts="none")
     (maps / "frame5.png").write_bytes(b"text")
-    with raises("image-damaged", "frame5.png"):
+    with raises("format-unsupported", "frame5.png"):
         ingest(tmp_path / "work", folder, densepose=maps, cuts="none")
     (maps / "frame5.png").unlink()
     with raises("map-missing", "frame5"):

@@ -112,7 +112,7 @@ def test_depth_that_does_not_fit_is_named_before_any_work(tmp_path: Path) -> Non
     ):
         with raises(code, told):
             ingest(tmp_path / "work", source, depth=maps, cuts="none")
-    with raises("setting-unused", "--depth-scale", "--depth-inverse"):
+    with raises("setting-invalid", "--depth-scale", "--depth-inverse"):
         ingest(tmp_path / "work", folder, depth_scale=256)
     assert not (tmp_path / "work").exists()
 
@@ -167,7 +167,7 @@ def test_labels_and_depth_go_the_whole_way(tmp_path: Path, scale: float | None) 
     assert evaluate(tmp_path) == []
 
     for source, given, code, hint in (
-        (labels, {}, "setting-required", "--depth"),
+        (labels, {}, "maps-required", "--depth"),
         (labels, {"depth": str(depth), "densepose": str(depth)}, "setting-unused", "--densepose"),
         (labels, {"depth": str(labels)}, "pixel-format-unsupported", "16"),
         (write_file(tmp_path / "a.mp4", moving_frames(8)), {}, "maps-required", "--maps"),
@@ -179,12 +179,12 @@ def test_labels_and_depth_go_the_whole_way(tmp_path: Path, scale: float | None) 
 def test_settings_of_depth_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "images", moving_frames(8, 32, 24))
     ingest(tmp_path, folder, depth=write_depth(tmp_path / "depths", ramps(8, 32, 24)), picture=folder, cuts="none")
-    for settings, told in (
-        ({"domain": "frames", "depth_near": 2.0}, "--condition depth"),
-        ({"condition": ("depth",), "depth_near": 2.0}, "--depth-near"),
-        ({"condition": ("depth",), "foreground": (1,)}, "--foreground"),
+    for settings, code, told in (
+        ({"domain": "frames", "depth_near": 2.0}, "setting-unused", "--condition depth"),
+        ({"condition": ("depth",), "depth_near": 2.0}, "depth-scale-missing", "--depth-near"),
+        ({"condition": ("depth",), "foreground": (1,)}, "setting-unused", "--foreground"),
     ):
-        with raises("setting-unused", told):
+        with raises(code, told):
             train(tmp_path, **settings)
 
 

@@ -125,7 +125,7 @@ def test_pairs_that_do_not_fit_are_named_before_any_work(tmp_path: Path) -> None
         (folder, shorter, "frame-count-mismatch", ["20 frames", "shorter.mp4", "19"]),
         (video, slower, "frame-rate-mismatch", ["25", "slower.mp4", "20"]),
         (video, square, "aspect-mismatch", ["64x48", "square.mp4", "48x48"]),
-        (folder, few, "map-missing", ["frame19"]),
+        (folder, few, "map-missing", ["frame 19", "19.png"]),
         (video, few, "frame-count-mismatch", ["20 frames", "19 pictures"]),
         (video, two, "source-ambiguous", ["two"]),
         (video, tmp_path / "nothing", "file-missing", ["nothing"]),
@@ -201,7 +201,7 @@ def test_pictures_of_other_frames_are_refused(tmp_path: Path) -> None:
     ingest(tmp_path / "work", folder, picture=folder, cuts="none")
     again = IngestConfig(sources=(str(folder),), cuts="none", size="32x32")
     run(STAGE, again, RunOptions(work=str(tmp_path / "work"), workers=1, overwrite=True))
-    with raises("artifacts-mismatch", "pictures", "--picture"):
+    with raises("artifact-stale", "pictures", "--picture"):
         train(tmp_path / "work", domain="frames")
 
 

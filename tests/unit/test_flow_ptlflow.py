@@ -73,5 +73,5 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_without_ptlflow_the_pip_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({}, tmp_path / "raft.ckpt")
     monkeypatch.setitem(__import__("sys").modules, "ptlflow", None)
-    with raises("package-missing", "pip install 'v2vkit[flow]'"):
+    with raises("library-missing", "pip install 'v2vkit[flow]'"):
         open_estimator("flow", "ptlflow", model="raft", weights=tmp_path / "raft.ckpt")

@@ -123,7 +123,7 @@ def test_wrong_ids_are_refused(ids: list[str], told: str) -> None:
 
 
 def test_ids_need_label_maps() -> None:
-    with raises("setting-unused", "--ids", "--labels"):
+    with raises("setting-invalid", "--ids", "--labels"):
         make_config(IngestConfig, {"sources": ["a"], "ids": ["255=1"]}, "test")
     with raises("setting-unused", "--ids"):
         CHECK.call(CheckConfig(ids=("255=1",)), RunOptions())

@@ -119,11 +119,17 @@ class LossSettings(SettingsGroup):
         0.0, "Weight of the loss of a face discriminator (pose); 0 = none, 2 in the paper's recipes.", ge=0
     )
     lambda_l1: float = setting(0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs.", ge=0)
-    vgg_weights: str | None = setting(
-        None, "File with torchvision's VGG-19 weights.", metavar="PATH", affects_output=False, common=True
+    perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
+        "auto",
+        "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off. The weights of lite0 and hed "
+        "come with Python packages.",
+        common=True,
     )
-    lambda_vgg: float = setting(10.0, "Weight of the VGG loss; needs --vgg-weights.", ge=0)
-    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss; needs --vgg-weights.", ge=0)
+    perceptual_weights: str | None = setting(
+        None, "File with that network's weights; default: those of `v2v weights`.", metavar="PATH", affects_output=False
+    )
+    lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
+    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which uses the same network.", ge=0)
     lambda_flow: float = setting(10.0, "Weight of the flow losses (eq. 8).", ge=0)
     lambda_warp: float = setting(
         10.0,
