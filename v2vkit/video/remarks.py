@@ -1,4 +1,4 @@
-"""What is done to a video that its user may not expect, in sentences."""
+"""Sentences on what reading does to a video that its user may not expect."""
 
 import av
 from av.container import InputContainer
@@ -12,11 +12,11 @@ from v2vkit.video.rates import frame_rate
 
 
 def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
-    """Sentences on an open video, each to be put behind its name and a colon.
+    """Sentences on an open video, to be printed after its name and a colon.
 
     Args:
-        video: open.
-        first: the first frame that was decoded.
+        video: the open video.
+        first: its first decoded frame.
     """
     found = []
     if told := _which_stream(video.container, video):
