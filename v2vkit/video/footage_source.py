@@ -185,10 +185,10 @@ def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Cal
     return opened, first, lambda: unread.pop() if unread else read()
 
 
-def _read_file(path: str, limits: Limits, options: VideoOptions, damages: list[Damage]) -> _Reading:
+def _read_file(path: str, limits: Limits, options: VideoOptions, reports: list[Damage]) -> _Reading:
     part = None
-    damages.append(Damage())
-    with open_video(path, options=options, damage=damages[-1]) as video:
+    reports.append(Damage())
+    with open_video(path, options=options, damage=reports[-1]) as video:
         if limits == Limits():
             yield from _described(path, video, from_beginning(path, video), limits)
             return
@@ -201,8 +201,8 @@ def _read_file(path: str, limits: Limits, options: VideoOptions, damages: list[D
             stamped = to_the_end(path, number_frames(video, sought, part.start - lead))
             yield from _described(path, video, stamped, limits, part, fields=fields)
             return
-    damages[-1] = Damage()
-    with open_video(path, options=options, damage=damages[-1]) as video:
+    reports[-1] = Damage()
+    with open_video(path, options=options, damage=reports[-1]) as video:
         yield from _described(path, video, from_beginning(path, video), limits, part, fields=fields)
 
 

@@ -90,8 +90,8 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
 def lacks_frame_rate(video: OpenVideo) -> bool:
     """Whether it is Matroska without a usable default duration: none (browsers), or one tick (1000 frames/s)."""
     stream = video.stream
-    untold = stream.average_rate is None or stream.average_rate * (stream.time_base or 0) == 1
-    return untold and "matroska" in video.container.format.name
+    unusable = stream.average_rate is None or stream.average_rate * (stream.time_base or 0) == 1
+    return unusable and "matroska" in video.container.format.name
 
 
 def _rate_of_stamps(video: OpenVideo) -> Fraction:

@@ -19,8 +19,8 @@ def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
         first: its first decoded frame.
     """
     found = []
-    if told := _which_stream(video.container, video):
-        found.append(told)
+    if choice := _which_stream(video.container, video):
+        found.append(choice)
     if transfer := transfer_of(first):
         found.append(f"HDR video ({transfer}) is tone-mapped to SDR (BT.709).")
     if has_fields(video.stream, first):
@@ -30,9 +30,9 @@ def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
             else "interlaced video is left as it is."
         )
     if is_raw(video.container):
-        whence = "--fps" if video.options.raw_rate is not None else "--fps gives another rate"
+        rate_hint = "--fps" if video.options.raw_rate is not None else "--fps gives another rate"
         found.append(
-            f"a raw stream has no time stamps; it is taken at {float(frame_rate(video)):g} frames/s ({whence})."
+            f"a raw stream has no time stamps; it is taken at {float(frame_rate(video)):g} frames/s ({rate_hint})."
         )
     return tuple(found)
 
