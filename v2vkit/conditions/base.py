@@ -145,10 +145,9 @@ class Condition(BaseModel, Generic[A]):
         return cls.model_validate(taken)
 
     def given(self, value: Any, *, size: Size) -> A:
-        """The annotation of a frame of this size from what a user of the library gives: an annotation or an array.
+        """The annotation of a frame of this size from an annotation, or an array (`arrays`), given by a library user.
 
-        Args:
-            value: an annotation, an array as `arrays` describes it, or None = nothing was found (face and pose).
+        None = nothing was found (face and pose).
 
         Raises:
             V2VError: another type or size, or values that no annotation has.

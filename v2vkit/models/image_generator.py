@@ -18,11 +18,11 @@ from v2vkit.models.blocks import (
     downs,
     init_weights,
     is_varied,
-    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
     stem,
+    stop_gradient_unless,
     ups,
 )
 from v2vkit.models.generator import Output
@@ -160,7 +160,7 @@ class FrameGenerator(nn.Module):
             source: [B, source_channels, H, W] source map.
             history, first_frame, train_from: not used, because there is no past and only one scale.
         """
-        x_fake = learn_where(is_varied(source), self.run(self.network, source))
+        x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, source))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
 
     def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
