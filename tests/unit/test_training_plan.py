@@ -9,11 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.config import settings_of
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -31,7 +31,9 @@ ONE = SMALL.model_copy(
     update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
 WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_")]
-EVERYTHING = ONE.model_copy(update={"domain": "pose", "vgg_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0))
+EVERYTHING = ONE.model_copy(
+    update={"domain": "pose", "perceptual": "vgg19", "perceptual_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,10 @@ FLOW = ("predicted flow", "warped real frame", "temporal consistency")
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
         ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
-        ({"vgg_weights": None}, dict.fromkeys(("VGG", "style"), "give --vgg-weights FILE")),
+        (
+            {"perceptual": "off"},
+            dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),
+        ),
     ],
     ids=str,
 )
@@ -181,7 +186,7 @@ def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pyt
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
     monkeypatch.setattr("v2vkit.training.plan.take_step", full)
-    with pytest.raises(V2VError, match=r"does not fit into the memory of cpu.*--gradient-checkpointing"):
+    with raises("memory-too-small", "cpu", "--gradient-checkpointing"):
         measure_phases(ONE, dataset, CPU)
 
 
