@@ -284,7 +284,7 @@ def test_recipe_tables_keep_their_order(tmp_path: Path) -> None:
     ("text", "code", "name"),
     [
         ("", "recipe-damaged", "r.toml"),
-        ("[ingest", "recipe-damaged", "line 1"),
+        ("[ingest", "recipe-damaged", "r.toml"),
         ("epochs = 3", "recipe-damaged", "epochs"),
         ("[nonsense]", "command-unknown", "[nonsense]"),
     ],
