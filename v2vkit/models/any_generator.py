@@ -22,5 +22,5 @@ def build_generator(config: AnyGeneratorConfig) -> AnyGenerator:
 
 
 def is_independent(config: AnyGeneratorConfig) -> bool:
-    """Whether every frame depends on its own source map only, so that frames can be generated in any order or in a batch."""
+    """Whether each frame depends on its own source map only: frames can be made in any order, or in one batch."""
     return not config.history and not config.takes_flow
