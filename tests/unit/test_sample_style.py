@@ -65,7 +65,10 @@ def test_features_of_other_frames_are_told(options: RunOptions, capsys: pytest.C
     assert CHECK.call(CheckConfig(), options) == []
     run(SOURCE, FramesConfig(num_clips=1, clip_frames=4), RunOptions(work=options.work, workers=1, overwrite=True))
     problems = CHECK.call(CheckConfig(), options)
-    assert "features was made from other frames; run `v2v encode-features --overwrite` with its settings." in problems
+    assert (
+        "features was made from another version of frames; run `v2v encode-features --overwrite` with its settings."
+        in problems
+    )
     with pytest.raises(V2VError, match="features was made from other"):
         run(STAGE, StyleConfig(seed=1), RunOptions(work=options.work, overwrite=True))
 
