@@ -155,8 +155,8 @@ def test_the_advice_for_old_labels_is_what_mends_them(tmp_path: Path) -> None:
     config = IngestConfig(sources=(str(images),), labels=str(labels), cuts="none")
     run(INGEST, config, again)
     run(INGEST, config.model_copy(update={"labels": None, "max_frames": 8}), again)
-    advice = "labels was made from another version of frames; run `v2v ingest --overwrite` with --labels and its other settings; "
-    assert CHECK.call(CheckConfig(), again) == [advice + "or remove that folder."]
+    advice = "run `v2v ingest --overwrite` with --labels and its other settings; or remove that folder."
+    assert CHECK.call(CheckConfig(), again) == [f"labels was made from another version of frames; {advice}"]
     run(INGEST, config.model_copy(update={"max_frames": 8}), again)
     assert CHECK.call(CheckConfig(), again) == []
 
