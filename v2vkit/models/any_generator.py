@@ -1,4 +1,4 @@
-"""Whatever makes frames one after another: which network belongs to which configuration."""
+"""All generators of frames, and the network that belongs to each configuration."""
 
 from v2vkit.models.covst import CovstGenerator
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
@@ -9,7 +9,7 @@ AnyGeneratorConfig = GeneratorConfig | ImageGeneratorConfig
 
 
 def build_generator(config: AnyGeneratorConfig) -> AnyGenerator:
-    """The freshly initialised network with these layers."""
+    """A newly initialised network of this configuration."""
     if isinstance(config, GeneratorConfig):
         return VideoGenerator(config)
     return CovstGenerator(config) if config.covst else FrameGenerator(config)

@@ -1,4 +1,4 @@
-"""VGG-19 feature maps for the perceptual and the style loss, from a weights file that the user gives."""
+"""VGG-19 feature maps for the perceptual and the style loss, from a weights file."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ TAPS = (1, 6, 11, 20, 29)
 """Positions of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in torchvision's VGG-19."""
 MAX_WIDTH = 1024
 MIN_SIDE = 16
-"""Fewest pixels of a side: VGG-19 halves it four times."""
+"""Smallest side in pixels, because VGG-19 downsamples four times."""
 
 
 class VGGFeatures(nn.Module):
@@ -26,13 +26,13 @@ class VGGFeatures(nn.Module):
     """
 
     def __init__(self, weights: str | Path):
-        from torchvision.models.vgg import cfgs, make_layers  # costs seconds, and nothing else here needs it
+        from torchvision.models.vgg import cfgs, make_layers  # takes seconds, and only this class needs it
 
         super().__init__()
         self.layers = make_layers(cfgs["E"])[: TAPS[-1] + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # the maps are returned while the next layers run
+                layer.inplace = False  # in place, the next layers would overwrite the returned maps
         _load(self.layers, Path(weights))
         self.requires_grad_(False)
         self.eval()
@@ -40,7 +40,7 @@ class VGGFeatures(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [-1, 1], sides of 16 or more -> five maps.
 
-        As published, pictures wider than 1024 are halved first, and are not brought to ImageNet's statistics.
+        As published, images wider than 1024 are downsampled by 2 first, and not normalised to ImageNet's statistics.
         """
         while x.shape[3] > MAX_WIDTH and x.shape[2] >= 2 * MIN_SIDE:
             x = F.avg_pool2d(x, 2, stride=2, count_include_pad=False)

@@ -1,12 +1,12 @@
-"""The generator of the S-Flow GAN paper (section 3): label map and edge map -> frame, no past, no recurrence.
+"""The generator of the S-Flow GAN paper (section 3): label map and edge map -> frame, without past frames.
 
-The paper does not give its layers. Its baseline and its context are pix2pixHD, so G is pix2pixHD's global network
+The paper does not list its layers. It builds on pix2pixHD and compares with it, so G is pix2pixHD's global network
 (`FrameGenerator` without enhancers) with one more channel, the edge map. No instance map is needed (section 2.2.2).
 Discriminator: `DiscriminatorConfig(in_channels=num_labels + 3, num_scales=1 or 3)` with `image_input(labels, frame)`;
 the paper conditions D on s alone, not on the edges.
 
 Training order of the paper: without DNED, on Laplacian edges; then with DNED, jointly; then with `generated_flow_loss`.
-A generator trained without DNED goes on with it: the edge map is the same channel.
+A generator trained without DNED can continue with it: the edge map is the same channel.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 
 
 class SFlowOutput(NamedTuple):
-    """One frame per image of the batch, and the edges that it was made with."""
+    """One frame per image of the batch, and the edges that it was generated from."""
 
     x_fake: Tensor
     """[B, 3, H, W] in [-1, 1]."""
     edges: Tensor
-    """[B, 1, H, W] in [0, 1], what G saw."""
+    """[B, 1, H, W] in [0, 1], the edge input of G."""
     logits: list[Tensor]
     """d_0 .. d_5 for `dned_loss`; empty without DNED."""
 
 
 class SFlowGenerator(nn.Module):
-    """G with the edge network before it, if there is one.
+    """G, with the edge network before it if there is one.
 
     Args:
         config: of G; `in_channels` counts the labels and the edge map.
-        dned: of the edge network; None gives G the Laplacian edges as they are.
+        dned: of the edge network; None = G sees the Laplacian edges unchanged.
     """
 
     def __init__(self, config: ImageGeneratorConfig, dned: DNEDConfig | None = None):
@@ -56,15 +56,15 @@ class SFlowGenerator(nn.Module):
         """Frames of a batch, independently of each other: consecutive frames of a video may be one batch.
 
         Args:
-            labels: [B, in_channels - 1, H, W] one-hot labels (and what else conditions a frame) in [0, 1].
+            labels: [B, in_channels - 1, H, W] one-hot labels (and other conditions) in [0, 1].
             edges: [B, 1, H, W] Laplacian edges, 0 and 1: of the real frame in training, of the simulator's in use.
-            image: [B, 3, H, W] in [-1, 1] the frame that the edges are of; needed by a DNED with the source `image`.
+            image: [B, 3, H, W] in [-1, 1], the frame of these edges; needed by a DNED with the source `image`.
             edge_weights: a_i of `superpose`; other weights make another variant of the scene.
         """
         logits: list[Tensor] = []
         if self.dned is not None:
             seen = edges if self.dned.config.source == "edges" else image
-            assert seen is not None, "this edge network sees the image"
+            assert seen is not None, "this edge network needs the image"
             logits = self.dned(seen)
             edges = superpose(logits, edge_weights)
         (output,) = self.generator(torch.cat([labels, edges.to(labels.dtype)], 1))

@@ -13,7 +13,7 @@ from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import Norm, ReflectConv, init_weights, make_norm, pad_to_multiple
 
 MAX_FACTOR = 8
-"""The widest layers have 8 times the channels of the first (512 for 64)."""
+"""The widest layers have 8 times the channels of the first (512 for a width of 64)."""
 NUM_DROPOUT = 3
 """Decoder layers with dropout, the innermost first: pix2pix's only source of noise."""
 
@@ -30,15 +30,15 @@ class UNetConfig(StageConfig):
 
     @property
     def multiple(self) -> int:
-        """Both sides must be a multiple of this; others are padded inside."""
+        """Both sides are padded inside to a multiple of this."""
         return 1 << self.num_down
 
 
 class UNetHead(nn.Sequential):
-    """The layers that end the network, in the precision of their weights under autocast, like `blocks.Head`."""
+    """The last layers, in the precision of their weights also under autocast, like `blocks.Head`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_meta:  # shapes alone, where autocast does not exist
+        if x.is_meta:  # shapes only; autocast does not exist there
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(next(self.parameters()).dtype))
@@ -51,8 +51,8 @@ class UNet(nn.Module):
     Departures:
     - No norm in the innermost layer: statistics of a single pixel would make it a constant.
     - Norms take each image's own statistics by default; batch norm does the same with a batch of one, as published.
-    - Dropout is off in evaluation, where new noise for every frame would flicker. It stays where layers have the full
-      width, so a shallow U-Net has less of it, or none.
+    - Dropout is off in evaluation, because new noise in every frame would flicker. Only layers of the full width have
+      it, so a shallow U-Net has less dropout, or none.
     """
 
     def __init__(self, config: UNetConfig):
@@ -91,7 +91,7 @@ class UNet(nn.Module):
 
 
 def _up(in_channels: int, out_channels: int, upsample: Upsample) -> list[nn.Module]:
-    """ReLU, then twice the size: [B, in, H, W] -> [B, out, 2 H, 2 W]."""
+    """ReLU, then upsampling by 2: [B, in, H, W] -> [B, out, 2 H, 2 W]."""
     if upsample == "transposed":
         return [nn.ReLU(), nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)]
     return [nn.ReLU(), nn.Upsample(scale_factor=2, mode="nearest"), ReflectConv(in_channels, out_channels, 3)]
