@@ -1,4 +1,4 @@
-"""The networks in published files, checked against what the person who imports them says of them."""
+"""Reads published weights into our networks, checked against the settings of `import-checkpoint`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +22,11 @@ from v2vkit.models.published import (
 from v2vkit.models.published_layers import Imported
 
 _CITYSCAPES_LABELS = 35
-"""Of its label ids, as the published models have them."""
+"""Number of label ids in the published Cityscapes models."""
 
 
 class Said(Protocol):
-    """What tensors cannot tell; the settings of `import-checkpoint`."""
+    """Settings of `import-checkpoint` that cannot be inferred from the tensors."""
 
     @property
     def domain(self) -> str: ...
@@ -39,10 +39,10 @@ class Said(Protocol):
 
 
 def _conditioning(said: Said, channels: int) -> Conditioning:
-    """What conditions the model, where it agrees with the weights' source channels.
+    """The conditions of the model, whose number of channels has to be that of the weights.
 
     Raises:
-        V2VError: it does not, or a setting belongs to another domain.
+        V2VError: it is not, or a setting belongs to another domain.
     """
     if not domain_has(said.domain, "foreground"):
         if said.num_labels is not None or said.foreground or not said.edges:
@@ -79,10 +79,10 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
 
 
 def _refuse_accident(said: Said, channels: int) -> None:
-    """Asks for the number of labels where the weights' channels are as likely those of another model.
+    """Check that the number of source channels identifies the domain.
 
     Raises:
-        V2VError: they are as many as Cityscapes has labels without edges, or as another domain has.
+        V2VError: another domain, or Cityscapes labels without edges, have the same number of channels.
     """
     others = [name for name in DOMAINS if not domain_has(name, "foreground")]
     same = next((name for name in others if conditioning_of(name).num_channels == channels), None)
@@ -91,10 +91,10 @@ def _refuse_accident(said: Said, channels: int) -> None:
     what = f"--domain {same}" if same is not None else f"Cityscapes' {channels} labels without edges"
     raise V2VError(
         "domain-ambiguous",
-        f"The weights take {channels} source channels a frame, as {what} has; as --domain {said.domain} they would be "
-        f"{channels - 1} labels and edges.",
-        f"Say which: {f'--domain {same}' if same else f'--num-labels {channels} --no-edges'}, or --num-labels "
-        f"{channels - 1}.",
+        f"The weights take {channels} source channels a frame: either those of {what}, or {channels - 1} labels and "
+        f"edges (--domain {said.domain}).",
+        f"Give {f'--domain {same}' if same else f'--num-labels {channels} --no-edges'}, or "
+        f"--num-labels {channels - 1}.",
     )
 
 
@@ -113,7 +113,7 @@ def _check_foreground(said: Said, conditioning: Conditioning, has_foreground: bo
     if has_foreground and not said.foreground:
         raise V2VError(
             "foreground-required",
-            "The weights have a foreground branch; which labels it paints is not in them.",
+            "The weights have a foreground branch, but do not say for which labels.",
             "Name every label with --foreground (Cityscapes as published: --foreground 26, cars).",
         )
     if said.foreground and not has_foreground:
@@ -122,10 +122,10 @@ def _check_foreground(said: Said, conditioning: Conditioning, has_foreground: bo
 
 
 def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
-    """The video generator in the state dicts of its scales, the coarsest first, and what conditions it.
+    """The video generator from the state dicts of its scales (coarsest first), and its conditions.
 
     Raises:
-        V2VError: a file is not that network's, or `said` contradicts the tensors. So does the function below.
+        V2VError: a file holds another network, or `said` contradicts the tensors.
     """
     states, notes = zip(*map(read_published_file, files), strict=True)
     inferred, has_foreground = infer_generator(states)
@@ -138,7 +138,7 @@ def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenera
 
 
 def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
-    """The image generator (pix2pixHD) in one state dict, and what conditions it."""
+    """The image generator (pix2pixHD) from one state dict, and its conditions. Raises as `read_generator`."""
     if len(files) > 1:
         raise V2VError(
             "file-count-mismatch",
@@ -162,14 +162,14 @@ def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[Any
 
 
 def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) -> dict[str, Imported[Discriminator]]:
-    """The discriminators by the names that training has for them: image, video0, video1 ...
+    """The discriminators by their names in training: image, video0, video1 ...
 
     Args:
-        files: the state dict of each.
-        conditioning: what conditions the generator, and so the image discriminator.
+        files: name -> file with its state dict.
+        conditioning: the conditions of the generator, which the image discriminator sees too.
 
     Raises:
-        V2VError: a file that is no discriminator's, or one that judges something else than this model's frames.
+        V2VError: a file holds no discriminator, or one with another number of input channels.
     """
     if conditioning.has("signed") and "image" in files:
         # 2 s - 1 cannot be folded into its first layer as for the generator: it pads with zeros.
@@ -188,13 +188,13 @@ def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) ->
         if name == "image" and channels != expected:
             raise V2VError(
                 "weights-mismatch",
-                f"{files[name]} judges {channels} channels; the source map and a frame have {expected}.",
+                f"{files[name]} has {channels} input channels; the source map and a frame have {expected}.",
                 "Give the discriminator that was trained with this generator.",
             )
         if name != "image" and channels not in map(video_channels, range(2, 9)):
             raise V2VError(
                 "weights-mismatch",
-                f"{files[name]} judges {channels} channels, which are no frames and flows.",
+                f"{files[name]} has {channels} input channels, which do not fit K frames and their flow.",
                 "Give video discriminators (latest_net_D_T0.pth and so on) with --video-discriminator.",
             )
     return found

@@ -24,7 +24,7 @@ RATER = r"^[A-Za-z0-9_-]{1,64}$"
 MAX_DOWNLOAD = 16 * 1024 * 1024
 """Largest file of downloaded answers, in bytes."""
 MAX_ANSWERS = 1_000_000
-"""Most answers that a log takes, so that nobody fills the disk through the page."""
+"""Default limit of a log."""
 
 
 class Answer(BaseModel):
@@ -88,13 +88,14 @@ class AnswerLog:
     Args:
         folder: of the study.
         key: of the study.
+        max_answers: limit of the log, so that nobody fills the disk through the page.
 
     Raises:
         V2VError: the log cannot be read or written.
     """
 
-    def __init__(self, folder: str | Path, key: Key):
-        self._key = key
+    def __init__(self, folder: str | Path, key: Key, *, max_answers: int = MAX_ANSWERS):
+        self._max_answers = max_answers
         self._lock = threading.Lock()
         self._answered: dict[str, dict[str, None]] = {}
         self.num_answers = 0
@@ -120,12 +121,12 @@ class AnswerLog:
         """Appends the answer; False where this rater has answered this trial before, and the first answer stays.
 
         Raises:
-            OSError: the disk is full, or the log has `MAX_ANSWERS`; nothing was acknowledged.
+            OSError: the disk is full, or the log is full; the answer was not kept.
         """
         with self._lock:
             if answer.trial in self._answered.get(answer.rater, ()):
                 return False
-            if self.num_answers >= MAX_ANSWERS:
+            if self.num_answers >= self._max_answers:
                 raise OSError("the log is full")
             line = ("\n" if self._cut_off else "") + answer.model_dump_json() + "\n"
             self._cut_off = True  # until all of it is there

@@ -79,16 +79,22 @@ def _draw(
     return flip, Change(move, config.data.drop_parts, (config.data.seed, epoch, number, 0))
 
 
-def num_loader_workers(config: TrainConfig, dataset: VideoDataset, device: torch.device) -> int:
-    """Processes that load batches: those set, else none on a CPU and up to four beside a GPU.
+def num_loader_workers(
+    config: TrainConfig, dataset: VideoDataset, device: torch.device, *, cores: int | None = None
+) -> int:
+    """Number of loader processes: as set, else 0 on a CPU and up to 4 on a GPU.
 
-    On a CPU they would take cores from the step and slow it many times over. Processes cannot see `memory://`.
+    On a CPU they would take cores from the training step and slow it down many times. Other processes cannot read
+    `memory://`.
+
+    Args:
+        cores: available CPU cores; None = those that this process may use.
     """
     if config.hardware.loader_workers is not None:
         return config.hardware.loader_workers
     if device.type == "cpu" or not dataset.reader.shared:
         return 0
-    return max(1, min(_MOST_WORKERS, allowed_cores() - 1))
+    return max(1, min(_MOST_WORKERS, (cores or allowed_cores()) - 1))
 
 
 @contextmanager
