@@ -134,7 +134,7 @@ def test_another_aspect_is_told_where_the_footage_is_known(tmp_path: Path, capsy
     for frames in ({"crop": "center", "size": None}, {"crop": "none", "size": "64x48"}, {}):
         assert squeezed(info.model_copy(update={"frames": frames}), tall) is None
     render(_labels(tmp_path / "tall", size=(48, 64)), tmp_path / "out.mp4", tmp_path)
-    assert "tall is 48x64: squeezed" in capsys.readouterr().out
+    assert "tall is 48x64 and is squeezed" in capsys.readouterr().out
     render(_labels(tmp_path / "wide", size=(128, 96)), tmp_path / "out.mp4", tmp_path)
     assert "squeezed" not in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
-"""The model file: the generator's EMA weights as safetensors, with a JSON description (`ModelInfo`) in the header.
+"""The model file: a network's EMA weights as safetensors, with a JSON description (`ModelInfo`) in the header.
 
-Models with features also store the weights of the feature encoder E.
+Most networks are generators of frames (`load_model`); other kinds have a file of the same form (`load_network`). Models
+with features also store the weights of the feature encoder E.
 
 Rendering needs only this file. Nothing in it is executable. A file whose description does not match its tensors is
 refused before memory is allocated for the network.
@@ -9,13 +10,13 @@ refused before memory is allocated for the network.
 import json
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
@@ -25,7 +26,8 @@ from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, se
 from v2vkit.conditions.settings import Origin
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
 from v2vkit.errors import V2VError
-from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
+from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig
+from v2vkit.models.any_network import AnyNetworkConfig, build_network
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 
 MODEL = "model.safetensors"
@@ -37,7 +39,7 @@ _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, Re
 """What parsing a damaged or foreign header raises."""
 ENCODER_PREFIX = "encoder."
 """Prefix of the names of E's weights."""
-_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "pix2pixhd", "covst")
+_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
 
 
 def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
@@ -50,7 +52,7 @@ class ModelInfo(BaseModel):
 
     Attributes:
         format: version of this description.
-        generator: configuration of the generator's layers.
+        network: configuration of the network's layers.
         conditioning: the conditions, in the order of their channels.
         origins: for each condition, the stage, settings and estimator that made its annotations.
         encoder: configuration of E, whose vectors are appended to the source maps; None = no features.
@@ -73,14 +75,14 @@ class ModelInfo(BaseModel):
     method: str = "vid2vid"
     stage: str
     fingerprint: str
-    generator: AnyGeneratorConfig
+    network: AnyNetworkConfig
     encoder: EncoderConfig | None = None
     conditioning: Conditioning
     origins: tuple[Origin, ...]
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
     halvings: int = Field(default=0, ge=0, le=8)
-    first_frame: str
+    first_frame: str = "self"
     frames: dict[str, Any]
     placement: Placement | None = None
     epochs: int = 0
@@ -94,6 +96,21 @@ class ModelInfo(BaseModel):
         if (problem := settings_problem(self.conditioning, self.origins)) is not None:
             raise ValueError(problem)
         return self
+
+    @property
+    def generator(self) -> AnyGeneratorConfig:
+        """The layers of the generator.
+
+        Raises:
+            V2VError: the network makes no frames.
+        """
+        if not isinstance(self.network, get_args(AnyGeneratorConfig)):
+            raise V2VError(
+                "model-mismatch",
+                f"The checkpoint {self.stage} holds a network of --method {self.method}, which makes no frames.",
+                "Name a checkpoint that does, such as spatial-1.",
+            )
+        return self.network
 
     @property
     def rate(self) -> Fraction:
@@ -142,13 +159,27 @@ def load_model(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, ModelIn
         name: file name, where it is not the usual one.
 
     Raises:
+        V2VError: as `load_network`, or the network is not a generator of frames.
+    """
+    network, _, info = _load(folder, name)
+    layers, generator = info.generator, cast(AnyGenerator, network)
+    # For one image at a time this layout is fastest on a CPU too (transposed convolutions need no copies). It costs
+    # batch norm accuracy, and networks with batch norm are imported ones, which must reproduce the published images.
+    return (generator.to(memory_format=torch.channels_last) if layers.norm == "instance" else generator), info
+
+
+def load_network(folder: Folder, name: str = MODEL) -> tuple[nn.Module, ModelInfo]:
+    """The network, of any kind, in evaluation mode, on the CPU, and its description.
+
+    Args:
+        name: file name, where it is not the usual one.
+
+    Raises:
         V2VError: the file is missing, damaged (or its checksum is not that of its manifest), not a model, or of an
             older or newer version.
     """
-    generator, _, info = _load(folder, name)
-    # For one image at a time this layout is fastest on a CPU too (transposed convolutions need no copies). It costs
-    # batch norm accuracy, and networks with batch norm are imported ones, which must reproduce the published images.
-    return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
+    network, _, info = _load(folder, name)
+    return network, info
 
 
 def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
@@ -180,7 +211,7 @@ def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
         )
 
 
-def _load(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
+def _load(folder: Folder, name: str = MODEL) -> tuple[nn.Module, FeatureEncoder | None, ModelInfo]:
     try:
         data = read_proven(folder, name)
     except FileNotFoundError:
@@ -190,17 +221,17 @@ def _load(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, FeatureEncod
         info = _parse(data[8 : 8 + _header_length(data)])
         # Built without memory first, so that a false description cannot make us allocate it.
         with torch.device("meta"):
-            generator = build_generator(info.generator)
+            network = build_network(info.network)
             encoder = None if info.encoder is None else FeatureEncoder(info.encoder)
         if encoder is not None:
             found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(ENCODER_PREFIX)}
             of_encoder = {name.removeprefix(ENCODER_PREFIX): tensor for name, tensor in found.items()}
             encoder.load_state_dict(of_encoder, strict=True, assign=True)
             encoder.eval().requires_grad_(False)
-        generator.load_state_dict(tensors, strict=True, assign=True)
+        network.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, RuntimeError, *_DAMAGED) as error:
         raise _no_model(f"{folder.url}/{name}", error) from None
-    return generator.eval().requires_grad_(False), encoder, info
+    return network.eval().requires_grad_(False), encoder, info
 
 
 def read_info(folder: Folder) -> ModelInfo:
@@ -244,11 +275,9 @@ def _is_newer(error: ValidationError) -> bool:
     found = {(item["type"], item["loc"]) for item in error.errors()}
     if any(isinstance(item.get("ctx", {}).get("error"), NewerConditionError) for item in error.errors()):
         return True
-    # The generator is validated against every kind of generator: only a field that none of them has is unknown.
-    known = {name for config in get_args(AnyGeneratorConfig) for name in config.model_fields}
-    unknown = [place for kind, place in found if kind == "extra_forbidden"]
+    # A field or a kind of network that this version does not know.
     return ("less_than_equal", ("format",)) in found or any(
-        place[0] != "generator" or place[-1] not in known for place in unknown
+        kind in ("extra_forbidden", "union_tag_invalid") for kind, _ in found
     )
 
 

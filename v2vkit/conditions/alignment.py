@@ -46,7 +46,7 @@ def place_people(people: Persons | None) -> Placement | None:
     return max((one for one in placed if one is not None), key=lambda one: one.size, default=None)
 
 
-def typical(placements: Iterable[Placement | None]) -> Placement | None:
+def median_placement(placements: Iterable[Placement | None]) -> Placement | None:
     """The median position and size; None if there are no placements."""
     rows = [(one.x, one.y, one.size) for one in placements if one is not None]
     if not rows:

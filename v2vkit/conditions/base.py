@@ -79,6 +79,7 @@ class Condition(BaseModel, Generic[A]):
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
         beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
+        from_frame: whether its annotations are made from the frame alone, without an estimator (`of_frame`).
         crop: `ingest --crop` as published models with square frames had it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
         signed: whether published generators saw its channels in [-1, 1].
@@ -109,6 +110,7 @@ class Condition(BaseModel, Generic[A]):
     has_bodies: ClassVar[bool] = False
     from_label_folder: ClassVar[bool] = False
     beside: ClassVar[MapKind | None] = None
+    from_frame: ClassVar[bool] = False
     crop: ClassVar[str] = "none"
     shows_frame: ClassVar[bool] = False
     signed: ClassVar[bool] = False
@@ -145,10 +147,9 @@ class Condition(BaseModel, Generic[A]):
         return cls.model_validate(taken)
 
     def given(self, value: Any, *, size: Size) -> A:
-        """The annotation of a frame of this size from what a user of the library gives: an annotation or an array.
+        """The annotation of a frame of this size from an annotation, or an array (`arrays`), given by a library user.
 
-        Args:
-            value: an annotation, an array as `arrays` describes it, or None = nothing was found (face and pose).
+        None = nothing was found (face and pose).
 
         Raises:
             V2VError: another type or size, or values that no annotation has.
@@ -214,6 +215,10 @@ class Condition(BaseModel, Generic[A]):
             near_far: range of the shot's depth if its unit is not known.
         """
         raise NotImplementedError(f"{cls.artifact} come with no maps")
+
+    def of_frame(self, image: Image) -> A:
+        """The annotation of a frame, RGB uint8 [H, W, 3]; only with `from_frame`."""
+        raise NotImplementedError(f"{self.artifact} need more than the frame")
 
     @classmethod
     @abstractmethod

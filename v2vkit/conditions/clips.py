@@ -13,7 +13,7 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.artifacts.shard_cache import cache_note
-from v2vkit.conditions.alignment import Placement, typical
+from v2vkit.conditions.alignment import Placement, median_placement
 from v2vkit.conditions.base import Bytes, Condition, Use
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
@@ -22,7 +22,7 @@ from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.progress import tracked
 
-_SAMPLE = 256  # frames read for the typical placement
+_SAMPLE = 256  # frames read for the median placement
 
 
 class ClipReader:
@@ -165,4 +165,4 @@ def typical_placement(reader: ClipReader, conditioning: Conditioning) -> Placeme
         return None
     frames = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).round().astype(int))
-    return typical(found.align(reader.annotation(found, *frames[number], "align")) for number in chosen)
+    return median_placement(found.align(reader.annotation(found, *frames[number], "align")) for number in chosen)

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.conditions.smoothing import Kind, Missing, follow
+from v2vkit.conditions.smoothing import Interpolation, Missing, smooth_estimates
 from v2vkit.errors import V2VError
 
 F = TypeVar("F")
@@ -70,7 +70,9 @@ def _weighted_mean(around: Sequence[Landmarks | None], weights: NDArray[np.float
     return total / weight_sum
 
 
-FACE: Kind[Landmarks] = Kind(_between, _weighted_mean, lambda landmarks: np.round(landmarks, _DECIMALS))
+FACE: Interpolation[Landmarks] = Interpolation(
+    _between, _weighted_mean, lambda landmarks: np.round(landmarks, _DECIMALS)
+)
 """Interpolation and averaging of landmarks in time."""
 
 
@@ -81,8 +83,8 @@ def follow_face(
     smooth: int = 0,
     missing: Missing = "hold",
 ) -> Iterator[tuple[F, Landmarks | None, bool]]:
-    """Landmarks of one clip, gaps filled and smoothed: (frame, landmarks or None, found); see `smoothing.follow`."""
-    return follow(frames, estimate, FACE, window=smooth, missing=missing)
+    """Landmarks of one clip, gaps filled and smoothed: (frame, landmarks or None, found); see `smooth_estimates`."""
+    return smooth_estimates(frames, estimate, FACE, window=smooth, missing=missing)
 
 
 def landmarks_to_json(landmarks: Landmarks | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from v2vkit.conditions.augment import Move, move_points
 from v2vkit.conditions.given import check_points
-from v2vkit.conditions.smoothing import Kind, Missing, follow
+from v2vkit.conditions.smoothing import Interpolation, Missing, smooth_estimates
 from v2vkit.errors import V2VError
 from v2vkit.estimators.keypoints import NUM_BODY, NUM_POINTS, to_body_25
 
@@ -92,7 +92,7 @@ def _parts(person: Person) -> dict[str, Any]:
     return {name: points for name, points in parts.items() if points is not None}
 
 
-def certain(people: Persons, min_score: float) -> Persons | None:
+def drop_uncertain(people: Persons, min_score: float) -> Persons | None:
     """The people with points that score less than `min_score` set to missing; None if nobody is left."""
 
     def keep(points: Points) -> Points:
@@ -103,11 +103,11 @@ def certain(people: Persons, min_score: float) -> Persons | None:
 
 
 def estimated_people(found: NDArray[np.float32] | Persons, min_score: float) -> Persons | None:
-    """The people that a pose estimator found, float32 [people, 25, 3], or a file holds, after `certain`.
+    """The people that a pose estimator found, float32 [people, 25, 3], or a file holds, after `drop_uncertain`.
 
     None = nobody.
     """
-    return certain(found if isinstance(found, tuple) else tuple(Person(body) for body in found), min_score)
+    return drop_uncertain(found if isinstance(found, tuple) else tuple(Person(body) for body in found), min_score)
 
 
 def move_people(people: Persons, move: Move) -> Persons:
@@ -221,13 +221,13 @@ def follow_people(
     missing: Missing = "hold",
     min_score: float = 0.0,
 ) -> Iterator[tuple[F, Persons | None, bool]]:
-    """People of one clip, gaps filled and smoothed: (frame, people or None, found); see `smoothing.follow`.
+    """People of one clip, gaps filled and smoothed: (frame, people or None, found); see `smooth_estimates`.
 
     Args:
         estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or a reader of its results.
         min_score: points that score less count as missing.
     """
-    return follow(
+    return smooth_estimates(
         frames,
         lambda frame: estimated_people(estimate(frame), min_score),
         PEOPLE,
@@ -296,5 +296,5 @@ def _rounded(people: Persons) -> Persons:
     return tuple(map_points(person, keep) for person in people)
 
 
-PEOPLE: Kind[Persons] = Kind(_between, _mean, _rounded)
+PEOPLE: Interpolation[Persons] = Interpolation(_between, _mean, _rounded)
 """Interpolation and averaging of people in time."""

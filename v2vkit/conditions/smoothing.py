@@ -23,7 +23,7 @@ HOLD_FRAMES = 15  # look-ahead of `fill_gaps`: half a second of video
 
 
 @dataclass(frozen=True)
-class Kind(Generic[T]):
+class Interpolation(Generic[T]):
     """Interpolation and averaging of one type of result.
 
     Attributes:
@@ -38,7 +38,9 @@ class Kind(Generic[T]):
     rounded: Callable[[T], T]
 
 
-def fill_gaps(found: Iterable[T | None], kind: Kind[T], *, look_ahead: int = HOLD_FRAMES) -> Iterator[T | None]:
+def fill_gaps(
+    found: Iterable[T | None], kind: Interpolation[T], *, look_ahead: int = HOLD_FRAMES
+) -> Iterator[T | None]:
     """Fill the frames in which nothing was found (policy `hold`).
 
     A gap of at most `look_ahead` frames is interpolated linearly between its neighbours. In a longer gap the last
@@ -63,7 +65,7 @@ def fill_gaps(found: Iterable[T | None], kind: Kind[T], *, look_ahead: int = HOL
         yield last
 
 
-def smooth(items: Iterable[T | None], kind: Kind[T], window: int) -> Iterator[T | None]:
+def smooth(items: Iterable[T | None], kind: Interpolation[T], window: int) -> Iterator[T | None]:
     """Smooth in time with a centred Gaussian over `window` frames; 0 or 1 = off.
 
     The standard deviation is a quarter of the window. At the ends of the clip and beside frames that are None, the
@@ -83,10 +85,10 @@ def smooth(items: Iterable[T | None], kind: Kind[T], window: int) -> Iterator[T 
             yield None if around[radius] is None else kind.mean(around, weights)
 
 
-def follow(
+def smooth_estimates(
     frames: Iterable[F],
     estimate: Callable[[F], T | None],
-    kind: Kind[T],
+    kind: Interpolation[T],
     *,
     window: int = 0,
     missing: Missing = "hold",

@@ -123,7 +123,9 @@ def track_frame(
     ids = np.zeros(len(objects.classes) + 1, np.uint16)
     for row, column in pairs.items():
         old = state.tracks[row]
-        tracks[old.id] = _go_on(old, _begin(objects, column, old.id), motions.get(row), labels.shape, settings.bridge)
+        tracks[old.id] = _continue_track(
+            old, _begin_track(objects, column, old.id), motions.get(row), labels.shape, settings.bridge
+        )
         ids[column + 1] = old.id
     new = sorted(set(range(len(objects.classes))) - set(pairs.values()))
     if state.next_id + len(new) - 1 > MAX_ID:
@@ -133,7 +135,7 @@ def track_frame(
             "Track fewer --things, raise --min-pixels, or cut the footage.",
         )
     for number, column in enumerate(new, start=state.next_id):
-        tracks[number] = _begin(objects, column, number)
+        tracks[number] = _begin_track(objects, column, number)
         ids[column + 1] = number
     for row, old in enumerate(state.tracks):
         lost = replace(old, hidden=old.hidden + 1, unseen=old.unseen + 1)
@@ -155,13 +157,15 @@ def _match(tracks: tuple[Track, ...], predicted: Numbers, objects: Objects, min_
     return pairs | assign(close)
 
 
-def _begin(objects: Objects, column: int, number: int) -> Track:
+def _begin_track(objects: Objects, column: int, number: int) -> Track:
     box = objects.boxes[column]
     mask = np.asarray(objects.numbers[box] == column + 1)
     return Track(number, objects.classes[column], box[0].start, box[1].start, mask)
 
 
-def _go_on(old: Track, seen: Track, by_flow: tuple[float, float] | None, shape: tuple[int, ...], bridge: int) -> Track:
+def _continue_track(
+    old: Track, seen: Track, by_flow: tuple[float, float] | None, shape: tuple[int, ...], bridge: int
+) -> Track:
     """The track after a match. Its motion is the mean of the last and the new motion.
 
     Without flow the new motion is that of the centre, between whole views of similar area only: the centre of a part,

@@ -17,7 +17,7 @@ from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.framing import crop_shots, open_locator
-from v2vkit.inference.live import Live, open_live
+from v2vkit.inference.live import MapMaker, open_live
 from v2vkit.inference.styles import Style
 from v2vkit.video.cuts import CutMethod
 from v2vkit.video.stream import InputFrame, Source, image_of, with_shots
@@ -78,7 +78,7 @@ def conditioned_frames(
     return estimated(crop_shots(source, frames, info, locate), live)
 
 
-def estimated(frames: Iterable[InputFrame], live: Live) -> Iterator[ConditionedFrame]:
+def estimated(frames: Iterable[InputFrame], live: MapMaker) -> Iterator[ConditionedFrame]:
     """The frames, read ahead in a thread, with conditions that are estimated shot by shot."""
     for _, shot in groupby(prefetch(frames), key=attrgetter("shot")):
         kept, seen = tee(shot)  # holds as many frames as `live` looks ahead

@@ -18,15 +18,15 @@ from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import FaceEstimator
+from v2vkit.estimators.base import FaceEstimator, frame_itself
 from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.weights import file_digest
 
 Image = NDArray[np.uint8]
-Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
-Placed = Callable[[Image], Placement | None]
+EstimatedFrame = tuple[Image, NDArray[np.float32], Regions | None, bool]
+FindPlacement = Callable[[Image], Placement | None]
 """A frame of the model's size, RGB uint8 [H, W, 3] -> position and size of its subject in pixels; None = not found."""
-Live = Callable[[Iterable[Image]], Iterator[Mapped]]
+MapMaker = Callable[[Iterable[Image]], Iterator[EstimatedFrame]]
 """Consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.regions`, None if the model has none;
 `found`: the estimators found something in this frame."""
@@ -34,7 +34,7 @@ each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.r
 _DRAWING_THREADS = 2
 
 
-def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
+def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> MapMaker:
     """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
     Args:
@@ -58,14 +58,14 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
     ]
     together = min(condition.together for condition, _ in info.conditions)
 
-    def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
+    def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
             for batch in batched(annotate(annotators, frames), together):
                 prepared = info.conditioning.prepare([annotations for _, annotations in batch])
                 images = [image for image, _ in batch]
                 yield from [*pool.map(draw, images, prepared)]  # all are drawn before the first is yielded
 
-    def draw(image: Image, annotations: tuple[Any, ...]) -> Mapped:
+    def draw(image: Image, annotations: tuple[Any, ...]) -> EstimatedFrame:
         drawn = info.conditioning.draw(annotations, image)
         s = to_unit(info.conditioning.channels(drawn, image))
         return image, s, info.conditioning.regions(drawn), was_found(drawn)
@@ -92,13 +92,9 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
 def _open(condition: Condition[Any], origin: Origin, device: str) -> Any:
     """The estimator of a condition on this device; for conditions without one, the identity."""
     if condition.task is None:  # the frame itself is the annotation; other conditions were refused before
-        return _frame_itself
+        return frame_itself
     name, own = chosen(condition.task, origin.settings | {"device": device})
     return open_estimator(condition.task, name, **own)
-
-
-def _frame_itself(image: Image) -> Image:
-    return image
 
 
 def open_face(settings: dict[str, Any]) -> FaceEstimator:
@@ -108,7 +104,7 @@ def open_face(settings: dict[str, Any]) -> FaceEstimator:
     return estimator
 
 
-def open_placement(info: ModelInfo, *, device: str = "cpu") -> Placed:
+def open_placement(info: ModelInfo, *, device: str = "cpu") -> FindPlacement:
     """Opens the function that finds the subject of a frame, with the estimator of the model's training maps.
 
     Args:

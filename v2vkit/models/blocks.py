@@ -188,13 +188,13 @@ def is_varied(x: Tensor) -> Tensor | None:
     return (pixels.amax(2) != pixels.amin(2)).any(1)[:, None, None, None]
 
 
-def learn_where(learns: Tensor | None, x: Tensor) -> Tensor:
-    """`x` [B, ...] unchanged; gradients are stopped for images of the batch whose `learns` is False.
+def stop_gradient_unless(varied: Tensor | None, x: Tensor) -> Tensor:
+    """`x` [B, ...] unchanged; gradients are stopped for images of the batch whose `varied` is False.
 
     For features of a constant source map (no person, one label everywhere): they are constant too, so instance norms
     divide them and their gradients by the root of epsilon, layer after layer.
     """
-    return x if learns is None or not x.requires_grad else torch.where(learns, x, x.detach())
+    return x if varied is None or not x.requires_grad else torch.where(varied, x, x.detach())
 
 
 def halve(x: Tensor, times: int = 1) -> Tensor:
@@ -215,7 +215,7 @@ def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
     return F.interpolate(x, grid, mode="bicubic", align_corners=True)[..., : size[0], : size[1]]
 
 
-def enlarge_nearest(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
+def upsample_nearest(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
     """Like `enlarge`, with the nearest value: [B, C, h, w] -> [B, C, H, W].
 
     Half-way pixels take the even neighbour (`torch.round`), so that there is no shift on average.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from v2vkit.models.blocks import is_varied, learn_where, pad_to_multiple
+from v2vkit.models.blocks import is_varied, pad_to_multiple, stop_gradient_unless
 from v2vkit.models.generator import Output
 from v2vkit.models.image_generator import FrameGenerator
 from v2vkit.models.warp import warp
@@ -58,5 +58,5 @@ class CovstGenerator(FrameGenerator):
             share = config.covst * c
             features = (1 - share) * features + share * warp(history[0], small)
         x_fake = self.run(self.network.decode, features, sources)[..., : source.shape[2], : source.shape[3]]
-        x_fake = learn_where(is_varied(s), x_fake)
+        x_fake = stop_gradient_unless(is_varied(s), x_fake)
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None, memory=features)]

@@ -10,12 +10,12 @@ from v2vkit.models.blocks import (
     Norm,
     ReflectConv,
     downs,
-    enlarge_nearest,
     halve,
     init_weights,
     pad_to_multiple,
     stem,
     ups,
+    upsample_nearest,
 )
 
 
@@ -65,9 +65,9 @@ def features_at(
         halved: how often `x` was downsampled by 2 from `size`.
 
     Returns:
-        float32 [B, d, H, W], upsampled by `enlarge_nearest`.
+        float32 [B, d, H, W], upsampled by `upsample_nearest`.
     """
-    return enlarge_nearest(encode(halve(x, halvings)).float(), size, halved + halvings)
+    return upsample_nearest(encode(halve(x, halvings)).float(), size, halved + halvings)
 
 
 def instance_average(features: Tensor, instance: Tensor) -> Tensor:

@@ -20,11 +20,11 @@ from v2vkit.models.blocks import (
     downs,
     init_weights,
     is_varied,
-    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
     stem,
+    stop_gradient_unless,
     ups,
 )
 from v2vkit.models.warp import warp
@@ -40,6 +40,7 @@ HISTORY = 2
 class GeneratorConfig(StageConfig):
     """Everything that decides the generator's layers; stored in checkpoints."""
 
+    kind: Literal["video"] = "video"
     source_channels: int = setting(..., "channels of one frame's source map", ge=1, le=1024)
     num_scales: int = setting(1, "spatial scales; each finer one doubles the size and halves the width", ge=1, le=6)
     width: int = setting(128, "channels after the first convolution of the coarsest scale", ge=1, le=512)
@@ -115,6 +116,8 @@ class Output:
     """[B, 3, h, w] the last frame warped by `flow`."""
     memory: Tensor | None = None
     """State for the next step in place of the frame; None = the frame."""
+    edge_logits: tuple[Tensor, ...] = ()
+    """d_0 .. d_5 of an edge network before the generator, each [B, 1, h, w] before the sigmoid."""
 
 
 class Features(NamedTuple):
@@ -178,23 +181,23 @@ class Scale(nn.Module):
             self.foreground_head = Head(fg_width, 3, 7)
 
     def features(
-        self, source: Tensor, history: Tensor | None, below: Features | None, learns: Tensor | None, *, flow: bool
+        self, source: Tensor, history: Tensor | None, below: Features | None, varied: Tensor | None, *, flow: bool
     ) -> Features:
         """The feature maps before the heads, from padded inputs; `flow=False` skips the flow branch.
 
         Args:
-            learns: [B, 1, 1, 1], whether the source maps are not constant (`is_varied`).
+            varied: [B, 1, 1, 1], whether the source maps are not constant (`is_varied`).
         """
-        encoded = learn_where(learns, self.source_encoder(source))
+        encoded = stop_gradient_unless(varied, self.source_encoder(source))
         encoded = _plus(encoded, None if history is None else self.history_encoder(history))
         image = self.image_branch(_plus(encoded, below and below.image))
         if history is None:
-            image = learn_where(learns, image)
+            image = stop_gradient_unless(varied, image)
         flow_map = self.flow_branch(_plus(encoded, below and below.flow)) if flow and self.has_flow else None
         foreground = None
         if self.has_foreground:
             foreground = self.foreground_branch(_plus(self.foreground_encoder(source), below and below.foreground))
-            foreground = learn_where(learns, foreground)
+            foreground = stop_gradient_unless(varied, foreground)
         return Features(image, flow_map, foreground)
 
     def compose(
@@ -242,9 +245,9 @@ class VideoGenerator(nn.Module):
         """Gradient checkpointing of each scale in training: recompute activations instead of storing them."""
         init_weights(self)
         if config.picture is not None:
-            self._begin_with_the_picture()
+            self._init_near_picture()
 
-    def _begin_with_the_picture(self) -> None:
+    def _init_near_picture(self) -> None:
         """Initialise small differences and little of the warped frame: training starts near the picture."""
         with torch.no_grad():
             for scale in self.scales:
@@ -276,7 +279,7 @@ class VideoGenerator(nn.Module):
         sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
         # Each size is padded separately, so that a scale sees the same as when it was the finest one.
         sources = [self._padded(level, scale) for scale, level in enumerate(pyramid(source, config.num_scales))]
-        foregrounds, learns, pictures = self._foregrounds(source), is_varied(source), self._pictures(source)
+        foregrounds, varied, pictures = self._foregrounds(source), is_varied(source), self._pictures(source)
         outputs: list[Output] = []
         below: Features | None = None
         for index, scale in enumerate(self.scales):
@@ -291,10 +294,10 @@ class VideoGenerator(nn.Module):
                 padded = None if first_frame and not config.zero_history else self._padded(past, index)
                 if self.checkpointing and torch.is_grad_enabled():
                     below = checkpoint(
-                        scale.features, sources[index], padded, below, learns, flow=not first_frame, use_reentrant=False
+                        scale.features, sources[index], padded, below, varied, flow=not first_frame, use_reentrant=False
                     )
                 else:
-                    below = scale.features(sources[index], padded, below, learns, flow=not first_frame)
+                    below = scale.features(sources[index], padded, below, varied, flow=not first_frame)
                 assert below is not None
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index], pictures[index]))
         return outputs

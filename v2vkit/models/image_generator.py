@@ -4,7 +4,7 @@ It generates first frames; applied to every frame it is the pix2pixHD baseline (
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
@@ -18,19 +18,39 @@ from v2vkit.models.blocks import (
     downs,
     init_weights,
     is_varied,
-    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
     stem,
+    stop_gradient_unless,
     ups,
 )
 from v2vkit.models.generator import Output
 
 
-class ImageGeneratorConfig(StageConfig):
+class FrameConfig(StageConfig):
+    """Properties that rendering and training need of a generator without past frames, as in `GeneratorConfig`."""
+
+    @property
+    def history(self) -> int:
+        """Number of past frames that the generator sees: none."""
+        return 0
+
+    @property
+    def num_scales(self) -> int:
+        """Number of sizes at which each frame is generated: one."""
+        return 1
+
+    @property
+    def takes_flow(self) -> bool:
+        """Whether flow and confidence are appended to the source map."""
+        return False
+
+
+class ImageGeneratorConfig(FrameConfig):
     """Everything that decides the image generator's layers; stored in checkpoints."""
 
+    kind: Literal["image"] = "image"
     in_channels: int = setting(..., "channels of the source map and of everything concatenated to it", ge=1, le=1024)
     width: int = setting(64, "channels after the first convolution of the finest scale", ge=1, le=512)
     num_down: int = setting(4, "stride-2 convolutions in the global network", ge=1, le=6)
@@ -53,21 +73,8 @@ class ImageGeneratorConfig(StageConfig):
         """Both sides are padded inside to a multiple of this."""
         return 1 << (self.num_down + self.num_enhancers)
 
-    # Same properties as `GeneratorConfig`, for code that runs any generator frame by frame.
-
-    @property
-    def history(self) -> int:
-        """Number of past frames that the generator sees: none."""
-        return 0
-
-    @property
-    def num_scales(self) -> int:
-        """Number of sizes at which each frame is generated: one."""
-        return 1
-
     @property
     def takes_flow(self) -> bool:
-        """Whether flow and confidence are appended to the source map."""
         return self.covst > 0
 
     @property
@@ -141,15 +148,27 @@ class ImageGenerator(nn.Module):
         return torch.tanh(self.head(x))
 
 
-class FrameGenerator(nn.Module):
+class CheckpointedModule(nn.Module):
+    """A network with optional gradient checkpointing in training: recomputes activations instead of storing them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checkpointing = False
+
+    def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`function(*inputs)`, with gradient checkpointing if `checkpointing` is on."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False)
+        return function(*inputs)
+
+
+class FrameGenerator(CheckpointedModule):
     """The image generator with the interface of the video generator: each frame from its own source map only."""
 
     def __init__(self, config: ImageGeneratorConfig):
         super().__init__()
         self.config = config
         self.network = ImageGenerator(config)
-        self.checkpointing = False
-        """Gradient checkpointing in training: recompute activations instead of storing them."""
 
     def forward(
         self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
@@ -160,11 +179,5 @@ class FrameGenerator(nn.Module):
             source: [B, source_channels, H, W] source map.
             history, first_frame, train_from: not used, because there is no past and only one scale.
         """
-        x_fake = learn_where(is_varied(source), self.run(self.network, source))
+        x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, source))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
-
-    def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """`function(*inputs)`, with gradient checkpointing if `checkpointing` is on."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)
-        return function(*inputs)

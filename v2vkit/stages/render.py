@@ -65,6 +65,12 @@ class RenderConfig(StageConfig):
     compare: bool = setting(
         False, "Write source map | output side by side; for a video or pictures: frame | source map | output."
     )
+    frames: str | None = setting(
+        None,
+        "Video or folder with the frame of each label map of SOURCE (a simulator's), for conditions on edges and "
+        "pictures.",
+        metavar="PATH",
+    )
     cuts: Literal["adaptive", "content", "none"] | None = setting(
         None, "How shot cuts of the video are found, as for ingest; default: as for the training footage."
     )
@@ -259,6 +265,7 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         maps=config.maps,
         instances=config.instances,
         beside={kind: folder for kind, folder in given.items() if folder is not None},
+        frames=config.frames,
         fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,

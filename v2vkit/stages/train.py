@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts of the workspace."""
+    """Fill in the domain from the artifacts of the workspace, and the network of the perceptual loss."""
     from v2vkit.training.check import refuse_unused
+    from v2vkit.training.perceptual import resolve_perceptual
 
     refuse_unused(config, method_spec(config.method))
+    config = resolve_perceptual(config, work / f"checkpoints/{config.checkpoint}")
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:
