@@ -88,17 +88,17 @@ class PoseConfig(StageConfig):
 
 
 def _in_files(clip: Clip, *, folder: str, layout: str) -> "Iterator[tuple[None, Persons]]":
-    """What OpenPose saw in every frame of a clip."""
+    """The people in OpenPose's files of every frame of a clip."""
     from v2vkit.conditions.openpose_files import pose_files, read_people
 
     return ((None, read_people(file, clip.info, layout=layout)) for file in pose_files(folder, clip.info))
 
 
 def _refuse_unused(config: PoseConfig) -> None:
-    """Whether every setting of an estimator is used.
+    """Check that no setting of an estimator is ignored.
 
     Raises:
-        V2VError: one is for another estimator than the chosen one, or there is none because of --openpose.
+        V2VError: a setting belongs to another estimator than the chosen one, or --openpose replaces the estimator.
     """
     if config.openpose is None:
         if config.keypoints != PoseConfig.model_fields["keypoints"].default:
