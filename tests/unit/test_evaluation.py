@@ -376,7 +376,7 @@ def test_notes_tell_about_fewer_scales() -> None:
 def test_notes_tell_only_what_was_measured() -> None:
     assert any("Landmark error" in note for note in _notes(64, 64))
     assert not any("Landmark error" in note for note in notes(metric_rows(PAIRED), height=64, width=64))
-    assert any("are 32x16, enlarged to 64x32" in note for note in _notes(32, 64, coarse=(32, 16)))
+    assert any("are 32x16, upsampled to 64x32" in note for note in _notes(32, 64, coarse=(32, 16)))
 
 
 def test_notes_tell_what_was_left_out_and_what_is_not_to_be_trusted() -> None:

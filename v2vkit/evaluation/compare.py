@@ -1,6 +1,6 @@
-"""Measures clips: our output and the baselines beside the real frames, by any metrics.
+"""Compares the outputs of methods and baselines with the real frames of a clip, by any metrics.
 
-Streams: a few frames of each video are held, so memory does not grow with the clip.
+A few frames of each video are in memory, however long the clip is.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,15 +22,15 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one frame.
+    """The metrics of one method on one frame.
 
     Attributes:
-        clip, frame: which frame.
+        clip, frame: name of the clip, and number of the frame in it.
         method: see `metrics.contract`.
         values: metric -> value, where it has one.
         missed: metrics for which something was expected in the frame and not found.
-        shot: the first clip of the shot of which the clip is a part; itself where it begins one.
-        offset: frames of the shot before the clip.
+        shot: name of the first clip of its shot.
+        offset: number of frames of the shot before the clip.
     """
 
     clip: str
@@ -43,13 +43,13 @@ class Row:
 
     @property
     def time(self) -> int:
-        """Number of the frame in its shot, through which every method runs without a break."""
+        """Number of the frame in its shot."""
         return self.offset + self.frame
 
 
 @dataclass(frozen=True)
 class Before:
-    """What a clip's shot has shown before it: its first clip, its number of frames so far, its first real frame.
+    """The part of a shot before a clip: its first clip, its number of frames, its first real frame.
 
     Without a counterpart there is no real frame.
     """
@@ -79,24 +79,24 @@ def evaluate_clip(
     beside: Mapping[str, Iterable[Any]] | None = None,
     skip_first: int = 1,
 ) -> list[Row]:
-    """The metrics of every method on every frame of one clip, and the baselines that come from the real frames.
+    """Computes the metrics of every method on every frame of one clip.
 
-    `REPEAT` (the shot's first real frame for ever) and `REAL` are added here. All inputs are read once, in step.
+    `REPEAT` (the shot's first real frame, repeated) and `REAL` are added. All inputs are read once, frame by frame.
 
     Args:
-        clip: its name, for the rows and messages.
-        real: the real frames; None where there is no counterpart.
-        methods: method -> its frames, as many and as large as the real ones (`OURS`, `SOURCE`, `REAL_COARSE`).
+        clip: name of the clip.
+        real: the real frames, RGB uint8 [H, W, 3]; None where there is no counterpart.
+        methods: method -> its frames, of the same number and size (`OURS`, `SOURCE`, `REAL_COARSE`).
         metrics: name -> metric; those of sets keep what they need for `Metric.compute`.
-        before: of a clip with which no shot begins; its methods go on where those of the clip before stopped.
+        before: the part of the shot before this clip; None if the clip begins a shot.
         beside: what is known of each frame: `Batch.beside`.
-        skip_first: frames at the beginning of a shot that are left out for every method. At least the one that
-            `REPEAT` shows; more when the model was given more real frames to start from.
+        skip_first: number of frames at the start of each shot that are not measured: at least the one that `REPEAT`
+            shows, more if the model was given more real first frames.
 
     Raises:
         V2VError: a method or what is beside has another number of frames, or a method another size.
     """
-    assert skip_first >= 1, "the first frame cannot be measured: a baseline repeats it"
+    assert skip_first >= 1, "a baseline repeats the first frame"
     known = dict(beside or {})
     streams: dict[str, Iterator[Any]] = {name: iter(frames) for name, frames in {**methods, **known}.items()}
     shot, offset = (clip, 0) if before is None else (before.shot, before.num_frames)
@@ -130,7 +130,7 @@ def evaluate_clip(
             taken = _Taken()
     for name, stream in streams.items():
         if next(stream, _END) is not _END:
-            raise _other_length(name, clip, f"more than the {number} of {leading}")
+            raise _other_length(name, clip, f"more than {number}")
     return rows + _measure(taken, metrics, clip, shot, offset)
 
 

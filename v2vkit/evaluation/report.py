@@ -1,4 +1,4 @@
-"""The report of an evaluation: a JSON file, a plot, and tables to print."""
+"""The report of an evaluation: tables, a JSON file and a plot."""
 
 import io
 import json
@@ -32,43 +32,45 @@ def notes(
     left_out: Mapping[str, V2VError] | None = None,
     warnings: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What a reader must know to compare the numbers with others.
+    """Notes on how the numbers were computed, needed to compare them with others.
 
     Args:
         metrics: that were computed.
-        height, width: of the frames.
+        height, width: size of the frames.
         skip_first: as in `evaluate_clip`.
-        coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
+        coarse: (width, height) of the model's output before upsampling; None if it was not upsampled.
         left_out: metric -> why.
         warnings: metric -> why its value is not to be trusted.
     """
     names = {metric.name for metric in metrics}
     first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
-    said = [
+    lines = [
         f"The first {first} left out of the averages, because a baseline shows {'it' if skip_first == 1 else 'them'}."
     ]
     scales = ms_ssim_scales(height, width)
     if "ms_ssim" in names and scales < 5:
-        said.append(f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1).")
+        lines.append(
+            f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1)."
+        )
     if "warp_error" in names:
-        said.append(
+        lines.append(
             "Warp error: mean |x_t - warp(x_t-1, w)|, colours in [0, 1]; flow w and confidence of the real frames."
         )
     if coarse is not None:
-        said.append(
-            f"The model's frames are {coarse[0]}x{coarse[1]}, enlarged to {width}x{height}. What is blurred costs "
-            f'little warp error: compare with "{REAL_COARSE}", the best that this size can give.'
+        lines.append(
+            f"The model's frames are {coarse[0]}x{coarse[1]}, upsampled to {width}x{height}. Blur lowers warp error: "
+            f'compare with "{REAL_COARSE}", the real frames at that resolution.'
         )
     if "landmark_error" in names:
-        said.append(
-            "Landmark error: mean over 68 points / outer eye distance; frames without a found face are left out."
+        lines.append(
+            "Landmark error: mean over 68 points / outer eye distance; frames in which no face was found are left out."
         )
     if "pose_error" in names:
-        said.append(
-            "Pose error: mean over key points / diagonal of the person; frames without a found person left out."
+        lines.append(
+            "Pose error: mean over key points / diagonal of the person; frames in which nobody was found are left out."
         )
-    said += [f"{name}: {reason}." for name, reason in (warnings or {}).items()]
-    return said + _left_out(left_out or {})
+    lines += [f"{name}: {reason}." for name, reason in (warnings or {}).items()]
+    return lines + _left_out(left_out or {})
 
 
 def _left_out(errors: Mapping[str, V2VError]) -> list[str]:
@@ -166,7 +168,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 def plot(rows: Sequence[Row], summary: Summary, *, title: str = "") -> bytes:
     """PNG with a panel per metric: of frames over the frame number in the shot (mean over shots), of sets as bars."""
-    # The object interface: pyplot would keep global state and look for a display.
+    # Without pyplot, which keeps global state and looks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -190,7 +192,7 @@ def plot(rows: Sequence[Row], summary: Summary, *, title: str = "") -> bytes:
     figure.suptitle(title, fontsize=10)
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4, fontsize=8)
     buffer = io.BytesIO()
-    # Without this the PNG names the version of matplotlib.
+    # Else the PNG contains the version of matplotlib.
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -236,10 +238,11 @@ def write_report(
     """Write `evaluation.json` (about, summary, every row) and `evaluation.png`; each file is whole or absent.
 
     Args:
-        folder: where to.
-        rows: of all clips, in order; `summary` = `summarize` of them.
-        about: what was evaluated (checkpoint, clips, size, notes), JSON-ready.
-        title: of the plot.
+        folder: the target folder.
+        rows: rows of all clips, in order.
+        summary: `summarize(rows)`.
+        about: what was evaluated (checkpoint, clips, size, notes), as JSON values.
+        title: title of the plot.
 
     Raises:
         V2VError: the disk is full or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""`v2v evaluate`: a trained model on held-out clips, beside simple baselines."""
+"""`v2v evaluate`: measures a trained model on held-out clips, next to simple baselines."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 class EvaluateConfig(StageConfig):
     """Measure a trained model on the clips of another workspace.
 
-    DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each shot is
-    rendered from its maps alone, without a break where it is split into clips, and compared with its real frames; a
-    model trained with --feature-dims in style 0 of --work. All metrics are computed whose needs are met (--list shows
-    them); what is left out, and why, is printed. The baselines "repeat first frame" and "source shown as is" stand
-    beside, and for a coarse scale the real frames at its size, enlarged. With --unpaired, DATA needs no frames: its
-    maps are rendered, and the set of outputs is compared with the set of other real frames. Writes evaluation.json, a
-    plot over time and a contact sheet (source | output | real), and prints tables.
+    DATA is a workspace of held-out footage: frames, the model's maps and, for the warp error, flow. Each shot is
+    rendered from its maps alone, joined where it is split into clips, and compared with its real frames. A model
+    trained with --feature-dims is rendered in style 0 of --work. All metrics are computed whose needs are met (--list
+    shows them); what is left out, and why, is printed. Baselines: "repeat first frame", "source shown as is", and for
+    a coarse scale the real frames downsampled to its size and upsampled again. With --unpaired, DATA needs no frames:
+    its maps are rendered, and the set of outputs is compared with the set of other real frames. Writes
+    evaluation.json, a plot over time and a contact sheet (source | output | real), and prints tables.
     """
 
     data: str | None = setting(None, "Workspace with the held-out footage.", argument=True)
     metrics: tuple[str, ...] = setting(
-        (), "Metric to compute; all whose needs are met when none is named.", metavar="NAME", choices=metric_names
+        (), "Metric to compute; default: all whose needs are met.", metavar="NAME", choices=metric_names
     )
     list: bool = setting(False, "Print the table of metrics (needs, weights, counts, sources) and do nothing else.")
     unpaired: str | None = setting(
@@ -57,17 +57,15 @@ class EvaluateConfig(StageConfig):
     )
     segmenter_keep: tuple[int, ...] = setting(
         (),
-        "Class of the segmentation network; in the order of the model's labels, all when none is named.",
+        "Class of the segmentation network, in the order of the model's labels; default: all.",
         metavar="ID",
     )
-    checkpoint: str | None = setting(None, "Checkpoint to use; the finest when not given.")
-    out: str | None = setting(
-        None, "Folder for the report; <work>/evaluation/<checkpoint> when not given.", metavar="FOLDER"
-    )
+    checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.")
+    out: str | None = setting(None, "Folder for the report; default: <work>/evaluation/<checkpoint>.", metavar="FOLDER")
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/pix2pixhd of --work when not given.",
+        "default: checkpoints/pix2pixhd of --work.",
         metavar="FOLDER",
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
@@ -104,7 +102,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
 
 def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":
-    """The metrics of every method on every frame; of the longest shot (the first of them), frames for the sheet."""
+    """Metrics of every method on every frame; the longest shot also fills the contact sheet."""
     from v2vkit.evaluation.compare import measure_real
     from v2vkit.stages.evaluate_plan import length
 
@@ -194,7 +192,7 @@ def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: Evaluat
         "notes": said,
     }
     summary = summarize(rows, {name: metric.compute() for name, metric in opened.metrics.items()})
-    print(table(summary))  # before a disk can be full
+    print(table(summary))  # before writing, which may fail
     for note in said:
         print(f"  {note}")
     write_report(out, rows, summary, about=about, title=f"{options.work} on {config.data}")

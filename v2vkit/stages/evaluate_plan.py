@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """What is measured and on what.
+    """The opened model, footage and metrics.
 
     Attributes:
-        checkpoint, info, generator, first_frame_model, style, precision: the model and what it renders with, on the
-            device.
+        checkpoint, info, generator, first_frame_model, style, precision: the model, on the device.
         reader, manifests: the held-out footage, or its maps alone where the real footage is another.
         real: the real footage where it is another (`--unpaired`).
-        shots: its clips by shot, those that are long enough.
-        short: the clips of the others.
+        shots: its clips by shot; only shots that are long enough.
+        short: the clips of shots that are too short.
         skip_first: as in `evaluate_clip`.
         choice: the metrics.
         metrics: name -> metric, opened.
@@ -83,7 +82,7 @@ def length(shot: list[ClipInfo]) -> int:
 
 
 def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
-    """Everything that can be wrong is found here, before any work.
+    """Open the model, the footage and the metrics; all errors of the set-up are raised here.
 
     Raises:
         V2VError: what is named does not exist or does not fit, or a metric that was asked for cannot be computed.
@@ -180,8 +179,7 @@ def _long_shots(reader: ClipReader, url: str, skip_first: int) -> tuple[list[lis
     if not shots:
         raise V2VError(
             "clip-too-short",
-            f"No shot in {url} has more than {counted(skip_first, 'frame')}, and so many at its beginning are "
-            "left out of the averages.",
+            f"No shot in {url} has more than {counted(skip_first, 'frame')}, which the averages leave out.",
             "Ingest longer footage.",
         )
     return shots, short

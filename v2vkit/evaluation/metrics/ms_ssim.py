@@ -8,15 +8,15 @@ from v2vkit.evaluation.metrics.tensors import unit
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of section 3.2
 _SIDES = {5: 176, 4: 99, 3: 44, 2: 22}
-"""Shorter side from which that many scales are used: what torchmetrics accepts for its 11-pixel window, and for two
-scales that the window fits into the halved image."""
+"""Number of scales -> shorter side that it needs: the minimum of torchmetrics for its 11-pixel window; for two scales,
+the window has to fit into the downsampled image."""
 
 
 def ms_ssim_scales(height: int, width: int) -> int:
-    """How many scales MS-SSIM has at this size; 0 = too small for it.
+    """The number of scales of MS-SSIM at this image size; 0 = too small.
 
-    The published measure has five. Smaller images get the first four, three or two, with their weights rescaled to sum
-    to one, so values at different numbers of scales must not be compared.
+    The published metric has five. Smaller images use the first four, three or two, with weights rescaled to sum to one;
+    values with different numbers of scales must not be compared.
     """
     side = min(height, width)
     return next((scales for scales, needed in _SIDES.items() if side >= needed), 0)

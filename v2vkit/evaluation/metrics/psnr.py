@@ -8,7 +8,7 @@ from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.tensors import unit
 
 PSNR_CAP = 100.0
-"""PSNR of equal images, in dB; infinity would make every mean infinite."""
+"""PSNR of equal images in dB, instead of infinity, which would make every mean infinite."""
 
 
 def psnr(image: Image, real: Image) -> float:

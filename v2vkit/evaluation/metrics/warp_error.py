@@ -12,18 +12,18 @@ from v2vkit.models.warp import warp
 
 
 def warp_error(current: Image, previous: Image, flow: FloatMap, confidence: FloatMap) -> float | None:
-    """Temporal consistency: mean of |x_t - warp(x_{t-1}, w)| over trusted pixels, colours in [0, 1].
+    """Temporal consistency: mean of |x_t - warp(x_{t-1}, w)| over RGB and pixels, weighted with the confidence.
 
-    The mean over RGB and pixels, weighted with the confidence. (Lai et al. 2018 use squares; we use absolute
-    differences.) The real frames have an error of their own: compare with it.
+    Colours in [0, 1]. Absolute differences, where Lai et al. 2018 use squares. The real frames have a warp error, too:
+    compare with it.
 
     Args:
-        current, previous: two consecutive frames of the video to judge.
+        current, previous: two consecutive frames of the video to measure.
         flow: backward flow w of the *real* video at the same frame, float32 [H, W, 2].
         confidence: of that flow, [H, W] in [0, 1].
 
     Returns:
-        None when no pixel is trusted.
+        None if the confidence is 0 everywhere.
     """
     total = float(confidence.sum(dtype=np.float64))
     if total <= 0:
