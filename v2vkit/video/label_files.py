@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.classes.remap import merged_ids
+from v2vkit.classes.table import ClassTable
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.video.densepose_files import read_iuv
@@ -16,6 +19,8 @@ from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.images import read_numbers
+from v2vkit.video.label_encodings import classify, decode_instances, decode_labels
+from v2vkit.video.label_layouts import panoptic_maps
 from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
 from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
 from v2vkit.weights.files import refuse_pointer
@@ -49,6 +54,11 @@ class LabelRules:
         ids: (id in the file, id that it becomes), all at once, before anything is checked.
         depth_scale: stored units per metre of depth maps; None = their unit is not known.
         depth_inverse: depth maps hold disparity.
+        table: the classes of label maps, which may then be in its colours; None = they hold ids of any kind.
+        remap: classes that those become; None = they stay.
+        nearest_colour: colours that are no class's are taken for the nearest ones.
+        panoptic: COCO's panoptic JSON of the maps.
+        coloured_instances: instance maps have a colour for every object.
     """
 
     num_labels: int | None = None
@@ -56,16 +66,34 @@ class LabelRules:
     ids: tuple[tuple[int, int], ...] = ()
     depth_scale: float | None = None
     depth_inverse: bool = False
+    table: ClassTable | None = None
+    remap: ClassTable | None = None
+    nearest_colour: bool = False
+    panoptic: str | None = None
+    coloured_instances: bool = False
+
+    @cached_property
+    def merged(self) -> dict[int, int] | None:
+        """Id -> id that it becomes by `remap`."""
+        return None if self.remap is None else merged_ids(self.remap, self.table)
+
+    @property
+    def limit(self) -> int | None:
+        """Label ids are below it in the end; None = any."""
+        final = self.remap or self.table
+        return self.num_labels or (None if final is None else final.num_labels)
 
 
-def parse_ids(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of label ids from texts such as `255=1`.
+def parse_ids(texts: Iterable[str], table: ClassTable | None = None) -> tuple[tuple[int, int], ...]:
+    """Pairs of label ids from texts such as `255=1`, or names of the table's classes.
 
     Raises:
         ValueError: not FROM=TO, with FROM up to 65535 and TO up to 255, or one FROM twice.
     """
     found = []
     for text in texts:
+        if table is not None and text.count("=") == 1:
+            text = "=".join(str(table.id_of(name)) for name in text.split("="))
         match = re.fullmatch(r"([0-9]{1,5})=([0-9]{1,3})", text.strip())
         if match is None or int(match[1]) > 65535 or int(match[2]) > IGNORE:
             raise ValueError(f"{text!r} is not FROM=TO with two label ids, such as 255=1")
@@ -81,14 +109,20 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
     Raises:
         V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
     """
-    stored = _read_ids(path, rules.allow_palette, "label")
+    stored = _stored_labels(path, rules)
     ids = stored.copy() if rules.ids else stored
     for old, new in rules.ids:
         ids[stored == old] = new
-    limit = 256 if rules.num_labels is None else rules.num_labels
+    if rules.table is not None:
+        ids = classify(ids, path, rules.table, rules.merged)
+    elif rules.merged is not None:
+        become = np.full(max(int(ids.max()), *rules.merged, IGNORE) + 1, IGNORE)
+        become[list(rules.merged)] = list(rules.merged.values())
+        ids = become[ids]
+    limit = 256 if rules.limit is None else rules.limit
     wrong = ids[(ids >= limit) & (ids != IGNORE)]
     if wrong.size:
-        allowed = f"0 to {limit - 1}" if rules.num_labels is not None else "0 to 254"
+        allowed = f"0 to {limit - 1}" if rules.limit is not None else "0 to 254"
         larger = "Ingest with a larger --num-labels, or map the ids to those with --ids FROM=TO."
         hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
         raise V2VError(
@@ -98,13 +132,30 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
     return ids.astype(np.uint8)
 
 
-def read_instances(path: str | Path) -> NDArray[np.uint16]:
+def _stored_labels(path: str | Path, rules: LabelRules) -> NDArray[np.int64]:
+    """The ids that a label map holds in whatever way, int64 [H, W]."""
+    if rules.panoptic is not None:
+        return panoptic_maps(path, rules.panoptic)[0]
+    table, palette_ids = rules.table, rules.allow_palette
+    decoded = (
+        None
+        if table is None
+        else decode_labels(path, table, nearest=rules.nearest_colour, palette_ids=palette_ids)
+    )
+    return _read_ids(path, rules.allow_palette, "label") if decoded is None else decoded
+
+
+def read_instances(path: str | Path, rules: LabelRules) -> NDArray[np.uint16]:
     """Instance ids, uint16 [H, W].
 
     Raises:
         V2VError: not a PNG, damaged, or with colours or a palette instead of ids.
     """
-    return _read_ids(path, False, "instance").astype(np.uint16)
+    if rules.panoptic is not None:
+        return panoptic_maps(path, rules.panoptic)[1].astype(np.uint16)
+    in_red = rules.table is not None and rules.table.ids_in_red
+    decoded = decode_instances(path, ids_in_red=in_red, coloured=rules.coloured_instances)
+    return (_read_ids(path, False, "instance") if decoded is None else decoded).astype(np.uint16)
 
 
 def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.int64]:
@@ -131,7 +182,8 @@ def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.in
         channels = {_RGB: "3 channels (colours)", _RGBA: "4 channels (colours)", _GREY_ALPHA: "2 channels"}[kind]
         raise V2VError(
             f"The {what} map {path} has {channels} instead of one channel of ids.",
-            "Convert colours to ids with the table of your data set, and save a single-channel PNG.",
+            "If the colours are classes, give their table with --classes (cityscapes, camvid, ... or a TOML file); else "
+            "save a single-channel PNG of ids.",
         )
     if kind == _GREY and depth < 8:
         raise V2VError(
@@ -219,7 +271,7 @@ def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.g
         return read_depth(path, scale=rules.depth_scale, inverse=rules.depth_inverse)[0]
     if what == "densepose":
         return read_iuv(path)
-    return read_labels(path, rules) if what == "labels" else read_instances(path)
+    return read_labels(path, rules) if what == "labels" else read_instances(path, rules)
 
 
 def check_maps(
@@ -261,17 +313,23 @@ def check_maps(
     return frozenset(occurring)
 
 
-def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
+def match_maps(source: SourceFiles, num_frames: int, maps: Maps, *, sparse: bool = False) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
     By equal names (less the ending, and what Cityscapes' names end in) where the frames are images and any name agrees.
     Else by the numbers in the names where both are images with unlike numbers in each list, so that 7_rgb belongs to
     7_ids; numbers that are all larger or smaller by one are counted from 1 and from 0. Otherwise by natural order.
 
+    Args:
+        sparse: frames may have no map, for which there is an empty name then; a video's frames are told by the last
+            number in a map's name, counted from 0.
+
     Raises:
         V2VError: a frame without map, a map without frame, or different counts; names the first one.
     """
     folder, what = maps.folder, maps.what
+    if sparse and not source.images:
+        return _by_frame_number(source, num_frames, maps)
     frames = [own_name(name) for name in source.images]
     by_stem = {own_name(name): name for name in maps.names}
     known = set(frames)
@@ -281,7 +339,7 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
         known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
-        if lost is not None:
+        if lost is not None and not sparse:
             ending = Path(maps.names[0]).suffix
             raise V2VError(f"{folder} has no {_one(what)} for frame {lost} of {source.path}.", f"Add {lost}{ending}.")
         spare = next((stem for stem in by_stem if stem not in known), None)
@@ -290,10 +348,27 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
                 f"{folder} has the {_one(what)} {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
-        return replace(maps, names=tuple(by_stem[stem] for stem in frames))
+        return replace(maps, names=tuple(by_stem.get(stem, "") for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
             f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)}s.",
             f"There must be one {_one(what)} per frame.",
         )
     return maps
+
+
+def _by_frame_number(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
+    """The maps of some of a video's frames, in their order; an empty name where a frame has none."""
+    names = [""] * num_frames
+    for name in maps.names:
+        numbers = numbers_of(own_name(name)).split("-")[-1]
+        number = int(numbers) if numbers else num_frames
+        if number >= num_frames or names[number]:
+            other = f", as {names[number]} does" if number < num_frames else ""
+            raise V2VError(
+                "map-unmatched",
+                f"The {_one(maps.what)} {name} belongs to no frame of {source.path}{other}: there are {num_frames}.",
+                f"The last number in a name is the frame's, 0 to {num_frames - 1}.",
+            )
+        names[number] = name
+    return replace(maps, names=tuple(names))
