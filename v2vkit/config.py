@@ -283,7 +283,7 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
             given = "" if item["type"] in ("extra_forbidden", "missing") else f" (got {item['input']!r})"
             problems.append(f"{key}: {text}{given}")
         hint = f"Known settings: {known}." if unknown else "Correct the value; `--help` lists the allowed ranges."
-        raise V2VError(f"{where}: " + "; ".join(problems) + ".", hint) from None
+        raise V2VError("setting-invalid", f"{where}: " + "; ".join(problems) + ".", hint) from None
 
 
 _TEXTS = {
@@ -317,10 +317,11 @@ def check_foreground(foreground: tuple[int, ...], num_labels: int) -> None:
         V2VError: one is not.
     """
     if len(set(foreground)) < len(foreground):
-        raise V2VError("--foreground names a label twice.", "Name every label once.")
+        raise V2VError("label-duplicate", "--foreground names a label twice.", "Name every label once.")
     wrong = [label for label in foreground if not 0 <= label < num_labels]
     if wrong:
         raise V2VError(
+            "label-id-out-of-range",
             f"--foreground {wrong[0]} is no label: there are {num_labels} (0 to {num_labels - 1}).",
             "Give ids of the label maps.",
         )

@@ -32,11 +32,14 @@ class Folder:
         self.url = url.rstrip("/")
         if not self.url:  # an unset shell variable, most often
             raise V2VError(
-                f"The folder {url!r} is the root of the file system.", "Give another one, such as `--work work`."
+                "folder-unsupported",
+                f"The folder {url!r} is the root of the file system.",
+                "Give another one, such as `--work work`.",
             )
         protocol, there, _ = self.url.partition("://")
         if there and ("::" in self.url or protocol in _READ_ONLY):
             raise V2VError(
+                "folder-unsupported",
                 f"{url} is no folder in which files can be written and renamed.",
                 "Give a local folder, or one of a store such as s3://bucket/folder.",
             )
@@ -44,6 +47,7 @@ class Folder:
             self.fs, self.path = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError, OSError) as error:
             raise V2VError(
+                "folder-unreachable",
                 f"The folder {url} cannot be opened: {error}.",
                 "Install the package that it names (extras: s3, gcs), check its address, or use a local folder.",
             ) from None
@@ -170,7 +174,9 @@ class Folder:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise V2VError(
-                    f"Another v2v command is at work on {self.url}.", "Wait until it is done, or stop it."
+                    "artifact-locked",
+                    f"Another v2v command is at work on {self.url}.",
+                    "Wait until it is done, or stop it.",
                 ) from None
             except OSError:
                 pass  # a file system without locks
@@ -211,24 +217,32 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise V2VError(
+                "disk-full",
                 f"The disk is full: {path} could not be written.",
                 "Free some space and give the same command again; what is finished is kept.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise V2VError(
+                "file-unreadable" if reading else "target-unwritable",
                 f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno)}.",
                 "Check its permissions." if reading else "Give a folder that you may write to.",
             ) from error
         if error.errno == errno.ENOENT and not reading:  # /proc, a broken link, a drive that is not there
             raise V2VError(
-                f"{path} cannot be made: the system lets nothing be made there.", "Name another folder."
+                "target-unwritable",
+                f"{path} cannot be made: the system lets nothing be made there.",
+                "Name another folder.",
             ) from error
         if error.errno == errno.ENAMETOOLONG:
-            raise V2VError(f"The name {path} is too long.", "Give a shorter one.") from error
+            raise V2VError("name-too-long", f"The name {path} is too long.", "Give a shorter one.") from error
         if error.errno == errno.EISDIR:
-            raise V2VError(f"{path} is a folder.", "Give the name of a file, or move the folder away.") from error
+            raise V2VError(
+                "file-required", f"{path} is a folder.", "Give the name of a file, or move the folder away."
+            ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise V2VError(
-                f"{path} cannot be reached: a file stands where a folder is needed.", "Name another folder."
+                "folder-required",
+                f"{path} cannot be reached: a file stands where a folder is needed.",
+                "Name another folder.",
             ) from error
         raise

@@ -50,6 +50,7 @@ def refuse_incomplete(folder: Folder, manifest: Manifest, *, read: bool = False)
     if lost:
         more = f", and {len(lost) - 1} more with it" if len(lost) > 1 else ""
         raise V2VError(
+            "artifact-damaged",
             f"{folder.url}/{lost[0]} is missing or does not have the size that its manifest says{more}.",
             f"Give the `v2v {manifest.stage}` command that made it again; what is whole is kept.",
         )
@@ -83,5 +84,7 @@ def refuse_foreign(folder: Folder) -> None:
     names = folder.names()
     if names and not {MANIFEST, PARTIAL, index_name(shard_name(0))} & set(names):
         raise V2VError(
-            f"{folder.url} exists and is not an artifact (it holds {names[0]}).", "Move it away or name another --work."
+            "folder-not-empty",
+            f"{folder.url} exists and is not an artifact (it holds {names[0]}).",
+            "Move it away or name another --work.",
         )

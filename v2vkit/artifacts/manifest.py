@@ -58,7 +58,9 @@ def one_rate(clips: Iterable[ClipInfo], hint: str) -> Fraction:
     kinds = {(clip.width, clip.height, clip.fps) for clip in clips}
     if len(kinds) > 1:
         raise V2VError(
-            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.", hint
+            "clips-mismatch",
+            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.",
+            hint,
         )
     return Fraction(kinds.pop()[2])
 
@@ -147,6 +149,7 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise V2VError(
+            "manifest-damaged",
             f"{folder.url}/{name} is damaged ({where}: {first['msg']}).",
             "Make this artifact again with --overwrite.",
         ) from None
@@ -169,6 +172,7 @@ def read_proven(folder: Folder, name: str) -> bytes:
         if entry.name == name and (len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256):
             assert manifest is not None
             raise V2VError(
+                "artifact-damaged",
                 f"{folder.url}/{name} is damaged: its content is not what its manifest says.",
                 f"Put it back from a copy, or delete it and give the `v2v {manifest.stage}` command that made it.",
             )

@@ -173,17 +173,19 @@ def list_members(file: IO[bytes], where: str) -> Members:
                 parts = member.name.split("/")
                 if member.name.startswith("/") or ".." in parts or "\\" in member.name:
                     raise V2VError(
+                        "shard-unsafe",
                         f"{where} holds a file with the unsafe name {member.name!r}.",
                         "Do not use this shard: make the artifact again from its source.",
                     )
                 if not member.isreg():
                     raise V2VError(
+                        "shard-unsafe",
                         f"{where} holds {member.name!r}, which is a link, folder or device.",
                         "Do not use this shard: make the artifact again from its source.",
                     )
                 members[member.name] = (member.offset_data, member.size)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise V2VError(f"{where} is not a readable tar ({error}).", _DELETE_AND_REMAKE) from None
+        raise V2VError("shard-damaged", f"{where} is not a readable tar ({error}).", _DELETE_AND_REMAKE) from None
     return members
 
 
@@ -194,17 +196,19 @@ _DELETE_AND_REMAKE = "Delete it and give the `v2v` command that made it again; w
 
 def corrupt(where: str) -> V2VError:
     """What to say of a file of an artifact that has its size and another content."""
-    return V2VError(f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
+    return V2VError(
+        "shard-damaged", f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE
+    )
 
 
 def lost_shard(where: str) -> V2VError:
     """What to say of a shard that is not there."""
-    return V2VError(f"Shard {where} is missing.", _REMAKE)
+    return V2VError("shard-missing", f"Shard {where} is missing.", _REMAKE)
 
 
 def wrong_size(where: str, size: int, entry: ShardEntry) -> V2VError:
     """What to say of a shard that is truncated or too long."""
-    return V2VError(f"Shard {where} has {size} bytes instead of {entry.bytes}.", _REMAKE)
+    return V2VError("shard-damaged", f"Shard {where} has {size} bytes instead of {entry.bytes}.", _REMAKE)
 
 
 def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":

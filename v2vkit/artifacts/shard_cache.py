@@ -47,7 +47,11 @@ def cache_limit() -> int:
     except ValueError:
         gigabytes = 0.0
     if not gigabytes > 0:
-        raise V2VError(f"V2V_CACHE_GB={text} is not a size in gigabytes.", "Set it to a number above 0, such as 100.")
+        raise V2VError(
+            "setting-invalid",
+            f"V2V_CACHE_GB={text} is not a size in gigabytes.",
+            "Set it to a number above 0, such as 100.",
+        )
     return int(gigabytes * 1e9)
 
 

@@ -168,7 +168,9 @@ def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
     """
     if info.encoder is None:
         raise V2VError(
-            f"The model in {folder.url} was trained without features.", "Train one with `v2v train --feature-dims 3`."
+            "encoder-missing",
+            f"The model in {folder.url} was trained without features.",
+            "Train one with `v2v train --feature-dims 3`.",
         )
 
 
@@ -210,7 +212,11 @@ def read_info(folder: Folder) -> ModelInfo:
 
 
 def _absent(folder: Folder, name: str = MODEL) -> V2VError:
-    return V2VError(f"There is no model {folder.url}/{name}.", "Train one with `v2v train`, or name another --work.")
+    return V2VError(
+        "model-missing",
+        f"There is no model {folder.url}/{name}.",
+        "Train one with `v2v train`, or name another --work.",
+    )
 
 
 def _header_length(data: bytes) -> int:
@@ -244,16 +250,19 @@ def _no_model(file: str, error: Exception) -> V2VError:
     if isinstance(error, ValidationError):
         if any((item["type"], item["loc"]) == ("greater_than_equal", ("format",)) for item in error.errors()):
             return V2VError(
+                "version-too-old",
                 f"{file} was made by an older v2vkit, which described models in another way.",
                 "Train or import it again with --overwrite.",
             )
         if _is_newer(error):
-            return V2VError(f"{file} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit")
+            return V2VError(
+                "version-too-new", f"{file} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"
+            )
         first = error.errors()[0]
         text = ": ".join([*(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")])
     else:
         text = (str(error).splitlines() or ["damaged"])[0]
-    return V2VError(f"{file} is not a v2vkit model ({text}).", "Copy or train it again.")
+    return V2VError("model-damaged", f"{file} is not a v2vkit model ({text}).", "Copy or train it again.")
 
 
 def find_model(work: Folder, name: str | None) -> Folder:
@@ -274,6 +283,7 @@ def find_model(work: Folder, name: str | None) -> Folder:
     present = [other for other in checkpoints.names() if (checkpoints / other).exists(MODEL)]
     wanted = "no trained model" if name is None else f"no checkpoint {name}"
     raise V2VError(
+        "model-missing",
         f"There is {wanted} in {work.url}.",
         f"There are: {', '.join(present)}." if present else "Run `v2v train` first, or name another --work.",
     )
@@ -302,6 +312,7 @@ def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -
     for clip in clips:
         if (clip.width, clip.height) != (info.width, info.height):
             raise V2VError(
+                "size-mismatch",
                 f"Clip {clip.name} in {where} is {clip.width}x{clip.height}; the model was trained on "
                 f"{info.width}x{info.height}.",
                 f"Ingest with --size {info.width}x{info.height}.",

@@ -48,6 +48,7 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
         if said.num_labels is not None or said.foreground or not said.edges:
             shown, names = " and ".join(domains_that("foreground")), " or ".join(_with_labels())
             raise V2VError(
+                "setting-unused",
                 f"--num-labels, --foreground and --no-edges are for {shown}, not for --domain {said.domain}.",
                 f"Leave them out, or give --domain {names}.",
             )
@@ -60,6 +61,7 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
         number = said.num_labels or channels - int(said.edges)
         if not 1 <= number <= 255:
             raise V2VError(
+                "weights-mismatch",
                 f"The weights take {channels} source channels a frame, which leaves {number} labels.",
                 "Give the weights of a street model, and --no-edges if it has no edge channel.",
             )
@@ -68,6 +70,7 @@ def _conditioning(said: Said, channels: int) -> Conditioning:
         number = conditioning.num_labels
         labels = f" with {number} labels {'and' if said.edges else 'without'} edges" * bool(number)
         raise V2VError(
+            "weights-mismatch",
             f"The weights take {channels} source channels a frame; {said.domain}{labels} has "
             f"{conditioning.num_channels}.",
             "Give the --domain that the weights were trained on, and for streets its --num-labels and --no-edges.",
@@ -87,6 +90,7 @@ def _refuse_accident(said: Said, channels: int) -> None:
         return
     what = f"--domain {same}" if same is not None else f"Cityscapes' {channels} labels without edges"
     raise V2VError(
+        "domain-ambiguous",
         f"The weights take {channels} source channels a frame, as {what} has; as --domain {said.domain} they would be "
         f"{channels - 1} labels and edges.",
         f"Say which: {f'--domain {same}' if same else f'--num-labels {channels} --no-edges'}, or --num-labels "
@@ -102,16 +106,18 @@ def _with_labels() -> list[str]:
 def _check_foreground(said: Said, conditioning: Conditioning, has_foreground: bool) -> None:
     if has_foreground and not conditioning.has("foreground"):
         raise V2VError(
+            "foreground-mismatch",
             f"The weights have a foreground branch, which --domain {said.domain} does not.",
             f"Give --domain {' or '.join(_with_labels())}.",
         )
     if has_foreground and not said.foreground:
         raise V2VError(
+            "foreground-required",
             "The weights have a foreground branch; which labels it paints is not in them.",
             "Name every label with --foreground (Cityscapes as published: --foreground 26, cars).",
         )
     if said.foreground and not has_foreground:
-        raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
+        raise V2VError("foreground-mismatch", "The weights have no foreground branch.", "Leave out --foreground.")
     check_foreground(said.foreground, conditioning.num_labels)
 
 
@@ -134,11 +140,17 @@ def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenera
 def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
     """The image generator (pix2pixHD) in one state dict, and what conditions it."""
     if len(files) > 1:
-        raise V2VError("An image generator is one file.", "Leave out --image for the scales of a video generator.")
+        raise V2VError(
+            "file-count-mismatch",
+            "An image generator is one file.",
+            "Leave out --image for the scales of a video generator.",
+        )
     if not domain_has(said.domain, "published_images"):
         others = " or ".join(name for name in DOMAINS if domain_has(name, "published_images"))
         raise V2VError(
-            f"There is no published image generator for {DOMAINS[said.domain].shows}.", f"Give --domain {others}."
+            "domain-unsupported",
+            f"There is no published image generator for {DOMAINS[said.domain].shows}.",
+            f"Give --domain {others}.",
         )
     state, notes = read_published_file(files[0])
     imported = import_image_generator(state)
@@ -162,6 +174,7 @@ def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) ->
     if conditioning.has("signed") and "image" in files:
         # 2 s - 1 cannot be folded into its first layer as for the generator: it pads with zeros.
         raise V2VError(
+            "weights-unsupported",
             "Published image discriminators of poses see maps in [-1, 1]; ours are in [0, 1].",
             "Leave out --discriminator; training makes a new one.",
         )
@@ -174,11 +187,13 @@ def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) ->
         channels = imported.network.config.in_channels
         if name == "image" and channels != expected:
             raise V2VError(
+                "weights-mismatch",
                 f"{files[name]} judges {channels} channels; the source map and a frame have {expected}.",
                 "Give the discriminator that was trained with this generator.",
             )
         if name != "image" and channels not in map(video_channels, range(2, 9)):
             raise V2VError(
+                "weights-mismatch",
                 f"{files[name]} judges {channels} channels, which are no frames and flows.",
                 "Give video discriminators (latest_net_D_T0.pth and so on) with --video-discriminator.",
             )

@@ -87,6 +87,7 @@ def _read(folder: Folder) -> tuple[Progress, dict[str, Tensor]] | None:
 
 def _damaged(folder: Folder, error: Exception) -> V2VError:
     return V2VError(
+        "snapshot-damaged",
         f"The training snapshot in {folder.url} cannot be used ({str(error).splitlines()[0]}).",
         "Put it back from a copy, or train again from the beginning with --overwrite.",
     )

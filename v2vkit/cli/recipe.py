@@ -90,7 +90,9 @@ def _place(value: Any, work: str) -> Any:
 def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
     if name not in COMMANDS or name == "run":
         known = ", ".join(command for command in COMMANDS if command != "run")
-        raise V2VError(f"Recipe {recipe} has a table [{name}], which is no command.", f"Known: {known}.")
+        raise V2VError(
+            "command-unknown", f"Recipe {recipe} has a table [{name}], which is no command.", f"Known: {known}."
+        )
     return load(name)
 
 
@@ -102,9 +104,14 @@ def _override(
         path, equals, text = assignment.partition("=")
         table, dot, key = path.strip().rpartition(".")
         if not equals or not dot:
-            raise V2VError(f"--set {assignment} is not TABLE.KEY=VALUE.", "Write for example --set ingest.size=64x64")
+            raise V2VError(
+                "setting-invalid",
+                f"--set {assignment} is not TABLE.KEY=VALUE.",
+                "Write for example --set ingest.size=64x64",
+            )
         if table not in [name for name, _ in steps]:
             raise V2VError(
+                "table-unknown",
                 f"--set {assignment}: the recipe has no table [{table}].",
                 f"Its tables: {', '.join(name for name, _ in steps)}.",
             )

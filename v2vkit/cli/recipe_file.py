@@ -42,24 +42,31 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
         text = file.read_text(encoding="utf-8-sig")  # editors on Windows put a byte order mark in front
         tables = tomllib.loads(text)
     except UnicodeDecodeError:
-        raise V2VError(f"Recipe {path} is not UTF-8 text.", "Save it as UTF-8 in your editor.") from None
+        raise V2VError(
+            "recipe-damaged", f"Recipe {path} is not UTF-8 text.", "Save it as UTF-8 in your editor."
+        ) from None
     except OSError as error:
         hint = f"Give the path of a TOML recipe, or one of those that come along: {', '.join(shipped)}."
-        raise V2VError(f"Recipe {path} cannot be read: {error}.", hint) from None
+        raise V2VError("recipe-missing", f"Recipe {path} cannot be read: {error}.", hint) from None
     except tomllib.TOMLDecodeError as error:
         hint = _BACKSLASHES if _WINDOWS_PATH.search(text) else "Fix the line named above."
-        raise V2VError(f"Recipe {path} is not valid TOML: {error}.", hint) from None
+        raise V2VError("recipe-damaged", f"Recipe {path} is not valid TOML: {error}.", hint) from None
     if (lost := _LOST_BACKSLASH.search(repr(tables))) is not None:
-        raise V2VError(f"Recipe {path} holds the path {lost[0]}..., in which {lost[1]} is not two signs.", _BACKSLASHES)
+        raise V2VError(
+            "recipe-damaged",
+            f"Recipe {path} holds the path {lost[0]}..., in which {lost[1]} is not two signs.",
+            _BACKSLASHES,
+        )
     steps: list[tuple[str, dict[str, Any]]] = []
     for name, body in tables.items():
         for table in body if isinstance(body, list) else [body]:
             if not isinstance(table, dict):
                 raise V2VError(
+                    "recipe-damaged",
                     f"Recipe {path}: `{name}` is not a table.",
                     f"Write `[{name}]` on a line of its own above its settings.",
                 )
             steps.append((name, table))
     if not steps:
-        raise V2VError(f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
+        raise V2VError("recipe-damaged", f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
     return steps

@@ -290,6 +290,7 @@ class Condition(BaseModel, Generic[A]):
         """
         if self.task is None or origin.stage != self.estimator_stage:
             raise V2VError(
+                "maps-required",
                 f"This model is conditioned on {self.artifact} that came with their frames, which cannot be made from "
                 f"{source}.",
                 "Give a folder of label maps instead of a video, or a workspace with --maps."

@@ -42,6 +42,7 @@ class ClipReader:
         for kind, manifest in manifests.items():
             if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
                 raise V2VError(
+                    "artifacts-mismatch",
                     f"The artifact {kind} in {work.url} has other clips than {first.stage}'s.",
                     f"Make it again: `v2v {manifest.stage} --overwrite`.",
                 )
@@ -73,7 +74,9 @@ class ClipReader:
             return self._artifacts[kind].read(clip, t, extension)
         except KeyError:
             raise V2VError(
-                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.", "Make that artifact again."
+                "frame-file-missing",
+                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.",
+                "Make that artifact again.",
             ) from None
 
     def frame(self, clip: str, t: int) -> NDArray[np.uint8]:

@@ -160,7 +160,9 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
                 f"{of.artifact} {channels.shape[2]}x{channels.shape[1]}"
                 for of, channels in zip(self.conditions, drawn, strict=True)
             )
-            raise V2VError(f"The annotations of a frame have different sizes: {sizes}.", "Make them again.")
+            raise V2VError(
+                "size-mismatch", f"The annotations of a frame have different sizes: {sizes}.", "Make them again."
+            )
         return np.concatenate(drawn)
 
     def prepare(self, batch: Sequence[Annotations]) -> list[tuple[Any, ...]]:
@@ -249,6 +251,7 @@ def configure(
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise V2VError(
+                "manifest-damaged",
                 f"The settings of the artifact {found.artifact} are damaged: {key} is {stored.get(key)!r}.",
                 "Make it again with --overwrite.",
             ) from None

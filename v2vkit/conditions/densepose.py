@@ -66,7 +66,11 @@ class DensePoseCondition(Condition[DensePoseMap]):
         if isinstance(value, DensePoseMap):
             part = int(check_image(value.vui, size, "A DensePose map", channels="VUI")[..., _PART].max())
             if part > NUM_PARTS:
-                raise V2VError(f"A DensePose map holds part {part}.", f"Parts are 0 (background) to {NUM_PARTS}.")
+                raise V2VError(
+                    "part-out-of-range",
+                    f"A DensePose map holds part {part}.",
+                    f"Parts are 0 (background) to {NUM_PARTS}.",
+                )
         return super().given(value, size=size)
 
     @property
@@ -91,7 +95,11 @@ class DensePoseCondition(Condition[DensePoseMap]):
     def decode(cls, files: Mapping[str, bytes], *, size: Size) -> DensePoseMap:
         vui = decode_image(files["iuv.png"], "a DensePose map")
         if int(vui[..., _PART].max(initial=0)) > NUM_PARTS:
-            raise V2VError(f"A DensePose map holds a part above {NUM_PARTS}.", "Make the artifact densepose again.")
+            raise V2VError(
+                "part-out-of-range",
+                f"A DensePose map holds a part above {NUM_PARTS}.",
+                "Make the artifact densepose again.",
+            )
         return DensePoseMap(vui)
 
     def channels(self, annotation: DensePoseMap, image: Image | None = None) -> Bytes:

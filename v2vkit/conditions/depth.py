@@ -122,6 +122,7 @@ class DepthCondition(Condition[DepthMap]):
     def _of_metres(self, depth: NDArray[Any]) -> DepthMap:
         if not self.metric:
             raise V2VError(
+                "depth-range-required",
                 "This model knows relative depth, for which the range of the shot is needed.",
                 "Give DepthMap.of(depth, near_far=(near, far)) for every frame.",
             )
@@ -131,6 +132,7 @@ class DepthCondition(Condition[DepthMap]):
             or not (np.isfinite(depth) & (depth >= 0)).all()
         ):
             raise V2VError(
+                "array-mismatch",
                 f"A depth map is {depth.dtype} {list(depth.shape)}, or holds what is no distance.",
                 "Give metres as floating-point numbers [H, W], 0 = unknown.",
             )
@@ -158,7 +160,9 @@ class DepthCondition(Condition[DepthMap]):
     def decode(cls, files: Mapping[str, bytes], *, size: Size) -> DepthMap:
         stored = decode_gray(files["depth.png"], "a depth map")
         if stored.dtype != np.uint16:
-            raise V2VError("A depth map has 8 bits; 16 are expected.", "Make the artifact depth again.")
+            raise V2VError(
+                "depth-damaged", "A depth map has 8 bits; 16 are expected.", "Make the artifact depth again."
+            )
         return DepthMap(stored.astype(np.uint16, copy=False))
 
     def channels(self, annotation: DepthMap, image: Image | None = None) -> Bytes:

@@ -59,7 +59,7 @@ def find_domain(name: str) -> Domain:
         V2VError: there is none.
     """
     if name not in DOMAINS:
-        raise V2VError(f"There is no domain {name!r}.", f"Known: {', '.join(DOMAINS)}.")
+        raise V2VError("domain-unknown", f"There is no domain {name!r}.", f"Known: {', '.join(DOMAINS)}.")
     return DOMAINS[name]
 
 

@@ -119,6 +119,7 @@ class FaceCondition(Condition[FaceLandmarks]):
         if image is None:
             if self.canny and annotation.points is not None:
                 raise V2VError(
+                    "frame-required",
                     "These sketches have the edges of the background, which are drawn from the frame.",
                     "Give the frame, too.",
                 )

@@ -75,9 +75,10 @@ def decode_kitti(data: bytes, where: str = "a flow map") -> tuple[FloatMap, Floa
     check_header(data, where)
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if bgr is None:
-        raise V2VError(f"{where} is a damaged image.", "Replace the file.")
+        raise V2VError("image-damaged", f"{where} is a damaged image.", "Replace the file.")
     if bgr.dtype != np.uint16 or bgr.ndim != 3 or bgr.shape[2] != 3:
         raise V2VError(
+            "pixel-format-unsupported",
             f"{where} is no KITTI flow map: it has {bgr[0, 0].size} channel(s) of {bgr.itemsize * 8} bits.",
             "Give a PNG with three 16-bit channels.",
         )
@@ -99,12 +100,19 @@ def decode_flo(data: bytes, where: str = "a .flo file") -> tuple[FloatMap, Float
         V2VError: wrong magic number, or a size that does not match the length of the file.
     """
     if len(data) < 12 or data[:4] != _FLO_MAGIC:
-        raise V2VError(f"{where} does not begin as a .flo file does.", "Give a Middlebury .flo file (little-endian).")
+        raise V2VError(
+            "flow-damaged",
+            f"{where} does not begin as a .flo file does.",
+            "Give a Middlebury .flo file (little-endian).",
+        )
     width, height = struct.unpack_from("<ii", data, 4)
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise V2VError(f"{where} claims to be {width}x{height} pixels.", "Replace the file; it is damaged.")
+        raise V2VError(
+            "flow-damaged", f"{where} claims to be {width}x{height} pixels.", "Replace the file; it is damaged."
+        )
     if len(data) != 12 + 8 * width * height:
         raise V2VError(
+            "flow-damaged",
             f"{where} has {len(data)} bytes; {width}x{height} pixels take {12 + 8 * width * height}.",
             "Replace the file; it is cut short or damaged.",
         )
@@ -123,9 +131,13 @@ def read_flow(path: str | Path) -> tuple[FloatMap, FloatMap]:
     decoders = {".flo": decode_flo, ".png": decode_kitti}
     decode = decoders.get(Path(path).suffix.lower())
     if decode is None:
-        raise V2VError(f"{path} is no flow file that v2vkit reads.", "Give a .flo file or a KITTI 16-bit .png.")
+        raise V2VError(
+            "format-unsupported",
+            f"{path} is no flow file that v2vkit reads.",
+            "Give a .flo file or a KITTI 16-bit .png.",
+        )
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise V2VError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
+        raise V2VError("file-unreadable", f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     return decode(data, str(path))

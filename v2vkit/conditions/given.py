@@ -21,6 +21,7 @@ def refuse_size(found: tuple[int, int], wanted: tuple[int, int], what: str) -> N
     """
     if found != wanted:
         raise V2VError(
+            "size-mismatch",
             f"{what} is {found[0]}x{found[1]}; the model takes {wanted[0]}x{wanted[1]} (width x height).",
             f"Resize to {wanted[0]}x{wanted[1]}.",
         )
@@ -41,9 +42,9 @@ def check_image(image: Any, size: tuple[int, int], what: str, *, channels: str =
     hint = f"Give {channels} uint8 [H, W, 3]."
     _refuse_no_array(image, what, hint)
     if image.ndim != 3 or image.shape[2] != 3:
-        raise V2VError(f"{what} has the shape {list(image.shape)}.", hint)
+        raise V2VError("array-mismatch", f"{what} has the shape {list(image.shape)}.", hint)
     if image.dtype != np.uint8:
-        raise V2VError(f"{what} holds {image.dtype} numbers.", f"{hint[:-1]}, 0 to 255.")
+        raise V2VError("array-mismatch", f"{what} holds {image.dtype} numbers.", f"{hint[:-1]}, 0 to 255.")
     refuse_size((image.shape[1], image.shape[0]), size, what)
     return image
 
@@ -63,15 +64,17 @@ def check_ids(ids: Any, kind: type[np.unsignedinteger[Any]], what: str, size: tu
     hint = "Give [H, W] for a frame, [T, H, W] for several."
     _refuse_no_array(ids, what, hint)
     if ids.ndim != 2:
-        raise V2VError(f"{what} has the shape {list(ids.shape)}.", hint)
+        raise V2VError("array-mismatch", f"{what} has the shape {list(ids.shape)}.", hint)
     if not np.issubdtype(ids.dtype, np.integer):
         raise V2VError(
-            f"{what} holds {ids.dtype} numbers; ids are whole numbers.", f"Convert it: ids.astype('{kind.__name__}')."
+            "array-mismatch",
+            f"{what} holds {ids.dtype} numbers; ids are whole numbers.",
+            f"Convert it: ids.astype('{kind.__name__}').",
         )
     highest = int(np.iinfo(kind).max)
     low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
     if low < 0 or high > highest:
-        raise V2VError(f"{what} holds id {low if low < 0 else high}.", f"Ids are 0 to {highest}.")
+        raise V2VError("id-out-of-range", f"{what} holds id {low if low < 0 else high}.", f"Ids are 0 to {highest}.")
     refuse_size((ids.shape[1], ids.shape[0]), size, what)
     return ids.astype(kind, copy=False)
 
@@ -91,13 +94,17 @@ def check_points(points: Any, shape: tuple[int, int], what: str) -> NDArray[np.f
     _refuse_no_array(points, what, wanted)
     found: NDArray[Any] = points
     if found.shape != shape:
-        raise V2VError(f"{what} has the shape {list(found.shape)}.", wanted)
+        raise V2VError("array-mismatch", f"{what} has the shape {list(found.shape)}.", wanted)
     if found.dtype == bool or not (np.issubdtype(found.dtype, np.floating) or np.issubdtype(found.dtype, np.integer)):
-        raise V2VError(f"{what} holds {found.dtype}, not numbers.", wanted)
+        raise V2VError("array-mismatch", f"{what} holds {found.dtype}, not numbers.", wanted)
     if not np.isfinite(found).all() or np.abs(found).max(initial=0) > _MAX_COORDINATE:
-        raise V2VError(f"{what} has a coordinate that is infinite or not in pixels.", wanted)
+        raise V2VError("point-out-of-range", f"{what} has a coordinate that is infinite or not in pixels.", wanted)
     if shape[1] == 3 and not ((found[:, 2] >= 0) & (found[:, 2] <= 1)).all():
-        raise V2VError(f"{what} has a score that is not between 0 and 1.", "Give 0 for points that are missing.")
+        raise V2VError(
+            "score-out-of-range",
+            f"{what} has a score that is not between 0 and 1.",
+            "Give 0 for points that are missing.",
+        )
     return found.astype(np.float32, copy=False)
 
 
@@ -112,6 +119,7 @@ def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
     if not isinstance(value, kind):
         given = "an array" if isinstance(value, np.ndarray) else _kind_of(value)
         raise V2VError(
+            "annotation-mismatch",
             f"What is given for {condition.name} is {given}.",
             f"Give {_article(kind.__name__)}" + (f", or {condition.arrays}." if condition.arrays else "."),
         )
@@ -121,7 +129,7 @@ def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
 
 def _refuse_no_array(value: Any, what: str, hint: str) -> None:
     if not isinstance(value, np.ndarray):
-        raise V2VError(f"{what} is {_kind_of(value)}, not an array.", hint)
+        raise V2VError("array-mismatch", f"{what} is {_kind_of(value)}, not an array.", hint)
 
 
 def _kind_of(value: Any) -> str:

@@ -52,6 +52,7 @@ def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.bool_]:
     wrong = (labels >= num_labels) & (labels != IGNORE)
     if wrong.any():
         raise V2VError(
+            "label-id-out-of-range",
             f"A label map holds id {int(labels[wrong].max())}, but the model knows {num_labels} labels.",
             f"Train with --num-labels above the highest id, or mark such pixels {IGNORE} (ignore).",
         )

@@ -116,9 +116,15 @@ def landmarks_from_json(data: bytes) -> LandmarkFile:
             return LandmarkFile(None, size, found)
         values = [[float(v) for v in point] for point in points]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise V2VError(f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint) from None
+        raise V2VError(
+            "landmarks-damaged", f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint
+        ) from None
     if len(values) != NUM_LANDMARKS or any(len(point) != 2 for point in values):
-        raise V2VError(f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).", hint)
+        raise V2VError(
+            "landmarks-damaged",
+            f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).",
+            hint,
+        )
     if not all(math.isfinite(v) and abs(v) <= _MAX_COORDINATE for point in values for v in point):
-        raise V2VError("A landmark file holds a value that is no pixel coordinate.", hint)
+        raise V2VError("landmarks-damaged", "A landmark file holds a value that is no pixel coordinate.", hint)
     return LandmarkFile(np.asarray(values, np.float32), size, found)

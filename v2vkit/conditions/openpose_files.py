@@ -45,12 +45,14 @@ def check_files(folder: str, clips: Iterable[ClipInfo], *, whole: bool, layout: 
     names = {file: _source_name(found[0]) for file, found in of_source.items()}
     if len(set(names.values())) < len(names):
         raise V2VError(
+            "source-name-conflict",
             "Two sources have the same name, so that their key points are not clear.",
             "Rename one of them and ingest again.",
         )
     absent = next((name for name in names.values() if not (Path(folder) / name).is_dir()), None)
     if len(names) > 1 and absent is not None:
         raise V2VError(
+            "folder-missing",
             f"There is no folder {Path(folder) / absent}, and each of the {len(names)} sources needs one of its own.",
             HINT,
         )
@@ -94,12 +96,14 @@ def _check_range(people: Iterable[Persons], size: tuple[int, int], file: str, wh
     picture, far = "x".join(map(str, size)), "x".join(f"{v:.0f}" for v in reach)
     if reach.max() <= _LARGEST_NORMALISED:
         raise V2VError(
+            "keypoints-out-of-range",
             f"The key points in {where} are normalised: none is larger than {reach.max():.3g}.",
             "Write them in pixels of the ingested video: OpenPose's --keypoint_scale 0.",
         )
     text = f"{100 * outside / count:.0f} % of the key points in {where} lie outside the {picture} frames of {file}"
     if outside > _MOST_OUTSIDE * count:
         raise V2VError(
+            "keypoints-out-of-range",
             f"{text}; they reach {far}.",
             "Run OpenPose with --keypoint_scale 0 on the very video that is ingested, or ingest the one that it saw.",
         )
@@ -129,7 +133,11 @@ def _source_name(clip: ClipInfo) -> str:
         V2VError: the clip does not tell where it comes from.
     """
     if not {"file", "start", "stop", "crop", "size"} <= set(clip.source):
-        raise V2VError(f"Nothing tells from which frames of which file the clip {clip.name} comes.", "Ingest it again.")
+        raise V2VError(
+            "source-unknown",
+            f"Nothing tells from which frames of which file the clip {clip.name} comes.",
+            "Ingest it again.",
+        )
     return SourceFiles(clip.source["file"], tuple(clip.source.get("images", ()))).stem
 
 
@@ -152,7 +160,7 @@ def _place(folder: str, clip: ClipInfo) -> Path:
     own = Path(folder) / _source_name(clip)
     place = own if own.is_dir() else Path(folder)
     if not place.is_dir():
-        raise V2VError(f"There is no folder {place}.", HINT)
+        raise V2VError("folder-missing", f"There is no folder {place}.", HINT)
     return place
 
 
@@ -160,7 +168,7 @@ def _place(folder: str, clip: ClipInfo) -> Path:
 def _list_files(place: Path) -> FileNames:
     names = [file.name for file in place.iterdir() if _is_json(file.name)]
     if not names:
-        raise V2VError(f"There are no JSON files in {place}.", HINT)
+        raise V2VError("keypoints-missing", f"There are no JSON files in {place}.", HINT)
     return FileNames.of(sorted(names, key=natural_key), str(place))
 
 
@@ -184,10 +192,10 @@ def read_people(file: Path, clip: ClipInfo, *, layout: str = "body25") -> Person
 def _read(file: Path, layout: str) -> Persons:
     try:
         if file.stat().st_size > _MAX_BYTES:
-            raise V2VError(f"{file} has more than {_MAX_BYTES} bytes.", HINT)
+            raise V2VError("keypoints-damaged", f"{file} has more than {_MAX_BYTES} bytes.", HINT)
         data = file.read_bytes()
     except OSError as error:
-        raise V2VError(f"{file} cannot be read: {error.strerror}.", HINT) from None
+        raise V2VError("file-unreadable", f"{file} cannot be read: {error.strerror}.", HINT) from None
     return people_from_json(data, str(file), layout=layout)
 
 
@@ -203,11 +211,11 @@ def files_digest(folder: str) -> str:
     found = {file.relative_to(folder): file for file in Path(folder).rglob("*") if _is_json(file.name)}
     shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
     if not shown:
-        raise V2VError(f"There are no JSON files in {folder}.", HINT)
+        raise V2VError("keypoints-missing", f"There are no JSON files in {folder}.", HINT)
     for path in sorted(shown, key=lambda path: [*map(natural_key, path.parts)]):
         digest.update(f"{path.as_posix()}\n".encode())
         try:
             digest.update(hashlib.sha256(found[path].read_bytes()).digest())
         except OSError as error:
-            raise V2VError(f"{found[path]} cannot be read: {error.strerror}.", HINT) from None
+            raise V2VError("file-unreadable", f"{found[path]} cannot be read: {error.strerror}.", HINT) from None
     return digest.hexdigest()

@@ -54,14 +54,18 @@ def files_of_frames(files: FileNames, source: Mapping[str, Any]) -> list[str]:
     if any(image in files.by_stem for image in images):
         absent = next((image for image in images if image not in files.by_stem), None)
         if absent is not None:
-            raise V2VError(f"{where} holds no key points for the image {absent}.", f"Add {absent}_keypoints.json.")
+            raise V2VError(
+                "keypoints-missing",
+                f"{where} holds no key points for the image {absent}.",
+                f"Add {absent}_keypoints.json.",
+            )
         return [files.by_stem[image] for image in images]
     positions = source.get("frames", range(source["start"], source["stop"]))  # `frames`: of a thinned video
     by_number = numbered is not None and not _consecutive(numbered)
     found: Mapping[int, str] | Sequence[str] = numbered if numbered is not None and by_number else files.names
     lost = next((n for n in positions if (n not in found if by_number else n >= len(found))), None)
     if lost is not None:
-        raise V2VError(f"{where} holds no key points for frame {lost} of {_file(source)}.", HINT)
+        raise V2VError("keypoints-missing", f"{where} holds no key points for frame {lost} of {_file(source)}.", HINT)
     return [found[position] for position in positions]
 
 
@@ -82,7 +86,7 @@ def check_pairing(files: FileNames, sources: Sequence[Mapping[str, Any]], length
     where = files.where
     if len(files.by_stem) < len(files.names):
         twice = next(name for name in files.names if name not in files.by_stem.values())
-        raise V2VError(f"{where} holds two files for one frame, such as {twice}.", HINT)
+        raise V2VError("keypoints-ambiguous", f"{where} holds two files for one frame, such as {twice}.", HINT)
     images = [Path(image).stem for source in sources for image in source.get("images", ())]
     note = ""
     if files.by_stem.keys() & set(images):
@@ -92,6 +96,7 @@ def check_pairing(files: FileNames, sources: Sequence[Mapping[str, Any]], length
     elif length != len(files.names):
         frames = "some frames were left out on purpose" if length is None else f"there are {length} frames"
         raise V2VError(
+            "keypoints-ambiguous",
             f"The files in {where} ({files.names[0]}, ...) are not numbered alike: it holds {len(files.names)} JSON "
             f"files, and of {_file(sources[0])} {frames}.",
             HINT,
@@ -106,6 +111,7 @@ def _check_names(stems: Collection[str], images: list[str], length: int | None, 
     absent = [image for image in images if image not in stems]
     if absent:
         raise V2VError(
+            "keypoints-missing",
             f"{where} holds no key points for {len(absent)} of {len(images)} images, such as {absent[0]}.",
             f"Add {absent[0]}_keypoints.json.",
         )
@@ -123,6 +129,7 @@ def _check_numbers(
     apart = _image_gap(sources)
     if apart is not None:
         raise V2VError(
+            "keypoints-ambiguous",
             f"The images of {file} are not numbered one after the other ({apart}), and the files in {where} have other "
             f"names ({numbered[first]}, ...).",
             HINT,
@@ -130,14 +137,22 @@ def _check_numbers(
     if not _consecutive(numbered):
         missing = next(number for number in range(first, max(numbered)) if number not in numbered)
         if sources[0].get("images") or first:
-            raise V2VError(f"{where} holds no file number {missing} ({count} files from {numbered[first]} on).", HINT)
+            raise V2VError(
+                "keypoints-missing",
+                f"{where} holds no file number {missing} ({count} files from {numbered[first]} on).",
+                HINT,
+            )
         if length is not None and max(numbered) >= length:
-            raise V2VError(f"{where} holds {numbered[max(numbered)]}, but {file} has {length} frames.", HINT)
+            raise V2VError(
+                "frame-count-mismatch",
+                f"{where} holds {numbered[max(numbered)]}, but {file} has {length} frames.",
+                HINT,
+            )
         return ""
     stop = max(source["stop"] for source in sources)
     if count < stop or (length is not None and count != length):
         told = f"{file} has {length} frames" if length is not None else f"the clips of {file} reach frame {stop - 1}"
-        raise V2VError(f"{where} holds {count} JSON files, but {told}.", HINT)
+        raise V2VError("frame-count-mismatch", f"{where} holds {count} JSON files, but {told}.", HINT)
     start = _first_number(sources)
     if first == start or length is not None:
         return ""

@@ -177,7 +177,7 @@ def read_people_file(data: bytes, where: str = "A key point file", *, layout: st
         return PeopleFile(persons, bool(persons if isinstance(document, list) else document.get("found", persons)))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
-        raise V2VError(f"{where} cannot be read: {what}.", hint) from None
+        raise V2VError("keypoints-damaged", f"{where} cannot be read: {what}.", hint) from None
 
 
 def _person(document: dict[str, Any], layout: str) -> Person:

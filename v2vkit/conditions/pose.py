@@ -170,6 +170,7 @@ class PoseCondition(Condition[People]):
     def refuse_other_footage(self, origin: Origin, source: str) -> None:
         if PoseSettings.model_validate(origin.settings).openpose is not None:
             raise V2VError(
+                "maps-required",
                 "This model was trained on key points that OpenPose wrote; nothing here makes them from a video.",
                 "Make a workspace of the driving video with `v2v estimate-pose --openpose FOLDER`, and render with "
                 "--maps.",

@@ -43,6 +43,7 @@ def check_presence(
     for kind, manifest in manifests.items():
         if text := nothing_found(kind, manifest):
             raise V2VError(
+                "annotations-empty",
                 f"{text} There is nothing to train on.",
                 f"Look at the frames with `v2v show frames`; make {kind} of other footage, or with other settings of "
                 f"`v2v {manifest.stage}`.",
@@ -58,8 +59,8 @@ def check_presence(
             return {}
     fix = "Ingest the label maps with --ids FROM=TO (--ids 255=1 for masks of 0 and 255); `v2v check` lists their ids."
     if not found - {IGNORE}:
-        raise V2VError(NO_LABEL, fix)
+        raise V2VError("annotations-empty", NO_LABEL, fix)
     absent = ", ".join(map(str, sorted(wanted - found)))
     if not wanted & found:
-        raise V2VError(f"The label maps hold no pixel of --foreground {absent}.", fix)
+        raise V2VError("foreground-missing", f"The label maps hold no pixel of --foreground {absent}.", fix)
     return {"--foreground": f"no pixel of the label maps has the id {absent}"}

@@ -48,5 +48,7 @@ def features_from_json(data: bytes, where: str) -> tuple[RegionFeatures, ...]:
         return _FRAME.validate_json(data)
     except ValidationError as error:
         raise V2VError(
-            f"{where} holds no features ({error.errors()[0]['msg']}).", "Run `v2v encode-features --overwrite`."
+            "features-damaged",
+            f"{where} holds no features ({error.errors()[0]['msg']}).",
+            "Run `v2v encode-features --overwrite`.",
         ) from None

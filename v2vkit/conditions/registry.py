@@ -33,7 +33,7 @@ def condition_class(name: str) -> "type[Condition[Any]]":
         V2VError: there is no such condition.
     """
     if name not in CONDITIONS:
-        raise V2VError(f"There is no condition {name!r}.", f"Known: {', '.join(CONDITIONS)}.")
+        raise V2VError("condition-unknown", f"There is no condition {name!r}.", f"Known: {', '.join(CONDITIONS)}.")
     module, _, attribute = CONDITIONS[name].partition(":")
     found: type[Condition[Any]] = getattr(importlib.import_module(module), attribute)
     return found

@@ -128,6 +128,7 @@ def track_frame(
     new = sorted(set(range(len(objects.classes))) - set(pairs.values()))
     if state.next_id + len(new) - 1 > MAX_ID:
         raise V2VError(
+            "objects-too-many",
             f"A shot has more than {MAX_ID} objects, which is all that instance maps can number.",
             "Track fewer --things, raise --min-pixels, or cut the footage.",
         )

@@ -119,7 +119,9 @@ def decode_state(data: bytes, instances: Instances, where: str = "a state of tra
         tracks = tuple(_decode_track(each, instances, boxes) for each in record.tracks)
     except (ValidationError, ValueError) as error:
         text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise V2VError(f"{where} is damaged ({text}).", "Make the artifact again with --overwrite.") from None
+        raise V2VError(
+            "tracks-damaged", f"{where} is damaged ({text}).", "Make the artifact again with --overwrite."
+        ) from None
     return TrackState(record.next_id, tracks, instances)
 
 

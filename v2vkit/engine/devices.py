@@ -34,7 +34,7 @@ def fitting(what: str, device: object, hint: str) -> Iterator[None]:
         named = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not named and not any(words in str(error) for words in _TOO_LARGE):
             raise
-        raise V2VError(f"{what} does not fit into the memory of {device}.", hint) from None
+        raise V2VError("memory-too-small", f"{what} does not fit into the memory of {device}.", hint) from None
 
 
 def pick_device(name: str) -> "torch.device":
@@ -56,12 +56,16 @@ def pick_device(name: str) -> "torch.device":
     except RuntimeError:
         device = None
     if device is None or device.type not in present:
-        raise V2VError(f"There is no device {name!r}.", f"Give {DEVICES}.")
+        raise V2VError("device-unknown", f"There is no device {name!r}.", f"Give {DEVICES}.")
     if not present[device.type]:
-        raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
+        raise V2VError(
+            "device-missing", f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices."
+        )
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         text = str(error).splitlines()[0].split(". ")[0]
-        raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
+        raise V2VError(
+            "device-missing", f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices."
+        ) from None
     return device

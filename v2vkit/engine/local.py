@@ -126,6 +126,7 @@ class LocalEngine(Generic[T, R]):
                     yield task, future.result()
         except BrokenProcessPool:
             raise V2VError(
+                "worker-killed",
                 "A worker process was killed, most likely because memory ran out.",
                 "Give the same command again with fewer --workers; finished shards are kept.",
             ) from None

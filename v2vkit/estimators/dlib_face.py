@@ -37,16 +37,18 @@ class DlibFace:
             "never fetches one."
         )
         if not weights:
-            raise V2VError("The face estimator dlib needs a shape predictor file.", hint)
+            raise V2VError("weights-missing", "The face estimator dlib needs a shape predictor file.", hint)
         if not Path(weights).is_file():
-            raise V2VError(f"The shape predictor {weights} does not exist.", hint)
+            raise V2VError("weights-missing", f"The shape predictor {weights} does not exist.", hint)
         try:
             self._predict = dlib.shape_predictor(str(weights))
         except (RuntimeError, MemoryError) as error:
-            raise V2VError(f"{weights} is no dlib shape predictor ({error}).", hint) from None
+            raise V2VError("weights-damaged", f"{weights} is no dlib shape predictor ({error}).", hint) from None
         num_points = self._predict(np.zeros((64, 64, 3), np.uint8), dlib.rectangle(8, 8, 55, 55)).num_parts
         if num_points != _NUM_POINTS:
-            raise V2VError(f"{weights} predicts {num_points} points instead of {_NUM_POINTS}.", hint)
+            raise V2VError(
+                "weights-unsupported", f"{weights} predicts {num_points} points instead of {_NUM_POINTS}.", hint
+            )
         self._detect = dlib.get_frontal_face_detector()
         digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
         self.version = f"{dlib.__version__}, weights {digest[:12]}"

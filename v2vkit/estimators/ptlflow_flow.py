@@ -57,7 +57,9 @@ class PtlflowFlow:
 
     def __init__(self, *, model: str = "raft", weights: str | Path | None = None, device: str = "cpu"):
         if model not in MODELS:
-            raise V2VError(f"There is no ptlflow model {model!r} here.", f"Models: {', '.join(MODELS)}.")
+            raise V2VError(
+                "model-unknown", f"There is no ptlflow model {model!r} here.", f"Models: {', '.join(MODELS)}."
+            )
         data = read_weights(
             weights,
             wanted=f"The flow estimator ptlflow needs the weights of {model}",
@@ -74,6 +76,7 @@ class PtlflowFlow:
         except (RuntimeError, TypeError, AttributeError) as error:
             first = str(error).splitlines()[1:2] or [str(error)]
             raise V2VError(
+                "weights-mismatch",
                 f"The weights {weights} do not fit the model {model} ({first[0].strip()[:200]}).",
                 "Name the model that they belong to with --model.",
             ) from None

@@ -95,7 +95,7 @@ def rows_of(task: str) -> dict[str, Row]:
     found = {row.name: row for row in ESTIMATORS if row.task == task}
     if not found:
         tasks = dict.fromkeys(row.task for row in ESTIMATORS)
-        raise V2VError(f"There is no estimator task {task!r}.", f"Tasks: {', '.join(tasks)}.")
+        raise V2VError("task-unknown", f"There is no estimator task {task!r}.", f"Tasks: {', '.join(tasks)}.")
     return found
 
 
@@ -144,7 +144,9 @@ def refuse_unused(task: str, config: StageConfig) -> None:
             continue
         option = key.replace("_", "-")
         others = " or ".join(f"--{task} {other}" for other, row in rows.items() if key in row.takes)
-        raise V2VError(f"The {task} estimator {name} takes no --{option}.", f"Leave it out, or choose {others}.")
+        raise V2VError(
+            "setting-unused", f"The {task} estimator {name} takes no --{option}.", f"Leave it out, or choose {others}."
+        )
 
 
 def open_estimators(task: str, name: str, **settings: Any) -> list[Any]:
@@ -162,7 +164,7 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
     """
     rows = rows_of(task)
     if name not in rows:
-        raise V2VError(f"There is no {task} estimator {name!r}.", f"Known: {', '.join(rows)}.")
+        raise V2VError("estimator-unknown", f"There is no {task} estimator {name!r}.", f"Known: {', '.join(rows)}.")
     module, _, attribute = rows[name].place.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)(**settings)
@@ -171,7 +173,7 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
             raise
         extra = rows[name].extra
         problem = f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed."
-        raise V2VError(problem, how_to_install("all" if extra is None else extra.name)) from None
+        raise V2VError("library-missing", problem, how_to_install("all" if extra is None else extra.name)) from None
 
 
 def how_to_install(extra: str) -> str:

@@ -23,11 +23,13 @@ def read_weights(path: str | Path | None, *, wanted: str, hint: str) -> bytes:
     """
     if path is None or not Path(path).is_file():
         found = "None were given" if path is None else f"There is no file {path}"
-        raise V2VError(f"{wanted}. {found}.", hint)
+        raise V2VError("weights-missing", f"{wanted}. {found}.", hint)
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise V2VError(f"The weights {path} cannot be read: {error.strerror}.", "Check the file.") from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} cannot be read: {error.strerror}.", "Check the file."
+        ) from None
 
 
 def load_weights(data: bytes, where: str | Path) -> dict[str, Any]:
@@ -42,11 +44,14 @@ def load_weights(data: bytes, where: str | Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged or hostile file makes the reader raise nearly anything
         raise V2VError(
+            "weights-damaged",
             f"The weights {where} cannot be read ({type(error).__name__}).",
             "Give a file made by torch.save that holds a state dict and nothing else.",
         ) from None
     if not isinstance(loaded, dict):
-        raise V2VError(f"The weights {where} hold no state dict.", "Give a file that holds a state dict.")
+        raise V2VError(
+            "weights-damaged", f"The weights {where} hold no state dict.", "Give a file that holds a state dict."
+        )
     return loaded
 
 

@@ -111,13 +111,15 @@ def _state_dict(loaded: dict[str, Any], where: str) -> dict[str, Tensor]:
     """
     state = loaded.get("model", loaded.get("state_dict", loaded))
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise V2VError(f"The weights {where} hold no state dict.", _HINT)
+        raise V2VError("weights-damaged", f"The weights {where} hold no state dict.", _HINT)
     used = {name: value for name, value in state.items() if not str(name).startswith("aux_classifier.")}
     for name, value in used.items():
         check_stored(where, name, value, hint=_HINT)
         counts = name.endswith(".num_batches_tracked")  # training alone reads those, and they are integers
         if not counts and not (value.is_floating_point() and value.float().isfinite().all()):
-            raise V2VError(f"The weights {where} hold something other than finite numbers in `{name}`.", _HINT)
+            raise V2VError(
+                "weights-damaged", f"The weights {where} hold something other than finite numbers in `{name}`.", _HINT
+            )
     return used
 
 
@@ -132,14 +134,20 @@ def _architecture(state: dict[str, Tensor], where: str) -> str:
             return "deeplabv3_resnet50"
         if "backbone.0.0.weight" in state:
             return "deeplabv3_mobilenet_v3_large"
-    raise V2VError(f"The weights {where} are of none of the networks that are known here.", _HINT)
+    raise V2VError(
+        "weights-unsupported", f"The weights {where} are of none of the networks that are known here.", _HINT
+    )
 
 
 def _num_classes(state: dict[str, Tensor], where: str) -> int:
     last = state.get("classifier.4.weight", state.get("classifier.low_classifier.weight"))
     number = 0 if last is None or last.ndim != 4 else len(last)
     if not 1 <= number <= _MAX_CLASSES:
-        raise V2VError(f"The weights {where} are for {number} classes; 1 to {_MAX_CLASSES} are possible.", _HINT)
+        raise V2VError(
+            "weights-unsupported",
+            f"The weights {where} are for {number} classes; 1 to {_MAX_CLASSES} are possible.",
+            _HINT,
+        )
     return number
 
 
@@ -147,7 +155,11 @@ def _classes(given: Any, architecture: str, digest: str, number: int, where: str
     """The names in the file, or torchvision's own for a file that it published (its name ends in its checksum)."""
     if given is not None:
         if not isinstance(given, (list, tuple)) or len(given) != number:
-            raise V2VError(f"The weights {where} are for {number} classes, but their names are not as many.", _HINT)
+            raise V2VError(
+                "weights-damaged",
+                f"The weights {where} are for {number} classes, but their names are not as many.",
+                _HINT,
+            )
         return tuple(str(name) for name in given)
     for published in getattr(segmentation, _PUBLISHED[architecture]):
         if digest.startswith(published.url.rpartition("-")[2].removesuffix(".pth")):
@@ -166,4 +178,6 @@ def _build(architecture: str, num_classes: int, state: dict[str, Tensor], where:
         return network.float().eval().requires_grad_(False)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         first = str(error).splitlines()[1:2] or [str(error)]
-        raise V2VError(f"The weights {where} do not fit {architecture} ({first[0].strip()[:200]}).", _HINT) from None
+        raise V2VError(
+            "weights-mismatch", f"The weights {where} do not fit {architecture} ({first[0].strip()[:200]}).", _HINT
+        ) from None

@@ -183,7 +183,9 @@ class _Model:
 def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
     """The network in a weights file; from a copy, because ultralytics reads meaning into a file's name."""
     if not ultralytics.nn.tasks._SafeLoad.SUPPORTED:
-        raise V2VError("This torch cannot load YOLO files safely.", "Install torch 2.6 or newer.")
+        raise V2VError(
+            "library-unsupported", "This torch cannot load YOLO files safely.", "Install torch 2.6 or newer."
+        )
     hint = f"Give a YOLO file that ultralytics saved for the task {task!r}."
     allowed = torch.serialization.get_safe_globals()
     with tempfile.TemporaryDirectory() as folder:
@@ -194,14 +196,14 @@ def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
         except Exception as error:  # a damaged or foreign file raises whatever its bytes lead to
             text = (str(error).splitlines() or [""])[0].replace(str(copy), "it").encode("ascii", "ignore").decode()
             raise V2VError(
-                f"The weights {where} cannot be read ({type(error).__name__}: {text[:200]}).", hint
+                "weights-damaged", f"The weights {where} cannot be read ({type(error).__name__}: {text[:200]}).", hint
             ) from None
         finally:
             # The file's classes would stay allowed for every later weights_only load of this process.
             torch.serialization.clear_safe_globals()
             torch.serialization.add_safe_globals(allowed)
     if model.task != task:
-        raise V2VError(f"The weights {where} are for the task {model.task!r}.", hint)
+        raise V2VError("weights-unsupported", f"The weights {where} are for the task {model.task!r}.", hint)
     return model
 
 
@@ -209,6 +211,7 @@ def _check_points(network: Any, where: str) -> None:
     shape = tuple(getattr(network, "kpt_shape", ()))
     if not shape or shape[0] != _NUM_COCO:
         raise V2VError(
+            "weights-unsupported",
             f"The weights {where} find {shape[0] if shape else 'no'} key points instead of COCO's {_NUM_COCO}.",
             "Give weights for the poses of people.",
         )
@@ -218,6 +221,7 @@ def _check_classes(network: Any, where: str) -> None:
     names = network.names
     if not 1 <= len(names) <= _MAX_CLASSES or sorted(names) != list(range(len(names))):
         raise V2VError(
+            "weights-unsupported",
             f"The weights {where} are for {len(names)} classes; 1 to {_MAX_CLASSES} are possible.",
             "Give weights with fewer classes.",
         )
@@ -248,6 +252,7 @@ def safe_ultralytics() -> Iterator[Any]:
 
             if not ultralytics.nn.tasks.SAFE_LOAD:
                 raise V2VError(
+                    "library-conflict",
                     "Something else in this program has opened ultralytics, not in its safe mode.",
                     "Let v2vkit open it first.",
                 )

@@ -116,6 +116,7 @@ def evaluate_clip(
         for name, image in videos.items():
             if image.shape != frame.shape:
                 raise V2VError(
+                    "size-mismatch",
                     f"{name}: frame {t} of clip {clip} is {image.shape[1]}x{image.shape[0]}, the real one "
                     f"{frame.shape[1]}x{frame.shape[0]}.",
                     "Evaluate frames of one size.",
@@ -179,4 +180,8 @@ def _next(stream: Iterator[T], name: str, clip: str, t: int) -> T:
 
 
 def _other_length(name: str, clip: str, count: str) -> V2VError:
-    return V2VError(f"{name}: clip {clip} has {count} frames.", "Evaluate outputs with one frame per real frame.")
+    return V2VError(
+        "frame-count-mismatch",
+        f"{name}: clip {clip} has {count} frames.",
+        "Evaluate outputs with one frame per real frame.",
+    )

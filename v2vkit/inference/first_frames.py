@@ -28,6 +28,7 @@ def find_first_frame_model(work: Folder, folder: str | None, info: ModelInfo) ->
     if info.first_frame != "image":
         if folder is not None:
             raise V2VError(
+                "setting-unused",
                 f"This model begins by itself (--first-frame {info.first_frame}), not with an image model.",
                 "Leave out --first-frame-model.",
             )
@@ -35,26 +36,32 @@ def find_first_frame_model(work: Folder, folder: str | None, info: ModelInfo) ->
     place = Folder(folder) if folder is not None else work / "checkpoints/pix2pixhd"
     if folder is None and not place.exists(MODEL):
         raise V2VError(
+            "model-missing",
             f"This model begins from frames of an image model, and there is none in {work.url}.",
             "Run `v2v train --method pix2pixhd`, or name one with --first-frame-model FOLDER.",
         )
     generator, found = load_model(place)
     if not isinstance(generator, FrameGenerator) or generator.config.takes_flow:
         raise V2VError(
-            f"{place.url} makes no first frames.", "Name a checkpoint that `v2v train --method pix2pixhd` made."
+            "model-mismatch",
+            f"{place.url} makes no first frames.",
+            "Name a checkpoint that `v2v train --method pix2pixhd` made.",
         )
     if found.encoder is not None:
         raise V2VError(
+            "model-mismatch",
             f"The image model {place.url} takes features, which this video model has none of.",
             "Train one without --feature-dims.",
         )
     if (found.width, found.height) != (info.width, info.height):
         raise V2VError(
+            "size-mismatch",
             f"The image model {place.url} makes {found.width}x{found.height}; {info.width}x{info.height} is needed.",
             "Train one on the frames of this workspace.",
         )
     if not found.conditioning.same_channels(info.conditioning):
         raise V2VError(
+            "condition-mismatch",
             f"The image model {place.url} is conditioned on other source maps than the video model "
             f"({found.conditioning}; here {info.conditioning}).",
             "Train both on the same maps with the same --num-labels and --edges.",
@@ -73,13 +80,22 @@ def read_first_frames(folder: str | None, info: ModelInfo) -> NDArray[np.uint8] 
     if folder is None:
         if info.first_frame == "real":
             raise V2VError(
+                "first-frames-required",
                 "This model was trained to begin from real frames (--first-frame real).",
                 f"Give a folder with {length} images with --first-frames, or train with --first-frame self.",
             )
         return None
     if not length:
-        raise V2VError("This model makes every frame by itself and takes no first ones.", "Leave out --first-frames.")
+        raise V2VError(
+            "setting-unused",
+            "This model makes every frame by itself and takes no first ones.",
+            "Leave out --first-frames.",
+        )
     files = find_sequence(folder)
     if len(files.images) < length:
-        raise V2VError(f"{folder} holds {len(files.images)} images; {length} are needed.", "Add the missing ones.")
+        raise V2VError(
+            "frame-count-mismatch",
+            f"{folder} holds {len(files.images)} images; {length} are needed.",
+            "Add the missing ones.",
+        )
     return frame_images([read_image(files.image_path(number)) for number in range(length)], info)

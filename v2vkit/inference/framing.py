@@ -88,7 +88,7 @@ def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | Non
 
 def _nothing_found(source: Source, info: ModelInfo) -> V2VError:
     what = info.conditioning.nothing.removeprefix("no ")
-    return V2VError(f"No {what} was found in {source.name}.", f"Give footage that shows a {what}.")
+    return V2VError("subject-missing", f"No {what} was found in {source.name}.", f"Give footage that shows a {what}.")
 
 
 def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
@@ -108,6 +108,7 @@ def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
     wanted = info.placement
     if wanted is None:
         raise V2VError(
+            "alignment-unsupported",
             "This model does not tell where its footage had its subject: it is imported, or of an earlier version.",
             "Render without --align, or train it again.",
         )
@@ -149,7 +150,11 @@ def frame_images(images: list[Image], info: ModelInfo) -> Image:
     if crop_of(info) == "face":
         landmarks = _open_face(info)(images[0])
         if landmarks is None:
-            raise V2VError("No face was found in the first of the first frames.", "Give pictures that show a face.")
+            raise V2VError(
+                "subject-missing",
+                "No face was found in the first of the first frames.",
+                "Give pictures that show a face.",
+            )
         around = face_window(landmarks, images[0].shape[1], images[0].shape[0])
     return np.stack([_cropped(image, info, around) for image in images])
 

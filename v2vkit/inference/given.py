@@ -49,12 +49,13 @@ def each_frame(column: Any, what: str) -> Iterator[Any]:
     hint = "Give an array [T, ...], or a list or generator with one item for each frame."
     if isinstance(column, str | bytes | os.PathLike):
         raise V2VError(
+            "annotation-mismatch",
             f"{what}: {os.fspath(column)!r} is a path, not annotations.",
             "Use `model.render` for files; or read them first.",
         )
     column = as_numpy(column) if isinstance(column, torch.Tensor) else column
     if (isinstance(column, np.ndarray) and not column.ndim) or not isinstance(column, Iterable):
-        raise V2VError(f"{what}: {type(column).__name__} is not a sequence of frames.", hint)
+        raise V2VError("annotation-mismatch", f"{what}: {type(column).__name__} is not a sequence of frames.", hint)
     return iter(column)
 
 
@@ -82,7 +83,7 @@ def _conditioned(t: int, row: Mapping[str, Any], info: ModelInfo) -> Conditioned
         drawn = info.conditioning.draw(given, image)
         s = to_unit(info.conditioning.channels(drawn, image))
     except V2VError as error:
-        raise V2VError(f"Frame {t}: {error.message}", error.hint) from None
+        raise V2VError(error.code, f"Frame {t}: {error.message}", error.hint) from None
     regions = None if info.encoder is None else info.conditioning.regions(drawn)
     return ConditionedFrame(s, InputFrame(image, annotations=given), regions=regions)
 
@@ -118,11 +119,13 @@ def _check_names(given: Mapping[str, Any], info: ModelInfo) -> None:
     if given.keys() == wanted:
         return
     names = ", ".join(map(repr, given)) or "nothing"
-    raise V2VError(f"The model is conditioned on {info.conditioning.names}; given are {names}.", _hint(info))
+    raise V2VError(
+        "condition-mismatch", f"The model is conditioned on {info.conditioning.names}; given are {names}.", _hint(info)
+    )
 
 
 def _several(info: ModelInfo) -> V2VError:
-    return V2VError(f"The model has several conditions ({info.conditioning.names}).", _hint(info))
+    return V2VError("condition-mismatch", f"The model has several conditions ({info.conditioning.names}).", _hint(info))
 
 
 def _hint(info: ModelInfo) -> str:
@@ -142,4 +145,6 @@ def _unequal(t: int, names: Sequence[str], items: Sequence[Any]) -> V2VError:
     shown = [name or "annotations" for name in names]
     ended = " and ".join(name for name, item in zip(shown, items, strict=True) if item is _END)
     longer = " and ".join(name for name, item in zip(shown, items, strict=True) if item is not _END)
-    return V2VError(f"{ended} ended after {t} frames; {longer} goes on.", "Give as many of each.")
+    return V2VError(
+        "frame-count-mismatch", f"{ended} ended after {t} frames; {longer} goes on.", "Give as many of each."
+    )

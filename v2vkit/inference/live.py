@@ -81,12 +81,13 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
         return
     what = f"{condition.artifact} that this model was trained on were made with the weights {path}"
     if not Path(path).is_file():
-        problem = "which are not there any more"
+        code, problem = "weights-missing", "which are not there any more"
     elif file_digest(path) != known:
-        problem = "which have changed since"
+        code, problem = "weights-mismatch", "which have changed since"
     else:
         return
     raise V2VError(
+        code,
         f"The {what}, {problem}.",
         f"Put them back, or make a workspace of the driving video with `v2v {origin.stage}` and render with --maps.",
     )
@@ -124,7 +125,9 @@ def open_placement(info: ModelInfo, *, device: str = "cpu") -> Placed:
     if subject is None:
         shown = " and ".join(domains_that("has_subject"))
         raise V2VError(
-            f"--align moves {shown}, and this model is conditioned on {info.conditioning.names}.", "Leave it out."
+            "alignment-unsupported",
+            f"--align moves {shown}, and this model is conditioned on {info.conditioning.names}.",
+            "Leave it out.",
         )
     origin = info.origins[info.conditioning.conditions.index(subject)]
     estimator = _open(subject, origin, device)

@@ -41,7 +41,9 @@ def fit_styles(
             lengths.add(len(feature.vector))
     if len(lengths) != 1:
         problem = f"vectors of {sorted(lengths)} numbers" if lengths else "no regions"
-        raise V2VError(f"The features hold {problem}.", "Make them again: `v2v encode-features --overwrite`.")
+        raise V2VError(
+            "features-unusable", f"The features hold {problem}.", "Make them again: `v2v encode-features --overwrite`."
+        )
     dims = lengths.pop()
     vectors = {label: _vectors(np.array(rows).reshape(-1, 1 + dims)) for label, rows in sorted(found.items())}
     return Styles(

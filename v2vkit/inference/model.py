@@ -195,7 +195,11 @@ class Model:
             check_image(as_numpy(image), self.size, "A first frame") for image in each_frame(given, "first_frames")
         ]
         if len(images) != length:
-            raise V2VError(f"{len(images)} first frames are given; the model begins from {length}.", "Give as many.")
+            raise V2VError(
+                "frame-count-mismatch",
+                f"{len(images)} first frames are given; the model begins from {length}.",
+                "Give as many.",
+            )
         return np.stack(images) if images else None
 
     @cached_property
@@ -209,6 +213,7 @@ class Model:
     def _refuse_flow(self) -> None:
         if self.generator.config.takes_flow:
             raise V2VError(
+                "flow-required",
                 "This model (COVST) moves its features along flow that it is given.",
                 "Use `model.render(workspace, maps=True)` with a workspace that has flow.",
             )
@@ -239,7 +244,9 @@ def load(
             small (one throw-away frame is generated).
     """
     if precision not in get_args(Precision):
-        raise V2VError(f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}.")
+        raise V2VError(
+            "precision-unknown", f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}."
+        )
     where = pick_device(device)
     folder, name = _find(os.fspath(path))
     generator, info = load_model(folder, name)
@@ -263,12 +270,15 @@ def _find(path: str) -> tuple[Folder, str]:
         return folder, MODEL
     if folder.is_file:
         if not path.endswith(_SUFFIX):
-            raise V2VError(f"{path} is no model file.", f"Give a file that ends in {_SUFFIX}, or a folder.")
+            raise V2VError(
+                "model-missing", f"{path} is no model file.", f"Give a file that ends in {_SUFFIX}, or a folder."
+            )
         parent, _, name = path.rpartition("/")
         return Folder(parent or "."), name
     if folder.exists("checkpoints"):
         return find_model(folder, None), MODEL
     raise V2VError(
+        "model-missing",
         f"There is no model in {path}.",
         f"Give a checkpoint's folder (such as work/checkpoints/spatial-1), a workspace, or a {_SUFFIX} file.",
     )
@@ -285,5 +295,5 @@ def _rate(fps: str | float | Fraction | None) -> Fraction | None:
         return None if fps is None else parse_rate(str(fps))
     except ValueError as error:
         raise V2VError(
-            f"fps: {error} (got {fps!r}).", "Give a number or a fraction, such as 25 or 30000/1001."
+            "setting-invalid", f"fps: {error} (got {fps!r}).", "Give a number or a fraction, such as 25 or 30000/1001."
         ) from None

@@ -45,7 +45,9 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
     """
     if path == STANDARD:
         if maps:
-            raise V2VError("A workspace does not come through standard input.", "Name it, or leave out --maps.")
+            raise V2VError(
+                "folder-required", "A workspace does not come through standard input.", "Name it, or leave out --maps."
+            )
         return "pipe"
     if maps:
         return "workspace"
@@ -92,7 +94,7 @@ def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None
     for names, use, kinds in _ONLY_FOR:
         if kind not in kinds and any(_is_set(name, settings.get(name)) for name in names):
             them = "it" if len(names) == 1 else "them"
-            raise V2VError(f"{use}, which {path} is not.", f"Leave {them} out.")
+            raise V2VError("setting-unused", f"{use}, which {path} is not.", f"Leave {them} out.")
 
 
 def _is_set(name: str, value: Any) -> bool:
@@ -143,6 +145,7 @@ def open_source(
         return open_workspace_source(Folder(path), info)
     if info.generator.takes_flow:
         raise V2VError(
+            "flow-required",
             f"This model (COVST) moves its features along flow that it is given; nothing here computes it from {path}.",
             "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
         )
@@ -156,7 +159,7 @@ def open_source(
     else:
         source = open_video_source(path, start=start, duration=duration, options=options)
     if fps is not None and source.timed:
-        raise V2VError(f"{_RATE}, which {path} is not.", "Leave it out.")
+        raise V2VError("setting-unused", f"{_RATE}, which {path} is not.", "Leave it out.")
     return source
 
 
@@ -235,11 +238,16 @@ def refuse_missing_maps(conditioning: Conditioning, roots: Mapping[MapKind, str]
     wanted = {of.beside for of in conditioning.conditions if of.beside is not None}
     if missing := next((kind for kind in sorted(wanted) if kind not in roots), None):
         raise V2VError(
+            "maps-required",
             f"This model is conditioned on {conditioning.names}, and there is no {missing}.",
             f"Give the folder of the maps with --{missing}, or a workspace with --maps.",
         )
     if spare := next((kind for kind in roots if kind not in {*wanted, "instances"}), None):
-        raise V2VError(f"This model is conditioned on {conditioning.names}, not on {spare}.", f"Leave out --{spare}.")
+        raise V2VError(
+            "setting-unused",
+            f"This model is conditioned on {conditioning.names}, not on {spare}.",
+            f"Leave out --{spare}.",
+        )
 
 
 def _maps_beside(

@@ -148,15 +148,19 @@ def load_styles(folder: Folder) -> Styles:
     try:
         size = folder.size(STYLES)
         if size > _MAX_BYTES:
-            raise V2VError(f"{where} has {size} bytes, more than the {_MAX_BYTES} that are allowed.", hint)
+            raise V2VError(
+                "styles-damaged", f"{where} has {size} bytes, more than the {_MAX_BYTES} that are allowed.", hint
+            )
         return Styles.model_validate_json(read_proven(folder, STYLES))
     except FileNotFoundError:
-        raise V2VError(f"There are no styles {where}.", hint) from None
+        raise V2VError("styles-missing", f"There are no styles {where}.", hint) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][:3])
         raise V2VError(
-            f"{where} holds no styles ({': '.join(part for part in (place, first['msg']) if part)}).", hint
+            "styles-damaged",
+            f"{where} holds no styles ({': '.join(part for part in (place, first['msg']) if part)}).",
+            hint,
         ) from None
 
 
@@ -175,17 +179,23 @@ def find_style(work: Folder, folder: str | None, number: int, info: ModelInfo) -
     """
     if info.encoder is None:
         if number or folder is not None:
-            raise V2VError("This model was trained without features and has no styles.", "Leave out --style, --styles.")
+            raise V2VError(
+                "encoder-missing",
+                "This model was trained without features and has no styles.",
+                "Leave out --style, --styles.",
+            )
         return None
     place = work / "styles" if folder is None else Folder(folder)
     styles = load_styles(place)
     if styles.model != info.identity or styles.dims != info.encoder.out_channels:
         raise V2VError(
+            "styles-mismatch",
             f"The styles in {place.url} were made with another model than the one to render.",
             "Run `v2v encode-features --overwrite`, then `v2v sample-style --overwrite`, or name other --styles.",
         )
     if number >= len(styles.seeds):
         raise V2VError(
+            "style-unknown",
             f"There is no style {number} in {place.url}: they are numbered 0 to {len(styles.seeds) - 1}.",
             "Give one of these with --style, or make more with `v2v sample-style --num-styles N`.",
         )

@@ -71,7 +71,9 @@ def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
     manifest = manifests[kinds[0]]
     missing = {reason: count for kind in kinds for reason, count in manifests[kind].missing.items()}
     if not manifest.num_frames:
-        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
+        raise V2VError(
+            "frames-missing", f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace."
+        )
     refuse_other_sizes(info, manifest.clips, work.url)
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)

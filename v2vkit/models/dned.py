@@ -109,9 +109,13 @@ def check_weights(weights: Sequence[float]) -> tuple[float, ...]:
     """
     hint = f"Give {NUM_OUTPUTS} numbers of 0 or more, such as 1,1,1,1,1,1; only their proportions count."
     if len(weights) != NUM_OUTPUTS:
-        raise V2VError(f"There are {len(weights)} edge weights, not {NUM_OUTPUTS}.", hint)
+        raise V2VError("setting-invalid", f"There are {len(weights)} edge weights, not {NUM_OUTPUTS}.", hint)
     if not all(0 <= weight < float("inf") for weight in weights) or not 0 < sum(weights) < float("inf"):
-        raise V2VError(f"The edge weights {', '.join(f'{weight:g}' for weight in weights)} cannot be used.", hint)
+        raise V2VError(
+            "setting-invalid",
+            f"The edge weights {', '.join(f'{weight:g}' for weight in weights)} cannot be used.",
+            hint,
+        )
     return tuple(float(weight) for weight in weights)
 
 

@@ -86,7 +86,7 @@ def _convolutions(stage: nn.Module) -> Iterator[nn.Conv2d]:
 def _copy(parameter: nn.Parameter, state: State, key: str, *, where: str, hint: str) -> None:
     found = state.get(key)
     if found is None or found.shape != parameter.shape:
-        raise V2VError(f"{where}: `{key}` is missing or has another shape.", hint)
+        raise V2VError("weights-mismatch", f"{where}: `{key}` is missing or has another shape.", hint)
     with torch.no_grad():
         parameter.copy_(found)
 
@@ -97,17 +97,19 @@ def _read_h5(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
         import h5py
     except ImportError:
         raise V2VError(
-            f"Reading {path} needs the library h5py.", "Install it with: pip install 'v2vkit[hed]'."
+            "library-missing", f"Reading {path} needs the library h5py.", "Install it with: pip install 'v2vkit[hed]'."
         ) from None
     if not path.is_file():
-        raise V2VError(f"The weights {path} do not exist.", _HED_HINT)
+        raise V2VError("weights-missing", f"The weights {path} do not exist.", _HED_HINT)
     try:
         with h5py.File(path, "r") as file:
             return {key: _array(h5py, file, path, key, shape) for key, shape in shapes.items()}
     except (V2VError, MemoryError):
         raise
     except Exception as error:  # a damaged or hostile file makes the library raise nearly anything
-        raise V2VError(f"The weights {path} cannot be read safely ({type(error).__name__}).", _HED_HINT) from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} cannot be read safely ({type(error).__name__}).", _HED_HINT
+        ) from None
 
 
 def _array(h5py: Any, file: Any, path: Path, key: str, shape: tuple[int, ...]) -> Tensor:
@@ -115,11 +117,13 @@ def _array(h5py: Any, file: Any, path: Path, key: str, shape: tuple[int, ...]) -
     for name in key.split("/"):
         # Links and external storage would let the file show what lies elsewhere on this machine.
         if not isinstance(node, h5py.Group) or not isinstance(node.get(name, getlink=True), h5py.HardLink):
-            raise V2VError(f"{path} is not an HED: `{key}` is missing.", _HED_HINT)
+            raise V2VError("weights-mismatch", f"{path} is not an HED: `{key}` is missing.", _HED_HINT)
         node = node[name]
     plain = isinstance(node, h5py.Dataset) and not node.is_virtual and not node.external and node.dtype == "float32"
     if not plain or node.shape != shape:
-        raise V2VError(f"{path} is not an HED: `{key}` is no float32 array of the shape {shape}.", _HED_HINT)
+        raise V2VError(
+            "weights-mismatch", f"{path} is not an HED: `{key}` is no float32 array of the shape {shape}.", _HED_HINT
+        )
     if node.id.get_storage_size() == 0:
-        raise V2VError(f"{path} is damaged: `{key}` is larger than what is stored.", _HED_HINT)
+        raise V2VError("weights-damaged", f"{path} is damaged: `{key}` is larger than what is stored.", _HED_HINT)
     return torch.from_numpy(node[()])

@@ -59,6 +59,8 @@ def _load(layers: nn.Sequential, path: Path) -> None:
     for key, wanted in layers.state_dict().items():
         tensor = state.get(f"features.{key}")
         if tensor is None or tensor.shape != wanted.shape:
-            raise V2VError(f"{path} is not VGG-19: `features.{key}` is missing or has another shape.", hint)
+            raise V2VError(
+                "weights-mismatch", f"{path} is not VGG-19: `features.{key}` is missing or has another shape.", hint
+            )
         found[key] = tensor
     layers.load_state_dict(found)

@@ -48,7 +48,7 @@ def read_published_file(path: str | Path) -> tuple[State, tuple[str, ...]]:
     state, notes = read_wrapped_state(path, hint=HINT)
     for key in state:
         if not re.fullmatch(r"[\w.-]{1,200}", key, re.ASCII):  # they are printed, and split at their dots
-            raise V2VError(f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
+            raise V2VError("weights-mismatch", f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
     return state, notes
 
 
@@ -59,13 +59,20 @@ def _refuse_other_network(state: State, *, image: bool) -> None:
         V2VError: they are; weights that are none of the published ones are told by whoever looks for their layers.
     """
     if any(key.startswith("scale0_layer0.") for key in state):
-        raise V2VError("These are the weights of a discriminator.", "Give them with --discriminator.")
+        raise V2VError(
+            "weights-mismatch", "These are the weights of a discriminator.", "Give them with --discriminator."
+        )
     if not image and "model.1.weight" in state and "model_down_seg.1.weight" not in state:
-        raise V2VError("These look like the weights of an image generator (pix2pixHD).", "Add --image if they are.")
+        raise V2VError(
+            "weights-mismatch",
+            "These look like the weights of an image generator (pix2pixHD).",
+            "Add --image if they are.",
+        )
     if image and "model_down_seg.1.weight" in state:
-        raise V2VError("These are the weights of a video generator.", "Leave out --image.")
+        raise V2VError("weights-mismatch", "These are the weights of a video generator.", "Leave out --image.")
     if image and "model.1.weight" not in state and any(key.startswith("model_") for key in state):
         raise V2VError(
+            "weights-unsupported",
             "These weights are not those of a `global` image generator, with or without local enhancers. The published "
             "first-frame generator of faces (`global_with_features`) is not supported.",
             "Begin with real images instead: v2v render --first-frames.",
@@ -89,11 +96,15 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
     history = _shape(first, "model_down_img.1.weight")[1] // 3
     width, channels = _shape(first, "model_down_seg.1.weight")[:2]
     if count_layers(first, "model_up_img")[1]:
-        raise V2VError("The first of these weights are those of a finer scale, not of G0.", _ORDER)
+        raise V2VError("weights-mismatch", "The first of these weights are those of a finer scale, not of G0.", _ORDER)
     for scale, state in enumerate(states):
         found = _shape(state, "model_down_seg.1.weight")[0]
         if found != width >> scale:
-            raise V2VError(f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.", _ORDER)
+            raise V2VError(
+                "weights-mismatch",
+                f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.",
+                _ORDER,
+            )
     values = {
         "source_channels": channels // (history + 1),
         "num_scales": len(states),
@@ -124,9 +135,17 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
     """
     inferred, has_foreground = infer_generator(states)
     if has_foreground and not foreground:
-        raise V2VError("These weights have a foreground branch.", "Name the source channels that are foreground.")
+        raise V2VError(
+            "foreground-mismatch",
+            "These weights have a foreground branch.",
+            "Name the source channels that are foreground.",
+        )
     if foreground and not has_foreground:
-        raise V2VError("These weights have no foreground branch.", "Name no source channels that are foreground.")
+        raise V2VError(
+            "foreground-mismatch",
+            "These weights have no foreground branch.",
+            "Name no source channels that are foreground.",
+        )
     config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, _INFERRED)
     branches = [
         (scale, (f"scales.{scale}.{ours}",), theirs)
@@ -224,7 +243,7 @@ def import_encoder(state: State) -> Imported[FeatureEncoder]:
     plain, _ = count_layers(state, "model")
     shapes = [layer["weight"].shape for _, layer in published_layers(state, ("model",)) if is_conv(layer)]
     if len(shapes) < 4:
-        raise V2VError("These weights are not a published feature encoder.", HINT)
+        raise V2VError("weights-mismatch", "These weights are not a published feature encoder.", HINT)
     values = {
         "out_channels": shapes[-1][0],
         "width": shapes[0][0],
@@ -243,5 +262,5 @@ def _norm(state: State, prefix: str, *, affine: Norm) -> Norm:
 
 def _shape(state: State, key: str) -> Any:
     if key not in state or state[key].ndim != 4:
-        raise V2VError(f"These weights are not the published network: they have no `{key}`.", HINT)
+        raise V2VError("weights-mismatch", f"These weights are not the published network: they have no `{key}`.", HINT)
     return state[key].shape

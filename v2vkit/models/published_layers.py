@@ -58,7 +58,9 @@ def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Bra
             layers = _with_plain_norms(network, ours, layers)
         wanted = _our_layers(network, ours)
         if [is_conv(layer) for _, layer in layers] != [_is_conv_module(module) for _, module in wanted]:
-            raise V2VError(f"The layers of `{theirs[-1]}` are not those of the published network.", HINT)
+            raise V2VError(
+                "weights-mismatch", f"The layers of `{theirs[-1]}` are not those of the published network.", HINT
+            )
         for (name, module), (key, layer) in zip(wanted, layers, strict=True):
             for field, tensor in module.state_dict().items():
                 value = layer.get(field)
@@ -68,10 +70,14 @@ def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Bra
                     value = torch.full(tensor.shape, _DEFAULTS[field])
                 if value is None or value.shape != tensor.shape:
                     raise V2VError(
-                        f"`{key}.{field}` is missing or does not have the shape {tuple(tensor.shape)}.", HINT
+                        "weights-mismatch",
+                        f"`{key}.{field}` is missing or does not have the shape {tuple(tensor.shape)}.",
+                        HINT,
                     )
                 if not (value.is_floating_point() or field in _STATISTICS) or not value.isfinite().all():
-                    raise V2VError(f"`{key}.{field}` holds something other than finite numbers.", HINT)
+                    raise V2VError(
+                        "weights-damaged", f"`{key}.{field}` holds something other than finite numbers.", HINT
+                    )
                 loaded[f"{name}.{field}"] = value.to(tensor.dtype).clone()
     network.load_state_dict(loaded, assign=True)
     keys, known = (_label(states, number, key) for number, state in enumerate(states) for key in state), set(used)

@@ -59,21 +59,25 @@ def read_wrapped_state(path: str | Path, *, hint: str) -> tuple[State, tuple[str
 def _load(path: str | Path, hint: str) -> Any:
     path = Path(path)
     if not path.is_file():
-        raise V2VError(f"The weights {path} do not exist.", hint)
+        raise V2VError("weights-missing", f"The weights {path} do not exist.", hint)
     refuse_pointer(path)
     try:
         return load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except MemoryError:
         raise
     except zipfile.BadZipFile as error:
-        raise V2VError(f"The weights {path} are damaged ({error}).", "Download or copy the file again.") from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} are damaged ({error}).", "Download or copy the file again."
+        ) from None
     except Exception as error:  # a damaged or hostile file makes the readers raise nearly anything
-        raise V2VError(f"The weights {path} cannot be read safely ({type(error).__name__}).", hint) from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} cannot be read safely ({type(error).__name__}).", hint
+        ) from None
 
 
 def _checked(path: str | Path, state: Any, hint: str) -> State:
     if not isinstance(state, dict) or not state:
-        raise V2VError(f"{path} is not a state dict.", hint)
+        raise V2VError("weights-damaged", f"{path} is not a state dict.", hint)
     for key, tensor in state.items():
         check_stored(path, key, tensor, hint=hint)
     return dict(state)

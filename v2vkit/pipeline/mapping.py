@@ -58,7 +58,9 @@ class Clip:
             return self._shards[kind].read(key, extension)
         except KeyError:
             raise V2VError(
-                f"{self._shards[kind].where} has no {extension} for frame {key}.", f"Make the artifact {kind} again."
+                "frame-file-missing",
+                f"{self._shards[kind].where} has no {extension} for frame {key}.",
+                f"Make the artifact {kind} again.",
             ) from None
 
     def has(self, kind: str, extension: str, t: int) -> bool:
@@ -78,6 +80,7 @@ class Clip:
         height, width = image.shape[:2]
         if (width, height) != (self.info.width, self.info.height):
             raise V2VError(
+                "size-mismatch",
                 f"Frame {key} is {width}x{height} pixels; its clip is {self.info.width}x{self.info.height}.",
                 "Make the artifact frames again with `v2v ingest --overwrite`.",
             )
@@ -200,6 +203,7 @@ def map_units(
     for name, manifest in inputs.items():
         if len(manifest.shards) != len(units):
             raise V2VError(
+                "shards-mismatch",
                 f"The artifact {name} has {len(manifest.shards)} shards where {len(units)} are expected.",
                 f"Make it again: `v2v {manifest.stage} --overwrite`.",
             )

@@ -69,10 +69,18 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     outcomes = []
     parts = stage.parts(config)
     if options.continue_ and options.overwrite:
-        raise V2VError("--continue keeps what is there, and --overwrite throws it away.", "Leave one of them out.")
+        raise V2VError(
+            "setting-conflict",
+            "--continue keeps what is there, and --overwrite throws it away.",
+            "Leave one of them out.",
+        )
     if options.continue_ and len(parts) > 1:
         names = ", ".join(stage.output(part) for part in parts)
-        raise V2VError(f"--continue goes on with one artifact; this makes several ({names}).", "Name one of them.")
+        raise V2VError(
+            "continue-unsupported",
+            f"--continue goes on with one artifact; this makes several ({names}).",
+            "Name one of them.",
+        )
     for part in parts:
         try:
             outcomes.append(_run(stage, part, options))
@@ -132,6 +140,7 @@ def _refusal(stage: Stage, found: Decision) -> V2VError:
     assert found.old is not None
     changed = ", ".join(found.changes.values())
     return V2VError(
+        "artifact-stale",
         f"The artifact {found.folder.url} was made with other settings or inputs; changed: {changed}.",
         stage.stale_hint
         if isinstance(stage.stale_hint, str)
@@ -189,7 +198,9 @@ def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str,
         done = stage.make.make(_build(found, options, folders, touch), started)
         if done is None:
             if not agree(True):
-                raise V2VError(f"The first process could not finish {folder.url}.", "Its message says why.")
+                raise V2VError(
+                    "process-failed", f"The first process could not finish {folder.url}.", "Its message says why."
+                )
             return Outcome(f"{kind}: made with the other processes.")
         finished = False
         try:

@@ -109,8 +109,16 @@ def load_input(work: Folder, kind: str) -> Manifest:
         return manifest
     maker = _MAKERS.get(kind, "train" if kind.startswith("checkpoints") else kind)
     if (work / kind).exists(PARTIAL):
-        raise V2VError(f"The artifact {kind} in {work.url} is unfinished.", f"Give the `v2v {maker}` command again.")
-    raise V2VError(f"There is no artifact {kind} in {work.url}.", f"Run `v2v {maker}` first, or name another --work.")
+        raise V2VError(
+            "artifact-unfinished",
+            f"The artifact {kind} in {work.url} is unfinished.",
+            f"Give the `v2v {maker}` command again.",
+        )
+    raise V2VError(
+        "artifact-missing",
+        f"There is no artifact {kind} in {work.url}.",
+        f"Run `v2v {maker}` first, or name another --work.",
+    )
 
 
 def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
@@ -122,6 +130,7 @@ def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
     manifests = {kind: load_input(work, kind) for kind in kinds}
     for kind, parent in made_from_others(manifests):
         raise V2VError(
+            "artifact-stale",
             f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
             f"Make it again: {make_again(kind, manifests[kind])}.",
         )
@@ -150,6 +159,7 @@ def refuse_workspaces(sources: Iterable[str]) -> None:
             continue  # no folder: whoever opens it tells what is the matter
         if artifacts and not any(path.is_file() for path in inside):
             raise V2VError(
+                "source-is-workspace",
                 f"{source} is a workspace, not footage.",
                 "Give it with --work, to `render` with --maps; or name a folder of videos or images.",
             )

@@ -147,6 +147,7 @@ def refuse_others(side: Folder, stage: Stage) -> None:
     manifest = read_manifest(side)
     if manifest is not None and manifest.stage != stage.name:
         raise V2VError(
+            "artifact-conflict",
             f"{side.url} was made by {manifest.stage}, and {stage.name} would write there.",
             "Give the command with --overwrite to replace it, or use another --work.",
         )

@@ -263,6 +263,7 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     beside = {f"--{name.replace('_', '-')}": getattr(config, name) for name in names}
     if given := [flag for flag, value in beside.items() if value]:
         raise V2VError(
+            "setting-unused",
             f"{given[0]} goes with SOURCEs, and none is given.",
             "Name the footage that it belongs to; what a workspace holds is checked without it.",
         )
@@ -278,7 +279,11 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
         found[kind] = manifest
         problems += _check_artifact(work / kind, kind, manifest, config)
     if not found:
-        raise V2VError(f"There are no artifacts in {work.url}.", "Run `v2v ingest` first, or name another --work.")
+        raise V2VError(
+            "artifact-missing",
+            f"There are no artifacts in {work.url}.",
+            "Run `v2v ingest` first, or name another --work.",
+        )
     for kind in ("styles", *(f"checkpoints/{name}" for name in (work / "checkpoints").names())):
         if (work / kind).exists(MANIFEST) and (manifest := read_manifest(work / kind)) is not None:
             problems += _check_files(work / kind, kind, manifest)

@@ -69,6 +69,7 @@ def encode_clip(
         regions = condition.regions(annotation)
         if regions.shape != image.shape[:2]:
             raise V2VError(
+                "size-mismatch",
                 f"Frame {sample_key(clip.info.name, t)} is {image.shape[1]}x{image.shape[0]}, but its map is "
                 f"{regions.shape[1]}x{regions.shape[0]}.",
                 "Make the maps again from these frames.",

@@ -103,6 +103,7 @@ def _refuse_unused(config: PoseConfig) -> None:
     if config.openpose is None:
         if config.keypoints != PoseConfig.model_fields["keypoints"].default:
             raise V2VError(
+                "setting-unused",
                 "--keypoints is the layout of --openpose's files, and there are none.",
                 "Leave it out, or name the files with --openpose FOLDER.",
             )
@@ -111,6 +112,7 @@ def _refuse_unused(config: PoseConfig) -> None:
     for key in ("pose", "weights", "device"):
         if getattr(config, key) != PoseConfig.model_fields[key].default:
             raise V2VError(
+                "setting-unused",
                 f"With --openpose there is no estimator, so that --{key} means nothing.",
                 f"Leave out --{key}, or --openpose.",
             )

@@ -126,10 +126,14 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
-        raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
+        raise V2VError(
+            "frames-missing", f"The artifact frames in {config.data} has no frames.", "Name another workspace."
+        )
     out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
     if out.is_file:
-        raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
+        raise V2VError(
+            "folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another one with --out."
+        )
     out.refuse_unwritable()
     reader = ClipReader(data, manifests)
     refuse_other_sizes(info, reader.clips, config.data)
@@ -142,6 +146,7 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
             short.extend(shot)
     if not shots:
         raise V2VError(
+            "clip-too-short",
             f"No shot in {config.data} has more than {counted(skip_first, 'frame')}, and so many at its beginning are "
             "left out of the averages.",
             "Ingest longer footage.",

@@ -80,7 +80,9 @@ def _crop(config: ImportConfig) -> str:
     square = config.size.width == config.size.height
     published = DOMAINS[config.domain].classes[0].crop if square else "none"
     if config.crop == "face" and published != "face":
-        raise V2VError("--crop face is for square pictures of faces.", "Give --crop none or center.")
+        raise V2VError(
+            "setting-conflict", "--crop face is for square pictures of faces.", "Give --crop none or center."
+        )
     return config.crop or published
 
 
@@ -99,7 +101,9 @@ def _read(config: ImportConfig) -> _Found:
 
     _crop(config)
     if config.image and config.video_discriminator:
-        raise V2VError("An image generator has no video discriminators.", "Leave out --video-discriminator.")
+        raise V2VError(
+            "setting-unused", "An image generator has no video discriminators.", "Leave out --video-discriminator."
+        )
     generator, conditioning = (read_image_generator if config.image else read_generator)(config.files, config)
     return _Found(generator, conditioning, read_discriminators(_discriminators(config), conditioning))
 
@@ -202,7 +206,9 @@ def _origins(conditioning: "Conditioning") -> "tuple[Origin, ...]":
     absent = next((condition for condition in conditioning.conditions if condition.published is None), None)
     if absent is not None:
         raise V2VError(
-            f"There are no published models that are conditioned on {absent.name}.", "Give another --domain."
+            "domain-unsupported",
+            f"There are no published models that are conditioned on {absent.name}.",
+            "Give another --domain.",
         )
     return tuple(origin for origin in made if origin is not None)
 
@@ -218,7 +224,9 @@ def _import(config: ImportConfig, options: RunOptions) -> list[str]:
     try:
         return _tell(json.loads(folder.read(REPORT)), f"{outcome.message} Keys by name: {folder.url}/{REPORT}")
     except (ValueError, KeyError, TypeError):
-        raise V2VError(f"{folder.url}/{REPORT} is damaged.", "Remove that folder and import again.") from None
+        raise V2VError(
+            "model-damaged", f"{folder.url}/{REPORT} is damaged.", "Remove that folder and import again."
+        ) from None
 
 
 def _tell(report: dict[str, Any], message: str) -> list[str]:

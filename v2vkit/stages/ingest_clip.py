@@ -70,6 +70,7 @@ def ingest_clip(
         count += 1
     if count != info.num_frames:
         raise V2VError(
+            "source-changed",
             f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
             "Give the command again with --overwrite when the file is complete.",
         )
@@ -106,6 +107,7 @@ def _pictures(clip: Clip, source: "SourceFiles", root: str, *, several: bool) ->
         yield PictureCondition.encode(Picture(reframe(image, window, (info.width, info.height))))
     if count != info.num_frames:
         raise V2VError(
+            "source-changed",
             f"{found.path} gave {count} pictures instead of {info.num_frames} for {info.name}: it has changed.",
             "Give the command again with --overwrite when the file is complete.",
         )

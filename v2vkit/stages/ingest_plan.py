@@ -89,7 +89,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 if not shots.problems:
                     raise
                 raise V2VError(
-                    f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
+                    error.code, f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
                 ) from None
             footage = replace(material.footage, fps=rate or material.footage.fps)
             found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
@@ -103,7 +103,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
-        raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+        raise V2VError("source-unusable", f"Nothing can be ingested. {reasons}", hint)
     if notes := list(_label_notes(config, [material for material, shots in found if shots.pieces])):
         skipped["label maps"] = " ".join(notes)
     for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
@@ -149,6 +149,7 @@ def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
     slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
+            "frame-rate-mismatch",
             f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",
             "Give a lower --fps, or leave it out to take every frame.",
         )

@@ -123,32 +123,43 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     refuse_irreplaceable(config.out)
     out = Path(config.out).resolve()
     if out.exists() and not out.is_dir():
-        raise V2VError(f"{out} is a file.", "Name a folder that does not exist yet.")
+        raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")
     parent = next(folder for folder in out.parents if folder.exists())
     if not os.access(parent, os.W_OK):
-        raise V2VError(f"{out} cannot be made: {parent} may not be written to.", "Name another folder.")
+        raise V2VError(
+            "target-unwritable", f"{out} cannot be made: {parent} may not be written to.", "Name another folder."
+        )
     if not out.exists() or not any(out.iterdir()):
         return False
     # Never delete what somebody else put there, not even with --overwrite.
     try:
         found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise V2VError(f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder.") from None
+        raise V2VError(
+            "folder-not-empty", f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
+        ) from None
     there = {path.name for path in out.iterdir()}
     foreign, lost = sorted(there - _OURS), sorted(_OURS - there)
     if overwrite and foreign:
         raise V2VError(
-            f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.", "Move it away, or name another folder."
+            "folder-not-empty",
+            f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.",
+            "Move it away, or name another folder.",
         )
     if overwrite:
         return False
     if found != _settings(config):
         raise V2VError(
+            "artifact-stale",
             f"{out} holds a toy made with other settings or by another version of v2vkit.",
             "Add --overwrite to replace it, or name another folder.",
         )
     if lost:
-        raise V2VError(f"{out} has lost its {lost[0]}.", "Add --overwrite to make it again, or name another folder.")
+        raise V2VError(
+            "artifact-damaged",
+            f"{out} has lost its {lost[0]}.",
+            "Add --overwrite to make it again, or name another folder.",
+        )
     return True
 
 

@@ -227,7 +227,7 @@ def _refuse_idle(config: RenderConfig) -> None:
     kind = sink_kind(config.target, config.container)
     if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
         what = "y4m" if kind == "y4m" else config.target
-        raise V2VError(f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
+        raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
 
 
 def _keep_source(config: RenderConfig) -> None:
@@ -247,6 +247,7 @@ def _keep_source(config: RenderConfig) -> None:
     if same:
         what = "folder" if Path(config.source).is_dir() else "video"
         raise V2VError(
+            "target-is-source",
             f"{config.target} is the source {what} {config.source} itself, which the rendering would replace.",
             "Give the rendering another name.",
         )
@@ -278,7 +279,11 @@ def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelIn
     if config.first_frames is None:
         return find_first_frame_model(Folder(options.work), config.first_frame_model, info)
     if config.first_frame_model is not None:
-        raise V2VError("--first-frames and --first-frame-model both give the first frames.", "Give one of them.")
+        raise V2VError(
+            "setting-conflict",
+            "--first-frames and --first-frame-model both give the first frames.",
+            "Give one of them.",
+        )
     return None
 
 

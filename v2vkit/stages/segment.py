@@ -83,6 +83,7 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
     unknown = [label for label in config.keep if label >= estimator.num_labels]
     if unknown:
         raise V2VError(
+            "label-id-out-of-range",
             f"--keep {unknown[0]} is no class of {config.weights}: there are {estimator.num_labels} "
             f"(0 to {estimator.num_labels - 1}).",
             "Give ids of its classes.",
@@ -120,6 +121,7 @@ def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
     number = len(config.keep) or estimator.num_labels
     if config.num_labels is not None and config.num_labels < number:
         raise V2VError(
+            "label-count-mismatch",
             f"The weights {config.weights} give {number} labels, more than --num-labels {config.num_labels}.",
             f"Give --num-labels {number} or leave it out, or choose classes with --keep.",
         )

@@ -86,7 +86,11 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     out = Path(config.out)
     is_video = out.suffix.lower() in VIDEO_ENDINGS
     if not is_video and out.suffix.lower() != ".png":
-        raise V2VError(f"{out} is neither a picture nor a video.", "Give --out a name that ends in .png or .mp4.")
+        raise V2VError(
+            "format-unsupported",
+            f"{out} is neither a picture nor a video.",
+            "Give --out a name that ends in .png or .mp4.",
+        )
     with explain_os_errors(str(out)):
         there = out.parent.is_dir()
     if not there:
@@ -96,7 +100,9 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
         what, picture = _ONE_PICTURE[manifest.stage]
         image = picture(folder)
         if is_video:
-            raise V2VError(f"{folder.url} is {what}, of which there is no video.", "Give --out a .png.")
+            raise V2VError(
+                "format-unsupported", f"{folder.url} is {what}, of which there is no video.", "Give --out a .png."
+            )
         _write_png(out, image)
     elif is_video:
         _write_video(config, folder, manifest)
@@ -117,12 +123,19 @@ def _find(work: Folder, artifact: str) -> tuple[Folder, Manifest]:
             # Training writes its sample strips while it goes on.
             if started.stage == "train":
                 return folder, started
-            raise V2VError(f"The artifact {folder.url} is unfinished.", f"Finish it: `v2v {started.stage}`, as before.")
+            raise V2VError(
+                "artifact-unfinished",
+                f"The artifact {folder.url} is unfinished.",
+                f"Finish it: `v2v {started.stage}`, as before.",
+            )
     if absolute:
-        raise V2VError(f"There is no artifact in {artifact}.", "Name the folder that holds its manifest.json.")
+        raise V2VError(
+            "artifact-missing", f"There is no artifact in {artifact}.", "Name the folder that holds its manifest.json."
+        )
     kinds = [kind for kind in work.names() if _read(work / kind, MANIFEST) is not None]
     kinds += [f"checkpoints/{name}" for name in (work / "checkpoints").names()]
     raise V2VError(
+        "artifact-missing",
         f"There is no artifact {artifact} in {work.url}.",
         f"There is: {', '.join(kinds) or 'nothing'}. Or name another --work.",
     )
@@ -138,6 +151,7 @@ def _newest_strip(folder: Folder) -> "Image":
     strips = [name for name in folder.names() if name.startswith("sample-") and name.endswith(".png")]
     if not strips:
         raise V2VError(
+            "sample-grid-missing",
             f"{folder.url} holds no sample strip yet.",
             "Train with --sample-every above 0; it comes with so many steps.",
         )
@@ -150,6 +164,7 @@ def _preview_of_styles(folder: Folder) -> "Image":
 
     if not folder.exists(PREVIEW):
         raise V2VError(
+            "artifact-damaged",
             f"{folder.url} holds no {PREVIEW}.",
             "Remove that folder and run `v2v sample-style` again, which says why where it makes none.",
         )
@@ -158,6 +173,7 @@ def _preview_of_styles(folder: Folder) -> "Image":
 
 def _nothing_of_imported(folder: Folder) -> "Image":
     raise V2VError(
+        "sample-grid-missing",
         f"{folder.url} is an imported checkpoint, which has no sample strip: nothing was trained here.",
         "See what it makes with `v2v render` or `v2v evaluate`.",
     )
@@ -176,7 +192,7 @@ def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
     names = [info.name for info in manifest.clips]
     if clip is not None and clip not in names:
         listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-        raise V2VError(f"There is no clip {clip!r}.", f"Clips: {listed}.")
+        raise V2VError("clip-unknown", f"There is no clip {clip!r}.", f"Clips: {listed}.")
     picks = [
         _Pick(number, info, t)
         for number, unit in enumerate(manifest.units)
@@ -185,7 +201,9 @@ def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
         for t in range(info.num_frames)
     ]
     if not picks:
-        raise V2VError("The artifact has no frames.", "Name another one, or make it again from longer footage.")
+        raise V2VError(
+            "frames-missing", "The artifact has no frames.", "Name another one, or make it again from longer footage."
+        )
     return picks
 
 
@@ -213,11 +231,14 @@ def _choose_layer(
     layers = sort_layers(found)
     if not layers:
         raise V2VError(
+            "layer-missing",
             "The artifact holds nothing that can be shown for these frames.",
             f"It has {', '.join(sorted(found)) or 'no files'}; try another --clip{more}.",
         )
     if wanted is not None and wanted not in layers:
-        raise V2VError(f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}.")
+        raise V2VError(
+            "layer-unknown", f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}."
+        )
     chosen = wanted or layers[0]
     return chosen, [data if name == chosen else None for name, data in kept]
 

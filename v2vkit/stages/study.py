@@ -184,6 +184,7 @@ def _tally(config: StudyConfig) -> list[str]:
     answers = read_answers(folder, key)
     if not answers.answers:
         raise V2VError(
+            "answers-missing",
             f"There are no answers in {folder}.",
             f"Collect some with `v2v study --serve {folder}`, or put downloaded files into {folder}/answers.",
         )

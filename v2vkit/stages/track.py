@@ -112,6 +112,7 @@ def _read_maps(clip: Clip, t: int, config: TrackConfig) -> _Maps:
         if found is not None and found.shape != (clip.info.height, clip.info.width):
             height, width = found.shape
             raise V2VError(
+                "size-mismatch",
                 f"A map of {where} is {width}x{height} pixels; its clip is {clip.info.width}x{clip.info.height}.",
                 f"Make the artifact {kind} again.",
             )
@@ -144,23 +145,27 @@ def check_inputs(config: TrackConfig, inputs: dict[str, Manifest], work: Folder)
     labels, flow = inputs["labels"], inputs.get("flow")
     if flow is not None and not _has_stride_1(flow):
         raise V2VError(
+            "flow-stride-missing",
             "The artifact flow has no stride 1, which leads from a frame to the one before.",
             "Make it with `v2v extract-flow --strides 1 --strides 3 --overwrite`, or track with --no-flow.",
         )
     if flow is not None and labels.inputs.get("frames") != flow.inputs.get("frames"):
         raise V2VError(
+            "artifacts-mismatch",
             "The artifacts labels and flow were made from different frames.",
             f"Make them again: {make_again('labels', labels)}; {make_again('flow', flow)}.",
         )
     number = labels.config.get("num_labels")
     if number is not None and config.things and config.things[-1] >= number:
         raise V2VError(
+            "label-id-out-of-range",
             f"--things {config.things[-1]} is no label: there are {number} (0 to {number - 1}).",
             "Give ids of the label maps.",
         )
     instances = any(_has_instances(work / "labels", entry.name) for entry in labels.shards)
     if not instances and not config.things:
         raise V2VError(
+            "instances-missing",
             "The label maps have no instances, and no --things say which labels are objects.",
             "Name these labels (--things 6 --things 7): their connected areas are tracked. Or ingest with --instances.",
         )

@@ -54,11 +54,13 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         return config.model_copy(update={"domain": found[0]})
     if found:
         raise V2VError(
+            "setting-required",
             f"{work.url} holds maps of several domains ({', '.join(map(' and '.join, domains.values()))}).",
             f"Say which to train on: --domain {' or '.join(found)}.",
         )
     wanted = {found.artifact: found.making for row in DOMAINS.values() for found in row.classes}
     raise V2VError(
+        "artifact-missing",
         f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
         f"Make some with {', '.join(wanted.values())}.",
     )
@@ -71,6 +73,7 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
     total = config.num_scales
     if total is None:
         raise V2VError(
+            "setting-required",
             "--stage all does not say how many scales there are.",
             f"Give --num-scales 2 or 3, or --stage {SPATIAL_STAGES[0]}.",
         )

@@ -41,6 +41,7 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
         start = Folder(config.start_from)
         if not start.exists(MODEL):
             raise V2VError(
+                "model-missing",
                 f"--start-from {config.start_from} holds no model.",
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
@@ -59,6 +60,7 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
         _check_start(config, manifests, work, start)
         if os.path.realpath(start.path) == os.path.realpath((work / f"checkpoints/{config.checkpoint}").path):
             raise V2VError(
+                "target-is-source",
                 f"--start-from {start.url} is the folder that this training writes into.",
                 "Copy that folder, and start from the copy.",
             )
@@ -81,12 +83,17 @@ def _check_depth(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     given = config.given("depth_near", "depth_far")
     if given and manifests["depth"].config.get("depth_scale") is None:
         raise V2VError(
+            "depth-scale-missing",
             f"{' and '.join(given)} are metres, but the unit of this depth is not known.",
             f"Leave out {' and '.join(given)}, or ingest with --depth-scale.",
         )
     near, far = config.model.depth_near or NEAR, config.model.depth_far or FAR
     if near >= far:
-        raise V2VError(f"--depth-near {near:g} is not below --depth-far {far:g}.", "Give a smaller or larger one.")
+        raise V2VError(
+            "depth-range-invalid",
+            f"--depth-near {near:g} is not below --depth-far {far:g}.",
+            "Give a smaller or larger one.",
+        )
 
 
 def not_used(config: TrainConfig, work: Folder) -> str:
@@ -117,7 +124,9 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
         count_labels=lambda kind: count_labels(work, manifests[kind]),
     )
     if config.data.flip and not found.mirrors:
-        raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
+        raise V2VError(
+            "setting-conflict", f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out."
+        )
     if found.has("foreground"):
         check_foreground(config.model.foreground, found.num_labels)
     return found

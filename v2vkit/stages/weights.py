@@ -39,11 +39,18 @@ def check(config: WeightsConfig) -> None:
     if config.name is None and config.action in ("fetch", "add", "path"):
         usage = f"v2v weights {config.action} NAME" + " FILE" * (config.action == "add")
         raise V2VError(
-            f"`v2v weights {config.action}` needs a NAME.", f"Type {usage}; `v2v weights list` shows the names."
+            "setting-required",
+            f"`v2v weights {config.action}` needs a NAME.",
+            f"Type {usage}; `v2v weights list` shows the names.",
         )
-    if (config.file is None) == (config.action == "add"):
-        what = "needs a FILE" if config.file is None else "takes no FILE"
-        raise V2VError(f"`v2v weights {config.action}` {what}.", "FILE goes with add: v2v weights add NAME FILE")
+    if config.file is None and config.action == "add":
+        raise V2VError("setting-required", "`v2v weights add` needs a FILE.", "Type v2v weights add NAME FILE.")
+    if config.file is not None and config.action != "add":
+        raise V2VError(
+            "setting-unused",
+            f"`v2v weights {config.action}` takes no FILE.",
+            "Leave it out; to add a file, type v2v weights add NAME FILE.",
+        )
     if config.name is not None:
         known(config.name)
 

@@ -28,20 +28,26 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     longest = max((clip.num_frames for clip in frames.clips), default=0)
     if longest <= spec.context:
         raise V2VError(
+            "clip-too-short",
             f"The longest clip has {longest} frames; training needs at least {spec.context + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
-        raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
+        raise V2VError(
+            "size-mismatch", f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT."
+        )
     _check_flow(config, spec, manifests)
     if config.model.feature_dims and not config.conditions_have("has_regions"):
         raise V2VError(
-            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.", "Leave it out."
+            "setting-conflict",
+            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.",
+            "Leave it out.",
         )
     if config.model.feature_dims and config.data.first_frame == "image":
         raise V2VError(
+            "setting-conflict",
             "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",
             "Train with --first-frame self or real.",
         )
@@ -60,7 +66,9 @@ def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
     weights = {term.weight: None for other in others for term in other.losses(config) if term.weight is not None}
     foreign = [weight for weight in weights if weight not in own]
     if given := config.given(*spec.unused, *foreign):
-        raise V2VError(f"{' and '.join(given)} mean nothing to --method {spec.name}.", "Leave them out.")
+        raise V2VError(
+            "setting-unused", f"{' and '.join(given)} mean nothing to --method {spec.name}.", "Leave them out."
+        )
 
 
 def _refuse_idle(config: TrainConfig, spec: MethodSpec) -> None:
@@ -71,7 +79,7 @@ def _refuse_idle(config: TrainConfig, spec: MethodSpec) -> None:
     """
     for refusal, flags, given in idle_settings(spec.losses(config), config):
         listed = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
-        raise V2VError(f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
+        raise V2VError("setting-unused", f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
 
 
 def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Manifest]) -> None:
@@ -81,6 +89,7 @@ def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Mani
     if not need <= have:
         flags = " ".join(f"--strides {stride}" for stride in sorted(need))
         raise V2VError(
+            "flow-stride-missing",
             f"The flow has strides {sorted(have)}; --temporal-scales {config.adversaries.temporal_scales} "
             f"and --max-frame-stride {stride} need {sorted(need)}.",
             f"Run `v2v extract-flow {flags} --overwrite`, or train with less of both.",
@@ -91,11 +100,13 @@ def _check_processes(config: TrainConfig) -> None:
     processes, batch_size = launched_processes(), config.data.batch_size
     if batch_size % processes:
         raise V2VError(
+            "batch-size-mismatch",
             f"--batch-size {batch_size} cannot be shared out to {processes} processes.",
             f"Give a multiple of {processes}.",
         )
     if config.model.norm == "batch" and batch_size > processes:
         raise V2VError(
+            "setting-conflict",
             "--norm batch over several sequences would train another function than rendering runs: it sees one frame.",
             "Give one sequence to a process: --batch-size 1, or as many as there are processes.",
         )
@@ -106,6 +117,7 @@ def _check_sides(config: TrainConfig, spec: MethodSpec, width: int, height: int)
     for term in losses_on(spec.losses(config), config):
         if side < term.min_side:
             raise V2VError(
+                "frame-too-small",
                 f"The {term.name} loss needs pictures of {term.min_side} pixels and more; {config.checkpoint} trains "
                 f"at {side}.",
                 "Turn it off, or use larger frames or fewer --num-scales.",

@@ -43,17 +43,20 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
     if fixed := fixed_changes(config, old, changed):
         free = ", ".join(config.flag(name) for name in _FREE)
         raise V2VError(
+            "setting-fixed",
             f"--continue cannot go on with the training in {folder.url} after these changes: {', '.join(fixed)}.",
             f"It can change {free} and weights of losses that are on. {another_start(config)}",
         )
     progress = read_progress(folder)
     if progress is None or not _belongs(progress, old):
         raise V2VError(
+            "snapshot-missing",
             f"The training in {folder.url} has left no snapshot to go on from.",
             "Give --overwrite instead of --continue.",
         )
     if progress.epoch >= config.schedule.epochs:
         raise V2VError(
+            "training-finished",
             f"The training in {folder.url} has done {progress.epoch} epochs; with these settings there are "
             f"{config.schedule.epochs}, and nothing is left to train.",
             "Raise --epochs.",

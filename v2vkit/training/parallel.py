@@ -87,13 +87,16 @@ def open_parallel(device: str) -> Parallel:
         return ALONE
     if device not in ("auto", "cpu", "cuda"):
         raise V2VError(
-            f"{number} processes cannot share the device {device}.", "Give cpu or cuda: each gets a device of its own."
+            "setting-conflict",
+            f"{number} processes cannot share the device {device}.",
+            "Give cpu or cuda: each gets a device of its own.",
         )
     pick_device(device)
     try:
         from lightning.fabric import Fabric
     except ImportError:
         raise V2VError(
+            "library-missing",
             f"A launcher started {number} processes, and Lightning, which lets them work together, is not installed.",
             "pip install 'v2vkit[cluster]', or start one process.",
         ) from None

@@ -41,9 +41,15 @@ def check_start(
     info = read_info(folder)
     if type(info.generator) is not type(generator):
         if isinstance(generator, GeneratorConfig):
-            raise V2VError(f"{folder.url} makes single images and cannot begin a video model.", "Start from spatial-1.")
+            raise V2VError(
+                "model-mismatch",
+                f"{folder.url} makes single images and cannot begin a video model.",
+                "Start from spatial-1.",
+            )
         raise V2VError(
-            f"{folder.url} makes videos and cannot begin an image model.", "Start from pix2pixhd's, or none."
+            "model-mismatch",
+            f"{folder.url} makes videos and cannot begin an image model.",
+            "Start from pix2pixhd's, or none.",
         )
     before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
@@ -51,16 +57,19 @@ def check_start(
     if different or new_scales not in (0, 1):
         names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
         raise V2VError(
+            "model-mismatch",
             f"The model in {folder.url} has other layers: {names}.",
             "Train with the settings of that model, or train the stage before again with these.",
         )
     if not info.conditioning.same_channels(source):  # whose channels may be as many, and mean something else
         raise V2VError(
+            "condition-mismatch",
             f"The model in {folder.url} is conditioned on other source maps ({info.conditioning}; here {source}).",
             "Train with the settings of that model, or train the stage before again with these.",
         )
     if info.encoder != encoder:
         raise V2VError(
+            "model-mismatch",
             f"The model in {folder.url} has {_features(info.encoder)}; this stage has {_features(encoder)}.",
             "Train with the --feature-dims and the --preset of that model, or train the stage before again with these.",
         )
@@ -69,6 +78,7 @@ def check_start(
         # Whether the frames it saw, halved as often as needed, would have had that size.
         same_frames = expected in (halved_size(info.width, info.height, times) for times in range(len(SPATIAL_STAGES)))
         raise V2VError(
+            "size-mismatch",
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
             f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too."
             if same_frames

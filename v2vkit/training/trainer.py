@@ -99,6 +99,7 @@ def _refuse_non_finite(values: dict[str, float]) -> None:
     wrong = [name for name, value in values.items() if not abs(value) < float("inf")]
     if wrong:
         raise V2VError(
+            "training-diverged",
             f"Training stopped: {', '.join(wrong)} is not a finite number.",
             "Rerunning will fail again. Resume the last snapshot with --continue and a lower --learning-rate; where "
             "there is no snapshot yet, give --overwrite instead of --continue.",

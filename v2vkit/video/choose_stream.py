@@ -27,6 +27,7 @@ def choose_video(name: object, container: InputContainer, number: int | None = N
     if number is not None:
         if number >= len(streams):
             raise V2VError(
+                "stream-unknown",
                 f"{name} has no video stream {number}: {described_streams(container) or 'it has none'}.",
                 "Give another --stream (they are numbered from 0), or leave it out.",
             )

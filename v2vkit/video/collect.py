@@ -95,7 +95,11 @@ def collect(
     usable = [(number, source) for number, source in enumerate(sources, start=1) if foreign_name(source) is None]
     beside = "maps" if roots else "pictures"
     if (roots or pictures is not None) and len({source.stem for _, source in usable}) < len(usable):
-        raise V2VError(f"Two sources have the same name, so that their {beside} are not clear.", "Rename one of them.")
+        raise V2VError(
+            "source-name-conflict",
+            f"Two sources have the same name, so that their {beside} are not clear.",
+            "Rename one of them.",
+        )
     materials: list[Material] = []
     for (number, source), name in zip(usable, unique_names(source.stem for _, source in usable), strict=True):
         maps = maps_of(source, roots, several=several)

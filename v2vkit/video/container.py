@@ -53,7 +53,9 @@ def reading(path: str | Path) -> Iterator[None]:
         yield
     except (av.FFmpegError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise V2VError(f"Video {path} is damaged, cut off or not a video ({reason}).", _READABLE) from None
+        raise V2VError(
+            "video-damaged", f"Video {path} is damaged, cut off or not a video ({reason}).", _READABLE
+        ) from None
 
 
 def check_file(path: str | Path) -> None:
@@ -66,18 +68,22 @@ def check_file(path: str | Path) -> None:
     refuse_remote(path)
     try:
         if not file.exists():
-            raise V2VError(f"Video {path} does not exist.", "Check the path.")
+            raise V2VError("file-missing", f"Video {path} does not exist.", "Check the path.")
         if file.is_dir():
-            raise V2VError(f"{path} is a folder, not a video file.", "Give a video file.")
+            raise V2VError("file-required", f"{path} is a folder, not a video file.", "Give a video file.")
         if not file.is_file():
-            raise V2VError(f"{path} is not a regular file.", "Give a video file.")
+            raise V2VError("file-required", f"{path} is not a regular file.", "Give a video file.")
         if file.stat().st_size == 0:
-            raise V2VError(f"Video {path} is empty (0 bytes).", _COPY)
+            raise V2VError("file-empty", f"Video {path} is empty (0 bytes).", _COPY)
         if (reason := unread_kind(file)) is not None:
-            raise V2VError(f"{path}: {reason}.", "A folder of numbered pictures can be named as a video is.")
+            raise V2VError(
+                "format-unsupported", f"{path}: {reason}.", "A folder of numbered pictures can be named as a video is."
+            )
         refuse_pointer(file)
     except OSError as error:
-        raise V2VError(f"Video {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+        raise V2VError(
+            "file-unreadable", f"Video {path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from None
 
 
 def open_media(path: str | Path) -> InputContainer:
@@ -134,7 +140,9 @@ def open_pipe(options: VideoOptions | None = None, damage: Damage | None = None)
             yield OpenVideo(container, stream, options, damage or Damage())
     except V2VError:
         if pipe.num_bytes == 0:
-            raise V2VError("Standard input is empty (0 bytes).", "Check the command whose output it is.") from None
+            raise V2VError(
+                "stdin-empty", "Standard input is empty (0 bytes).", "Check the command whose output it is."
+            ) from None
         raise
 
 
@@ -147,16 +155,19 @@ def _video_stream(name: str | Path, container: InputContainer, options: VideoOpt
     stream = choose_video(name, container, options.stream)
     if stream is None:
         kind = "only audio" if container.streams.audio else "no video stream"
-        raise V2VError(f"{name} holds {kind}.", _READABLE)
+        raise V2VError("video-stream-missing", f"{name} holds {kind}.", _READABLE)
     if stream.codec_context is None:  # although PyAV's annotation promises one
-        raise V2VError(f"Video {name} is coded in a way that is unknown here.", _READABLE)
+        raise V2VError("codec-unsupported", f"Video {name} is coded in a way that is unknown here.", _READABLE)
     width, height = stream.codec_context.width, stream.codec_context.height
     if width < 1 or height < 1:
-        raise V2VError(f"Video {name} does not tell its picture size: it is damaged or cut off.", _READABLE)
+        raise V2VError(
+            "video-damaged", f"Video {name} does not tell its picture size: it is damaged or cut off.", _READABLE
+        )
     # Stored, and as it is shown: the pixels may be up to 16 times as wide as high.
     size = max((width, height), square_pixel_size(stream))
     if size[0] * size[1] > MAX_PIXELS:
         raise V2VError(
+            "image-too-large",
             f"Video {name} claims {size[0]}x{size[1]} pixels, more than the allowed {MAX_PIXELS} in all.",
             "Scale the video down with another program first.",
         )
@@ -207,4 +218,4 @@ def _check_index(path: str | Path, stream: VideoStream) -> None:
     """
     size = Path(path).stat().st_size
     if "mov" in stream.container.format.name and any(item.pos + item.size > size for item in stream.index_entries):
-        raise V2VError(f"Video {path} is cut off: it has {size} bytes, its frames need more.", _COPY)
+        raise V2VError("video-damaged", f"Video {path} is cut off: it has {size} bytes, its frames need more.", _COPY)

@@ -175,6 +175,7 @@ def _one_size(name: str | Path, stamped: "Iterable[Stamped]") -> "Iterator[Stamp
         size = size or (raw.width, raw.height)
         if (raw.width, raw.height) != size:
             raise V2VError(
+                "size-mismatch",
                 f"Video {name} changes its picture size at frame {index} from "
                 f"{size[0]}x{size[1]} to {raw.width}x{raw.height}.",
                 "Convert it to one size, or cut it there, with another program first.",
@@ -224,7 +225,9 @@ def to_the_end(name: str | Path, stamped: Iterator[Stamped], stop: int | None = 
         last = item
         yield item
     if last is None:
-        raise V2VError(f"Video {name} has no frames.", "Copy or download the file again, or choose another one.")
+        raise V2VError(
+            "frames-missing", f"Video {name} has no frames.", "Copy or download the file again, or choose another one."
+        )
     if stop is None or last[1] + 1 < stop:
         _check_end(name, last[0], last[2], last[3])
 
@@ -264,6 +267,7 @@ def _check_end(name: str | Path, video: OpenVideo, last: av.VideoFrame, stamp: i
     end = stamp * last.time_base + max(last.duration * last.time_base if last.duration else 0, 1 / rate)
     if end + Fraction(3, 2) / rate < promised:
         raise V2VError(
+            "video-damaged",
             f"Video {name} is cut off: it ends after {float(end):.2f} s of {float(promised):.2f} s.",
             "Copy or download the file again.",
         )

@@ -42,6 +42,7 @@ def decode_depth(stored: NDArray[np.generic], *, scale: float = KITTI_SCALE) -> 
     """
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise V2VError(
+            "depth-damaged",
             f"A stored depth map is {stored.dtype} with {stored.ndim} dimensions, not 16 bits with one channel.",
             "Make the depth artifact again.",
         )
@@ -96,7 +97,9 @@ def depth_channel(
     """
     if not 0 < near < far:
         raise V2VError(
-            f"The range of depth is {near:g} to {far:g}.", "The near end must be positive and below the far end."
+            "depth-range-invalid",
+            f"The range of depth is {near:g} to {far:g}.",
+            "The near end must be positive and below the far end.",
         )
     share = _share(np.where(valid, depth, near), near, far)
     values = np.where(valid, np.rint(255 * share), 0).astype(np.uint8)
@@ -124,7 +127,7 @@ def range_of_files(folder: str | Path, names: Iterable[str], *, inverse: bool = 
     try:
         return depth_range(read_depth(Path(folder) / of_shot[number], inverse=inverse) for number in chosen)
     except V2VError as error:
-        raise V2VError(f"{folder}: {error.message}", error.hint) from None
+        raise V2VError(error.code, f"{folder}: {error.message}", error.hint) from None
 
 
 def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float, float]:
@@ -146,7 +149,9 @@ def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float
         kept.append(known[:: max(1, -(-len(known) // _SAMPLES))].astype(np.float64))
     pixels = np.concatenate(kept) if kept else np.zeros(0)
     if not len(pixels):
-        raise V2VError("No pixel of the clip has a depth.", "Check the depth maps: 0 means that depth is unknown.")
+        raise V2VError(
+            "depth-missing", "No pixel of the clip has a depth.", "Check the depth maps: 0 means that depth is unknown."
+        )
     low, high = np.percentile(1 / pixels, (percent, 100 - percent))
     if high <= low * (1 + 1e-6):  # one distance all over: put it in the middle
         low, high = low / 2, high * 1.5

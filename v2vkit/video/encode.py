@@ -24,7 +24,7 @@ from v2vkit.video.audio import AudioCopy, Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.outputs import FileOutput, Output
-from v2vkit.video.targets import CODECS, HEVC, WITHOUT_DELAY, check_codec
+from v2vkit.video.targets import CODECS, HEVC, WITHOUT_DELAY, check_codec, no_frames, other_size
 
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1  # AVCOL_RANGE_MPEG
@@ -134,13 +134,10 @@ class VideoWriter:
             self._open(width, height)
         stamp -= self._origin
         if (width, height) != self._size:
-            raise V2VError(
-                f"Frame {self.num_frames} for {self.path} is {width}x{height}, the frames before are "
-                f"{self._size[0]}x{self._size[1]}.",
-                "All frames of one video must have one size.",
-            )
+            raise other_size(self.num_frames, self.path, (width, height), self._size)
         if self._last_pts is not None and stamp <= self._last_pts:
             raise V2VError(
+                "timestamp-out-of-order",
                 f"Frame {self.num_frames} for {self.path} is not later than the frame before it.",
                 "Give the frames in the order in which they are shown.",
             )
@@ -242,7 +239,7 @@ class VideoWriter:
 
     def _finish(self) -> None:
         if self._container is None or self._last_pts is None:
-            raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
+            raise no_frames(self.path)
         self._durations[self._last_pts] = max(1, round((self._end() - self._last_pts * self._ticks) / self._ticks))
         self._encode(None, until=None)
         try:
@@ -250,6 +247,7 @@ class VideoWriter:
             self._container = None
             if self._num_packets != self.num_frames:
                 raise V2VError(
+                    "frame-count-mismatch",
                     f"The encoder {self._codec} made {self._num_packets} frames of {self.num_frames} for {self.path}.",
                     "Choose another codec.",
                 )
@@ -275,6 +273,7 @@ class VideoWriter:
             return error  # nobody wants more of it: no failure of ours
         reason = getattr(error, "strerror", None) or str(error)
         return V2VError(
+            "target-unwritable",
             f"Video {self.path} cannot be written with {self._codec}: {reason}.",
             "Check the free space and the permissions of its folder, and the codec.",
         )

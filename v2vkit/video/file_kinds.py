@@ -91,6 +91,7 @@ def refuse_remote(path: str | Path) -> None:
     scheme, colon, _ = str(path).partition(":/")  # Path makes one slash of two
     if colon and scheme.isalnum() and len(scheme) > 1:
         raise V2VError(
+            "url-unsupported",
             f"{path} is a URL, and footage is read from local files.",
             "Download it first; or to render it, pipe it: ffmpeg -i URL -f matroska - | v2v render - TARGET.",
         )

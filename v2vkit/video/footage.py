@@ -83,6 +83,7 @@ def read_frames(
         image = read_image(path)
         if size is not None and image.shape != size:
             raise V2VError(
+                "size-mismatch",
                 f"Image {path} is {image.shape[1]}x{image.shape[0]}, the ones before it are {size[1]}x{size[0]}.",
                 "Resize them to one size first, or put those of each size into a folder of its own, beside each other: "
                 "the folder around them can be named as the source.",

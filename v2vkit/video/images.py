@@ -37,7 +37,11 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     if mode.startswith("I;16") or (mode == "I" and format_name in ("PNG", "PPM")):
         pixels = (pixels.astype(np.int64) >> 8).astype(np.uint8)
     elif mode in ("I", "F"):
-        raise V2VError(f"Image {path} has floats or 32-bit integers as pixels.", "Save it with 8 or 16 bits.")
+        raise V2VError(
+            "pixel-format-unsupported",
+            f"Image {path} has floats or 32-bit integers as pixels.",
+            "Save it with 8 or 16 bits.",
+        )
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return np.ascontiguousarray(pixels, dtype=np.uint8)
@@ -70,6 +74,7 @@ def _refuse_several(path: str | Path, image: Image.Image) -> None:
         count = pages
     if count > 1:
         raise V2VError(
+            "pages-unsupported",
             f"Image {path} holds {count} pictures, and one is expected.",
             "Save each as a file of its own, or all as a video (an animated .gif is read as one).",
         )
@@ -79,7 +84,7 @@ def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], s
     """Pixels, mode and format; the size is checked from the header before anything is decompressed."""
     try:
         if Path(path).exists() and not Path(path).is_file():
-            raise V2VError(f"Image {path} is not a regular file.", "Give an image file.")
+            raise V2VError("file-required", f"Image {path} is not a regular file.", "Give an image file.")
         extra = _WITHOUT_SIGNATURE.get(Path(path).suffix.lower())
         with Image.open(path, formats=(*_FORMATS, extra) if extra else _FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -93,13 +98,16 @@ def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], s
                 return np.array(picture), picture.mode, format_name
             return np.array(image), image.mode, format_name
     except FileNotFoundError:
-        raise V2VError(f"Image {path} does not exist.", "Check the path.") from None
+        raise V2VError("file-missing", f"Image {path} does not exist.", "Check the path.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise V2VError(f"Image {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down.") from None
+        raise V2VError(
+            "image-too-large", f"Image {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down."
+        ) from None
     except UnidentifiedImageError:
         refuse_pointer(path)
-        empty = Path(path).stat().st_size == 0
-        raise V2VError(f"Image {path} is {'empty' if empty else 'not an image'}.", _HINT) from None
+        if Path(path).stat().st_size == 0:
+            raise V2VError("file-empty", f"Image {path} is empty (0 bytes).", _HINT) from None
+        raise V2VError("image-damaged", f"Image {path} is not an image.", _HINT) from None
     except (
         OSError,
         SyntaxError,
@@ -111,4 +119,4 @@ def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], s
         ZeroDivisionError,
     ) as error:
         # Pillow's parsers raise all of these on hostile bytes.
-        raise V2VError(f"Image {path} is damaged or cut off ({error}).", _HINT) from None
+        raise V2VError("image-damaged", f"Image {path} is damaged or cut off ({error}).", _HINT) from None

@@ -120,4 +120,8 @@ def within(frames: Iterable[Frame], limits: Limits, *, origin: Fraction | None =
 
 def nothing_within(name: str) -> V2VError:
     """What to say where a video has no frames within the limits."""
-    return V2VError(f"No frames of {name} lie within --start and --duration.", "Begin earlier, or use more seconds.")
+    return V2VError(
+        "time-range-empty",
+        f"No frames of {name} lie within --start and --duration.",
+        "Begin earlier, or use more seconds.",
+    )

@@ -55,19 +55,25 @@ def find_pictures(source: SourceFiles, root: str, *, several: bool) -> SourceFil
         named = [own.with_name(f"{own.name}{ending}") for ending in sorted(VIDEO_ENDINGS)]
         found = [path for path in (own, *named) if path.exists()] if place.is_dir() else []
         if not place.exists():
-            raise V2VError(f"{root} does not exist.", "Give the video or folder of the pictures with --picture.")
+            raise V2VError(
+                "file-missing", f"{root} does not exist.", "Give the video or folder of the pictures with --picture."
+            )
         if several and not found:
             what = "has no video or folder of that name" if place.is_dir() else "is not a folder"
             raise V2VError(
+                "source-ambiguous",
                 f"There are several sources, and the pictures of {source.stem} are not clear: {root} {what}.",
                 f"Give --picture a folder that holds {source.stem} or {source.stem}.mp4, and so on for every source.",
             )
     if len(found) > 1:
-        raise V2VError(f"{root} holds both {found[0].name} and {found[1].name}.", "Remove one of them.")
+        raise V2VError(
+            "source-ambiguous", f"{root} holds both {found[0].name} and {found[1].name}.", "Remove one of them."
+        )
     chosen = str(found[0]) if found else root
     sources = find_sources([chosen])
     if len(sources) > 1:
         raise V2VError(
+            "source-ambiguous",
             f"{chosen} holds {len(sources)} videos or folders of images; the pictures of {source.stem} are not clear.",
             f"Name one of them {source.stem}, as the source.",
         )
@@ -88,6 +94,7 @@ def open_pictures(source: SourceFiles, footage: Footage, pictures: SourceFiles) 
     aspects = Fraction(footage.width, footage.height), Fraction(other.width, other.height)
     if max(aspects) > min(aspects) * _NOTICEABLE:
         raise V2VError(
+            "aspect-mismatch",
             f"The frames of {source.path} are {footage.width}x{footage.height}, but the pictures of {pictures.path} "
             f"are {other.width}x{other.height}, which are other proportions.",
             "Pictures may be smaller or larger than their frames, but must show the same part of the scene.",
@@ -98,6 +105,7 @@ def open_pictures(source: SourceFiles, footage: Footage, pictures: SourceFiles) 
         and max(footage.fps, other.fps) > min(footage.fps, other.fps) * (_NOTICEABLE)
     ):
         raise V2VError(
+            "frame-rate-mismatch",
             f"{source.path} has {float(footage.fps):g} frames per second, but {pictures.path} {float(other.fps):g}.",
             "Frame n of one must show the same moment as frame n of the other.",
         )
@@ -117,6 +125,7 @@ def match_pictures(source: SourceFiles, num_frames: int, pictures: Pictures) -> 
     ticks, exact = _time_stamps(of.path)
     if len(ticks) != num_frames:
         raise V2VError(
+            "frame-count-mismatch",
             f"{source.path} has {num_frames} frames, but {of.path} has {len(ticks)}.",
             "There must be one picture per frame.",
         )

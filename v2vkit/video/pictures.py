@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from v2vkit.errors import V2VError
 from v2vkit.video.targets import (
     check_parent,
+    no_frames,
     refuse_irreplaceable,
     refuse_url,
     remove_abandoned,
@@ -49,11 +50,14 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
         refuse_irreplaceable(path)
         target = Path(path).resolve()
         if target.exists() and not target.is_dir():
-            raise V2VError(f"{path} is a file.", "Name a folder for the pictures, or a video without the slash.")
+            raise V2VError(
+                "folder-required", f"{path} is a file.", "Name a folder for the pictures, or a video without the slash."
+            )
         names = {entry.name for entry in target.iterdir()} if target.exists() else set()
         others = sorted(name for name in names - {_MARK} if _NUMBERED.fullmatch(name) is None)
         if names and (_MARK not in names or others):
             raise V2VError(
+                "folder-not-empty",
                 f"The folder {path} holds {min(others or names)}, which is not of an earlier rendering.",
                 "Name a folder that is empty or not there yet.",
             )
@@ -111,7 +115,7 @@ class PictureWriter:
 
     def _finish(self) -> None:
         if not self.num_frames:
-            raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
+            raise no_frames(self.path)
         with _explained(self.path):
             if self._target.exists():
                 check_pictures(self.path)  # what came into it meanwhile is not lost either
@@ -124,6 +128,7 @@ def _explained(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise V2VError(
+            "target-unwritable",
             f"{path} cannot be written: {error.strerror}.",
             "Choose another folder, or mend its permissions and free space.",
         ) from None

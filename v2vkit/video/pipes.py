@@ -58,7 +58,11 @@ def check_standard_input() -> None:
         if not os.isatty(0):
             os.fstat(0)
             return
-    raise V2VError("No video comes from standard input.", "Pipe one into the command: `... | v2v render - out.mp4`.")
+    raise V2VError(
+        "pipe-required",
+        "No video comes from standard input.",
+        "Pipe one into the command: `... | v2v render - out.mp4`.",
+    )
 
 
 def check_standard_output() -> None:
@@ -72,6 +76,7 @@ def check_standard_output() -> None:
             os.fstat(1)
             return
     raise V2VError(
+        "pipe-required",
         "Standard output is closed, or a terminal, which cannot show a video.",
         "Pipe it into a program: `v2v render in.mp4 - | ...`.",
     )

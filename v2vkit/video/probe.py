@@ -60,7 +60,11 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
     with open_video(path, threads=False, options=options) as video:
         frame = next(decode_all(video), None)
         if frame is None:
-            raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
+            raise V2VError(
+                "frames-missing",
+                f"Video {path} has no frames.",
+                "Copy or download the file again, or choose another one.",
+            )
         geometry = geometry_of(video.stream, frame)
         width, height = geometry.displayed
         seconds, time_base = _duration(video), video.stream.time_base or Fraction(1, 90000)

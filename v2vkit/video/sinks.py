@@ -64,7 +64,9 @@ def check_sink(target: str, codec: str, container: PipeFormat | None = None) -> 
         check_standard_output()
     elif container is not None:
         raise V2VError(
-            f"--container is for standard output (TARGET {STANDARD}), which {target} is not.", "Leave it out."
+            "setting-conflict",
+            f"--container is for standard output (TARGET {STANDARD}), which {target} is not.",
+            "Leave it out.",
         )
     if kind == "pictures":
         check_pictures(target, later=True)

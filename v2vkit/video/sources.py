@@ -143,9 +143,12 @@ def find_sequence(given: str) -> SourceFiles:
     found = find_sources([given])
     sequences = [source for source in found if source.images]
     if not sequences:
-        raise V2VError(f"{given} holds videos ({found[0].path}), no images.", "Give a folder of images.")
+        raise V2VError(
+            "footage-missing", f"{given} holds videos ({found[0].path}), no images.", "Give a folder of images."
+        )
     if len(found) > 1:
         raise V2VError(
+            "source-ambiguous",
             f"{given} holds {len(found)} folders of images or videos, and one folder of images is needed.",
             f"Give one of them, such as {sequences[0].path}.",
         )
@@ -159,7 +162,9 @@ def looking_at(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise V2VError(
-            f"{path} cannot be read: {error.strerror}.", "Check the name, and the permissions of its folders."
+            "file-unreadable",
+            f"{path} cannot be read: {error.strerror}.",
+            "Check the name, and the permissions of its folders.",
         ) from None
 
 
@@ -182,11 +187,15 @@ def _expand(text: str) -> list[Path]:
     if path.exists():
         return [path]
     if not glob.has_magic(text):
-        raise V2VError(f"{text} does not exist.", "Give video files, folders of videos, or folders of numbered images.")
+        raise V2VError(
+            "file-missing",
+            f"{text} does not exist.",
+            "Give video files, folders of videos, or folders of numbered images.",
+        )
     matching = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
     found = [Path(name) for name in sorted(matching, key=natural_key)]
     if not found:
-        raise V2VError(f"Nothing matches {text}.", "Check the pattern; write it in quotes.")
+        raise V2VError("file-missing", f"Nothing matches {text}.", "Check the pattern; write it in quotes.")
     return found
 
 
@@ -194,7 +203,9 @@ def _visible(folder: Path) -> list[Path]:
     try:
         names = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise V2VError(f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions.") from None
+        raise V2VError(
+            "file-unreadable", f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from None
     return sorted(names, key=lambda path: natural_key(path.name))
 
 
@@ -204,7 +215,11 @@ def _in_folder(folder: Path, depth: int) -> list[SourceFiles]:
     if not found:
         reasons = [f"{path}: {reason}" for path, reason in _left_out_of(folder).items()]
         why = f" {'; '.join(reasons[:_MOST_NAMED])}." if reasons else ""
-        raise V2VError(f"The folder {folder} holds no videos and no images that can be read.{why}", "Name another one.")
+        raise V2VError(
+            "footage-missing",
+            f"The folder {folder} holds no videos and no images that can be read.{why}",
+            "Name another one.",
+        )
     return found
 
 
@@ -222,6 +237,7 @@ def _directly_in(folder: Path) -> list[SourceFiles]:
     images = [path.name for path in files if path.suffix.lower() in IMAGE_ENDINGS]
     if videos and images:
         raise V2VError(
+            "format-conflict",
             f"The folder {folder} holds both videos ({videos[0].name}) and images ({images[0]}).",
             "Name the files with a pattern such as 'folder/*.mp4'.",
         )
@@ -234,6 +250,7 @@ def _sequence(folder: Path, names: Iterable[str]) -> SourceFiles:
     first = {IMAGE_KINDS[Path(name).suffix.lower()]: Path(name).suffix for name in reversed(ordered)}
     if len(first) > 1:
         raise V2VError(
+            "format-conflict",
             f"The images in {folder} are of several kinds ({', '.join(sorted(first.values()))}), so their order is not "
             "clear.",
             f"Name one kind with a pattern such as '{folder}/*{min(first.values())}'.",

@@ -38,7 +38,11 @@ def refuse_url(path: str | Path) -> None:
         V2VError: the path is a URL.
     """
     if "://" in str(path):
-        raise V2VError(f"{path} is a URL, and a local path is needed.", "Give one, and copy the result from there.")
+        raise V2VError(
+            "url-unsupported",
+            f"{path} is a URL, and a local path is needed.",
+            "Give one, and copy the result from there.",
+        )
 
 
 def refuse_irreplaceable(path: str | Path) -> None:
@@ -50,7 +54,9 @@ def refuse_irreplaceable(path: str | Path) -> None:
     folder = Path(path).resolve()
     if folder.exists() and (Path.cwd().is_relative_to(folder) or folder.is_mount()):
         what = "a mount point" if folder.is_mount() else "the folder that you are in, or one around it"
-        raise V2VError(f"{path} is {what}, and would be replaced.", "Name a new folder inside it.")
+        raise V2VError(
+            "target-irreplaceable", f"{path} is {what}, and would be replaced.", "Name a new folder inside it."
+        )
 
 
 def check_target(path: str | Path, *, later: bool = False) -> None:
@@ -74,18 +80,21 @@ def check_target(path: str | Path, *, later: bool = False) -> None:
     except (OSError, RuntimeError) as error:  # links that lead to each other
         reason = getattr(error, "strerror", None) or str(error)
         raise V2VError(
-            f"{path} cannot be written: {reason}.", "Choose another name or folder, or fix its permissions."
+            "target-unwritable",
+            f"{path} cannot be written: {reason}.",
+            "Choose another name or folder, or fix its permissions.",
         ) from None
 
 
 def _check_target(target: Path, *, later: bool) -> None:
     if target.suffix.lower() not in CONTAINERS:
         raise V2VError(
+            "format-unsupported",
             f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
             "Change the ending, or to render pictures end the name in a slash.",
         )
     if target.is_dir():
-        raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
+        raise V2VError("file-required", f"{target} is a folder.", "Give the name of a file in it.")
     check_parent(target, later=later)
 
 
@@ -100,19 +109,41 @@ def check_parent(target: Path, *, later: bool = False) -> None:
     if later and not folder.exists():
         folder = next(parent for parent in folder.absolute().parents if parent.exists())
         if not folder.is_dir():
-            raise V2VError(f"The folder {target.parent} cannot be made: {folder} is a file.", "Choose another one.")
+            raise V2VError(
+                "folder-required",
+                f"The folder {target.parent} cannot be made: {folder} is a file.",
+                "Choose another one.",
+            )
     if not folder.is_dir():
         raise missing_folder(folder, target.name)
     if not os.access(folder, os.W_OK):
-        raise V2VError(f"The folder {folder} may not be written to.", "Choose another one.")
+        raise V2VError("target-unwritable", f"The folder {folder} may not be written to.", "Choose another one.")
 
 
 def missing_folder(folder: Path, name: str) -> V2VError:
     """What to say where the folder for a file is not there, or is none."""
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
-            return V2VError(f"{place} is a file, and {name} needs a folder there.", "Choose another one.")
-    return V2VError(f"The folder {folder} for {name} does not exist.", f"mkdir -p {shlex.quote(str(folder))}")
+            return V2VError(
+                "folder-required", f"{place} is a file, and {name} needs a folder there.", "Choose another one."
+            )
+    return V2VError(
+        "folder-missing", f"The folder {folder} for {name} does not exist.", f"mkdir -p {shlex.quote(str(folder))}"
+    )
+
+
+def no_frames(target: object) -> V2VError:
+    """The error for a target that was closed without a frame."""
+    return V2VError("frames-missing", f"There are no frames for {target}.", "Check that the input has frames.")
+
+
+def other_size(number: int, target: object, size: tuple[int, int], first: tuple[int, int]) -> V2VError:
+    """The error for frame `number`, whose (width, height) is not that of the first."""
+    return V2VError(
+        "size-mismatch",
+        f"Frame {number} for {target} is {size[0]}x{size[1]}, the frames before are {first[0]}x{first[1]}.",
+        "All frames of one video must have one size.",
+    )
 
 
 _ASIDE = ".old"
@@ -171,7 +202,9 @@ def check_codec(codec: str) -> None:
     """
     there = [name for name in CODECS if _has_encoder(name)]
     if codec not in there:
-        raise V2VError(f"There is no video encoder {codec!r} here.", f"Choose one of: {', '.join(there)}.")
+        raise V2VError(
+            "codec-unknown", f"There is no video encoder {codec!r} here.", f"Choose one of: {', '.join(there)}."
+        )
 
 
 def _has_encoder(name: str) -> bool:

@@ -13,9 +13,10 @@ from av import VideoFrame
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
-from v2vkit.errors import V2VError, counted
+from v2vkit.errors import counted
 from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.pipes import PipeWriter
+from v2vkit.video.targets import no_frames, other_size
 
 
 class Y4mWriter:
@@ -50,7 +51,7 @@ class Y4mWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and not self.num_frames:
-            raise V2VError(f"There are no frames for {self.name}.", "Check that the input has frames.")
+            raise no_frames(self.name)
         if self._num_moved:
             self.problems.append(
                 f"y4m has no time stamps: {counted(self._num_moved, 'frame')} of {self.num_frames} would be shown at "
@@ -66,11 +67,7 @@ class Y4mWriter:
             rate = f"{self._fps.numerator}:{self._fps.denominator}"
             self._pipe.write(f"YUV4MPEG2 W{width} H{height} F{rate} Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED\n".encode())
         if (width, height) != self._size:
-            raise V2VError(
-                f"Frame {self.num_frames} for {self.name} is {width}x{height}, the frames before are "
-                f"{self._size[0]}x{self._size[1]}.",
-                "All frames of one video must have one size.",
-            )
+            raise other_size(self.num_frames, self.name, (width, height), self._size)
         if pts is not None and self._time_base is not None:
             late = (pts - self._first_pts) * self._time_base - self.num_frames / self._fps
             self._num_moved += abs(late) * self._fps >= Fraction(1, 2)

@@ -54,7 +54,9 @@ def fetch(name: str, *, report: Report = print) -> Path:
     if present is not None:
         return present
     if entry.url is None:
-        raise V2VError(f"v2vkit knows no URL for {name}.", f"Get the file yourself: {how_to_get(entry)}")
+        raise V2VError(
+            "weights-url-missing", f"v2vkit knows no URL for {name}.", f"Get the file yourself: {how_to_get(entry)}"
+        )
     waiting = f"another process is at work on {name}: waiting for it"
     with open_entry(entry, lambda: report(waiting)) as folder, explained(folder):
         present = _present(entry, report)
@@ -104,6 +106,7 @@ def _download(entry: Entry, part: Path, report: Report) -> str:
                 got = f"{in_words(_size(part))} of {in_words(entry.size or 0)}"
                 if fruitless > len(PAUSES):
                     raise V2VError(
+                        "download-failed",
                         f"Fetching {entry.name} from {entry.url} failed: {error}; {got} are here.",
                         f"Give the same command again: it goes on from there. {elsewhere(entry)}",
                     ) from None
@@ -181,6 +184,7 @@ def _refuse_full_disk(entry: Entry, part: Path, offset: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < missing:
         raise V2VError(
+            "disk-full",
             f"{entry.name} needs {in_words(missing)} more in {part.parent}, and {in_words(free)} are free.",
             f"Free some space, or set {VARIABLE} to a folder on another disk.",
         )

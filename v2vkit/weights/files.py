@@ -20,7 +20,9 @@ def file_digest(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise V2VError(f"The file {path} cannot be read: {reason}.", "Give the path of a file that exists.") from None
+        raise V2VError(
+            "file-unreadable", f"The file {path} cannot be read: {reason}.", "Give the path of a file that exists."
+        ) from None
 
 
 def refuse_pointer(path: str | Path) -> None:
@@ -34,6 +36,7 @@ def refuse_pointer(path: str | Path) -> None:
         begin = file.read(len(_POINTER))
     if begin == _POINTER:
         raise V2VError(
+            "lfs-pointer",
             f"{path} is a Git LFS pointer: a note of where the file is kept, in place of the file itself.",
             "Fetch it: git lfs install, then git lfs pull in its repository.",
         )
@@ -54,6 +57,6 @@ def check_stored(where: str | Path, key: Any, value: Any, *, hint: str) -> None:
 
     dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
     if not isinstance(key, str) or not dense:
-        raise V2VError(f"{where} is not a state dict: `{key}` is not a dense tensor.", hint)
+        raise V2VError("weights-damaged", f"{where} is not a state dict: `{key}` is not a dense tensor.", hint)
     if value.is_meta or value.untyped_storage().nbytes() < value.numel() * value.element_size():
-        raise V2VError(f"{where} is damaged: `{key}` is larger than what is stored.", hint)
+        raise V2VError("weights-damaged", f"{where} is damaged: `{key}` is larger than what is stored.", hint)

@@ -31,9 +31,10 @@ def add(name: str, file: str | Path) -> Path:
             another file under that name, or cannot be written.
     """
     entry, source = known(name), Path(file)
-    if not source.is_file() or not os.access(source, os.R_OK):
-        what = "cannot be read" if source.is_file() else "does not exist"
-        raise V2VError(f"The file {source} {what}.", "Give the path of the weights file.")
+    if not source.is_file():
+        raise V2VError("file-missing", f"The file {source} does not exist.", "Give the path of the weights file.")
+    if not os.access(source, os.R_OK):
+        raise V2VError("file-unreadable", f"The file {source} cannot be read.", "Check its permissions.")
     with open_entry(entry) as folder, explained(folder):
         temporary = folder / "add.part"
         digest = _copy(source, temporary)
@@ -62,13 +63,18 @@ def check_content(entry: Entry, path: Path, digest: str, where: str) -> None:
         start = file.read(512)
     if is_markup(start):
         raise V2VError(
-            f"{where} is a web page, not weights.", "It is often the error page of a proxy: look at its text."
+            "web-page",
+            f"{where} is a web page, not weights.",
+            "It is often the error page of a proxy: look at its text.",
         )
     if not entry.has_size(size):
         wanted = "which are no weights" if entry.size is None else f"{entry.name} has {entry.size}"
-        raise V2VError(f"{where} has {size} bytes, {wanted}.", "Get the file again; it may have been cut off.")
+        raise V2VError(
+            "weights-mismatch", f"{where} has {size} bytes, {wanted}.", "Get the file again; it may have been cut off."
+        )
     if not entry.has_digest(digest):
         raise V2VError(
+            "weights-mismatch",
             f"{where} is not {entry.name}: its SHA-256 is {digest}, that of {entry.name} begins with {entry.sha256}.",
             f"Get it: {how_to_get(entry)}",
         )
@@ -89,6 +95,7 @@ def keep(entry: Entry, temporary: Path, record: Record) -> Path:
     present = read_record(entry) if store_damage(entry) is None else None
     if present is not None and present.sha256 != record.sha256:
         raise V2VError(
+            "weights-conflict",
             f"The store has another file for {entry.name} (SHA-256 {present.sha256[:8]}…).",
             f"Remove the folder {folder} to replace it.",
         )
@@ -126,7 +133,9 @@ def open_entry(entry: Entry, waiting: Callable[[], None] = lambda: None) -> Iter
             held = lock.acquire()
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise V2VError(f"The weights store {folder} cannot be used: {reason}.", hint) from None
+        raise V2VError(
+            "weights-store-unwritable", f"The weights store {folder} cannot be used: {reason}.", hint
+        ) from None
     with held:
         yield folder
 
@@ -145,10 +154,12 @@ def write_error(folder: Path, error: OSError) -> V2VError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(folder).free
         return V2VError(
+            "disk-full",
             f"The disk of the weights store {folder} is full ({in_words(free)} free).",
             f"Free some space or set {VARIABLE} to a folder on another disk, and give the same command again.",
         )
     return V2VError(
+        "weights-store-unwritable",
         f"The weights store {folder} cannot be written: {error.strerror or type(error).__name__}.",
         f"Set {VARIABLE} to a local folder that can be written.",
     )

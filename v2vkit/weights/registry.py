@@ -91,7 +91,11 @@ def registry() -> dict[str, Entry]:
     files = (folder / "third_party" / "weights.toml" for folder in (package, package.parent))
     file = next((file for file in files if file.is_file()), None)
     if file is None:
-        raise V2VError("v2vkit's table of weights files is missing.", "Install v2vkit again: pip install v2vkit")
+        raise V2VError(
+            "installation-damaged",
+            "v2vkit's table of weights files is missing.",
+            "Install v2vkit again: pip install v2vkit",
+        )
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {name: Entry(name=name, **table) for name, table in tables.items()}
 
@@ -104,7 +108,7 @@ def known(name: str) -> Entry:
     """
     entries = registry()
     if name not in entries:
-        raise V2VError(f"There are no weights named {name!r}.", f"Give one of {', '.join(entries)}.")
+        raise V2VError("weights-unknown", f"There are no weights named {name!r}.", f"Give one of {', '.join(entries)}.")
     return entries[name]
 
 

@@ -52,7 +52,11 @@ def open_url(entry: Entry, offset: int) -> Any:
         raise _failure(entry, getattr(error, "reason", error), first=offset == 0) from None
     if url.startswith("https:") and not response.geturl().startswith("https:"):
         response.close()
-        raise V2VError(f"{url} leads to an address without encryption, {response.geturl()}.", elsewhere(entry))
+        raise V2VError(
+            "connection-insecure",
+            f"{url} leads to an address without encryption, {response.geturl()}.",
+            elsewhere(entry),
+        )
     return response
 
 
@@ -79,6 +83,7 @@ def refuse_pages(entry: Entry, response: Any, start: bytes) -> None:
     """
     if response.headers.get_content_type() in _MARKUP_TYPES or is_markup(start):
         raise V2VError(
+            "web-page",
             f"{entry.url} answers with a web page instead of the file, as a proxy does that refuses or wants a login.",
             f"Open the URL in a browser to see what it says. {elsewhere(entry)}",
         )
@@ -88,6 +93,7 @@ def other_size(entry: Entry, size: str) -> V2VError:
     """The error for an answer that cannot be the file by its size (in words)."""
     about = "" if entry.bytes is not None else "about "
     return V2VError(
+        "weights-mismatch",
         f"{entry.url} sends {size}, but {entry.name} has {about}{entry.size} bytes: this is another file.",
         f"A proxy may be in the way. {elsewhere(entry)}",
     )
@@ -108,13 +114,14 @@ def _refusal(entry: Entry, error: urllib.error.HTTPError) -> Exception:
         return UselessPartError("the server's file is shorter than what is here")
     if error.code in _TEMPORARY:
         return BrokenConnectionError(f"the server is not ready ({said})")
-    return V2VError(f"{entry.url} cannot be fetched: the server answers {said}.", elsewhere(entry))
+    return V2VError("download-refused", f"{entry.url} cannot be fetched: the server answers {said}.", elsewhere(entry))
 
 
 def _failure(entry: Entry, cause: Any, *, first: bool) -> Exception:
     """What it means that no answer came; a name or port that fails at the `first` byte fails for good."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return V2VError(
+            "certificate-invalid",
             f"The certificate of {entry.url} cannot be verified: {cause.verify_message}.",
             f"If a proxy opens connections, name its certificate in SSL_CERT_FILE. {elsewhere(entry)}",
         )
@@ -122,6 +129,7 @@ def _failure(entry: Entry, cause: Any, *, first: bool) -> Exception:
         return _login(entry, "407")
     if first and (isinstance(cause, (socket.gaierror, ConnectionRefusedError)) or "Tunnel connection" in str(cause)):
         return V2VError(
+            "server-unreachable",
             f"{entry.url} cannot be reached: {_reason(cause)}.",
             f"Check the network, and HTTPS_PROXY if there is a proxy. {elsewhere(entry)}",
         )
@@ -130,6 +138,7 @@ def _failure(entry: Entry, cause: Any, *, first: bool) -> Exception:
 
 def _login(entry: Entry, said: str) -> V2VError:
     return V2VError(
+        "proxy-login-required",
         f"The proxy wants a login before it passes {entry.url} ({said}).",
         f"Put name and password into HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT). {elsewhere(entry)}",
     )

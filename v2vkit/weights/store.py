@@ -84,8 +84,12 @@ def require(name: str) -> Path:
         return found.path
     damage = store_damage(entry)
     if damage is not None:
-        raise V2VError(damage, f"Remove the folder {store_folder() / name}, then: {how_to_get(entry)}")
-    raise V2VError(f"The weights {name} are not here ({entry.purpose}).", f"Get them: {how_to_get(entry)}")
+        raise V2VError(
+            "weights-damaged", damage, f"Remove the folder {store_folder() / name}, then: {how_to_get(entry)}"
+        )
+    raise V2VError(
+        "weights-missing", f"The weights {name} are not here ({entry.purpose}).", f"Get them: {how_to_get(entry)}"
+    )
 
 
 def locate(entry: Entry) -> Found | None:

@@ -183,7 +183,9 @@ def _log_lines(path: Path, key: Key) -> Iterator[Answer | None]:
 def _downloaded(path: Path, key: Key) -> Iterator[Answer | None]:
     with explain_os_errors(str(path), reading=True):
         if path.stat().st_size > MAX_DOWNLOAD:
-            raise V2VError(f"{path} is too large for a file of answers.", "Remove it from that folder.")
+            raise V2VError(
+                "answers-damaged", f"{path} is too large for a file of answers.", "Remove it from that folder."
+            )
         text = path.read_bytes()
     try:
         content = json.loads(text)
@@ -191,7 +193,9 @@ def _downloaded(path: Path, key: Key) -> Iterator[Answer | None]:
         assert isinstance(entries, list)
     except (ValueError, RecursionError, TypeError, KeyError, AssertionError):
         raise V2VError(
-            f"{path} is not a file of answers, or is cut off.", "Ask the rater for it again, or remove it."
+            "answers-damaged",
+            f"{path} is not a file of answers, or is cut off.",
+            "Ask the rater for it again, or remove it.",
         ) from None
     for entry in entries:
         yield _or_none(entry, key)

@@ -39,10 +39,14 @@ def check_out(path: str | Path) -> None:
         refuse_irreplaceable(path)
         target = Path(path)
         if target.exists() and not target.is_dir():
-            raise V2VError(f"{path} is a file, and the study needs a folder.", "Name another one with --out.")
+            raise V2VError(
+                "folder-required", f"{path} is a file, and the study needs a folder.", "Name another one with --out."
+            )
         if target.is_dir() and any(target.iterdir()):
             raise V2VError(
-                f"The folder {path} is not empty.", "Name a new one with --out; a study is never written over another."
+                "folder-not-empty",
+                f"The folder {path} is not empty.",
+                "Name a new one with --out; a study is never written over another.",
             )
         check_parent(target.resolve(), later=True)
 
@@ -107,6 +111,7 @@ def _encode(path: Path, clip: Clip, side: Side, crf: int) -> None:
             writer.write(image)
         if writer.num_frames < clip.num_frames:
             raise V2VError(
+                "video-damaged",
                 f"{source.path} has {writer.num_frames} frames, its file says at least {clip.num_frames}.",
                 "Copy or render the file again.",
             )

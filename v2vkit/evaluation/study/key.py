@@ -85,15 +85,21 @@ def read_key(folder: str | Path) -> Key:
         return Key.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise V2VError(
-            f"There is no study in {folder}: {KEY_NAME} is missing.", f"Make one: `v2v study A B --out {folder}`."
+            "study-missing",
+            f"There is no study in {folder}: {KEY_NAME} is missing.",
+            f"Make one: `v2v study A B --out {folder}`.",
         ) from None
     except OSError as error:
-        raise V2VError(f"{path} cannot be read: {error.strerror}.", "Check the name and its permissions.") from None
+        raise V2VError(
+            "file-unreadable", f"{path} cannot be read: {error.strerror}.", "Check the name and its permissions."
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise V2VError(
-            f"{path} is damaged: {where}: {first['msg']}.", "Restore it from a copy, or make the study again."
+            "study-damaged",
+            f"{path} is damaged: {where}: {first['msg']}.",
+            "Restore it from a copy, or make the study again.",
         ) from None
 
 

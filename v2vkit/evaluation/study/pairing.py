@@ -60,15 +60,20 @@ def method_names(paths: Sequence[str], names: Sequence[str] = ()) -> list[str]:
     """
     if names and len(names) != len(paths):
         raise V2VError(
+            "count-mismatch",
             f"There are {counted(len(names), 'name')} for {counted(len(paths), 'method')}.",
             "Give --name once for every method, in the same order.",
         )
     found = list(names) or [_stem(path) for path in paths]
     for name in found:
         if not name.strip() or name in (REAL, DEGRADED):
-            raise V2VError(f"A method cannot be called {name!r}.", "Name the methods with --name, once for each.")
+            raise V2VError(
+                "name-invalid", f"A method cannot be called {name!r}.", "Name the methods with --name, once for each."
+            )
         if found.count(name) > 1:
-            raise V2VError(f"Two methods are called {name!r}.", "Name the methods with --name, once for each.")
+            raise V2VError(
+                "name-conflict", f"Two methods are called {name!r}.", "Name the methods with --name, once for each."
+            )
     return found
 
 
@@ -96,7 +101,9 @@ def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) ->
     shared = [name for name in next(iter(by_method.values())) if all(name in found for found in by_method.values())]
     if not shared:
         firsts = ", ".join(f"{methods[method]} has {next(iter(found))}" for method, found in by_method.items())
-        raise V2VError(f"No clip has the same name in all folders: {firsts}.", "Name the files of a pair alike.")
+        raise V2VError(
+            "clips-mismatch", f"No clip has the same name in all folders: {firsts}.", "Name the files of a pair alike."
+        )
     left_out = [
         f"{methods[method]}: {name} is left out, because not every method has it"
         for method, found in by_method.items()
@@ -143,6 +150,7 @@ def _by_stem(path: str) -> dict[str, SourceFiles]:
     for source in find_sources([path]):
         if source.stem in found:
             raise V2VError(
+                "name-conflict",
                 f"{path} holds two clips called {source.stem}: {found[source.stem].path} and {source.path}.",
                 "Rename or remove one of them.",
             )
@@ -157,6 +165,7 @@ def _facts(source: SourceFiles, fps: Fraction) -> _Facts:
     info = probe(source.path, scan=True)
     if info.variable_rate:
         raise V2VError(
+            "frame-rate-variable",
             f"Video {source.path} has a variable frame rate, so a pair would not stay in step.",
             "Convert it to a constant rate, or give a folder of its frames.",
         )
@@ -170,12 +179,14 @@ def _clip(name: str, sources: dict[str, SourceFiles], *, fps: Fraction, trim: bo
     for method, other in facts.items():
         if (other.width, other.height) != (first.width, first.height):
             raise V2VError(
+                "size-mismatch",
                 f"{name} is {first.width}x{first.height} of {first_method} and {other.width}x{other.height} of "
                 f"{method}; raters would see which is which.",
                 "Render both at one size.",
             )
         if abs(other.fps / first.fps - 1) > _RATE_TOLERANCE:
             raise V2VError(
+                "frame-rate-mismatch",
                 f"{name} has {float(first.fps):g} frames per second of {first_method} and {float(other.fps):g} of "
                 f"{method}.",
                 "Render both at one rate; --fps sets that of image sequences.",
@@ -185,6 +196,7 @@ def _clip(name: str, sources: dict[str, SourceFiles], *, fps: Fraction, trim: bo
     said = ", ".join(f"{counted(count, 'frame')} of {method}" for method, count in counts.items())
     if most - least > 1 and not trim:
         raise V2VError(
+            "frame-count-mismatch",
             f"{name} has {said}; both must be equally long.",
             "Give --trim to cut the longer one at its end, or render the same frames.",
         )

@@ -53,7 +53,9 @@ def served_files(folder: str | Path, key: Key) -> dict[str, ServedFile]:
             table[f"/clips/{side.id}.mp4"] = ServedFile(public / "clips" / f"{side.id}.mp4", "video/mp4")
     for file in table.values():
         if not file.path.is_file():
-            raise V2VError(f"{file.path} is missing.", "Restore it from a copy, or make the study again.")
+            raise V2VError(
+                "study-damaged", f"{file.path} is missing.", "Restore it from a copy, or make the study again."
+            )
     return table
 
 
@@ -96,7 +98,9 @@ class StudyServer(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             raise V2VError(
-                f"Port {port} of {HOST} cannot be used: {error.strerror}.", "Name another one with --port; 0 = any."
+                "port-unavailable",
+                f"Port {port} of {HOST} cannot be used: {error.strerror}.",
+                "Name another one with --port; 0 = any.",
             ) from None
 
     @property

@@ -184,6 +184,7 @@ class VideoDataset:
         x, s = arrays["x"], arrays["s"]
         if x.shape[:2] != s.shape[1:]:
             raise V2VError(
+                "size-mismatch",
                 f"Frame {sample_key(self.reader.clips[clip].name, t)} is {x.shape[1]}x{x.shape[0]}, but its source map "
                 f"is {s.shape[2]}x{s.shape[1]}.",
                 "Make the maps again from these frames.",

@@ -111,7 +111,9 @@ def open_batches(
     workers = num_loader_workers(config, dataset, device)
     if workers and not dataset.reader.shared:
         raise V2VError(
-            "Loader workers cannot read a workspace in memory://.", "Give --loader-workers 0 or another workspace."
+            "workspace-unsupported",
+            "Loader workers cannot read a workspace in memory://.",
+            "Give --loader-workers 0 or another workspace.",
         )
     mine = (_shared(plan, parallel) for plan in plans)
     if not workers:
@@ -153,6 +155,7 @@ def _unwrapped(results: Iterator[Any]) -> Iterator[VideoBatch]:
         if "DataLoader worker" not in str(error):
             raise
         raise V2VError(
+            "worker-killed",
             "A loader worker was killed, most likely because memory ran out.",
             "Give the same command again with fewer --loader-workers; training goes on from its snapshot.",
         ) from error

@@ -40,7 +40,7 @@ def method_spec(name: str) -> "MethodSpec":
         V2VError: there is none of that name.
     """
     if name not in METHODS:
-        raise V2VError(f"There is no method {name}.", f"Known: {', '.join(METHODS)}.")
+        raise V2VError("method-unknown", f"There is no method {name}.", f"Known: {', '.join(METHODS)}.")
     module, _, attribute = METHODS[name].place.partition(":")
     spec: MethodSpec = getattr(importlib.import_module(module), attribute)
     return spec

@@ -62,11 +62,14 @@ def build_vid2vid(config: TrainConfig, source: Conditioning, device: torch.devic
 def _check(config: TrainConfig) -> None:
     if config.halvings < 0:
         raise V2VError(
+            "setting-conflict",
             f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
             f"Give --num-scales {config.scale} or more, or leave it out.",
         )
     if config.schedule.fix_epochs and config.scale == 1:
-        raise V2VError("--fix-epochs is for finer stages: spatial-1 has only one scale.", "Leave it out.")
+        raise V2VError(
+            "setting-unused", "--fix-epochs is for finer stages: spatial-1 has only one scale.", "Leave it out."
+        )
 
 
 def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
