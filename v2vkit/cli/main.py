@@ -160,7 +160,9 @@ def main() -> None:
             raise
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.close()  # which forgets what it could not write
-        click.echo(f"error: The output cannot be written: {error.strerror}.\nMake room, and try again.", err=True)
+        click.echo(
+            f"error [disk-full]: The output cannot be written: {error.strerror}.\nMake room, and try again.", err=True
+        )
         sys.exit(1)
 
 
