@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from v2vkit.config import as_plain, make_config
+from v2vkit.config import StageConfig, as_plain, make_config
 from v2vkit.errors import V2VError
 from v2vkit.models.blocks import Norm, ReflectConv
 from v2vkit.models.discriminator import Discriminator, DiscriminatorConfig
@@ -17,7 +17,8 @@ from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
 from v2vkit.models.state_dict import State, read_wrapped_state
 
-_INFERRED = "the architecture inferred from the weights"
+C = TypeVar("C", bound=StageConfig)
+
 _ORDER = "Give one file per scale, the coarsest first: latest_net_G0.pth latest_net_G1.pth and so on."
 _BRANCHES: dict[str, tuple[str, ...]] = {
     "source_encoder": ("model_down_seg",),
@@ -119,7 +120,7 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
         "upsample": "transposed",
         "flow_multiplier": 20.0,
     }
-    return make_config(GeneratorConfig, values, _INFERRED), "indv_final.1.weight" in first
+    return _inferred(GeneratorConfig, values), "indv_final.1.weight" in first
 
 
 def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = ()) -> Imported[VideoGenerator]:
@@ -146,7 +147,7 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
             "These weights have no foreground branch.",
             "Name no source channels that are foreground.",
         )
-    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, _INFERRED)
+    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, "the imported generator")
     branches = [
         (scale, (f"scales.{scale}.{ours}",), theirs)
         for scale in range(len(states))
@@ -195,7 +196,7 @@ def import_discriminator(state: State, *, running_statistics: bool = False) -> I
         "num_layers": depth - 2,
         "norm": norm,
     }
-    config = make_config(DiscriminatorConfig, values, _INFERRED)
+    config = _inferred(DiscriminatorConfig, values)
     branches = [
         (0, (f"scales.{scale}.layers.{layer}",), (f"scale{scale}_layer{layer}",))
         for scale in range(num_scales)
@@ -225,7 +226,7 @@ def import_image_generator(state: State) -> Imported[ImageGenerator]:
         "num_blocks_enhancer": count_layers(state, "model1_2")[1] if enhancers else 3,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(ImageGeneratorConfig, values, _INFERRED)
+    config = _inferred(ImageGeneratorConfig, values)
     branches: list[Branch] = [(0, ("coarse",) if enhancers else ("coarse", "head"), ("model",))]
     for i in range(enhancers):
         last = ("head",) if i + 1 == enhancers else ()
@@ -250,8 +251,15 @@ def import_encoder(state: State) -> Imported[FeatureEncoder]:
         "num_down": (plain - 2) // 2,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(EncoderConfig, values, _INFERRED)
+    config = _inferred(EncoderConfig, values)
     return build(lambda: FeatureEncoder(config), [state], [(0, ("layers",), ("model",))])
+
+
+def _inferred(config: type[C], values: dict[str, Any]) -> C:
+    try:
+        return make_config(config, values, "the architecture inferred from the weights")
+    except V2VError as error:
+        raise V2VError("weights-mismatch", error.message, HINT) from None
 
 
 def _norm(state: State, prefix: str, *, affine: Norm) -> Norm:
