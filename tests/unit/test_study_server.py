@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.study_data import answer, make_study, plain_key
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
@@ -346,10 +347,11 @@ def test_a_port_that_is_taken_and_a_study_that_is_not_whole_are_told(
 ) -> None:
     result = CliRunner().invoke(cli, ["study", "--serve", str(made[0]), "--port", str(served.server_port)])
     assert isinstance(result.exception, V2VError)
-    assert f"Port {served.server_port}" in str(result.exception)
+    assert result.exception.code == "port-unavailable"
+    assert str(served.server_port) in str(result.exception)
     clip = made[0] / "public" / "clips" / f"{made[1].trials[0].left.id}.mp4"
     content = clip.read_bytes()
     clip.unlink()
-    with pytest.raises(V2VError, match="is missing"):
+    with raises("study-damaged", clip.name):
         StudyServer(made[0])
     clip.write_bytes(content)
