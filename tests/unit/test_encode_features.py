@@ -40,7 +40,7 @@ def save_feature_model(work: str, *, domain: str = "street", seed: int = 0, **ch
     values = {
         "stage": "spatial-1",
         "fingerprint": f"f{seed}",
-        "generator": config,
+        "network": config,
         "encoder": encoder.config,
         "conditioning": of_domain(domain),
         "origins": made_by("ingest" if domain == "street" else "make-sketches"),
@@ -149,7 +149,7 @@ def test_what_cannot_work_is_told_before_anything_is_written(
         trainer = begin(SMALL, of_domain("street"), torch.device("cpu"))
         info = save_feature_model(options.work)
         generator = trainer.method.generator
-        plain = info.model_copy(update={"encoder": None, "generator": generator.config})
+        plain = info.model_copy(update={"encoder": None, "network": generator.config})
         save_model(Folder(f"{options.work}/checkpoints/spatial-1"), generator.state_dict(), plain)
     else:
         save_feature_model(options.work, **changes)

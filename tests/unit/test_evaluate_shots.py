@@ -142,7 +142,7 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     config = ImageGeneratorConfig(in_channels=13, width=8, num_down=2, num_blocks=1)
     torch.manual_seed(1)
     model, info = FrameGenerator(config), load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
-    changes = {"stage": "image", "generator": config, "first_frame": "self"}
+    changes = {"stage": "image", "network": config, "first_frame": "self"}
     for place in ("checkpoints/pix2pixhd", "elsewhere"):
         save_model(Folder(f"{tmp_path}/{place}"), model.state_dict(), info.model_copy(update=changes))
     ours, real = _rendered(tmp_path, first_frame_model=load_model(Folder(f"{tmp_path}/elsewhere"))[0])

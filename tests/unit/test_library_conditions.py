@@ -140,7 +140,7 @@ def conditioned_model(work: Path, *conditions: tuple[Condition[Any], Origin], **
     both = Conditioning(tuple(condition for condition, _ in conditions))
     config = generator_config("tiny", source_channels=both.num_channels, width=8, num_down=2, num_blocks=2)
     origins = tuple(origin for _, origin in conditions)
-    changes = {"conditioning": both, "origins": origins, "generator": config, "frames": frames}
+    changes = {"conditioning": both, "origins": origins, "network": config, "frames": frames}
     info = save_untrained(work, "pose", maps={}, **changes)
     save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)
     return v2vkit.load(work, device="cpu")

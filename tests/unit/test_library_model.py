@@ -58,7 +58,7 @@ def test_a_model_that_begins_from_another_ones_frames(tmp_path: Path) -> None:
     with raises("model-missing", "--first-frame-model"):
         model.generate(LABELS)
     config = image_generator_config("tiny", source_channels=6, width=8, num_down=2, num_blocks=1)
-    images = info.model_copy(update={"generator": config, "stage": "pix2pixhd"})
+    images = info.model_copy(update={"network": config, "stage": "pix2pixhd"})
     save_model(Folder(f"{tmp_path}/checkpoints/pix2pixhd"), FrameGenerator(config).state_dict(), images)
     wanted = rendered_frames(source, model, tmp_path / "out")
     assert_same(model.generate(LABELS), wanted)

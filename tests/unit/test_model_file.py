@@ -133,7 +133,7 @@ def _rewrite(path: Path, section: str | None, **changes: object) -> None:
     [
         (None, {"format": FORMAT + 1}),
         (None, {"aura": 1}),
-        ("generator", {"aura": 1}),
+        ("network", {"aura": 1}),
         (None, {"conditioning": [{"name": "face", "aura": 1}]}),
         (None, {"conditioning": [{"name": "aura"}]}),
         (None, {"origins": [{"stage": "make-sketches", "aura": 1}]}),
@@ -161,7 +161,7 @@ def test_a_model_of_an_older_version_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "changes"),
     [
-        ("generator", {"width": -1}),
+        ("network", {"width": -1}),
         (None, {"format": "one"}),
         (None, {"conditioning": [{"name": "pose", "stroke": "wide"}]}),
         (None, {"conditioning": []}),

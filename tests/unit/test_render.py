@@ -234,7 +234,7 @@ def test_past_frames_matter(tmp_path: Path) -> None:
 def _from_nothing(work: Path) -> None:
     """An untrained model whose first frames leave zeros out of its encoder: norms enlarge their rounding errors."""
     layers = save_untrained(work, "face").generator
-    save_untrained(work, "face", generator=layers.model_copy(update={"zero_history": False}))
+    save_untrained(work, "face", network=layers.model_copy(update={"zero_history": False}))
 
 
 def test_half_precision_changes_little(tmp_path: Path) -> None:

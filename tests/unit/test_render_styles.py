@@ -127,7 +127,7 @@ def test_an_image_model_with_features_opens_no_video_without(work: str) -> None:
     video = info.model_copy(update={"encoder": None, "first_frame": "image"})
     config = image_generator_config("tiny", source_channels=16, width=8, num_down=2, num_blocks=1)
     assert info.encoder is not None
-    image = info.model_copy(update={"generator": config, "stage": "image"})
+    image = info.model_copy(update={"network": config, "stage": "image"})
     place = Folder(f"{work}/images")
     save_model(place, model_weights(FrameGenerator(config), FeatureEncoder(info.encoder)), image)
     with raises("model-mismatch", place.url):

@@ -1,6 +1,7 @@
-"""The model file: the generator's (averaged) weights as safetensors, its header carrying a JSON description.
+"""The model file: a network's (averaged) weights as safetensors, its header carrying a JSON description.
 
-Where the model takes features, the weights of the encoder E that found them in training lie beside the generator's.
+Most networks are generators of frames (`load_model`); others have a file of the same form (`load_network`). Where the
+model takes features, the weights of the encoder E that found them in training lie beside the generator's.
 
 One file is all that rendering needs; nothing in it is executable, and a file that lies about sizes is refused before
 memory is allocated for it.
@@ -9,13 +10,13 @@ memory is allocated for it.
 import json
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
@@ -25,7 +26,8 @@ from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, se
 from v2vkit.conditions.settings import Origin
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
 from v2vkit.errors import V2VError
-from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
+from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig
+from v2vkit.models.any_network import AnyNetworkConfig, build_network
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 
 MODEL = "model.safetensors"
@@ -37,7 +39,7 @@ _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, Re
 """What a header raises that is not one of ours."""
 ENCODER_PREFIX = "encoder."
 """Before the names of E's weights, which lie beside the generator's."""
-_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "pix2pixhd", "covst")
+_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
 
 
 def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
@@ -50,7 +52,7 @@ class ModelInfo(BaseModel):
 
     Attributes:
         format: of this description; lower ones are of older versions, higher ones of newer ones.
-        generator: its layers.
+        network: its layers.
         conditioning: the conditions, in the order of their channels.
         origins: how the annotations of each were made.
         encoder: layers of E, whose vectors are appended to the source maps; None = the model takes no features.
@@ -70,14 +72,14 @@ class ModelInfo(BaseModel):
     method: str = "vid2vid"
     stage: str
     fingerprint: str
-    generator: AnyGeneratorConfig
+    network: AnyNetworkConfig
     encoder: EncoderConfig | None = None
     conditioning: Conditioning
     origins: tuple[Origin, ...]
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
     halvings: int = Field(default=0, ge=0, le=8)
-    first_frame: str
+    first_frame: str = "self"
     frames: dict[str, Any]
     placement: Placement | None = None
     epochs: int = 0
@@ -91,6 +93,21 @@ class ModelInfo(BaseModel):
         if (problem := settings_problem(self.conditioning, self.origins)) is not None:
             raise ValueError(problem)
         return self
+
+    @property
+    def generator(self) -> AnyGeneratorConfig:
+        """The layers of the generator.
+
+        Raises:
+            V2VError: the network makes no frames.
+        """
+        if not isinstance(self.network, get_args(AnyGeneratorConfig)):
+            raise V2VError(
+                "model-mismatch",
+                f"The checkpoint {self.stage} holds a network of --method {self.method}, which makes no frames.",
+                "Name a checkpoint that does, such as spatial-1.",
+            )
+        return self.network
 
     @property
     def rate(self) -> Fraction:
@@ -139,13 +156,27 @@ def load_model(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, ModelIn
         name: of the file, where a copy is called something else.
 
     Raises:
+        V2VError: as `load_network`, or the network makes no frames.
+    """
+    network, _, info = _load(folder, name)
+    layers, generator = info.generator, cast(AnyGenerator, network)
+    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
+    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
+    return (generator.to(memory_format=torch.channels_last) if layers.norm == "instance" else generator), info
+
+
+def load_network(folder: Folder, name: str = MODEL) -> tuple[nn.Module, ModelInfo]:
+    """The network, of whatever kind, in evaluation mode, on the CPU, and its description.
+
+    Args:
+        name: of the file, where a copy is called something else.
+
+    Raises:
         V2VError: no such file, damaged (also: not what its manifest says), or written by something else or by a newer
             version.
     """
-    generator, _, info = _load(folder, name)
-    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
-    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
-    return (generator.to(memory_format=torch.channels_last) if info.generator.norm == "instance" else generator), info
+    network, _, info = _load(folder, name)
+    return network, info
 
 
 def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
@@ -174,7 +205,7 @@ def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
         )
 
 
-def _load(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, FeatureEncoder | None, ModelInfo]:
+def _load(folder: Folder, name: str = MODEL) -> tuple[nn.Module, FeatureEncoder | None, ModelInfo]:
     try:
         data = read_proven(folder, name)
     except FileNotFoundError:
@@ -184,17 +215,17 @@ def _load(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, FeatureEncod
         info = _parse(data[8 : 8 + _header_length(data)])
         # Layers are built without memory first: a file that lies about its size must not allocate it.
         with torch.device("meta"):
-            generator = build_generator(info.generator)
+            network = build_network(info.network)
             encoder = None if info.encoder is None else FeatureEncoder(info.encoder)
         if encoder is not None:
             found = {name: tensors.pop(name) for name in list(tensors) if name.startswith(ENCODER_PREFIX)}
             of_encoder = {name.removeprefix(ENCODER_PREFIX): tensor for name, tensor in found.items()}
             encoder.load_state_dict(of_encoder, strict=True, assign=True)
             encoder.eval().requires_grad_(False)
-        generator.load_state_dict(tensors, strict=True, assign=True)
+        network.load_state_dict(tensors, strict=True, assign=True)
     except (SafetensorError, RuntimeError, *_DAMAGED) as error:
         raise _no_model(f"{folder.url}/{name}", error) from None
-    return generator.eval().requires_grad_(False), encoder, info
+    return network.eval().requires_grad_(False), encoder, info
 
 
 def read_info(folder: Folder) -> ModelInfo:
@@ -238,11 +269,9 @@ def _is_newer(error: ValidationError) -> bool:
     found = {(item["type"], item["loc"]) for item in error.errors()}
     if any(isinstance(item.get("ctx", {}).get("error"), NewerConditionError) for item in error.errors()):
         return True
-    # A generator that is wrong is compared with every kind of them: a field is unknown that none of them has.
-    known = {name for config in get_args(AnyGeneratorConfig) for name in config.model_fields}
-    unknown = [place for kind, place in found if kind == "extra_forbidden"]
+    # A field or a kind of network that this version does not know.
     return ("less_than_equal", ("format",)) in found or any(
-        place[0] != "generator" or place[-1] not in known for place in unknown
+        kind in ("extra_forbidden", "union_tag_invalid") for kind, _ in found
     )
 
 

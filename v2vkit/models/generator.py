@@ -40,6 +40,7 @@ HISTORY = 2
 class GeneratorConfig(StageConfig):
     """Everything that decides the generator's layers; stored in checkpoints."""
 
+    kind: Literal["video"] = "video"
     source_channels: int = setting(..., "channels of one frame's source map", ge=1, le=1024)
     num_scales: int = setting(1, "spatial scales; each finer one doubles the size and halves the width", ge=1, le=6)
     width: int = setting(128, "channels after the first convolution of the coarsest scale", ge=1, le=512)
@@ -115,6 +116,8 @@ class Output:
     """[B, 3, h, w] the last frame warped by `flow`."""
     memory: Tensor | None = None
     """What the generator wants to see of this step at the next one, where that is not the frame."""
+    edge_logits: tuple[Tensor, ...] = ()
+    """d_0 .. d_5 of an edge network before the generator, each [B, 1, h, w] before the sigmoid."""
 
 
 class Features(NamedTuple):

@@ -4,7 +4,7 @@ It makes first frames, and run frame by frame it is the pix2pixHD baseline (`Fra
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import model_validator
@@ -28,9 +28,29 @@ from v2vkit.models.blocks import (
 from v2vkit.models.generator import Output
 
 
-class ImageGeneratorConfig(StageConfig):
+class FrameConfig(StageConfig):
+    """What rendering and training ask of the settings of every generator without a past, as of `GeneratorConfig`."""
+
+    @property
+    def history(self) -> int:
+        """Past frames that the generator sees: none."""
+        return 0
+
+    @property
+    def num_scales(self) -> int:
+        """Sizes at which the generator makes each frame: one."""
+        return 1
+
+    @property
+    def takes_flow(self) -> bool:
+        """Whether flow and confidence are appended to the source map."""
+        return False
+
+
+class ImageGeneratorConfig(FrameConfig):
     """Everything that decides the image generator's layers; stored in checkpoints."""
 
+    kind: Literal["image"] = "image"
     in_channels: int = setting(..., "channels of the source map, and of what is concatenated to it", ge=1, le=1024)
     width: int = setting(64, "channels after the first convolution of the finest scale", ge=1, le=512)
     num_down: int = setting(4, "halvings inside the global network", ge=1, le=6)
@@ -53,21 +73,8 @@ class ImageGeneratorConfig(StageConfig):
         """Both sides must be a multiple of this; others are padded inside."""
         return 1 << (self.num_down + self.num_enhancers)
 
-    # What whoever runs a generator frame by frame asks of its settings, as of `GeneratorConfig`.
-
-    @property
-    def history(self) -> int:
-        """Past frames that the generator sees: none."""
-        return 0
-
-    @property
-    def num_scales(self) -> int:
-        """Sizes at which the generator makes each frame: one."""
-        return 1
-
     @property
     def takes_flow(self) -> bool:
-        """Whether flow and confidence are appended to the source map."""
         return self.covst > 0
 
     @property
@@ -141,15 +148,27 @@ class ImageGenerator(nn.Module):
         return torch.tanh(self.head(x))
 
 
-class FrameGenerator(nn.Module):
+class CheckpointedModule(nn.Module):
+    """A network that can forget its activations in training and compute them again for the gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checkpointing = False
+
+    def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`function(*inputs)`, its activations kept or not as `checkpointing` says."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(function, *inputs, use_reentrant=False)
+        return function(*inputs)
+
+
+class FrameGenerator(CheckpointedModule):
     """The image generator in the place of the video generator: every frame from its own source map alone."""
 
     def __init__(self, config: ImageGeneratorConfig):
         super().__init__()
         self.config = config
         self.network = ImageGenerator(config)
-        self.checkpointing = False
-        """Forget the activations in training and compute them again for the gradients."""
 
     def forward(
         self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
@@ -162,9 +181,3 @@ class FrameGenerator(nn.Module):
         """
         x_fake = learn_where(is_varied(source), self.run(self.network, source))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
-
-    def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """`function(*inputs)`, its activations kept or not as `checkpointing` says."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)
-        return function(*inputs)

@@ -6,11 +6,23 @@ padded by 2 (as in pix2pixHD) where pix2pix pads by 1, so there are a few more s
 100 times `pixel_l1`.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from v2vkit.config import StageConfig, Upsample, setting
-from v2vkit.models.blocks import Norm, ReflectConv, init_weights, make_norm, pad_to_multiple
+from v2vkit.config import Upsample, setting
+from v2vkit.models.blocks import (
+    Norm,
+    ReflectConv,
+    init_weights,
+    is_varied,
+    learn_where,
+    make_norm,
+    pad_to_multiple,
+)
+from v2vkit.models.generator import Output
+from v2vkit.models.image_generator import CheckpointedModule, FrameConfig
 
 MAX_FACTOR = 8
 """The widest layers have 8 times the channels of the first (512 for 64)."""
@@ -18,9 +30,10 @@ NUM_DROPOUT = 3
 """Decoder layers with dropout, the innermost first: pix2pix's only source of noise."""
 
 
-class UNetConfig(StageConfig):
+class UNetConfig(FrameConfig):
     """Everything that decides the layers of the U-Net; stored in checkpoints."""
 
+    kind: Literal["unet"] = "unet"
     in_channels: int = setting(..., "channels of the source map", ge=1, le=1024)
     width: int = setting(64, "channels after the first convolution", ge=1, le=512)
     num_down: int = setting(8, "stride-2 convolutions; 8 bring 256 pixels down to one", ge=2, le=10)
@@ -32,6 +45,11 @@ class UNetConfig(StageConfig):
     def multiple(self) -> int:
         """Both sides must be a multiple of this; others are padded inside."""
         return 1 << self.num_down
+
+    @property
+    def source_channels(self) -> int:
+        """Channels of what a frame is made from."""
+        return self.in_channels
 
 
 class UNetHead(nn.Sequential):
@@ -88,6 +106,22 @@ class UNet(nn.Module):
         for layer in self.decoder:
             x = torch.cat([layer(x), skips.pop()], 1)
         return torch.tanh(self.head(x))[..., : source.shape[2], : source.shape[3]]
+
+
+class UNetGenerator(CheckpointedModule):
+    """The U-Net in the place of the video generator: every frame from its own source map alone."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        self.network = UNet(config)
+
+    def forward(
+        self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
+    ) -> list[Output]:
+        """One frame, as `FrameGenerator.forward`."""
+        x_fake = learn_where(is_varied(source), self.run(self.network, source))
+        return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
 
 
 def _up(in_channels: int, out_channels: int, upsample: Upsample) -> list[nn.Module]:

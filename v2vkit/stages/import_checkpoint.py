@@ -180,7 +180,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         method="pix2pixhd" if config.image else "vid2vid",
         stage=_stage_name(config),
         fingerprint=build.fingerprint,
-        generator=network.config,
+        network=network.config,
         conditioning=found.conditioning,
         origins=_origins(found.conditioning),
         width=config.size.width,

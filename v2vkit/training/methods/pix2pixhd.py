@@ -56,7 +56,7 @@ def image_layers(config: TrainConfig, source: Conditioning, *, covst: float = 0.
 def describe_images(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> dict[str, Any]:
     """What is in the model file; a video of single images begins from nothing."""
     generator = image_layers(config, source, covst=covst)
-    return {"generator": generator, "encoder": build_encoder_config(config), "first_frame": "self"}
+    return {"network": generator, "encoder": build_encoder_config(config), "first_frame": "self"}
 
 
 def _schedule(config: TrainConfig) -> Schedule:

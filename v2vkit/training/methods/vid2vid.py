@@ -74,7 +74,7 @@ def _check(config: TrainConfig) -> None:
 
 def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
     return {
-        "generator": _generator(config, source),
+        "network": _generator(config, source),
         "encoder": build_encoder_config(config),
         "first_frame": config.data.first_frame,
     }

@@ -1,0 +1,19 @@
+"""The networks that a model file can hold: generators of frames, and what else is trained into a checkpoint.
+
+Another kind is a configuration with a `kind` of its own in `AnyNetworkConfig`, and a line in `build_network`.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
+
+AnyNetworkConfig = Annotated[AnyGeneratorConfig, Field(discriminator="kind")]
+"""Stored as JSON, where `kind` says which one it is."""
+
+
+def build_network(config: AnyNetworkConfig) -> nn.Module:
+    """The freshly initialised network with these layers."""
+    return build_generator(config)
