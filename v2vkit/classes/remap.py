@@ -3,7 +3,10 @@
 A remap is a class table whose classes say what they merge. What no class merges becomes 255 (ignore).
 """
 
-from v2vkit.classes.table import ClassTable
+from collections.abc import Mapping
+from typing import Any
+
+from v2vkit.classes.table import ClassTable, as_table
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 
@@ -59,3 +62,9 @@ def remapped_table(remap: ClassTable, source: ClassTable | None) -> ClassTable:
             colour = next((of.colour for of in source.classes if of.id == first), None)
         classes.append(target.model_copy(update={"colour": colour, "merges": ()}))
     return ClassTable(name=remap.name, version=remap.version, classes=tuple(classes))
+
+
+def final_table(settings: Mapping[str, Any]) -> ClassTable | None:
+    """The table of the labels that a stage writes, by its settings `classes` and `remap`; None = it knows none."""
+    table, remap = as_table(settings.get("classes")), as_table(settings.get("remap"))
+    return table if remap is None else remapped_table(remap, table)

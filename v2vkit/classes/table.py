@@ -5,6 +5,7 @@ so that flags take names and pictures have its colours.
 """
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from importlib import resources
@@ -75,11 +76,10 @@ class ClassTable(BaseModel):
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
-        for what, values in (("id", [of.id for of in self.classes]), ("name", [of.name for of in self.classes])):
-            if twice := next((value for value in values if values.count(value) > 1), None):
-                raise ValueError(f"two classes have the {what} {twice!r}")
-            if values.count(0) > 1:
-                raise ValueError("two classes have the id 0")
+        for what in ("id", "name"):
+            counts = Counter(getattr(of, what) for of in self.classes)
+            if twice := [value for value, count in counts.items() if count > 1]:
+                raise ValueError(f"two classes have the {what} {twice[0]!r}")
         if unmarked := next((of.name for of in self.classes if of.id == IGNORE and not of.ignore), None):
             raise ValueError(f"the class {unmarked!r} has the id {IGNORE}, which is ignored: say ignore = true")
         if all(of.ignore for of in self.classes):
@@ -191,6 +191,11 @@ ClassTableSetting = Annotated[
     ClassTable, BeforeValidator(find_table), PlainSerializer(ClassTable.plain, return_type=dict[str, Any])
 ]
 """A setting that takes the name of a built-in table or a TOML file; manifests hold the whole table."""
+
+
+def as_table(stored: Any) -> ClassTable | None:
+    """A table as settings hold it: None, a table, or a table as JSON."""
+    return stored if stored is None or isinstance(stored, ClassTable) else ClassTable.model_validate(stored)
 
 
 def tables_with(ids: Iterable[int]) -> list[str]:

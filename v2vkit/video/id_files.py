@@ -52,7 +52,7 @@ def read_ids(path: str | Path, *, what: Literal["label", "instance"], allow_pale
             f"The {what} map {path} has {channels[header.colour]} instead of one channel of ids.",
             "Save a single-channel PNG of ids."
             if what == "instance"
-            else "If the colours are classes, give their table with --classes (cityscapes, camvid, ... or a TOML file); "
+            else "If the colours are classes, give their table with --classes (cityscapes, camvid, a TOML file); "
             "otherwise save a single-channel PNG of ids.",
         )
     if header.colour == GREY and header.bits < 8:

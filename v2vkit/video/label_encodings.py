@@ -17,8 +17,8 @@ from v2vkit.classes.table import ClassTable, tables_with
 from v2vkit.config import IGNORE, MAX_PIXELS
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_image, read_numbers
+from v2vkit.video.png_header import PALETTE, RGB, RGBA, png_header
 
-_PALETTE, _COLOURS = 3, (2, 6)  # colour types of the PNG specification, section 11.2.1: palette; RGB and RGBA
 _MOST_NAMED = 8
 
 
@@ -34,13 +34,13 @@ def decode_labels(
     Raises:
         V2VError: damaged, or with colours that the table does not have.
     """
-    kind, depth = png_kind(path)
-    if kind == _PALETTE:
+    kind, bits = _kind(path)
+    if kind == PALETTE:
         if palette_ids:
             return None
         image = _palette_colours(path)
-    elif kind in _COLOURS:
-        if table.ids_in_red and (ids := _ids_in_red(path, table, depth)) is not None:
+    elif kind in (RGB, RGBA):
+        if table.ids_in_red and (ids := _ids_in_red(path, table, bits)) is not None:
             return ids
         image = read_image(path)
     else:
@@ -48,7 +48,7 @@ def decode_labels(
     ids, unknown = ids_of_colours(image, table, nearest=nearest)
     if unknown:
         message, hint = unknown_text(unknown, table)
-        if kind == _PALETTE:
+        if kind == PALETTE:
             hint += " If the stored numbers of the palette are the ids, give --allow-palette."
         raise V2VError("label-colour-unknown", f"Label map {path} holds {message}.", hint)
     return ids
@@ -64,12 +64,12 @@ def decode_instances(path: str | Path, *, ids_in_red: bool, coloured: bool) -> N
     Raises:
         V2VError: damaged.
     """
-    kind, depth = png_kind(path)
-    if ids_in_red and kind in _COLOURS:
-        channels = _channels(path, depth)
-        return channels[..., 1] + (channels[..., 2] << 8 if depth == 8 else 0)
-    if coloured and (kind == _PALETTE or kind in _COLOURS):
-        image = (_palette_colours(path) if kind == _PALETTE else read_image(path)).astype(np.int64)
+    kind, bits = _kind(path)
+    if ids_in_red and kind in (RGB, RGBA):
+        channels = _channels(path, bits)
+        return channels[..., 1] + (channels[..., 2] << 8 if bits == 8 else 0)
+    if coloured and kind in (PALETTE, RGB, RGBA):
+        image = (_palette_colours(path) if kind == PALETTE else read_image(path)).astype(np.int64)
         codes = (image[..., 0] << 16) | (image[..., 1] << 8) | image[..., 2]
         found = np.unique(codes)
         return np.searchsorted(found[found > 0], codes) + (codes > 0)
@@ -110,38 +110,35 @@ def classify(
     return become[ids]
 
 
-def png_kind(path: str | Path) -> tuple[int, int]:
-    """Colour type and bits per channel of a PNG; (-1, 0) of any other file, which its reader explains."""
+def _kind(path: str | Path) -> tuple[int, int]:
+    """Colour type and bits per channel of a PNG; (-1, 0) of any other file, which the reader of ids explains."""
     try:
-        with Path(path).open("rb") as file:
-            header = file.read(26)
+        header = png_header(path)
     except OSError:
         return -1, 0
-    if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
-        return -1, 0
-    return header[25], header[24]
+    return (-1, 0) if header is None else (header.colour, header.bits)
 
 
-def _ids_in_red(path: str | Path, table: ClassTable, depth: int) -> NDArray[np.int64] | None:
+def _ids_in_red(path: str | Path, table: ClassTable, bits: int) -> NDArray[np.int64] | None:
     """The red channel, where it holds ids of the table; None where the three channels are colours of its classes."""
-    channels = _channels(path, depth)
+    channels = _channels(path, bits)
     red = channels[..., 0]
     if not set(np.unique(red).tolist()) <= {*table.names, IGNORE}:
         return None
-    if depth == 8:
+    if bits == 8:
         _, unknown = ids_of_colours(channels.astype(np.uint8), table)
         if not unknown:  # black alone is a colour as well as the id 0: both mean the same class
             return None
     return red
 
 
-def _channels(path: str | Path, depth: int) -> NDArray[np.int64]:
+def _channels(path: str | Path, bits: int) -> NDArray[np.int64]:
     """Red, green and blue as they are stored, int64 [H, W, 3]; Pillow would cut 16 bits down to 8.
 
     Raises:
         V2VError: damaged or too large.
     """
-    if depth == 8:
+    if bits == 8:
         return read_image(path).astype(np.int64)
     with Image.open(path, formats=("PNG",)) as image:
         too_large = image.width * image.height > MAX_PIXELS

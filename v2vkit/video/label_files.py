@@ -13,7 +13,6 @@ from v2vkit.video.densepose_files import read_iuv
 from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
-from v2vkit.video.label_layouts import maps_folder
 from v2vkit.video.label_reading import LabelRules, read_instances, read_labels
 from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
 from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable

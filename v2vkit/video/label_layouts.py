@@ -174,7 +174,9 @@ def read_panoptic(path: str) -> Panoptic:
     except KeyError as error:
         raise V2VError("panoptic-damaged", f"{path}: no category has the id {error}.", hint) from None
     except (ValueError, RecursionError) as error:
-        raise V2VError("panoptic-damaged", f"{path} is not in COCO's panoptic format ({_first(error)}).", hint) from None
+        raise V2VError(
+            "panoptic-damaged", f"{path} is not in COCO's panoptic format ({_first(error)}).", hint
+        ) from None
 
 
 def _first(error: Exception) -> str:

@@ -1,16 +1,17 @@
 """Label and instance maps as ids: how they are read, and what is changed in them on the way."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.classes.remap import merged_ids
-from v2vkit.classes.table import ClassTable
+from v2vkit.classes.table import ClassTable, as_table
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.video.id_files import read_ids
@@ -45,6 +46,25 @@ class LabelRules:
     nearest_colour: bool = False
     panoptic: str | None = None
     coloured_instances: bool = False
+
+    @classmethod
+    def of_settings(cls, settings: Mapping[str, Any], *, num_labels: int | None) -> Self:
+        """The rules by the settings of `ingest`, or those of them that there are (manifests, model files).
+
+        Raises:
+            V2VError: `ids` or `remap` name a class that there is not.
+        """
+        table, remap = as_table(settings.get("classes")), as_table(settings.get("remap"))
+        return cls(
+            num_labels,
+            bool(settings.get("allow_palette")),
+            ids=parse_ids(settings.get("ids", ()), table),
+            depth_scale=settings.get("depth_scale"),
+            depth_inverse=bool(settings.get("depth_inverse")),
+            table=table,
+            remap=remap,
+            nearest_colour=bool(settings.get("nearest_colour")),
+        )
 
     @cached_property
     def merged(self) -> dict[int, int] | None:
@@ -113,9 +133,7 @@ def _stored_labels(path: str | Path, rules: LabelRules) -> NDArray[np.int64]:
         return panoptic_maps(path, rules.panoptic)[0]
     table, palette_ids = rules.table, rules.allow_palette
     decoded = (
-        None
-        if table is None
-        else decode_labels(path, table, nearest=rules.nearest_colour, palette_ids=palette_ids)
+        None if table is None else decode_labels(path, table, nearest=rules.nearest_colour, palette_ids=palette_ids)
     )
     return read_ids(path, what="label", allow_palette=rules.allow_palette) if decoded is None else decoded
 
