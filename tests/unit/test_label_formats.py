@@ -1,4 +1,4 @@
-"""`v2v ingest --labels` in the formats of data sets, simulators and annotation programs; and what is wrong with them."""
+"""`v2v ingest --labels` in the formats of data sets, simulators and annotation programs, right and wrong."""
 
 import json
 import sys

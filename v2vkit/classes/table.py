@@ -193,6 +193,32 @@ ClassTableSetting = Annotated[
 """A setting that takes the name of a built-in table or a TOML file; manifests hold the whole table."""
 
 
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() and len(value) <= 5 else value
+
+
+ClassName = Annotated[int | str, BeforeValidator(_number)]
+"""A setting that takes a class by its id or its name in the class table."""
+
+
+def ids_of(wanted: Iterable[int | str], table: ClassTable | None, flag: str) -> tuple[int, ...]:
+    """The ids of classes that are given by ids or names.
+
+    Raises:
+        V2VError: a name is unknown, or there is no table that has names.
+    """
+    found = []
+    for of in wanted:
+        if isinstance(of, str) and table is None:
+            raise V2VError(
+                "class-table-required",
+                f"{flag} {of} is a name, but the labels have no class table.",
+                f"Give the id, or ingest the labels with --classes ({', '.join(table_names())}, or a TOML file).",
+            )
+        found.append(of if table is None else table.id_of(of))
+    return tuple(int(of) for of in found)
+
+
 def as_table(stored: Any) -> ClassTable | None:
     """A table as settings hold it: None, a table, or a table as JSON."""
     return stored if stored is None or isinstance(stored, ClassTable) else ClassTable.model_validate(stored)

@@ -48,7 +48,7 @@ class LabelStatistics:
         known = labels != IGNORE
         across = (labels[:, 1:] != labels[:, :-1]) & known[:, 1:] & known[:, :-1]
         down = (labels[1:] != labels[:-1]) & known[1:] & known[:-1]
-        self.boundary += float(across.sum() + down.sum()) / float(np.hypot(*labels.shape))
+        self.boundary += float(across.sum() + down.sum()) / float(np.hypot(labels.shape[0], labels.shape[1]))
 
     def share(self, label: int) -> float:
         """Mean share of the pixels, 0 to 1."""

@@ -40,6 +40,8 @@ def compare_labels(work: Folder, other: Folder) -> list[str]:
 
 def _some_maps(folder: Folder, manifest: Manifest) -> "Iterator[NDArray[np.uint8]]":
     """The label maps of frames spread evenly over all clips; each shard is read once."""
+    import numpy as np
+
     from v2vkit.artifacts.images import decode_gray
     from v2vkit.artifacts.shard import load_shard, sample_key
 
@@ -52,5 +54,5 @@ def _some_maps(folder: Folder, manifest: Manifest) -> "Iterator[NDArray[np.uint8
             for t in range(clip.num_frames):
                 key = sample_key(clip.name, t)
                 if number % every == 0 and shard.has(key, "label.png"):
-                    yield decode_gray(shard.read(key, "label.png"), key)
+                    yield decode_gray(shard.read(key, "label.png"), key).astype(np.uint8)
                 number += 1

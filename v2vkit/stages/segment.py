@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.classes.table import ClassName
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
@@ -38,11 +39,11 @@ class SegmentConfig(StageConfig):
         metavar="FILE",
         affects_output=False,
     )
-    keep: tuple[int, ...] = setting(
+    keep: tuple[ClassName, ...] = setting(
         (),
-        "Only these classes of the weights, which become labels 0, 1, ... in the order given; pixels of other classes "
-        "are 255.",
-        metavar="ID",
+        "Only these classes of the weights, by id or name, which become labels 0, 1, ... in the order given; pixels of "
+        "other classes are 255.",
+        metavar="ID|NAME",
     )
     num_labels: int | None = setting(
         None, "Number of labels; as many as the weights know (or are kept) when not given.", ge=1, le=255
@@ -66,8 +67,8 @@ class SegmentConfig(StageConfig):
 
     @field_validator("keep")
     @classmethod
-    def _ids(cls, keep: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(keep)) != len(keep) or not all(0 <= label < 255 for label in keep):
+    def _ids(cls, keep: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if len(set(keep)) != len(keep) or not all(0 <= label < 255 for label in keep if isinstance(label, int)):
             raise ValueError("kept classes are different ids from 0 to 254")
         return keep
 
@@ -80,7 +81,7 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
     """
     name, settings = chosen("segment", dict(config))
     estimator: SegmentEstimator = open_estimator("segment", name, **settings)
-    unknown = [label for label in config.keep if label >= estimator.num_labels]
+    unknown = [label for label in _kept(config, estimator) if label >= estimator.num_labels]
     if unknown:
         raise V2VError(
             "label-id-out-of-range",
@@ -91,6 +92,24 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
     return estimator
 
 
+def _kept(config: SegmentConfig, estimator: "SegmentEstimator") -> tuple[int, ...]:
+    """The ids of the classes that are kept; names are those of the weights.
+
+    Raises:
+        V2VError: the weights have no class of that name.
+    """
+    found = []
+    for wanted in config.keep:
+        if isinstance(wanted, str) and wanted not in estimator.classes:
+            raise V2VError(
+                "class-unknown",
+                f"--keep {wanted} is no class of {config.weights}.",
+                f"Its classes: {', '.join(estimator.classes) or 'not known by name; give ids'}.",
+            )
+        found.append(estimator.classes.index(wanted) if isinstance(wanted, str) else wanted)
+    return tuple(found)
+
+
 def open_segments(config: SegmentConfig) -> Opened:
     """Open the network; raises V2VError as `_open` does."""
     from v2vkit.conditions.labels import LabelsCondition
@@ -98,7 +117,7 @@ def open_segments(config: SegmentConfig) -> Opened:
     estimator = _open(config)
     about = {"name": estimator.name, "version": estimator.version, **weights_checksum(config)}
     if estimator.classes:
-        kept = config.keep or range(estimator.num_labels)
+        kept = _kept(config, estimator) or range(estimator.num_labels)
         about["classes"] = ", ".join(estimator.classes[label] for label in kept)
     function = partial(
         annotate_clip,
@@ -125,7 +144,7 @@ def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
             f"The weights {config.weights} give {number} labels, more than --num-labels {config.num_labels}.",
             f"Give --num-labels {number} or leave it out, or choose classes with --keep.",
         )
-    return config.model_copy(update={"num_labels": config.num_labels or number})
+    return config.model_copy(update={"num_labels": config.num_labels or number, "keep": _kept(config, estimator)})
 
 
 STAGE = Stage(

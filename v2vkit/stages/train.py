@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.classes.remap import final_table
+from v2vkit.classes.table import ids_of
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, load_inputs
 from v2vkit.stages.train_plan import (
     check_training,
     maps_only,
@@ -40,6 +42,7 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
     from v2vkit.training.check import refuse_unused
 
     refuse_unused(config, method_spec(config.method))
+    config = _with_label_ids(config, work)
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:
@@ -63,6 +66,20 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         "artifact-missing",
         f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
         f"Make some with {', '.join(wanted.values())}.",
+    )
+
+
+def _with_label_ids(config: TrainConfig, work: Folder) -> TrainConfig:
+    """Names of classes in --foreground as ids, by the class table of the labels.
+
+    Raises:
+        V2VError: the labels have no class table, or it has no such class.
+    """
+    if all(isinstance(label, int) for label in config.model.foreground):
+        return config
+    labels = load_input(work, "labels")
+    return config.model_copy(
+        update={"foreground": ids_of(config.model.foreground, final_table(labels.config), "--foreground")}
     )
 
 

@@ -64,7 +64,7 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
                 f"--start-from {start.url} is the folder that this training writes into.",
                 "Copy that folder, and start from the copy.",
             )
-    return check_presence(work, maps_only(manifests), foreground=config.model.foreground)
+    return check_presence(work, maps_only(manifests), foreground=config.model.foreground_ids)
 
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
@@ -128,5 +128,5 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
             "setting-conflict", f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out."
         )
     if found.has("foreground"):
-        check_foreground(config.model.foreground, found.num_labels)
+        check_foreground(config.model.foreground_ids, found.num_labels)
     return found

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from v2vkit.classes.table import ClassName
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
@@ -27,8 +28,11 @@ class ModelSettings(SettingsGroup):
     preset: Preset = setting(
         "small", "Size of the networks: tiny for a few CPU cores, paper as published.", common=True
     )
-    foreground: tuple[int, ...] = setting(
-        (), "Label id with a foreground branch of its own, eq. 9 (street).", common=True
+    foreground: tuple[ClassName, ...] = setting(
+        (),
+        "Label with a foreground branch of its own, eq. 9 (street): its id, or its name in the class table.",
+        common=True,
+        metavar="ID|NAME",
     )
     num_labels: int | None = setting(None, "Label classes (street); the highest id + 1 when not given.", ge=1, le=255)
     edges: bool = setting(True, "Condition on instance edges too (street).")
@@ -67,6 +71,11 @@ class ModelSettings(SettingsGroup):
         None,
         "Normalisation of G and D: instance (default); batch, with which the published weights were trained.",
     )
+
+    @property
+    def foreground_ids(self) -> tuple[int, ...]:
+        """`foreground` once names have been looked up in the class table, which the stage does first."""
+        return tuple(label for label in self.foreground if isinstance(label, int))
 
 
 class ScheduleSettings(SettingsGroup):
