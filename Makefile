@@ -45,11 +45,13 @@ format: $(READY) ## Format the code
 types: $(READY) ## Check types
 	$(BIN)/mypy
 
-docs: $(READY) ## Generate docs/cli.md
+docs: $(READY) ## Generate docs/cli.md and docs/errors.md
 	$(BIN)/python docs/generate_cli.py docs/cli.md
+	$(BIN)/python docs/generate_errors.py docs/errors.md
 
-docs-check: $(READY) ## Fail if docs/cli.md is out of date
+docs-check: $(READY) ## Fail if docs/cli.md or docs/errors.md is out of date
 	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
+	@$(BIN)/python docs/generate_errors.py $(VENV)/errors.md && diff -u docs/errors.md $(VENV)/errors.md
 
 wheel-check: $(READY) ## Build the wheel and see that recipes, registry and py.typed are in it
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .

@@ -11,9 +11,7 @@ class V2VError(Exception):
         hint: one sentence on what to do or what to type.
     """
 
-    def __init__(self, code: str, message: str, hint: str | None = None):
-        if hint is None:  # only until every place names its code
-            code, message, hint = "unnamed", code, message
+    def __init__(self, code: str, message: str, hint: str):
         super().__init__(code, message, hint)
         self.code = code
         self.message = message

@@ -17,6 +17,7 @@ from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_uni
 from v2vkit.conditions.densepose import DensePoseMap
 from v2vkit.conditions.depth import DepthMap
 from v2vkit.conditions.domains import DOMAINS
+from v2vkit.conditions.edges import EdgeMap
 from v2vkit.conditions.face import FaceLandmarks
 from v2vkit.conditions.labels import LabelMap
 from v2vkit.conditions.picture import Picture
@@ -65,6 +66,12 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any], list[Any], Callable[[n
         None,
     ),
     "picture": ({}, {}, [Picture(IMAGE), Picture(np.zeros_like(IMAGE))], None),
+    "edges": (
+        {},
+        {"kernel": "square", "sigma": 2.0, "threshold": 3.5},
+        [EdgeMap(np.where(LABELS == 1, np.uint8(255), np.uint8(0))), EdgeMap(np.zeros_like(LABELS))],
+        None,
+    ),
 }
 NAMES = sorted(CONDITIONS)
 CASES = [(name, number) for name in NAMES for number in range(len(EXAMPLES[name][2]))]
@@ -99,6 +106,7 @@ def test_a_condition_says_what_it_is(condition: Condition[Any]) -> None:
     assert condition.nothing
     assert str(condition)
     assert (condition.beside is None) == (type(condition).of_map.__func__ is Condition.of_map.__func__)
+    assert condition.from_frame == (type(condition).of_frame is not Condition.of_frame)
     if condition.task is not None:
         assert rows_of(condition.task)
         assert condition.estimator_stage in condition.stages

@@ -384,7 +384,7 @@ def test_other_files_make_the_artifact_stale_and_another_place_does_not(tmp_path
 def test_wrong_folders_are_told_before_anything_is_written(tmp_path: Path) -> None:
     work = _ingested(tmp_path)
     few = _write_openpose(tmp_path / "few", [(Person(body()),)] * 4)
-    for folder, code in ((few, "keypoints-mismatch"), (tmp_path / "none", "keypoints-missing")):
+    for folder, code in ((few, "frame-count-mismatch"), (tmp_path / "none", "keypoints-missing")):
         with raises(code, str(folder)):
             _make(work, openpose=str(folder))
         assert not (work / "poses").exists()

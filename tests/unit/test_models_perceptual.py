@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from tests.errors import raises
-from v2vkit.models.perceptual import VGGFeatures
+from v2vkit import weights as store
+from v2vkit.models.losses import relative_perceptual
+from v2vkit.models.perceptual import PerceptualNetwork, VGGFeatures, open_perceptual
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +97,35 @@ def test_files_that_are_not_vgg_are_refused(state: dict[str, Tensor], tmp_path: 
     torch.save({"features.0.weight": torch.zeros(1).expand(10**12)}, path)
     with raises("weights-damaged", "features.0.weight"):
         VGGFeatures(path)
+
+
+@pytest.fixture(scope="module")
+def lite0() -> PerceptualNetwork:
+    path = store.find("lite0")
+    if path is None:
+        pytest.skip("the extra `perceptual` is not installed")
+    return open_perceptual("lite0", path)
+
+
+def test_lite0_ranks_stronger_blur_and_noise_as_farther(lite0: PerceptualNetwork) -> None:
+    torch.manual_seed(1)
+    x = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 16), 64, mode="bicubic").clamp(0, 1) * 2 - 1
+    noise = torch.randn_like(x)
+    real = lite0(x)
+    distances = [float(lite0.distance(lite0(x + strength * noise), real)) for strength in (0.0, 0.05, 0.2, 0.5)]
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+
+
+def test_lite0_gives_gradients_to_the_image_and_none_to_itself(lite0: PerceptualNetwork) -> None:
+    x = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    lite0.distance(lite0(x), lite0(torch.rand(1, 3, 32, 32))).backward()
+    assert x.grad is not None
+    assert float(x.grad.abs().sum()) > 0
+    assert all(parameter.grad is None for parameter in lite0.parameters())
+
+
+def test_the_relative_distance_does_not_depend_on_the_scale_of_a_map() -> None:
+    fake, real = [torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 3.0])]
+    assert float(relative_perceptual(fake, real)) == pytest.approx(0.25)
+    assert float(relative_perceptual([10 * fake[0]], [10 * real[0]])) == pytest.approx(0.25)

@@ -356,15 +356,15 @@ def test_training_a_finished_model_on_as_the_refusal_says(tmp_path: Path, capsys
         run(TRAIN, longer.model_copy(update={"start_from": str(tmp_path / "nowhere")}), options)
 
 
-def test_vgg_weights_count_by_their_content(tmp_path: Path) -> None:
+def test_perceptual_weights_count_by_their_content(tmp_path: Path) -> None:
     assert TRAIN.sources is not None
     sums = []
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / name).write_bytes(content)
-        sums.append(TRAIN.sources(SMALL.model_copy(update={"vgg_weights": str(tmp_path / name)})))
+        sums.append(TRAIN.sources(SMALL.model_copy(update={"perceptual_weights": str(tmp_path / name)})))
     assert sums[0] == sums[1] != sums[2]
     assert sums[0] != TRAIN.sources(SMALL)
-    assert "vgg_weights" not in fingerprinted(SMALL)
+    assert "perceptual_weights" not in fingerprinted(SMALL)
 
 
 def test_training_needs_maps(tmp_path: Path) -> None:

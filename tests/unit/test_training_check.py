@@ -42,8 +42,8 @@ LONG = (40, 2048, 1024)
     [
         ([(2, 64, 32), (1, 64, 32)], {}, "clip-too-short", ["2", "3", "v2v ingest"]),
         ([LONG, (40, 64, 64)], {}, "size-mismatch", ["64x64", "2048x1024", "--size"]),
-        ([LONG], {"lambda_style": 1.0}, "setting-unused", ["--lambda-style", "--vgg-weights FILE"]),
-        ([LONG], {"lambda_vgg": 5.0}, "setting-unused", ["--lambda-vgg", "--vgg-weights FILE"]),
+        ([LONG], {"lambda_style": 1.0}, "setting-unused", ["--lambda-style", "--perceptual lite0"]),
+        ([LONG], {"lambda_perceptual": 5.0}, "setting-unused", ["--lambda-perceptual", "--perceptual lite0"]),
         (
             [LONG],
             {"first_frame": "real", "drop_history": 0.5},
@@ -91,7 +91,7 @@ def test_what_cannot_work_or_changes_nothing_is_refused(
         {"first_frame": "image", "drop_history": 0.0, "lambda_mask": 0.0},
         {"flow": False, "lambda_flow": 0.0, "lambda_mask": 0.0},
         {"temporal_scales": 0, "lambda_temporal": 0.0},
-        {"lambda_vgg": 0.0},
+        {"lambda_perceptual": 0.0},
         {"domain": "face", "composition": "published"},  # the layers of imported weights
     ],
     ids=str,

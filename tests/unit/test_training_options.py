@@ -243,10 +243,10 @@ def test_batch_norm_trains_what_rendering_runs(work: str) -> None:
         run(STAGE, ONE.model_copy(update={"norm": "batch", "batch_size": 2}), RunOptions(work=work))
 
 
-def test_a_stage_too_small_for_the_vgg_loss_is_refused(work: str, tmp_path: Path) -> None:
+def test_a_stage_too_small_for_the_perceptual_network_is_refused(work: str, tmp_path: Path) -> None:
     (tmp_path / "vgg.pth").write_bytes(b"never opened")
-    changes = {"vgg_weights": str(tmp_path / "vgg.pth"), "num_scales": 2}  # 32x24 halved
-    with raises("frame-too-small", "VGG", "16", "spatial-1", "12"):
+    changes = {"perceptual_weights": str(tmp_path / "vgg.pth"), "num_scales": 2}  # 32x24 halved
+    with raises("frame-too-small", "perceptual", "16", "spatial-1", "12"):
         run(STAGE, ONE.model_copy(update=changes), RunOptions(work=work))
 
 

@@ -31,7 +31,9 @@ ONE = SMALL.model_copy(
     update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
 WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_")]
-EVERYTHING = ONE.model_copy(update={"domain": "pose", "vgg_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0))
+EVERYTHING = ONE.model_copy(
+    update={"domain": "pose", "perceptual": "vgg19", "perceptual_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,10 @@ FLOW = ("predicted flow", "warped real frame", "temporal consistency")
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
         ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
-        ({"vgg_weights": None}, dict.fromkeys(("VGG", "style"), "give --vgg-weights FILE")),
+        (
+            {"perceptual": "off"},
+            dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),
+        ),
     ],
     ids=str,
 )

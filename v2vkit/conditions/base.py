@@ -80,6 +80,7 @@ class Condition(BaseModel, Generic[A]):
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
         beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
+        from_frame: whether its annotations are made of the frame alone, without an estimator (`of_frame`).
         crop: how published models had its footage cut where frames are square, as `ingest --crop` has it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
         signed: whether published generators saw its channels in [-1, 1].
@@ -110,6 +111,7 @@ class Condition(BaseModel, Generic[A]):
     has_bodies: ClassVar[bool] = False
     from_label_folder: ClassVar[bool] = False
     beside: ClassVar[MapKind | None] = None
+    from_frame: ClassVar[bool] = False
     crop: ClassVar[str] = "none"
     shows_frame: ClassVar[bool] = False
     signed: ClassVar[bool] = False
@@ -211,6 +213,10 @@ class Condition(BaseModel, Generic[A]):
             near_far: range of the shot's depth, where its unit is not known.
         """
         raise NotImplementedError(f"{cls.artifact} come with no maps")
+
+    def of_frame(self, image: Image) -> A:
+        """The annotation of a frame, RGB uint8 [H, W, 3]; only where it is made `from_frame`."""
+        raise NotImplementedError(f"{self.artifact} need more than the frame")
 
     @classmethod
     @abstractmethod

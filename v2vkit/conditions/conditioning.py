@@ -118,10 +118,10 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def label_folder(self) -> Condition[Any] | None:
-        """The condition whose annotations a folder of label maps gives, where maps can lie beside for all others."""
+        """The condition whose annotations a folder of label maps gives, where maps or frames beside give all others."""
         found = next((of for of in self.conditions if of.from_label_folder), None)
         others = (of for of in self.conditions if of is not found)
-        return found if all(of.beside is not None for of in others) else None
+        return found if all(of.beside is not None or of.from_frame for of in others) else None
 
     def of_task(self, task: str) -> int | None:
         """Position of the condition behind which an estimator of this task stands; None = there is none."""

@@ -44,6 +44,7 @@ DOMAINS: dict[str, Domain] = {
     "face": Domain(("face",), "faces", "face"),
     "street": Domain(("labels",), "streets", "street"),
     "pose": Domain(("pose",), "poses", "pose", published=(("densepose", "pose"),)),
+    "cg2real": Domain(("labels", "edges"), "streets of a simulator", "cg2real"),
     "frames": Domain(("picture",), "frames of another look", "frames"),
 }
 

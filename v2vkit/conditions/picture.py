@@ -45,6 +45,7 @@ class PictureCondition(Condition[Picture]):
     nothing: ClassVar[str] = "no picture"
     making: ClassVar[str] = "`v2v ingest --picture VIDEO` (frames of another look)"
     mirrors: ClassVar[bool] = True
+    from_frame: ClassVar[bool] = True
     shows_frame: ClassVar[bool] = True
 
     name: Literal["picture"] = "picture"
@@ -63,7 +64,10 @@ class PictureCondition(Condition[Picture]):
     def follow(
         self, looked_at: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, Picture]]:
-        return ((frame, Picture(image)) for frame, image in looked_at)
+        return ((frame, self.of_frame(image)) for frame, image in looked_at)
+
+    def of_frame(self, image: Image) -> Picture:
+        return Picture(image)
 
     @classmethod
     def encode(cls, annotation: Picture, *, estimator: str = "") -> dict[str, bytes]:

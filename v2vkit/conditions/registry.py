@@ -18,6 +18,7 @@ CONDITIONS: dict[str, str] = {
     "densepose": "v2vkit.conditions.densepose:DensePoseCondition",
     "depth": "v2vkit.conditions.depth:DepthCondition",
     "picture": "v2vkit.conditions.picture:PictureCondition",
+    "edges": "v2vkit.conditions.edges:EdgesCondition",
 }
 """Name -> "module:Class", a subclass of `v2vkit.conditions.base.Condition`."""
 

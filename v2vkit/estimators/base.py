@@ -37,6 +37,11 @@ def look_at(estimator: Callable[[Image], Result], images: Sequence[Image]) -> li
     return estimator.batch(images) if isinstance(estimator, LooksAtSeveral) else [estimator(i) for i in images]
 
 
+def frame_itself(image: Image) -> Image:
+    """The estimator of conditions that are made of the frame alone (`Condition.from_frame`)."""
+    return image
+
+
 @runtime_checkable
 class FaceEstimator(Estimator, Protocol):
     """Facial landmarks."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.given import Image, check_image
 from v2vkit.errors import V2VError
@@ -34,7 +35,7 @@ def given_frames(annotations: Any, info: ModelInfo, frames: Any = None) -> Itera
         V2VError: at once, what is no such thing; while reading, an annotation that does not fit, named by its frame's
             number, or columns of different lengths.
     """
-    columns = _columns(annotations, info)
+    columns = _columns(annotations, info, framed=frames is not None)
     if frames is not None:
         columns[FRAMES] = each_frame(frames, FRAMES)
     return (_conditioned(t, row, info) for t, row in enumerate(_rows(columns)))
@@ -79,7 +80,7 @@ def _conditioned(t: int, row: Mapping[str, Any], info: ModelInfo) -> Conditioned
         image: Image | None = None
         if FRAMES in row:
             image = check_image(as_numpy(row[FRAMES]), (info.width, info.height), "A picture in `frames`")
-        given = _annotations(row, info)
+        given = _annotations(row, info, image)
         drawn = info.conditioning.draw(given, image)
         s = to_unit(info.conditioning.channels(drawn, image))
     except V2VError as error:
@@ -88,35 +89,50 @@ def _conditioned(t: int, row: Mapping[str, Any], info: ModelInfo) -> Conditioned
     return ConditionedFrame(s, InputFrame(image, annotations=given), regions=regions)
 
 
-def _annotations(row: Mapping[str, Any], info: ModelInfo) -> tuple[Any, ...]:
-    """One for each condition, in their order."""
-    conditions = info.conditioning.conditions
+def _annotations(row: Mapping[str, Any], info: ModelInfo, image: Image | None) -> tuple[Any, ...]:
+    """One for each condition, in their order; what can be made of the frame and is not given is made of it."""
+    conditions, framed = info.conditioning.conditions, image is not None
     if "" in row:  # an iterable of whatever it is for each frame
-        item = row[""]
+        item, needed = row[""], _needed(info, framed=framed)
         if isinstance(item, Mapping):
-            _check_names(item, info)
+            _check_names(item, info, framed=framed)
             row = item
-        elif len(conditions) == 1:
-            row = {conditions[0].name: item}
+        elif len(needed) == 1:
+            row = {needed[0].name: item}
         else:
             raise _several(info)
     size = (info.width, info.height)
-    return tuple(of.given(as_numpy(row[of.name]), size=size) for of in conditions)
+
+    def annotation(of: Condition[Any]) -> Any:
+        if of.name not in row and image is not None:
+            return of.of_frame(image)
+        return of.given(as_numpy(row[of.name]), size=size)
+
+    return tuple(map(annotation, conditions))
 
 
-def _columns(annotations: Any, info: ModelInfo) -> dict[str, Iterator[Any]]:
+def _needed(info: ModelInfo, *, framed: bool) -> tuple[Condition[Any], ...]:
+    """The conditions whose annotations must be given: all, or where frames are given those that are not made of them.
+
+    A model of nothing but the frame is given that.
+    """
+    conditions = info.conditioning.conditions
+    return tuple(of for of in conditions if not (framed and of.from_frame)) or conditions
+
+
+def _columns(annotations: Any, info: ModelInfo, *, framed: bool) -> dict[str, Iterator[Any]]:
     """Iterators over frames by the name of a condition; by "" where each item is for all conditions."""
     if isinstance(annotations, Mapping):
-        _check_names(annotations, info)
+        _check_names(annotations, info, framed=framed)
         return {name: each_frame(column, name) for name, column in annotations.items()}
-    if isinstance(annotations, np.ndarray | torch.Tensor) and len(info.conditioning.conditions) > 1:
+    if isinstance(annotations, np.ndarray | torch.Tensor) and len(_needed(info, framed=framed)) > 1:
         raise _several(info)
     return {"": each_frame(annotations, "annotations")}
 
 
-def _check_names(given: Mapping[str, Any], info: ModelInfo) -> None:
-    wanted = {condition.name for condition in info.conditioning.conditions}
-    if given.keys() == wanted:
+def _check_names(given: Mapping[str, Any], info: ModelInfo, *, framed: bool) -> None:
+    possible = {condition.name for condition in info.conditioning.conditions}
+    if {condition.name for condition in _needed(info, framed=framed)} <= given.keys() <= possible:
         return
     names = ", ".join(map(repr, given)) or "nothing"
     raise V2VError(

@@ -18,7 +18,7 @@ from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import FaceEstimator
+from v2vkit.estimators.base import FaceEstimator, frame_itself
 from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.weights import file_digest
 
@@ -79,16 +79,13 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
     path, known = condition.Settings.model_validate(origin.settings).weights, origin.estimator.get("weights")
     if path is None or known is None:
         return
-    what = f"{condition.artifact} that this model was trained on were made with the weights {path}"
-    if not Path(path).is_file():
-        code, problem = "weights-missing", "which are not there any more"
-    elif file_digest(path) != known:
-        code, problem = "weights-mismatch", "which have changed since"
-    else:
+    missing = not Path(path).is_file()
+    if not missing and file_digest(path) == known:
         return
     raise V2VError(
-        code,
-        f"The {what}, {problem}.",
+        "weights-missing" if missing else "weights-mismatch",
+        f"The {condition.artifact} that this model was trained on were made with the weights {path}, which "
+        f"{'are not there any more' if missing else 'have changed since'}.",
         f"Put them back, or make a workspace of the driving video with `v2v {origin.stage}` and render with --maps.",
     )
 
@@ -96,13 +93,9 @@ def _check_weights(condition: Condition[Any], origin: Origin) -> None:
 def _open(condition: Condition[Any], origin: Origin, device: str) -> Any:
     """The estimator behind a condition, on this device; where there is none the frame is the annotation."""
     if condition.task is None:  # others are refused before
-        return _frame_itself
+        return frame_itself
     name, own = chosen(condition.task, origin.settings | {"device": device})
     return open_estimator(condition.task, name, **own)
-
-
-def _frame_itself(image: Image) -> Image:
-    return image
 
 
 def open_face(settings: dict[str, Any]) -> FaceEstimator:

@@ -93,7 +93,8 @@ class Model:
                 label ids, whole numbers [H, W] (255 = none); landmarks [68, 2]; key points [people, 25, 3]; a picture,
                 RGB uint8 [H, W, 3]. None = no face, nobody. A model with several conditions takes a dict of these by
                 the conditions' names, or an iterable of dicts.
-            frames: the frames themselves, RGB uint8 [T, H, W, 3]; for faces whose sketches have background edges.
+            frames: the frames themselves, RGB uint8 [T, H, W, 3]; for faces whose sketches have background edges, and
+                for edges and pictures, which are made of them where they are not given.
             style: number of the style, for models with features (`sample_style`).
             first_frames: L real frames to begin from, RGB uint8 [L, H, W, 3] of the model's size, or their folder.
 
@@ -121,6 +122,7 @@ class Model:
         instances: Path | None = None,
         depth: Path | None = None,
         densepose: Path | None = None,
+        frames: Path | None = None,
         stream: int | None = None,
         keep_interlaced: bool = False,
         style: int = 0,
@@ -132,8 +134,8 @@ class Model:
         after the last one in how many frames nothing was found.
 
         Args:
-            source, align, start, duration, cuts, fps, maps, instances, depth, densepose, stream, keep_interlaced: as of
-                `v2v render`.
+            source, align, start, duration, cuts, fps, maps, instances, depth, densepose, frames, stream,
+                keep_interlaced: as of `v2v render`.
             style, first_frames: as in `generate`.
 
         Yields:
@@ -145,8 +147,15 @@ class Model:
         path = os.fspath(source)
         given: dict[MapKind, Path | None] = {"instances": instances, "depth": depth, "densepose": densepose}
         folders: dict[MapKind, str] = {kind: os.fspath(of) for kind, of in given.items() if of is not None}
-        own = {"align": align, "start": start, "duration": duration, "cuts": cuts, "fps": fps, "maps": maps}
-        own |= {"stream": stream, "keep_interlaced": keep_interlaced}
+        own: dict[str, Any] = {
+            "align": align,
+            "start": start,
+            "duration": duration,
+            "cuts": cuts,
+            "fps": fps,
+            "maps": maps,
+        }
+        own |= {"frames": frames, "stream": stream, "keep_interlaced": keep_interlaced}
         refuse_idle(path, self.info, own | dict(given))
         session = self._session(style, first_frames)
         opened = open_source(
@@ -155,19 +164,20 @@ class Model:
             maps=maps,
             instances=folders.pop("instances", None),
             beside=folders,
+            frames=None if frames is None else os.fspath(frames),
             fps=_rate(fps),
             start=start,
             duration=duration,
             options=VideoOptions(stream, not keep_interlaced),
         )
-        frames = conditioned_frames(opened, self.info, cuts=cuts, align=align, device=str(self.device))
+        conditioned = conditioned_frames(opened, self.info, cuts=cuts, align=align, device=str(self.device))
         remarks = [f"{opened.name}: {remark}" for remark in opened.remarks]
         for note in filter(None, (opened.note, squeezed(self.info, opened), *remarks)):
             warnings.warn(note, stacklevel=2)
 
         def images() -> Iterator[Image]:
             missed = 0
-            for frame, image in session.render(made_ahead(frames, self.device)):
+            for frame, image in session.render(made_ahead(conditioned, self.device)):
                 missed += not frame.found
                 yield image
             for problem in problems_of(opened, self.info, missed):

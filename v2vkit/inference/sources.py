@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.errors import V2VError, counted
+from v2vkit.inference.frames_beside import open_frames, refuse_missing_frames
 from v2vkit.inference.framing import crop_of
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
 from v2vkit.pipeline.stage import refuse_workspaces
@@ -74,6 +76,7 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
     (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
     (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
+    (("frames",), "--frames belongs to a folder of label maps", ("labels",)),
     (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
     (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
     (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
@@ -121,6 +124,7 @@ def open_source(
     maps: bool = False,
     instances: str | None = None,
     beside: Mapping[MapKind, str] | None = None,
+    frames: str | None = None,
     fps: Fraction | None = None,
     start: float = 0.0,
     duration: float | None = None,
@@ -134,6 +138,7 @@ def open_source(
         maps: `path` is a workspace, whose annotations are there already.
         instances: folder with an instance map for each label map.
         beside: kind -> folder of the maps of the model's other conditions, one for each label map.
+        frames: video or folder of the frames that the label maps belong to, for conditions that are made of them.
         fps: rate of pictures and label maps (None = that of the model's footage), and of raw video without time stamps.
         start, duration: the part of a video that is used, in seconds.
         options: how a video is read; None = as it comes.
@@ -151,7 +156,7 @@ def open_source(
             "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
         )
     if kind == "labels":
-        return open_label_source(path, info, instances=instances, beside=beside, fps=fps)
+        return open_label_source(path, info, instances=instances, beside=beside, frames=frames, fps=fps)
     if kind == "pictures":
         return open_picture_source(path, fps=fps or info.rate)
     options = replace(options or VideoOptions(), raw_rate=fps)
@@ -170,6 +175,7 @@ def open_label_source(
     *,
     instances: str | None = None,
     beside: Mapping[MapKind, str] | None = None,
+    frames: str | None = None,
     fps: Fraction | None = None,
 ) -> Source:
     """A folder of label maps (ids as in training) for a street model, resized as `ingest` did.
@@ -180,6 +186,7 @@ def open_label_source(
         folder: the label maps.
         instances: folder with an instance map for each, found, matched and checked as `ingest` does.
         beside: kind -> folder of the maps of the model's other conditions, one for each label map likewise.
+        frames: video or folder of the frames that they belong to, one for each, for conditions that are made of them.
         fps: rate of the label maps; None = that of the model's footage.
 
     Raises:
@@ -190,33 +197,40 @@ def open_label_source(
     rules = LabelRules.of_settings(info.frames, num_labels=info.conditioning.num_labels)
     roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
     refuse_missing_maps(info.conditioning, roots)
+    refuse_missing_frames(info.conditioning, frames)
     height, width = read_map("labels", files.image_path(0), rules).shape[:2]
     found = _maps_beside(files, roots, (width, height), rules)
     span = _depth_range(found.get("depth"), rules)
+    of_frames = None if frames is None else open_frames(files, frames, info, size=(width, height), fps=fps or info.rate)
 
     def read(what: MapKind, path: Path) -> NDArray[Any]:
         ids = read_map(what, path, rules)
         window = crop_window(crop_of(info), ids.shape[1], ids.shape[0], (info.width, info.height))
         return reframe_ids(ids, window, (info.width, info.height))
 
-    def annotation(condition: Condition[Any], number: int) -> Any:
+    count = len(files.images)
+
+    def annotation(condition: Condition[Any], number: int, image: Any) -> Any:
         maps = {what: read(what, Path(of.folder) / of.names[number]) for what, of in found.items()}
         if isinstance(condition, LabelsCondition):
             return LabelMap(read("labels", files.image_path(number)), maps.get("instances"))
+        if condition.from_frame:
+            return condition.of_frame(image)
         assert condition.beside is not None, "refused before"
         return condition.of_map(maps[condition.beside], near_far=span)
 
-    def frames() -> Iterator[InputFrame]:
-        for number in range(len(files.images)):
-            yield InputFrame(annotations=tuple(annotation(of, number) for of in info.conditioning.conditions))
+    def annotated() -> Iterator[InputFrame]:
+        images = repeat(None, count) if of_frames is None else of_frames()
+        for number, image in zip(range(count), images, strict=True):
+            annotations = tuple(annotation(of, number, image) for of in info.conditioning.conditions)
+            yield InputFrame(image, annotations=annotations)
 
-    count = len(files.images)
     return Source(
         name=folder,
         width=width,
         height=height,
         fps=fps or info.rate,
-        read=frames,
+        read=annotated,
         num_frames=count,
         annotated=True,
         problems=lambda: sequence_problems(folder),

@@ -71,15 +71,24 @@ class DNED(nn.Module):
             Six of [B, 1, H, W], in the precision of the weights.
         """
         height, width = x.shape[2:]
+        maps = self.features(x)
+        size = (maps[0].shape[2], maps[0].shape[3])
+        sides = [
+            F.interpolate(side(features), size, mode="bilinear", align_corners=False)
+            for side, features in zip(self.sides, maps, strict=True)
+        ]
+        return [logits[..., :height, :width] for logits in (*sides, self.fuse(torch.cat(sides, 1)))]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The last map of each of the five stages, of an input as `forward` takes it, padded to multiples of 16."""
         if self.config.source == "edges":
             x = (2 * x - 1).repeat(1, 3, 1, 1)  # three channels, so that weights for images fit
-        features = pad_to_multiple(_preprocess(x, self.config.preprocessing), MULTIPLE)
-        size = (features.shape[2], features.shape[3])
-        sides = []
-        for index, (stage, side) in enumerate(zip(self.stages, self.sides, strict=True)):
-            features = stage(F.max_pool2d(features, 2) if index else features)
-            sides.append(F.interpolate(side(features), size, mode="bilinear", align_corners=False))
-        return [logits[..., :height, :width] for logits in (*sides, self.fuse(torch.cat(sides, 1)))]
+        x = pad_to_multiple(_preprocess(x, self.config.preprocessing), MULTIPLE)
+        maps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(F.max_pool2d(x, 2) if index else x)
+            maps.append(x)
+        return maps
 
 
 def superpose(logits: Sequence[Tensor], weights: Sequence[float] | Tensor | None = None) -> Tensor:

@@ -107,6 +107,19 @@ def perceptual(fake: list[Tensor], real: list[Tensor]) -> Tensor:
     return torch.stack(terms).sum()
 
 
+def relative_perceptual(fake: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Mean over maps of mean |phi_i(x_fake) - phi_i(x)| / mean |phi_i(x)|: networks whose maps differ in scale.
+
+    Args:
+        fake: maps of the generated image.
+        real: maps of the real image (detached here).
+    """
+    terms = [
+        F.l1_loss(a, b.detach()) / b.detach().abs().mean().clamp_min(1e-6) for a, b in zip(fake, real, strict=True)
+    ]
+    return torch.stack(terms).mean()
+
+
 def gram(features: Tensor) -> Tensor:
     """G_ij = 1 / (C H W) sum_p F_i(p) F_j(p): [B, C, H, W] -> [B, C, C] (Johnson et al. 2016)."""
     flat = features.flatten(2)

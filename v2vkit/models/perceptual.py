@@ -1,4 +1,4 @@
-"""VGG-19 feature maps for the perceptual and the style loss, from a weights file that the user gives."""
+"""Feature maps of a frozen network for the perceptual and the style loss: VGG-19, EfficientNet-lite0, VGG-16 of HED."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from v2vkit.errors import V2VError
+from v2vkit.models.lite0 import Lite0
+from v2vkit.models.losses import perceptual, relative_perceptual
 from v2vkit.models.state_dict import read_state
 
 TAPS = (1, 6, 11, 20, 29)
@@ -15,7 +17,31 @@ MIN_SIDE = 16
 """Fewest pixels of a side: VGG-19 halves it four times."""
 
 
-class VGGFeatures(nn.Module):
+class PerceptualNetwork(nn.Module):
+    """A frozen network and the distance between its feature maps.
+
+    `forward`: [B, 3, H, W] in [-1, 1] -> list of maps [B, C, h, w]. Subclasses say which maps.
+    """
+
+    def distance(self, fake: list[Tensor], real: list[Tensor]) -> Tensor:
+        """Scalar distance between the maps of generated and real images; the real ones are detached."""
+        return relative_perceptual(fake, real)
+
+
+def open_perceptual(name: str, weights: str | Path) -> PerceptualNetwork:
+    """The network of that name with its weights.
+
+    Args:
+        name: vgg19, lite0 or hed.
+        weights: its file, in the form of that entry of `v2v weights list`.
+
+    Raises:
+        V2VError: the file is missing, unreadable or of another network.
+    """
+    return {"vgg19": VGGFeatures, "lite0": Lite0Features, "hed": HEDFeatures}[name](weights)
+
+
+class VGGFeatures(PerceptualNetwork):
     """Five maps of a frozen VGG-19: relu1_1, relu2_1, relu3_1, relu4_1, relu5_1.
 
     Args:
@@ -51,9 +77,53 @@ class VGGFeatures(nn.Module):
                 maps.append(x)
         return maps
 
+    def distance(self, fake: list[Tensor], real: list[Tensor]) -> Tensor:
+        """As published: L1 of the maps weighted 1/32, 1/16, 1/8, 1/4, 1."""
+        return perceptual(fake, real)
+
+
+class Lite0Features(PerceptualNetwork):
+    """Five maps of EfficientNet-lite0, trained on ImageNet; sides of 32 or more.
+
+    Args:
+        weights: the file of the entry `lite0`.
+
+    Raises:
+        V2VError: the file is missing, unreadable or of another network.
+    """
+
+    def __init__(self, weights: str | Path):
+        super().__init__()
+        self.network = Lite0(weights)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.network.maps(x)
+
+
+class HEDFeatures(PerceptualNetwork):
+    """The last map of each of the five stages of HED's VGG-16 trunk; sides of 16 or more.
+
+    Args:
+        weights: the file of the entry `hed`.
+
+    Raises:
+        V2VError: the file is missing, unreadable or of another network, or h5py is not installed.
+    """
+
+    def __init__(self, weights: str | Path):
+        from v2vkit.models.dned_weights import dned_from_hed
+
+        super().__init__()
+        self.network = dned_from_hed(weights)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.network.features(x)
+
 
 def _load(layers: nn.Sequential, path: Path) -> None:
-    hint = "Give the state dict of torchvision's vgg19 (`vgg19-dcbb9e9d.pth`), or switch the VGG loss off."
+    hint = "Give the state dict of torchvision's vgg19 (`vgg19-dcbb9e9d.pth`), or --perceptual lite0 or off."
     state = read_state(path, hint=hint)
     found = {}
     for key, wanted in layers.state_dict().items():

@@ -181,6 +181,7 @@ _MAKERS = {
     "densepose": "ingest --densepose FOLDER",
     "pictures": "ingest --picture VIDEO",
     "sketches": "make-sketches",
+    "edges": "make-edges",
     "poses": "estimate-pose",
     "flow": "extract-flow",
     "tracks": "track",

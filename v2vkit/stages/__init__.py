@@ -10,6 +10,7 @@ COMMANDS: dict[str, str] = {
     "ingest": "Turn videos or folders of images into frames, cut into clips and packed into shards.",
     "segment": "Make label maps of the frames with a segmentation network.",
     "make-sketches": "Find face landmarks and draw them as sketches with background edges.",
+    "make-edges": "Find the Laplacian edges of the frames.",
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
     "track": "Give every object one number through its whole shot.",

@@ -67,6 +67,12 @@ class RenderConfig(StageConfig):
     densepose: str | None = setting(
         None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
     )
+    frames: str | None = setting(
+        None,
+        "Video or folder of the frames that the label maps of SOURCE belong to (a simulator's), of which edges and "
+        "pictures are made.",
+        metavar="PATH",
+    )
     compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
         None, "How shot cuts of the video are found; as for ingest of the training footage when not given."
@@ -265,6 +271,7 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         maps=config.maps,
         instances=config.instances,
         beside={kind: folder for kind, folder in given.items() if folder is not None},
+        frames=config.frames,
         fps=None if config.fps is None else Fraction(config.fps),
         start=config.start,
         duration=config.duration,

@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts that are there."""
+    """Fill in the domain from the artifacts that are there, and the network of the perceptual loss."""
     from v2vkit.training.check import refuse_unused
+    from v2vkit.training.perceptual import resolve_perceptual
 
     refuse_unused(config, method_spec(config.method))
     config = _with_label_ids(config, work)
+    config = resolve_perceptual(config, work / f"checkpoints/{config.checkpoint}")
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:

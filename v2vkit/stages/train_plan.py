@@ -46,8 +46,8 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
         sources["--start-from"] = read_info(start).identity
-    weights = config.losses.vgg_weights
-    return sources | ({"VGG weights": file_digest(weights)} if weights else {})
+    weights = config.losses.perceptual_weights
+    return sources | ({"perceptual weights": file_digest(weights)} if weights else {})
 
 
 def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:

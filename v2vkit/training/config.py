@@ -115,11 +115,17 @@ class LossSettings(SettingsGroup):
         0.0, "Weight of a discriminator of the face's surroundings (pose); 2 in the paper's recipes, 0 = none.", ge=0
     )
     lambda_l1: float = setting(0.0, "Weight of a plain pixel loss; keeps tiny runs from flickering.", ge=0)
-    vgg_weights: str | None = setting(
-        None, "File with torchvision's VGG-19 weights.", metavar="PATH", affects_output=False, common=True
+    perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
+        "auto",
+        "Network of the perceptual loss; auto: VGG-19 where `v2v weights` has it, otherwise off. lite0 and hed come "
+        "with packages.",
+        common=True,
     )
-    lambda_vgg: float = setting(10.0, "Weight of the VGG loss; needs --vgg-weights.", ge=0)
-    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss; needs --vgg-weights.", ge=0)
+    perceptual_weights: str | None = setting(
+        None, "File with that network's weights, instead of the store's.", metavar="PATH", affects_output=False
+    )
+    lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
+    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which looks through the same network.", ge=0)
     lambda_flow: float = setting(10.0, "Weight of the losses of the predicted flow (eq. 8).", ge=0)
     lambda_warp: float = setting(
         10.0,

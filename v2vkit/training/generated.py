@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.models.generator import Output
-from v2vkit.models.perceptual import VGGFeatures
+from v2vkit.models.perceptual import PerceptualNetwork
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.window import WindowState
@@ -43,7 +43,7 @@ class GeneratedChunk:
         frames: numbers of its frames in the sequence.
         outputs: of the generator, one per frame, with their graphs.
         hallucinated: the hallucinated images have losses of their own.
-        vgg: where a loss needs it.
+        perceptual: the network of the perceptual loss, where a loss needs it.
         parallel: the other processes of this run.
         bodies: the channels of `s` that show skeletons of people.
     """
@@ -53,7 +53,7 @@ class GeneratedChunk:
     frames: list[int]
     outputs: list[Output]
     hallucinated: bool = True
-    vgg: VGGFeatures | None = None
+    perceptual: PerceptualNetwork | None = None
     parallel: Parallel = field(default=ALONE)
     bodies: slice = field(default_factory=lambda: slice(None))
 
@@ -79,12 +79,12 @@ class GeneratedChunk:
         return [join([output.x_fake for output in self.outputs]), *h]
 
     @cached_property
-    def vgg_maps(self) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """VGG's maps of the real frames, without a graph, and of each of `fakes`."""
-        assert self.vgg is not None
+    def perceptual_maps(self) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Feature maps of the real frames, without a graph, and of each of `fakes`."""
+        assert self.perceptual is not None
         with torch.no_grad():
-            real = self.vgg(self.x)
-        return real, [self.vgg(fake) for fake in self.fakes]
+            real = self.perceptual(self.x)
+        return real, [self.perceptual(fake) for fake in self.fakes]
 
     @cached_property
     def moved(self) -> list[tuple[int, Output, Tensor, Tensor]]:

@@ -13,15 +13,14 @@ from v2vkit.models.losses import (
     flow_loss,
     generated_warp_loss,
     mask_loss,
-    perceptual,
     pixel_l1,
     style,
     warp_loss,
 )
-from v2vkit.models.perceptual import MIN_SIDE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.generated import GeneratedChunk, join
-from v2vkit.training.terms import FROM_NOTHING, PREDICTED_FLOW, VGG, LossTerm
+from v2vkit.training.perceptual import NETWORKS, source_text
+from v2vkit.training.terms import FROM_NOTHING, PERCEPTUAL, PREDICTED_FLOW, LossTerm
 
 
 @dataclass
@@ -38,24 +37,26 @@ class Losses:
 
 def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of single images."""
+    network = NETWORKS.get(config.losses.perceptual)
+    side = 1 if network is None else network.min_side
     return (
         LossTerm("G_L1", "pixel L1", "mean |x_fake - x|", "lambda_l1", compute=_pixel_l1),
         LossTerm(
-            "G_VGG",
-            "VGG",
-            f"five maps of {config.losses.vgg_weights}",
-            "lambda_vgg",
-            needs=(VGG,),
-            min_side=MIN_SIDE,
+            "G_Perceptual",
+            "perceptual",
+            "" if network is None else source_text(config),
+            "lambda_perceptual",
+            needs=(PERCEPTUAL,),
+            min_side=side,
             compute=_perceptual,
         ),
         LossTerm(
             "G_Style",
             "style",
-            "Gram matrices of the VGG maps",
+            "Gram matrices of the perceptual loss's maps",
             "lambda_style",
-            needs=(VGG,),
-            min_side=MIN_SIDE,
+            needs=(PERCEPTUAL,),
+            min_side=side,
             compute=_style,
         ),
     )
@@ -87,12 +88,13 @@ def _pixel_l1(chunk: GeneratedChunk) -> Tensor:
 
 
 def _perceptual(chunk: GeneratedChunk) -> Tensor:
-    real, fakes = chunk.vgg_maps
-    return torch.stack([perceptual(fake, real) for fake in fakes]).sum()
+    assert chunk.perceptual is not None
+    real, fakes = chunk.perceptual_maps
+    return torch.stack([chunk.perceptual.distance(fake, real) for fake in fakes]).sum()
 
 
 def _style(chunk: GeneratedChunk) -> Tensor:
-    real, fakes = chunk.vgg_maps
+    real, fakes = chunk.perceptual_maps
     return torch.stack([style(fake, real) for fake in fakes]).sum()
 
 

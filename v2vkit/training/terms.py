@@ -68,14 +68,14 @@ FROM_NOTHING = Need(
     "are for --first-frame self",
     ("drop_history",),
 )
-VGG = Need(
-    lambda config: config.losses.vgg_weights is not None,
-    lambda config: "give --vgg-weights FILE",
-    "need --vgg-weights FILE",
+PERCEPTUAL = Need(
+    lambda config: config.losses.perceptual not in ("auto", "off"),
+    lambda config: "v2v weights fetch vgg19, or --perceptual lite0",
+    "need a network: v2v weights fetch vgg19, or --perceptual lite0",
 )
 PREDICTED_FLOW = Need(lambda config: config.model.flow, lambda config: "--no-flow")
 VIDEO_DISCRIMINATORS = Need(lambda config: config.adversaries.temporal_scales > 0, lambda config: "--temporal-scales 0")
-NEEDS = (STREET, POSE, MIRRORED, PARTS, PICTURE, DEPTH, FROM_NOTHING, VGG, PREDICTED_FLOW, VIDEO_DISCRIMINATORS)
+NEEDS = (STREET, POSE, MIRRORED, PARTS, PICTURE, DEPTH, FROM_NOTHING, PERCEPTUAL, PREDICTED_FLOW, VIDEO_DISCRIMINATORS)
 
 
 @dataclass(frozen=True)

@@ -99,15 +99,15 @@ class FileAudio:
 class PipedAudio:
     """Audio packets that a pipe's demuxer finds among those of the video, held until their time has come.
 
-    One thread may put packets in while another takes them. At most 64 MiB are held: then the oldest give way, also
-    where nobody takes any.
+    One thread may put packets in while another takes them. At most `max_bytes` are held: beyond that the oldest packets
+    are dropped, also where nobody takes any.
     """
 
-    def __init__(self, name: str, streams: Sequence[AudioStream]):
+    def __init__(self, name: str, streams: Sequence[AudioStream], *, max_bytes: int = _MOST_BYTES):
         self.name, self.streams, self.num_lost = name, tuple(streams), 0
         self._chosen: frozenset[int] | None = None
         self._packets: deque[Packet[Any]] = deque()
-        self._num_bytes = 0
+        self._num_bytes, self._max_bytes = 0, max_bytes
 
     begin = None
 
@@ -117,7 +117,7 @@ class PipedAudio:
             return
         self._packets.append(packet)
         self._num_bytes += packet.size
-        while self._num_bytes > _MOST_BYTES and self.take() is not None:
+        while self._num_bytes > self._max_bytes and self.take() is not None:
             self.num_lost += self._chosen is not None
 
     def first_packets(self, index: int) -> list["Packet[Any]"]:

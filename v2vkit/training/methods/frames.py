@@ -26,7 +26,7 @@ from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 from v2vkit.models.generator import Output, VideoGenerator, history_from_images
-from v2vkit.models.perceptual import VGGFeatures
+from v2vkit.models.perceptual import open_perceptual
 from v2vkit.models.presets import (
     DISCRIMINATORS,
     encoder_config,
@@ -43,7 +43,7 @@ from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.reconstruction import Losses
 from v2vkit.training.sample_grid import sample_grid
 from v2vkit.training.schedule import Schedule, ramp_factor
-from v2vkit.training.terms import VGG, LossTerm, losses_on, needs_met
+from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met
 from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
 
 
@@ -58,7 +58,7 @@ class Chunk:
 
 
 class FrameMethod:
-    """A generator of frames, its discriminators, and the feature encoder E and VGG where they are asked for."""
+    """A generator of frames, its discriminators, and where they are asked for E and the perceptual network."""
 
     headline: ClassVar[tuple[str, ...]] = ("G_GAN", "D_GAN_fake")
 
@@ -91,8 +91,9 @@ class FrameMethod:
         }
         layers = build_encoder_config(config)
         self.encoder = None if layers is None else FeatureEncoder(layers).to(device)
-        weights = config.losses.vgg_weights if needs_met(terms, VGG, config) and device.type != "meta" else None
-        self.vgg = None if weights is None else VGGFeatures(weights).to(device)
+        looks = needs_met(terms, PERCEPTUAL, config) and device.type != "meta"
+        weights = config.losses.perceptual_weights if looks else None
+        self.perceptual = None if weights is None else open_perceptual(config.losses.perceptual, weights).to(device)
         self.generator.checkpointing = config.hardware.gradient_checkpointing
         for network in self.networks().values():
             _lay_out(network.module, config, device)
@@ -142,7 +143,7 @@ class FrameMethod:
             chunk.frames,
             chunk.outputs,
             hallucinated=isinstance(self.generator, VideoGenerator),
-            vgg=self.vgg,
+            perceptual=self.perceptual,
             parallel=self.parallel,
             bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
