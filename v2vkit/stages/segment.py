@@ -1,12 +1,13 @@
 """`v2v segment`: label maps (and instances) of every frame, by a segmentation network with weights of the user's."""
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import field_validator
+from pydantic import ValidationError, ValidationInfo, field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.classes.table import ClassName
+from v2vkit.classes.table import ClassName, ClassTable, ClassTableSetting, LabelClass
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
@@ -18,26 +19,38 @@ from v2vkit.weights import file_digest
 if TYPE_CHECKING:
     from v2vkit.estimators.base import SegmentEstimator
 
+MODEL_NAME = "model.safetensors"
+"""Name of the model file in a checkpoint (`v2vkit.checkpoint.model_file.MODEL`, which loads torch)."""
+
 
 class SegmentConfig(StageConfig):
     """Make label maps of the frames with a segmentation network.
 
-    For every frame: label.png (a label id per pixel, 255 = ignore) and, from yolo, inst.png (a number per object, 0 =
-    none), in the format of `v2v ingest --labels`. torchvision knows a class for every pixel (DeepLabV3, LR-ASPP); yolo
-    knows objects, and what lies between them is 255. Frames in which everything is 255 are counted as "nothing
+    For every frame: label.png (a label id per pixel, 255 = ignore) and, from maskrcnn and yolo, inst.png (a number per
+    object, 0 = none), in the format of `v2v ingest --labels`. torchvision knows a class for every pixel (DeepLabV3,
+    LR-ASPP), and so does `trained`, a checkpoint of `v2v train --method segmenter`; maskrcnn (torchvision's) and yolo
+    know objects, and what lies between them is 255. Frames in which everything is 255 are counted as "nothing
     recognised". Weights are a file of yours and are never downloaded.
     """
 
-    segment: str = setting(
-        "torchvision",
-        "Segmentation network; yolo needs the extra of that name, which is under the AGPL.",
-        choices=estimators_of("segment"),
-    )
     weights: str | None = setting(
         None,
-        "Weights: for torchvision a state dict of DeepLabV3 or LR-ASPP, for yolo a .pt file for the task segment.",
-        metavar="FILE",
+        "Weights: for torchvision a state dict of DeepLabV3 or LR-ASPP, for maskrcnn one of Mask R-CNN, for yolo a .pt "
+        "file for the task segment; or the folder of a segmenter's checkpoint (work/checkpoints/segmenter).",
+        metavar="FILE|FOLDER",
         affects_output=False,
+    )
+    segment: str = setting(
+        "torchvision",
+        "Segmentation network; a checkpoint's folder is always `trained`; yolo needs the extra of that name, which is "
+        "under the AGPL.",
+        choices=estimators_of("segment"),
+    )
+    classes: ClassTableSetting | None = setting(
+        None,
+        "Names and colours of the classes of the weights, where they bring none: a built-in table or a TOML file.",
+        metavar="TABLE",
+        since="0.1",
     )
     keep: tuple[ClassName, ...] = setting(
         (),
@@ -51,19 +64,31 @@ class SegmentConfig(StageConfig):
     input_side: int | None = setting(
         None,
         "Side in pixels to which frames are scaled for the network: the shorter one for torchvision (520 when not "
-        "given), the longer one for yolo (that of its training).",
+        "given), maskrcnn (800) and trained (that of its training), the longer one for yolo (likewise).",
         ge=32,
         le=4096,
     )
     min_score: float | None = setting(
         None,
-        "Objects (yolo; 0.25 when not given) or pixels (torchvision; 0) whose class has a lesser score are 255.",
+        "Objects (yolo: 0.25 when not given, maskrcnn: 0.5) or pixels (torchvision and trained: 0) whose class has a "
+        "lesser score are 255.",
         ge=0,
         le=1,
     )
     device: str = setting("cpu", f"Where the network runs: {DEVICES}.", affects_output=False)
 
-    _found_anywhere = field_validator("weights")(as_absolute)
+    @field_validator("weights")
+    @classmethod
+    def _model_file(cls, weights: str | None) -> str | None:
+        """The absolute path; of a checkpoint's folder, that of the model in it."""
+        path = as_absolute(weights)
+        return str(Path(path) / MODEL_NAME) if path is not None and Path(path).is_dir() else path
+
+    @field_validator("segment")
+    @classmethod
+    def _of_checkpoint(cls, segment: str, info: ValidationInfo) -> str:
+        path = info.data.get("weights")
+        return "trained" if path is not None and Path(path).name == MODEL_NAME else segment
 
     @field_validator("keep")
     @classmethod
@@ -110,6 +135,24 @@ def _kept(config: SegmentConfig, estimator: "SegmentEstimator") -> tuple[int, ..
     return tuple(found)
 
 
+def _table(config: SegmentConfig, estimator: "SegmentEstimator") -> ClassTable | None:
+    """The classes of the labels that are written; None = they are not known by name."""
+    table = config.classes or getattr(estimator, "table", None)
+    names: tuple[str, ...] = estimator.classes
+    if table is None and (not names or len(set(names)) < len(names)):
+        return None
+    kept = _kept(config, estimator) or tuple(range(estimator.num_labels))
+    if table is None:
+        try:
+            classes = [LabelClass(id=i, name=names[label]) for i, label in enumerate(kept)]
+        except ValidationError:  # names that flags cannot take
+            return None
+        return ClassTable(name=estimator.name, classes=tuple(classes))
+    number = {label: i for i, label in enumerate(kept)}
+    classes = [of.model_copy(update={"id": number[of.id]}) for of in table.classes if of.id in number and not of.ignore]
+    return table.model_copy(update={"classes": tuple(classes)}) if config.keep and classes else table
+
+
 def open_segments(config: SegmentConfig) -> Opened:
     """Open the network; raises V2VError as `_open` does."""
     from v2vkit.conditions.labels import LabelsCondition
@@ -144,7 +187,13 @@ def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
             f"The weights {config.weights} give {number} labels, more than --num-labels {config.num_labels}.",
             f"Give --num-labels {number} or leave it out, or choose classes with --keep.",
         )
-    return config.model_copy(update={"num_labels": config.num_labels or number, "keep": _kept(config, estimator)})
+    return config.model_copy(
+        update={
+            "num_labels": config.num_labels or number,
+            "keep": _kept(config, estimator),
+            "classes": _table(config, estimator),
+        }
+    )
 
 
 STAGE = Stage(

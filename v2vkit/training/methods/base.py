@@ -1,6 +1,6 @@
 """What a method is: what is trained, as one object. `Trainer.fit` trains it, whatever it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.train_state import Networks, TrainState
+from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.parallel import Parallel
+from v2vkit.training.perceptual import resolve_perceptual
 from v2vkit.training.schedule import Schedule
 from v2vkit.training.terms import LossTerm
 
@@ -90,6 +93,10 @@ class MethodSpec:
             model in it cannot be started from.
         inherit: state, folder, width and height -> copies the weights of the model in it; a line per network for the
             plan.
+        resolve: settings, workspace -> settings with what was left open filled in.
+        open_reader: settings, workspace, manifests -> the frames to train on.
+        artifacts: settings -> kind of a condition's artifact -> kind that is read in its place.
+        own: settings that mean something to this method alone; given to another, they are refused.
     """
 
     name: str
@@ -104,3 +111,11 @@ class MethodSpec:
     describe: Callable[[TrainConfig, Conditioning], dict[str, Any]]
     check_start: Callable[[TrainConfig, Conditioning, tuple[int, int], Folder], None]
     inherit: Callable[[TrainState, Folder, tuple[int, int]], list[str]]
+    resolve: Callable[[TrainConfig, Folder], TrainConfig] = lambda config, work: resolve_perceptual(
+        config, work / f"checkpoints/{config.checkpoint}"
+    )
+    open_reader: Callable[[TrainConfig, Folder, dict[str, Manifest]], ClipReader] = lambda config, work, manifests: (
+        ClipReader(work, manifests)
+    )
+    artifacts: Callable[[TrainConfig], Mapping[str, str]] = lambda config: {}
+    own: tuple[str, ...] = ()
