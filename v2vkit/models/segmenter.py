@@ -2,7 +2,7 @@
 
 - `lite0-fpn`: EfficientNet-lite0, whose ImageNet weights a package carries, under a feature pyramid (Lin et al. 2017,
   torchvision's) and a semantic head as in Kirillov et al. 2019: each level is convolved, enlarged to stride 4 and
-  added. The encoder's norms keep their statistics and the head's are group norms, so a batch may be one frame.
+  added; the encoder's map of stride 2 then joins, as in DeepLabV3+ (Chen et al. 2018), for poles and signs. The encoder's norms keep their statistics and the head's are group norms, so a batch may be one frame.
 - `deeplabv3-*`: torchvision's (Chen et al. 2017). Its norms are batch norms, which need two frames and more in a batch.
 
 Shapes: frames [B, 3, H, W] in [-1, 1] -> logits [B, classes, H, W].
@@ -28,7 +28,7 @@ _DEEPLAB = {
     "deeplabv3-resnet101": "deeplabv3_resnet101",
     "deeplabv3-mobilenet": "deeplabv3_mobilenet_v3_large",
 }
-_WIDTH = 128
+_WIDTH, _FINE = 128, 64
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
 _HINT = "Give a state dict of torchvision's DeepLabV3 with that backbone (`v2v weights list`), or none."
 
@@ -39,6 +39,14 @@ class SegmenterConfig(StageConfig):
     kind: Literal["segmenter"] = "segmenter"
     network: SegmenterNetwork = setting("lite0-fpn", "which network")
     num_classes: int = setting(..., "classes that it tells apart", ge=1, le=255)
+
+
+def _convolution(channels_in: int, channels_out: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
+        nn.GroupNorm(32, channels_out),
+        nn.ReLU(),
+    )
 
 
 class Lite0Pyramid(nn.Module):
@@ -55,21 +63,23 @@ class Lite0Pyramid(nn.Module):
         for unused in (self.encoder.conv_head, self.encoder.bn1):
             unused.requires_grad_(False)
         self.pyramid = FeaturePyramidNetwork(list(CHANNELS[1:]), _WIDTH)
-        self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False), nn.GroupNorm(32, _WIDTH), nn.ReLU())
-            for _ in CHANNELS[1:]
-        )
-        self.classifier = nn.Conv2d(_WIDTH, num_classes, 1)
+        self.levels = nn.ModuleList(_convolution(_WIDTH, _WIDTH, 3) for _ in CHANNELS[1:])
+        self.coarse, self.fine = _convolution(_WIDTH, _FINE, 1), _convolution(CHANNELS[0], _FINE, 1)
+        self.joined = _convolution(2 * _FINE, _FINE, 3)
+        self.classifier = nn.Conv2d(_FINE, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = self.encoder.maps(x)[1:]
+        fine, *maps = self.encoder.maps(x)
         levels = self.pyramid({str(i): of for i, of in enumerate(maps)}).values()
         size = maps[0].shape[2:]
         parts = [
             F.interpolate(convolve(level), size, mode="bilinear", align_corners=False)
             for convolve, level in zip(self.levels, levels, strict=True)
         ]
-        logits = self.classifier(torch.stack(parts).sum(0))
+        coarse = F.interpolate(
+            self.coarse(torch.stack(parts).sum(0)), fine.shape[2:], mode="bilinear", align_corners=False
+        )
+        logits = self.classifier(self.joined(torch.cat([coarse, self.fine(fine)], 1)))
         return F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False)
 
 
