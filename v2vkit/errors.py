@@ -5,7 +5,7 @@ class V2VError(Exception):
     """An error that the user can fix: a stable code, what is wrong, and what to do about it.
 
     Args:
-        code: a stable name of the kind of error, lower case with hyphens (`stale-input`); the same wherever the same
+        code: a stable name of the kind of error, lower case with hyphens (`artifact-stale`); the same wherever the same
             thing is wrong, and never changed with the sentences. Programs and tests compare this.
         message: one sentence on what is wrong (which file, which setting, which value).
         hint: one sentence on what to do or what to type.

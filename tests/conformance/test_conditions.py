@@ -158,7 +158,7 @@ def test_what_is_written_is_read(case: tuple[Condition[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"[" * 5000, b"{}"], ids=["empty", "png", "deep", "json"])
-def test_damaged_files_are_sentences(condition: Condition[Any], data: bytes) -> None:
+def test_damaged_files_are_refused(condition: Condition[Any], data: bytes) -> None:
     files = condition.encode(condition.draw(EXAMPLES[condition.name][2][0], IMAGE), estimator="test 1")
     for name in condition.required:
         with pytest.raises(V2VError) as caught:

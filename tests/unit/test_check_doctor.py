@@ -52,7 +52,7 @@ def test_artifacts_without_what_they_were_made_from_are_named(tmp_path: Path) ->
     options = make_workspace(tmp_path)
     (tmp_path / "frames/manifest.json").unlink()
     problems = CHECK.call(CheckConfig(), options)
-    assert any("flow was made from frames, which is not here" in problem for problem in problems)
+    assert any("flow was made from frames, which is missing" in problem for problem in problems)
 
 
 def test_free_space_is_that_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +155,8 @@ def test_the_advice_for_old_labels_is_what_mends_them(tmp_path: Path) -> None:
     config = IngestConfig(sources=(str(images),), labels=str(labels), cuts="none")
     run(INGEST, config, again)
     run(INGEST, config.model_copy(update={"labels": None, "max_frames": 8}), again)
-    advice = "labels was made from other frames; run `v2v ingest --overwrite` with --labels and its other settings; "
-    assert CHECK.call(CheckConfig(), again) == [advice + "or remove that folder."]
+    advice = "run `v2v ingest --overwrite` with --labels and its other settings; or remove that folder."
+    assert CHECK.call(CheckConfig(), again) == [f"labels was made from another version of frames; {advice}"]
     run(INGEST, config.model_copy(update={"max_frames": 8}), again)
     assert CHECK.call(CheckConfig(), again) == []
 

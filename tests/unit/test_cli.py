@@ -248,7 +248,7 @@ def test_control_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, result.output) == (130, "Stopped before any work.\n")
 
 
-@pytest.mark.parametrize(("command", "again"), [("render", "begins again"), ("run", "goes on from what is finished")])
+@pytest.mark.parametrize(("command", "again"), [("render", "starts over"), ("run", "resumes from the finished parts")])
 def test_control_c_says_what_the_same_command_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, again: str
 ) -> None:
@@ -261,7 +261,7 @@ def test_control_c_says_what_the_same_command_does(
     arguments = ["in.mp4", str(tmp_path / "out.mp4")] if command == "render" else [str(recipe)]
     result = _run(command, *arguments, "--work", str(tmp_path))
     assert result.exit_code == 130
-    assert f"the same command {again}" in result.output
+    assert f"rerunning the command {again}" in result.output
 
 
 def test_control_c_is_told_and_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +271,7 @@ def test_control_c_is_told_and_has_an_exit_code_of_its_own(tmp_path: Path, monke
     monkeypatch.setattr("v2vkit.pipeline.runner.run", stop)
     result = CliRunner().invoke(cli, ["extract-flow", "--work", str(tmp_path)])
     assert result.exit_code == 130
-    assert "the same command goes on" in result.output
+    assert "rerunning the command resumes" in result.output
 
 
 def test_recipe_tables_keep_their_order(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_recipe_tables_keep_their_order(tmp_path: Path) -> None:
     ("text", "code", "name"),
     [
         ("", "recipe-damaged", "r.toml"),
-        ("[ingest", "recipe-damaged", "line 1"),
+        ("[ingest", "recipe-damaged", "r.toml"),
         ("epochs = 3", "recipe-damaged", "epochs"),
         ("[nonsense]", "command-unknown", "[nonsense]"),
     ],

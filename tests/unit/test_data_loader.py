@@ -139,12 +139,10 @@ def test_leaving_early_ends_the_workers(work: str) -> None:
     assert no_workers_left()
 
 
-def test_a_gpu_gets_workers_but_not_from_memory(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_gets_workers_but_not_from_memory(work: str) -> None:
     dataset = open_dataset(work)
-    monkeypatch.setattr("v2vkit.training.data.loader.allowed_cores", lambda: 16)
-    assert num_loader_workers(CONFIG, dataset, CUDA) == 4
-    monkeypatch.setattr("v2vkit.training.data.loader.allowed_cores", lambda: 2)
-    assert num_loader_workers(CONFIG, dataset, CUDA) == 1
+    assert num_loader_workers(CONFIG, dataset, CUDA, cores=16) == 4
+    assert num_loader_workers(CONFIG, dataset, CUDA, cores=2) == 1
     assert num_loader_workers(CONFIG.model_copy(update={"loader_workers": 0}), dataset, CUDA) == 0
     for kind in ("frames", "labels", "flow"):
         for name in Folder(f"{work}/{kind}").names():

@@ -67,7 +67,7 @@ def test_disparity_becomes_depth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Z", "depth", "ViewLayer.Depth.Z", "Depth.V", "Y", "distance"])
 @pytest.mark.parametrize("kind", [np.float16, np.float32])
-def test_an_exr_channel_of_depth(tmp_path: Path, name: str, kind: type) -> None:
+def test_an_exr_channel_of_depth_is_read_by_its_name(tmp_path: Path, name: str, kind: type) -> None:
     depth, valid = read_depth(_exr(tmp_path / "a.exr", {name: METRES.astype(kind)}))
     assert np.array_equal(depth, METRES)
     assert np.array_equal(valid, VALID)
@@ -79,7 +79,7 @@ def test_depth_is_found_beside_colours_and_normals(tmp_path: Path) -> None:
     assert np.array_equal(depth, METRES)
 
 
-def test_depth_as_three_equal_colours(tmp_path: Path) -> None:
+def test_three_equal_colours_of_an_exr_are_depth(tmp_path: Path) -> None:
     depth, _ = read_depth(_exr(tmp_path / "a.exr", dict.fromkeys("RGB", METRES)))
     assert np.array_equal(depth, METRES)
 
@@ -97,7 +97,7 @@ def test_colours_in_an_exr_are_not_depth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 30, 300, -5])
-def test_a_damaged_exr(tmp_path: Path, keep: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_exr_is_refused(tmp_path: Path, keep: int, capfd: pytest.CaptureFixture[str]) -> None:
     path = _exr(tmp_path / "a.exr", {"Z": np.random.default_rng(0).random((64, 64), np.float32)})
     path.write_bytes(path.read_bytes()[:keep])
     with raises("image-damaged", "a.exr"):
@@ -115,7 +115,7 @@ def test_an_exr_that_claims_too_much_is_not_decoded(tmp_path: Path) -> None:
         read_depth(path)
 
 
-def test_without_openexr_the_message_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openexr_the_error_names_the_extra_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     (tmp_path / "a.exr").write_bytes(b"")
     with raises("library-missing", "a.exr", "v2vkit[exr]"):
@@ -132,7 +132,7 @@ def _huge_png(path: Path) -> Path:
     return path
 
 
-def test_wrong_png_files(tmp_path: Path) -> None:
+def test_png_files_without_16_bits_of_depth_are_refused(tmp_path: Path) -> None:
     grey, colour = np.full((4, 4), 9, np.uint8), np.full((4, 4, 3), 9, np.uint16)
     with raises("pixel-format-unsupported", "grey.png", "8"):
         read_depth(_png(tmp_path / "grey.png", grey))
@@ -176,7 +176,7 @@ def test_an_array_file_never_runs_code(tmp_path: Path, monkeypatch: pytest.Monke
         (np.array([[-np.inf, 1.0]]), "depth-out-of-range"),
     ],
 )
-def test_wrong_arrays(tmp_path: Path, array: NDArray[np.generic], code: str) -> None:
+def test_arrays_that_are_not_depth_are_refused(tmp_path: Path, array: NDArray[np.generic], code: str) -> None:
     with raises(code, "a.npy"):
         read_depth(_npy(tmp_path / "a.npy", array))
 
@@ -212,7 +212,7 @@ def test_hostile_bytes_are_read_or_refused(tmp_path: Path, ending: str) -> None:
     assert refused > 100
 
 
-def test_wrong_files_of_any_kind(tmp_path: Path) -> None:
+def test_depth_files_of_another_size_or_kind_and_missing_ones_are_refused(tmp_path: Path) -> None:
     with raises("size-mismatch", "3x2", "4x2"):
         read_depth(_npy(tmp_path / "a.npy", METRES), size=(4, 2))
     for name in ("no.png", "no.npy"):

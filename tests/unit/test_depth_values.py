@@ -41,7 +41,7 @@ def test_stored_relative_depth_is_normalised_inverse_depth() -> None:
     assert np.array_equal(relative_channel(stored), depth_channel(depth, depth > 0, near=0.001, far=0.8))
 
 
-def test_only_16_bits_are_decoded() -> None:
+def test_stored_depth_of_other_than_16_bits_is_refused() -> None:
     with raises("depth-damaged", "uint8"):
         decode_depth(np.zeros((2, 2), np.uint8))
 
@@ -70,7 +70,7 @@ def test_scale_and_shift_of_relative_disparity_cancel() -> None:
     assert np.abs(channels[0] - channels[1]).max() <= 1
 
 
-def test_the_range_leaves_the_ends_out_and_looks_at_every_frame() -> None:
+def test_the_range_ignores_outliers_and_uses_every_frame() -> None:
     def frame(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
         depth = np.linspace(low, high, 10_000, dtype=np.float32).reshape(100, 100)
         depth[0, :3], depth[1, :3] = 1e-3, 0
@@ -81,7 +81,7 @@ def test_the_range_leaves_the_ends_out_and_looks_at_every_frame() -> None:
     assert 55 < far < 60
 
 
-def test_the_range_of_one_distance_and_of_none() -> None:
+def test_the_range_of_one_distance_is_not_empty_and_that_of_none_is_refused() -> None:
     near, far = depth_range([(np.full((2, 2), 5.0), np.ones((2, 2), bool))])
     assert near < 5 < far
     with raises("depth-missing"):

@@ -325,4 +325,4 @@ def test_notes_tell_only_what_was_measured() -> None:
     assert any("Landmark error" in note for note in notes(64, 64))
     assert any("Warp error is left out" in note for note in notes(64, 64, flow=False))
     assert not any("Landmark error" in note for note in notes(64, 64, faces=False))
-    assert any("are 32x16, enlarged to 64x32" in note for note in notes(32, 64, coarse=(32, 16)))
+    assert any("are 32x16, upsampled to 64x32" in note for note in notes(32, 64, coarse=(32, 16)))

@@ -478,7 +478,7 @@ def test_truncated_files(tmp_path: Path, share: float, zipped: bool) -> None:
         (lambda state: _without(state, "model_up_flow.0"), "weights-mismatch"),
         (lambda state: _without(state, "indv_up"), "weights-mismatch"),
         (lambda state: state | {"model_final_w.1.weight": torch.zeros(2, 8, 7, 7)}, "weights-mismatch"),
-        (lambda state: state | {"model_down_img.1.weight": torch.zeros(8, 2, 7, 7)}, "setting-invalid"),
+        (lambda state: state | {"model_down_img.1.weight": torch.zeros(8, 2, 7, 7)}, "weights-mismatch"),
         (lambda state: state | {"model_final_flow.1.bias": torch.tensor([0.0, float("nan")])}, "weights-damaged"),
         (lambda state: state | {"model_final_flow.1.bias": torch.tensor([0.0, float("inf")])}, "weights-damaged"),
         (lambda state: state | {"model_final_flow.1.bias": torch.zeros(2, dtype=torch.int64)}, "weights-damaged"),

@@ -213,6 +213,6 @@ def test_json_without_a_face() -> None:
         json.dumps({"landmarks": None, "width": float("inf"), "height": 1}).encode(),
     ],
 )
-def test_hostile_json_is_refused_with_a_sentence(data: bytes) -> None:
+def test_hostile_json_is_refused(data: bytes) -> None:
     with raises("landmarks-damaged"):
         landmarks_from_json(data)

@@ -241,7 +241,7 @@ def test_a_list_may_be_mirrored_only_where_all_of_it_may(tmp_path: Path, monkeyp
     options = make_workspace(tmp_path, num_clips=1, clip_frames=4)
     make(MEASURE, MeasureConfig(), tmp_path)
     config = PLAIN.model_copy(update={"num_labels": 12, "flip": True})
-    with raises("setting-unused", "--flip", "labels+brightness"):
+    with raises("setting-conflict", "--flip", "labels+brightness"):
         run(TRAIN, config, options)
     assert not (tmp_path / "checkpoints/spatial-1/model.safetensors").exists()
     run(TRAIN, config.model_copy(update={"flip": False}), options)

@@ -113,7 +113,7 @@ def test_label_table_names_every_id(toy: Path) -> None:
 def test_same_command_again_does_nothing_and_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (toy / "labels/toy-000/000000.png").stat().st_mtime_ns
     _make(toy)
-    assert "already there" in capsys.readouterr().out
+    assert "exists already" in capsys.readouterr().out
     assert (toy / "labels/toy-000/000000.png").stat().st_mtime_ns == before
 
 

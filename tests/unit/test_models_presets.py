@@ -71,7 +71,7 @@ def test_every_preset_has_every_scale_and_a_foreground(preset: Any, num_scales: 
     assert [tuple(output.x_fake.shape[-2:]) for output in outputs] == [(18, 23), (36, 45), (72, 90)][-num_scales:]
 
 
-def test_changes_that_do_not_fit_are_told_as_a_sentence() -> None:
+def test_fields_that_do_not_fit_are_refused() -> None:
     with raises("setting-invalid", "width"):
         generator_config("tiny", source_channels=15, width=6, num_scales=4)
     with raises("setting-invalid", "depth"):

@@ -150,9 +150,7 @@ def _without(state: State, key: str) -> State:
         lambda state: {**state, "model_final_flow.1.bias": torch.zeros(5)},
     ],
 )
-def test_other_tensors_are_refused_with_a_sentence(
-    networks: tuple[Coarse, Fine], change: Callable[[State], State]
-) -> None:
+def test_other_tensors_are_refused(networks: tuple[Coarse, Fine], change: Callable[[State], State]) -> None:
     with raises("weights-mismatch"):
         import_generator([change(networks[0].state_dict())], foreground=FOREGROUND)
 

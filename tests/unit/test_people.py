@@ -11,7 +11,7 @@ from v2vkit.conditions.people import (
     PEOPLE,
     Person,
     Persons,
-    certain,
+    drop_uncertain,
     follow_people,
     move_people,
     people_from_json,
@@ -101,7 +101,7 @@ def test_a_point_at_x_zero_is_missing() -> None:
         (json.dumps([{}] * 5000).encode(), "5000"),
     ],
 )
-def test_hostile_files_are_sentences(data: bytes, told: str) -> None:
+def test_hostile_files_are_refused(data: bytes, told: str) -> None:
     with raises("keypoints-damaged", "walk_keypoints.json", told):
         people_from_json(data, "walk_keypoints.json")
 
@@ -116,13 +116,13 @@ def test_scores_stay_between_zero_and_one() -> None:
 def test_points_below_the_score_are_missing_and_people_without_points_are_nobody() -> None:
     somebody = Person(body())
     somebody.body[4, 2] = 0.1
-    people = certain((somebody, Person(body(score=0.2)), Person(np.zeros((25, 3), np.float32))), 0.3)
+    people = drop_uncertain((somebody, Person(body(score=0.2)), Person(np.zeros((25, 3), np.float32))), 0.3)
     assert people is not None
     assert len(people) == 1
     assert people[0].body[4, 2] == 0
     assert (people[0].body[:, 2] > 0).sum() == 24
     assert somebody.body[4, 2] > 0
-    assert certain((), 0.0) is certain((somebody,), 0.95) is None
+    assert drop_uncertain((), 0.0) is drop_uncertain((somebody,), 0.95) is None
 
 
 def test_gaps_are_filled_person_by_person_whatever_their_order() -> None:

@@ -130,11 +130,11 @@ def test_another_aspect_is_told_where_the_footage_is_known(tmp_path: Path, capsy
         Source("a.mp4", *size, fps=Fraction(25), read=lambda: iter(())) for size in ((640, 480), (650, 480), (480, 640))
     )
     assert squeezed(info, same) is squeezed(info, near) is None
-    assert "a.mp4 is 480x640: squeezed to 64x48" in str(squeezed(info, tall))
+    assert "a.mp4 is 480x640 and is squeezed to 64x48" in str(squeezed(info, tall))
     for frames in ({"crop": "center", "size": None}, {"crop": "none", "size": "64x48"}, {}):
         assert squeezed(info.model_copy(update={"frames": frames}), tall) is None
     render(_labels(tmp_path / "tall", size=(48, 64)), tmp_path / "out.mp4", tmp_path)
-    assert "tall is 48x64: squeezed" in capsys.readouterr().out
+    assert "tall is 48x64 and is squeezed" in capsys.readouterr().out
     render(_labels(tmp_path / "wide", size=(128, 96)), tmp_path / "out.mp4", tmp_path)
     assert "squeezed" not in capsys.readouterr().out
 

@@ -106,7 +106,7 @@ def test_raw_video_comes_out_and_goes_in(tmp_path: Path) -> None:
     assert read_raw(tmp_path / "out.mp4")[1] == [Fraction(t, 25) for t in range(12)]
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_ends_the_command_without_a_traceback(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mp4", _faces(60))
     with started(str(source), "-", "--work", str(tmp_path)) as process:
@@ -124,7 +124,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
     ("data", "code"),
     [(b"", b"stdin-empty"), (b"text\n" * 99, b"video-damaged"), (None, b"video-damaged")],
 )
-def test_what_is_no_whole_video_is_told(tmp_path: Path, data: bytes | None, code: bytes) -> None:
+def test_what_is_no_whole_video_is_reported(tmp_path: Path, data: bytes | None, code: bytes) -> None:
     """And leaves no file. A cut file's header tells how long it should be."""
     save_untrained(tmp_path, "face")
     if data is None:
@@ -137,7 +137,7 @@ def test_what_is_no_whole_video_is_told(tmp_path: Path, data: bytes | None, code
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_fps_is_for_a_raw_stream(tmp_path: Path) -> None:
+def test_fps_of_a_pipe_is_for_raw_streams_only(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     raw = write_file(tmp_path / "in.264", _faces(6), rate=30)
     with standard_input(raw.read_bytes()):
@@ -148,7 +148,7 @@ def test_fps_is_for_a_raw_stream(tmp_path: Path) -> None:
         render(Path("-"), tmp_path / "other.mp4", tmp_path, fps="10")
 
 
-def test_what_has_no_pipe_says_so(tmp_path: Path) -> None:
+def test_settings_that_cannot_use_a_pipe_are_refused(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     with raises("folder-required", "--maps"):
         render(Path("-"), tmp_path / "out.mp4", tmp_path, maps=True)

@@ -65,7 +65,8 @@ def test_features_of_other_frames_are_told(options: RunOptions, capsys: pytest.C
     assert CHECK.call(CheckConfig(), options) == []
     run(SOURCE, FramesConfig(num_clips=1, clip_frames=4), RunOptions(work=options.work, workers=1, overwrite=True))
     problems = CHECK.call(CheckConfig(), options)
-    assert "features was made from other frames; run `v2v encode-features --overwrite` with its settings." in problems
+    advice = "run `v2v encode-features --overwrite` with its settings."
+    assert f"features was made from another version of frames; {advice}" in problems
     with raises("artifact-stale", "features", "v2v encode-features --overwrite"):
         run(STAGE, StyleConfig(seed=1), RunOptions(work=options.work, overwrite=True))
 

@@ -86,7 +86,7 @@ def test_pose_channels_are_the_drawing() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"landmarks": [[1]]}', b"[" * 5000])
-def test_damaged_landmark_files_are_sentences(data: bytes) -> None:
+def test_damaged_landmark_files_are_refused(data: bytes) -> None:
     files = {"sketch.png": encode_png(np.zeros((8, 8), np.uint8)), "json": data}
     with raises("landmarks-damaged"):
         source_map(of_domain("face"), files, (8, 8))

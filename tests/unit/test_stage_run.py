@@ -437,7 +437,7 @@ def test_what_comes_after_a_stale_stage_is_not_done(tmp_path: Path) -> None:
     assert status(SOURCE, SourceConfig(), options, pending) == "done"
     assert status(INVERT, InvertConfig(), options, pending) == "done"
     assert status(SOURCE, SourceConfig(seed=3), options, pending).startswith("stale: changed seed")
-    assert status(INVERT, InvertConfig(), options, pending) == "stale: frames will be made before"
+    assert status(INVERT, InvertConfig(), options, pending) == "stale: frames will be remade first"
 
 
 @pytest.mark.parametrize("lost", ["shard-00000.tar", "manifest.json"])

@@ -116,7 +116,7 @@ def test_the_last_frame_of_a_part_is_shown_until_the_next_begins(tmp_path: Path)
     assert _times(source)[-1] == (220, 80)  # at 320 ms; the next one is shown at 400 ms
 
 
-def test_y4m_comes_through_a_pipe() -> None:
+def test_y4m_is_read_from_a_pipe() -> None:
     images = solid_frames((200, 30, 90), 3, width=16, height=8)
     planes = b"".join(
         plane.tobytes()
@@ -137,13 +137,13 @@ def test_y4m_comes_through_a_pipe() -> None:
     ("data", "code"),
     [(b"", "stdin-empty"), (b"hello\n" * 100, "video-damaged"), (None, "video-stream-missing")],
 )
-def test_what_is_no_video_is_a_sentence(tmp_path: Path, data: bytes | None, code: str) -> None:
+def test_what_is_no_video_is_a_user_error(tmp_path: Path, data: bytes | None, code: str) -> None:
     given = write_audio(tmp_path / "a.mka", "aac").read_bytes() if data is None else data
     with standard_input(given), raises(code):
         open_pipe_source()
 
 
-def test_a_part_that_a_pipe_does_not_have_is_a_sentence(tmp_path: Path) -> None:
+def test_a_part_that_a_pipe_does_not_have_is_a_user_error(tmp_path: Path) -> None:
     data = _uneven(tmp_path / "in.mkv").read_bytes()
     with standard_input(data), raises("time-range-empty", "standard input", "--start"):
         open_pipe_source(start=5)
@@ -156,7 +156,7 @@ def _write(sink: Sink, images: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("container", ["matroska", "y4m"])
-def test_a_pipe_that_nobody_reads_is_no_mistake_of_the_user(container: PipeFormat) -> None:
+def test_a_closed_output_pipe_is_not_a_user_error(container: PipeFormat) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -166,7 +166,7 @@ def test_a_pipe_that_nobody_reads_is_no_mistake_of_the_user(container: PipeForma
         os.close(writer)
 
 
-def test_a_terminal_is_no_pipe() -> None:
+def test_a_terminal_as_standard_input_or_output_is_refused() -> None:
     controller, terminal = os.openpty()
     ours = os.dup(0), os.dup(1)
     try:
@@ -184,7 +184,7 @@ def test_a_terminal_is_no_pipe() -> None:
         os.close(terminal)
 
 
-def test_only_some_sound_is_held(tmp_path: Path) -> None:
+def test_the_memory_for_held_audio_is_limited(tmp_path: Path) -> None:
     """Whether it is taken or not; what is lost while somebody takes it is counted."""
     path = write_audio(tmp_path / "a.mka", "aac", seconds=3)
     with av.open(str(path)) as file:
@@ -236,7 +236,7 @@ def _with_face_from(first: int, count: int) -> list[np.ndarray]:
 
 
 @pytest.mark.usefixtures("white_faces")
-def test_a_pipe_is_cropped_as_a_file_is_once_its_face_has_come(tmp_path: Path) -> None:
+def test_a_pipe_is_cropped_like_a_file_once_a_face_is_found(tmp_path: Path) -> None:
     """A file is searched for it; a pipe keeps the middle until then."""
     info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
     for late in (HOLD_FRAMES - 1, HOLD_FRAMES + 5):
@@ -249,7 +249,7 @@ def test_a_pipe_is_cropped_as_a_file_is_once_its_face_has_come(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("white_faces")
-def test_a_pipe_without_any_face_is_a_sentence(tmp_path: Path) -> None:
+def test_a_pipe_without_any_face_is_a_user_error(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
     path = write_file(tmp_path / "in.mkv", _with_face_from(30, 30))
     with standard_input(path.read_bytes()), raises("subject-missing", "standard input"):

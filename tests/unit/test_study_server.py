@@ -260,10 +260,9 @@ def test_a_log_that_a_kill_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     assert (set(found.answers), found.num_unusable) == (set(said), 1)
 
 
-def test_a_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
     key = plain_key(2)
-    monkeypatch.setattr("v2vkit.evaluation.study.answers.MAX_ANSWERS", 2)
-    log = AnswerLog(tmp_path, key)
+    log = AnswerLog(tmp_path, key, max_answers=2)
     said = [answer(key, key.trials[0], rater, key.trials[0].left.method) for rater in "abc"]
     assert [log.add(one) for one in said[:2]] == [True, True]
     with pytest.raises(OSError, match="full"):

@@ -76,7 +76,7 @@ def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunO
     coarse, fine = evaluated("spatial-1"), evaluated("spatial-2")
     assert REAL_COARSE in coarse["summary"]
     assert REAL_COARSE not in fine["summary"]
-    assert any("16x12, enlarged to 32x24" in note for note in coarse["notes"])
+    assert any("16x12, upsampled to 32x24" in note for note in coarse["notes"])
     best, sharp = coarse["summary"][REAL_COARSE], coarse["summary"][REAL]
     assert best["psnr"]["mean"] > coarse["summary"][OURS]["psnr"]["mean"]
     assert best["warp_error"]["mean"] < sharp["warp_error"]["mean"]  # of noise, little is left to move
@@ -263,7 +263,7 @@ def test_a_model_goes_on_at_another_size(trained: RunOptions, tmp_path: Path) ->
     large = make_workspace(tmp_path / "large", num_clips=1, clip_frames=6, enlarged=3)
     start = f"{trained.work}/checkpoints/spatial-1"  # at 16x12
     again = TWO.model_copy(update={"num_scales": None, "start_from": start})
-    assert "trained at 16x12, goes on at 96x72" in run(STAGE, again, options).message
+    assert "trained at 16x12, continues at 96x72" in run(STAGE, again, options).message
     run(STAGE, again, large)
     assert load_model(find_model(Folder(large.work), "spatial-1"))[1].output_size == (96, 72)
     with raises("size-mismatch", "16x12", "48x36", "32x24"):

@@ -60,7 +60,7 @@ def test_of_two_videos_one_is_named_and_the_other_can_be_chosen(tmp_path: Path, 
         probe(path, options=VideoOptions(stream=2))
 
 
-def test_a_video_with_one_stream_is_not_talked_about(tmp_path: Path) -> None:
+def test_a_video_with_one_stream_has_no_remarks(tmp_path: Path) -> None:
     assert probe(write_file(tmp_path / "in.mp4", moving_frames(3), audio="aac")).remarks == ()
 
 
@@ -164,5 +164,5 @@ def test_ntsc_rates_count_as_the_round_ones(tmp_path: Path) -> None:
         ("30", "29", "29"),
     ],
 )
-def test_rates_that_differ_by_less_than_two_in_a_thousand(own: str, wanted: str, kept: str | None) -> None:
+def test_rates_that_differ_by_less_than_two_in_a_thousand_are_equal(own: str, wanted: str, kept: str | None) -> None:
     assert kept_rate(Fraction(own), Fraction(wanted)) == (None if kept is None else Fraction(kept))

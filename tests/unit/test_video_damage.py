@@ -109,7 +109,7 @@ def read_raw_times(path: Path) -> list:
     return [frame.pts * frame.time_base for frame in decode(path)]
 
 
-def test_of_a_part_the_second_is_named(tmp_path: Path) -> None:
+def test_the_lost_frame_of_a_part_is_named_by_its_second(tmp_path: Path) -> None:
     source = open_video_source(str(damaged(tmp_path / "in.mp4", zeroed)), start=0.2)
     assert len(list(source.frames())) == NUM_FRAMES - 5 - 1
     assert source.problems() == ["1 frame of the video cannot be decoded and is left out: at 0.40 s"]

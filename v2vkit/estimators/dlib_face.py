@@ -14,19 +14,19 @@ from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image
 
 _NUM_POINTS = 68
-_CREDIBLE = 0.5  # of the best score; enlarged images bring false faces with a tenth of it
+_CREDIBLE = 0.5  # of the best score; upsampled images give false faces with a tenth of it
 
 
 class DlibFace:
     """`FaceEstimator`: the 68 landmarks of the largest face that is detected with at least half of the best score.
 
-    The detector finds faces from about 80 pixels on; when it finds none, it looks again at twice the size.
+    The detector finds faces from about 80 pixels on; when it finds none, it runs again on the image upsampled twice.
 
     Args:
         weights: path of a 68-point shape predictor (`.dat`).
 
     Raises:
-        V2VError: no path, no such file, or a file that is no 68-point shape predictor.
+        V2VError: no path, no such file, or not a 68-point shape predictor.
     """
 
     name = "dlib"
@@ -43,7 +43,7 @@ class DlibFace:
         try:
             self._predict = dlib.shape_predictor(str(weights))
         except (RuntimeError, MemoryError) as error:
-            raise V2VError("weights-damaged", f"{weights} is no dlib shape predictor ({error}).", hint) from None
+            raise V2VError("weights-damaged", f"{weights} is not a dlib shape predictor ({error}).", hint) from None
         num_points = self._predict(np.zeros((64, 64, 3), np.uint8), dlib.rectangle(8, 8, 55, 55)).num_parts
         if num_points != _NUM_POINTS:
             raise V2VError(

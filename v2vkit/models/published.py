@@ -1,4 +1,4 @@
-"""Reading the published networks: the architecture is inferred from the names and shapes of the tensors."""
+"""Import of published networks; the architecture is inferred from the names and shapes of the tensors."""
 
 import re
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ _BRANCHES: dict[str, tuple[str, ...]] = {
     "foreground_branch": ("indv_res", "indv_up"),
     "foreground_head": ("indv_final",),
 }
-"""Our branch of one scale of the video generator -> the published prefixes that it is made of, in order."""
+"""Branch of one scale of `VideoGenerator` -> the published prefixes of its layers, in order."""
 
 
 def read_published(path: str | Path) -> State:
@@ -41,23 +41,23 @@ def read_published(path: str | Path) -> State:
 
 
 def read_published_file(path: str | Path) -> tuple[State, tuple[str, ...]]:
-    """The tensors of one published `.pth` file, and sentences on what was taken off around them.
+    """The tensors of one published `.pth` file, and notes on unwrapping (`read_wrapped_state`).
 
     Raises:
-        V2VError: missing, unreadable or not a state dict; names that no network of torch has.
+        V2VError: missing, unreadable or not a state dict; names that no torch module has.
     """
     state, notes = read_wrapped_state(path, hint=HINT)
     for key in state:
         if not re.fullmatch(r"[\w.-]{1,200}", key, re.ASCII):  # they are printed, and split at their dots
-            raise V2VError("weights-mismatch", f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
+            raise V2VError("weights-mismatch", f"{path} has a tensor named {key[:80]!a}; no network has.", HINT)
     return state, notes
 
 
 def _refuse_other_network(state: State, *, image: bool) -> None:
-    """Refuses the weights of another published network than the one that is wanted, and says which they are.
+    """Refuse weights of another published network than the wanted one, naming it.
 
     Raises:
-        V2VError: they are; weights that are none of the published ones are told by whoever looks for their layers.
+        V2VError: such weights. Weights of unknown networks fail later, when layers are missing.
     """
     if any(key.startswith("scale0_layer0.") for key in state):
         raise V2VError(
@@ -84,8 +84,7 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
     """The architecture of the video generator, from the state dicts of its scales, G0 (the coarsest) first.
 
     Returns:
-        Everything that the tensors tell (so without the foreground's channels), and whether there is a foreground
-        branch.
+        The configuration (without `foreground`, which tensors do not show), and whether there is a foreground branch.
 
     Raises:
         V2VError: the tensors are not those of the published video generator, or the scales are not in order.
@@ -97,13 +96,13 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
     history = _shape(first, "model_down_img.1.weight")[1] // 3
     width, channels = _shape(first, "model_down_seg.1.weight")[:2]
     if count_layers(first, "model_up_img")[1]:
-        raise V2VError("weights-mismatch", "The first of these weights are those of a finer scale, not of G0.", _ORDER)
+        raise V2VError("weights-mismatch", "The first of these weights belong to a finer scale, not to G0.", _ORDER)
     for scale, state in enumerate(states):
         found = _shape(state, "model_down_seg.1.weight")[0]
         if found != width >> scale:
             raise V2VError(
                 "weights-mismatch",
-                f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.",
+                f"The weights given for G{scale} have the width {found}; {width >> scale} is expected.",
                 _ORDER,
             )
     values = {
@@ -128,11 +127,11 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
 
     Args:
         states: one state dict per scale.
-        foreground: source channels of the foreground; the weights do not tell, so needed where they have that branch,
-            and only there.
+        foreground: source channels of the foreground; required if the weights have a foreground branch, and only then
+            allowed.
 
     Raises:
-        V2VError: the tensors are not those of the published video generator; `foreground` does not fit them.
+        V2VError: the tensors are not those of the published video generator, or `foreground` does not fit them.
     """
     inferred, has_foreground = infer_generator(states)
     if has_foreground and not foreground:
@@ -145,7 +144,7 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
         raise V2VError(
             "foreground-mismatch",
             "These weights have no foreground branch.",
-            "Name no source channels that are foreground.",
+            "Leave out the foreground.",
         )
     config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, "the imported generator")
     branches = [
@@ -159,10 +158,10 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
 
 @torch.no_grad()
 def take_unit_sources(network: VideoGenerator) -> None:
-    """Let a network that was made for source maps in [-1, 1] take the same maps in [0, 1], in place.
+    """Convert a network for source maps in [-1, 1] to the same maps in [0, 1], in place.
 
-    2 s - 1 is folded into the first convolutions. That is exact up to rounding: they reflect at the border, so nothing
-    but maps ever enters them, and averaging the maps for coarse scales commutes with it.
+    2 s - 1 is folded into the first convolutions. This is exact up to rounding: their padding reflects, so they see
+    source maps only, and the averaging for coarse scales commutes with it.
     """
     for scale in network.scales:
         assert isinstance(scale, Scale)
@@ -179,7 +178,7 @@ def import_discriminator(state: State, *, running_statistics: bool = False) -> I
 
     Args:
         state: its state dict.
-        running_statistics: normalise with the stored statistics in evaluation, instead of those of the batch.
+        running_statistics: in evaluation, normalise with the stored statistics and not with those of the batch.
 
     Raises:
         V2VError: the tensors are not those of the published discriminator with feature matching.
@@ -263,7 +262,7 @@ def _inferred(config: type[C], values: dict[str, Any]) -> C:
 
 
 def _norm(state: State, prefix: str, *, affine: Norm) -> Norm:
-    """`affine` where the published norms have weights (batch norm), else `instance`."""
+    """`affine` if the published norms have weights (batch norm), else `instance`."""
     norms = [layer for _, layer in published_layers(state, (prefix,)) if not is_conv(layer)]
     return affine if any("weight" in layer for layer in norms) else "instance"
 

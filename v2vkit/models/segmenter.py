@@ -1,8 +1,9 @@
 """Networks that label every pixel of a frame: DeepLabV3, as the vid2vid paper used it, and a small one for a CPU.
 
 - `lite0-fpn`: EfficientNet-lite0, whose ImageNet weights a package carries, under a feature pyramid (Lin et al. 2017,
-  torchvision's) and a semantic head as in Kirillov et al. 2019: each level is convolved, enlarged to stride 4 and
-  added; the encoder's map of stride 2 then joins, as in DeepLabV3+ (Chen et al. 2018), for poles and signs. The encoder's norms keep their statistics and the head's are group norms, so a batch may be one frame.
+  torchvision's) and a semantic head as in Kirillov et al. 2019: each level is convolved, upsampled to stride 4 and
+  added; the encoder's map of stride 2 then joins, as in DeepLabV3+ (Chen et al. 2018), for poles and signs. The
+  encoder's norms keep their statistics and the head's are group norms, so a batch may be one frame.
 - `deeplabv3-*`: torchvision's (Chen et al. 2017). Its norms are batch norms, which need two frames and more in a batch.
 
 Shapes: frames [B, 3, H, W] in [-1, 1] -> logits [B, classes, H, W].

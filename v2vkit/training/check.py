@@ -1,4 +1,4 @@
-"""What can be wrong with the settings of training, found before any work starts."""
+"""Checks of the training settings, before any work starts."""
 
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import halved_size
@@ -8,22 +8,22 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.registry import METHODS, method_spec
 from v2vkit.training.schedule import flow_strides
-from v2vkit.training.terms import idle_settings, losses_on
+from v2vkit.training.terms import losses_on, settings_without_effect
 
 
 def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
-    """Whether the settings fit together and to the artifacts.
+    """Check that the settings fit together and fit the artifacts.
 
     Args:
-        manifests: of the artifacts that training reads, by kind.
+        manifests: kind -> manifest of the artifacts that training reads.
 
     Raises:
-        V2VError: they do not.
+        V2VError: they do not; the message names the settings.
     """
     spec = method_spec(config.method)
     refuse_unused(config, spec)
     spec.check(config)
-    _refuse_idle(config, spec)
+    _refuse_without_effect(config, spec)
     frames = manifests["frames"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
     if longest <= spec.context:
@@ -48,7 +48,7 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     if config.model.feature_dims and config.data.first_frame == "image":
         raise V2VError(
             "setting-conflict",
-            "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",
+            "--feature-dims excludes --first-frame image: the image model does not take these features.",
             "Train with --first-frame self or real.",
         )
     _check_processes(config)
@@ -56,10 +56,10 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
 
 
 def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
-    """Whether all settings that were given mean something to the method.
+    """Check that the method uses all settings that were given.
 
     Raises:
-        V2VError: one does not.
+        V2VError: it does not use one.
     """
     others = [method_spec(name) for name in METHODS if name != spec.name]
     own = {term.weight for term in spec.losses(config)}
@@ -68,17 +68,19 @@ def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
     foreign += [name for other in others for name in other.own if name not in spec.own]
     if given := config.given(*spec.unused, *foreign):
         raise V2VError(
-            "setting-unused", f"{' and '.join(given)} mean nothing to --method {spec.name}.", "Leave them out."
+            "setting-unused",
+            f"--method {spec.name} does not use {' and '.join(given)}.",
+            f"Leave out {' and '.join(given)}.",
         )
 
 
-def _refuse_idle(config: TrainConfig, spec: MethodSpec) -> None:
-    """Settings that would do nothing in this training are refused, not ignored.
+def _refuse_without_effect(config: TrainConfig, spec: MethodSpec) -> None:
+    """Refuse settings that would have no effect in this training.
 
     Raises:
-        V2VError: there are some.
+        V2VError: there is one.
     """
-    for refusal, flags, given in idle_settings(spec.losses(config), config):
+    for refusal, flags, given in settings_without_effect(spec.losses(config), config):
         listed = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
         raise V2VError("setting-unused", f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
 
@@ -93,7 +95,7 @@ def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Mani
             "flow-stride-missing",
             f"The flow has strides {sorted(have)}; --temporal-scales {config.adversaries.temporal_scales} "
             f"and --max-frame-stride {stride} need {sorted(need)}.",
-            f"Run `v2v extract-flow {flags} --overwrite`, or train with less of both.",
+            f"Run `v2v extract-flow {flags} --overwrite`, or lower --temporal-scales or --max-frame-stride.",
         )
 
 
@@ -102,14 +104,14 @@ def _check_processes(config: TrainConfig) -> None:
     if batch_size % processes:
         raise V2VError(
             "batch-size-mismatch",
-            f"--batch-size {batch_size} cannot be shared out to {processes} processes.",
+            f"--batch-size {batch_size} cannot be divided among {processes} processes.",
             f"Give a multiple of {processes}.",
         )
     if config.model.norm == "batch" and batch_size > processes:
         raise V2VError(
             "setting-conflict",
-            "--norm batch over several sequences would train another function than rendering runs: it sees one frame.",
-            "Give one sequence to a process: --batch-size 1, or as many as there are processes.",
+            "--norm batch with several sequences per process uses statistics over them, which rendering does not have.",
+            "Give --batch-size 1, or the number of processes.",
         )
 
 
@@ -119,7 +121,7 @@ def _check_sides(config: TrainConfig, spec: MethodSpec, width: int, height: int)
         if side < term.min_side:
             raise V2VError(
                 "frame-too-small",
-                f"The {term.name} loss needs pictures of {term.min_side} pixels and more; {config.checkpoint} trains "
-                f"at {side}.",
-                "Turn it off, or use larger frames or fewer --num-scales.",
+                f"The {term.name} loss needs frames whose shorter side has at least {term.min_side} pixels; in "
+                f"{config.checkpoint} it has {side}.",
+                "Turn the loss off, use larger frames, or lower --num-scales.",
             )

@@ -1,4 +1,4 @@
-"""DensePose's IUV pictures that somebody else made: checked while they are read."""
+"""Reads and checks DensePose IUV pictures."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ from v2vkit.video.images import read_image
 from v2vkit.video.png_header import RGB, png_header
 
 NUM_PARTS = 24
-"""Parts of the body; 0 is the background."""
+"""Body parts, numbered from 1; 0 is the background."""
 
 
 def read_iuv(path: str | Path) -> NDArray[np.uint8]:
-    """One IUV picture: the part of the body I and the surface coordinates U, V of every pixel.
+    """One IUV picture: body part I and surface coordinates U, V of every pixel.
 
-    DensePose writes [I, U, V] with OpenCV, which takes arrays as BGR. So in the PNG blue holds I (0 to 24), green U and
-    red V (0 to 255), and the array here, RGB, is [V, U, I], the order in which vid2vid's published networks see it.
+    DensePose writes [I, U, V] with OpenCV, whose channel order is BGR. So the PNG holds I (0 to 24) in blue, U in green
+    and V in red (0 to 255). The returned RGB array is [V, U, I], the order of vid2vid's published networks.
 
     Returns:
         uint8 [H, W, 3].
@@ -40,7 +40,7 @@ def read_iuv(path: str | Path) -> NDArray[np.uint8]:
     if header != (8, RGB):
         raise V2VError(
             "pixel-format-unsupported",
-            f"The DensePose map {path} has not three channels of 8 bits.",
+            f"The DensePose map {path} does not have three channels of 8 bits.",
             "Save the part index I and the coordinates U and V as one PNG: I blue, U green, V red, as DensePose does.",
         )
     iuv = read_image(path)

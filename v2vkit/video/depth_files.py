@@ -1,4 +1,4 @@
-"""Depth maps that somebody else made: 16-bit PNG, OpenEXR and .npy, checked while they are read."""
+"""Reads and checks depth maps: 16-bit PNG, OpenEXR and .npy."""
 
 import contextlib
 import io
@@ -16,10 +16,10 @@ from v2vkit.video.images import read_numbers
 from v2vkit.video.png_header import GREY, png_header
 
 ENDINGS = (".png", ".exr", ".npy")
-"""Kinds of files that `read_depth` reads."""
+"""File name endings that `read_depth` reads."""
 KITTI_SCALE = 256.0
 """Stored units per metre of a KITTI depth PNG."""
-_BACKGROUND = 65504.0  # largest half float: renderers write it, or more (Blender: 1e10), where there is nothing
+_BACKGROUND = 65504.0  # largest half float: renderers write this or more (Blender: 1e10) for the background
 
 Depth = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -27,15 +27,15 @@ Depth = tuple[NDArray[np.float32], NDArray[np.bool_]]
 def read_depth(
     path: str | Path, *, scale: float | None = None, inverse: bool = False, size: tuple[int, int] | None = None
 ) -> Depth:
-    """One depth map: distance along the optical axis, or any monotonic stand-in for it.
+    """One depth map: distance along the optical axis, or relative depth (any monotonic function of it).
 
     Args:
         path: a PNG with 16 bits and one channel, an OpenEXR file with a depth channel (half or float; `Z`, `Depth.V`
             and the like, a single channel of any name, or three equal colours), or a 2-D array in a .npy file.
-        scale: stored units per metre: 256 (KITTI), 1000 (millimetres), 5000 (TUM). None = 256 for PNG, 1 otherwise. For
-            relative depth any number will do.
-        inverse: the file holds disparity (inverse depth; larger = nearer), as MiDaS and its successors write it.
-        size: (width, height) that it must have.
+        scale: stored units per metre: 256 (KITTI), 1000 (millimetres), 5000 (TUM). None = 256 for PNG, 1 otherwise.
+            Does not matter for relative depth.
+        inverse: the file holds disparity (inverse depth; larger = nearer), as written by MiDaS and its successors.
+        size: required (width, height).
 
     Returns:
         depth float32 [H, W] in metres (or relative), 0 where unknown; valid bool [H, W]: False where the file holds 0,
@@ -78,7 +78,7 @@ def read_depth(
 
 
 def _read_png(path: str | Path) -> NDArray[Any]:
-    with _explained(path):
+    with _explain_errors(path):
         header = png_header(path)
     if header is None:
         raise V2VError(
@@ -90,8 +90,7 @@ def _read_png(path: str | Path) -> NDArray[Any]:
         raise V2VError(
             "pixel-format-unsupported",
             f"The depth map {path} is a colour image.",
-            "A colour-coded picture of depth does not hold the numbers. Save the depth itself, with 16 bits and one "
-            "channel.",
+            "A colour-coded picture holds no depth values. Save the depth itself, with 16 bits and one channel.",
         )
     if header.bits != 16:
         raise V2VError(
@@ -103,9 +102,9 @@ def _read_png(path: str | Path) -> NDArray[Any]:
 
 
 def _read_npy(path: str | Path) -> NDArray[Any]:
-    with _explained(path):
+    with _explain_errors(path):
         try:
-            # A memory map looks at the header alone, so a file that claims too much costs nothing.
+            # A memory map reads only the header, so a file that claims too many pixels allocates nothing.
             found = np.load(path, mmap_mode="r", allow_pickle=False)
         except (
             ValueError,
@@ -145,10 +144,10 @@ def _read_exr(path: str | Path) -> NDArray[Any]:
             f"Reading {path} needs the library OpenEXR.",
             "Install it with: pip install 'v2vkit[exr]', or convert the depth maps to 16-bit PNG.",
         ) from None
-    with _explained(path), Path(path).open("rb"):
+    with _explain_errors(path), Path(path).open("rb"):
         pass
     try:
-        # The library prints its warnings to standard output and raises on top of that.
+        # The library prints warnings to standard output as well as raising errors.
         with contextlib.redirect_stdout(io.StringIO()):
             header = OpenEXR.File(str(path), header_only=True).header()
             (left, top), (right, bottom) = (tuple(int(v) for v in corner) for corner in header["dataWindow"])
@@ -178,7 +177,7 @@ def _read_exr(path: str | Path) -> NDArray[Any]:
 
 
 def _depth_channel_name(channels: dict[str, NDArray[Any]]) -> str | None:
-    """`Z` or `depth` by name, or in a layer of that name; else the only channel; else red, where all colours agree."""
+    """The channel (or layer) called `Z` or `depth`; else the only channel; else red if all colours are equal."""
     named = []
     for name in channels:
         *layers, last = name.lower().split(".")
@@ -206,7 +205,7 @@ def _check_pixels(path: str | Path, width: int, height: int) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
+def _explain_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Maps beside frames that somebody else made (labels, instances, depth, DensePose), checked before they are used."""
+"""Reads, checks and pairs users' maps of frames: labels, instances, depth, DensePose."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,8 +14,8 @@ from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.label_reading import LabelRules, read_instances, read_labels
-from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
-from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
+from v2vkit.video.numbering import numbers_in, paired_by_numbers, pairing_name
+from v2vkit.video.sources import SourceFiles, explain_read_errors, natural_key, readable
 
 MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
 _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
@@ -25,22 +25,22 @@ _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
     "densepose": ("DensePose map", (".png",)),
     "picture": ("picture", tuple(sorted(IMAGE_ENDINGS))),
 }
-"""What one of a kind is called, and the endings of its files."""
+"""Kind -> its name in messages, and the endings of its files."""
 _MOST_NAMED = 5
 _ENDS: dict[MapKind, tuple[str, ...]] = {
     "labels": ("_labelIds", "_labelTrainIds"),
     "instances": ("_instanceIds", "_instanceTrainIds"),
 }
-"""How Cityscapes' names of each kind of map end; those of all kinds lie in one folder, beside pictures in colours."""
+"""Name suffixes of Cityscapes' maps, which lie in one folder together with colour pictures; preferred one first."""
 
 
 def _one(what: MapKind) -> str:
-    """What one of them is called, such as `label map`."""
+    """Name of one such map, such as `label map`."""
     return _KINDS[what][0]
 
 
 def _of_kind(names: list[str], what: MapKind) -> list[str]:
-    """The names of one kind of map where they tell their kinds as Cityscapes' do: ids before training ids."""
+    """The names of one kind of map if they have Cityscapes' suffixes (ids before training ids); else all names."""
     ends = [end for kind in _ENDS.values() for end in kind]
     if what not in _ENDS or not any(Path(name).stem.endswith(end) for name in names for end in ends):
         return names
@@ -49,14 +49,14 @@ def _of_kind(names: list[str], what: MapKind) -> list[str]:
 
 
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
-    """Names of the files of such maps in a folder, in natural order; of Cityscapes' only those of that kind.
+    """File names of one kind of maps in a folder, in natural order; of Cityscapes' files only those of that kind.
 
     Raises:
-        V2VError: no such folder, one that cannot be read or has no map in it, images of another kind beside them, maps
-            of several kinds, or a name that is not valid UTF-8.
+        V2VError: the folder is missing, unreadable or has no such maps, it also holds images of another kind or maps
+            of several formats, or a name is not valid UTF-8.
     """
     one, endings = _KINDS[what]
-    with looking_at(folder):
+    with explain_read_errors(folder):
         if not Path(folder).is_dir():
             raise V2VError("folder-missing", f"The folder {folder} with {one}s does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
@@ -84,8 +84,8 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     if len(found) > 1:
         raise V2VError(
             "format-conflict",
-            f"The {one}s in {folder} are of several kinds ({', '.join(found)}).",
-            "Keep one kind in the folder.",
+            f"The {one}s in {folder} have several formats ({', '.join(found)}).",
+            "Keep one format in the folder.",
         )
     for path in (str(Path(folder) / name) for name in images):
         if readable(path) != path:
@@ -105,7 +105,7 @@ class Maps:
 
 
 def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.generic]:
-    """The numbers in a map, by its kind.
+    """Reads one map.
 
     Returns:
         Labels uint8 [H, W], instances uint16 [H, W], depth float32 [H, W] (0 = unknown; `read_depth`), or DensePose
@@ -124,15 +124,18 @@ def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.g
 def check_maps(
     source: SourceFiles, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
 ) -> frozenset[int]:
-    """Reads every map, and gives the label ids that occur; `progress` is called with 1 after each.
+    """Reads and checks every map; returns the label ids that occur.
 
     Args:
-        source: what the maps belong to, for the message.
+        source: the source that the maps belong to, for messages.
         size: (width, height) of its frames.
+        maps: the maps.
+        rules: requirements on them.
+        progress: called with 1 after each map.
 
     Raises:
-        V2VError: a map cannot be read, breaks the rules, or has another size than the frames; says what is wrong with
-            the first such file, and names others.
+        V2VError: a map cannot be read, breaks the rules, or has another size than the frames. The error is that of the
+            first such file and names others.
     """
     wrong: dict[str, V2VError] = {}
     occurring: set[int] = set()
@@ -164,9 +167,9 @@ def check_maps(
 def match_maps(source: SourceFiles, num_frames: int, maps: Maps, *, sparse: bool = False) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
-    By equal names (less the ending, and what Cityscapes' names end in) where the frames are images and any name agrees.
-    Else by the numbers in the names where both are images with unlike numbers in each list, so that 7_rgb belongs to
-    7_ids; numbers that are all larger or smaller by one are counted from 1 and from 0. Otherwise by natural order.
+    Paired by name (without the ending and Cityscapes' suffixes) if any name of an image agrees. Else by the numbers in
+    the names if these are unique in each list, so 7_rgb belongs to 7_ids. Else, and if all numbers of one list are
+    larger by one (one list counts from 0, the other from 1), by natural order.
 
     Args:
         sparse: frames may have no map, for which there is an empty name then; a video's frames are told by the last
@@ -178,12 +181,12 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps, *, sparse: bool
     folder, what = maps.folder, maps.what
     if sparse and not source.images:
         return _by_frame_number(source, num_frames, maps)
-    frames = [own_name(name) for name in source.images]
-    by_stem = {own_name(name): name for name in maps.names}
+    frames = [pairing_name(name) for name in source.images]
+    by_stem = {pairing_name(name): name for name in maps.names}
     known = set(frames)
-    if not known & set(by_stem) and numbers_tell(frames, by_stem):
-        frames = [numbers_of(stem) for stem in frames]
-        by_stem = {numbers_of(stem): name for stem, name in by_stem.items()}
+    if not known & set(by_stem) and paired_by_numbers(frames, by_stem):
+        frames = [numbers_in(stem) for stem in frames]
+        by_stem = {numbers_in(stem): name for stem, name in by_stem.items()}
         known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
@@ -215,7 +218,7 @@ def _by_frame_number(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     """The maps of some of a video's frames, in their order; an empty name where a frame has none."""
     names = [""] * num_frames
     for name in maps.names:
-        numbers = numbers_of(own_name(name)).split("-")[-1]
+        numbers = numbers_in(pairing_name(name)).split("-")[-1]
         number = int(numbers) if numbers else num_frames
         if number >= num_frames or names[number]:
             other = f", as {names[number]} does" if number < num_frames else ""
