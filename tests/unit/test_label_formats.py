@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.errors import raises
 from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, write_images
+from tests.unit.rendering import save_untrained
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.classes.table import built_in
 from v2vkit.cli.main import main
 from v2vkit.conditions.label_ids import colorize
 from v2vkit.conditions.label_report import table_problem
+from v2vkit.inference.sources import open_label_source
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
@@ -429,3 +432,16 @@ def test_check_reads_the_same_formats(tmp_path: Path, command: Command) -> None:
     code, output = command("check", *sources, "--labels", folder, "--classes", "carla")
     assert code == 1
     assert "[label-colour-unknown]" in output
+
+
+def test_a_model_is_rendered_from_maps_in_the_colours_that_it_was_ingested_with(tmp_path: Path) -> None:
+    maps = label_maps(COUNT)
+    folder = write_images(tmp_path / "labels", [coloured(ids) for ids in maps])
+    frames = {"crop": "none", "classes": CAMVID.plain(), "fps": "25"}
+    info = save_untrained(tmp_path / "model", "street", size=(64, 48), maps={"num_labels": 11}, frames=frames)
+    source = open_label_source(str(folder), info)
+    found = [frame.annotations[0].labels for frame in source.frames()]
+    assert all(np.array_equal(a, b) for a, b in zip(found, maps, strict=True))
+    broken = info.model_copy(update={"frames": {**frames, "classes": {"name": "x"}}})
+    with raises("class-table-damaged"):
+        open_label_source(str(folder), broken)

@@ -24,6 +24,8 @@ from v2vkit.stages.check import COMMAND as CHECK
 from v2vkit.stages.check import CheckConfig
 from v2vkit.stages.segment import STAGE as SEGMENT
 from v2vkit.stages.segment import SegmentConfig
+from v2vkit.stages.track import STAGE as TRACK
+from v2vkit.stages.track import TrackConfig
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.labelled import split
@@ -244,3 +246,13 @@ def test_foreground_takes_names_of_the_class_table(tmp_path: Path) -> None:
     ingest(tmp_path / "plain", source, labels=named, cuts="none")
     with raises("class-table-required", "car"):
         resolve(TrainConfig(domain="street", foreground=("car",)), Folder(str(tmp_path / "plain")))
+
+
+def test_track_takes_names_and_by_default_the_things_of_the_class_table(tmp_path: Path) -> None:
+    work = workspace(tmp_path, labelled=range(COUNT))
+    resolve = TRACK.resolve
+    assert resolve is not None
+    assert resolve(TrackConfig(), Folder(str(work))).thing_ids == (8, 9, 10)
+    assert resolve(TrackConfig(things=("road", "1")), Folder(str(work))).thing_ids == (1, 3)
+    with raises("class-unknown", "cat"):
+        resolve(TrackConfig(things=("cat",)), Folder(str(work)))

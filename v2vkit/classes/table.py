@@ -220,8 +220,21 @@ def ids_of(wanted: Iterable[int | str], table: ClassTable | None, flag: str) -> 
 
 
 def as_table(stored: Any) -> ClassTable | None:
-    """A table as settings hold it: None, a table, or a table as JSON."""
-    return stored if stored is None or isinstance(stored, ClassTable) else ClassTable.model_validate(stored)
+    """A table as settings hold it: None, a table, or a table as JSON.
+
+    Raises:
+        V2VError: a manifest or model file holds something else.
+    """
+    if stored is None or isinstance(stored, ClassTable):
+        return stored
+    try:
+        return ClassTable.model_validate(stored)
+    except ValidationError as error:
+        raise V2VError(
+            "class-table-damaged",
+            f"The stored class table is damaged ({error.errors()[0]['msg']}).",
+            "Make the artifact or model that holds it again.",
+        ) from None
 
 
 def tables_with(ids: Iterable[int]) -> list[str]:
