@@ -445,3 +445,13 @@ def test_a_model_is_rendered_from_maps_in_the_colours_that_it_was_ingested_with(
     broken = info.model_copy(update={"frames": {**frames, "classes": {"name": "x"}}})
     with raises("class-table-damaged"):
         open_label_source(str(folder), broken)
+
+
+def test_a_table_without_colours_cannot_read_coloured_maps(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "plain.toml").write_text('classes = [{ id = 0, name = "road" }, { id = 1, name = "car" }]')
+    folder = write_images(tmp_path / "labels", [coloured(ids) for ids in label_maps(COUNT)])
+    flags = ("--labels", folder, "--classes", tmp_path / "plain.toml", "--work", tmp_path / "work")
+    code, output = command("ingest", images(tmp_path), *flags)
+    assert code == 1
+    assert "[class-table-required]" in output
+    assert "plain" in output

@@ -1,6 +1,7 @@
 """Label maps in colours: which class each pixel has by a class table, and which colours it does not know."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,19 +36,16 @@ def ids_of_colours(
     Returns:
         ids int64 [H, W], -1 where a colour is unknown; and the unknown colours, the most frequent first.
     """
-    known: dict[int, int] = {}
-    for of in table.classes:
-        if of.colour is not None:
-            known.setdefault(_code(of.colour), of.id)
-    codes = (image[..., 0].astype(np.int64) << 16) | (image[..., 1].astype(np.int64) << 8) | image[..., 2]
-    keys = np.array(sorted(known), np.int64)
-    values = np.array([known[int(key)] for key in keys], np.int64)
-    places = np.minimum(np.searchsorted(keys, codes), len(keys) - 1)
-    ids = np.where(keys[places] == codes, values[places], _UNKNOWN)
+    red, green, blue = (image[..., channel].astype(np.int32) for channel in range(3))
+    codes = (red << 16) | (green << 8) | blue
+    ids = _ids_by_code(table)[codes].astype(np.int64)
     missing = ids == _UNKNOWN
     if not missing.any():
         return ids, []
-    found, counts = np.unique(codes[missing], return_counts=True)
+    known = _known(table)
+    keys = np.array(sorted(known), np.int64)
+    values = np.array([known[int(key)] for key in keys], np.int64)
+    found, counts = np.unique(codes[missing].astype(np.int64), return_counts=True)
     colours = np.stack([found >> 16, (found >> 8) & 255, found & 255], -1)
     of_table = np.stack([keys >> 16, (keys >> 8) & 255, keys & 255], -1)
     from scipy.spatial import KDTree  # here, because it is slow to import
@@ -78,6 +76,24 @@ def unknown_text(unknown: list[UnknownColour], table: ClassTable) -> tuple[str, 
     if others:
         return message, f"The table {' or '.join(others)} has these colours: --classes {others[0]}."
     return message, "Give the table of these maps with --classes, or take each for the nearest one: --nearest-colour."
+
+
+def _known(table: ClassTable) -> dict[int, int]:
+    """Code of a colour -> id of the first class that has it."""
+    known: dict[int, int] = {}
+    for of in table.classes:
+        if of.colour is not None:
+            known.setdefault(_code(of.colour), of.id)
+    return known
+
+
+@lru_cache(maxsize=1)
+def _ids_by_code(table: ClassTable) -> NDArray[np.int16]:
+    """The id of every colour by its code, -1 where no class has it: 32 MiB, ten times as fast as a search."""
+    ids = np.full(1 << 24, _UNKNOWN, np.int16)
+    for code, label in _known(table).items():
+        ids[code] = label
+    return ids
 
 
 def _code(colour: Colour) -> int:

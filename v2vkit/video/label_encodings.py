@@ -32,7 +32,7 @@ def decode_labels(
         palette_ids: the stored numbers of palette PNGs are the ids.
 
     Raises:
-        V2VError: damaged, or with colours that the table does not have.
+        V2VError: damaged, with colours that the table does not have, or the table has no colours.
     """
     kind, bits = _kind(path)
     if kind == PALETTE:
@@ -45,6 +45,12 @@ def decode_labels(
         image = read_image(path)
     else:
         return None
+    if all(of.colour is None for of in table.classes):
+        raise V2VError(
+            "class-table-required",
+            f"Label map {path} is in colours, and the class table {table.name} has none.",
+            "Give a table with the colours of these maps, or maps of ids.",
+        )
     ids, unknown = ids_of_colours(image, table, nearest=nearest)
     if unknown:
         message, hint = unknown_text(unknown, table)
@@ -89,7 +95,7 @@ def classify(
     Raises:
         V2VError: an id that the table does not have; says which tables have them all.
     """
-    occurring = np.unique(ids).tolist()
+    occurring = np.flatnonzero(np.bincount(ids.ravel())).tolist()  # np.unique sorts, which is slower
     unknown = [label for label in occurring if label not in table.names and label != IGNORE]
     if unknown:
         listed = ", ".join(map(str, unknown[:_MOST_NAMED])) + " ..." * (len(unknown) > _MOST_NAMED)
@@ -123,7 +129,7 @@ def _ids_in_red(path: str | Path, table: ClassTable, bits: int) -> NDArray[np.in
     """The red channel, where it holds ids of the table; None where the three channels are colours of its classes."""
     channels = _channels(path, bits)
     red = channels[..., 0]
-    if not set(np.unique(red).tolist()) <= {*table.names, IGNORE}:
+    if not set(np.flatnonzero(np.bincount(red.ravel())).tolist()) <= {*table.names, IGNORE}:
         return None
     if bits == 8:
         _, unknown = ids_of_colours(channels.astype(np.uint8), table)
