@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, StageConfig, setting
+from v2vkit.config import Precision, SizeSetting, StageConfig, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError
+from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class LiveConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
+    backend: Backend = setting("torch", BACKEND)
+    size: SizeSetting | None = setting(None, "Size of the frames, other than that of the training footage.")
 
 
 def _live(config: LiveConfig, options: RunOptions) -> list[str]:
@@ -81,7 +84,9 @@ def _live(config: LiveConfig, options: RunOptions) -> list[str]:
 
 def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.size import resized
     from v2vkit.errors import counted
+    from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.first_frames import find_first_frame_model
     from v2vkit.inference.newest import LiveCounts, render_live
     from v2vkit.inference.session import Session, warm_up
@@ -93,6 +98,7 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     threads = choose_threads(config.threads)
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
+    info = resized(info, config.size)
     device = pick_device(config.device)
     first_frame_model = find_first_frame_model(work, None, info)
     session = Session(
@@ -103,11 +109,15 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
         precision=config.precision,
     )
     warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+    backend = choose_backend(config.backend, session.generator, info, config.precision)
+    session.forward = backend.forward
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
     source = _open_source(config, info)
     sink = _open_sink(config, source, pipe)
     print(describe_checkpoint(work, checkpoint, info), flush=True)
+    if config.backend != "torch":
+        print(backend, flush=True)
     counts = LiveCounts()
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -194,6 +204,10 @@ def _check(config: LiveConfig) -> None:
         )
     if config.camera is not None and config.maps:
         raise V2VError("setting-unused", "--maps is for a workspace, which a camera is not.", "Leave it out.")
+    if config.size is not None and config.maps:
+        raise V2VError(
+            "setting-conflict", "Finished maps (--maps) have a size, and --size is another.", "Leave one out."
+        )
     if config.to in (WINDOW, CAMERA):
         from v2vkit.video.live_sinks import check_live_sink
 
