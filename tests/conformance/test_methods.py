@@ -6,7 +6,7 @@ import torch
 from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, Begun, begin, model_info
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import load_model, save_model
+from v2vkit.checkpoint.model_file import load_network, save_model
 from v2vkit.checkpoint.train_state import model_weights
 from v2vkit.config import settings_of
 from v2vkit.errors import V2VError
@@ -29,7 +29,7 @@ def config_of(name: str) -> TrainConfig:
 def batch_for(config: TrainConfig, num_frames: int = 4) -> VideoBatch:
     spec = method_spec(config.method)
     generator = torch.Generator().manual_seed(0)
-    length = spec.context + num_frames
+    length = spec.context(config) + num_frames
     x, s = (torch.rand(1, length, channels, 24, 32, generator=generator) for channels in (3, SOURCE.num_channels))
     strides = spec.strides(config)
     flow = {stride: torch.zeros(1, length, 2, 24, 32) for stride in strides}
@@ -90,10 +90,10 @@ def test_its_model_file_is_read_back(name: str, begun: Begun, tmp_path: object) 
 
     folder = Folder(str(tmp_path))
     save_model(folder, model_weights(begun.state.networks), model_info(begun.method.config, Dataset()))
-    model, info = load_model(folder)
+    model, info = load_network(folder)
     assert info.method == name
     assert info.stage == begun.method.config.checkpoint
-    assert set(model.state_dict()) == set(begun.method.generator.state_dict())
+    assert set(model.state_dict()) == set(model_weights(begun.state.networks))
 
 
 def test_a_method_that_is_not_there_is_named_with_those_that_are() -> None:

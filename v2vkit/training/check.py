@@ -26,10 +26,10 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     _refuse_without_effect(config, spec)
     frames = manifests["frames"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
-    if longest <= spec.context:
+    if longest <= spec.context(config):
         raise V2VError(
             "clip-too-short",
-            f"The longest clip has {longest} frames; training needs at least {spec.context + 1}.",
+            f"The longest clip has {longest} frames; training needs at least {spec.context(config) + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
@@ -61,10 +61,11 @@ def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
     Raises:
         V2VError: it does not use one.
     """
-    others = (method_spec(name) for name in METHODS if name != spec.name)
+    others = [method_spec(name) for name in METHODS if name != spec.name]
     own = {term.weight for term in spec.losses(config)}
     weights = {term.weight: None for other in others for term in other.losses(config) if term.weight is not None}
     foreign = [weight for weight in weights if weight not in own]
+    foreign += dict.fromkeys(name for other in others for name in other.own if name not in spec.own)
     if given := config.given(*spec.unused, *foreign):
         raise V2VError(
             "setting-unused",

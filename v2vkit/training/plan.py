@@ -77,7 +77,7 @@ def measure(
     method = spec.build(config, dataset.source, device, ALONE)
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk
-    context, measured = spec.context, chunk_frames * (num_steps + 1)
+    context, measured = spec.context(config), chunk_frames * (num_steps + 1)
     in_phase = [term.num_frames for term in method.losses() if term.num_frames <= phase.num_frames]
     seen_before = max(in_phase, default=1) - 1
     windows = _longest_windows(
@@ -176,7 +176,7 @@ def plan_text(
 ) -> str:
     """The plan as text: data, networks, their initial weights (`started`), losses, phases, `costs`."""
     spec = method_spec(config.method)
-    schedule, context = spec.schedule(config), spec.context
+    schedule, context = spec.schedule(config), spec.context(config)
     clips = dataset.reader.clips
     sampler = clip_sampler(config, clips, schedule=schedule, context=context)
     short = sum(clip.num_frames <= context for clip in clips)

@@ -52,7 +52,7 @@ class Method(Protocol):
         """The chunks of a batch, in order; each continues from the state that `step` on the one before has left.
 
         Args:
-            batch: [B, T, ...]; the first `MethodSpec.context` frames are real ones.
+            batch: [B, T, ...]; the first frames (`MethodSpec.context`) are real ones.
             skip: number of generated frames to replace by real ones (the plan measures only the chunks after them).
         """
 
@@ -79,7 +79,7 @@ class MethodSpec:
     Attributes:
         losses: settings -> all its losses, on or off.
         unused: settings that it does not use; they are refused, as are the loss weights of other methods.
-        context: number L of real frames before the generated ones of a sequence.
+        context: settings -> number L of real frames before the generated ones of a sequence.
         schedule: settings -> its schedule.
         strides: settings -> strides of the flow that it reads, in frames of a sequence.
         coarser: settings -> default checkpoint of the workspace to start from; None = random weights.
@@ -89,12 +89,14 @@ class MethodSpec:
         check_start: settings, conditions, (width, height) of training, folder -> raises V2VError if training cannot
             start from the model in the folder.
         inherit: state, folder, (width, height) -> copies the weights of that model; returns lines for the plan.
+        own: settings that only methods which list them use; the others refuse them.
+        regions: settings -> whether it reads the regions of frames.
     """
 
     name: str
     losses: Callable[[TrainConfig], tuple[LossTerm, ...]]
     unused: tuple[str, ...]
-    context: int
+    context: Callable[[TrainConfig], int]
     schedule: Callable[[TrainConfig], Schedule]
     strides: Callable[[TrainConfig], tuple[int, ...]]
     coarser: Callable[[TrainConfig], str | None]
@@ -103,3 +105,5 @@ class MethodSpec:
     describe: Callable[[TrainConfig, Conditioning], dict[str, Any]]
     check_start: Callable[[TrainConfig, Conditioning, tuple[int, int], Folder], None]
     inherit: Callable[[TrainState, Folder, tuple[int, int]], list[str]]
+    own: tuple[str, ...] = ()
+    regions: Callable[[TrainConfig], bool] = lambda config: config.model.feature_dims > 0

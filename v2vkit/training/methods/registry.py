@@ -30,6 +30,9 @@ METHODS: dict[str, MethodRow] = {
     "vid2vid": MethodRow("v2vkit.training.methods.vid2vid:VID2VID", "video to video, coarse to fine", staged=True),
     "pix2pixhd": MethodRow("v2vkit.training.methods.pix2pixhd:PIX2PIXHD", "single images (first frames, a baseline)"),
     "covst": MethodRow("v2vkit.training.methods.covst:COVST", "pix2pixhd with features warped with given flow"),
+    "predictor": MethodRow("v2vkit.training.methods.predictor:PREDICTOR", "future label maps"),
+    "prednet": MethodRow("v2vkit.training.methods.prednet:PREDNET", "future frames by PredNet (a baseline)"),
+    "mcnet": MethodRow("v2vkit.training.methods.mcnet:MCNET", "future frames by MCNet (a baseline)"),
 }
 
 
