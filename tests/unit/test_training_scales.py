@@ -76,7 +76,7 @@ def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunO
     coarse, fine = evaluated("spatial-1"), evaluated("spatial-2")
     assert REAL_COARSE in coarse["summary"]
     assert REAL_COARSE not in fine["summary"]
-    assert any("16x12, enlarged to 32x24" in note for note in coarse["notes"])
+    assert any("16x12, upsampled to 32x24" in note for note in coarse["notes"])
     best, sharp = coarse["summary"][REAL_COARSE], coarse["summary"][REAL]
     assert best["psnr"]["mean"] > coarse["summary"][OURS]["psnr"]["mean"]
     assert best["warp_error"]["mean"] < sharp["warp_error"]["mean"]  # of noise, little is left to move

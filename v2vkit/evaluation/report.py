@@ -111,28 +111,30 @@ def notes(
     """
     scales = ms_ssim_scales(height, width)
     first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
-    said = [
+    lines = [
         f"The first {first} left out of the averages, because a baseline shows {'it' if skip_first == 1 else 'them'}."
     ]
     if scales == 0:
-        said.append(f"MS-SSIM is left out: {width}x{height} is smaller than the 22 pixels that two scales need.")
+        lines.append(f"MS-SSIM is left out: {width}x{height} is smaller than the 22 pixels that two scales need.")
     elif scales < 5:
-        said.append(f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1).")
-    said.append(
+        lines.append(
+            f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1)."
+        )
+    lines.append(
         "Warp error: mean |x_t - warp(x_t-1, w)|, colours in [0, 1], flow w and its confidence from the real frames."
         if flow
         else "Warp error is left out: it needs flow of stride 1 (`v2v extract-flow`) of the real frames."
     )
     if coarse is not None:
-        said.append(
+        lines.append(
             f"The model's frames are {coarse[0]}x{coarse[1]}, upsampled to {width}x{height}. Blur lowers warp error: "
             f'compare with "{REAL_COARSE}", the real frames at that resolution.'
         )
     if faces:
-        said.append(
+        lines.append(
             "Landmark error: mean over 68 points / outer eye distance; frames in which no face was found are left out."
         )
-    return said
+    return lines
 
 
 def table(summary: Summary) -> str:

@@ -45,7 +45,7 @@ class Rollout:
         The first frame's source map replaces those of missing past frames, as in training.
         """
         length = self.generator.config.history
-        current = self._halved(self._tensor(s))
+        current = self._downsampled(self._tensor(s))
         stack = [*(self.sources or [current] * length), current]
         self.sources = stack[1:]
         return torch.cat(stack, 1)
@@ -59,7 +59,7 @@ class Rollout:
                 with _computing(self.generator, self.precision):
                     outputs = self.generator(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had generated it
-                scales = pyramid(self._halved(first), self.generator.config.num_scales)
+                scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
@@ -90,7 +90,7 @@ class Rollout:
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
-    def _halved(self, x: Tensor) -> Tensor:
+    def _downsampled(self, x: Tensor) -> Tensor:
         return halve(x, self.halvings)
 
 

@@ -117,8 +117,8 @@ def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
         num_missed: number of frames in which nothing was found (`ConditionedFrame.found`).
     """
     missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
-    told = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*told, *(f"{source.name}: {problem}" for problem in source.problems())]
+    messages = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    return [*messages, *(f"{source.name}: {problem}" for problem in source.problems())]
 
 
 def open_source(
