@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import ModelInfo, load_network, read_info
+from v2vkit.conditions.clips import count_labels
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.conditions.regions import region_ids
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.models.label_maps import instances_of
 from v2vkit.models.layout import from_images, to_image
 from v2vkit.models.prediction import PredictionConfig
@@ -57,6 +59,21 @@ def num_observed(info: ModelInfo) -> int:
     """Number L of maps or frames that a model of prediction observes."""
     assert isinstance(info.network, PredictionConfig)
     return info.network.observe
+
+
+def refuse_other_classes(info: ModelInfo, work: Folder, labels: Manifest) -> None:
+    """Check that the label maps of a workspace hold no class that the model does not have.
+
+    Raises:
+        V2VError: they do.
+    """
+    known, stated = info.conditioning.num_labels, labels.config.get("num_labels")
+    if (stated is None or stated > known) and (found := count_labels(work, labels)) > known:
+        raise V2VError(
+            "label-id-out-of-range",
+            f"The labels in {work.url} go up to id {found - 1}, but the model has {counted(known, 'label')}.",
+            "Give label maps of the classes that the model was trained on.",
+        )
 
 
 def predicted_maps(network: nn.Module, observed: Sequence[LabelMap]) -> Iterator[LabelMap]:

@@ -18,7 +18,7 @@ from v2vkit.models.label_maps import edges_of, labels_from_channels, next_region
 from v2vkit.models.prediction import PredictionConfig
 from v2vkit.models.warp import warp
 
-_FIRST_FLOW, _FIRST_MASK = 0.1, -2.0
+_FIRST_FLOW, _FIRST_MASK = 0.01, -2.0
 
 
 class PredictorConfig(PredictionConfig):

@@ -137,7 +137,7 @@ def open_predict(config: PredictConfig) -> Opened:
     """
     from v2vkit.checkpoint.model_file import refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.inference.prediction import load_prediction, predicts_labels
+    from v2vkit.inference.prediction import load_prediction, predicts_labels, refuse_other_classes
 
     device = pick_device(config.device)
     network, info = load_prediction(_model_folder(config))
@@ -148,23 +148,6 @@ def open_predict(config: PredictConfig) -> Opened:
     reader = ClipReader(Folder(config.source), {kind: manifest})
     function = partial(predict_clip, network=network.to(device), info=info, reader=reader)
     return Opened(function, {"name": info.method, "version": info.identity})
-
-
-def refuse_other_classes(info: "ModelInfo", work: Folder, labels: Manifest) -> None:
-    """Check that the label maps of a workspace hold no class that the model does not have.
-
-    Raises:
-        V2VError: they do.
-    """
-    from v2vkit.conditions.clips import count_labels
-
-    known, stated = info.conditioning.num_labels, labels.config.get("num_labels")
-    if (stated is None or stated > known) and (found := count_labels(work, labels)) > known:
-        raise V2VError(
-            "label-id-out-of-range",
-            f"The labels in {work.url} go up to id {found - 1}, but the model has {counted(known, 'label')}.",
-            "Observe maps of the classes that the model was trained on.",
-        )
 
 
 def predict_clip(clip: Clip, *, network: "nn.Module", info: "ModelInfo", reader: "ClipReader") -> Iterator[Sample]:
