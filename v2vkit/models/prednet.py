@@ -101,17 +101,18 @@ class PredNet(nn.Module):
             cell = self.representations[level]
             memories[level] = cell(torch.cat([state.errors[level], *above], 1), memories[level])
             above = [F.interpolate(memories[level].hidden, scale_factor=2.0, mode="nearest")]
+        height, width = state.size
         errors: list[Tensor] = []
         predicted = target = torch.empty(0)
         for level, memory in enumerate(memories):
             found = F.relu(self.predictions[level](memory.hidden))
             if level == 0:
                 predicted = found = found.clamp(max=1.0)  # SatLU
-                target = found if frame is None else (pad_to_multiple(frame, self.config.multiple) + 1) / 2
+                shown = predicted[..., :height, :width] if frame is None else (frame + 1) / 2
+                target = pad_to_multiple(shown, self.config.multiple)
             else:
                 target = F.max_pool2d(F.relu(self.targets[level - 1](errors[-1])), 2)
             errors.append(torch.cat([F.relu(target - found), F.relu(found - target)], 1))
-        height, width = state.size
         means = state.errors_mean if frame is None else (*state.errors_mean, errors[0].mean())
         after = PredNetState(tuple(memories), tuple(errors), state.size, means)
         return predicted[..., :height, :width] * 2 - 1, after
