@@ -15,6 +15,7 @@ from v2vkit.config import (
     setting,
     settings_of,
 )
+from v2vkit.training.budget import DurationSetting
 from v2vkit.training.methods.registry import METHODS
 
 MAX_TEMPORAL_SCALES = 5
@@ -73,6 +74,14 @@ class ScheduleSettings(SettingsGroup):
     """Schedule and optimiser."""
 
     epochs: int = setting(40, "Epochs in all.", ge=1, le=100000, common=True)
+    budget: DurationSetting | None = setting(
+        None,
+        "Longest time that a stage trains (`90 s`, `4 min`, `2 h`). Steps measured at the start decide how many epochs "
+        "fit; decay and the growth of sequences are scaled with them. At least a tenth of the epochs, and two, are "
+        "trained. Not given: all epochs.",
+        metavar="DURATION",
+        since="0.1",
+    )
     learning_rate: float = setting(2e-4, "Learning rate of Adam (0.5, 0.999).", gt=0, le=1, common=True)
     decay: float = setting(
         0.5,
@@ -207,8 +216,13 @@ class HardwareSettings(SettingsGroup):
 
 
 class OutputSettings(SettingsGroup):
-    """Snapshots and logs."""
+    """Plan, snapshots and logs."""
 
+    measure: bool = setting(
+        True,
+        "Measure a few steps before training, for the time and memory in the plan; --budget needs it.",
+        affects_output=False,
+    )
     save_every: float = setting(60.0, "Seconds between snapshots to resume from.", ge=0, affects_output=False)
     sample_every: int = setting(200, "Steps between sample grids; 0 = none.", ge=0, affects_output=False)
     tensorboard: bool = setting(True, "Write TensorBoard scalars and grids to <work>/logs.", affects_output=False)

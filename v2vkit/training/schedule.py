@@ -18,6 +18,8 @@ class Schedule:
         double_every: the number doubles after so many epochs; 0 = never.
         max_frames: and never exceeds this.
         fix_epochs: epochs at the beginning in which only the newest spatial scale trains.
+        full_epochs: epochs before the schedule was shortened (`shortened`), in which `double_every` and `fix_epochs`
+            count; None = it was not.
     """
 
     epochs: int
@@ -26,6 +28,7 @@ class Schedule:
     double_every: int = 0
     max_frames: int = 1
     fix_epochs: int = 0
+    full_epochs: int | None = None
 
     @property
     def decay_epochs(self) -> int:
@@ -47,10 +50,31 @@ class Phase:
     newest_only: bool = False
 
 
+def least_epochs(schedule: Schedule) -> int:
+    """The fewest epochs to which a schedule is shortened: a tenth of them, and two where there are two."""
+    return max(min(2, schedule.epochs), math.ceil(schedule.epochs / 10))
+
+
+def shortened(schedule: Schedule, epochs: int) -> Schedule:
+    """The full schedule in fewer epochs: decay, progression and `fix_epochs` keep their share of all epochs."""
+    assert schedule.full_epochs is None, "a full schedule"
+    return schedule if epochs == schedule.epochs else replace(schedule, epochs=epochs, full_epochs=schedule.epochs)
+
+
+def full_epoch(schedule: Schedule, epoch: int) -> int:
+    """The epoch of the full schedule that lies as far into it as `epoch` into this one."""
+    return epoch if schedule.full_epochs is None else epoch * schedule.full_epochs // schedule.epochs
+
+
+def full_progress(schedule: Schedule, progress: float) -> float:
+    """Epochs done, with fraction, in epochs of the full schedule."""
+    return progress if schedule.full_epochs is None else progress * schedule.full_epochs / schedule.epochs
+
+
 def frames_at(schedule: Schedule, epoch: int) -> int:
     """Generated frames per sequence in `epoch` (counted from 0): n0 2^(epoch // double_every), capped."""
     cap = max(1, schedule.max_frames)
-    doublings = epoch // schedule.double_every if schedule.double_every else 0
+    doublings = full_epoch(schedule, epoch) // schedule.double_every if schedule.double_every else 0
     # 2^30 frames are more than any cap; a larger shift would only cost memory.
     return min(cap, schedule.first_frames << min(doublings, 30))
 
@@ -83,7 +107,7 @@ def phases(schedule: Schedule) -> list[Phase]:
     """The progression in space and time as a list of phases."""
     found: list[Phase] = []
     for epoch in range(schedule.epochs):
-        phase = Phase(epoch, epoch, frames_at(schedule, epoch), epoch < schedule.fix_epochs)
+        phase = Phase(epoch, epoch, frames_at(schedule, epoch), full_epoch(schedule, epoch) < schedule.fix_epochs)
         if found and (found[-1].num_frames, found[-1].newest_only) == (phase.num_frames, phase.newest_only):
             found[-1] = replace(found[-1], last=epoch)
         else:

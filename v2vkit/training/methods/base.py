@@ -24,8 +24,8 @@ class StepContext:
     """Where in training a step is.
 
     Attributes:
-        epoch: counted from 0.
-        progress: epochs done, with fraction.
+        epoch: of the full schedule, counted from 0.
+        progress: epochs of the full schedule done, with fraction.
         num_frames: generated frames that a sequence has at most in this epoch.
         scale: multiplies a loss before its gradients are taken (float16; else it changes nothing).
     """

@@ -266,5 +266,5 @@ def generator_channels(config: TrainConfig, source: Conditioning) -> int:
 
 def video_schedule(config: TrainConfig) -> Schedule:
     """The schedule of sequences that grow."""
-    names = [of.name for of in dataclasses.fields(Schedule)]
+    names = [of.name for of in dataclasses.fields(Schedule) if of.name != "full_epochs"]
     return Schedule(**{name: config.value(name) for name in names})
