@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FULL := $(VENV)/.full
+# A process per core, each with one thread; a test file stays in one process, so that what it builds is built once.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types docs docs-check wheel-check bench check clean
+.PHONY: help setup demo test test-all coverage lint format types docs docs-check wheel-check bench check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,8 +33,14 @@ demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contac
 	@echo "contact sheet (source, output, real): runs/demo/evaluation/spatial-1/contact.png"
 	@echo "measures over time:                runs/demo/evaluation/spatial-1/evaluation.png"
 
-test: $(FULL) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(FULL) ## Run the tests, minutes (all but those marked slow)
+	$(PYTEST) -m "not slow"
+
+test-all: $(FULL) ## Run every test: kills, several processes, real training too
+	$(PYTEST)
+
+coverage: $(FULL) ## Run every test and say which lines of v2vkit none runs
+	$(PYTEST) --cov=v2vkit --cov-report=term-missing:skip-covered
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .
@@ -58,7 +66,7 @@ wheel-check: $(READY) ## Build the wheel and see that recipes, registry and py.t
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks
 
-check: lint types docs-check wheel-check test ## Everything that CI runs
+check: lint types docs-check wheel-check test-all ## Everything that CI runs
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -123,6 +123,7 @@ def test_the_error_of_a_worker_arrives_as_its_sentence(work: str) -> None:
     assert no_workers_left()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_of(work: str) -> None:
     with pytest.raises(V2VError, match=r"A loader worker was killed.*fewer --loader-workers"):
         batches(of_kind(Dying, work), workers=1)
@@ -169,6 +170,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process(work: str, tmp_path: Path, stop: signal.Signals) -> None:

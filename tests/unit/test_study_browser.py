@@ -19,7 +19,7 @@ from v2vkit.evaluation.study.key import Key
 from v2vkit.evaluation.study.server import StudyServer
 from v2vkit.evaluation.study.tally import tally
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 OPEN = "!document.getElementById('choose-left').disabled"
 READY = "!document.getElementById('start').disabled"
 DONE = "Number(document.getElementById('bar').getAttribute('aria-valuenow'))"

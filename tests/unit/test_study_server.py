@@ -276,6 +276,7 @@ def test_parsing_takes_bytes_and_decoded_json() -> None:
     assert parse_answer(said.model_dump_json().encode(), key) == parse_answer(said.model_dump(), key) == said
 
 
+@pytest.mark.slow
 def test_killed_while_it_collects_it_has_every_acknowledged_answer(made: tuple[Path, Key]) -> None:
     folder, key = made
     (folder / "answers.jsonl").unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset,
 from v2vkit.training.config import TrainConfig
 
 pytest.importorskip("lightning")
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = SMALL.model_copy(

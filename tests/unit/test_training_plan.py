@@ -123,7 +123,7 @@ def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
 def test_the_plan_says_how_many_steps_were_measured(tmp_path: Path, clip_frames: int, chunk: int, steps: int) -> None:
     """One step warms up where there are several; a short clip has no room for two more."""
     options = make_workspace(tmp_path, num_clips=1, clip_frames=clip_frames)
-    config = ONE.model_copy(update={"chunk": chunk, "temporal_scales": 0})
+    config = ONE.model_copy(update={"chunk": chunk, "temporal_scales": 0, "measure": True})
     plan = run(STAGE, config, RunOptions(work=options.work, dry_run=True)).message
     assert f"(measured on {steps} step{'s' * (steps > 1)})" in plan
 
