@@ -108,12 +108,15 @@ class SumConfig(StageConfig):
     """A running sum over each shot."""
 
     stop: str = setting("", "Raise at this clip.", affects_output=False)
+    waits_at: str = setting("", "Never finish this clip.", affects_output=False)
 
 
 def open_sum(config: SumConfig) -> Opened:
     def function(clip: Clip) -> Iterator[Sample]:
         if clip.info.name == config.stop:
             raise V2VError(f"Stopped at {clip.info.name}.", "Go on.")
+        while clip.info.name == config.waits_at:
+            time.sleep(1)
         total = 0 if clip.before is None else int(clip.before["sum.txt"])
         for t in range(clip.info.num_frames):
             total += int(clip.frame(t).sum())

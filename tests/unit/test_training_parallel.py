@@ -111,7 +111,7 @@ def launch(command: list[str], *, processes: int, code: int = 0) -> list[str]:
         )
         for rank in range(processes)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
+    outputs = [process.communicate(timeout=800)[0] for process in started]
     assert [process.returncode for process in started] == [code] * processes, outputs
     return outputs
 
