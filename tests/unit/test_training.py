@@ -230,7 +230,9 @@ def test_a_step_needs_its_flow(work: str) -> None:
 def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: VideoDataset) -> None:
     sequence = _sequence(dataset)
     assert not sequence.confidence[3][:, :3].any()
+    assert sequence.confidence[3][:, 3:].any()
     assert not sequence.confidence[1][:, 0].any()
+    assert sequence.confidence[1][:, 1:].any()
 
 
 def test_mirroring_turns_the_flow_around(dataset: VideoDataset) -> None:
