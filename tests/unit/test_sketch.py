@@ -237,7 +237,7 @@ def _degenerate() -> dict[str, np.ndarray]:
     face, rng = face_landmarks(), np.random.default_rng(0)
     column, row, wild = face.copy(), face.copy(), face.copy()
     column[:, 0], row[:, 1] = 40, 40
-    wild[::3] = (1e5, -1e5)
+    wild[::3] = (2e4, -2e4)
     return {
         "point": np.full((68, 2), 30, np.float32),
         "column": column,
