@@ -46,7 +46,7 @@ def _opened(work: Workload) -> AnyGenerator:
     info = ModelInfo(
         stage="spatial-1",
         fingerprint="benchmark",
-        generator=trained.config,
+        network=trained.config,
         conditioning=work.source(),
         origins=(Origin(stage="ingest"),),
         width=work.width,

@@ -64,7 +64,7 @@ def _make_model(work: Path, *, width: int, side: int) -> None:
     info = ModelInfo(
         stage="spatial-1",
         fingerprint="benchmark",
-        generator=config,
+        network=config,
         conditioning=source,
         origins=(Origin(stage="make-sketches", settings={"face": "mediapipe"}),),
         width=side,

@@ -23,6 +23,7 @@ _PLACES = {
     "Person": "v2vkit.conditions.people",
     "Picture": "v2vkit.conditions.picture",
     "DepthMap": "v2vkit.conditions.depth",
+    "EdgeMap": "v2vkit.conditions.edges",
     "DensePoseMap": "v2vkit.conditions.densepose",
     "Outcome": "v2vkit.pipeline.runner",
     "V2VError": "v2vkit.errors",
@@ -34,6 +35,7 @@ __all__ = ["__version__", *_PLACES, *_FUNCTIONS]
 if TYPE_CHECKING:
     from v2vkit.conditions.densepose import DensePoseMap as DensePoseMap
     from v2vkit.conditions.depth import DepthMap as DepthMap
+    from v2vkit.conditions.edges import EdgeMap as EdgeMap
     from v2vkit.conditions.face import FaceLandmarks as FaceLandmarks
     from v2vkit.conditions.labels import LabelMap as LabelMap
     from v2vkit.conditions.people import Person as Person
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     extract_flow: WorkFunction
     import_checkpoint: WorkFunction
     ingest: WorkFunction
+    make_edges: WorkFunction
     make_sketches: WorkFunction
     make_toy: StageFunction
     render: WorkFunction

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from tests.conditions import of_domain
+from tests.errors import raises
 from tests.unit.training_data import SMALL, Begun, begin, model_info
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.checkpoint.train_state import model_weights
 from v2vkit.config import settings_of
-from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.methods.base import StepContext
@@ -97,5 +97,5 @@ def test_its_model_file_is_read_back(name: str, begun: Begun, tmp_path: object) 
 
 
 def test_a_method_that_is_not_there_is_named_with_those_that_are() -> None:
-    with pytest.raises(V2VError, match="no method segmenter.*Known: vid2vid, pix2pixhd, covst"):
+    with raises("method-unknown", "segmenter", "vid2vid, pix2pixhd, covst"):
         method_spec("segmenter")

@@ -40,7 +40,7 @@ def save_untrained(
     values = {
         "stage": "spatial-1",
         "fingerprint": "f",
-        "generator": config,
+        "network": config,
         "conditioning": source,
         "width": size[0],
         "height": size[1],

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conditions import use_estimator
+from tests.errors import raises
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.rendering import conditioned, save_untrained
@@ -20,7 +21,6 @@ from v2vkit.artifacts.manifest import read_manifest, write_manifest
 from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.config import Precision
-from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
 from v2vkit.evaluation.metrics import psnr
 from v2vkit.inference.rollout import Rollout
@@ -142,7 +142,7 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     config = ImageGeneratorConfig(in_channels=13, width=8, num_down=2, num_blocks=1)
     torch.manual_seed(1)
     model, info = FrameGenerator(config), load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))[1]
-    changes = {"stage": "image", "generator": config, "first_frame": "self"}
+    changes = {"stage": "image", "network": config, "first_frame": "self"}
     for place in ("checkpoints/pix2pixhd", "elsewhere"):
         save_model(Folder(f"{tmp_path}/{place}"), model.state_dict(), info.model_copy(update=changes))
     ours, real = _rendered(tmp_path, first_frame_model=load_model(Folder(f"{tmp_path}/elsewhere"))[0])
@@ -151,7 +151,7 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     alone, _ = _rendered(tmp_path)
     assert all(not np.array_equal(a, b) for a, b in zip(ours, alone, strict=True)), "the others follow from the first"
     (tmp_path / "checkpoints/pix2pixhd/model.safetensors").unlink()
-    with pytest.raises(V2VError, match="--first-frame-model"):
+    with raises("model-missing", "--first-frame-model"):
         _evaluate(tmp_path)
     named = _evaluate(tmp_path, first_frame_model=f"{tmp_path}/elsewhere")
     assert _psnr(named, OURS) == pytest.approx(expected, abs=1e-5)

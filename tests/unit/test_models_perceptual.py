@@ -8,8 +8,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
-from v2vkit.errors import V2VError
-from v2vkit.models.perceptual import VGGFeatures
+from tests.errors import raises
+from v2vkit import weights as store
+from v2vkit.models.losses import relative_perceptual
+from v2vkit.models.perceptual import PerceptualNetwork, VGGFeatures, open_perceptual
 
 
 @pytest.fixture(scope="module")
@@ -71,27 +73,59 @@ def test_safetensors_give_the_same(weights: Path, state: dict[str, Tensor], tmp_
 
 
 def test_files_that_are_not_vgg_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
-    with pytest.raises(V2VError, match="do not exist"):
+    with raises("weights-missing", "none.pth"):
         VGGFeatures(tmp_path / "none.pth")
     path = tmp_path / "vgg.pth"
     path.write_bytes(b"not weights")
-    with pytest.raises(V2VError, match="cannot be read safely"):
+    with raises("weights-damaged", "vgg.pth"):
         VGGFeatures(path)
     torch.save({key: value for key, value in state.items() if "28" not in key}, path)
-    with pytest.raises(V2VError, match=r"features\.28\.weight"):
+    with raises("weights-mismatch", "features.28.weight"):
         VGGFeatures(path)
     torch.save({**state, "features.0.weight": torch.zeros(64, 1, 3, 3)}, path)
-    with pytest.raises(V2VError, match="not VGG-19"):
+    with raises("weights-mismatch", "VGG-19", "features.0"):
         VGGFeatures(path)
     torch.save([1, 2], path)
-    with pytest.raises(V2VError, match="not a state dict"):
+    with raises("weights-damaged", "vgg.pth"):
         VGGFeatures(path)
     torch.save({"features.0.weight": "text"}, path)
-    with pytest.raises(V2VError, match="dense tensor"):
+    with raises("weights-damaged", "features.0.weight"):
         VGGFeatures(path)
     torch.save({"features.0.weight": nn.Conv2d(1, 1, 1)}, path)  # a pickled object, never loaded
-    with pytest.raises(V2VError, match="cannot be read safely"):
+    with raises("weights-damaged", "vgg.pth"):
         VGGFeatures(path)
     torch.save({"features.0.weight": torch.zeros(1).expand(10**12)}, path)
-    with pytest.raises(V2VError, match="larger than what is stored"):
+    with raises("weights-damaged", "features.0.weight"):
         VGGFeatures(path)
+
+
+@pytest.fixture(scope="module")
+def lite0() -> PerceptualNetwork:
+    path = store.find("lite0")
+    if path is None:
+        pytest.skip("the extra `perceptual` is not installed")
+    return open_perceptual("lite0", path)
+
+
+def test_lite0_ranks_stronger_blur_and_noise_as_farther(lite0: PerceptualNetwork) -> None:
+    torch.manual_seed(1)
+    x = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 16), 64, mode="bicubic").clamp(0, 1) * 2 - 1
+    noise = torch.randn_like(x)
+    real = lite0(x)
+    distances = [float(lite0.distance(lite0(x + strength * noise), real)) for strength in (0.0, 0.05, 0.2, 0.5)]
+    assert distances[0] == 0
+    assert distances == sorted(distances)
+
+
+def test_lite0_gives_gradients_to_the_image_and_none_to_itself(lite0: PerceptualNetwork) -> None:
+    x = torch.zeros(1, 3, 32, 32, requires_grad=True)
+    lite0.distance(lite0(x), lite0(torch.rand(1, 3, 32, 32))).backward()
+    assert x.grad is not None
+    assert float(x.grad.abs().sum()) > 0
+    assert all(parameter.grad is None for parameter in lite0.parameters())
+
+
+def test_the_relative_distance_does_not_depend_on_the_scale_of_a_map() -> None:
+    fake, real = [torch.tensor([1.0, 2.0])], [torch.tensor([1.0, 3.0])]
+    assert float(relative_perceptual(fake, real)) == pytest.approx(0.25)
+    assert float(relative_perceptual([10 * fake[0]], [10 * real[0]])) == pytest.approx(0.25)

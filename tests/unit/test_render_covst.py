@@ -101,7 +101,7 @@ def test_in_rendering_a_frame_comes_with_its_own_flow(tmp_path: Path, monkeypatc
         np.testing.assert_array_equal(flow[:2].transpose(1, 2, 0), vectors)
         np.testing.assert_array_equal(flow[2], confidence)
         np.testing.assert_array_equal(frames[t].conditioning(None)[-3:], flow)
-    takes_flow = info.model_copy(update={"generator": CONFIG})
+    takes_flow = info.model_copy(update={"network": CONFIG})
     for frame, other in zip(conditioned(tmp_path, takes_flow, maps=True), frames, strict=True):
         np.testing.assert_array_equal(frame.flow, other.flow)
     assert all(frame.flow is None for frame in conditioned(tmp_path, info, maps=True))

@@ -1,14 +1,14 @@
 """What the losses of a chunk are made of: every term and weight by hand (vid2vid specification 1.9)."""
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.conditions import of_domain
 from tests.unit.training_data import begin
 from v2vkit.models.generator import Output
+from v2vkit.models.losses import perceptual
+from v2vkit.models.perceptual import PerceptualNetwork
 from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
@@ -23,19 +23,22 @@ SIZE = (4, 10)
 WEIGHTS = {
     "lambda_flow": 10.0,
     "lambda_warp": 7.0,
-    "lambda_vgg": 10.0,
+    "lambda_perceptual": 10.0,
     "lambda_mask": 1.0,
     "lambda_l1": 3.0,
     "lambda_style": 2.0,
 }
-SETTINGS = {"stage": "spatial-2", "num_scales": 2, "vgg_weights": "vgg.pth", **WEIGHTS}
+SETTINGS = {"stage": "spatial-2", "num_scales": 2, "perceptual": "vgg19", "perceptual_weights": "vgg.pth", **WEIGHTS}
 
 
-class Means(nn.Module):
+class Means(PerceptualNetwork):
     """In VGG's place: five times the mean of the picture."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x.mean((1, 2, 3), keepdim=True)] * 5
+
+    def distance(self, fake: list[Tensor], real: list[Tensor]) -> Tensor:
+        return perceptual(fake, real)
 
 
 def constant(*values: float) -> Tensor:
@@ -67,14 +70,13 @@ def losses_of(first_frame: str, *, first: bool) -> Losses:
     ]
     config = TrainConfig.model_validate(SETTINGS | {"first_frame": first_frame})
     state = WindowState(2, None, first, [o.x_fake for o in outputs])
-    vgg: Any = Means()
     weights = {term: term.factor(config) for term in losses_on(VID2VID.losses(config), config)}
-    return reconstruction_losses(weights, GeneratedChunk(sequence, state, [2, 3], outputs, vgg=vgg))
+    return reconstruction_losses(weights, GeneratedChunk(sequence, state, [2, 3], outputs, perceptual=Means()))
 
 
 BOTH = {
     "G_L1": (0.4 + 0.2, 3),  # the mean of x_fake's 0.3 and 0.5, and of h's 0.1 and 0.3
-    "G_VGG": ((1 / 32 + 1 / 16 + 1 / 8 + 1 / 4 + 1) * 0.6, 10),
+    "G_Perceptual": ((1 / 32 + 1 / 16 + 1 / 8 + 1 / 4 + 1) * 0.6, 10),
     # 5 |mean^2 - mean_real^2| with real means 0.245 and 0.345, x_fake's 0.545 and 0.845, h's 0.145 and 0.045
     "G_Style": (5 * ((0.237 + 0.595) / 2 + (0.039 + 0.117) / 2), 2),
 }

@@ -9,11 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.config import settings_of
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -31,7 +31,9 @@ ONE = SMALL.model_copy(
     update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
 WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_")]
-EVERYTHING = ONE.model_copy(update={"domain": "pose", "vgg_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0))
+EVERYTHING = ONE.model_copy(
+    update={"domain": "pose", "perceptual": "vgg19", "perceptual_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0)
+)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +71,11 @@ FLOW = ("predicted flow", "warped real frame", "temporal consistency")
         ({"flow": False}, dict.fromkeys((*FLOW, "mask"), "--no-flow")),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
-        ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
-        ({"vgg_weights": None}, dict.fromkeys(("VGG", "style"), "give --vgg-weights FILE")),
+        ({"domain": "face"}, {"face discriminator": "only for poses"}),
+        (
+            {"perceptual": "off"},
+            dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),
+        ),
     ],
     ids=str,
 )
@@ -98,7 +103,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     for text in ("s per step", "peak memory", "MiB of tensors per frame", "spatial-1: missing; nothing was done"):
         assert text in done.output
     assert "plan: spatial-2" in done.output
-    assert f"start     {work}/checkpoints/spatial-1, which has still to be trained" in done.output
+    assert f"start     {work}/checkpoints/spatial-1, which is not trained yet" in done.output
     assert "spatial-2: missing; nothing was done" in done.output
     assert done.output.count("s per step") >= 2
     assert sorted(Folder(work).names()) == before
@@ -116,7 +121,7 @@ def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
     for drop_history, told in ((0.0, True), (0.5, False)):
         config = ONE.model_copy(update={"drop_history": drop_history})
         plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
-        assert ("no sequence begins from nothing" in plan) == told
+        assert ("no sequence begins without past frames" in plan) == told
 
 
 @pytest.mark.parametrize(("clip_frames", "chunk", "steps"), [(6, 4, 1), (6, 2, 1), (12, 2, 2)])
@@ -181,7 +186,7 @@ def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pyt
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
     monkeypatch.setattr("v2vkit.training.plan.take_step", full)
-    with pytest.raises(V2VError, match=r"does not fit into the memory of cpu.*--gradient-checkpointing"):
+    with raises("memory-too-small", "cpu", "--gradient-checkpointing"):
         measure_phases(ONE, dataset, CPU)
 
 

@@ -52,7 +52,7 @@ def test_discriminators_see_as_many_sizes_as_set(stage: str, given: int | None, 
 def test_flow_heads_speak_in_twenties_of_pixels() -> None:
     """As the published ones do."""
     assert GeneratorConfig(source_channels=3).flow_multiplier == 20
-    assert VID2VID.describe(PLAIN, POSE)["generator"].flow_multiplier == 20
+    assert VID2VID.describe(PLAIN, POSE)["network"].flow_multiplier == 20
 
 
 @pytest.mark.parametrize(("amx", "avx512_bf16"), [(True, True), (True, False), (False, True), (False, False)])

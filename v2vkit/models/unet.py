@@ -6,21 +6,34 @@ padded by 2 (as in pix2pixHD) where pix2pix pads by 1, so there are a few more s
 100 times `pixel_l1`.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from v2vkit.config import StageConfig, Upsample, setting
-from v2vkit.models.blocks import Norm, ReflectConv, init_weights, make_norm, pad_to_multiple
+from v2vkit.config import Upsample, setting
+from v2vkit.models.blocks import (
+    Norm,
+    ReflectConv,
+    init_weights,
+    is_varied,
+    make_norm,
+    pad_to_multiple,
+    stop_gradient_unless,
+)
+from v2vkit.models.generator import Output
+from v2vkit.models.image_generator import CheckpointedModule, FrameConfig
 
 MAX_FACTOR = 8
-"""The widest layers have 8 times the channels of the first (512 for 64)."""
+"""The widest layers have 8 times the channels of the first (512 for a width of 64)."""
 NUM_DROPOUT = 3
 """Decoder layers with dropout, the innermost first: pix2pix's only source of noise."""
 
 
-class UNetConfig(StageConfig):
+class UNetConfig(FrameConfig):
     """Everything that decides the layers of the U-Net; stored in checkpoints."""
 
+    kind: Literal["unet"] = "unet"
     in_channels: int = setting(..., "channels of the source map", ge=1, le=1024)
     width: int = setting(64, "channels after the first convolution", ge=1, le=512)
     num_down: int = setting(8, "stride-2 convolutions; 8 bring 256 pixels down to one", ge=2, le=10)
@@ -30,15 +43,20 @@ class UNetConfig(StageConfig):
 
     @property
     def multiple(self) -> int:
-        """Both sides must be a multiple of this; others are padded inside."""
+        """Both sides are padded inside to a multiple of this."""
         return 1 << self.num_down
+
+    @property
+    def source_channels(self) -> int:
+        """Channels of the generator's input."""
+        return self.in_channels
 
 
 class UNetHead(nn.Sequential):
-    """The layers that end the network, in the precision of their weights under autocast, like `blocks.Head`."""
+    """The last layers, in the precision of their weights also under autocast, like `blocks.Head`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_meta:  # shapes alone, where autocast does not exist
+        if x.is_meta:  # shapes only; autocast does not exist there
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(next(self.parameters()).dtype))
@@ -51,8 +69,8 @@ class UNet(nn.Module):
     Departures:
     - No norm in the innermost layer: statistics of a single pixel would make it a constant.
     - Norms take each image's own statistics by default; batch norm does the same with a batch of one, as published.
-    - Dropout is off in evaluation, where new noise for every frame would flicker. It stays where layers have the full
-      width, so a shallow U-Net has less of it, or none.
+    - Dropout is off in evaluation, because new noise in every frame would flicker. Only layers of the full width have
+      it, so a shallow U-Net has less dropout, or none.
     """
 
     def __init__(self, config: UNetConfig):
@@ -90,8 +108,24 @@ class UNet(nn.Module):
         return torch.tanh(self.head(x))[..., : source.shape[2], : source.shape[3]]
 
 
+class UNetGenerator(CheckpointedModule):
+    """The U-Net with the interface of the video generator: each frame from its own source map only."""
+
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        self.config = config
+        self.network = UNet(config)
+
+    def forward(
+        self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
+    ) -> list[Output]:
+        """One frame, as `FrameGenerator.forward`."""
+        x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, source))
+        return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
+
+
 def _up(in_channels: int, out_channels: int, upsample: Upsample) -> list[nn.Module]:
-    """ReLU, then twice the size: [B, in, H, W] -> [B, out, 2 H, 2 W]."""
+    """ReLU, then upsampling by 2: [B, in, H, W] -> [B, out, 2 H, 2 W]."""
     if upsample == "transposed":
         return [nn.ReLU(), nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)]
     return [nn.ReLU(), nn.Upsample(scale_factor=2, mode="nearest"), ReflectConv(in_channels, out_channels, 3)]

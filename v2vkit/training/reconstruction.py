@@ -1,7 +1,7 @@
-"""Reconstruction and flow losses: those that need no discriminator. The formulas are in `models.losses`.
+"""Reconstruction and flow losses, which need no discriminator. The formulas are in `models.losses`.
 
-Each row's function takes a `GeneratedChunk` and gives the mean over it, or None where the chunk has no such loss: a
-frame from nothing has no flow.
+Each row's function takes a `GeneratedChunk` and gives the mean over it, or None if the chunk has no such loss: a frame
+without past frames has no flow.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,15 +13,14 @@ from v2vkit.models.losses import (
     flow_loss,
     generated_warp_loss,
     mask_loss,
-    perceptual,
     pixel_l1,
     style,
     warp_loss,
 )
-from v2vkit.models.perceptual import MIN_SIDE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.generated import GeneratedChunk, join
-from v2vkit.training.terms import FROM_NOTHING, PREDICTED_FLOW, VGG, LossTerm
+from v2vkit.training.perceptual import NETWORKS, source_text
+from v2vkit.training.terms import FROM_NOTHING, PERCEPTUAL, PREDICTED_FLOW, LossTerm
 
 
 @dataclass
@@ -38,24 +37,26 @@ class Losses:
 
 def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of single images."""
+    network = NETWORKS.get(config.losses.perceptual)
+    side = 1 if network is None else network.min_side
     return (
         LossTerm("G_L1", "pixel L1", "mean |x_fake - x|", "lambda_l1", compute=_pixel_l1),
         LossTerm(
-            "G_VGG",
-            "VGG",
-            f"five maps of {config.losses.vgg_weights}",
-            "lambda_vgg",
-            needs=(VGG,),
-            min_side=MIN_SIDE,
+            "G_Perceptual",
+            "perceptual",
+            "" if network is None else source_text(config),
+            "lambda_perceptual",
+            needs=(PERCEPTUAL,),
+            min_side=side,
             compute=_perceptual,
         ),
         LossTerm(
             "G_Style",
             "style",
-            "Gram matrices of the VGG maps",
+            "Gram matrices of the perceptual loss's maps",
             "lambda_style",
-            needs=(VGG,),
-            min_side=MIN_SIDE,
+            needs=(PERCEPTUAL,),
+            min_side=side,
             compute=_style,
         ),
     )
@@ -64,7 +65,7 @@ def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 def flow_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of the predicted flow and of what is warped with it."""
     flow = (PREDICTED_FLOW,)
-    # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
+    # Flow grows with the size of the frame, so its loss is scaled to that of the coarsest scale (as published).
     share = 1 / 2 ** (config.scale - 1)
     rows = (
         LossTerm("F_Flow", "predicted flow", "eq. 8, first term", "lambda_flow", share, flow, compute=_flow),
@@ -87,37 +88,38 @@ def _pixel_l1(chunk: GeneratedChunk) -> Tensor:
 
 
 def _perceptual(chunk: GeneratedChunk) -> Tensor:
-    real, fakes = chunk.vgg_maps
-    return torch.stack([perceptual(fake, real) for fake in fakes]).sum()
+    assert chunk.perceptual is not None
+    real, fakes = chunk.perceptual_maps
+    return torch.stack([chunk.perceptual.distance(fake, real) for fake in fakes]).sum()
 
 
 def _style(chunk: GeneratedChunk) -> Tensor:
-    real, fakes = chunk.vgg_maps
+    real, fakes = chunk.perceptual_maps
     return torch.stack([style(fake, real) for fake in fakes]).sum()
 
 
 def _flow(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    return flow_loss(join([flow for _, _, flow, _ in chunk.moved]), *chunk.reference_flow)
+    return flow_loss(join([flow for _, _, flow, _ in chunk.with_predicted_flow]), *chunk.reference_flow)
 
 
 def _warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.moved]) for back in (1, 0))
-    return warp_loss(join([flow for _, _, flow, _ in chunk.moved]), x_last, x, chunk.reference_flow[1])
+    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.with_predicted_flow]) for back in (1, 0))
+    return warp_loss(join([flow for _, _, flow, _ in chunk.with_predicted_flow]), x_last, x, chunk.reference_flow[1])
 
 
 def _generated_warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    x_fake = join([output.x_fake for _, output, *_ in chunk.moved])
-    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.moved])
+    x_fake = join([output.x_fake for _, output, *_ in chunk.with_predicted_flow])
+    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.with_predicted_flow])
     return generated_warp_loss(x_fake, x_fake_last, *chunk.reference_flow)
 
 
 def _mask(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    return mask_loss(join([mask for *_, mask in chunk.moved]), chunk.reference_flow[1])
+    return mask_loss(join([mask for *_, mask in chunk.with_predicted_flow]), chunk.reference_flow[1])

@@ -1,0 +1,19 @@
+"""The networks that a model file can hold: generators of frames and other trained networks.
+
+To add a kind: its configuration with a `kind` in `AnyNetworkConfig`, and a line in `build_network`.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
+
+AnyNetworkConfig = Annotated[AnyGeneratorConfig, Field(discriminator="kind")]
+"""Stored as JSON; `kind` selects the configuration."""
+
+
+def build_network(config: AnyNetworkConfig) -> nn.Module:
+    """A newly initialised network of this configuration."""
+    return build_generator(config)

@@ -1,0 +1,54 @@
+"""`v2v make-edges`: the thresholded Laplacian edges of every frame."""
+
+from functools import partial
+
+from v2vkit.config import StageConfig, setting
+from v2vkit.models.laplacian import MAX_SIGMA, SIGMA, THRESHOLD, Kernel
+from v2vkit.pipeline.stage import Opened, PerClip, Stage
+from v2vkit.stages.run_estimator import annotate_clip
+
+_THREADS = 2
+
+
+class EdgesConfig(StageConfig):
+    """Find the edges of every frame: grey, Gaussian, Laplacian, threshold.
+
+    For every frame: edges.png, 255 on 0. Models with --condition edges (or --domain cg2real, labels and edges) are
+    conditioned on them; `v2v render` makes those of the driving frames on the fly, with the same settings.
+    """
+
+    kernel: Kernel = setting("cross", "The Laplacian: cross = 4 neighbours, square = 8 (thicker diagonals).")
+    sigma: float = setting(
+        SIGMA,
+        "Gaussian before the Laplacian, in pixels; more of it keeps only coarse edges, 0 = none.",
+        ge=0,
+        le=MAX_SIGMA,
+    )
+    threshold: float = setting(
+        THRESHOLD,
+        "Response above which a pixel is an edge, in grey levels of 255; more gives fewer edges.",
+        ge=0,
+        le=4096,
+    )
+
+
+def open_edges(config: EdgesConfig) -> Opened:
+    """The function from a clip to its edges; there is nothing to open."""
+    from v2vkit.conditions.edges import EdgesCondition
+    from v2vkit.estimators.base import frame_itself
+
+    condition = EdgesCondition(kernel=config.kernel, sigma=config.sigma, threshold=config.threshold)
+    function = partial(
+        annotate_clip, condition=condition, estimators=[frame_itself] * _THREADS, settings=dict(config), estimator=""
+    )
+    return Opened(function, {})
+
+
+STAGE = Stage(
+    name="make-edges",
+    config=EdgesConfig,
+    version=1,
+    output=lambda config: "edges",
+    make=PerClip(open_edges),
+    inputs=lambda config: ("frames",),
+)
