@@ -14,7 +14,7 @@ from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
-from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
+from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import VideoGenerator, history_from_images

@@ -30,6 +30,7 @@ METHODS: dict[str, MethodRow] = {
     "vid2vid": MethodRow("v2vkit.training.methods.vid2vid:VID2VID", "video to video, coarse to fine", staged=True),
     "pix2pixhd": MethodRow("v2vkit.training.methods.pix2pixhd:PIX2PIXHD", "single images (first frames, a baseline)"),
     "covst": MethodRow("v2vkit.training.methods.covst:COVST", "pix2pixhd with features warped with given flow"),
+    "segmenter": MethodRow("v2vkit.training.methods.segmenter:SEGMENTER", "label maps from frames, for `v2v segment`"),
 }
 
 
