@@ -71,6 +71,7 @@ def _command_lines(path: Path) -> Iterator[list[str]]:
     else:
         fenced = _FENCE.findall(text)
         found = [block for language, block in fenced if language in ("", "sh", "bash", "console")]
+        found.append("\n".join(re.findall(r"^    (v2v .*)", _FENCE.sub("", text), re.MULTILINE)))
         spans = [" ".join(span.split()) for span in _INLINE.findall(_FENCE.sub("", text))]
         command = re.compile(rf"(v2v )?({'|'.join(COMMANDS)}) ")
         found += [span if span.startswith("v2v") else f"v2v {span}" for span in spans if command.match(span)]
