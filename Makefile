@@ -8,7 +8,7 @@ FULL := $(VENV)/.full
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all coverage lint format types docs docs-check wheel-check bench check clean
+.PHONY: help setup demo test test-all coverage lint format types docs docs-check site wheel-check bench check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ docs-check: $(READY) ## Fail if docs/cli.md or docs/errors.md is out of date
 	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
 	@$(BIN)/python docs/generate_errors.py $(VENV)/errors.md && diff -u docs/errors.md $(VENV)/errors.md
 
+site: $(READY) ## Build the documentation site into site/; fails on broken links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir site && echo "site/index.html"
+
 wheel-check: $(READY) ## Build the wheel and check that it holds recipes, registry and py.typed
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
 	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml|v2vkit/py.typed' | grep -qx 3 && echo "the wheel holds the recipes, the registry of weights and py.typed"
@@ -68,7 +71,7 @@ wheel-check: $(READY) ## Build the wheel and check that it holds recipes, regist
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks
 
-check: lint types docs-check wheel-check test-all ## Everything that CI runs
+check: lint types docs-check site wheel-check test-all ## Everything that CI runs
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache
