@@ -83,6 +83,7 @@ class Condition(BaseModel, Generic[A]):
         from_frame: whether its annotations are made of the frame alone, without an estimator (`of_frame`).
         crop: how published models had its footage cut where frames are square, as `ingest --crop` has it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
+        shows_edges: whether its channel is an edge map of the frame.
         signed: whether published generators saw its channels in [-1, 1].
         published: how published models had it made.
         published_images: whether there is a published image generator for it.
@@ -114,6 +115,7 @@ class Condition(BaseModel, Generic[A]):
     from_frame: ClassVar[bool] = False
     crop: ClassVar[str] = "none"
     shows_frame: ClassVar[bool] = False
+    shows_edges: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     published: ClassVar[Origin | None] = None
     published_images: ClassVar[bool] = False

@@ -10,7 +10,7 @@ from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
-from v2vkit.weights import file_digest
+from v2vkit.weights import file_digest, require
 
 if TYPE_CHECKING:
     from v2vkit.conditions.conditioning import Conditioning
@@ -45,6 +45,8 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
                 "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
             )
         sources["--start-from"] = read_info(start).identity
+    if config.model.edge_network in ("vgg16", "hed"):
+        sources["edge network weights"] = file_digest(require(config.model.edge_network))
     weights = config.losses.perceptual_weights
     return sources | ({"perceptual weights": file_digest(weights)} if weights else {})
 

@@ -1,6 +1,9 @@
 """The settings of `v2v train`, in groups."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
 
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
@@ -59,6 +62,12 @@ class ModelSettings(SettingsGroup):
     num_enhancers: int = setting(
         0, "Local enhancers (pix2pixhd, covst); each doubles the size at which the generator sees.", ge=0, le=5
     )
+    edge_network: Literal["scratch", "vgg16", "hed", "none"] = setting(
+        "scratch",
+        "Edge network DNED before the generator (s-flow): from scratch, or from the weights vgg16 or hed of `v2v "
+        "weights`; none: the generator sees Laplacian edges only.",
+        since="0.1",
+    )
     covst_share: float = setting(
         0.8, "Share of the last frame's features where the flow is certain (covst).", gt=0, le=1
     )
@@ -88,6 +97,21 @@ class ScheduleSettings(SettingsGroup):
     fix_epochs: int = setting(
         0, "Epochs at the beginning in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
     )
+    laplacian_epochs: int | None = setting(
+        None,
+        "Epochs at the beginning on Laplacian edges, before the edge network joins (s-flow); a third when not given.",
+        ge=0,
+        le=100000,
+        since="0.1",
+    )
+    flow_epochs: int | None = setting(
+        None,
+        "Epochs at the end on pairs of frames, whose optical flow is compared with the real one (s-flow, eq. 8); a "
+        "third when not given, 0 = none.",
+        ge=0,
+        le=100000,
+        since="0.1",
+    )
     loss_ramp: float = setting(
         0.0, "Epochs over which losses that begin with longer sequences grow to their weight.", ge=0, le=1000
     )
@@ -105,7 +129,9 @@ class LossSettings(SettingsGroup):
     lambda_face: float = setting(
         0.0, "Weight of a discriminator of the face's surroundings (pose); 2 in the paper's recipes, 0 = none.", ge=0
     )
-    lambda_l1: float = setting(0.0, "Weight of a plain pixel loss; keeps tiny runs from flickering.", ge=0)
+    lambda_l1: float = setting(
+        0.0, "Weight of a plain pixel loss; keeps tiny runs from flickering. 100 for pix2pix when not given.", ge=0
+    )
     perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
         "auto",
         "Network of the perceptual loss; auto: VGG-19 where `v2v weights` has it, otherwise off. lite0 and hed come "
@@ -117,12 +143,20 @@ class LossSettings(SettingsGroup):
     )
     lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which looks through the same network.", ge=0)
-    lambda_flow: float = setting(10.0, "Weight of the losses of the predicted flow (eq. 8).", ge=0)
+    lambda_flow: float = setting(
+        10.0,
+        "Weight of the losses of the predicted flow (eq. 8); of L_flow with --method s-flow, 1 when not given.",
+        ge=0,
+    )
     lambda_warp: float = setting(
         10.0,
         "Weight of the loss that makes generated frames move with the real flow; more of it means less flicker.",
         ge=0,
         since="0.1",
+    )
+    lambda_dned: float = setting(1.0, "Weight of the edge network's loss (s-flow, eq. 4).", ge=0, since="0.1")
+    balance_edges: bool = setting(
+        False, "Weight edges and other pixels in that loss so that both count alike, as HED does.", since="0.1"
     )
     lambda_mask: float = setting(1.0, "Weight of the loss that pushes the mask to warping.", ge=0)
 
@@ -130,7 +164,9 @@ class LossSettings(SettingsGroup):
 class AdversarySettings(SettingsGroup):
     """Discriminators."""
 
-    gan: Literal["lsgan", "hinge"] = setting("lsgan", "The adversarial loss.")
+    gan: Literal["lsgan", "hinge", "bce"] = setting(
+        "lsgan", "The adversarial loss; bce for s-flow and pix2pix when not given."
+    )
     temporal_scales: int = setting(
         2, "Video discriminators, each looking K times as far; 0 = none.", ge=0, le=MAX_TEMPORAL_SCALES
     )
@@ -138,7 +174,8 @@ class AdversarySettings(SettingsGroup):
     sparse: bool = setting(False, "Video discriminators see only windows that share no frame.")
     discriminator_scales: int | None = setting(
         None,
-        "Sizes at which discriminators look in spatial-1, instead of the preset's; one more per finer stage.",
+        "Sizes at which discriminators look in spatial-1, instead of the preset's (1 for s-flow and pix2pix); one more "
+        "per finer stage.",
         ge=1,
         le=4,
     )
@@ -273,6 +310,13 @@ class TrainConfig(StageConfig):
     data: DataSettings = DataSettings()
     hardware: HardwareSettings = HardwareSettings()
     output: OutputSettings = OutputSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_method(cls, values: Any) -> Any:
+        """Settings that were not given have the method's defaults."""
+        row = METHODS.get(str(values.get("method"))) if isinstance(values, Mapping) else None
+        return values if row is None else {**row.defaults, **values}
 
     if TYPE_CHECKING:  # settings are given by their own names, whatever their group
 

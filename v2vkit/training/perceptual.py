@@ -6,6 +6,7 @@ from v2vkit import weights
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import METHODS
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
     """Settings with the network named and its weights file filled in.
 
     `auto` is the network of the training that `folder` already holds, so that weights that are fetched later do not
-    change it; otherwise VGG-19 where the store has it, otherwise none. Without a loss that looks through it, none.
+    change it; otherwise the first of the method's networks (VGG-19) that is here, otherwise none. Without a loss that
+    looks through it, none.
 
     Args:
         folder: of the checkpoint that is trained.
@@ -61,7 +63,7 @@ def _automatic(config: TrainConfig, folder: Folder) -> str:
                 return str(Manifest.model_validate_json(folder.read(name)).config["perceptual"])
             except (ValueError, KeyError):  # damaged, or older: the stage reports the first, the second is stale
                 break
-    return "vgg19" if weights.find("vgg19") else "off"
+    return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
 
 
 def source_text(config: TrainConfig) -> str:

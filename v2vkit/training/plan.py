@@ -76,7 +76,7 @@ def measure(
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk
     context, measured = spec.context, chunk_frames * (num_steps + 1)
-    in_phase = [term.num_frames for term in method.losses() if term.num_frames <= phase.num_frames]
+    in_phase = [term.num_frames for term in method.losses() if term.counts_at(phase.first, phase.num_frames)]
     seen_before = max(in_phase, default=1) - 1
     windows = _longest_windows(
         dataset, context + max(phase.num_frames, seen_before + measured), config.data.batch_size // processes
@@ -121,7 +121,7 @@ def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> lis
 
 def _kind(config: TrainConfig, spec: MethodSpec, phase: Phase) -> Kind:
     on = losses_on(spec.losses(config), config)
-    return phase.newest_only, sum(term.num_frames <= phase.num_frames for term in on)
+    return phase.newest_only, sum(term.counts_at(phase.first, phase.num_frames) for term in on)
 
 
 def measure_phases(
@@ -207,10 +207,11 @@ def plan_text(
         to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
         seconds = both((frames * cost.seconds_per_frame, to_load))
         total, per_frame = total + seconds, seconds / frames
+        named = f" ({phase.name})" if phase.name else ""
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         lines.append(
-            f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
-            f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, "
+            f"  phase     epochs {phase.first + 1}-{phase.last + 1}{named}: up to {phase.num_frames} frames per "
+            f"sequence, {frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, "
             f"{cost.peak_bytes / 2**30:.2f} GiB, {_duration(seconds)}"
         )
     precision = computes_in(config.hardware.precision, device)

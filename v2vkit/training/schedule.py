@@ -18,6 +18,7 @@ class Schedule:
         double_every: the number doubles after so many epochs; 0 = never.
         max_frames: and never exceeds this.
         fix_epochs: epochs at the beginning in which only the newest spatial scale trains.
+        names: (first epoch, name) of phases that train other losses or networks, in order.
     """
 
     epochs: int
@@ -26,6 +27,11 @@ class Schedule:
     double_every: int = 0
     max_frames: int = 1
     fix_epochs: int = 0
+    names: tuple[tuple[int, str], ...] = ()
+
+    def name_at(self, epoch: int) -> str:
+        """Name of the phase that an epoch (counted from 0) belongs to; empty = it has none."""
+        return next((name for first, name in reversed(self.names) if epoch >= first), "")
 
     @property
     def decay_epochs(self) -> int:
@@ -39,12 +45,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs [first, last] that train alike: sequences of `num_frames` frames; all scales or the newest only."""
+    """Epochs [first, last] that train alike: sequences of `num_frames` frames; all scales or the newest only.
+
+    `name` as of `Schedule.names`.
+    """
 
     first: int
     last: int
     num_frames: int
     newest_only: bool = False
+    name: str = ""
 
 
 def frames_at(schedule: Schedule, epoch: int) -> int:
@@ -83,8 +93,9 @@ def phases(schedule: Schedule) -> list[Phase]:
     """The progression in space and time as a list of phases."""
     found: list[Phase] = []
     for epoch in range(schedule.epochs):
-        phase = Phase(epoch, epoch, frames_at(schedule, epoch), epoch < schedule.fix_epochs)
-        if found and (found[-1].num_frames, found[-1].newest_only) == (phase.num_frames, phase.newest_only):
+        name = schedule.name_at(epoch)
+        phase = Phase(epoch, epoch, frames_at(schedule, epoch), epoch < schedule.fix_epochs, name)
+        if found and replace(found[-1], last=epoch) == replace(phase, first=found[-1].first):
             found[-1] = replace(found[-1], last=epoch)
         else:
             found.append(phase)

@@ -13,6 +13,7 @@ from v2vkit.training.adversarial import face_adversary, image_adversary, video_a
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.frames import (
+    SFLOW_ONLY,
     FrameMethod,
     build_encoder_config,
     generator_channels,
@@ -80,7 +81,7 @@ def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
 VID2VID: MethodSpec = MethodSpec(
     name="vid2vid",
     losses=_losses,
-    unused=("num_enhancers", "covst_share"),
+    unused=("num_enhancers", "covst_share", *SFLOW_ONLY),
     context=HISTORY,
     schedule=video_schedule,
     strides=lambda config: read_strides(VID2VID.losses(config), config),
