@@ -83,7 +83,7 @@ def _conditioned(t: int, row: Mapping[str, Any], info: ModelInfo) -> Conditioned
         drawn = info.conditioning.draw(given, image)
         s = to_unit(info.conditioning.channels(drawn, image))
     except V2VError as error:
-        raise V2VError(f"Frame {t}: {error.message}", error.hint) from None
+        raise V2VError(error.code, f"Frame {t}: {error.message}", error.hint) from None
     regions = None if info.encoder is None else info.conditioning.regions(drawn)
     return ConditionedFrame(s, InputFrame(image, annotations=given), regions=regions)
 
