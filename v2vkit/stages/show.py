@@ -26,10 +26,10 @@ _EXAMPLES = 24  # frames of a video that decide what is shown of all, and on whi
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of an artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, densepose, depth, pictures, flow, features,
-    styles, checkpoints/spatial-1) or the folder of one. A sheet shows frames spread evenly over all clips, a video
-    shows every frame; where there is no file for a frame its field is grey. Of checkpoints the newest sample strip is
-    shown, of styles their preview.
+    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, densepose, depth, pictures, edges, flow,
+    features, styles, checkpoints/spatial-1) or the folder of one. A sheet shows frames spread evenly over all clips, a
+    video shows every frame; where there is no file for a frame its field is grey. Of checkpoints the newest sample
+    strip is shown, of styles their preview.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
