@@ -11,7 +11,7 @@ FULL := $(VENV)/.full
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-setup: $(READY) ## Make .venv with everything that is needed, pinned
+setup: $(READY) ## Create .venv with pinned dependencies
 
 $(READY): pyproject.toml third_party/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("v2vkit needs Python 3.11 or newer; name one with PYTHON=python3.12") if sys.version_info < (3, 11) else None'
@@ -24,7 +24,7 @@ $(FULL): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c third_party/constraints.txt -e '.[full,dev]'
 	@touch $@
 
-demo: $(READY) ## Make a toy street, train on it, render it: an mp4 and a contact sheet
+demo: $(READY) ## Make a toy street, train on it, and render a video and a contact sheet
 	$(BIN)/v2v run pipelines/toy.toml --work runs/demo
 	@echo
 	@echo "video (source | output):          runs/demo/toy.mp4"
@@ -45,13 +45,15 @@ format: $(READY) ## Format the code
 types: $(READY) ## Check types
 	$(BIN)/mypy
 
-docs: $(READY) ## Generate docs/cli.md
+docs: $(READY) ## Generate docs/cli.md and docs/errors.md
 	$(BIN)/python docs/generate_cli.py docs/cli.md
+	$(BIN)/python docs/generate_errors.py docs/errors.md
 
-docs-check: $(READY) ## Fail if docs/cli.md is out of date
+docs-check: $(READY) ## Fail if docs/cli.md or docs/errors.md is out of date
 	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
+	@$(BIN)/python docs/generate_errors.py $(VENV)/errors.md && diff -u docs/errors.md $(VENV)/errors.md
 
-wheel-check: $(READY) ## Build the wheel and see that recipes, registry and py.typed are in it
+wheel-check: $(READY) ## Build the wheel and check that it holds recipes, registry and py.typed
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
 	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml|v2vkit/py.typed' | grep -qx 3 && echo "the wheel holds the recipes, the registry of weights and py.typed"
 

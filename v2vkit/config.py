@@ -31,16 +31,16 @@ C = TypeVar("C", bound="StageConfig")
 Choices = Callable[[], tuple[str, ...]]
 """Gives the values that a setting can have, from a table elsewhere."""
 
-# Names that stand in settings and that heavier modules spell out.
+# Names used in settings; stated here so that reading settings imports no heavy module.
 Preset = Literal["tiny", "small", "paper"]
 SpatialStage = Literal["spatial-1", "spatial-2", "spatial-3"]
 SPATIAL_STAGES: tuple[SpatialStage, ...] = get_args(SpatialStage)
 """The stages in which vid2vid is trained, coarse to fine, by the names of their checkpoints."""
 Upsample = Literal["transposed", "resize"]
-"""How networks enlarge. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour enlargement,
+"""How networks upsample. `transposed`: transposed convolutions (as published). `resize`: nearest-neighbour upsampling,
 then a convolution, which leaves no checkerboard (Odena et al. 2016) and suits short training on few frames."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-"""What convolutions compute in; losses, optimisers and weights are always float32. `auto`: bfloat16 where the device
+"""Data type of the convolutions; losses, optimisers and weights are always float32. `auto`: bfloat16 where the device
 has instructions for it."""
 
 
@@ -79,12 +79,12 @@ class StageConfig(Settings):
         if not groups or not isinstance(values, Mapping):
             return values
         if wrong := [name for name in groups if name in values and not isinstance(values[name], SettingsGroup)]:
-            raise ValueError(f"{wrong[0]} is a group of settings: name those that are meant")
+            raise ValueError(f"{wrong[0]} is a group of settings: name the settings in it")
         return cls._grouped(values)
 
     @classmethod
     def _grouped(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values with those of a group in a dict by the group's name."""
+        """The values, those of each group moved into a dict under the group's name."""
         owner = {name: group for group, of in groups_of(cls).items() for name in of.model_fields}
         found: dict[str, Any] = {name: value for name, value in values.items() if name not in owner}
         for name in values.keys() & owner.keys():
@@ -162,11 +162,11 @@ def setting(
         default: the default value; `...` makes the setting required.
         help: one sentence for `--help`, the recipe reader and the docs.
         argument: a positional argument on the command line instead of an option.
-        metavar: what stands for the value in the help.
+        metavar: placeholder of the value in the help.
         affects_output: False for a setting that does not change the result (a device, a logging interval): changing it
             does not make artifacts stale.
         since: version that added the setting. Older artifacts count as made with its default, so they stay valid.
-        choices: the values that a text can have, where they stand in a table.
+        choices: gives the allowed values of a text setting, where a table elsewhere lists them.
         common: one of the settings that most people use; `--help` shows these before the groups.
         bounds: pydantic bounds (`ge`, `gt`, `le`, `lt`, `min_length`, `pattern`).
     """
@@ -176,35 +176,35 @@ def setting(
 
 
 def as_text(value: Any) -> Any:
-    """A number as the text that a setting wants: `fps = 25` in a recipe is as good as `fps = "25"`."""
+    """A number as text, so that a recipe may say `fps = 25` for `fps = "25"`."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def as_absolute(path: str | None) -> str | None:
-    """A file's path by which a model finds it from any folder."""
+    """A path made absolute, so that a model that stores it finds the file from any folder."""
     return None if path is None else str(Path(path).absolute())
 
 
 def extras(config: type[BaseModel], name: str) -> dict[str, Any]:
-    """What `setting` noted about a field besides its type, default and range."""
+    """What `setting` stores beside a field's type, default and range: argument, metavar, affects_output, since, ..."""
     extra = ({**config.model_fields, **settings_of(config)})[name].json_schema_extra
     return extra if isinstance(extra, dict) else {}
 
 
 def choices_of(config: type[BaseModel], name: str) -> tuple[str, ...]:
-    """The values that a setting can have, where `setting` names some."""
+    """The allowed values of a setting; empty where it has no `choices`."""
     choices: Choices | None = extras(config, name).get("choices")
     return () if choices is None else choices()
 
 
 DEFAULT_RATE = Fraction(25)
-"""Frames per second where nothing tells: sequences of images, raw streams."""
+"""Frames per second of sources without time stamps: sequences of images, raw streams."""
 IGNORE = 255
 """Id of the pixels of a label map that have no label."""
 MAX_SIDE = 16384
-"""Largest width or height in pixels; JPEG ends at 65535, and nothing here is meant for more."""
+"""Largest width or height in pixels."""
 MAX_PIXELS = 64 * 1024 * 1024
-"""Largest picture (8192 x 8192); larger ones are taken for decompression bombs."""
+"""Largest number of pixels of a picture (8192 x 8192); more is refused as a decompression bomb."""
 
 
 class Size(NamedTuple):
@@ -256,12 +256,12 @@ SizeSetting = Annotated[Size, BeforeValidator(_parse_size), PlainSerializer(str,
 
 
 def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
-    """`config` from plain values, with every mistake told as a sentence.
+    """A config from plain values; every mistake is named in one error.
 
     Args:
         config: the config model.
         values: field name to value, as read from TOML or the command line.
-        where: what the values came from, for the message (`recipe toy.toml, table [ingest]`).
+        where: where the values come from, for the message (`recipe toy.toml, table [ingest]`).
 
     Raises:
         V2VError: unknown key, missing key or a value out of range; names the key and, for unknown keys, the known ones.
@@ -283,7 +283,7 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
             given = "" if item["type"] in ("extra_forbidden", "missing") else f" (got {item['input']!r})"
             problems.append(f"{key}: {text}{given}")
         hint = f"Known settings: {known}." if unknown else "Correct the value; `--help` lists the allowed ranges."
-        raise V2VError(f"{where}: " + "; ".join(problems) + ".", hint) from None
+        raise V2VError("setting-invalid", f"{where}: " + "; ".join(problems) + ".", hint) from None
 
 
 _TEXTS = {
@@ -291,7 +291,7 @@ _TEXTS = {
     "missing": "is required",
     "tuple_type": "is a list, such as [1] or ['a', 'b']",
 }
-"""What pydantic says in other words, by its type of error."""
+"""Our messages for some of pydantic's errors, by its type of error."""
 
 
 def as_plain(config: StageConfig) -> dict[str, Any]:
@@ -300,7 +300,7 @@ def as_plain(config: StageConfig) -> dict[str, Any]:
 
 
 def fingerprinted(config: StageConfig) -> dict[str, Any]:
-    """The settings that decide the result; one with `since` only where it is not at its default."""
+    """The settings that affect the result; those with `since` only where they are not at their default."""
 
     def counts(key: str) -> bool:
         extra = extras(type(config), key)
@@ -311,16 +311,17 @@ def fingerprinted(config: StageConfig) -> dict[str, Any]:
 
 
 def check_foreground(foreground: tuple[int, ...], num_labels: int) -> None:
-    """Whether every label id in `foreground` is one of `num_labels`, and named once.
+    """Check that every label id in `foreground` is below `num_labels` and named once.
 
     Raises:
-        V2VError: one is not.
+        V2VError: an id is out of range or named twice.
     """
     if len(set(foreground)) < len(foreground):
-        raise V2VError("--foreground names a label twice.", "Name every label once.")
+        raise V2VError("label-duplicate", "--foreground names a label twice.", "Name every label once.")
     wrong = [label for label in foreground if not 0 <= label < num_labels]
     if wrong:
         raise V2VError(
-            f"--foreground {wrong[0]} is no label: there are {num_labels} (0 to {num_labels - 1}).",
-            "Give ids of the label maps.",
+            "label-id-out-of-range",
+            f"--foreground {wrong[0]} is out of range: label ids are 0 to {num_labels - 1}.",
+            "Give ids that the label maps have.",
         )

@@ -5,15 +5,13 @@ class V2VError(Exception):
     """An error that the user can fix: a stable code, what is wrong, and what to do about it.
 
     Args:
-        code: a stable name of the kind of error, lower case with hyphens (`stale-input`); the same wherever the same
+        code: a stable name of the kind of error, lower case with hyphens (`artifact-stale`); the same wherever the same
             thing is wrong, and never changed with the sentences. Programs and tests compare this.
         message: one sentence on what is wrong (which file, which setting, which value).
         hint: one sentence on what to do or what to type.
     """
 
-    def __init__(self, code: str, message: str, hint: str | None = None):
-        if hint is None:  # only until every place names its code
-            code, message, hint = "unnamed", code, message
+    def __init__(self, code: str, message: str, hint: str):
         super().__init__(code, message, hint)
         self.code = code
         self.message = message

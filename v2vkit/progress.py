@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar on a terminal, a line a minute in a log."""
+"""Progress of long work on standard error: a bar on a terminal, one line per minute in a log."""
 
 import sys
 import threading
@@ -13,16 +13,16 @@ _EVERY = 60.0  # seconds between two lines
 
 
 class Progress(Protocol):
-    """What the work tells of itself."""
+    """Takes the progress of the work inside a `progress` block."""
 
     def update(self, count: float = 1) -> None:
-        """So many more are done."""
+        """Count `count` more units as done."""
 
     def note(self, text: str) -> None:
-        """What is shown behind the figures from now on, such as a loss."""
+        """Show a text after the figures from now on, such as a loss."""
 
     def write(self, text: str) -> None:
-        """Prints a line of its own that stays."""
+        """Print a line that stays."""
 
 
 @contextmanager
@@ -37,20 +37,20 @@ def progress(
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """Shows how far the work inside the block is.
+    """Show the progress of the work inside the block.
 
-    On a terminal it is a bar. Elsewhere it is a line a minute, also while nothing is finished: share, rate, time left.
-    Work of less than a minute prints nothing there, longer work a last line.
+    On a terminal this is a bar, elsewhere one line per minute (share, rate, time left), also while no unit finishes.
+    Elsewhere, work of less than a minute prints nothing; longer work ends with a summary line.
 
     Args:
-        total: how much there is to do, in units; None = not known.
+        total: number of units to do; None = not known.
         desc: what is done, such as the kind of an artifact.
-        unit: singular of what is counted.
-        done: how much an earlier run has done.
-        leave: the finished bar stays on the terminal.
-        quiet: show nothing (other processes of a training).
-        stream: where to; None = standard error.
-        clock: seconds, for tests.
+        unit: name of what is counted, in the singular.
+        done: number of units that an earlier run has done.
+        leave: keep the finished bar on the terminal.
+        quiet: show nothing (all but the first process of a training).
+        stream: where to print; None = standard error.
+        clock: gives the time in seconds.
     """
     stream = sys.stderr if stream is None else stream
     if quiet or stream is None:  # there is no standard error in a program without console
@@ -74,7 +74,7 @@ def progress(
 
 
 def tracked(items: Iterable[T], *, total: float | None, desc: str, unit: str = "frame", **settings: Any) -> Iterator[T]:
-    """The items, each counted once the next one is asked for; settings as of `progress`."""
+    """Yield the items and count each as done when the next is requested; other arguments as for `progress`."""
     with progress(total, desc=desc, unit=unit, **settings) as shown:
         for item in items:
             yield item
@@ -90,13 +90,13 @@ def duration(seconds: float) -> str:
 
 
 def _print_regularly(log: "_Log", finished: threading.Event) -> None:
-    """In a thread of its own, so that there is a line a minute also while one long piece of work is done."""
+    """Runs in a thread, so that a line is printed every minute also during one long step."""
     while not finished.wait(_EVERY / 4):
         log.tick()
 
 
 class _Silent:
-    """`Progress` that nobody sees."""
+    """`Progress` that shows nothing."""
 
     def update(self, count: float = 1) -> None:
         pass
@@ -152,7 +152,7 @@ class _Log:
         self._note = text
 
     def write(self, text: str) -> None:
-        # A stream that was closed, or whose reader is gone, is no reason to end the work.
+        # A closed stream must not end the work.
         with self._lock, suppress(OSError, ValueError):
             print(text, file=self._stream, flush=True)
 

@@ -82,7 +82,7 @@ class InvertConfig(StageConfig):
 
 def open_invert(config: InvertConfig) -> Opened:
     if config.fail:
-        raise V2VError("The inverter cannot be opened.", "Do not set fail.")
+        raise V2VError("weights-missing", "The inverter cannot be opened.", "Do not set fail.")
 
     def function(clip: Clip) -> Iterator[Sample]:
         for t in range(clip.info.num_frames):
@@ -112,7 +112,7 @@ class SumConfig(StageConfig):
 def open_sum(config: SumConfig) -> Opened:
     def function(clip: Clip) -> Iterator[Sample]:
         if clip.info.name == config.stop:
-            raise V2VError(f"Stopped at {clip.info.name}.", "Go on.")
+            raise V2VError("stopped", f"Stopped at {clip.info.name}.", "Go on.")
         total = 0 if clip.before is None else int(clip.before["sum.txt"])
         for t in range(clip.info.num_frames):
             total += int(clip.frame(t).sum())

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from tests.unit.bars import watch_bars
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, write_file
@@ -16,7 +17,6 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, write_manifest
 from v2vkit.artifacts.shard import ShardWriter, sample_key, shard_name
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages import doctor
@@ -37,7 +37,7 @@ def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("setting", [{"labels": "maps"}, {"instances": "maps"}, {"allow_palette": True}], ids=str)
 def test_maps_beside_no_sources_are_refused(tmp_path: Path, setting: dict[str, object]) -> None:
-    with pytest.raises(V2VError, match="goes with SOURCEs"):
+    with raises("setting-unused", f"--{next(iter(setting)).replace('_', '-')}"):
         CHECK.call(CheckConfig(**setting), make_workspace(tmp_path))
 
 
@@ -52,7 +52,7 @@ def test_artifacts_without_what_they_were_made_from_are_named(tmp_path: Path) ->
     options = make_workspace(tmp_path)
     (tmp_path / "frames/manifest.json").unlink()
     problems = CHECK.call(CheckConfig(), options)
-    assert any("flow was made from frames, which is not here" in problem for problem in problems)
+    assert any("flow was made from frames, which is missing" in problem for problem in problems)
 
 
 def test_free_space_is_that_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +155,8 @@ def test_the_advice_for_old_labels_is_what_mends_them(tmp_path: Path) -> None:
     config = IngestConfig(sources=(str(images),), labels=str(labels), cuts="none")
     run(INGEST, config, again)
     run(INGEST, config.model_copy(update={"labels": None, "max_frames": 8}), again)
-    advice = "labels was made from other frames; run `v2v ingest --overwrite` with --labels and its other settings; "
-    assert CHECK.call(CheckConfig(), again) == [advice + "or remove that folder."]
+    advice = "run `v2v ingest --overwrite` with --labels and its other settings; or remove that folder."
+    assert CHECK.call(CheckConfig(), again) == [f"labels was made from another version of frames; {advice}"]
     run(INGEST, config.model_copy(update={"max_frames": 8}), again)
     assert CHECK.call(CheckConfig(), again) == []
 
@@ -232,7 +232,7 @@ def test_label_maps_that_do_not_fit_are_explained(tmp_path: Path) -> None:
 
 
 def test_nothing_to_check(tmp_path: Path) -> None:
-    with pytest.raises(V2VError, match="no artifacts"):
+    with raises("artifact-missing", "v2v ingest"):
         CHECK.call(CheckConfig(), RunOptions(work=str(tmp_path)))
 
 

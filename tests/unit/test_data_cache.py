@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.errors import raises
 from tests.faces import face_landmarks
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
@@ -13,7 +14,6 @@ from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import Change, draw_move
 from v2vkit.conditions.conditioning import conditioning_of
 from v2vkit.conditions.landmarks import landmarks_to_json
-from v2vkit.errors import V2VError
 from v2vkit.training.data.batch import stack, to_device
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, load_batch
@@ -104,7 +104,7 @@ def test_maps_of_another_size_than_their_frames_are_refused(work: str, change: C
     dataset = open_dataset(work)
     large = np.zeros((48, 64, 3), np.uint8)
     dataset.reader.frame = lambda clip, t: large  # type: ignore[method-assign]
-    with pytest.raises(V2VError, match=r"clip-0000/000001 is 64x48, but its source map is 32x24"):
+    with raises("size-mismatch", "clip-0000/000001", "64x48", "32x24"):
         dataset.load(Window(0, 1, 1), change=change)
 
 

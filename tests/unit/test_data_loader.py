@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.errors import raises
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.augment import Change
@@ -38,7 +39,7 @@ class Failing(VideoDataset):
 
     def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> VideoBatch:
         if window.start >= 3:
-            raise V2VError("Frame 3 is broken.", "Make it again.")
+            raise V2VError("frame-broken", "Frame 3 is broken.", "Make it again.")
         return super().load(window, flip=flip, change=change)
 
 
@@ -118,13 +119,13 @@ def test_nothing_is_loaded_ahead_of_the_step_without_workers(work: str) -> None:
 
 
 def test_the_error_of_a_worker_arrives_as_its_sentence(work: str) -> None:
-    with pytest.raises(V2VError, match=r"^Frame 3 is broken\. Make it again\.$"):
+    with raises("frame-broken", "Frame 3 is broken. Make it again."):
         batches(of_kind(Failing, work), workers=1)
     assert no_workers_left()
 
 
 def test_a_worker_that_is_killed_is_told_of(work: str) -> None:
-    with pytest.raises(V2VError, match=r"A loader worker was killed.*fewer --loader-workers"):
+    with raises("worker-killed", "--loader-workers"):
         batches(of_kind(Dying, work), workers=1)
     assert no_workers_left()
 
@@ -138,19 +139,17 @@ def test_leaving_early_ends_the_workers(work: str) -> None:
     assert no_workers_left()
 
 
-def test_a_gpu_gets_workers_but_not_from_memory(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_gets_workers_but_not_from_memory(work: str) -> None:
     dataset = open_dataset(work)
-    monkeypatch.setattr("v2vkit.training.data.loader.allowed_cores", lambda: 16)
-    assert num_loader_workers(CONFIG, dataset, CUDA) == 4
-    monkeypatch.setattr("v2vkit.training.data.loader.allowed_cores", lambda: 2)
-    assert num_loader_workers(CONFIG, dataset, CUDA) == 1
+    assert num_loader_workers(CONFIG, dataset, CUDA, cores=16) == 4
+    assert num_loader_workers(CONFIG, dataset, CUDA, cores=2) == 1
     assert num_loader_workers(CONFIG.model_copy(update={"loader_workers": 0}), dataset, CUDA) == 0
     for kind in ("frames", "labels", "flow"):
         for name in Folder(f"{work}/{kind}").names():
             Folder(f"memory://loader/{kind}").write(name, Folder(f"{work}/{kind}").read(name))
     in_memory = open_dataset("memory://loader")
     assert num_loader_workers(CONFIG, in_memory, CUDA) == 0
-    with pytest.raises(V2VError, match=r"memory://.*--loader-workers 0"):
+    with raises("workspace-unsupported", "memory://", "--loader-workers 0"):
         batches(in_memory, workers=1)
 
 

@@ -1,9 +1,8 @@
 """Depth in 16 bits comes back, and a network's channel is normalised inverse depth."""
 
 import numpy as np
-import pytest
 
-from v2vkit.errors import V2VError
+from tests.errors import raises
 from v2vkit.video.depth_values import (
     decode_depth,
     depth_channel,
@@ -42,8 +41,8 @@ def test_stored_relative_depth_is_normalised_inverse_depth() -> None:
     assert np.array_equal(relative_channel(stored), depth_channel(depth, depth > 0, near=0.001, far=0.8))
 
 
-def test_only_16_bits_are_decoded() -> None:
-    with pytest.raises(V2VError, match="uint8"):
+def test_stored_depth_of_other_than_16_bits_is_refused() -> None:
+    with raises("depth-damaged", "uint8"):
         decode_depth(np.zeros((2, 2), np.uint8))
 
 
@@ -56,7 +55,7 @@ def test_channel_is_inverse_depth_between_near_and_far() -> None:
     assert depth_channel(depth, depth > 0, near=1, far=100, mask=False).shape == (1, 1, 6)
     assert depth_channel(depth, depth > 0, near=1, far=float("inf"))[0, 0, 2] == 128
     for near, far in ((0, 1), (2, 1), (1, 1), (float("nan"), 1)):
-        with pytest.raises(V2VError, match="range of depth"):
+        with raises("depth-range-invalid"):
             depth_channel(depth, depth > 0, near=near, far=far)
 
 
@@ -71,7 +70,7 @@ def test_scale_and_shift_of_relative_disparity_cancel() -> None:
     assert np.abs(channels[0] - channels[1]).max() <= 1
 
 
-def test_the_range_leaves_the_ends_out_and_looks_at_every_frame() -> None:
+def test_the_range_ignores_outliers_and_uses_every_frame() -> None:
     def frame(low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
         depth = np.linspace(low, high, 10_000, dtype=np.float32).reshape(100, 100)
         depth[0, :3], depth[1, :3] = 1e-3, 0
@@ -82,12 +81,12 @@ def test_the_range_leaves_the_ends_out_and_looks_at_every_frame() -> None:
     assert 55 < far < 60
 
 
-def test_the_range_of_one_distance_and_of_none() -> None:
+def test_the_range_of_one_distance_is_not_empty_and_that_of_none_is_refused() -> None:
     near, far = depth_range([(np.full((2, 2), 5.0), np.ones((2, 2), bool))])
     assert near < 5 < far
-    with pytest.raises(V2VError, match="No pixel"):
+    with raises("depth-missing"):
         depth_range([(np.zeros((2, 2)), np.zeros((2, 2), bool))])
-    with pytest.raises(V2VError, match="No pixel"):
+    with raises("depth-missing"):
         depth_range([])
 
 
@@ -101,5 +100,5 @@ def test_the_range_of_a_shot_comes_from_its_files(tmp_path) -> None:
     low, high = np.percentile(1 / np.stack(maps), (2, 98))
     assert np.allclose((1 / near, 1 / far), (high, low), rtol=0.02)
     np.save(tmp_path / "none.npy", np.zeros((8, 8), np.float32))
-    with pytest.raises(V2VError, match=f"{tmp_path}: No pixel of the clip has a depth"):
+    with raises("depth-missing", str(tmp_path)):
         range_of_files(tmp_path, ["none.npy"])

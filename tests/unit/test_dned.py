@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from v2vkit.errors import V2VError
+from tests.errors import raises
 from v2vkit.models.dned import DNED, DNEDConfig, check_weights, draw_weights, superpose
 from v2vkit.models.sflow_losses import dned_loss
 
@@ -98,5 +98,5 @@ def test_drawn_weights_are_those_of_their_seed_and_spread_over_the_simplex() -> 
     "weights", [(1,) * 5, (0,) * 6, (1, 1, 1, 1, 1, -1), (1, 1, 1, 1, 1, float("nan")), (float("inf"),) * 6]
 )
 def test_unusable_weights_are_refused(weights: tuple[float, ...]) -> None:
-    with pytest.raises(V2VError, match="6 numbers of 0 or more"):
+    with raises("setting-invalid", "6"):
         check_weights(weights)

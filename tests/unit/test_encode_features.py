@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conditions import made_by, of_domain
+from tests.errors import raises
 from tests.faces import photo
 from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
@@ -20,7 +21,6 @@ from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.checkpoint.model_file import ModelInfo, load_encoder, model_weights, save_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.region_features import features_from_json
-from v2vkit.errors import V2VError
 from v2vkit.models.encoder import FeatureEncoder, features_at
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import encoder_config, generator_config
@@ -130,20 +130,20 @@ def test_another_model_makes_features_stale(options: RunOptions) -> None:
     assert status(STAGE, EncodeConfig(), options) == "done"
     assert "up to date" in run(STAGE, EncodeConfig(checkpoint="spatial-1"), options).message
     save_feature_model(options.work, seed=1)
-    with pytest.raises(V2VError, match="the content of input model"):
+    with raises("artifact-stale", "input model"):
         run(STAGE, EncodeConfig(), options)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "code", "names"),
     [
-        ({"encoder": None}, "without features"),
-        ({"width": 64}, "32x24; the model was trained on 64x24"),
-        ({"conditioning": of_domain("face")}, "no artifact sketches"),
+        ({"encoder": None}, "encoder-missing", ["--feature-dims"]),
+        ({"width": 64}, "size-mismatch", ["32x24", "--size 64x24"]),
+        ({"conditioning": of_domain("face")}, "artifact-missing", ["sketches"]),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_written(
-    options: RunOptions, changes: dict[str, object], words: str
+    options: RunOptions, changes: dict[str, object], code: str, names: list[str]
 ) -> None:
     if "encoder" in changes:
         trainer = begin(SMALL, of_domain("street"), torch.device("cpu"))
@@ -153,7 +153,7 @@ def test_what_cannot_work_is_told_before_anything_is_written(
         save_model(Folder(f"{options.work}/checkpoints/spatial-1"), generator.state_dict(), plain)
     else:
         save_feature_model(options.work, **changes)
-    with pytest.raises(V2VError, match=words):
+    with raises(code, *names):
         run(STAGE, EncodeConfig(), options)
     assert not (Path(options.work) / "features").exists()
 
@@ -183,5 +183,5 @@ _ONE = b'[{"id":0,"label":1,"area":%s,"vector":[%s]}]'
 
 @pytest.mark.parametrize("data", [b"", b"{}", _ONE % (b"0.5", b"NaN"), _ONE % (b"2", b"0"), _ONE % (b"0.5", b"7")])
 def test_a_file_that_holds_no_features_is_named(data: bytes) -> None:
-    with pytest.raises(V2VError, match="shard 3 holds no features"):
+    with raises("features-damaged", "shard 3"):
         features_from_json(data, "shard 3")

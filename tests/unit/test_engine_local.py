@@ -3,10 +3,8 @@
 import os
 from collections.abc import Callable
 
-import pytest
-
+from tests.errors import raises
 from v2vkit.engine.local import LocalEngine
-from v2vkit.errors import V2VError
 
 
 def _dies_at(fatal: int) -> Callable[[int], int]:
@@ -21,5 +19,5 @@ def _dies_at(fatal: int) -> Callable[[int], int]:
 def test_a_killed_worker_is_a_sentence() -> None:
     with LocalEngine(_dies_at, 2, 2) as engine:
         assert sorted(engine.map(range(2))) == [(0, 0), (1, 10)]
-        with pytest.raises(V2VError, match=r"worker process was killed.*fewer --workers; finished shards are kept"):
+        with raises("worker-killed", "--workers"):
             list(engine.map([2]))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conditions import use_estimator
+from tests.errors import raises
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.rendering import conditioned, save_untrained
@@ -20,7 +21,6 @@ from v2vkit.artifacts.manifest import read_manifest, write_manifest
 from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.config import Precision
-from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import OURS, REAL, REPEAT
 from v2vkit.evaluation.metrics import psnr
 from v2vkit.inference.rollout import Rollout
@@ -151,7 +151,7 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     alone, _ = _rendered(tmp_path)
     assert all(not np.array_equal(a, b) for a, b in zip(ours, alone, strict=True)), "the others follow from the first"
     (tmp_path / "checkpoints/pix2pixhd/model.safetensors").unlink()
-    with pytest.raises(V2VError, match="--first-frame-model"):
+    with raises("model-missing", "--first-frame-model"):
         _evaluate(tmp_path)
     named = _evaluate(tmp_path, first_frame_model=f"{tmp_path}/elsewhere")
     assert _psnr(named, OURS) == pytest.approx(expected, abs=1e-5)

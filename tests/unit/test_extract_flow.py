@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conditions import use_estimator
+from tests.errors import raises
 from tests.flow_scenes import moving_texture, write_frames
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
@@ -14,7 +15,6 @@ from v2vkit.artifacts.shard import Shard, load_shard
 from v2vkit.conditions.flow import confidence_forward_backward, confidence_photometric
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.config import make_config
-from v2vkit.errors import V2VError
 from v2vkit.estimators.dis import DIS
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
@@ -125,13 +125,13 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, clips: dict[
 def test_a_frame_of_another_size_is_named(tmp_path: Path, clips: dict[str, list[np.ndarray]]) -> None:
     frames = [*clips["a"][:3], clips["a"][3][:50], clips["a"][4]]
     write_frames(tmp_path, {"a": frames})
-    with pytest.raises(V2VError, match=r"a/000003 is 76x50"):
+    with raises("size-mismatch", "a/000003", "76x50"):
         _extract(tmp_path)
 
 
 def test_wrong_strides_are_refused() -> None:
     for strides in ([], [0], [1, -3], [100]):
-        with pytest.raises(V2VError, match="strides"):
+        with raises("setting-invalid", "strides"):
             make_config(FlowConfig, {"strides": strides}, "v2v extract-flow")
     assert FlowConfig(strides=(9, 1, 3, 1)).strides == (1, 3, 9)
 
@@ -140,26 +140,29 @@ def test_missing_weights_are_told_before_anything_is_written(
     tmp_path: Path, clips: dict[str, list[np.ndarray]]
 ) -> None:
     write_frames(tmp_path, clips)
-    for settings in ({}, {"weights": str(tmp_path / "absent.ckpt")}):
-        with pytest.raises(V2VError, match="weights"):
+    for settings, code, name in (
+        ({}, "weights-missing", "--weights"),
+        ({"weights": str(tmp_path / "absent.ckpt")}, "file-unreadable", "absent.ckpt"),
+    ):
+        with raises(code, name):
             _extract(tmp_path, flow="ptlflow", **settings)
         assert not (tmp_path / "flow").exists()
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "names"),
     [
-        ({"weights": "/nonexistent"}, "dis takes no --weights.*--flow ptlflow"),
-        ({"device": "cuda"}, "dis takes no --device"),
-        ({"model": "gmflow"}, "dis takes no --model"),
-        ({"flow": "ptlflow", "preset": "quality"}, "ptlflow takes no --preset.*--flow dis"),
+        ({"weights": "/nonexistent"}, ("dis", "--weights", "--flow ptlflow")),
+        ({"device": "cuda"}, ("dis", "--device")),
+        ({"model": "gmflow"}, ("dis", "--model")),
+        ({"flow": "ptlflow", "preset": "quality"}, ("ptlflow", "--preset", "--flow dis")),
     ],
 )
 def test_settings_of_another_estimator_are_refused(
-    tmp_path: Path, clips: dict[str, list[np.ndarray]], settings: dict[str, str], sentence: str
+    tmp_path: Path, clips: dict[str, list[np.ndarray]], settings: dict[str, str], names: tuple[str, ...]
 ) -> None:
     write_frames(tmp_path, clips)
-    with pytest.raises(V2VError, match=sentence):
+    with raises("setting-unused", *names):
         _extract(tmp_path, **settings)
     assert not (tmp_path / "flow").exists()
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from tests.errors import raises
 from tests.shared_data import SHARED, needs_shared
 from tests.unit.bars import watch_bars
 from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, shots, write_images
 from tests.unit.video_files import moving_frames, set_display_matrix, solid_frames, write_audio, write_file
 from v2vkit.config import make_config
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.ingest import STAGE, IngestConfig
@@ -98,7 +98,7 @@ def test_start_duration_and_max_frames(tmp_path):
     assert ranges("b", start=2.0) == [(50, 100)]
     assert ranges("c", start=1.0, duration=1.0) == [(25, 50)]
     assert ranges("d", start=1.0, max_frames=10) == [(25, 35)]
-    with pytest.raises(V2VError, match="--start"):
+    with raises("source-unusable", "--start"):
         ingest(tmp_path / "e", path, start=10.0)
 
 
@@ -311,31 +311,29 @@ def test_unusable_sources_are_named_and_the_rest_goes_on(tmp_path):
 
 def test_nothing_left_is_an_error_before_the_disk_is_touched(tmp_path):
     reasons = bad_sources(tmp_path / "bad")
-    with pytest.raises(V2VError, match="Nothing can be ingested") as caught:
+    with raises("source-unusable", *reasons):
         ingest(tmp_path / "work", *(tmp_path / "bad" / name for name in reasons))
-    for name in reasons:
-        assert name in caught.value.message
     assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize(
-    ("source", "say"),
+    ("source", "code"),
     [
-        ("missing.mp4", "does not exist"),
-        ("*.mp4", "Nothing matches"),
-        ("nothing", "no videos"),
-        ("both", "both videos"),
-        ("workspace", "is a workspace, not footage"),
+        ("missing.mp4", "file-missing"),
+        ("*.mp4", "file-missing"),
+        ("nothing", "footage-missing"),
+        ("both", "format-conflict"),
+        ("workspace", "source-is-workspace"),
     ],
 )
-def test_sources_that_are_mistakes_stop_at_once(tmp_path, source, say):
+def test_sources_that_are_mistakes_stop_at_once(tmp_path, source, code):
     (tmp_path / "nothing").mkdir()
     write_images(tmp_path / "workspace" / "evaluation", moving_frames(2))
     (tmp_path / "workspace" / "frames").mkdir()
     (tmp_path / "workspace" / "frames" / "manifest.json").write_text("{}")
     write_images(tmp_path / "both", moving_frames(2))
     write_file(tmp_path / "both" / "a.mp4", moving_frames(2))
-    with pytest.raises(V2VError, match=say):
+    with raises(code, source):
         ingest(tmp_path / "work", tmp_path / source)
     assert not (tmp_path / "work").exists()
 
@@ -360,7 +358,7 @@ def test_a_map_whose_name_is_not_utf8_is_refused(tmp_path):
     folder = write_images(tmp_path / "street", moving_frames(8))
     labels = write_images(tmp_path / "labels", label_maps(8))
     (labels / "frame7.png").rename(labels / os.fsdecode(b"\xe9.png"))
-    with pytest.raises(V2VError, match=r"\ufffd\.png is not valid UTF-8.*Rename"):
+    with raises("name-unsupported", "\ufffd.png"):
         ingest(tmp_path / "work", folder, labels=labels)
 
 
@@ -377,7 +375,7 @@ def test_pipes_and_devices_are_named_and_the_rest_goes_on(tmp_path):
 
 
 def test_what_the_file_system_refuses_is_a_sentence(tmp_path, monkeypatch):
-    with pytest.raises(V2VError, match="cannot be read: File name too long"):
+    with raises("file-unreadable"):
         ingest(tmp_path / "work", tmp_path / f"{'a' * 300}.mp4")
     street = write_images(tmp_path / "street", moving_frames(8))
     closed = tmp_path / "closed"
@@ -391,7 +389,7 @@ def test_what_the_file_system_refuses_is_a_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "stat", refuse)
     for sources, labels in (([closed / "a.mp4"], None), ([closed], None), ([street], closed)):
-        with pytest.raises(V2VError, match="closed.*cannot be read: Permission denied"):
+        with raises("file-unreadable", "closed"):
             ingest(tmp_path / "work", *sources, labels=labels)
     assert not (tmp_path / "work").exists()
 
@@ -399,7 +397,7 @@ def test_what_the_file_system_refuses_is_a_sentence(tmp_path, monkeypatch):
 def test_two_kinds_of_images_in_one_folder_are_refused(tmp_path):
     folder = write_images(tmp_path / "mixed", moving_frames(4))
     Image.fromarray(moving_frames(1)[0]).save(folder / "frame4.jpg")
-    with pytest.raises(V2VError, match=r"\.jpg, \.png"):
+    with raises("format-conflict", ".jpg, .png"):
         ingest(tmp_path / "work", folder)
 
 
@@ -408,7 +406,7 @@ def test_an_image_bomb_is_refused_from_its_header(tmp_path):
     content = bytearray((folder / "frame3.png").read_bytes())
     content[16:24] = (30000).to_bytes(4, "big") * 2
     (folder / "frame3.png").write_bytes(content)
-    with pytest.raises(V2VError, match="frame3"):
+    with raises("source-unusable", "frame3"):
         ingest(tmp_path / "work", folder)
 
 
@@ -428,7 +426,7 @@ def test_an_image_bomb_is_refused_from_its_header(tmp_path):
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(tmp_path, settings):
-    with pytest.raises(V2VError):
+    with raises("setting-invalid"):
         ingest(tmp_path / "work", "a.mp4", **settings)
 
 
@@ -455,9 +453,8 @@ def test_pictures_of_several_sizes_go_into_folders_of_their_own(tmp_path):
         write_images(tmp_path / f"photos/{width}", moving_frames(3, width), pattern=f"{width}-{{}}.png")
     mixed = write_images(tmp_path / "mixed", [*moving_frames(1, 64), *moving_frames(1, 80)])
     settings = {"size": "32x32", "min_frames": 1, "crop": "center", "cuts": "none"}
-    with pytest.raises(V2VError, match="80x48, the ones before it are 64x48") as caught:
+    with raises("source-unusable", "frame1.png", "80x48", "64x48"):
         ingest(tmp_path / "work", mixed, **settings)
-    assert "those of each size into a folder of its own" in caught.value.hint
     ingest(tmp_path / "work", tmp_path / "photos", **settings)
     assert [image.shape for image in contents(tmp_path / "work").values()] == [(32, 32, 3)] * 6
 
@@ -505,22 +502,22 @@ def test_clips_without_a_face_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "names"),
     [
-        ({"face_weights": "shape.dat", "crop": "face", "size": "64x64"}, "mediapipe takes no --face-weights"),
-        ({"face_weights": "shape.dat"}, "mediapipe takes no --face-weights"),
-        ({"face": "dlib", "face_weights": "shape.dat"}, "--face finds the face for --crop face, and crop is none"),
+        ({"face_weights": "shape.dat", "crop": "face", "size": "64x64"}, ("mediapipe", "--face-weights")),
+        ({"face_weights": "shape.dat"}, ("mediapipe", "--face-weights")),
+        ({"face": "dlib", "face_weights": "shape.dat"}, ("--face", "--crop face")),
     ],
 )
-def test_settings_of_faces_that_mean_nothing_are_refused(settings, sentence):
-    with pytest.raises(V2VError, match=sentence):
+def test_settings_of_faces_that_mean_nothing_are_refused(settings, names):
+    with raises("setting-invalid", *names):
         make_config(IngestConfig, {"sources": ["a"], **settings}, "here")
 
 
 def test_a_missing_shape_predictor_is_told_before_any_work(tmp_path):
     pytest.importorskip("dlib")
     folder = write_images(tmp_path / "anna", moving_frames(8))
-    with pytest.raises(V2VError, match="predictor"):
+    with raises("weights-missing", "--face-weights"):
         ingest(tmp_path / "work", folder, crop="face", size="64x64", face="dlib")
     assert not (tmp_path / "work").exists()
 

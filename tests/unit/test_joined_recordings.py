@@ -84,7 +84,7 @@ def test_the_parts_of_a_joined_recording_follow_each_other(tmp_path, recording, 
     assert found["audio"][1] == pytest.approx(found["video"][1], abs=0.15)
 
 
-def test_a_program_stream_that_begins_anew(tmp_path):
+def test_a_program_stream_whose_clock_restarts_keeps_all_frames(tmp_path):
     part = write_file(tmp_path / "a.vob", moving_frames(25), codec="mpeg2video", audio="mp2")
     path = joined(tmp_path / "joined.vob", part, part)
     stamps = [frame.pts * frame.time_base for frame in decode(path)]
@@ -102,7 +102,7 @@ def test_frames_behind_a_joint_are_found_by_their_number_and_their_stamp(tmp_pat
         assert found.pts == every[start].pts
 
 
-def test_a_joined_recording_is_known(tmp_path, recording):
+def test_a_joined_recording_is_detected(tmp_path, recording):
     with av.open(str(recording)) as one, av.open(str(joined(tmp_path / "two.ts", recording, recording))) as two:
         assert not is_joined(one)
         assert is_joined(two)
@@ -114,7 +114,7 @@ def test_a_joined_recording_is_ingested_whole(tmp_path, recording, later):
     assert sum(clip["num_frames"] for clip in clips(tmp_path / "work").values()) == 50
 
 
-def test_a_part_of_a_joined_recording(tmp_path, recording, later):
+def test_a_part_of_a_joined_recording_has_the_right_frames(tmp_path, recording, later):
     path = joined(tmp_path / "joined.ts", recording, later)
     save_untrained(tmp_path, "face")
     assert not render(path, tmp_path / "out.mp4", tmp_path, start=0.5, duration=1)
@@ -124,7 +124,7 @@ def test_a_part_of_a_joined_recording(tmp_path, recording, later):
     assert len(read_packets(tmp_path / "out.mp4")) == pytest.approx(16, abs=1)
 
 
-def test_sound_that_overlaps_at_a_joint_loses_nothing(tmp_path, recording):
+def test_overlapping_sound_at_a_joint_keeps_all_packets(tmp_path, recording):
     path = joined(tmp_path / "joined.ts", recording, recording)
     images = moving_frames(50)
     assert not write_video(tmp_path / "out.mkv", images, fps=Fraction(25), audio_from=path)

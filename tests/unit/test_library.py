@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import v2vkit
+from tests.errors import raises
 from tests.unit.ingesting import label_maps, write_images
 from tests.unit.test_layers import HEAVY, _modules_after
 from tests.unit.video_files import moving_frames
@@ -71,7 +72,7 @@ def test_a_stage_runs_and_tells_what_it_did(tmp_path: Path) -> None:
     assert done.problems == ()
     again = v2vkit.ingest(work, sources=[images], labels=labels, num_labels=5, cuts="none", workers=1)
     assert "up to date" in again.message
-    with pytest.raises(v2vkit.V2VError, match="made with other settings or inputs; changed: lossless"):
+    with raises("artifact-stale", "lossless"):
         v2vkit.ingest(work, sources=[images], labels=labels, num_labels=5, cuts="none", lossless=True, workers=1)
 
 
@@ -87,16 +88,16 @@ def test_a_command_gives_what_it_prints_and_its_problems(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "names"),
     [
-        ({"learning_rat": 1e-4}, r"v2vkit\.train: learning_rat: is not a setting\. Known settings: .*learning_rate"),
-        ({"epochs": 0}, r"v2vkit\.train: epochs: Input should be greater than or equal to 1 \(got 0\)"),
-        ({"foreground": "car"}, r"foreground: is a list, such as"),
-        ({"workers": 2}, r"workers: is not a setting"),
+        ({"learning_rat": 1e-4}, ["learning_rat:", "learning_rate"]),
+        ({"epochs": 0}, ["epochs", "1", "0"]),
+        ({"foreground": "car"}, ["foreground", "'car'"]),
+        ({"workers": 2}, ["workers"]),
     ],
 )
-def test_wrong_settings_are_told_as_in_a_recipe(tmp_path: Path, settings: dict[str, object], message: str) -> None:
-    with pytest.raises(v2vkit.V2VError, match=message):
+def test_wrong_settings_are_told_as_in_a_recipe(tmp_path: Path, settings: dict[str, object], names: list[str]) -> None:
+    with raises("setting-invalid", "v2vkit.train", *names):
         v2vkit.train(tmp_path, **settings)
     assert not list(tmp_path.iterdir())
 

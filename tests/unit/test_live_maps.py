@@ -21,7 +21,7 @@ from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.people import MIN_SCORE
 from v2vkit.conditions.smoothing import HOLD_FRAMES
 from v2vkit.config import StageConfig
-from v2vkit.inference.live import Mapped, open_live
+from v2vkit.inference.live import EstimatedFrame, open_live
 from v2vkit.pipeline.stage import Stage
 from v2vkit.stages.estimate_pose import STAGE as POSES
 from v2vkit.stages.estimate_pose import PoseConfig
@@ -40,7 +40,7 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _both(
     work: Path, domain: str, stage: Stage, config: StageConfig, frames: list[np.ndarray]
-) -> tuple[list[Mapped], ModelInfo, ClipReader]:
+) -> tuple[list[EstimatedFrame], ModelInfo, ClipReader]:
     """What rendering makes of the frames, a model with such maps, and what the stage wrote of them."""
     write_frames(work, {"a": frames})
     manifest = make(stage, config, work)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from tests.errors import raises
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.config import setting
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -109,7 +109,7 @@ def test_a_row_is_all_that_a_loss_needs(
     dark = mean_of(scalars, "loss/G_Dark")
     scalars.clear()
     longer = changed(lambda_dark=2000.0, epochs=3, tensorboard=True)
-    with pytest.raises(V2VError, match=r"lambda_dark \(was 1000.0, now 2000.0\).*Add --continue"):
+    with raises("artifact-stale", "lambda_dark (was 1000.0, now 2000.0)", "--continue"):
         run(TRAIN, longer, options)
     run(TRAIN, longer, replace(options, continue_=True))
     assert "this training's snapshot after 2 epochs" in capsys.readouterr().out
@@ -124,9 +124,9 @@ def test_without_the_row_its_weight_is_refused(options: RunOptions, add: Any) ->
     unknown = changed(lambda_dark=1.0)
     assert not [term for term in vid2vid.VID2VID.losses(unknown) if term.weight == "lambda_dark"]
     add(DARK)
-    with pytest.raises(V2VError, match="--lambda-dark mean nothing to --method pix2pixhd"):
+    with raises("setting-unused", "--lambda-dark", "pix2pixhd"):
         run(TRAIN, Config(method="pix2pixhd", domain="street", lambda_dark=1.0), options)
-    with pytest.raises(V2VError, match="and --lambda-dark are for --first-frame self.*Leave out --lambda-dark"):
+    with raises("setting-unused", "--lambda-dark", "--first-frame self"):
         check_settings(changed(lambda_dark=1.0, first_frame="real", drop_history=0.2), {})
 
 
@@ -140,7 +140,7 @@ def test_a_row_with_a_network_has_it_built_trained_and_kept(
     (state,) = Path(options.work, "checkpoints/spatial-1").glob("state-*.safetensors")
     assert any(name.startswith("optimizer/second/") for name in load_file(state))
     resume = replace(options, continue_=True)
-    with pytest.raises(V2VError, match=r"cannot go on .*lambda_dark \(was 1.0, now 0.0\)"):
+    with raises("setting-fixed", "lambda_dark (was 1.0, now 0.0)"):
         run(TRAIN, changed(lambda_dark=0.0, epochs=3), resume)
     run(TRAIN, changed(lambda_dark=3.0, epochs=3), resume)
 

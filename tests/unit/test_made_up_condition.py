@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import whole_way
+from tests.errors import raises
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
 from tests.unit.ingesting import ingest
@@ -29,7 +30,6 @@ from v2vkit.conditions.domains import Domain
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.conditions.layers import OpenLayer, gray_layer
 from v2vkit.config import StageConfig, setting
-from v2vkit.errors import V2VError
 from v2vkit.estimators import registry as estimators
 from v2vkit.estimators.registry import Row, estimators_of, open_estimators
 from v2vkit.pipeline.runner import run
@@ -241,7 +241,7 @@ def test_a_list_may_be_mirrored_only_where_all_of_it_may(tmp_path: Path, monkeyp
     options = make_workspace(tmp_path, num_clips=1, clip_frames=4)
     make(MEASURE, MeasureConfig(), tmp_path)
     config = PLAIN.model_copy(update={"num_labels": 12, "flip": True})
-    with pytest.raises(V2VError, match=r"--flip is not for labels\+brightness, which may not be mirrored"):
+    with raises("setting-conflict", "--flip", "labels+brightness"):
         run(TRAIN, config, options)
     assert not (tmp_path / "checkpoints/spatial-1/model.safetensors").exists()
     run(TRAIN, config.model_copy(update={"flip": False}), options)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conditions import use_estimator
+from tests.errors import raises
 from tests.faces import face_landmarks, photo, train_dlib_predictor
 from tests.flow_scenes import write_frames
 from tests.stage_results import make, sample_files
@@ -22,7 +23,6 @@ from v2vkit.artifacts.manifest import Manifest
 from v2vkit.conditions.landmarks import follow_face, landmarks_from_json
 from v2vkit.conditions.sketch import draw_sketch
 from v2vkit.config import make_config
-from v2vkit.errors import V2VError
 from v2vkit.estimators.registry import open_estimator
 from v2vkit.pipeline.runner import status
 from v2vkit.pipeline.stage import RunOptions
@@ -180,7 +180,7 @@ def test_every_setting_makes_another_artifact(tmp_path: Path, setting: dict[str,
 @pytest.mark.usefixtures("fake")
 def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     write_frames(tmp_path, {"a": [*scene([120]), photo(64, 64)]})
-    with pytest.raises(V2VError, match="a/000001 is 64x64 pixels; its clip is 90x80"):
+    with raises("size-mismatch", "a/000001", "64x64", "90x80"):
         _make(tmp_path)
 
 
@@ -201,25 +201,25 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     "values", [{"face": "openface"}, {"smooth": -1}, {"smooth": 100}, {"missing": "skip"}, {"smoth": 3}]
 )
 def test_wrong_settings_are_refused(values: dict[str, object]) -> None:
-    with pytest.raises(V2VError):
+    with raises("setting-invalid"):
         make_config(SketchConfig, values, "test")
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "code", "names"),
     [
-        ({"face": "dlib"}, "needs a shape predictor file"),
-        ({"face": "dlib", "weights": "nowhere.dat"}, "nowhere.dat cannot be read"),
-        ({"face": "mediapipe", "weights": "nowhere.dat"}, "mediapipe takes no --weights.*--face dlib"),
+        ({"face": "dlib"}, "weights-missing", ("--weights",)),
+        ({"face": "dlib", "weights": "nowhere.dat"}, "file-unreadable", ("nowhere.dat",)),
+        ({"face": "mediapipe", "weights": "nowhere.dat"}, "setting-unused", ("mediapipe", "--weights", "--face dlib")),
     ],
 )
 def test_a_wrong_set_up_is_told_before_anything_is_written(
-    tmp_path: Path, settings: dict[str, object], sentence: str
+    tmp_path: Path, settings: dict[str, object], code: str, names: tuple[str, ...]
 ) -> None:
     if settings["face"] == "dlib":
         pytest.importorskip("dlib")
     write_frames(tmp_path, {"a": scene([120])})
-    with pytest.raises(V2VError, match=sentence):
+    with raises(code, *names):
         _make(tmp_path, **settings)
     assert not (tmp_path / "sketches").exists()
 
@@ -242,9 +242,9 @@ def test_dlib_through_the_stage(tmp_path: Path) -> None:
     assert "face weights" in status(STAGE, config.model_copy(update={"weights": str(moved)}), options)
 
 
-@pytest.mark.parametrize(("content", "sentence"), [(None, "not there any more"), (b"others", "changed since")])
+@pytest.mark.parametrize(("content", "code"), [(None, "weights-missing"), (b"others", "weights-mismatch")])
 def test_rendering_needs_the_weights_of_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, sentence: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, code: str
 ) -> None:
     use_estimator(monkeypatch, "face", "dlib", f"{__name__}:FakeDlib")
     weights = tmp_path / "shape.dat"
@@ -256,19 +256,23 @@ def test_rendering_needs_the_weights_of_training(
     if content is not None:
         weights.write_bytes(content)
     write_file(tmp_path / "in.mp4", moving_frames(3))
-    with pytest.raises(V2VError, match=f"weights .*shape.dat, which .*{sentence}"):
+    with raises(code, "shape.dat"):
         render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no predictor", None], ids=["empty", "garbage", "five points"])
-def test_dlib_refuses_other_files(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "weights-damaged"), (b"no predictor", "weights-damaged"), (None, "weights-unsupported")],
+    ids=["empty", "garbage", "five points"],
+)
+def test_dlib_refuses_other_files(tmp_path: Path, content: bytes | None, code: str) -> None:
     pytest.importorskip("dlib")
     path = tmp_path / "wrong.dat"
     if content is None:
         train_dlib_predictor(path, num_points=5)
     else:
         path.write_bytes(content)
-    with pytest.raises(V2VError, match=r"wrong\.dat"):
+    with raises(code, "wrong.dat"):
         open_estimator("face", "dlib", weights=str(path))
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.conditions.flow_io import read_flow
 from v2vkit.config import Size, make_config
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_toy import COMMAND, ToyConfig
 from v2vkit.toyworld import LABELS, make_scene, render_frame
@@ -60,7 +60,7 @@ def test_folders_hold_what_the_renderer_says(toy: Path) -> None:
 def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for out in (".", "..", str(tmp_path)):
-        with pytest.raises(V2VError, match="that you are in.*new folder inside"):
+        with raises("target-irreplaceable", out):
             _make(Path(out))
     _make(tmp_path / "not/there/yet", num_clips=1)
     assert (tmp_path / "not/there/yet/labels.json").exists()
@@ -99,7 +99,7 @@ def test_a_toy_of_an_earlier_version_is_told(toy: Path, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "street" / kind)
     settings = json.loads((toy / "toy.json").read_text(encoding="utf-8"))
     (tmp_path / "street/toy.json").write_text(json.dumps(settings | {"version": 1}))
-    with pytest.raises(V2VError, match="another version of v2vkit"):
+    with raises("artifact-stale", "street", "--overwrite"):
         _make(tmp_path / "street")
 
 
@@ -113,7 +113,7 @@ def test_label_table_names_every_id(toy: Path) -> None:
 def test_same_command_again_does_nothing_and_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (toy / "labels/toy-000/000000.png").stat().st_mtime_ns
     _make(toy)
-    assert "already there" in capsys.readouterr().out
+    assert "exists already" in capsys.readouterr().out
     assert (toy / "labels/toy-000/000000.png").stat().st_mtime_ns == before
 
 
@@ -129,7 +129,7 @@ def test_other_settings_need_overwrite(tmp_path: Path) -> None:
     out = tmp_path / "street"
     _make(out, num_clips=1, num_frames=1)
     old = (out / "images/toy-000/000000.png").read_bytes()
-    with pytest.raises(V2VError, match="other settings"):
+    with raises("artifact-stale", "street", "--overwrite"):
         _make(out, num_clips=1, num_frames=1, seed=3)
     assert (out / "images/toy-000/000000.png").read_bytes() == old
     _make(out, num_clips=1, num_frames=1, seed=3, overwrite=True)
@@ -141,7 +141,7 @@ def test_what_others_put_beside_a_toy_is_never_deleted(tmp_path: Path) -> None:
     out = tmp_path / "toy"
     _make(out, num_clips=1, num_frames=1)
     (out / "work").mkdir()
-    with pytest.raises(V2VError, match="holds work"):
+    with raises("folder-not-empty", "work"):
         _make(out, num_clips=1, num_frames=2, overwrite=True)
     assert (out / "work").is_dir()
 
@@ -149,7 +149,7 @@ def test_what_others_put_beside_a_toy_is_never_deleted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "thesis.txt").write_text("four years of work")
-    with pytest.raises(V2VError, match="not made by"):
+    with raises("folder-not-empty", str(tmp_path)):
         _make(tmp_path, overwrite=overwrite)
     assert (tmp_path / "thesis.txt").read_text() == "four years of work"
 
@@ -159,7 +159,7 @@ def test_out_may_be_an_empty_folder_but_not_a_file(tmp_path: Path) -> None:
     _make(tmp_path / "empty", num_clips=1, num_frames=1)
     assert (tmp_path / "empty/labels.json").is_file()
     (tmp_path / "file").write_text("")
-    with pytest.raises(V2VError, match="is a file"):
+    with raises("folder-required", "file"):
         _make(tmp_path / "file")
 
 
@@ -176,7 +176,7 @@ def _fail_at_2(scene: object, t: int) -> object:
 
 def test_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(V2VError, match="memory://x is a URL, and a local path is needed"):
+    with raises("url-unsupported", "memory://x"):
         COMMAND.call(ToyConfig(out="memory://x"), RunOptions())
     assert list(tmp_path.iterdir()) == []
 
@@ -204,7 +204,7 @@ def test_a_toy_that_a_killed_command_put_aside_comes_back(toy: Path, tmp_path: P
 def test_a_lost_part_is_told(toy: Path, tmp_path: Path) -> None:
     shutil.copytree(toy, tmp_path / "street")
     shutil.rmtree(tmp_path / "street/flow")
-    with pytest.raises(V2VError, match="has lost its flow"):
+    with raises("artifact-damaged", "flow", "--overwrite"):
         _make(tmp_path / "street")
     _make(tmp_path / "street", overwrite=True)
     assert (tmp_path / "street/flow").is_dir()

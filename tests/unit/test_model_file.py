@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.errors import raises
 from tests.unit.rendering import save_untrained
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL
 from v2vkit.checkpoint.model_file import FORMAT, MODEL, find_model, load_model, read_info
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK
@@ -57,15 +57,14 @@ def _damage(path: Path) -> bytes:
 def test_a_flipped_bit_is_noticed_by_all_who_use_the_weights(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, options = work / "checkpoints/spatial-1" / MODEL, RunOptions(work=str(work))
     whole = _damage(model)
-    told = r"spatial-1/model.safetensors is damaged: its content is not what its manifest says"
-    with pytest.raises(V2VError, match=told):
+    with raises("artifact-damaged", "spatial-1/model.safetensors"):
         load_model(Folder(str(model.parent)))
-    with pytest.raises(V2VError, match=told):
+    with raises("artifact-damaged", "spatial-1/model.safetensors"):
         EVALUATE.call(EvaluateConfig(data=str(work), device="cpu"), options)
     finer = TRAINING.model_copy(update={"start_from": str(model.parent)})
     other = RunOptions(work=str(work.parent / "other"))
     shutil.copytree(work, other.work, ignore=shutil.ignore_patterns("checkpoints"))
-    with pytest.raises(V2VError, match=told):
+    with raises("artifact-damaged", "spatial-1/model.safetensors"):
         run(TRAIN, finer, other)
     assert not (Path(other.work) / "checkpoints").exists()
     (problem,) = CHECK.call(CheckConfig(), options)
@@ -110,10 +109,10 @@ def test_a_description_is_read_without_the_weights(tmp_path: Path) -> None:
 def test_a_header_that_lies_about_its_length_is_refused(tmp_path: Path, length: int) -> None:
     (tmp_path / MODEL).write_bytes(struct.pack("<Q", length) + b"{}" * 100)
     folder = Counting(str(tmp_path))
-    with pytest.raises(V2VError, match="is not a v2vkit model"):
+    with raises("model-damaged", MODEL):
         read_info(folder)
     assert folder.num_read == 8
-    with pytest.raises(V2VError, match="is not a v2vkit model"):
+    with raises("model-damaged", MODEL):
         load_model(folder)
 
 
@@ -146,7 +145,7 @@ def test_a_model_of_a_newer_version_says_so(tmp_path: Path, section: str | None,
     folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
     _rewrite(tmp_path / "checkpoints/spatial-1" / MODEL, section, **changes)
     for read in (load_model, read_info):
-        with pytest.raises(V2VError, match=r"made by a newer v2vkit.*pip install -U v2vkit"):
+        with raises("version-too-new", MODEL, "pip install -U v2vkit"):
             read(folder)
 
 
@@ -155,7 +154,7 @@ def test_a_model_of_an_older_version_says_so(tmp_path: Path) -> None:
     folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
     _rewrite(tmp_path / "checkpoints/spatial-1" / MODEL, None, format=1, source={"domain": "face"}, maps={})
     for read in (load_model, read_info):
-        with pytest.raises(V2VError, match=r"made by an older v2vkit.*again with --overwrite"):
+        with raises("version-too-old", MODEL, "--overwrite"):
             read(folder)
 
 
@@ -177,7 +176,7 @@ def test_nonsense_is_not_taken_for_a_newer_version(
 ) -> None:
     save_untrained(tmp_path, "face")
     _rewrite(tmp_path / "checkpoints/spatial-1" / MODEL, section, **changes)
-    with pytest.raises(V2VError, match="is not a v2vkit model"):
+    with raises("model-damaged", MODEL):
         read_info(Folder(f"{tmp_path}/checkpoints/spatial-1"))
 
 
@@ -189,7 +188,7 @@ def test_a_checkpoint_is_found_by_every_name_that_is_printed(tmp_path: Path) -> 
         assert find_model(work, name).url == place
     (tmp_path / "checkpoints/image").mkdir()  # without a model
     (tmp_path / "checkpoints/notes.txt").write_text("")
-    with pytest.raises(V2VError, match=r"no checkpoint checkpoints/spatial-2 in .*There are: spatial-1\.$"):
+    with raises("model-missing", "checkpoints/spatial-2", "spatial-1"):
         find_model(work, "checkpoints/spatial-2")
-    with pytest.raises(V2VError, match=r"no checkpoint image in .*Run `v2v train`"):
+    with raises("model-missing", "image", "v2v train"):
         find_model(Folder(str(tmp_path / "none")), "image")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.errors import raises
 from v2vkit.config import make_config
-from v2vkit.errors import V2VError
 from v2vkit.models.blocks import halve
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder, features_at, instance_average, instance_vectors
 from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
@@ -65,7 +65,7 @@ def test_enhancers_double_the_width_of_the_global_network() -> None:
     network = ImageGenerator(ImageGeneratorConfig(in_channels=5, width=4, num_down=1, num_blocks=1, num_enhancers=2))
     assert network.coarse[0].out_channels == 16
     assert [enhancer.encoder[0].out_channels for enhancer in network.enhancers] == [8, 4]
-    with pytest.raises(V2VError, match="above 512"):
+    with raises("setting-invalid", "512"):
         make_config(ImageGeneratorConfig, {"in_channels": 5, "width": 64, "num_enhancers": 5}, "checkpoint")
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.errors import raises
 from v2vkit.config import as_plain, make_config
-from v2vkit.errors import V2VError
 from v2vkit.models.generator import (
     GeneratorConfig,
     VideoGenerator,
@@ -302,5 +302,5 @@ def test_the_config_survives_a_checkpoint_and_refuses_nonsense() -> None:
         {"composition": "mine"},
         {"layers": 3},
     ):
-        with pytest.raises(V2VError, match="checkpoint"):
+        with raises("setting-invalid"):
             make_config(GeneratorConfig, {"source_channels": 13, **bad}, "checkpoint")

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from tests.errors import raises
 from v2vkit import weights as store
-from v2vkit.errors import V2VError
 from v2vkit.models.losses import relative_perceptual
 from v2vkit.models.perceptual import PerceptualNetwork, VGGFeatures, open_perceptual
 
@@ -73,29 +73,29 @@ def test_safetensors_give_the_same(weights: Path, state: dict[str, Tensor], tmp_
 
 
 def test_files_that_are_not_vgg_are_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
-    with pytest.raises(V2VError, match="do not exist"):
+    with raises("weights-missing", "none.pth"):
         VGGFeatures(tmp_path / "none.pth")
     path = tmp_path / "vgg.pth"
     path.write_bytes(b"not weights")
-    with pytest.raises(V2VError, match="cannot be read safely"):
+    with raises("weights-damaged", "vgg.pth"):
         VGGFeatures(path)
     torch.save({key: value for key, value in state.items() if "28" not in key}, path)
-    with pytest.raises(V2VError, match=r"features\.28\.weight"):
+    with raises("weights-mismatch", "features.28.weight"):
         VGGFeatures(path)
     torch.save({**state, "features.0.weight": torch.zeros(64, 1, 3, 3)}, path)
-    with pytest.raises(V2VError, match="not VGG-19"):
+    with raises("weights-mismatch", "VGG-19", "features.0"):
         VGGFeatures(path)
     torch.save([1, 2], path)
-    with pytest.raises(V2VError, match="not a state dict"):
+    with raises("weights-damaged", "vgg.pth"):
         VGGFeatures(path)
     torch.save({"features.0.weight": "text"}, path)
-    with pytest.raises(V2VError, match="dense tensor"):
+    with raises("weights-damaged", "features.0.weight"):
         VGGFeatures(path)
     torch.save({"features.0.weight": nn.Conv2d(1, 1, 1)}, path)  # a pickled object, never loaded
-    with pytest.raises(V2VError, match="cannot be read safely"):
+    with raises("weights-damaged", "vgg.pth"):
         VGGFeatures(path)
     torch.save({"features.0.weight": torch.zeros(1).expand(10**12)}, path)
-    with pytest.raises(V2VError, match="larger than what is stored"):
+    with raises("weights-damaged", "features.0.weight"):
         VGGFeatures(path)
 
 

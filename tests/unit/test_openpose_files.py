@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from tests.people import body
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.openpose_files import check_files, files_digest, pose_files
 from v2vkit.conditions.people import people_from_json
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.estimate_pose import STAGE, PoseConfig
@@ -73,7 +73,7 @@ def test_files_belong_to_images_of_their_name_and_others_are_told(tmp_path: Path
 def test_every_image_needs_a_file_where_some_have_one(tmp_path: Path) -> None:
     names = numbered("walk", range(6))
     folder = write(tmp_path / "keypoints", [*names[:5], "other_000000000005"])
-    with pytest.raises(V2VError, match="1 of 6 images, such as walk_000000000005"):
+    with raises("keypoints-missing", "1 of 6", "walk_000000000005"):
         paired(folder, image_clip(names[:3]), image_clip(names[3:], 3))
 
 
@@ -83,7 +83,7 @@ def test_images_with_gaps_and_files_of_other_names_are_refused(tmp_path: Path, c
     names = [f"photo{number}" for number in (0, 1, 2, 7, 8, 9)]
     folder = write(tmp_path / "keypoints", numbered("walk", range(6)))
     found = [image_clip(names)] if clips == 1 else [image_clip(names[:3]), image_clip(names[3:], 3)]
-    with pytest.raises(V2VError, match=r"not numbered one after the other \(photo2, photo7\)"):
+    with raises("keypoints-ambiguous", "photo2, photo7"):
         paired(folder, *found)
 
 
@@ -91,25 +91,27 @@ def test_images_that_count_from_one_take_the_frames_of_a_video_in_order(tmp_path
     folder = write(tmp_path / "keypoints", numbered("walk", range(6)))
     images = [f"img{number:04d}" for number in range(1, 7)]
     assert paired(folder, image_clip(images)) == numbered("walk", range(6))
-    with pytest.raises(V2VError, match="holds 6 JSON files, but walk has 5 frames"):
+    with raises("frame-count-mismatch", "6", "walk", "5 frames"):
         paired(folder, image_clip(images[:5]))
 
 
 @pytest.mark.parametrize(
-    ("numbers", "sentence"),
+    ("numbers", "code", "told"),
     [
-        ([0, 1, 2, 4, 5], "no key points for frame 3"),
-        (range(0, 6, 2), "no key points for frame 1"),
-        (range(0, 12, 2), "holds walk_000000000010_keypoints.json, but walk.mp4 has 6 frames"),
-        ([0, 1, 2, 3, 4, 5, 9], r"holds walk_000000000009_keypoints.json, but walk.mp4 has 6 frames"),
-        (range(12), "holds 12 JSON files, but walk.mp4 has 6 frames"),
-        (range(1, 6), "holds 5 JSON files, but walk.mp4 has 6 frames"),
-        ([1, 2, 4, 5, 6, 7], "no file number 3"),
+        ([0, 1, 2, 4, 5], "keypoints-missing", ["frame 3", "walk.mp4"]),
+        (range(0, 6, 2), "keypoints-missing", ["frame 1", "walk.mp4"]),
+        (range(0, 12, 2), "frame-count-mismatch", ["walk_000000000010_keypoints.json", "walk.mp4", "6 frames"]),
+        ([0, 1, 2, 3, 4, 5, 9], "frame-count-mismatch", ["walk_000000000009_keypoints.json", "walk.mp4", "6 frames"]),
+        (range(12), "frame-count-mismatch", ["12", "walk.mp4", "6 frames"]),
+        (range(1, 6), "frame-count-mismatch", ["5", "walk.mp4", "6 frames"]),
+        ([1, 2, 4, 5, 6, 7], "keypoints-missing", ["number 3"]),
     ],
 )
-def test_numbers_that_do_not_go_with_a_video_are_refused(tmp_path: Path, numbers: Any, sentence: str) -> None:
+def test_numbers_that_do_not_go_with_a_video_are_refused(
+    tmp_path: Path, numbers: Any, code: str, told: list[str]
+) -> None:
     folder = write(tmp_path / "keypoints", numbered("walk", numbers))
-    with pytest.raises(V2VError, match=sentence):
+    with raises(code, *told):
         paired(folder, clip(0, 3), clip(3, 6))
 
 
@@ -131,21 +133,21 @@ def test_files_without_numbers_must_be_as_many_as_frames(tmp_path: Path) -> None
     names = ["a", "b", "c"]
     folder = write(tmp_path / "keypoints", names)
     assert paired(folder, clip(0, 3)) == names
-    for whole, sentence in ((True, "there are 2 frames"), (False, "left out on purpose")):
-        with pytest.raises(V2VError, match=f"not numbered alike: it holds 3 JSON files, .*{sentence}"):
+    for whole in (True, False):
+        with raises("keypoints-ambiguous", "a_keypoints.json", "3 JSON files"):
             paired(folder, clip(0, 2), whole=whole)
 
 
 def test_files_of_two_videos_in_one_folder_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "keypoints", numbered("walk", range(3)) + numbered("run", range(3)))
-    with pytest.raises(V2VError, match="not numbered alike"):
+    with raises("keypoints-ambiguous"):
         paired(folder, clip(0, 3))
 
 
 def test_two_files_for_one_image_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path / "keypoints", ["a", "b"])
     (tmp_path / "keypoints/b.json").write_bytes(SOMEBODY)
-    with pytest.raises(V2VError, match="two files for one frame, such as b"):
+    with raises("keypoints-ambiguous", "b"):
         paired(folder, image_clip(["a", "b"]))
 
 
@@ -167,7 +169,7 @@ def test_normalised_coordinates_are_refused(tmp_path: Path) -> None:
         points = body(30, 2, 42)
         points[:, :2] = points[:, :2] * scale + shift
         folder = write(tmp_path / name, numbered("walk", range(3)), openpose(points))
-        with pytest.raises(V2VError, match="are normalised"):
+        with raises("keypoints-out-of-range", "--keypoint_scale 0"):
             check_files(folder, [clip(0, 3)], whole=True)
 
 
@@ -178,7 +180,7 @@ def test_key_points_of_larger_pictures_are_refused_and_of_smaller_ones_told(tmp_
         return write(tmp_path / str(factor), numbered("walk", range(3)), openpose(points))
 
     assert check_files(scaled(1), [clip(0, 3)], whole=True) == {}
-    with pytest.raises(V2VError, match=r"100 % of the key points .* outside the 64x48 frames of walk.mp4; they reach"):
+    with raises("keypoints-out-of-range", "100 %", "64x48", "walk.mp4", "--keypoint_scale 0"):
         check_files(scaled(3), [clip(0, 3)], whole=True)
     (told,) = check_files(scaled(1.5), [clip(0, 3)], whole=True).values()
     assert "were they written for larger pictures?" in told
@@ -216,7 +218,7 @@ def test_files_of_another_video_are_refused_before_anything_is_written(tmp_path:
     video = write_file(tmp_path / "walk.mp4", moving_frames(6))
     run(INGEST, IngestConfig(sources=(str(video),), cuts="none", min_frames=1), options)
     folder = write(tmp_path / "keypoints", numbered("walk", range(12)))
-    with pytest.raises(V2VError, match="holds 12 JSON files, but walk.mp4 has 6 frames"):
+    with raises("frame-count-mismatch", "12", "walk.mp4", "6 frames"):
         run(STAGE, PoseConfig(openpose=folder), options)
     assert not (tmp_path / "work/poses").exists()
 
@@ -225,16 +227,16 @@ def test_files_of_another_video_are_refused_before_anything_is_written(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("person", "sentence"),
+    ("person", "told"),
     [
-        ({}, "none of OpenPose's keys"),
-        ({"keypoints": [1.0] * 75, "score": 2.9}, "none of OpenPose's keys"),
-        ({"pose_keypoints_2d": [], "pose_keypoints_3d": [1.0] * 100}, "3-D points only"),
-        ({"pose_keypoints_3d": [1.0] * 100}, "none of OpenPose's keys"),
+        ({}, "pose_keypoints_2d"),
+        ({"keypoints": [1.0] * 75, "score": 2.9}, "pose_keypoints_2d"),
+        ({"pose_keypoints_2d": [], "pose_keypoints_3d": [1.0] * 100}, "3-D"),
+        ({"pose_keypoints_3d": [1.0] * 100}, "pose_keypoints_2d"),
     ],
 )
-def test_people_of_other_programs_are_refused(person: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(V2VError, match=sentence):
+def test_people_of_other_programs_are_refused(person: dict[str, Any], told: str) -> None:
+    with raises("keypoints-damaged", told):
         people_from_json(json.dumps([person]).encode())
 
 
@@ -261,7 +263,7 @@ def test_other_layouts_become_body_25(layout: str, count: int) -> None:
         json.dumps([{"keypoints": [v for point in points for v in point]}]).encode(), layout=layout
     )
     np.testing.assert_array_equal(same.body, read.body)
-    with pytest.raises(V2VError, match=f"instead of {count} points"):
+    with raises("keypoints-damaged", f"{count} points"):
         people_from_json(json.dumps([{"pose_keypoints_2d": points[1:]}]).encode(), layout=layout)
 
 
@@ -270,12 +272,12 @@ def test_the_layout_of_the_files_is_a_setting(tmp_path: Path) -> None:
     video = write_file(tmp_path / "walk.mp4", moving_frames(3))
     run(INGEST, IngestConfig(sources=(str(video),), cuts="none", min_frames=1), options)
     folder = write(tmp_path / "keypoints", numbered("walk", range(3)), openpose(body(30, 2, 42)[:17]))
-    with pytest.raises(V2VError, match="51 numbers instead of 25 points"):
+    with raises("keypoints-damaged", "51", "25"):
         run(STAGE, PoseConfig(openpose=folder), options)
     run(STAGE, PoseConfig(openpose=folder, keypoints="coco17"), options)
-    with pytest.raises(V2VError, match="keypoints .was coco17, now coco18"):
+    with raises("artifact-stale", "keypoints", "coco17", "coco18"):
         run(STAGE, PoseConfig(openpose=folder, keypoints="coco18"), options)
-    with pytest.raises(V2VError, match="--keypoints is the layout of --openpose's files"):
+    with raises("setting-unused", "--keypoints", "--openpose"):
         run(STAGE, PoseConfig(keypoints="coco17"), RunOptions(work=str(tmp_path / "work"), overwrite=True))
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from skimage import data
 
+from tests.errors import raises
 from tests.faces import photo
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement, place_face, place_people
 from v2vkit.conditions.people import estimated_people
-from v2vkit.errors import V2VError
 from v2vkit.estimators.registry import open_estimator
 
 pytest.importorskip("mediapipe")
@@ -73,19 +73,19 @@ def test_what_cannot_be_aligned_is_told_before_work_starts(tmp_path: Path) -> No
     labels = tmp_path / "labels"
     labels.mkdir()
     save_untrained(tmp_path, "face")
-    with pytest.raises(V2VError, match="does not tell where its footage had its subject"):
+    with raises("alignment-unsupported"):
         render(source, target, tmp_path, align=True)
     save_untrained(tmp_path, "street")
-    with pytest.raises(V2VError, match="--align frames a video anew, which .*labels is not"):
+    with raises("setting-unused", "--align", "labels"):
         render(labels, target, tmp_path, align=True)
-    with pytest.raises(V2VError, match="--align frames a video anew"):
+    with raises("setting-unused", "--align"):
         render(tmp_path, target, tmp_path, align=True, maps=True)
     save_untrained(tmp_path, "face", placement=WANTED)
     nobody = write_file(tmp_path / "nobody.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
-    with pytest.raises(V2VError, match=r"No face was found in .*nobody.mp4"):
+    with raises("subject-missing", "nobody.mp4"):
         render(nobody, target, tmp_path, align=True)
     segmented = {"segment": "deeplab", "weights": None}
     save_untrained(tmp_path, "street", maps_stage="segment", maps=segmented, placement=WANTED)
-    with pytest.raises(V2VError):
+    with raises("alignment-unsupported", "--align"):
         render(source, target, tmp_path, align=True)
     assert not target.exists()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tests.conditions import use_estimator
+from tests.errors import raises
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.conditions.alignment import Placement
 from v2vkit.engine.devices import pick_device
-from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render import COMMAND, RenderConfig
@@ -69,5 +69,5 @@ def test_bodies_are_aligned_on_the_device_of_rendering(tmp_path: Path, stored: s
 def test_the_estimator_runs_where_rendering_does(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "street", maps={"segment": "yolo", "device": "cpu"}, maps_stage="segment")
     source = write_file(tmp_path / "in.mp4", moving_frames(3))
-    with pytest.raises(V2VError, match="cuda"):
+    with raises("device-missing", "cuda"):
         conditioned(source, info, device="cuda:99")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.errors import raises
 from tests.faces import face_landmarks
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
-from v2vkit.errors import V2VError
 from v2vkit.inference import live
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.session import Session
@@ -82,7 +82,7 @@ def test_how_cuts_are_found_may_be_chosen(tmp_path: Path) -> None:
         assert _begin(list(conditioned(source, info, cuts=cuts))) == starts
     save_untrained(tmp_path, "street")
     for maps in (True, False):
-        with pytest.raises(V2VError, match="--cuts looks for the shots of a video"):
+        with raises("setting-unused", "--cuts"):
             render(tmp_path, tmp_path / "out.mp4", tmp_path, cuts="none", maps=maps)
 
 
@@ -151,7 +151,7 @@ def test_every_shot_is_cropped_around_its_own_face(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shots[: len(FIRST) + len(SECOND)], first + second)
     assert _middle(second[2]) == 16  # the first frame with a face has it in the middle
     assert np.ptp(shots[-1][:, :, 2]) == 0
-    with pytest.raises(V2VError, match=r"No face was found in .*faceless.mp4"):
+    with raises("subject-missing", "faceless.mp4"):
         cropped("faceless.mp4", faceless)
 
 

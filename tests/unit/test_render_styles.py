@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.conditions import of_domain
+from tests.errors import raises
 from tests.faces import photo
 from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
@@ -24,7 +25,6 @@ from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.labels import LabelMap
 from v2vkit.conditions.region_features import RegionFeatures
 from v2vkit.conditions.regions import region_ids
-from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.features import describe_frame
 from v2vkit.inference.first_frames import find_first_frame_model
@@ -95,7 +95,7 @@ def test_maps_of_a_workspace_and_a_folder_of_styles(work: str, tmp_path: Path) -
 
 def test_without_styles_the_commands_to_give_are_named(labels: Path, tmp_path: Path) -> None:
     save_feature_model(str(tmp_path))
-    with pytest.raises(V2VError, match="Run `v2v encode-features`, then `v2v sample-style`"):
+    with raises("styles-missing", "v2v encode-features", "v2v sample-style"):
         _render(str(tmp_path), labels, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
 
@@ -130,7 +130,7 @@ def test_an_image_model_with_features_opens_no_video_without(work: str) -> None:
     image = info.model_copy(update={"network": config, "stage": "image"})
     place = Folder(f"{work}/images")
     save_model(place, model_weights(FrameGenerator(config), FeatureEncoder(info.encoder)), image)
-    with pytest.raises(V2VError, match="takes features, which this video model has none of"):
+    with raises("model-mismatch", place.url):
         find_first_frame_model(Folder(work), place.url, video)
 
 

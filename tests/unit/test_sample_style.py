@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
 from tests.unit.test_encode_features import save_feature_model
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import Manifest, read_manifest, write_manifest
-from v2vkit.errors import V2VError
 from v2vkit.inference.styles import find_style, load_styles
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
@@ -56,7 +56,7 @@ def test_a_second_run_does_nothing_and_other_features_make_it_stale(options: Run
     assert (Path(options.work) / "styles/styles.json").read_bytes() == before
     save_feature_model(options.work, seed=1)
     run(ENCODE, EncodeConfig(), RunOptions(work=options.work, workers=1, overwrite=True))
-    with pytest.raises(V2VError, match="the content of input features"):
+    with raises("artifact-stale", "input features"):
         run(STAGE, StyleConfig(), options)
 
 
@@ -65,8 +65,9 @@ def test_features_of_other_frames_are_told(options: RunOptions, capsys: pytest.C
     assert CHECK.call(CheckConfig(), options) == []
     run(SOURCE, FramesConfig(num_clips=1, clip_frames=4), RunOptions(work=options.work, workers=1, overwrite=True))
     problems = CHECK.call(CheckConfig(), options)
-    assert "features was made from other frames; run `v2v encode-features --overwrite` with its settings." in problems
-    with pytest.raises(V2VError, match="features was made from other"):
+    advice = "run `v2v encode-features --overwrite` with its settings."
+    assert f"features was made from another version of frames; {advice}" in problems
+    with raises("artifact-stale", "features", "v2v encode-features --overwrite"):
         run(STAGE, StyleConfig(seed=1), RunOptions(work=options.work, overwrite=True))
 
 
@@ -77,7 +78,7 @@ def test_damaged_styles_and_features_are_told(options: RunOptions) -> None:
     whole = path.read_text()
     path.write_text(whole.replace('"seeds"', '"seeds" ', 1)[:-1])  # as long as it was, and as good for the reader
     assert path.stat().st_size == len(whole)
-    with pytest.raises(V2VError, match=r"styles\.json is damaged.*`v2v sample-style`"):
+    with raises("artifact-damaged", "styles.json", "`v2v sample-style`"):
         load_styles(Folder(options.work) / "styles")
     data = bytearray(shard.read_bytes())
     data[600] ^= 1
@@ -94,7 +95,7 @@ def test_damaged_styles_and_features_are_told(options: RunOptions) -> None:
 
 
 def test_without_features_the_command_to_give_is_named(tmp_path: Path) -> None:
-    with pytest.raises(V2VError, match="no artifact features.*v2v encode-features"):
+    with raises("artifact-missing", "features", "v2v encode-features"):
         run(STAGE, StyleConfig(), RunOptions(work=str(tmp_path)))
 
 
@@ -158,11 +159,11 @@ def test_styles_belong_to_their_model(options: RunOptions) -> None:
     assert style is not None
     assert style.seed == load_styles(work / "styles").seeds[1]
     assert find_style(work, f"{options.work}/styles", 1, info) == style
-    with pytest.raises(V2VError, match="no style 2.*0 to 1"):
+    with raises("style-unknown", "style 2", "0 to 1"):
         find_style(work, None, 2, info)
-    with pytest.raises(V2VError, match="made with another model.*encode-features --overwrite"):
+    with raises("styles-mismatch", "v2v encode-features --overwrite"):
         find_style(work, None, 0, info.model_copy(update={"steps": 9}))
     plain = info.model_copy(update={"encoder": None})
     assert find_style(work, None, 0, plain) is None
-    with pytest.raises(V2VError, match="without features and has no styles"):
+    with raises("encoder-missing", "--style"):
         find_style(work, None, 1, plain)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.errors import raises
 from tests.unit.fake_stage import SOURCE, SUM, SourceConfig, SumConfig, _frame, plan_source
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, read_manifest
 from v2vkit.artifacts.shard import load_shard
 from v2vkit.artifacts.shots import continues
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import PerClip, Plan, RunOptions
 
@@ -81,7 +81,7 @@ def test_workers_do_not_change_a_byte(whole: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", ["clip-0001", "clip-0002", "clip-0003", "clip-0005"])
 def test_a_stopped_run_goes_on_from_its_last_shard(stop: str, whole: Path, tmp_path: Path) -> None:
     options = _prepare(tmp_path / "work")
-    with pytest.raises(V2VError, match=f"Stopped at {stop}"):
+    with raises("stopped", stop):
         run(SUM, SumConfig(stop=stop), options)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "work/sums").glob("*.tar")}
     run(SUM, SumConfig(), options)

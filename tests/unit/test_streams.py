@@ -8,17 +8,17 @@ import av
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from tests.faces import face_landmarks
 from tests.unit.pipes import standard_input
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.video_files import moving_frames, read_packets, solid_frames, write_audio, write_file
 from v2vkit.artifacts.images import encode_png
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.errors import V2VError
 from v2vkit.inference import conditioned as conditioned_module
 from v2vkit.inference import framing
 from v2vkit.inference.sources import open_source, source_kind
-from v2vkit.video import audio_feeds, container
+from v2vkit.video import container
 from v2vkit.video.audio_feeds import PipedAudio
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
@@ -116,7 +116,7 @@ def test_the_last_frame_of_a_part_is_shown_until_the_next_begins(tmp_path: Path)
     assert _times(source)[-1] == (220, 80)  # at 320 ms; the next one is shown at 400 ms
 
 
-def test_y4m_comes_through_a_pipe() -> None:
+def test_y4m_is_read_from_a_pipe() -> None:
     images = solid_frames((200, 30, 90), 3, width=16, height=8)
     planes = b"".join(
         plane.tobytes()
@@ -134,18 +134,18 @@ def test_y4m_comes_through_a_pipe() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
-    [(b"", "empty"), (b"hello\n" * 100, "standard input is damaged, cut off or not a video"), (None, "only audio")],
+    ("data", "code"),
+    [(b"", "stdin-empty"), (b"hello\n" * 100, "video-damaged"), (None, "video-stream-missing")],
 )
-def test_what_is_no_video_is_a_sentence(tmp_path: Path, data: bytes | None, words: str) -> None:
+def test_what_is_no_video_is_a_user_error(tmp_path: Path, data: bytes | None, code: str) -> None:
     given = write_audio(tmp_path / "a.mka", "aac").read_bytes() if data is None else data
-    with standard_input(given), pytest.raises(V2VError, match=words):
+    with standard_input(given), raises(code):
         open_pipe_source()
 
 
-def test_a_part_that_a_pipe_does_not_have_is_a_sentence(tmp_path: Path) -> None:
-    data, words = _uneven(tmp_path / "in.mkv").read_bytes(), "No frames of standard input lie within --start and"
-    with standard_input(data), pytest.raises(V2VError, match=words):
+def test_a_part_that_a_pipe_does_not_have_is_a_user_error(tmp_path: Path) -> None:
+    data = _uneven(tmp_path / "in.mkv").read_bytes()
+    with standard_input(data), raises("time-range-empty", "standard input", "--start"):
         open_pipe_source(start=5)
 
 
@@ -156,7 +156,7 @@ def _write(sink: Sink, images: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("container", ["matroska", "y4m"])
-def test_a_pipe_that_nobody_reads_is_no_mistake_of_the_user(container: PipeFormat) -> None:
+def test_a_closed_output_pipe_is_not_a_user_error(container: PipeFormat) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -166,15 +166,15 @@ def test_a_pipe_that_nobody_reads_is_no_mistake_of_the_user(container: PipeForma
         os.close(writer)
 
 
-def test_a_terminal_is_no_pipe() -> None:
+def test_a_terminal_as_standard_input_or_output_is_refused() -> None:
     controller, terminal = os.openpty()
     ours = os.dup(0), os.dup(1)
     try:
         os.dup2(terminal, 0)
         os.dup2(terminal, 1)
-        with pytest.raises(V2VError, match="No video comes from standard input"):
+        with raises("pipe-required", "v2v render - "):
             check_standard_input()
-        with pytest.raises(V2VError, match="or a terminal, which cannot show a video"):
+        with raises("pipe-required", "v2v render in.mp4 -"):
             check_standard_output()
     finally:
         for descriptor, saved in enumerate(ours):
@@ -184,12 +184,11 @@ def test_a_terminal_is_no_pipe() -> None:
         os.close(terminal)
 
 
-def test_only_some_sound_is_held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_memory_for_held_audio_is_limited(tmp_path: Path) -> None:
     """Whether it is taken or not; what is lost while somebody takes it is counted."""
-    monkeypatch.setattr(audio_feeds, "_MOST_BYTES", 1000)
     path = write_audio(tmp_path / "a.mka", "aac", seconds=3)
     with av.open(str(path)) as file:
-        sound = PipedAudio("pipe", file.streams.audio)
+        sound = PipedAudio("pipe", file.streams.audio, max_bytes=1000)
         packets = [packet for packet in file.demux(audio=0) if packet.dts is not None]
         for packet in packets:
             sound.put(packet)
@@ -208,7 +207,7 @@ def test_only_some_sound_is_held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_a_pipe_is_a_source_for_models_that_take_videos(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "face")
     assert source_kind("-", info) == "pipe"
-    with pytest.raises(V2VError, match="A workspace does not come through standard input"):
+    with raises("folder-required", "--maps"):
         source_kind("-", info, maps=True)
     with standard_input(_uneven(tmp_path / "in.mkv").read_bytes()):
         assert len(list(open_source("-", info, start=0.1).frames())) == 9
@@ -237,7 +236,7 @@ def _with_face_from(first: int, count: int) -> list[np.ndarray]:
 
 
 @pytest.mark.usefixtures("white_faces")
-def test_a_pipe_is_cropped_as_a_file_is_once_its_face_has_come(tmp_path: Path) -> None:
+def test_a_pipe_is_cropped_like_a_file_once_a_face_is_found(tmp_path: Path) -> None:
     """A file is searched for it; a pipe keeps the middle until then."""
     info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
     for late in (HOLD_FRAMES - 1, HOLD_FRAMES + 5):
@@ -250,8 +249,8 @@ def test_a_pipe_is_cropped_as_a_file_is_once_its_face_has_come(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("white_faces")
-def test_a_pipe_without_any_face_is_a_sentence(tmp_path: Path) -> None:
+def test_a_pipe_without_any_face_is_a_user_error(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
     path = write_file(tmp_path / "in.mkv", _with_face_from(30, 30))
-    with standard_input(path.read_bytes()), pytest.raises(V2VError, match="No face was found in standard input"):
+    with standard_input(path.read_bytes()), raises("subject-missing", "standard input"):
         list(conditioned(Path("-"), info))

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.study_data import answer, make_study, plain_key
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
@@ -259,10 +260,9 @@ def test_a_log_that_a_kill_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     assert (set(found.answers), found.num_unusable) == (set(said), 1)
 
 
-def test_a_log_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
     key = plain_key(2)
-    monkeypatch.setattr("v2vkit.evaluation.study.answers.MAX_ANSWERS", 2)
-    log = AnswerLog(tmp_path, key)
+    log = AnswerLog(tmp_path, key, max_answers=2)
     said = [answer(key, key.trials[0], rater, key.trials[0].left.method) for rater in "abc"]
     assert [log.add(one) for one in said[:2]] == [True, True]
     with pytest.raises(OSError, match="full"):
@@ -346,10 +346,11 @@ def test_a_port_that_is_taken_and_a_study_that_is_not_whole_are_told(
 ) -> None:
     result = CliRunner().invoke(cli, ["study", "--serve", str(made[0]), "--port", str(served.server_port)])
     assert isinstance(result.exception, V2VError)
-    assert f"Port {served.server_port}" in str(result.exception)
+    assert result.exception.code == "port-unavailable"
+    assert str(served.server_port) in str(result.exception)
     clip = made[0] / "public" / "clips" / f"{made[1].trials[0].left.id}.mp4"
     content = clip.read_bytes()
     clip.unlink()
-    with pytest.raises(V2VError, match="is missing"):
+    with raises("study-damaged", clip.name):
         StudyServer(made[0])
     clip.write_bytes(content)

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from scipy.stats import beta
 
+from tests.errors import raises
 from tests.unit.study_data import answer, plain_key
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
@@ -143,7 +144,7 @@ def test_log_and_downloads_are_read_together_and_the_first_answer_stays(tmp_path
 def test_a_damaged_download_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "answers").mkdir()
     (tmp_path / "answers" / "ben.json").write_text(text)
-    with pytest.raises(V2VError, match=r"ben\.json is not a file of answers"):
+    with raises("answers-damaged", "ben.json"):
         read_answers(tmp_path, plain_key(2))
 
 
@@ -152,7 +153,7 @@ def test_the_command_prints_the_table_and_writes_json(tmp_path: Path) -> None:
     write_key(tmp_path, key)
     empty = CliRunner().invoke(cli, ["study", "--tally", str(tmp_path)])
     assert isinstance(empty.exception, V2VError)
-    assert "no answers" in str(empty.exception)
+    assert empty.exception.code == "answers-missing"
     (tmp_path / "answers").mkdir()
     entries = [said.model_dump() for said in _session(key, "anna", prefers_ours=0.8)]
     (tmp_path / "answers" / "a.json").write_text(json.dumps({"study": key.study, "answers": entries}))

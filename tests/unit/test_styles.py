@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.region_features import RegionFeatures
 from v2vkit.conditions.regions import region_ids
-from v2vkit.errors import V2VError
 from v2vkit.inference.mixtures import FLOOR, fit_mixture, fit_styles
 from v2vkit.inference.styles import STYLES, Mixture, Style, Styles, load_styles
 
@@ -79,9 +79,9 @@ def test_fits_are_repeatable_and_more_styles_keep_the_first(styles: Styles) -> N
 
 def test_no_features_and_mixed_ones_are_told() -> None:
     settings: dict[str, Any] = {"model": "m", "max_components": 2, "num_styles": 1, "seed": 0}
-    with pytest.raises(V2VError, match="no regions"):
+    with raises("features-unusable", "v2v encode-features --overwrite"):
         fit_styles([(), ()], **settings)
-    with pytest.raises(V2VError, match=r"vectors of \[2, 3\] numbers"):
+    with raises("features-unusable", "[2, 3]"):
         fit_styles(_features(1, np.zeros((1, 2))) + _features(1, np.zeros((1, 3))), **settings)
 
 
@@ -169,22 +169,22 @@ def test_hostile_files_are_sentences(styles: Styles, tmp_path: Path, name: str) 
     data["any_class"] = json.loads(styles.classes[3].model_dump_json())
     load_styles(_write(tmp_path, json.dumps(data)))
     HOSTILE[name](data)
-    with pytest.raises(V2VError, match=r"styles\.json holds no styles.*sample-style"):
+    with raises("styles-damaged", "styles.json", "v2v sample-style"):
         load_styles(_write(tmp_path, json.dumps(data)))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, "null", '{"classes": 3}'])
 def test_files_that_are_no_styles(tmp_path: Path, text: str) -> None:
-    with pytest.raises(V2VError, match="holds no styles"):
+    with raises("styles-damaged", "styles.json"):
         load_styles(_write(tmp_path, text))
 
 
 def test_no_file_and_one_that_is_too_large(tmp_path: Path) -> None:
-    with pytest.raises(V2VError, match="There are no styles.*v2v encode-features.*v2v sample-style"):
+    with raises("styles-missing", "v2v encode-features", "v2v sample-style"):
         load_styles(Folder(str(tmp_path)))
     with (tmp_path / STYLES).open("wb") as file:
         file.truncate(65 << 20)
-    with pytest.raises(V2VError, match="bytes, more than"):
+    with raises("styles-damaged", str(65 << 20)):
         load_styles(Folder(str(tmp_path)))
 
 

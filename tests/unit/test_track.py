@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.tracking_scenes import CAR, SIZE, draw, exact_flow, ids_of, switches
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, encode_png
@@ -142,7 +143,7 @@ def test_without_instances_connected_areas_of_things_are_tracked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = _prepare(tmp_path, instances=False)
-    with pytest.raises(V2VError, match="no instances.*--things"):
+    with raises("instances-missing", "--things"):
         run(STAGE, TrackConfig(), options)
     assert not (tmp_path / "tracks").exists()
     run(STAGE, TrackConfig(things=(CAR,)), options)
@@ -195,12 +196,12 @@ def test_workers_do_not_change_a_byte_and_a_stopped_run_goes_on(
 
     def failing(clip: Clip, kind: str, extension: str, t: int) -> bytes:
         if (clip.info.name, t) == ("a-0002", 3):
-            raise V2VError("The disk is full.", "Free some space.")
+            raise V2VError("disk-full", "The disk is full.", "Free some space.")
         return read(clip, kind, extension, t)
 
     with monkeypatch.context() as patch:
         patch.setattr(Clip, "read", failing)
-        with pytest.raises(V2VError, match="disk is full"):
+        with raises("disk-full"):
             run(STAGE, TrackConfig(), options)
     assert status(STAGE, TrackConfig(), options) == "unfinished"
     run(STAGE, TrackConfig(), options)
@@ -218,26 +219,26 @@ def test_new_flow_makes_tracks_stale_unless_it_is_not_wanted(tmp_path: Path) -> 
 
 def test_flow_that_cannot_be_used(tmp_path: Path) -> None:
     options = _prepare(tmp_path)
-    with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
+    with raises("artifact-missing", "flow", "v2v extract-flow"):
         run(STAGE, TrackConfig(flow=True), options)
     run(FLOW, FlowConfig(strides=(3,)), options)
-    with pytest.raises(V2VError, match="no stride 1"):
+    with raises("flow-stride-missing", "--strides 1"):
         run(STAGE, TrackConfig(flow=True), options)
     run(STAGE, TrackConfig(), options)
     assert _manifest(tmp_path).config["flow"] is False
     run(FLOW, FlowConfig(), replace(options, overwrite=True))
     flow = _manifest(tmp_path, "flow")
     write_manifest(Folder(str(tmp_path)) / "flow", flow.model_copy(update={"inputs": {"frames": "of another day"}}))
-    with pytest.raises(V2VError, match="different frames"):
+    with raises("artifacts-mismatch", "labels", "flow"):
         run(STAGE, TrackConfig(), replace(options, overwrite=True))
 
 
 def test_settings_that_cannot_be(tmp_path: Path) -> None:
     for values in ({"things": [255]}, {"bridge": -1.0}, {"min_overlap": 0.0}, {"min_pixels": 0}):
-        with pytest.raises(V2VError):
+        with raises("setting-invalid"):
             make_config(TrackConfig, values, "v2v track")
     options = _prepare(tmp_path, num_labels=8)
-    with pytest.raises(V2VError, match="--things 8 is no label"):
+    with raises("label-id-out-of-range", "--things 8"):
         run(STAGE, TrackConfig(things=(8,)), options)
 
 
@@ -249,7 +250,7 @@ def test_a_map_of_another_size_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         return encode_png(np.zeros((4, 5), np.uint16)) if extension == "inst.png" else read(clip, kind, extension, t)
 
     monkeypatch.setattr(Clip, "read", small)
-    with pytest.raises(V2VError, match="frame 0 of a-0000 is 5x4 pixels"):
+    with raises("size-mismatch", "frame 0 of a-0000", "5x4"):
         run(STAGE, TrackConfig(), options)
 
 

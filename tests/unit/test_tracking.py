@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from tests.unit.tracking_scenes import CAR, PERSON, SIZE, draw, exact_flow, ids_of, switches, track
 from v2vkit.conditions.track_matching import find_objects
 from v2vkit.conditions.tracking import TrackSettings, TrackState, track_frame
 from v2vkit.conditions.tracks import MAX_ID, Track
-from v2vkit.errors import V2VError
 
 
 def _crossing(t: int) -> list[tuple[int, int, int, int]]:
@@ -203,7 +203,7 @@ def test_frames_without_objects() -> None:
 def test_more_objects_than_ids_are_refused() -> None:
     labels, instances, _ = draw([(5, 5, 8, 8), (20, 40, 8, 8)])
     full = TrackState(next_id=MAX_ID)
-    with pytest.raises(V2VError, match="65535"):
+    with raises("objects-too-many", "65535"):
         track_frame(full, labels=labels, instances=instances, settings=TrackSettings())
     one = track_frame(full, labels=labels, instances=instances * (instances == 11), settings=TrackSettings())
     assert one.instances.max() == MAX_ID

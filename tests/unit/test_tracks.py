@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from tests.errors import raises
 from tests.unit.tracking_scenes import SIZE, draw, track
 from v2vkit.conditions.tracking import TrackState
 from v2vkit.conditions.tracks import decode_state, encode_state
-from v2vkit.errors import V2VError
 
 
 def _scene() -> list[tuple]:
@@ -63,7 +63,7 @@ def test_a_damaged_state_is_named(change: dict) -> None:
     done = track([draw([(5, 5, 8, 8)])[:2]])[0]
     good = json.loads(encode_state(done.state))
     decode_state(json.dumps(good).encode(), done.instances)
-    with pytest.raises(V2VError, match="shot 3 is damaged"):
+    with raises("tracks-damaged", "shot 3"):
         decode_state(json.dumps(good | change).encode(), done.instances, "the state of shot 3")
-    with pytest.raises(V2VError, match="damaged"):
+    with raises("tracks-damaged"):
         decode_state(b"\x80\x04", done.instances)

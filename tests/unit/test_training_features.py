@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.errors import raises
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from v2vkit.artifacts.folder import Folder
@@ -16,7 +17,6 @@ from v2vkit.conditions.augment import Change, draw_move, move_ids
 from v2vkit.conditions.face import FaceCondition, FaceLandmarks
 from v2vkit.conditions.regions import label_and_instance, region_ids
 from v2vkit.config import fingerprinted
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -251,9 +251,9 @@ def test_every_stage_goes_on_with_the_encoder_of_the_one_before(
     fine, _ = load_encoder(Folder(options.work) / "checkpoints/spatial-2")
     assert same(coarse.state_dict(), fine.state_dict()), "E stays while only the newest scale trains"
     other = {"preset": "small", "num_blocks_fine": 2}
-    with pytest.raises(V2VError, match=r"features of 3 numbers \(width 8\).*\(width 16\)"):
+    with raises("model-mismatch", "(width 8)", "(width 16)"):
         run(STAGE, fixed.model_copy(update=other), RunOptions(work=options.work, overwrite=True))
-    with pytest.raises(V2VError, match="source_channels 16"):
+    with raises("model-mismatch", "source_channels 16"):
         run(STAGE, fixed.model_copy(update={"feature_dims": 0}), RunOptions(work=options.work, overwrite=True))
 
 
@@ -270,20 +270,20 @@ def test_image_generators_take_features_too(work: str, tmp_path: Path, method: s
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "name"),
     [
-        ({"domain": "pose", "num_labels": None}, "pose has no regions"),
-        ({"first_frame": "image", "drop_history": 0.0}, "does not go with --first-frame"),
+        ({"domain": "pose", "num_labels": None}, "pose"),
+        ({"first_frame": "image", "drop_history": 0.0}, "--first-frame image"),
     ],
 )
-def test_what_has_no_features_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+def test_what_has_no_features_is_refused(tmp_path: Path, changes: dict[str, object], name: str) -> None:
     options = RunOptions(work=str(tmp_path), workers=1)
     run(SOURCE, SourceConfig(num_clips=1), options)
     base = WITH.model_copy(update={"foreground": (), "temporal_scales": 0, "flow": False})
     stage = base.model_copy(update=changes)
     frames = read_manifest(Folder(str(tmp_path)) / "frames")
     assert frames is not None
-    with pytest.raises(V2VError, match=words):
+    with raises("setting-conflict", "--feature-dims", name):
         check_settings(stage, {"frames": frames, "flow": frames.model_copy(update={"config": {"strides": [1]}})})
 
 
@@ -297,5 +297,5 @@ def test_without_features_nothing_is_new(work: str, tmp_path: Path) -> None:
     assert b"encoder.layers" not in data
     assert b'\\"encoder\\":' not in data
     assert read_info(Folder(str(tmp_path))).encoder is None
-    with pytest.raises(V2VError, match="without features.*--feature-dims"):
+    with raises("encoder-missing", "--feature-dims"):
         load_encoder(Folder(str(tmp_path)))

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conditions import of_domain
+from tests.errors import raises
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import find_model, load_model, save_model
-from v2vkit.errors import V2VError
 from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.discriminator import image_input
@@ -136,7 +136,7 @@ def test_the_stage_needs_frames_and_maps_but_no_flow(tmp_path: Path, capsys: pyt
     assert isinstance(generator, FrameGenerator)
     assert (info.stage, len(generator.network.enhancers), info.output_size) == ("pix2pixhd", 1, (32, 24))
     assert "up to date" in run(STAGE, IMAGE, options).message
-    with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
+    with raises("artifact-missing", "flow", "v2v extract-flow"):
         run(STAGE, COVST, options)
 
 
@@ -145,7 +145,7 @@ def test_without_flow_and_video_discriminators_no_flow_is_read(tmp_path: Path) -
     run(SOURCE, SourceConfig(num_clips=2, clip_frames=6), options)
     run(STAGE, SMALL.model_copy(update={"flow": False, "temporal_scales": 0, "epochs": 1, "decay": 0.0}), options)
     assert not load_model(find_model(Folder(options.work), None))[0].config.flow
-    with pytest.raises(V2VError, match="no artifact flow.*extract-flow"):
+    with raises("artifact-missing", "flow", "v2v extract-flow"):
         run(STAGE, SMALL.model_copy(update={"flow": False}), RunOptions(work=str(tmp_path), overwrite=True))
 
 
@@ -204,7 +204,7 @@ def test_every_kind_of_model_is_evaluated(work: RunOptions, tmp_path: Path, chec
 def test_a_first_frame_model_of_another_place_is_used(work: RunOptions, tmp_path: Path) -> None:
     video, info = load_model(find_model(Folder(work.work), "spatial-1"))
     save_model(Folder(f"{tmp_path}/checkpoints/spatial-1"), video.state_dict(), info)
-    with pytest.raises(V2VError, match=r"there is none in.*--first-frame-model"):
+    with raises("model-missing", "--first-frame-model"):
         _render(work.work, tmp_path / "out.mp4", str(tmp_path))
     image = f"{work.work}/checkpoints/pix2pixhd"
     expected = _render(work.work, tmp_path / "a.mp4", work.work)
@@ -213,7 +213,7 @@ def test_a_first_frame_model_of_another_place_is_used(work: RunOptions, tmp_path
 
 
 def test_a_model_without_past_takes_no_first_frames(work: RunOptions, tmp_path: Path) -> None:
-    with pytest.raises(V2VError, match="takes no first ones"):
+    with raises("setting-unused", "--first-frames"):
         _render(work.work, tmp_path / "out.mp4", work.work, checkpoint="pix2pixhd", first_frames=str(tmp_path))
 
 
@@ -226,20 +226,22 @@ def _image_like(work: RunOptions, path: Path, **changes: object) -> str:
 @pytest.mark.parametrize("kind", ["size", "source", "covst", "video", "not needed", "missing"])
 def test_first_frame_models_that_do_not_fit_are_refused(work: RunOptions, tmp_path: Path, kind: str) -> None:
     _, info = load_model(find_model(Folder(work.work), "spatial-1"))
-    folder, message = {
-        "size": (_image_like(work, tmp_path / "a", width=64), "makes 64x24; 32x24 is needed"),
+    folder, code, *names = {
+        "size": (_image_like(work, tmp_path / "a", width=64), "size-mismatch", "64x24", "32x24"),
         "source": (
             _image_like(work, tmp_path / "b", conditioning=of_domain("street", 13)),
-            "13 labels, with edges; here 12 labels",
+            "condition-mismatch",
+            "13 labels",
+            "12 labels",
         ),
-        "covst": (f"{work.work}/checkpoints/covst", "makes no first frames"),
-        "video": (f"{work.work}/checkpoints/spatial-1", "makes no first frames"),
-        "not needed": (f"{work.work}/checkpoints/pix2pixhd", "begins by itself"),
-        "missing": (str(tmp_path / "nowhere"), "There is no model"),
+        "covst": (f"{work.work}/checkpoints/covst", "model-mismatch", "covst"),
+        "video": (f"{work.work}/checkpoints/spatial-1", "model-mismatch", "spatial-1"),
+        "not needed": (f"{work.work}/checkpoints/pix2pixhd", "setting-unused", "--first-frame-model"),
+        "missing": (str(tmp_path / "nowhere"), "model-missing", "nowhere"),
     }[kind]
     if kind == "not needed":
         info = info.model_copy(update={"first_frame": "self"})
-    with pytest.raises(V2VError, match=message):
+    with raises(code, *names):
         find_first_frame_model(Folder(work.work), folder, info)
 
 
@@ -254,39 +256,41 @@ def test_covst_rolled_out_remembers_the_last_frame(work: RunOptions) -> None:
 
 def test_covst_is_rendered_from_maps_with_flow_only(work: RunOptions, tmp_path: Path) -> None:
     config = RenderConfig(source="in.mp4", target=str(tmp_path / "out.mp4"), checkpoint="covst", device="cpu")
-    with pytest.raises(V2VError, match="moves its features along flow.*--maps"):
+    with raises("flow-required", "in.mp4", "--maps"):
         RENDER.call(config, work)
     run(SOURCE, SourceConfig(num_clips=1, clip_frames=3), RunOptions(work=str(tmp_path / "data")))
-    with pytest.raises(V2VError, match="no artifact flow"):
+    with raises("artifact-missing", "flow"):
         _render(str(tmp_path / "data"), tmp_path / "out.mp4", work.work, checkpoint="covst")
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "code", "names"),
     [
-        ({"num_scales": 2}, "--num-scales mean nothing to --method pix2pixhd"),
-        ({"fix_epochs": 1, "foreground": (1,)}, "--fix-epochs and --foreground mean nothing"),
-        ({"temporal_scales": 1, "drop_history": 0.5}, "--drop-history and --temporal-scales mean nothing"),
-        ({"first_frame": "real"}, "--first-frame mean nothing"),
-        ({"max_frames": 8}, "--max-frames mean nothing"),
-        ({"method": "vid2vid"}, "--num-enhancers mean nothing to --method vid2vid"),
-        ({"covst_share": 0.5}, "--covst-share mean nothing to --method pix2pixhd"),
-        ({"num_enhancers": 5}, "width"),
-        ({"start_from": "spatial-1"}, "makes videos"),
-        ({"start_from": "pix2pixhd", "num_blocks": 1}, r"num_blocks 2 \(here 1\)"),
+        ({"num_scales": 2}, "setting-unused", ["--num-scales", "pix2pixhd"]),
+        ({"fix_epochs": 1, "foreground": (1,)}, "setting-unused", ["--fix-epochs", "--foreground"]),
+        ({"temporal_scales": 1, "drop_history": 0.5}, "setting-unused", ["--drop-history", "--temporal-scales"]),
+        ({"first_frame": "real"}, "setting-unused", ["--first-frame"]),
+        ({"max_frames": 8}, "setting-unused", ["--max-frames"]),
+        ({"method": "vid2vid"}, "setting-unused", ["--num-enhancers", "vid2vid"]),
+        ({"covst_share": 0.5}, "setting-unused", ["--covst-share", "pix2pixhd"]),
+        ({"num_enhancers": 5}, "setting-invalid", ["width"]),
+        ({"start_from": "spatial-1"}, "model-mismatch", ["spatial-1"]),
+        ({"start_from": "pix2pixhd", "num_blocks": 1}, "model-mismatch", ["num_blocks 2 (here 1)"]),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(work: RunOptions, changes: dict[str, object], message: str) -> None:
+def test_settings_that_do_not_fit_are_refused(
+    work: RunOptions, changes: dict[str, object], code: str, names: list[str]
+) -> None:
     if "start_from" in changes:
         changes = changes | {"start_from": f"{work.work}/checkpoints/{changes['start_from']}"}
-    with pytest.raises(V2VError, match=message):
+    with raises(code, *names):
         run(STAGE, IMAGE.model_copy(update=changes), RunOptions(work=work.work, overwrite=True))
     load_model(find_model(Folder(work.work), "pix2pixhd"))  # nothing was thrown away
 
 
 def test_an_image_model_is_no_beginning_of_a_video_model(work: RunOptions) -> None:
     config = VIDEO.model_copy(update={"start_from": f"{work.work}/checkpoints/pix2pixhd"})
-    with pytest.raises(V2VError, match="cannot begin a video model"):
+    with raises("model-mismatch", "pix2pixhd", "spatial-1"):
         run(STAGE, config, RunOptions(work=work.work, overwrite=True))
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._functorch import config as functorch
 
+from tests.errors import raises
 from tests.unit.training_data import (
     SMALL,
     Begun,
@@ -18,7 +19,6 @@ from tests.unit.training_data import (
     windows_of,
 )
 from v2vkit.config import fingerprinted
-from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
@@ -201,7 +201,7 @@ def test_losses_that_begin_later_grow_to_their_weight() -> None:
 
 def test_batches_must_be_shareable(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(V2VError, match="multiple of 2"):
+    with raises("batch-size-mismatch", "--batch-size 1", "2"):
         run(STAGE, ONE, RunOptions(work=work))
 
 
@@ -239,14 +239,14 @@ def test_what_has_a_weight_of_its_own_does_not_need_the_flow_losses(dataset: Vid
 
 
 def test_batch_norm_trains_what_rendering_runs(work: str) -> None:
-    with pytest.raises(V2VError, match="--norm batch over several sequences"):
+    with raises("setting-conflict", "--norm batch", "--batch-size 1"):
         run(STAGE, ONE.model_copy(update={"norm": "batch", "batch_size": 2}), RunOptions(work=work))
 
 
 def test_a_stage_too_small_for_the_perceptual_network_is_refused(work: str, tmp_path: Path) -> None:
     (tmp_path / "vgg.pth").write_bytes(b"never opened")
     changes = {"perceptual_weights": str(tmp_path / "vgg.pth"), "num_scales": 2}  # 32x24 halved
-    with pytest.raises(V2VError, match="perceptual loss needs pictures of 16 pixels and more; spatial-1 trains at 12"):
+    with raises("frame-too-small", "perceptual", "16", "spatial-1", "12"):
         run(STAGE, ONE.model_copy(update=changes), RunOptions(work=work))
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.config import settings_of
-from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -187,7 +187,7 @@ def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pyt
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
     monkeypatch.setattr("v2vkit.training.plan.take_step", full)
-    with pytest.raises(V2VError, match=r"does not fit into the memory of cpu.*--gradient-checkpointing"):
+    with raises("memory-too-small", "cpu", "--gradient-checkpointing"):
         measure_phases(ONE, dataset, CPU)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
-from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import enlarge, halve, pyramid
@@ -85,7 +85,7 @@ def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunO
 def test_a_report_that_cannot_be_written_is_told_before_the_work(
     trained: RunOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(V2VError, match=r"/proc/v2vkit.* cannot be made"):
+    with raises("target-unwritable", "/proc/v2vkit"):
         EVALUATE.call(EvaluateConfig(data=trained.work, out="/proc/v2vkit", device="cpu"), trained)
     assert "model:" not in capsys.readouterr().out
 
@@ -215,19 +215,21 @@ def test_heads_compute_in_float32_under_autocast() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "code", "names"),
     [
-        ({"stage": "spatial-2"}, "32x24; here 16x12 is needed"),
-        ({"stage": "spatial-2", "num_scales": 1}, "--num-scales is 1"),
-        ({"stage": "spatial-1", "fix_epochs": 1}, "--fix-epochs"),
-        ({"stage": "spatial-2", "width": 4}, r"width 8 \(here 4\)"),
-        ({"stage": "spatial-3"}, "no artifact checkpoints/spatial-2"),
+        ({"stage": "spatial-2"}, "size-mismatch", ["32x24", "16x12"]),
+        ({"stage": "spatial-2", "num_scales": 1}, "setting-conflict", ["--num-scales", "1"]),
+        ({"stage": "spatial-1", "fix_epochs": 1}, "setting-unused", ["--fix-epochs"]),
+        ({"stage": "spatial-2", "width": 4}, "model-mismatch", ["width 8 (here 4)"]),
+        ({"stage": "spatial-3"}, "artifact-missing", ["checkpoints/spatial-2"]),
     ],
 )
-def test_stages_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_stages_that_do_not_fit_are_refused(
+    tmp_path: Path, changes: dict[str, object], code: str, names: list[str]
+) -> None:
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
     run(STAGE, SHORT, options)
-    with pytest.raises(V2VError, match=message):
+    with raises(code, *names):
         run(STAGE, SHORT.model_copy(update=changes), RunOptions(work=options.work, overwrite=True))
     load_model(find_model(Folder(options.work), "spatial-1"))  # nothing was thrown away
 
@@ -248,7 +250,7 @@ def test_what_a_checkpoint_is_worth_is_said(trained: RunOptions, tmp_path: Path)
 def test_a_model_of_another_workspace_can_be_started_from(trained: RunOptions, tmp_path: Path) -> None:
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
     run(STAGE, SHORT.model_copy(update={"seed": 3}), options)
-    with pytest.raises(V2VError, match=r"16x12|32x24"):
+    with raises("size-mismatch", "16x12", "32x24"):
         run(STAGE, stage(SHORT, "spatial-2", start_from=f"{options.work}/checkpoints/spatial-1"), options)
     again = RunOptions(work=options.work, overwrite=True)
     outcome = run(STAGE, stage(SHORT, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), again)
@@ -261,10 +263,10 @@ def test_a_model_goes_on_at_another_size(trained: RunOptions, tmp_path: Path) ->
     large = make_workspace(tmp_path / "large", num_clips=1, clip_frames=6, enlarged=3)
     start = f"{trained.work}/checkpoints/spatial-1"  # at 16x12
     again = TWO.model_copy(update={"num_scales": None, "start_from": start})
-    assert "trained at 16x12, goes on at 96x72" in run(STAGE, again, options).message
+    assert "trained at 16x12, continues at 96x72" in run(STAGE, again, options).message
     run(STAGE, again, large)
     assert load_model(find_model(Folder(large.work), "spatial-1"))[1].output_size == (96, 72)
-    with pytest.raises(V2VError, match=r"trained at 16x12; here 48x36 is needed.*one trained at 48x36, or .* 32x24"):
+    with raises("size-mismatch", "16x12", "48x36", "32x24"):
         run(STAGE, stage(TWO, "spatial-2", start_from=start), options)
 
 
@@ -273,12 +275,12 @@ def test_a_model_of_other_source_maps_is_not_built_upon(trained: RunOptions) -> 
     options = RunOptions(work=trained.work, dry_run=True)
     run(STAGE, stage(TWO, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), options)
     other = {"start_from": f"{trained.work}/checkpoints/spatial-1", "num_labels": 13, "edges": False}
-    with pytest.raises(V2VError, match="12 labels, with edges; here 13 labels, no edges"):
+    with raises("condition-mismatch", "12 labels", "13 labels"):
         run(STAGE, stage(TWO, "spatial-2", **other), options)
 
 
 def test_all_stages_need_to_know_how_many(trained: RunOptions) -> None:
-    with pytest.raises(V2VError, match="how many scales.*--num-scales"):
+    with raises("setting-required", "--num-scales"):
         run(STAGE, stage(TWO, "all", num_scales=None), trained)
 
 

@@ -194,12 +194,12 @@ def test_the_weights_of_another_network_are_where_dned_begins(data: Data, monkey
 @pytest.mark.parametrize(
     ("changes", "code", "told"),
     [
-        ({"laplacian_epochs": 3, "flow_epochs": 0}, "setting-out-of-range", "--edge-network none"),
-        ({"flow_epochs": 4}, "setting-out-of-range", "--flow-epochs"),
-        ({"method": "pix2pix"}, "unnamed", "--num-blocks"),
-        ({"domain": "street", "laplacian_epochs": 1}, "unnamed", "--laplacian-epochs"),
-        ({"method": "pix2pixhd", "flow_epochs": 1}, "unnamed", "--flow-epochs"),
-        ({"lambda_style": 1.0}, "unnamed", "--lambda-style"),
+        ({"laplacian_epochs": 3, "flow_epochs": 0}, "setting-invalid", "--edge-network none"),
+        ({"flow_epochs": 4}, "setting-invalid", "--flow-epochs"),
+        ({"method": "pix2pix"}, "setting-unused", "--num-blocks"),
+        ({"domain": "street", "laplacian_epochs": 1}, "setting-unused", "--laplacian-epochs"),
+        ({"method": "pix2pixhd", "flow_epochs": 1}, "setting-unused", "--flow-epochs"),
+        ({"lambda_style": 1.0}, "setting-unused", "--lambda-style"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(data: Data, changes: dict[str, object], code: str, told: str) -> None:

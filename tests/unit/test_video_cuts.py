@@ -39,7 +39,7 @@ def test_nearly_no_frames_have_no_cuts(count):
     assert find_cuts(pan(data.astronaut(), count), method="adaptive", fps=Fraction(30000, 1001)) == []
 
 
-def test_none_finds_nothing_but_takes_every_frame():
+def test_method_none_finds_no_cuts_and_reads_every_frame():
     taken = []
     images = (taken.append(i) or image for i, image in enumerate(pan(data.astronaut(), 5) + pan(data.coffee(), 5)))
     assert find_cuts(images, method="none") == []
@@ -60,7 +60,7 @@ def restless(seed: int, count: int = 120) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("method", "detector", "late"), [("adaptive", AdaptiveDetector, 2), ("content", ContentDetector, 4)]
 )
-def test_frames_are_held_back_as_long_as_a_cut_may_come_and_no_longer(method, detector, late):
+def test_frames_are_delayed_only_as_long_as_a_cut_may_be_reported(method, detector, late):
     """Against the detectors themselves, which see everything before anybody asks."""
     found_any = 0
     for seed in range(12):
@@ -88,7 +88,7 @@ def test_large_pictures_are_compared_as_small_ones(method):
     assert find_cuts(large, method=method) == [15, 30]
 
 
-def test_without_a_method_nothing_is_held_back():
+def test_method_none_does_not_delay_frames():
     frames = iter(enumerate(pan(data.astronaut(), 5) + pan(data.coffee(), 5)))
     for expected, (number, shot) in enumerate(number_shots(frames, method="none")):
         assert (number, shot) == (expected, 0)

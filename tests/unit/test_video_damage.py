@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.errors import raises
 from tests.unit.ingesting import clips, manifest
 from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import moving_frames, read_raw, write_file
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
-from v2vkit.errors import V2VError
 from v2vkit.video.damage import Damage, spans
 from v2vkit.video.decode import decode
 from v2vkit.video.footage_source import open_video_source
@@ -77,7 +77,7 @@ def test_frames_that_come_out_damaged_are_kept_and_named(tmp_path: Path) -> None
 
 def test_a_video_of_which_little_is_left_is_refused(tmp_path: Path) -> None:
     path = damaged(tmp_path / "in.mp4", zeroed, packets=tuple(range(8, NUM_FRAMES)))
-    with pytest.raises(V2VError, match="damaged"):
+    with raises("video-damaged", "in.mp4"):
         list(decode(path))
 
 
@@ -109,7 +109,7 @@ def read_raw_times(path: Path) -> list:
     return [frame.pts * frame.time_base for frame in decode(path)]
 
 
-def test_of_a_part_the_second_is_named(tmp_path: Path) -> None:
+def test_the_lost_frame_of_a_part_is_named_by_its_second(tmp_path: Path) -> None:
     source = open_video_source(str(damaged(tmp_path / "in.mp4", zeroed)), start=0.2)
     assert len(list(source.frames())) == NUM_FRAMES - 5 - 1
     assert source.problems() == ["1 frame of the video cannot be decoded and is left out: at 0.40 s"]

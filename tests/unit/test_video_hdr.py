@@ -56,7 +56,7 @@ def test_greys_of_hlg_and_pq_are_those_of_an_sdr_display(
     assert probe(path).remarks == (f"HDR video ({'HLG' if transfer == 18 else 'PQ'}) is tone-mapped to SDR (BT.709).",)
 
 
-def test_highlights_are_told_apart_and_never_get_darker() -> None:
+def test_highlights_stay_distinguishable_and_never_get_darker() -> None:
     light = np.linspace(0, 4.9, 200)
     values = tone_mapped(codes(np.repeat(pq(light)[:, None], 3, axis=1)), "PQ")[0, :, 0].astype(int)
     assert (np.diff(values) >= 0).all()
@@ -73,7 +73,7 @@ def test_colours_of_bt709_keep_their_hue() -> None:
     assert tone_mapped(codes(pq([0.5, 0, 0])), "PQ", primaries=1)[0, 0].tolist() == [191, 0, 0]
 
 
-def test_sdr_is_left_as_it_is_and_ingest_tells_of_hdr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sdr_is_unchanged_and_ingest_reports_hdr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sdr = write_file(tmp_path / "sdr.mp4", moving_frames(8), pix_fmt="yuv420p10le")
     assert probe(sdr).remarks == ()
     ingest(tmp_path / "work", sdr, grey_video(tmp_path / "hdr.mp4", 0.5, 18, count=8))

@@ -36,7 +36,7 @@ def combing(images: list[NDArray[np.uint8]]) -> float:
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.mkv", "in.ts", "in.avi"])
-def test_as_many_frames_without_combs(tmp_path: Path, name: str) -> None:
+def test_deinterlacing_keeps_the_number_of_frames_and_removes_combs(tmp_path: Path, name: str) -> None:
     path = interlaced(tmp_path / name)
     kept = list(decode(path, options=VideoOptions(deinterlace=False)))
     frames = list(decode(path))
@@ -68,13 +68,13 @@ def test_a_part_that_is_rendered_is_as_in_the_whole(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack(part), np.stack(whole[7:12]))
 
 
-def test_one_frame_and_progressive_ones(tmp_path: Path) -> None:
+def test_a_single_interlaced_frame_and_progressive_video_are_read(tmp_path: Path) -> None:
     assert len(list(decode(interlaced(tmp_path / "one.mp4", count=1)))) == 1
     path = write_file(tmp_path / "in.mp4", moving_frames(5))
     assert probe(path).remarks == ()
 
 
-def test_ingest_and_render_tell_of_it_and_leave_it_where_wanted(
+def test_ingest_and_render_report_deinterlacing_and_can_skip_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = interlaced(tmp_path / "in.mp4")

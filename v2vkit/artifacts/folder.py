@@ -1,4 +1,4 @@
-"""A folder on any fsspec file system, in which a file is either whole or absent."""
+"""A folder on any fsspec file system with atomic writes: a file is either complete or absent."""
 
 import contextlib
 import errno
@@ -24,26 +24,30 @@ _READ_ONLY = frozenset(("http", "https", "github", "git", "zip", "tar", "data", 
 class Folder:
     """One folder, local or remote (`work/anna/flow`, `memory://anna/flow`, `s3://bucket/flow`).
 
-    Everything written goes to a temporary name first and is renamed when it is complete, so a reader never sees half a
-    file, whatever killed the writer.
+    Each file is written under a temporary name and renamed when complete, so readers never see a partial file, even if
+    the writer is killed.
     """
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
-        if not self.url:  # an unset shell variable, most often
+        if not self.url:  # usually an unset shell variable
             raise V2VError(
-                f"The folder {url!r} is the root of the file system.", "Give another one, such as `--work work`."
+                "folder-unsupported",
+                f"The folder {url!r} is the root of the file system.",
+                "Give another one, such as `--work work`.",
             )
         protocol, there, _ = self.url.partition("://")
         if there and ("::" in self.url or protocol in _READ_ONLY):
             raise V2VError(
-                f"{url} is no folder in which files can be written and renamed.",
-                "Give a local folder, or one of a store such as s3://bucket/folder.",
+                "folder-unsupported",
+                f"{url} is on a file system where files cannot be written and renamed.",
+                "Give a local folder, or one in an object store such as s3://bucket/folder.",
             )
         try:
             self.fs, self.path = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError, OSError) as error:
             raise V2VError(
+                "folder-unreachable",
                 f"The folder {url} cannot be opened: {error}.",
                 "Install the package that it names (extras: s3, gcs), check its address, or use a local folder.",
             ) from None
@@ -65,7 +69,7 @@ class Folder:
 
     @property
     def is_file(self) -> bool:
-        """Whether a file stands in its place."""
+        """Whether the path is a file."""
         return bool(self.fs.isfile(self.path))
 
     def _full(self, name: str) -> str:
@@ -119,7 +123,7 @@ class Folder:
 
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
-        """A file object to write `name` through; the name appears when the block ends well, else nothing does.
+        """A file object for writing `name`; the file appears when the block ends without an error.
 
         Raises:
             V2VError: the disk is full, the folder is read-only or cannot be made.
@@ -139,10 +143,10 @@ class Folder:
                 raise
 
     def refuse_unwritable(self) -> None:
-        """Writes and removes an empty file, under a name that nobody else uses.
+        """Check that files can be written here, by writing and removing an empty one.
 
         Raises:
-            V2VError: as `create`, before any work.
+            V2VError: as `create`.
         """
         name = f"{_TEMPORARY}{os.getpid()}-writable"
         self.write(name, b"")
@@ -154,23 +158,25 @@ class Folder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes of this machine from working in this folder; local folders only.
+        """Lock the folder against other processes of this machine; no effect on remote folders.
 
         Raises:
-            V2VError: another process is at work here, or the folder cannot be made.
+            V2VError: another process holds the lock, or the folder cannot be made.
         """
         if fcntl is None or "file" not in self.fs.protocol:
             yield
             return
         with explain_os_errors(self.path):
             self.fs.makedirs(self.path, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY)  # a folder can be locked itself, and the kernel unlocks it
+            handle = os.open(self.path, os.O_RDONLY)  # the kernel releases the lock if the process dies
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise V2VError(
-                    f"Another v2v command is at work on {self.url}.", "Wait until it is done, or stop it."
+                    "artifact-locked",
+                    f"Another v2v command is using {self.url}.",
+                    "Wait until it is done, or stop it.",
                 ) from None
             except OSError:
                 pass  # a file system without locks
@@ -179,7 +185,7 @@ class Folder:
             os.close(handle)
 
     def clean(self) -> None:
-        """Remove what a killed writer left under a temporary name."""
+        """Remove temporary files left by a killed writer."""
         try:
             found = self.fs.ls(self.path, detail=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -191,7 +197,7 @@ class Folder:
 
 
 def _flush_to_disk(file: Any) -> None:
-    """Force local files to the disk, so that a rename never outlives its content when the power fails."""
+    """Flush local files to the disk, so that a renamed file has its content even after a power failure."""
     file.flush()
     inner = getattr(file, "f", None)
     if inner is not None and hasattr(inner, "fileno"):
@@ -200,35 +206,43 @@ def _flush_to_disk(file: Any) -> None:
 
 @contextlib.contextmanager
 def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn a full disk, missing permissions, a place in which nothing can be made, a name that is too long, and a file
-    in a folder's place (or the other way round) into sentences.
+    """Turn errors of the operating system into `V2VError`: full disk, missing permissions, a path where nothing can be
+    created, a name that is too long, a file where a folder is needed (or the reverse).
 
     Args:
-        path: what is written, or with `reading` is read.
+        path: the path that is written, or read with `reading`.
     """
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise V2VError(
+                "disk-full",
                 f"The disk is full: {path} could not be written.",
-                "Free some space and give the same command again; what is finished is kept.",
+                "Free some space and rerun the command; finished parts are kept.",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise V2VError(
+                "file-unreadable" if reading else "target-unwritable",
                 f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno)}.",
                 "Check its permissions." if reading else "Give a folder that you may write to.",
             ) from error
         if error.errno == errno.ENOENT and not reading:  # /proc, a broken link, a drive that is not there
             raise V2VError(
-                f"{path} cannot be made: the system lets nothing be made there.", "Name another folder."
+                "target-unwritable",
+                f"{path} cannot be created: the system does not allow files there.",
+                "Name another folder.",
             ) from error
         if error.errno == errno.ENAMETOOLONG:
-            raise V2VError(f"The name {path} is too long.", "Give a shorter one.") from error
+            raise V2VError("name-too-long", f"The name {path} is too long.", "Give a shorter one.") from error
         if error.errno == errno.EISDIR:
-            raise V2VError(f"{path} is a folder.", "Give the name of a file, or move the folder away.") from error
+            raise V2VError(
+                "file-required", f"{path} is a folder.", "Give the name of a file, or move the folder away."
+            ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise V2VError(
-                f"{path} cannot be reached: a file stands where a folder is needed.", "Name another folder."
+                "folder-required",
+                f"{path} cannot be reached: a part of the path is a file, and a folder is needed.",
+                "Name another folder.",
             ) from error
         raise

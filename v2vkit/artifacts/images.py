@@ -1,4 +1,4 @@
-"""Image bytes in and out; every size is checked from the header before anything is decompressed."""
+"""Decode and encode PNG and JPEG bytes; the size is checked from the header before anything is decompressed."""
 
 import io
 
@@ -17,16 +17,18 @@ def check_header(data: bytes, where: str = "an image") -> tuple[int, int, str]:
     """Width, height in pixels and Pillow mode, read from the header alone.
 
     Raises:
-        V2VError: no image, or more than `MAX_PIXELS` pixels (a decompression bomb).
+        V2VError: not an image, or more than `MAX_PIXELS` pixels (a decompression bomb).
     """
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             width, height, mode = image.width, image.height, image.mode
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise V2VError(f"{where} is not a PNG or JPEG image ({error}).", "Replace the file.") from None
+        raise V2VError("image-damaged", f"{where} is not a PNG or JPEG image ({error}).", "Replace the file.") from None
     if width * height > MAX_PIXELS:
         raise V2VError(
-            f"{where} is {width}x{height}, more than the {MAX_PIXELS} pixels that are allowed.", "Use a smaller image."
+            "image-too-large",
+            f"{where} is {width}x{height}, more than the {MAX_PIXELS} pixels that are allowed.",
+            "Use a smaller image.",
         )
     return width, height, mode
 
@@ -35,7 +37,7 @@ def _decode(data: bytes, flags: int, where: str) -> NDArray[np.generic]:
     check_header(data, where)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
-        raise V2VError(f"{where} is a damaged image.", "Replace the file.")
+        raise V2VError("image-damaged", f"{where} is a damaged image.", "Replace the file.")
     return np.asarray(image)
 
 
@@ -57,7 +59,9 @@ def decode_gray(data: bytes, where: str = "an image") -> NDArray[np.generic]:
     image = _decode(data, cv2.IMREAD_UNCHANGED, where)
     if image.ndim != 2:
         raise V2VError(
-            f"{where} has {image.shape[2]} channels where one is expected.", "Save it as a single-channel PNG."
+            "pixel-format-unsupported",
+            f"{where} has {image.shape[2]} channels where one is expected.",
+            "Save it as a single-channel PNG.",
         )
     return image
 
@@ -68,7 +72,9 @@ def encode_png(image: NDArray[np.generic], *, compression: int = 3) -> bytes:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # type: ignore[arg-type]
     ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])  # type: ignore[arg-type]
     if not ok:
-        raise V2VError("An image could not be encoded as PNG.", "Report the size and type of your frames.")
+        raise V2VError(
+            "encoding-failed", "An image could not be encoded as PNG.", "Report the size and type of your frames."
+        )
     return data.tobytes()
 
 
@@ -82,5 +88,7 @@ def encode_jpeg(image: NDArray[np.uint8], *, quality: int = JPEG_QUALITY) -> byt
     ]
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     if not ok:
-        raise V2VError("An image could not be encoded as JPEG.", "Report the size and type of your frames.")
+        raise V2VError(
+            "encoding-failed", "An image could not be encoded as JPEG.", "Report the size and type of your frames."
+        )
     return data.tobytes()

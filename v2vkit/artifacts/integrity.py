@@ -1,21 +1,21 @@
-"""What an earlier run left in an artifact's folder: what is whole, what is damaged, what may be cleared away."""
+"""Integrity of an artifact's folder: which shards are complete, which are damaged, what may be removed."""
 
 import hashlib
 from collections.abc import Iterator
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifest
-from v2vkit.artifacts.shard import corrupt, index_name, read_index, shard_name
+from v2vkit.artifacts.shard import checksum_error, index_name, read_index, shard_name
 from v2vkit.errors import V2VError
 
 
 def incomplete(folder: Folder, manifest: Manifest, *, read: bool = False) -> list[str]:
-    """Shards of a finished artifact that are not as they were written: gone, of another size, or without their index;
-    with `read` also those of another content, or with an index that cannot be read."""
+    """Shards of a finished artifact that are missing or have the wrong size or no index; with `read` also those with a
+    wrong checksum or an unreadable index."""
     present = set(folder.names())
 
     def indexed(shard: str) -> bool:
-        if not shard.endswith(".tar"):  # a file that a stage made as a whole
+        if not shard.endswith(".tar"):  # a single file such as a model
             return True
         return index_name(shard) in present and (not read or read_index(folder, shard) is not None)
 
@@ -24,7 +24,7 @@ def incomplete(folder: Folder, manifest: Manifest, *, read: bool = False) -> lis
 
 
 def _lost(folder: Folder, manifest: Manifest) -> list[str]:
-    """Shards that are gone or have another size."""
+    """Shards that are missing or have the wrong size."""
     present = set(folder.names())
     return [
         entry.name for entry in manifest.shards if entry.name not in present or folder.size(entry.name) != entry.bytes
@@ -32,7 +32,7 @@ def _lost(folder: Folder, manifest: Manifest) -> list[str]:
 
 
 def _altered(folder: Folder, manifest: Manifest) -> Iterator[str]:
-    """Shards that are there with another content; every one is read."""
+    """Shards that exist and have a wrong checksum; reads every one."""
     present = set(folder.names())
     for entry in manifest.shards:
         if entry.name in present and hashlib.sha256(folder.read(entry.name)).hexdigest() != entry.sha256:
@@ -40,27 +40,28 @@ def _altered(folder: Folder, manifest: Manifest) -> Iterator[str]:
 
 
 def refuse_incomplete(folder: Folder, manifest: Manifest, *, read: bool = False) -> None:
-    """Find out before any work that a finished artifact cannot be read to its end, by names and sizes; with `read` also
-    by checksums. (Reading needs no index.)
+    """Check that every shard of a finished artifact exists and has its size; with `read` also its checksum. Indices are
+    not checked: reading needs none.
 
     Raises:
-        V2VError: a shard is gone, has another size or another content; names the first one and what makes it again.
+        V2VError: a shard is missing or altered; names the first one and the command that makes it.
     """
     lost = _lost(folder, manifest)
     if lost:
-        more = f", and {len(lost) - 1} more with it" if len(lost) > 1 else ""
+        more = f"; so are {len(lost) - 1} more" if len(lost) > 1 else ""
         raise V2VError(
-            f"{folder.url}/{lost[0]} is missing or does not have the size that its manifest says{more}.",
-            f"Give the `v2v {manifest.stage}` command that made it again; what is whole is kept.",
+            "artifact-damaged",
+            f"{folder.url}/{lost[0]} is missing or has not the size in its manifest{more}.",
+            f"Rerun the `v2v {manifest.stage}` command that made it; complete shards are kept.",
         )
     for name in _altered(folder, manifest) if read else ():
-        raise corrupt(f"{folder.url}/{name}")
+        raise checksum_error(f"{folder.url}/{name}")
 
 
 def clear(folder: Folder, before: Manifest, fingerprint: str) -> None:
-    """Remove everything but finished shards of this very artifact, which are there where only its manifest is lost.
+    """Remove everything except finished shards with this fingerprint (left where only the manifest was lost).
 
-    Until the end the folder says that it was an artifact, so that a kill leaves it one.
+    The partial manifest stays until the end, so that after a kill the folder still counts as an artifact.
     """
     names = folder.names()
     if not names:
@@ -75,13 +76,15 @@ def clear(folder: Folder, before: Manifest, fingerprint: str) -> None:
 
 
 def refuse_foreign(folder: Folder) -> None:
-    """Never clear a folder that is not an artifact's.
+    """Refuse to write into a folder that is not an artifact.
 
     Raises:
-        V2VError: it holds files, and none that says that it is an artifact.
+        V2VError: the folder holds files, but neither a manifest nor a shard index.
     """
     names = folder.names()
     if names and not {MANIFEST, PARTIAL, index_name(shard_name(0))} & set(names):
         raise V2VError(
-            f"{folder.url} exists and is not an artifact (it holds {names[0]}).", "Move it away or name another --work."
+            "folder-not-empty",
+            f"{folder.url} exists and is not an artifact (it holds {names[0]}).",
+            "Move it away or name another --work.",
         )

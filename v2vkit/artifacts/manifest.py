@@ -1,7 +1,7 @@
-"""What an artifact says about itself: clips, shards, and how it was made.
+"""Manifests: the clips and shards of an artifact, and how it was made.
 
-`manifest.json` is written last: an artifact with a manifest is complete. While a stage is at work the same facts, less
-the results, stand in `manifest.partial.json`, against which a resumed run is checked.
+`manifest.json` is written last: an artifact with a manifest is complete. While a stage runs, `manifest.partial.json`
+holds the same without the results; a resumed run is checked against it.
 """
 
 import hashlib
@@ -50,15 +50,17 @@ class ClipInfo(_Record):
 
 
 def one_rate(clips: Iterable[ClipInfo], hint: str) -> Fraction:
-    """The frame rate of a video of all these clips, of which there is at least one.
+    """The common frame rate of one or more clips that are joined into one video.
 
     Raises:
-        V2VError: they differ in size or frame rate; with the hint.
+        V2VError: the clips differ in size or frame rate; `hint` is its hint.
     """
     kinds = {(clip.width, clip.height, clip.fps) for clip in clips}
     if len(kinds) > 1:
         raise V2VError(
-            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.", hint
+            "clips-mismatch",
+            "The clips of the artifact differ in size or frame rate, so they do not fit into one video.",
+            hint,
         )
     return Fraction(kinds.pop()[2])
 
@@ -73,7 +75,7 @@ class ShardEntry(_Record):
 
 
 def entry_of(name: str, data: bytes) -> ShardEntry:
-    """The entry of a file that a stage makes as a whole (a model, styles), from the file's bytes."""
+    """The entry of an artifact's single file (a model, styles), from the file's bytes."""
     return ShardEntry(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), num_samples=0)
 
 
@@ -87,8 +89,8 @@ class Manifest(_Record):
         estimator: name and version of the third-party estimator, where there is one.
         units: the clips of each shard, in order: the assignment that every later stage keeps.
         shards: the finished shards (none in a partial manifest).
-        missing: reason -> number of frames for which there is no result.
-        counts: what -> how many there are in all frames, where the stage counts something.
+        missing: reason -> number of frames without a result.
+        counts: name -> number over all frames, where the stage counts something.
         skipped: source -> why it could not be used.
     """
 
@@ -122,7 +124,7 @@ class Manifest(_Record):
 
 
 def fingerprint(stage: str, version: int, config: dict[str, Any], inputs: dict[str, str]) -> str:
-    """The identity of a result: what it was made by, with which settings, from what."""
+    """Checksum of everything that decides a result: stage, version, settings and inputs."""
     text = json.dumps([stage, version, config, inputs], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -135,7 +137,7 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
     """The manifest of an artifact; None when there is none.
 
     Raises:
-        V2VError: the file is there and is not a manifest.
+        V2VError: the file is not a valid manifest.
     """
     try:
         text = folder.read(name)
@@ -147,29 +149,31 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise V2VError(
+            "manifest-damaged",
             f"{folder.url}/{name} is damaged ({where}: {first['msg']}).",
             "Make this artifact again with --overwrite.",
         ) from None
 
 
 def read_proven(folder: Folder, name: str) -> bytes:
-    """A file that a stage makes as a whole (a model, styles), proven to be the one that was written.
+    """Read an artifact's single file (a model, styles), verified against the manifest.
 
-    Where no finished manifest lists it, nothing is known of it: a model's file alone is as good as a checkpoint, and
-    training that is at work writes it again and again.
+    Without a finished manifest nothing is verified: a model file alone is a valid checkpoint, and running training
+    rewrites it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        V2VError: its content is not what the manifest says, or the manifest is damaged.
+        V2VError: the content differs from the manifest, or the manifest is damaged.
     """
-    # The manifest first: whoever writes the file anew meanwhile has taken the manifest away before.
+    # Read the manifest first: a writer removes it before it replaces the file.
     manifest = None if folder.exists(PARTIAL) else read_manifest(folder)
     data = folder.read(name)
     for entry in manifest.shards if manifest is not None else ():
         if entry.name == name and (len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256):
             assert manifest is not None
             raise V2VError(
-                f"{folder.url}/{name} is damaged: its content is not what its manifest says.",
-                f"Put it back from a copy, or delete it and give the `v2v {manifest.stage}` command that made it.",
+                "artifact-damaged",
+                f"{folder.url}/{name} is damaged: its checksum does not match the manifest.",
+                f"Restore it from a copy, or delete it and rerun the `v2v {manifest.stage}` command that made it.",
             )
     return data

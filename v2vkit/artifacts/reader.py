@@ -1,4 +1,4 @@
-"""Random access to the files of an artifact; each shard is read once in order and verified when it is first met."""
+"""Random access to the files of an artifact; each shard is read once and verified on first use."""
 
 import hashlib
 import threading
@@ -6,18 +6,25 @@ from dataclasses import dataclass
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, ShardEntry
-from v2vkit.artifacts.shard import Members, corrupt, list_members, lost_shard, sample_key, wrong_size
+from v2vkit.artifacts.shard import (
+    Members,
+    checksum_error,
+    list_members,
+    missing_shard_error,
+    sample_key,
+    wrong_size_error,
+)
 from v2vkit.artifacts.shard_cache import cached_shard, forget_shard, has_copy
 from v2vkit.errors import V2VError
 
 _BLOCK = 1 << 22
 _OPENING = threading.Lock()
-"""Threads of one process open a shard once."""
+"""Held while a shard is opened, so that threads of one process open it once."""
 
 
 @dataclass(frozen=True)
 class OpenShard:
-    """Where the bytes of a verified shard lie, on this machine wherever it is stored."""
+    """A verified shard as a local file, with the offset and size of each member."""
 
     folder: Folder
     name: str
@@ -27,8 +34,7 @@ class OpenShard:
 class ArtifactReader:
     """The files of one artifact.
 
-    A shard on the local disk is read where it is. One in a remote folder is downloaded into the local cache, in one
-    request, and read there.
+    A local shard is read in place. A remote shard is downloaded into the local cache, in one request, and read there.
 
     Args:
         folder: of the artifact.
@@ -42,7 +48,7 @@ class ArtifactReader:
         self._open: dict[int, OpenShard] = {}
 
     def has(self, clip: str, t: int, extension: str) -> bool:
-        """Whether there is such a file.
+        """Whether the file exists.
 
         Raises:
             V2VError: the clip's shard is missing or corrupt.
@@ -61,7 +67,7 @@ class ArtifactReader:
         try:
             return shard.folder.read(shard.name, offset, offset + size)
         except FileNotFoundError:
-            # Another process made room in the cache. (A shard that is gone itself is named by the second try.)
+            # Another process removed the cached copy; the second try names a shard that is gone itself.
             self._open.pop(self._number[clip], None)
             shard = self._shard(clip)
             return shard.folder.read(shard.name, offset, offset + size)
@@ -76,9 +82,9 @@ class ArtifactReader:
 
 
 def open_shard(folder: Folder, entry: ShardEntry) -> OpenShard:
-    """A shard on this machine, proven to be the one that was written.
+    """Verify a shard, downloading it first if it is remote.
 
-    The offsets come from the tar that was just verified, never from the index file beside it.
+    The offsets come from the verified tar, never from the index file beside it.
 
     Raises:
         V2VError: the shard is missing, truncated or altered, or holds unsafe members; names the shard.
@@ -87,11 +93,11 @@ def open_shard(folder: Folder, entry: ShardEntry) -> OpenShard:
     try:
         return _verified(folder, entry.name, entry, where) if not folder.remote else _open_copy(folder, entry, where)
     except FileNotFoundError:
-        raise lost_shard(where) from None
+        raise missing_shard_error(where) from None
 
 
 def _open_copy(folder: Folder, entry: ShardEntry, where: str) -> OpenShard:
-    """A remote shard through the local cache; a damaged copy is downloaded once more."""
+    """Open a remote shard through the local cache; a damaged copy is downloaded again once."""
     known = has_copy(entry)
     try:
         return _verified(*cached_shard(folder, entry), entry, where)
@@ -109,8 +115,8 @@ def _verified(folder: Folder, name: str, entry: ShardEntry, where: str) -> OpenS
             sha256.update(block)
             size += len(block)
         if size != entry.bytes:
-            raise wrong_size(where, size, entry)
+            raise wrong_size_error(where, size, entry)
         if sha256.hexdigest() != entry.sha256:
-            raise corrupt(where)
+            raise checksum_error(where)
         file.seek(0)
         return OpenShard(folder, name, list_members(file, where))

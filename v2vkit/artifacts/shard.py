@@ -2,7 +2,7 @@
 
 A sample's files share the key `clip/000012`; what follows the first dot of the base name is the extension. Shards are
 byte-reproducible: fixed owner, mode and time, members in frame order. The standard library writes them: it gives the
-bytes that `webdataset.TarWriter(encoder=False, mtime=0)` stands for without importing torch into every worker.
+bytes of `webdataset.TarWriter(encoder=False, mtime=0)` without importing torch into every worker.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ Members = dict[str, tuple[int, int]]
 
 
 class ShardIndex(BaseModel):
-    """What is in a shard and where; written after the shard, so it also says that the shard is complete.
+    """The contents of a shard and their offsets; written after the shard, so its presence means the shard is complete.
 
     Attributes:
-        fingerprint: of the run that wrote it; a resumed run keeps only shards of its own.
+        fingerprint: of the run that wrote it; a resumed run keeps only shards with its own fingerprint.
         entry: name, size and checksum of the tar.
         clips: the clips in it.
         members: file name -> (offset, size) in bytes.
         missing: reason -> keys of the frames without a result.
-        counts: what -> how many there are in these frames, where the stage counts something.
+        counts: name -> number over these frames, where the stage counts something.
         estimator: name and version of the third-party estimator that was used, if any.
     """
 
@@ -57,7 +57,7 @@ def sample_key(clip: str, t: int) -> str:
 
 
 class ShardWriter:
-    """Writes one shard; as a context manager it leaves nothing behind unless `finish` was called."""
+    """Writes one shard; a context manager that removes the shard unless `finish` was called."""
 
     def __init__(self, folder: Folder, name: str):
         self.folder, self.name = folder, name
@@ -116,13 +116,12 @@ class ShardWriter:
         if self._open:
             self._open = False
             failure = error or AssertionError("the block ended well without finish()")
-            # Both are closed for good, with nothing more written, or the garbage collector would make them write to a
-            # closed file later.
+            # Close both without writing, or the garbage collector would make them write to a closed file later.
             self._file.abandoned = True
             self._tar.close()
             if self._tar.fileobj is not None:
                 self._tar.fileobj.close()
-            # The creation context removes the temporary file and raises the error again; ours is already on its way.
+            # The creation context removes the temporary file and raises the error again; ours is already being raised.
             try:
                 self._creation.__exit__(type(failure), failure, trace)
             except BaseException as raised:
@@ -131,7 +130,7 @@ class ShardWriter:
 
 
 class _HashingFile:
-    """Counts and hashes what is written through it; once `abandoned` it writes nothing more."""
+    """Counts and hashes the bytes written through it; after `abandoned` is set it writes nothing."""
 
     def __init__(self, file: IO[bytes]):
         self.file, self.sha256, self.size, self.abandoned = file, hashlib.sha256(), 0, False
@@ -145,7 +144,7 @@ class _HashingFile:
 
 
 def read_index(folder: Folder, shard: str) -> ShardIndex | None:
-    """The index of a shard; None when there is none or it does not parse."""
+    """The index of a shard; None when it is missing or cannot be parsed."""
     try:
         return ShardIndex.model_validate_json(folder.read(index_name(shard)))
     except (FileNotFoundError, ValidationError):
@@ -153,7 +152,7 @@ def read_index(folder: Folder, shard: str) -> ShardIndex | None:
 
 
 def list_members(file: IO[bytes], where: str) -> Members:
-    """Where each file of a tar lies, from the tar's own headers.
+    """Offset and size of each file in a tar, from the tar's own headers.
 
     Args:
         file: the tar, positioned at its start.
@@ -163,8 +162,8 @@ def list_members(file: IO[bytes], where: str) -> Members:
         file name -> (offset, size) in bytes.
 
     Raises:
-        V2VError: not a whole plain tar, or a member that could escape its folder (absolute name, `..`) or is not a
-            plain file (link, device).
+        V2VError: not a complete uncompressed tar, or a member that could escape its folder (absolute name, `..`) or is
+            not a plain file (link, device).
     """
     members: Members = {}
     try:
@@ -173,42 +172,46 @@ def list_members(file: IO[bytes], where: str) -> Members:
                 parts = member.name.split("/")
                 if member.name.startswith("/") or ".." in parts or "\\" in member.name:
                     raise V2VError(
+                        "shard-unsafe",
                         f"{where} holds a file with the unsafe name {member.name!r}.",
-                        "Do not use this shard: make the artifact again from its source.",
+                        "Do not use this shard. Remake the artifact from its source.",
                     )
                 if not member.isreg():
                     raise V2VError(
+                        "shard-unsafe",
                         f"{where} holds {member.name!r}, which is a link, folder or device.",
-                        "Do not use this shard: make the artifact again from its source.",
+                        "Do not use this shard. Remake the artifact from its source.",
                     )
                 members[member.name] = (member.offset_data, member.size)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise V2VError(f"{where} is not a readable tar ({error}).", _DELETE_AND_REMAKE) from None
+        raise V2VError("shard-damaged", f"{where} is not a readable tar ({error}).", _DELETE_AND_REMAKE) from None
     return members
 
 
-_REMAKE = "Give the `v2v` command that made it again; the other shards are kept."
-_DELETE_AND_REMAKE = "Delete it and give the `v2v` command that made it again; what is whole is kept."
-"""Without `--overwrite` a command looks at sizes alone, so a shard of the right size and another content has to go."""
+_REMAKE = "Rerun the `v2v` command that made it; the other shards are kept."
+_DELETE_AND_REMAKE = "Delete it and rerun the `v2v` command that made it; complete shards are kept."
+"""Without `--overwrite` commands check sizes only: a shard of the right size with wrong content has to be deleted."""
 
 
-def corrupt(where: str) -> V2VError:
-    """What to say of a file of an artifact that has its size and another content."""
-    return V2VError(f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE)
+def checksum_error(where: str) -> V2VError:
+    """The error for a file of an artifact with the right size and a wrong checksum."""
+    return V2VError(
+        "shard-damaged", f"{where} is corrupt: its checksum does not match the manifest.", _DELETE_AND_REMAKE
+    )
 
 
-def lost_shard(where: str) -> V2VError:
-    """What to say of a shard that is not there."""
-    return V2VError(f"Shard {where} is missing.", _REMAKE)
+def missing_shard_error(where: str) -> V2VError:
+    """The error for a missing shard."""
+    return V2VError("shard-missing", f"Shard {where} is missing.", _REMAKE)
 
 
-def wrong_size(where: str, size: int, entry: ShardEntry) -> V2VError:
-    """What to say of a shard that is truncated or too long."""
-    return V2VError(f"Shard {where} has {size} bytes instead of {entry.bytes}.", _REMAKE)
+def wrong_size_error(where: str, size: int, entry: ShardEntry) -> V2VError:
+    """The error for a shard that is truncated or too long."""
+    return V2VError("shard-damaged", f"Shard {where} has {size} bytes instead of {entry.bytes}.", _REMAKE)
 
 
 def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
-    """A shard in memory, proven to be the one that was written.
+    """Read a shard into memory and verify its size and checksum.
 
     Raises:
         V2VError: the shard is missing, truncated or altered, or holds unsafe members; names the shard.
@@ -217,16 +220,16 @@ def load_shard(folder: Folder, entry: ShardEntry) -> "Shard":
     try:
         data = folder.read(entry.name)
     except FileNotFoundError:
-        raise lost_shard(where) from None
+        raise missing_shard_error(where) from None
     if len(data) != entry.bytes:
-        raise wrong_size(where, len(data), entry)
+        raise wrong_size_error(where, len(data), entry)
     if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise corrupt(where)
+        raise checksum_error(where)
     return Shard(where, data, list_members(io.BytesIO(data), where))
 
 
 class Shard:
-    """The files of one shard held in memory; `members` says where in `data` each lies."""
+    """The files of one shard held in memory; `members` has the offset and size of each in `data`."""
 
     def __init__(self, where: str, data: bytes, members: Members):
         self.where, self.data, self.members = where, data, members
@@ -244,5 +247,5 @@ class Shard:
         return f"{key}.{extension}" in self.members
 
     def extensions(self, key: str) -> list[str]:
-        """The extensions under which a sample has files."""
+        """The extensions of a sample's files."""
         return [name.removeprefix(key + ".") for name in self.members if name.startswith(key + ".")]

@@ -1,7 +1,7 @@
 """A cache of remote shards on the local disk.
 
-A shard is downloaded once, in one request, and kept under its checksum, so a shard that was made again is another file.
-`V2V_CACHE` names the folder (the user's cache directory otherwise), `V2V_CACHE_GB` its limit.
+A shard is downloaded once, in one request, and stored under its checksum. `V2V_CACHE` sets the folder (default: the
+user's cache directory), `V2V_CACHE_GB` its limit.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ DEFAULT_GB = 100.0
 
 
 def cache_folder() -> Path:
-    """Where remote shards are kept."""
+    """The folder of the cache."""
     if given := os.environ.get("V2V_CACHE"):
         return Path(given).expanduser() / "shards"
     if sys.platform == "win32":
@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 
 def cache_limit() -> int:
-    """Bytes that the cache may hold.
+    """Limit of the cache in bytes.
 
     Raises:
         V2VError: `V2V_CACHE_GB` is not a number above 0.
@@ -47,12 +47,16 @@ def cache_limit() -> int:
     except ValueError:
         gigabytes = 0.0
     if not gigabytes > 0:
-        raise V2VError(f"V2V_CACHE_GB={text} is not a size in gigabytes.", "Set it to a number above 0, such as 100.")
+        raise V2VError(
+            "setting-invalid",
+            f"V2V_CACHE_GB={text} is not a size in gigabytes.",
+            "Set it to a number above 0, such as 100.",
+        )
     return int(gigabytes * 1e9)
 
 
 def cached_shard(folder: Folder, entry: ShardEntry) -> tuple[Folder, str]:
-    """Folder and name of the local copy of a remote shard; downloaded where there is none. Its content is not checked.
+    """Folder and name of the local copy of a remote shard, downloaded if absent. Its content is not verified.
 
     Raises:
         FileNotFoundError: there is no such shard.
@@ -72,21 +76,19 @@ def cached_shard(folder: Folder, entry: ShardEntry) -> tuple[Folder, str]:
                 temporary.unlink(missing_ok=True)
                 raise
         with contextlib.suppress(OSError):
-            os.utime(path)  # what was used last is kept longest
+            os.utime(path)  # the least recently used shards are removed first
     return Folder(str(kept)), path.name
 
 
 def cache_note(entries: Iterable[ShardEntry]) -> str:
-    """What the cache means for reading these remote shards, in words."""
+    """One line for the plan: the size of these remote shards and the cache, and whether they fit."""
     total, limit = sum(entry.bytes for entry in entries), cache_limit()
     note = f"{total / 1e9:.1f} GB of remote shards through the cache {cache_folder()} of {limit / 1e9:g} GB"
-    return (
-        note if total <= limit else f"{note}, which is too small: shards are downloaded again and again (V2V_CACHE_GB)"
-    )
+    return note if total <= limit else f"{note}, which is too small: shards are downloaded repeatedly (V2V_CACHE_GB)"
 
 
 def has_copy(entry: ShardEntry) -> bool:
-    """Whether there is a local copy of a shard."""
+    """Whether a local copy of the shard exists."""
     return _copy_of(entry).exists()
 
 
@@ -100,7 +102,7 @@ def _copy_of(entry: ShardEntry) -> Path:
 
 
 def _make_room(kept: Path, size: int) -> None:
-    """Remove the shards that were not used for longest until `size` more bytes are within the limit."""
+    """Remove the least recently used shards until `size` more bytes fit into the limit."""
     files = []
     for path in kept.glob("*.tar"):
         with contextlib.suppress(OSError):  # another process removed it
@@ -116,7 +118,7 @@ def _make_room(kept: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _locked(kept: Path, checksum: str) -> Iterator[None]:
-    """Several processes download a shard once. One lock for many shards, so that few lock files are left."""
+    """Hold a lock so that several processes download a shard once. Shards share 16 lock files."""
     with explain_os_errors(str(kept)):
         kept.mkdir(parents=True, exist_ok=True)
         with (kept / f"{checksum[:1]}.lock").open("w") as file:

@@ -1,4 +1,4 @@
-"""Which clips are parts of one shot: a long shot is split into clips at a set length (`v2v ingest --clip-frames`)."""
+"""Which clips belong to one shot: `v2v ingest --clip-frames` splits long shots into clips."""
 
 from v2vkit.artifacts.manifest import ClipInfo
 
@@ -9,7 +9,7 @@ def continues(before: ClipInfo | None, clip: ClipInfo) -> bool:
     """Whether a clip is the next part of the same shot, with the same framing.
 
     Args:
-        before: the clip before it in the artifact; None = it is the first.
+        before: the previous clip of the artifact; None = there is none.
     """
     if before is None or "file" not in clip.source:
         return False

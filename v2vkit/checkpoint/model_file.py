@@ -1,10 +1,10 @@
-"""The model file: a network's (averaged) weights as safetensors, its header carrying a JSON description.
+"""The model file: a network's EMA weights as safetensors, with a JSON description (`ModelInfo`) in the header.
 
-Most networks are generators of frames (`load_model`); others have a file of the same form (`load_network`). Where the
-model takes features, the weights of the encoder E that found them in training lie beside the generator's.
+Most networks are generators of frames (`load_model`); other kinds have a file of the same form (`load_network`). Models
+with features also store the weights of the feature encoder E.
 
-One file is all that rendering needs; nothing in it is executable, and a file that lies about sizes is refused before
-memory is allocated for it.
+Rendering needs only this file. Nothing in it is executable. A file whose description does not match its tensors is
+refused before memory is allocated for the network.
 """
 
 import json
@@ -36,34 +36,37 @@ _METADATA_KEY = "v2vkit"
 _MAX_HEADER = 100_000_000
 """Bytes; the limit of safetensors itself."""
 _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, RecursionError)
-"""What a header raises that is not one of ours."""
+"""What parsing a damaged or foreign header raises."""
 ENCODER_PREFIX = "encoder."
-"""Before the names of E's weights, which lie beside the generator's."""
+"""Prefix of the names of E's weights."""
 _FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
 
 
 def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
-    """What is left of a picture that was halved `times` times, odd sides rounded up."""
+    """Width and height after `times` downsamplings by two, odd sides rounded up."""
     return -(-width // 2**times), -(-height // 2**times)
 
 
 class ModelInfo(BaseModel):
-    """What a model needs to be used as it was trained.
+    """Description of a model: everything that rendering has to know besides the weights.
 
     Attributes:
-        format: of this description; lower ones are of older versions, higher ones of newer ones.
-        network: its layers.
+        format: version of this description.
+        network: configuration of the network's layers.
         conditioning: the conditions, in the order of their channels.
-        origins: how the annotations of each were made.
-        encoder: layers of E, whose vectors are appended to the source maps; None = the model takes no features.
+        origins: for each condition, the stage, settings and estimator that made its annotations.
+        encoder: configuration of E, whose vectors are appended to the source maps; None = no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
-        halvings: how often source maps are halved for it: a coarse scale trained below frames of the finest size.
+        halvings: downsamplings by two of the source maps before the generator; above 0 for the coarse scales of a model
+            with several.
         first_frame: how a video begins (`self`, `real` or `image`).
-        frames: settings of `ingest`, so that rendering crops and resizes alike.
-        placement: where its footage mostly had its face or body, in pixels of its frames; None = not known.
+        frames: settings of `ingest`; rendering crops and resizes in the same way.
+        placement: typical position and size of the face or body in the training footage, in pixels of its frames;
+            None = unknown.
         epochs, steps: how long it was trained.
-        method: what trained it.
-        stage, fingerprint: of the training run; `stage` is the checkpoint's name.
+        method: the training method.
+        stage: name of the checkpoint.
+        fingerprint: of the training run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,32 +114,32 @@ class ModelInfo(BaseModel):
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second of its footage."""
+        """Frames per second of the training footage."""
         return parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
 
     @property
     def conditions(self) -> tuple[tuple[Condition[Any], Origin], ...]:
-        """Every condition, and how its annotations were made."""
+        """Every condition with its origin."""
         return tuple(zip(self.conditioning.conditions, self.origins, strict=True))
 
     @property
     def identity(self) -> str:
-        """What tells this model from another one, wherever its file lies."""
+        """Identifies this model independently of its path: training fingerprint and number of steps."""
         return f"{self.fingerprint}/{self.steps}"
 
     @property
     def encoder_halvings(self) -> int:
-        """How often frames are halved before E sees them: to the size of the coarsest scale, in every stage."""
+        """Downsamplings by two of the frames before E, to the size of the coarsest scale in every stage."""
         return self.halvings + self.generator.num_scales - 1
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """Width and height of what the generator makes; rendering enlarges it to the size of the frames."""
+        """Width and height of the generator's output, which rendering upsamples to the size of the frames."""
         return halved_size(self.width, self.height, self.halvings)
 
 
 def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> dict[str, Tensor]:
-    """The weights of a model by the names that its file uses: the generator's as they are, E's below `encoder.`."""
+    """The weights of a model by their names in the model file: the generator's unchanged, E's prefixed `encoder.`."""
     found = {} if encoder is None else encoder.state_dict()
     return {**generator.state_dict(), **{ENCODER_PREFIX + name: value for name, value in found.items()}}
 
@@ -144,7 +147,7 @@ def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> di
 def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> None:
     """Write a model's weights (`model_weights`) with their description."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    # What a model has not got is left out, as before there was any of it.
+    # Absent parts are left out, so that models without them have the same bytes as before these fields existed.
     text = info.model_dump_json(exclude={name for name in ("encoder", "placement") if getattr(info, name) is None})
     folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
 
@@ -153,27 +156,27 @@ def load_model(folder: Folder, name: str = MODEL) -> tuple[AnyGenerator, ModelIn
     """The generator in evaluation mode, on the CPU, and its description.
 
     Args:
-        name: of the file, where a copy is called something else.
+        name: file name, where it is not the usual one.
 
     Raises:
-        V2VError: as `load_network`, or the network makes no frames.
+        V2VError: as `load_network`, or the network is not a generator of frames.
     """
     network, _, info = _load(folder, name)
     layers, generator = info.generator, cast(AnyGenerator, network)
-    # For one image at a time this layout is the fastest on a CPU too (transposed convolutions need no copies). Batch
-    # norm loses digits in it, and the networks that have it are imported ones, which must give the published images.
+    # For one image at a time this layout is fastest on a CPU too (transposed convolutions need no copies). It costs
+    # batch norm accuracy, and networks with batch norm are imported ones, which must reproduce the published images.
     return (generator.to(memory_format=torch.channels_last) if layers.norm == "instance" else generator), info
 
 
 def load_network(folder: Folder, name: str = MODEL) -> tuple[nn.Module, ModelInfo]:
-    """The network, of whatever kind, in evaluation mode, on the CPU, and its description.
+    """The network, of any kind, in evaluation mode, on the CPU, and its description.
 
     Args:
-        name: of the file, where a copy is called something else.
+        name: file name, where it is not the usual one.
 
     Raises:
-        V2VError: no such file, damaged (also: not what its manifest says), or written by something else or by a newer
-            version.
+        V2VError: the file is missing, damaged (or its checksum is not that of its manifest), not a model, or of an
+            older or newer version.
     """
     network, _, info = _load(folder, name)
     return network, info
@@ -183,7 +186,7 @@ def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
     """The model's feature encoder E in evaluation mode, on the CPU, and the model's description.
 
     Raises:
-        V2VError: as `load_model`, or the model takes no features.
+        V2VError: as `load_model`, or the model has no feature encoder.
     """
     _, encoder, info = _load(folder)
     refuse_without_features(info, folder)
@@ -192,14 +195,19 @@ def load_encoder(folder: Folder) -> tuple[FeatureEncoder, ModelInfo]:
 
 
 def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
-    """Whether the model in `folder`, of this description, has an encoder.
+    """Check that a model has a feature encoder.
+
+    Args:
+        folder: of the model, for the message.
 
     Raises:
         V2VError: it has none.
     """
     if info.encoder is None:
         raise V2VError(
-            f"The model in {folder.url} was trained without features.", "Train one with `v2v train --feature-dims 3`."
+            "encoder-missing",
+            f"The model in {folder.url} was trained without features.",
+            "Train one with `v2v train --feature-dims 3`.",
         )
 
 
@@ -211,7 +219,7 @@ def _load(folder: Folder, name: str = MODEL) -> tuple[nn.Module, FeatureEncoder 
     try:
         tensors = load(data)
         info = _parse(data[8 : 8 + _header_length(data)])
-        # Layers are built without memory first: a file that lies about its size must not allocate it.
+        # Built without memory first, so that a false description cannot make us allocate it.
         with torch.device("meta"):
             network = build_network(info.network)
             encoder = None if info.encoder is None else FeatureEncoder(info.encoder)
@@ -227,10 +235,10 @@ def _load(folder: Folder, name: str = MODEL) -> tuple[nn.Module, FeatureEncoder 
 
 
 def read_info(folder: Folder) -> ModelInfo:
-    """Only the description of the model in `folder`; the weights behind it are not read.
+    """The description of the model in `folder`, without reading the weights.
 
     Raises:
-        V2VError: no such file, damaged, or written by something else or by a newer version.
+        V2VError: the file is missing, damaged, not a model, or of an older or newer version.
     """
     try:
         return _parse(folder.read(MODEL, 8, 8 + _header_length(folder.read(MODEL, 0, 8))))
@@ -241,11 +249,15 @@ def read_info(folder: Folder) -> ModelInfo:
 
 
 def _absent(folder: Folder, name: str = MODEL) -> V2VError:
-    return V2VError(f"There is no model {folder.url}/{name}.", "Train one with `v2v train`, or name another --work.")
+    return V2VError(
+        "model-missing",
+        f"There is no model {folder.url}/{name}.",
+        "Train one with `v2v train`, or name another --work.",
+    )
 
 
 def _header_length(data: bytes) -> int:
-    """Bytes of a safetensors header, from the 8 bytes before it."""
+    """Length of a safetensors header in bytes, from the first 8 bytes of the file."""
     length = int.from_bytes(data[:8], "little")
     if length > _MAX_HEADER:
         raise ValueError(f"a header of {length} bytes")
@@ -253,13 +265,13 @@ def _header_length(data: bytes) -> int:
 
 
 def _parse(header: bytes) -> ModelInfo:
-    """The description, from the free metadata in a safetensors header (JSON)."""
+    """The description from the metadata of a safetensors header (JSON)."""
     metadata = dict(json.loads(header).get("__metadata__", {}))
     return ModelInfo.model_validate_json(metadata[_METADATA_KEY])
 
 
 def _is_newer(error: ValidationError) -> bool:
-    """Whether a description is of a higher format, or has fields that this version does not know."""
+    """Whether validation failed because of a higher format or fields that this version does not know."""
     found = {(item["type"], item["loc"]) for item in error.errors()}
     if any(isinstance(item.get("ctx", {}).get("error"), NewerConditionError) for item in error.errors()):
         return True
@@ -273,26 +285,29 @@ def _no_model(file: str, error: Exception) -> V2VError:
     if isinstance(error, ValidationError):
         if any((item["type"], item["loc"]) == ("greater_than_equal", ("format",)) for item in error.errors()):
             return V2VError(
-                f"{file} was made by an older v2vkit, which described models in another way.",
+                "version-too-old",
+                f"{file} was made by an older v2vkit, in a format that is no longer read.",
                 "Train or import it again with --overwrite.",
             )
         if _is_newer(error):
-            return V2VError(f"{file} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit")
+            return V2VError(
+                "version-too-new", f"{file} was made by a newer v2vkit than this one.", "Update: pip install -U v2vkit"
+            )
         first = error.errors()[0]
         text = ": ".join([*(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")])
     else:
         text = (str(error).splitlines() or ["damaged"])[0]
-    return V2VError(f"{file} is not a v2vkit model ({text}).", "Copy or train it again.")
+    return V2VError("model-damaged", f"{file} is not a v2vkit model ({text}).", "Copy it again, or train it again.")
 
 
 def find_model(work: Folder, name: str | None) -> Folder:
     """The folder of the named checkpoint, or of the finest one that has a model.
 
     Args:
-        name: such as `spatial-1`, or the checkpoint's folder as messages have it: in the workspace, or with it.
+        name: `spatial-1`, `checkpoints/spatial-1` or the path with the workspace; None = the finest.
 
     Raises:
-        V2VError: there is none; names those that there are.
+        V2VError: there is none; the message lists the checkpoints that exist.
     """
     checkpoints = work / "checkpoints"
     inside = None if name is None else name.removeprefix(f"{work.url}/").removeprefix("checkpoints/").rstrip("/")
@@ -303,13 +318,14 @@ def find_model(work: Folder, name: str | None) -> Folder:
     present = [other for other in checkpoints.names() if (checkpoints / other).exists(MODEL)]
     wanted = "no trained model" if name is None else f"no checkpoint {name}"
     raise V2VError(
+        "model-missing",
         f"There is {wanted} in {work.url}.",
         f"There are: {', '.join(present)}." if present else "Run `v2v train` first, or name another --work.",
     )
 
 
 def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
-    """One line: which checkpoint it is, how long it trained, and what its user should know before judging it."""
+    """One line on a checkpoint: path, steps, whether its training is unfinished or its coarser scale was retrained."""
     text = f"model: {folder.url}" + (f", {info.steps:,} steps" if info.steps else "")
     partial = read_manifest(folder, PARTIAL)
     if partial is not None:
@@ -323,14 +339,18 @@ def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
 
 
 def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -> None:
-    """Whether these clips have the size of the model's frames and maps.
+    """Check that all clips have the size of the model's frames and maps.
+
+    Args:
+        where: the workspace of the clips, for the message.
 
     Raises:
-        V2VError: one has not; `where` names what they are of.
+        V2VError: one does not; the message names it.
     """
     for clip in clips:
         if (clip.width, clip.height) != (info.width, info.height):
             raise V2VError(
+                "size-mismatch",
                 f"Clip {clip.name} in {where} is {clip.width}x{clip.height}; the model was trained on "
                 f"{info.width}x{info.height}.",
                 f"Ingest with --size {info.width}x{info.height}.",

@@ -1,4 +1,4 @@
-"""The networks in published files, checked against what the person who imports them says of them."""
+"""Reads published weights into our networks, checked against the settings of `import-checkpoint`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +22,11 @@ from v2vkit.models.published import (
 from v2vkit.models.published_layers import Imported
 
 _CITYSCAPES_LABELS = 35
-"""Of its label ids, as the published models have them."""
+"""Number of label ids in the published Cityscapes models."""
 
 
-class Said(Protocol):
-    """What tensors cannot tell; the settings of `import-checkpoint`."""
+class ImportSettings(Protocol):
+    """Settings of `import-checkpoint` that cannot be inferred from the tensors."""
 
     @property
     def domain(self) -> str: ...
@@ -38,48 +38,51 @@ class Said(Protocol):
     def foreground(self) -> tuple[int, ...]: ...
 
 
-def _conditioning(said: Said, channels: int) -> Conditioning:
-    """What conditions the model, where it agrees with the weights' source channels.
+def _conditioning(settings: ImportSettings, channels: int) -> Conditioning:
+    """The conditions of the model, whose number of channels has to be that of the weights.
 
     Raises:
-        V2VError: it does not, or a setting belongs to another domain.
+        V2VError: it is not, or a setting belongs to another domain.
     """
-    if not domain_has(said.domain, "foreground"):
-        if said.num_labels is not None or said.foreground or not said.edges:
+    if not domain_has(settings.domain, "foreground"):
+        if settings.num_labels is not None or settings.foreground or not settings.edges:
             shown, names = " and ".join(domains_that("foreground")), " or ".join(_with_labels())
             raise V2VError(
-                f"--num-labels, --foreground and --no-edges are for {shown}, not for --domain {said.domain}.",
+                "setting-unused",
+                f"--num-labels, --foreground and --no-edges are for {shown}, not for --domain {settings.domain}.",
                 f"Leave them out, or give --domain {names}.",
             )
-        lists = (DOMAINS[said.domain].conditions, *DOMAINS[said.domain].published)
+        lists = (DOMAINS[settings.domain].conditions, *DOMAINS[settings.domain].published)
         of_lists = [configure(names, {}, count_labels=lambda artifact: 1) for names in lists]
         conditioning = next((of for of in of_lists if of.num_channels == channels), of_lists[0])
     else:
-        if said.num_labels is None and said.edges:
-            _refuse_accident(said, channels)
-        number = said.num_labels or channels - int(said.edges)
+        if settings.num_labels is None and settings.edges:
+            _check_ambiguity(settings, channels)
+        number = settings.num_labels or channels - int(settings.edges)
         if not 1 <= number <= 255:
             raise V2VError(
+                "weights-mismatch",
                 f"The weights take {channels} source channels a frame, which leaves {number} labels.",
                 "Give the weights of a street model, and --no-edges if it has no edge channel.",
             )
-        conditioning = conditioning_of(said.domain, num_labels=number, edges=said.edges)
+        conditioning = conditioning_of(settings.domain, num_labels=number, edges=settings.edges)
     if conditioning.num_channels != channels:
         number = conditioning.num_labels
-        labels = f" with {number} labels {'and' if said.edges else 'without'} edges" * bool(number)
+        labels = f" with {number} labels {'and' if settings.edges else 'without'} edges" * bool(number)
         raise V2VError(
-            f"The weights take {channels} source channels a frame; {said.domain}{labels} has "
+            "weights-mismatch",
+            f"The weights take {channels} source channels a frame; {settings.domain}{labels} has "
             f"{conditioning.num_channels}.",
             "Give the --domain that the weights were trained on, and for streets its --num-labels and --no-edges.",
         )
     return conditioning
 
 
-def _refuse_accident(said: Said, channels: int) -> None:
-    """Asks for the number of labels where the weights' channels are as likely those of another model.
+def _check_ambiguity(settings: ImportSettings, channels: int) -> None:
+    """Check that the number of source channels identifies the domain.
 
     Raises:
-        V2VError: they are as many as Cityscapes has labels without edges, or as another domain has.
+        V2VError: another domain, or Cityscapes labels without edges, have the same number of channels.
     """
     others = [name for name in DOMAINS if not domain_has(name, "foreground")]
     same = next((name for name in others if conditioning_of(name).num_channels == channels), None)
@@ -87,10 +90,11 @@ def _refuse_accident(said: Said, channels: int) -> None:
         return
     what = f"--domain {same}" if same is not None else f"Cityscapes' {channels} labels without edges"
     raise V2VError(
-        f"The weights take {channels} source channels a frame, as {what} has; as --domain {said.domain} they would be "
-        f"{channels - 1} labels and edges.",
-        f"Say which: {f'--domain {same}' if same else f'--num-labels {channels} --no-edges'}, or --num-labels "
-        f"{channels - 1}.",
+        "domain-ambiguous",
+        f"The weights take {channels} source channels a frame: either those of {what}, or {channels - 1} labels and "
+        f"edges (--domain {settings.domain}).",
+        f"Give {f'--domain {same}' if same else f'--num-labels {channels} --no-edges'}, or "
+        f"--num-labels {channels - 1}.",
     )
 
 
@@ -99,69 +103,78 @@ def _with_labels() -> list[str]:
     return [name for name in DOMAINS if domain_has(name, "foreground")]
 
 
-def _check_foreground(said: Said, conditioning: Conditioning, has_foreground: bool) -> None:
+def _check_foreground(settings: ImportSettings, conditioning: Conditioning, has_foreground: bool) -> None:
     if has_foreground and not conditioning.has("foreground"):
         raise V2VError(
-            f"The weights have a foreground branch, which --domain {said.domain} does not.",
+            "foreground-mismatch",
+            f"The weights have a foreground branch, which --domain {settings.domain} does not.",
             f"Give --domain {' or '.join(_with_labels())}.",
         )
-    if has_foreground and not said.foreground:
+    if has_foreground and not settings.foreground:
         raise V2VError(
-            "The weights have a foreground branch; which labels it paints is not in them.",
+            "foreground-required",
+            "The weights have a foreground branch, but do not say for which labels.",
             "Name every label with --foreground (Cityscapes as published: --foreground 26, cars).",
         )
-    if said.foreground and not has_foreground:
-        raise V2VError("The weights have no foreground branch.", "Leave out --foreground.")
-    check_foreground(said.foreground, conditioning.num_labels)
+    if settings.foreground and not has_foreground:
+        raise V2VError("foreground-mismatch", "The weights have no foreground branch.", "Leave out --foreground.")
+    check_foreground(settings.foreground, conditioning.num_labels)
 
 
-def read_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
-    """The video generator in the state dicts of its scales, the coarsest first, and what conditions it.
+def read_generator(files: Sequence[str], settings: ImportSettings) -> tuple[Imported[AnyGenerator], Conditioning]:
+    """The video generator from the state dicts of its scales (coarsest first), and its conditions.
 
     Raises:
-        V2VError: a file is not that network's, or `said` contradicts the tensors. So does the function below.
+        V2VError: a file holds another network, or `settings` contradicts the tensors.
     """
     states, notes = zip(*map(read_published_file, files), strict=True)
     inferred, has_foreground = infer_generator(states)
-    conditioning = _conditioning(said, inferred.source_channels)
-    _check_foreground(said, conditioning, has_foreground)
-    imported = import_generator(states, foreground=said.foreground)
+    conditioning = _conditioning(settings, inferred.source_channels)
+    _check_foreground(settings, conditioning, has_foreground)
+    imported = import_generator(states, foreground=settings.foreground)
     if conditioning.has("signed"):
         take_unit_sources(imported.network)
     return replace(imported, notes=sum(notes, ())), conditioning
 
 
-def read_image_generator(files: Sequence[str], said: Said) -> tuple[Imported[AnyGenerator], Conditioning]:
-    """The image generator (pix2pixHD) in one state dict, and what conditions it."""
+def read_image_generator(files: Sequence[str], settings: ImportSettings) -> tuple[Imported[AnyGenerator], Conditioning]:
+    """The image generator (pix2pixHD) from one state dict, and its conditions. Raises as `read_generator`."""
     if len(files) > 1:
-        raise V2VError("An image generator is one file.", "Leave out --image for the scales of a video generator.")
-    if not domain_has(said.domain, "published_images"):
+        raise V2VError(
+            "file-count-mismatch",
+            "An image generator is one file.",
+            "Leave out --image for the scales of a video generator.",
+        )
+    if not domain_has(settings.domain, "published_images"):
         others = " or ".join(name for name in DOMAINS if domain_has(name, "published_images"))
         raise V2VError(
-            f"There is no published image generator for {DOMAINS[said.domain].shows}.", f"Give --domain {others}."
+            "domain-unsupported",
+            f"There is no published image generator for {DOMAINS[settings.domain].shows}.",
+            f"Give --domain {others}.",
         )
     state, notes = read_published_file(files[0])
     imported = import_image_generator(state)
-    conditioning = _conditioning(said, imported.network.config.in_channels)
-    _check_foreground(said, conditioning, has_foreground=False)
+    conditioning = _conditioning(settings, imported.network.config.in_channels)
+    _check_foreground(settings, conditioning, has_foreground=False)
     generator = FrameGenerator(imported.network.config)
     generator.network = imported.network
     return Imported(generator, imported.used, imported.statistics, imported.unknown, notes), conditioning
 
 
 def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) -> dict[str, Imported[Discriminator]]:
-    """The discriminators by the names that training has for them: image, video0, video1 ...
+    """The discriminators by their names in training: image, video0, video1 ...
 
     Args:
-        files: the state dict of each.
-        conditioning: what conditions the generator, and so the image discriminator.
+        files: name -> file with its state dict.
+        conditioning: the conditions of the generator, which the image discriminator sees too.
 
     Raises:
-        V2VError: a file that is no discriminator's, or one that judges something else than this model's frames.
+        V2VError: a file holds no discriminator, or one with another number of input channels.
     """
     if conditioning.has("signed") and "image" in files:
         # 2 s - 1 cannot be folded into its first layer as for the generator: it pads with zeros.
         raise V2VError(
+            "weights-unsupported",
             "Published image discriminators of poses see maps in [-1, 1]; ours are in [0, 1].",
             "Leave out --discriminator; training makes a new one.",
         )
@@ -174,12 +187,14 @@ def read_discriminators(files: Mapping[str, str], conditioning: Conditioning) ->
         channels = imported.network.config.in_channels
         if name == "image" and channels != expected:
             raise V2VError(
-                f"{files[name]} judges {channels} channels; the source map and a frame have {expected}.",
+                "weights-mismatch",
+                f"{files[name]} has {channels} input channels; the source map and a frame have {expected}.",
                 "Give the discriminator that was trained with this generator.",
             )
         if name != "image" and channels not in map(video_channels, range(2, 9)):
             raise V2VError(
-                f"{files[name]} judges {channels} channels, which are no frames and flows.",
+                "weights-mismatch",
+                f"{files[name]} has {channels} input channels, which do not fit K frames and their flow.",
                 "Give video discriminators (latest_net_D_T0.pth and so on) with --video-discriminator.",
             )
     return found

@@ -1,8 +1,8 @@
 """Snapshots of training to resume from: safetensors and JSON, never a pickle.
 
-`state-*.safetensors` holds every weight and optimiser moment; `state.json`, written after it, says which one is current
-and where training stood. An imported checkpoint has no training to resume; `networks.safetensors` holds its
-discriminators, where they were imported too.
+`state-*.safetensors` holds all weights and optimiser moments; `state.json`, written after it, names the current file
+and the position in the schedule. An imported checkpoint has no training to resume; its discriminators, if any, are in
+`networks.safetensors`.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from v2vkit.errors import V2VError
 
 STATE = "state.json"
 NETWORKS = "networks.safetensors"
-_SCALER = ("scale", "_growth_tracker")  # what changes in a GradScaler
+_SCALER = ("scale", "_growth_tracker")  # the state of a GradScaler
 
 
 class Progress(BaseModel):
-    """Where training stands: the next batch to train on."""
+    """Position of training: the next batch, and the file of the snapshot."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class Progress(BaseModel):
 def save_state(folder: Folder, state: TrainState, *, fingerprint: str) -> None:
     """Write everything that an exact resume needs, then remove the snapshot before.
 
-    Moments that are shared out between processes must have been collected (`Parallel.collect`).
+    Sharded moments must have been collected before (`Parallel.collect`).
     """
     tensors: dict[str, Tensor] = {f"ema/{name}": tensor for name, tensor in state.ema.items()}
     for name, module in state.modules.items():
@@ -48,7 +48,7 @@ def save_state(folder: Folder, state: TrainState, *, fingerprint: str) -> None:
     for name, optimizer in state.optimizers.items():
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
-    # The EMA may share memory with nothing, but safetensors refuses shared storage: copy.
+    # Copied, because safetensors refuses tensors that share storage.
     data = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
     file = f"state-{state.steps:08d}.safetensors"
     folder.write(file, data)
@@ -67,7 +67,7 @@ def save_state(folder: Folder, state: TrainState, *, fingerprint: str) -> None:
 
 
 def _read(folder: Folder) -> tuple[Progress, dict[str, Tensor]] | None:
-    """The snapshot in `folder`; None when there is none. Raises V2VError for a damaged one."""
+    """The snapshot in `folder`, None without one. Raises V2VError for a damaged one."""
     try:
         progress = Progress.model_validate_json(folder.read(STATE))
     except FileNotFoundError:
@@ -87,13 +87,14 @@ def _read(folder: Folder) -> tuple[Progress, dict[str, Tensor]] | None:
 
 def _damaged(folder: Folder, error: Exception) -> V2VError:
     return V2VError(
+        "snapshot-damaged",
         f"The training snapshot in {folder.url} cannot be used ({str(error).splitlines()[0]}).",
         "Put it back from a copy, or train again from the beginning with --overwrite.",
     )
 
 
 def read_progress(folder: Folder) -> Progress | None:
-    """Where the snapshot in `folder` stands; None when there is none.
+    """The position of the snapshot in `folder`, None without one.
 
     Raises:
         V2VError: it is damaged.
@@ -103,7 +104,7 @@ def read_progress(folder: Folder) -> Progress | None:
 
 
 def forget_damaged(folder: Folder) -> bool:
-    """Remove a snapshot that cannot be read, so that training begins anew; whether there was one."""
+    """Remove an unreadable snapshot, so that training starts from the beginning; True if there was one."""
     try:
         _read(folder)
     except V2VError:
@@ -113,10 +114,11 @@ def forget_damaged(folder: Folder) -> bool:
 
 
 def load_state(folder: Folder, state: TrainState, *, fingerprint: str, continued: str | None = None) -> None:
-    """Restore a snapshot of the same run in place, its place in the schedule too, where there is one.
+    """Restore the snapshot of this run, if there is one, into `state`: weights, moments, EMA, position in the schedule.
 
     Args:
-        continued: checksum of a snapshot of another run that this one goes on from.
+        fingerprint: of this run; snapshots of other runs are ignored.
+        continued: checksum of another run's snapshot that this run resumes (`--continue`).
 
     Raises:
         V2VError: the snapshot is damaged.
@@ -156,15 +158,15 @@ def load_state(folder: Folder, state: TrainState, *, fingerprint: str, continued
 
 
 def save_networks(folder: Folder, networks: dict[str, dict[str, Tensor]]) -> None:
-    """Write weights, by network, for another training to begin with; `read_networks` reads them."""
+    """Write the weights of each network; `read_networks` reads them when another training starts from them."""
     tensors = {f"network/{name}/{key}": value for name, state in networks.items() for key, value in state.items()}
     folder.write(NETWORKS, save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
 
 
 def read_networks(folder: Folder) -> dict[str, dict[str, Tensor]]:
-    """The weights of every network in a finished stage's snapshot, or of those imported with it, by network.
+    """Network -> its weights, from the snapshot in `folder`; of an imported checkpoint, from `networks.safetensors`.
 
-    Empty when there are none that can be used.
+    Empty if neither can be read.
     """
     try:
         snapshot = _read(folder)

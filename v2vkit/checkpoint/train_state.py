@@ -1,4 +1,4 @@
-"""Everything that changes while training, whatever is trained: networks by name, optimisers, EMA, the place."""
+"""The mutable state of training: networks, optimisers, EMA and the position in the schedule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Network:
     Attributes:
         module: its weights.
         optimizer: name of the optimiser that updates it; several networks may share one.
-        prefix: of its weights' names in the model file; None = rendering has no use for it (discriminators).
+        prefix: of its weights' names in the model file; None = not in the model file (discriminators).
     """
 
     module: nn.Module
@@ -23,30 +23,31 @@ class Network:
 
 
 Networks = Mapping[str, Network]
-"""By the names that snapshots use."""
+"""Name, as in snapshots -> network."""
 
 
 def parameters_of(networks: Networks, optimizer: str) -> list[nn.Parameter]:
-    """What the optimiser of that name updates."""
+    """The parameters that the optimiser of that name updates."""
     updated = [network.module for network in networks.values() if network.optimizer == optimizer]
     return [parameter for module in updated for parameter in module.parameters()]
 
 
 def model_weights(networks: Networks) -> dict[str, Tensor]:
-    """The weights that the model file holds, by the names that it uses; the very tensors that training changes."""
+    """The weights of the model file by their names in it; the tensors themselves, not copies."""
     kept = [(network.prefix, network.module) for network in networks.values() if network.prefix is not None]
     return {prefix + name: tensor for prefix, module in kept for name, tensor in module.state_dict().items()}
 
 
 @dataclass
 class TrainState:
-    """Everything that changes while training.
+    """The mutable state of training.
 
     Attributes:
         networks, optimizers: by name.
         scaler: scales the losses in float16 (`make_scaler`).
-        ema: exponential moving average of `model_weights`, what rendering uses.
-        epoch, batch, steps: the next batch, and optimiser steps so far.
+        ema: exponential moving average of `model_weights`, which rendering uses.
+        epoch, batch: the next batch to train on.
+        steps: optimiser steps so far.
     """
 
     networks: Networks
@@ -63,11 +64,11 @@ class TrainState:
         return {name: network.module for name, network in self.networks.items()}
 
     def parameters(self, optimizer: str) -> list[nn.Parameter]:
-        """What the optimiser of that name updates."""
+        """The parameters that the optimiser of that name updates."""
         return parameters_of(self.networks, optimizer)
 
     def update_ema(self, decay: float) -> None:
-        """ema <- decay ema + (1 - decay) weights; a young average follows faster, so that it never lags."""
+        """ema <- decay ema + (1 - decay) weights; with a smaller decay in the first steps."""
         decay = min(decay, (1 + self.steps) / (10 + self.steps)) if decay else 0.0
         with torch.no_grad():
             weights = model_weights(self.networks)

@@ -1,4 +1,4 @@
-"""The command line: the commands of `v2vkit.stages`, each loaded only when it is called."""
+"""The command line: the commands of `v2vkit.stages`, each imported only when it is used."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from v2vkit.stages import COMMANDS, RUN_HELP, find_command
 
 EXIT_PROBLEMS = 3
 EXIT_STOPPED = 130
-EXIT_PIPE = 141  # 128 + SIGPIPE, as programs end whose output nobody reads any more
+EXIT_PIPE = 141  # 128 + SIGPIPE: the reader of the output has closed it
 
 
 class LazyGroup(click.Group):
@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # while modules load; `_call` tells of work that has begun
+        except KeyboardInterrupt:  # while modules load; `_call` handles it later
             click.echo("Stopped before any work.", err=True)
             raise click.exceptions.Exit(EXIT_STOPPED) from None
 
@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-# Field of RunOptions -> its flag; a command has those that its Stage or Command object names.
+# Field of RunOptions -> its flag; each Stage or Command names the ones it has.
 _RUN_OPTIONS: dict[str, dict[str, Any]] = {
     "work": {"default": "work", "show_default": True, "envvar": "V2V_WORK"},
     "workers": {"type": click.IntRange(0), "default": 0},
@@ -113,8 +113,8 @@ def _call(name: str, values: dict[str, Any]) -> None:
         raise click.exceptions.Exit(EXIT_PIPE) from None
     except KeyboardInterrupt:
         resumes = isinstance(target, Stage) or target.resumes
-        again = "goes on from what is finished" if resumes else "begins again"
-        click.echo(f"Stopped. Nothing is half-written; the same command {again}.", err=True)
+        again = "resumes from the finished parts" if resumes else "starts over"
+        click.echo(f"Stopped. No file is left half-written; rerunning the command {again}.", err=True)
         raise click.exceptions.Exit(EXIT_STOPPED) from None
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
@@ -125,8 +125,8 @@ def _call(name: str, values: dict[str, Any]) -> None:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 done, 1 an error (a sentence says what to do), 2 wrong usage, 3 done with problems named, "
-    "130 stopped by Ctrl-C, 141 the reader of standard output has gone.",
+    epilog="Exit codes: 0 done, 1 error (printed with what to do), 2 wrong usage, 3 done with problems that are "
+    "listed, 130 stopped by Ctrl-C, 141 the reader of standard output has closed it.",
 )
 @click.version_option(__version__, prog_name="v2v")
 def cli() -> None:
@@ -137,13 +137,13 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console script `v2v`: user errors become sentences and exit code 1."""
+    """The console script `v2v`: user errors are printed without a traceback, with exit code 1."""
     # torch's threads (libgomp) spin while they wait. Spinning only briefly is as fast on an idle machine, and many
     # times faster when anything else runs: our own decoding and encoding, or the user's other programs.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     _occupy_closed()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # an arrow that a code page lacks must not cost an hour's result
+        if isinstance(stream, io.TextIOWrapper):  # characters that the encoding lacks must not raise
             stream.reconfigure(errors="replace")
     try:
         try:
@@ -151,7 +151,7 @@ def main() -> None:
         finally:
             if sys.stdout is not None:
                 with contextlib.suppress(BrokenPipeError):
-                    sys.stdout.flush()  # at exit, nobody would say in a sentence that it is full
+                    sys.stdout.flush()  # here, so that a full disk is reported below
     except V2VError as error:
         click.echo(f"error [{error.code}]: {error.message}\n{error.hint}", err=True)
         sys.exit(1)
@@ -159,8 +159,11 @@ def main() -> None:
         if error.errno not in _FULL:
             raise
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.close()  # which forgets what it could not write
-        click.echo(f"error: The output cannot be written: {error.strerror}.\nMake room, and try again.", err=True)
+            sys.stdout.close()  # discards what could not be written
+        click.echo(
+            f"error [disk-full]: The output cannot be written: {error.strerror}.\nFree some space and try again.",
+            err=True,
+        )
         sys.exit(1)
 
 
@@ -168,8 +171,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _occupy_closed() -> None:
-    """Opens the null device where standard output or error output are closed: files that are opened would take their
-    numbers, and then what somebody prints."""
+    """Open the null device where standard output or standard error is closed: otherwise the next opened files would get
+    descriptors 1 and 2, and with them everything that is printed."""
     for number in (1, 2):
         try:
             os.fstat(number)

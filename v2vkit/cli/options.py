@@ -15,7 +15,7 @@ def parameters(config: type[StageConfig]) -> list[click.Parameter]:
 
 
 def given(config: type[StageConfig], values: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were typed; the others keep their default or the recipe's value."""
+    """The settings given on the command line."""
     return {
         name: values[name] for name in settings_of(config) if values.get(name) is not None and values.get(name) != ()
     }

@@ -16,22 +16,22 @@ from v2vkit.stages import COMMANDS
 
 
 class RecipeConfig(StageConfig):
-    """Run the stages of a recipe in the order in which its tables stand.
+    """Run the stages of a recipe in the order of its tables.
 
-    RECIPE is a TOML file, or the name of a recipe that comes along, such as face.toml.
+    RECIPE is a TOML file, or the name of a shipped recipe such as face.toml.
 
-    Stages that are done are recognised and skipped, an interrupted one is resumed, so giving the same command again is
-    always right. A table named like a command that makes no artifact (evaluate, render) runs every time. In a recipe,
-    `{work}` in a text stands for the workspace, and the key `work` gives one table a workspace of its own.
+    Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. A table of a
+    command that makes no artifact (evaluate, render) runs every time. In a recipe, `{work}` in a text is replaced by
+    the workspace, and the key `work` gives one table its own workspace.
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)
-    dry_run: bool = setting(False, "Print done / unfinished / stale / missing for every stage and do nothing.")
+    dry_run: bool = setting(False, "Print the state of every stage (done, unfinished, stale, missing) and do nothing.")
     set: tuple[str, ...] = setting((), "Override one setting: TABLE.KEY=VALUE (VALUE as in TOML).", metavar="T.K=V")
 
 
 def recipe_command(load: Callable[[str], Any]) -> Command:
-    """The command, given how to load the others by name."""
+    """The command `run`; `load` gives the other commands by name."""
     return Command(
         name="run",
         config=RecipeConfig,
@@ -70,7 +70,7 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
 
 
 def _state(target: Stage | Command, settings: Any, options: RunOptions, pending: set[tuple[str, str]]) -> str:
-    """How a step stands, as `runner.status` says it."""
+    """The state of a step, as `runner.status` gives it."""
     if isinstance(target, Stage):
         return status(target, settings, options, pending)
     return "runs every time" if target.status is None else target.status(settings, options)
@@ -90,21 +90,28 @@ def _place(value: Any, work: str) -> Any:
 def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
     if name not in COMMANDS or name == "run":
         known = ", ".join(command for command in COMMANDS if command != "run")
-        raise V2VError(f"Recipe {recipe} has a table [{name}], which is no command.", f"Known: {known}.")
+        raise V2VError(
+            "command-unknown", f"Recipe {recipe} has a table [{name}], which is not a command.", f"Known: {known}."
+        )
     return load(name)
 
 
 def _override(
     steps: list[tuple[str, dict[str, Any]]], assignments: tuple[str, ...]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Apply `--set TABLE.KEY=VALUE`; a value that is not TOML is taken as text."""
+    """Apply `--set TABLE.KEY=VALUE`; a value that is not TOML is used as text."""
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         table, dot, key = path.strip().rpartition(".")
         if not equals or not dot:
-            raise V2VError(f"--set {assignment} is not TABLE.KEY=VALUE.", "Write for example --set ingest.size=64x64")
+            raise V2VError(
+                "setting-invalid",
+                f"--set {assignment} is not TABLE.KEY=VALUE.",
+                "Write for example --set ingest.size=64x64",
+            )
         if table not in [name for name, _ in steps]:
             raise V2VError(
+                "table-unknown",
                 f"--set {assignment}: the recipe has no table [{table}].",
                 f"Its tables: {', '.join(name for name, _ in steps)}.",
             )

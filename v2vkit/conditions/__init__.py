@@ -1,1 +1,1 @@
-"""Estimator output to source maps, in numpy and OpenCV."""
+"""Conditions: from estimator results or label maps to the channels that networks see, in numpy and OpenCV."""

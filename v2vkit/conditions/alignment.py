@@ -1,4 +1,4 @@
-"""Where in a frame its subject is, and how large: of the footage of a training, and of what drives the model."""
+"""Position and size of the subject (a face or a person) in a frame, to align a source video with training footage."""
 
 from collections.abc import Iterable
 
@@ -9,15 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from v2vkit.conditions.landmarks import INNER_POINTS, Landmarks
 from v2vkit.conditions.people import NECK, Persons
 
-_UPPER = [0, NECK, 2, 5]  # nose, neck, shoulders: seen in close-ups, too, and limbs do not change them
+_UPPER = [0, NECK, 2, 5]  # nose, neck, shoulders: visible in close-ups too, and independent of moving limbs
 
 
 class Placement(BaseModel):
-    """A subject in its frame, in pixels.
+    """Position and size of a subject in its frame, in pixels.
 
     Attributes:
-        x, y: the middle of its points.
-        size: their root mean square distance from there (Procrustes' scale, which a turn of the head changes little).
+        x, y: the mean of its points.
+        size: their root mean square distance from the mean (Procrustes' scale; turning the head changes it little).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,26 +28,26 @@ class Placement(BaseModel):
 
 
 def place_points(points: NDArray[np.floating]) -> Placement | None:
-    """The placement of points [N, 2] (x, y); None where they are within a pixel of their middle."""
+    """The placement of points [N, 2] (x, y); None if its size is below one pixel."""
     middle = points.mean(axis=0, dtype=np.float64)
     size = float(np.sqrt(((points - middle) ** 2).sum(axis=1).mean()))
     return Placement(x=float(middle[0]), y=float(middle[1]), size=size) if size >= 1 else None
 
 
 def place_face(landmarks: Landmarks | None) -> Placement | None:
-    """Of brows, eyes, nose and mouth; None without landmarks."""
+    """The placement of a face by its brows, eyes, nose and mouth; None without landmarks."""
     return None if landmarks is None else place_points(landmarks[INNER_POINTS])
 
 
 def place_people(people: Persons | None) -> Placement | None:
-    """Of nose, neck and shoulders of the person in whom they are largest; None where nobody shows them all."""
+    """The placement of the largest person by nose, neck and shoulders; None if nobody shows all of them."""
     uppers = [person.body[_UPPER] for person in people or ()]
     placed = (place_points(upper[:, :2]) for upper in uppers if (upper[:, 2] > 0).all())
     return max((one for one in placed if one is not None), key=lambda one: one.size, default=None)
 
 
-def typical(placements: Iterable[Placement | None]) -> Placement | None:
-    """The median of each number; None where there are none."""
+def median_placement(placements: Iterable[Placement | None]) -> Placement | None:
+    """The median position and size; None if there are no placements."""
     rows = [(one.x, one.y, one.size) for one in placements if one is not None]
     if not rows:
         return None

@@ -1,6 +1,6 @@
-"""Moving a frame and everything that belongs to it by the same affine map: augmentation that keeps them joined.
+"""Affine augmentation: one random shift, rotation and zoom for a frame and everything that belongs to it.
 
-A move is a float64 matrix [2, 3] that takes a pixel (x, y, 1) of the old frame to its place (x, y) in the new one.
+A move is a float64 matrix [2, 3] that maps a pixel (x, y, 1) of the old frame to (x, y) in the new one.
 """
 
 from dataclasses import dataclass, replace
@@ -14,22 +14,22 @@ Move = NDArray[np.float64]
 Points = NDArray[np.float32]
 
 STAY: Move = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-"""Leaves everything where it is."""
+"""The identity."""
 
 _SHARE = 0.1
 _DEGREES = 10.0
 _TRUSTED = 1e-6
-"""Least confidence that is divided by."""
+"""Flow is divided by confidences above this only."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """How the frames of a training window differ from those on disk.
+    """Augmentation of the frames of a training window.
 
     Attributes:
-        move: where every pixel of every frame goes.
-        drop: share of a person's limbs, hands and faces that are not drawn (pose), chosen for each frame.
-        seed: what that choice is a function of.
+        move: the affine map of every frame.
+        drop: probability of leaving out each body part (limbs, hands, faces; DensePose parts), drawn anew per frame.
+        seed: of the random choice of those parts.
     """
 
     move: Move
@@ -37,15 +37,15 @@ class Change:
     seed: tuple[int, ...] = (0,)
 
     def at(self, frame: int) -> "Change":
-        """The change of one frame."""
+        """The same augmentation with a seed of its own for this frame."""
         return replace(self, seed=(*self.seed, frame))
 
 
 def draw_move(rng: np.random.Generator, strength: float, size: tuple[int, int]) -> Move:
-    """A random shift, turn and zoom about the centre of a frame of `size` (width, height).
+    """A random shift, rotation and zoom about the centre of a frame of `size` (width, height).
 
     Args:
-        strength: 1 = shifts of up to a tenth of the size, turns of up to 10 degrees, zooms of up to a tenth.
+        strength: 1 = shifts of up to a tenth of the size, rotations of up to 10 degrees, zooms of up to a tenth.
     """
     width, height = size
     dx, dy, turn, zoom = rng.uniform(-strength, strength, 4)
@@ -56,27 +56,27 @@ def draw_move(rng: np.random.Generator, strength: float, size: tuple[int, int]) 
 
 
 def move_image(image: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3], what lies outside the frame mirrored in."""
+    """Warp RGB uint8 [H, W, 3]; the border is mirrored."""
     return _warp(image, move, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
 
 
 def move_ids(ids: NDArray[Any], move: Move) -> NDArray[Any]:
-    """Labels or instances [H, W], mirrored like the image; no id is mixed from others."""
+    """Warp labels or instances [H, W] by nearest neighbour; the border is mirrored, as of the image."""
     return _warp(ids, move, cv2.INTER_NEAREST, cv2.BORDER_REFLECT_101)
 
 
 def move_points(points: Points, move: Move) -> Points:
-    """Landmarks [N, 2]."""
+    """Transform points [N, 2]."""
     return (points @ move[:, :2].T + move[:, 2]).astype(np.float32)
 
 
 def move_flow(
     flow: NDArray[np.float32], confidence: NDArray[np.float32], move: Move
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Flow [H, W, 2] and its confidence [H, W] when both frames of the pair are moved.
+    """Warp flow [H, W, 2] and its confidence [H, W], for a pair of frames that are both moved.
 
-    Nothing is trusted that comes from outside the frame or, once moved, points outside it. Between pixels the flow is
-    the mean of what is trusted, as far as anything is: wild vectors must not spoil the good ones beside them.
+    Confidence becomes 0 where flow comes from outside the frame or points outside it. Flow is interpolated with its
+    confidence as weight, so that wrong vectors do not spoil the right ones beside them.
     """
     height, width = confidence.shape
     turn = move[:, :2].T.astype(np.float32)

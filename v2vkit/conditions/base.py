@@ -1,12 +1,11 @@
 """The contract of a condition: one kind of annotation, and how it conditions a network.
 
 A condition is a frozen, JSON-serialisable value: its fields decide its channels. Everything that the toolkit does with
-an annotation is a method here: the stage that makes it, training that augments it, rendering that makes it on the fly,
-`show`, `check` and `import-checkpoint` call the same object. A new condition is one file with a subclass of `Condition`
-and a row in `v2vkit.conditions.registry`.
+an annotation is a method here, and stages, training, rendering, `show`, `check` and `import-checkpoint` all call it. A
+new condition is one file with a subclass of `Condition` and a row in `v2vkit.conditions.registry`.
 
-The way of an annotation: `annotate` (or `decode`) -> edits, which are functions annotation -> annotation -> `augment`
-(training) -> `channels`.
+Steps of an annotation: `annotate` or `decode`; edits (functions annotation -> annotation); `augment` (training);
+`channels`.
 """
 
 from abc import abstractmethod
@@ -34,7 +33,7 @@ Size = tuple[int, int]
 F = TypeVar("F")
 
 Use = Literal["channels", "augment", "regions", "align"]
-"""What an annotation is read for: `augment` = channels after `augment`, which draws everything anew."""
+"""What an annotation is read for; `augment` = channels after `augment`, which redraws everything."""
 
 
 class Annotation(Protocol):
@@ -47,7 +46,7 @@ class Annotation(Protocol):
 
     @property
     def found(self) -> bool:
-        """Whether something was found in this very frame (else it is empty, or comes from the frames around it)."""
+        """Whether something was found in this very frame; if not, it is empty or interpolated from frames around it."""
         ...
 
 
@@ -60,34 +59,34 @@ class Condition(BaseModel, Generic[A]):
     Shapes: frames are RGB uint8 [H, W, 3]; channels uint8 [C, H, W], 255 = 1; sizes are (width, height).
 
     Attributes:
-        name: in the registry.
+        name: its name in the registry.
         artifact: kind of the artifact that holds the annotations.
         required, optional: extensions of a frame's files in it.
-        arrays: the arrays that `given` takes instead of an annotation, in words; empty = none.
-        reads: the files that `decode` needs for each use; what a use does not name, it cannot be used for.
-        layers: how `show` draws the files, by extension, the best first.
+        arrays: description of the arrays that `given` takes instead of an annotation; empty = none.
+        reads: use -> the files that `decode` needs for it; uses that are not listed are not supported.
+        layers: extension -> how `show` draws the file, the best first.
         stages: the stages that make the artifact.
-        task: the task of the estimator behind it; None = it comes with the footage.
-        estimator_stage: the one of `stages` that runs the estimator, whose setting of the task's name chooses it.
-        nothing: what a frame is counted under in which nothing was found.
+        task: the task of its estimator; None = it comes with the footage.
+        estimator_stage: the one of `stages` that runs the estimator; its setting named like the task chooses which.
+        nothing: name under which frames are counted in which nothing was found.
         making: the commands that make the artifact, for messages.
-        Settings: those of its stage that `follow` heeds.
-        appearance: fields that change how channels look, but not what each of them is.
-        together: frames that are drawn at once in a stream (memory!).
-        mirrors: whether its maps may be mirrored left to right.
+        Settings: the settings of its stage that `follow` reads.
+        appearance: fields that change how channels look, but not what each of them means.
+        together: number of frames per batch in a stream; memory grows with it.
+        mirrors: whether its maps may be flipped left to right in training.
         foreground: whether its labels, of which there are `num_labels`, can have a foreground branch (eq. 9).
         has_parts: whether parts of it can be left out in training (`Change.drop`).
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
         beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
-        from_frame: whether its annotations are made of the frame alone, without an estimator (`of_frame`).
-        crop: how published models had its footage cut where frames are square, as `ingest --crop` has it.
+        from_frame: whether its annotations are made from the frame alone, without an estimator (`of_frame`).
+        crop: `ingest --crop` as published models with square frames had it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
         shows_edges: whether its channel is an edge map of the frame.
         signed: whether published generators saw its channels in [-1, 1].
-        published: how published models had it made.
+        published: how the annotations of published models were made.
         published_images: whether there is a published image generator for it.
-        has_regions, has_subject: whether it is read for regions and for alignment; follows from `reads`.
+        has_regions, has_subject: whether `reads` lists regions and alignment.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,32 +126,35 @@ class Condition(BaseModel, Generic[A]):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """What follows from `reads`, as facts of the class."""
+        """Derive `has_regions` and `has_subject` from `reads`."""
         reads = getattr(cls, "reads", {})
         cls.has_regions, cls.has_subject = "regions" in reads, "align" in reads
 
     def __str__(self) -> str:
-        """In words, for messages."""
+        """A description for messages."""
         return self.name
 
     @classmethod
     def configured(cls, settings: Mapping[str, Any], count_labels: Callable[[], int]) -> Self:
-        """The condition as annotations that a stage made with these settings need it.
+        """The condition that fits annotations made by a stage with these settings.
 
         Args:
-            settings: of the stage; those that are fields here are taken.
-            count_labels: the number of labels in the artifact, for those that need to know it.
+            settings: of the stage; those with the name of a field become that field.
+            count_labels: counts the labels in the artifact; called only if the number is needed.
 
         Raises:
-            ValidationError: a value is none that a field takes.
+            ValidationError: a value is not valid for its field.
         """
         taken = {name: settings[name] for name in cls.model_fields if name != "name" and name in settings}
         return cls.model_validate(taken)
 
     def given(self, value: Any, *, size: Size) -> A:
-        """The annotation that a user of the library gives for a frame of this size; an array (`arrays`) becomes one.
+        """The annotation of a frame of this size from an annotation, or an array (`arrays`), given by a library user.
 
-        None = nothing was found, where there is such a thing. V2VError where it is none, or of another size or type.
+        None = nothing was found (face and pose).
+
+        Raises:
+            V2VError: another type or size, or values that no annotation has.
         """
         found: A = check_annotation(value, self, size)
         return found
@@ -166,13 +168,13 @@ class Condition(BaseModel, Generic[A]):
     def follow(
         self, looked_at: Iterable[tuple[F, Any]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, A]]:
-        """Annotations of consecutive frames of one shot from what an estimator gives, followed through time.
+        """Annotations of consecutive frames of one shot from an estimator's results: gaps filled, smoothed in time.
 
-        Stages and streams alike call this, so that both give the same numbers. It yields in order, with a bounded
+        Stages and streams both call this, so both give the same numbers. It yields in order, with a bounded
         look-ahead.
 
         Args:
-            looked_at: (frame, what the estimator gives for it); frames may be anything, they are handed on.
+            looked_at: (frame, the estimator's result for it); frames may be of any type and are passed through.
             settings: of the stage; see `Settings`.
             size: (width, height) of the frames.
         """
@@ -180,10 +182,10 @@ class Condition(BaseModel, Generic[A]):
     def annotate(
         self, frames: Iterable[Image], estimator: Callable[[Image], Any], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[Image, A]]:
-        """Frames of one shot with their annotations, in order: estimated a few at a time, then `follow`.
+        """Frames of one shot with their annotations, in order: the estimator runs on small batches, then `follow`.
 
         Args:
-            frames: consecutive frames, RGB uint8 [H, W, 3], as far as they are needed.
+            frames: consecutive frames, RGB uint8 [H, W, 3]; read only as far ahead as needed.
             estimator: of the condition's `task`.
             settings, size: as in `follow`.
         """
@@ -195,38 +197,38 @@ class Condition(BaseModel, Generic[A]):
         return self.follow(looked_at(), settings, size=size)
 
     def prepare(self, annotations: Sequence[A]) -> list[A]:
-        """The same annotations; here a condition does once, for several frames, what `draw` would do for each."""
+        """The same annotations with whatever `draw` needs computed for all of them at once, where that is faster."""
         return list(annotations)
 
     def draw(self, annotation: A, image: Image | None = None) -> A:
-        """The same annotation with what files, channels and regions share drawn already.
+        """The same annotation with the drawings that files, channels and regions share.
 
         Args:
-            image: the frame, RGB uint8 [H, W, 3], for drawings that show something of it.
+            image: the frame, RGB uint8 [H, W, 3]; needed if the drawing shows parts of it.
         """
         return annotation
 
     @classmethod
     def of_map(cls, numbers: NDArray[Any], *, near_far: tuple[float, float] | None) -> A:
-        """The annotation in the numbers of a map that came with the frames; only where `beside` names a kind.
+        """The annotation from a map that came with the frames; only if `beside` names a kind.
 
         Args:
-            numbers: as of `v2vkit.video.label_files.read_map`, cropped and resized as the frame.
-            near_far: range of the shot's depth, where its unit is not known.
+            numbers: the map as `v2vkit.video.label_files.read_map` gives it, cropped and resized like the frame.
+            near_far: range of the shot's depth if its unit is not known.
         """
         raise NotImplementedError(f"{cls.artifact} come with no maps")
 
     def of_frame(self, image: Image) -> A:
-        """The annotation of a frame, RGB uint8 [H, W, 3]; only where it is made `from_frame`."""
+        """The annotation of a frame, RGB uint8 [H, W, 3]; only with `from_frame`."""
         raise NotImplementedError(f"{self.artifact} need more than the frame")
 
     @classmethod
     @abstractmethod
     def encode(cls, annotation: A, *, estimator: str) -> dict[str, bytes]:
-        """The files of a frame, extension -> bytes, from an annotation that `draw` gave.
+        """The files of a frame, extension -> bytes, from an annotation that `draw` returned.
 
         Args:
-            estimator: its name and version, for those files that tell.
+            estimator: its name and version, for files that record it.
         """
 
     @classmethod
@@ -235,7 +237,7 @@ class Condition(BaseModel, Generic[A]):
         """The annotation in a frame's files.
 
         Args:
-            files: extension -> bytes: those that `reads` names for the uses that follow.
+            files: extension -> bytes, the files that `reads` names for the intended uses.
             size: (width, height) of the frame.
 
         Raises:
@@ -247,7 +249,7 @@ class Condition(BaseModel, Generic[A]):
         """What the network sees of a frame: uint8 [C, H, W], 255 = 1.
 
         Args:
-            image: the frame, RGB uint8 [H, W, 3]; needed where channels are drawn from it (see `draw`).
+            image: the frame, RGB uint8 [H, W, 3]; needed if channels are drawn from it (see `draw`).
 
         Raises:
             V2VError: the annotation does not fit the condition, or the frame is needed and not given.
@@ -255,7 +257,7 @@ class Condition(BaseModel, Generic[A]):
 
     @abstractmethod
     def augment(self, annotation: A, change: Change) -> A:
-        """The annotation of the changed frame: geometry moves what is known, and it is drawn anew from there."""
+        """The annotation of the augmented frame: coordinates are transformed and everything is redrawn from them."""
 
     def regions(self, annotation: A) -> Regions:
         """Regions for features and styles (`v2vkit.conditions.regions`), int32 [H, W]; only where `has_regions`."""
@@ -267,9 +269,9 @@ class Condition(BaseModel, Generic[A]):
 
     @abstractmethod
     def preview(self, channels: NDArray[np.float32]) -> Image:
-        """Channels [C, H, W] in [0, 1], of any size, as people look at them: RGB uint8 [H, W, 3].
+        """Channels [C, H, W] in [0, 1], of any size, as a picture for people: RGB uint8 [H, W, 3].
 
-        From channels, and not from annotations, because it shows what the network sees: augmented and downsampled.
+        Made from channels and not from annotations, to show what the network sees: augmented and downsampled.
         """
 
     def same_channels(self, other: "Condition[Any]") -> bool:
@@ -278,7 +280,7 @@ class Condition(BaseModel, Generic[A]):
         return type(self) is type(other) and self.model_dump(exclude=hidden) == other.model_dump(exclude=hidden)
 
     def uses_instances(self, settings: Mapping[str, Any], *, features: bool) -> bool:
-        """Whether a model learned more from instances than labels tell.
+        """Whether a model learned from instances, and not from labels alone.
 
         Args:
             settings: of the stage that made its annotations.
@@ -287,17 +289,18 @@ class Condition(BaseModel, Generic[A]):
         return False
 
     def refuse_other_footage(self, origin: Origin, source: str) -> None:
-        """Whether annotations of a video can be made as those of the training were.
+        """Refuse a video whose annotations cannot be made in the way of the training annotations.
 
         Args:
-            origin: how those were made.
+            origin: how the training annotations were made.
             source: the video, for messages.
 
         Raises:
-            V2VError: they came with the footage.
+            V2VError: the training annotations came with the footage.
         """
         if self.task is None or origin.stage != self.estimator_stage:
             raise V2VError(
+                "maps-required",
                 f"This model is conditioned on {self.artifact} that came with their frames, which cannot be made from "
                 f"{source}.",
                 "Give a folder of label maps instead of a video, or a workspace with --maps."

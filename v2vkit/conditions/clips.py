@@ -13,7 +13,7 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.artifacts.shard_cache import cache_note
-from v2vkit.conditions.alignment import Placement, typical
+from v2vkit.conditions.alignment import Placement, median_placement
 from v2vkit.conditions.base import Bytes, Condition, Use
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
@@ -22,7 +22,7 @@ from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.progress import tracked
 
-_SAMPLE = 256  # frames that are looked at for the typical placement
+_SAMPLE = 256  # frames read for the median placement
 
 
 class ClipReader:
@@ -33,8 +33,8 @@ class ClipReader:
         manifests: artifact kind -> manifest.
 
     Raises:
-        V2VError: artifacts that do not join; from every method that reads: a missing or corrupt shard, which is found
-            when it is first met.
+        V2VError: the artifacts have different clips; from every method that reads: a missing or corrupt shard (checked
+            at its first use).
     """
 
     def __init__(self, work: Folder, manifests: dict[str, Manifest]):
@@ -42,6 +42,7 @@ class ClipReader:
         for kind, manifest in manifests.items():
             if [c.name for c in manifest.clips] != [c.name for c in first.clips]:
                 raise V2VError(
+                    "artifacts-mismatch",
                     f"The artifact {kind} in {work.url} has other clips than {first.stage}'s.",
                     f"Make it again: `v2v {manifest.stage} --overwrite`.",
                 )
@@ -51,12 +52,12 @@ class ClipReader:
 
     @property
     def shared(self) -> bool:
-        """Whether other processes can read the same files (not so in `memory://`)."""
+        """Whether other processes can read the same files (in `memory://` they cannot)."""
         return all(artifact.folder.shared for artifact in self._artifacts.values())
 
     @property
     def note(self) -> str | None:
-        """How remote shards are read, in words for a plan; None where all are on this machine."""
+        """How remote shards are read, as a sentence for a plan; None if all shards are on this machine."""
         remote = [artifact for artifact in self._artifacts.values() if artifact.folder.remote]
         return cache_note(entry for artifact in remote for entry in artifact.shards) if remote else None
 
@@ -73,7 +74,9 @@ class ClipReader:
             return self._artifacts[kind].read(clip, t, extension)
         except KeyError:
             raise V2VError(
-                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.", "Make that artifact again."
+                "frame-file-missing",
+                f"The artifact {kind} has no file {sample_key(clip, t)}.{extension}.",
+                "Make that artifact again.",
             ) from None
 
     def frame(self, clip: str, t: int) -> NDArray[np.uint8]:
@@ -102,7 +105,7 @@ class ClipReader:
         return condition.decode(self.annotation_files(condition, clip, t, *uses), size=(info.width, info.height))
 
     def annotations(self, conditioning: Conditioning, clip: str, t: int, *uses: Use) -> tuple[Any, ...]:
-        """The annotations of a frame, one per condition; for channels where no use is named."""
+        """The annotations of a frame, one per condition; without `uses`, for channels."""
         return tuple(self.annotation(of, clip, t, *(uses or ("channels",))) for of in conditioning.conditions)
 
     def channels(self, conditioning: Conditioning, clip: str, t: int) -> Bytes:
@@ -110,7 +113,7 @@ class ClipReader:
         return conditioning.channels(self.annotations(conditioning, clip, t))
 
     def regions(self, conditioning: Conditioning, clip: str, t: int) -> Regions:
-        """The regions of a frame, int32 [H, W]; for models that have some."""
+        """The regions of a frame, int32 [H, W]; only if a condition has regions."""
         found = conditioning.with_regions
         assert found is not None, f"{conditioning.names} has no regions"
         return found.regions(self.annotation(found, clip, t, "regions"))
@@ -135,7 +138,7 @@ def count_labels(work: Folder, labels: Manifest) -> int:
 
 
 def label_ids(work: Folder, labels: Manifest) -> Iterator[frozenset[int]]:
-    """The ids that occur in each shard of the label maps of a workspace, 255 = ignore among them.
+    """The ids that occur in each shard of the label maps of a workspace, including 255 (ignore).
 
     Raises:
         V2VError: a missing or corrupt shard.
@@ -156,10 +159,10 @@ def _shard_label_ids(url: str, entry: ShardEntry) -> frozenset[int]:
 
 
 def typical_placement(reader: ClipReader, conditioning: Conditioning) -> Placement | None:
-    """Where the subject of the clips mostly is, from frames spread evenly; None where it has none."""
+    """The median placement of the clips' subject over evenly spread frames; None if there is no subject."""
     found = conditioning.with_subject
     if found is None:
         return None
     frames = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLE).round().astype(int))
-    return typical(found.align(reader.annotation(found, *frames[number], "align")) for number in chosen)
+    return median_placement(found.align(reader.annotation(found, *frames[number], "align")) for number in chosen)

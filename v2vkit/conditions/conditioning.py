@@ -1,7 +1,7 @@
-"""What a model is conditioned on: an ordered list of conditions, their channels one after another.
+"""Conditioning of a model: an ordered list of conditions whose channels are concatenated.
 
 Shapes: channels uint8 [C, H, W] (255 = 1) or float32 in [0, 1]; annotations are one per condition, in their order. A
-street's channels at 2048x1024 are 75 MB in bytes and 300 MB in floats, so they become floats (`to_unit`) last.
+street's channels at 2048x1024 are 75 MB as bytes and 300 MB as floats, so the conversion (`to_unit`) comes last.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,11 +27,11 @@ Annotate = Callable[[Iterable[Image]], Iterator[tuple[Image, Any]]]
 
 
 class NewerConditionError(ValueError):
-    """A condition, or a field of one, that there is not: what was stored may be of a newer version."""
+    """An unknown condition, or an unknown field of one: perhaps stored by a newer version."""
 
 
 def to_unit(channels: Bytes) -> NDArray[np.float32]:
-    """Channels in bytes as the float32 in [0, 1] that networks take."""
+    """Channels uint8 as the float32 in [0, 1] that networks take."""
     return channels / np.float32(255)
 
 
@@ -39,10 +39,10 @@ def _parse(value: Any) -> Condition[Any]:
     if isinstance(value, Condition):
         return value
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError(f"{value!r} is no condition with a name")
+        raise ValueError(f"{value!r} is not a condition with a name")
     name = value["name"]
     if name not in CONDITIONS:
-        raise NewerConditionError(f"{name!r} is no condition")
+        raise NewerConditionError(f"{name!r} is not a condition")
     try:
         return condition_class(name).model_validate(value)
     except ValidationError as error:
@@ -68,7 +68,7 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
         return self.root
 
     def __str__(self) -> str:
-        """In words, for messages."""
+        """A description for messages."""
         return " + ".join(map(str, self.conditions))
 
     @property
@@ -83,7 +83,7 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def nothing(self) -> str:
-        """What a frame is counted under in which nothing was found."""
+        """Name under which frames are counted in which nothing was found."""
         estimated = [condition.nothing for condition in self.conditions if condition.task is not None]
         return " or ".join(estimated) or self.conditions[0].nothing
 
@@ -94,21 +94,21 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def num_labels(self) -> int:
-        """Of the first condition whose labels can have a foreground branch; 0 = none has."""
+        """Labels of the first condition that can have a foreground branch; 0 = there is none."""
         return next((int(getattr(of, "num_labels")) for of in self.conditions if of.foreground), 0)  # noqa: B009
 
     def has(self, fact: str) -> bool:
-        """Whether some condition has this fact (an attribute of `Condition` that is true)."""
+        """Whether any condition has this attribute of `Condition` true."""
         return any(getattr(condition, fact) for condition in self.conditions)
 
     @property
     def mirrors(self) -> bool:
-        """Whether all of it may be mirrored."""
+        """Whether all conditions may be flipped left to right."""
         return all(condition.mirrors for condition in self.conditions)
 
     @property
     def with_regions(self) -> Condition[Any] | None:
-        """The condition whose regions are used: the first that has some."""
+        """The condition whose regions are used: the first that has regions."""
         return next((condition for condition in self.conditions if condition.has_regions), None)
 
     @property
@@ -118,23 +118,23 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
     @property
     def label_folder(self) -> Condition[Any] | None:
-        """The condition whose annotations a folder of label maps gives, where maps or frames beside give all others."""
+        """The condition that reads a folder of label maps, if maps or frames beside them give all other conditions."""
         found = next((of for of in self.conditions if of.from_label_folder), None)
         others = (of for of in self.conditions if of is not found)
         return found if all(of.beside is not None or of.from_frame for of in others) else None
 
     def of_task(self, task: str) -> int | None:
-        """Position of the condition behind which an estimator of this task stands; None = there is none."""
+        """Position of the condition whose estimator has this task; None = there is none."""
         return next((i for i, condition in enumerate(self.conditions) if condition.task == task), None)
 
     def slice_of(self, fact: str) -> slice:
-        """Where in the channels the first condition is that has this fact."""
+        """Channels of the first condition that has this attribute of `Condition` true."""
         start = 0
         for condition in self.conditions:
             if getattr(condition, fact):
                 return slice(start, start + condition.num_channels)
             start += condition.num_channels
-        raise ValueError(f"no condition of {self.names} {fact}")
+        raise ValueError(f"no condition of {self.names} has {fact}")
 
     def same_channels(self, other: "Conditioning") -> bool:
         """Whether the channels mean the same, in the same order."""
@@ -147,10 +147,10 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 
         Args:
             annotations: one per condition.
-            image: the frame, RGB uint8 [H, W, 3], where it is there.
+            image: the frame, RGB uint8 [H, W, 3], if there is one.
 
         Raises:
-            V2VError: they have different sizes, or as `Condition.channels`.
+            V2VError: annotations of different sizes, or as `Condition.channels`.
         """
         drawn = [of.channels(annotation, image) for of, annotation in zip(self.conditions, annotations, strict=True)]
         if len(drawn) == 1:
@@ -160,38 +160,40 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
                 f"{of.artifact} {channels.shape[2]}x{channels.shape[1]}"
                 for of, channels in zip(self.conditions, drawn, strict=True)
             )
-            raise V2VError(f"The annotations of a frame have different sizes: {sizes}.", "Make them again.")
+            raise V2VError(
+                "size-mismatch", f"The annotations of a frame have different sizes: {sizes}.", "Make them again."
+            )
         return np.concatenate(drawn)
 
     def prepare(self, batch: Sequence[Annotations]) -> list[tuple[Any, ...]]:
-        """The annotations of several frames, with done once what `Condition.prepare` can do for all of them."""
+        """The annotations of several frames after `Condition.prepare` of each condition."""
         if not batch:
             return []
         columns = [of.prepare(column) for of, column in zip(self.conditions, zip(*batch, strict=True), strict=True)]
         return list(zip(*columns, strict=True))
 
     def draw(self, annotations: Annotations, image: Image | None = None) -> tuple[Any, ...]:
-        """The annotations with what is drawn for channels and regions alike; see `Condition.draw`."""
+        """The annotations after `Condition.draw` of each condition."""
         return tuple(of.draw(annotation, image) for of, annotation in zip(self.conditions, annotations, strict=True))
 
     def augment(self, annotations: Annotations, change: Change) -> tuple[Any, ...]:
-        """The annotations of the changed frame."""
+        """The annotations of the augmented frame."""
         return tuple(
             of.augment(annotation, change) for of, annotation in zip(self.conditions, annotations, strict=True)
         )
 
     def regions(self, annotations: Annotations) -> Regions | None:
-        """int32 [H, W] of the first condition that has regions; None = none has."""
+        """Regions int32 [H, W] of the first condition that has some; None = there is none."""
         found = self.with_regions
         return None if found is None else found.regions(annotations[self.conditions.index(found)])
 
     def align(self, annotations: Annotations) -> Placement | None:
-        """Where the subject is, of the first condition that has one."""
+        """The placement of the subject by the first condition that has one."""
         found = self.with_subject
         return None if found is None else found.align(annotations[self.conditions.index(found)])
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
-        """Channels [C, H, W] in [0, 1] as people look at them: the picture of the first condition, RGB [H, W, 3]."""
+        """Channels [C, H, W] in [0, 1] as a picture for people, of the first condition: RGB [H, W, 3]."""
         first = self.conditions[0]
         return first.preview(channels[: first.num_channels])
 
@@ -199,7 +201,7 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
 def annotate(annotators: Sequence[Annotate], frames: Iterable[Image]) -> Iterator[tuple[Image, tuple[Any, ...]]]:
     """Frames of one shot, each with one annotation per condition.
 
-    Conditions look ahead differently far; no frame is read twice, and so many are kept as the farthest is ahead.
+    No frame is read twice; as many are kept as the condition with the longest look-ahead needs.
     """
     streams = tee(frames, len(annotators)) if len(annotators) > 1 else (frames,)
     annotated = [of(stream) for of, stream in zip(annotators, streams, strict=True)]
@@ -217,7 +219,7 @@ def conditioning_of(domain: str, **fields: Any) -> Conditioning:
 
     Args:
         domain: a name in `v2vkit.conditions.domains`.
-        fields: those that conditions have and that are not at their defaults; each condition takes its own.
+        fields: fields of the conditions that differ from their defaults; each condition takes those that it has.
     """
     found = find_domain(domain).classes
     unknown = set(fields) - {name for of in found for name in of.model_fields}
@@ -230,15 +232,15 @@ def conditioning_of(domain: str, **fields: Any) -> Conditioning:
 def configure(
     names: Iterable[str], settings: Mapping[str, Mapping[str, Any]], *, count_labels: Callable[[str], int]
 ) -> Conditioning:
-    """The conditions as the artifacts of a workspace need them.
+    """The conditions that fit the artifacts of a workspace.
 
     Args:
         names: of the conditions, in their order.
-        settings: artifact -> settings of the stage that made it, with those of training that conditions take.
+        settings: artifact -> settings of the stage that made it, and the settings of training that conditions take.
         count_labels: artifact -> the number of labels in it.
 
     Raises:
-        V2VError: a stored value is none that the stage takes.
+        V2VError: a stored value is not valid for that stage.
     """
     made = []
     for found in map(condition_class, names):
@@ -249,6 +251,7 @@ def configure(
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise V2VError(
+                "manifest-damaged",
                 f"The settings of the artifact {found.artifact} are damaged: {key} is {stored.get(key)!r}.",
                 "Make it again with --overwrite.",
             ) from None

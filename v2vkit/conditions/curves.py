@@ -1,8 +1,8 @@
-"""The 14 curves of a face: which landmarks they join, and the pixels that a pen draws between them.
+"""The 14 curves of a face: the landmarks that they connect, and the pixels that they cover.
 
 The geometry follows vid2vid's face pre-processing (parabolas through overlapping triples of landmarks, a 2 x 2 pen),
-checked against the reference's own output in tests/golden. Everything is done for all pieces at once, because this
-runs beside the estimator and Python's lock is the bottleneck there.
+checked against the reference's own output in tests/golden. All pieces are computed at once, because this runs in a
+thread beside the estimator, where Python's lock is the bottleneck.
 
 Shapes: P pieces, 3 points each; N drawn points.
 """
@@ -40,9 +40,9 @@ NUM_CURVES = len(CURVES)
 
 PEN = 2  # pixels
 _MAX_CURVATURE = 1.0  # quadratic coefficient (1 / pixel) above which a fit is an artefact of nearly coincident points
-_MAX_OVERSHOOT = 0.15  # of the longer side of the points' box; fits on real faces stay below 0.06 where they are good
+_MAX_OVERSHOOT = 0.15  # of the longer side of the points' box; good fits on real faces stay below 0.06
 _MAX_SAMPLES = 1 << 16
-# floor() of a fitted value must not drop a pixel because 9.9999999 came out where 10 went in
+# added before floor(), so that a fit of 9.9999999 instead of 10 does not change the pixel
 _ROUNDING = 1e-6
 
 
@@ -62,7 +62,7 @@ _POINTS, _PAIRS, _CURVE_OF = _pieces()
 
 
 class Strokes(NamedTuple):
-    """Where the pen stands along the 14 curves of a face, and on which curve each position is; int64 [N] each."""
+    """Pen positions along the 14 curves of a face, and the curve of each position; int64 [N] each."""
 
     columns: Indices
     rows: Indices
@@ -74,15 +74,15 @@ def curve_pixels(
 ) -> list[tuple[Indices, Indices]]:
     """The pixels of each of the 14 curves, in the order of `CURVES`: (rows, columns), inside the frame.
 
-    Each triple of landmarks is replaced by a parabola whose independent variable is the axis in which the landmarks
-    step farther. Where that fails (a wide-open mouth, a face in profile: too curved, turning back, or far beyond the
-    landmarks) the reference draws a stray loop or drops the piece, so that it flickers; here a curve that is quadratic
-    in chord length takes its place. Landmarks outside the frame are fine: what lies outside is not drawn.
+    Each triple of landmarks becomes a parabola over the axis along which the landmarks are farther apart. Where that
+    fails (a wide-open mouth, a face in profile: too curved, turning back, or far beyond the landmarks) the reference
+    draws a stray loop or drops the piece, and flickers; here a curve that is quadratic in chord length replaces it.
+    Landmarks may lie outside the frame; pixels outside are not drawn.
 
     Args:
         landmarks: float32 [68, 2].
         size: (width, height).
-        strokes: those of `strokes_of` for these landmarks, where they are there already.
+        strokes: `strokes_of` these landmarks, if computed already.
     """
     width, height = size
     x, y, curve = pen_positions(landmarks) if strokes is None else strokes
@@ -101,10 +101,10 @@ def pen_positions(landmarks: Landmarks) -> Strokes:
 
 
 def strokes_of(faces: Sequence[Landmarks | None]) -> list[Strokes | None]:
-    """Where the pen stands along the curves of each face, the frame's borders ignored; None for None.
+    """Pen positions along the curves of each face, also outside the frame; None for None.
 
-    The pen covers the pixel that it stands on, the left and upper neighbours of that, and the one between them. Eight
-    faces at once take a third of the time of one after the other; the pixels are the same.
+    At each position the pen covers 2 x 2 pixels: that one, its left, upper and upper left neighbours. Eight faces at
+    once take a third of the time of one after the other; the pixels are the same.
 
     Args:
         faces: float32 [68, 2] each.
@@ -134,7 +134,7 @@ def _draw(points: Floats) -> tuple[Floats, Indices]:
     along = np.where(steps[:, :, 0].max(1) >= steps[:, :, 1].max(1), 0, 1)
     u, v = points[everything, :, along], points[everything, :, 1 - along]
     one_way = np.prod(np.sign(np.diff(u, axis=1)), axis=1) > 0
-    # Newton's form: v = v0 + slope (u - u0) + curvature (u - u0) (u - u1), with harmless numbers where it fails
+    # Newton's form: v = v0 + slope (u - u0) + curvature (u - u0) (u - u1), with placeholder numbers where it fails
     safe = np.where(one_way[:, None], u, [0.0, 1.0, 2.0])
     slope = (v[:, 1] - v[:, 0]) / (safe[:, 1] - safe[:, 0])
     curvature = ((v[:, 2] - v[:, 1]) / (safe[:, 2] - safe[:, 1]) - slope) / (safe[:, 2] - safe[:, 0])

@@ -1,4 +1,4 @@
-"""The condition `densepose`: which part of the body every pixel shows, and where on its surface."""
+"""The condition `densepose`: for every pixel the body part and the coordinates on its surface."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,15 +36,15 @@ class DensePoseMap:
 
 
 def drop_body_parts(vui: NDArray[np.uint8], rng: np.random.Generator, probability: float) -> NDArray[np.uint8]:
-    """The map without some of the 24 parts, each left out with this probability, all three channels of it (vid2vid's
+    """The map with each of the 24 parts set to background, in all three channels, with this probability (vid2vid's
     training; there 0.05)."""
     dropped = np.concatenate([[False], rng.random(NUM_PARTS) < probability])
     return np.where(dropped[vui[..., _PART]][..., None], np.uint8(0), vui)
 
 
 class DensePoseCondition(Condition[DensePoseMap]):
-    """V, U, and the part index times 255/24, rounded: the order and scale of vid2vid's published pose networks, which
-    see these three channels before the skeleton's (`densepose`, then `pose`)."""
+    """Channels V, U, and the part index times 255/24, rounded: order and scale of vid2vid's published pose networks,
+    which see these three channels before the skeleton's (`densepose`, then `pose`)."""
 
     artifact: ClassVar[str] = "densepose"
     required: ClassVar[tuple[str, ...]] = ("iuv.png",)
@@ -66,7 +66,11 @@ class DensePoseCondition(Condition[DensePoseMap]):
         if isinstance(value, DensePoseMap):
             part = int(check_image(value.vui, size, "A DensePose map", channels="VUI")[..., _PART].max())
             if part > NUM_PARTS:
-                raise V2VError(f"A DensePose map holds part {part}.", f"Parts are 0 (background) to {NUM_PARTS}.")
+                raise V2VError(
+                    "part-out-of-range",
+                    f"A DensePose map holds part {part}.",
+                    f"Parts are 0 (background) to {NUM_PARTS}.",
+                )
         return super().given(value, size=size)
 
     @property
@@ -76,7 +80,7 @@ class DensePoseCondition(Condition[DensePoseMap]):
     def follow(
         self, looked_at: Iterable[tuple[F, DensePoseMap]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, DensePoseMap]]:
-        """As in `Condition`; annotations that came with the frames."""
+        """As in `Condition`; unchanged, because these annotations came with the frames."""
         return iter(looked_at)
 
     @classmethod
@@ -91,7 +95,11 @@ class DensePoseCondition(Condition[DensePoseMap]):
     def decode(cls, files: Mapping[str, bytes], *, size: Size) -> DensePoseMap:
         vui = decode_image(files["iuv.png"], "a DensePose map")
         if int(vui[..., _PART].max(initial=0)) > NUM_PARTS:
-            raise V2VError(f"A DensePose map holds a part above {NUM_PARTS}.", "Make the artifact densepose again.")
+            raise V2VError(
+                "part-out-of-range",
+                f"A DensePose map holds a part above {NUM_PARTS}.",
+                "Make the artifact densepose again.",
+            )
         return DensePoseMap(vui)
 
     def channels(self, annotation: DensePoseMap, image: Image | None = None) -> Bytes:
@@ -100,9 +108,9 @@ class DensePoseCondition(Condition[DensePoseMap]):
         return channels
 
     def augment(self, annotation: DensePoseMap, change: Change) -> DensePoseMap:
-        """Moved as ids are: neither parts nor surface coordinates of two parts can be mixed."""
+        """Warped by nearest neighbour: parts, and surface coordinates of two parts, cannot be mixed."""
         vui = move_ids(annotation.vui, change.move)
-        if change.drop:  # a number more, so that other parts are left out than of the skeleton
+        if change.drop:  # a seed of its own, so that the choice is independent of the skeleton's
             vui = drop_body_parts(vui, np.random.default_rng([*change.seed, NUM_PARTS]), change.drop)
         return DensePoseMap(vui)
 

@@ -1,4 +1,4 @@
-"""The condition `depth`: how far everything is, and where that is known."""
+"""The condition `depth`: distance of every pixel, and a mask of where it is known."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class DepthMap:
 
         Args:
             depth: in metres, or of an unknown unit.
-            near_far: of that unit, the range of the shot (`depth_range`); None = metres.
+            near_far: the range of the shot (`depth_range`) for an unknown unit; None = metres.
         """
         if near_far is None:
             return cls(encode_depth(depth, depth > 0))
@@ -57,7 +57,7 @@ class DepthMap:
 
 
 def depth_layer(examples: Any) -> Layer:
-    """Stored depth in grey, stretched over what each map holds."""
+    """Stored depth in grey, stretched to the range of each map."""
     return Layer(_stretched, "stored depth in grey, each map from its 2nd to its 98th percentile, red = unknown")
 
 
@@ -73,14 +73,14 @@ class DepthCondition(Condition[DepthMap]):
     """Two channels: inverse depth, (1/d - 1/far) / (1/near - 1/far) cut to [0, 1], and 1 where depth is known.
 
     Attributes:
-        metric: depth is in metres, so that the same distance is the same number in every video; else near and far are
-            those of each shot, its 2nd and 98th percentile, and the unknown unit cancels out.
-        near, far: metres that become 1 and 0, where `metric`.
+        metric: depth is in metres, so that the same distance is the same number in every video; otherwise near and far
+            are the 2nd and 98th percentile of each shot, and the unknown unit cancels out.
+        near, far: with `metric`, the distances in metres that become 1 and 0.
     """
 
     artifact: ClassVar[str] = "depth"
     required: ClassVar[tuple[str, ...]] = ("depth.png",)
-    arrays: ClassVar[str] = "depth in metres [H, W], 0 = unknown (models that know metres)"
+    arrays: ClassVar[str] = "depth in metres [H, W], 0 = unknown (models of metric depth)"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("depth.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"depth.png": depth_layer}
     nothing: ClassVar[str] = "no depth"
@@ -112,7 +112,7 @@ class DepthCondition(Condition[DepthMap]):
         return cls.model_validate(taken | metric | metres)
 
     def given(self, value: Any, *, size: Size) -> DepthMap:
-        """As in `Condition`; depth in metres where the model knows metres, else `DepthMap.of` with the shot's range."""
+        """As in `Condition`; arrays in metres for models of metric depth, else `DepthMap.of` with the shot's range."""
         if isinstance(value, np.ndarray):
             value = self._of_metres(value)
         if isinstance(value, DepthMap):
@@ -122,7 +122,8 @@ class DepthCondition(Condition[DepthMap]):
     def _of_metres(self, depth: NDArray[Any]) -> DepthMap:
         if not self.metric:
             raise V2VError(
-                "This model knows relative depth, for which the range of the shot is needed.",
+                "depth-range-required",
+                "This model takes relative depth, which needs the range of the shot.",
                 "Give DepthMap.of(depth, near_far=(near, far)) for every frame.",
             )
         if (
@@ -131,7 +132,8 @@ class DepthCondition(Condition[DepthMap]):
             or not (np.isfinite(depth) & (depth >= 0)).all()
         ):
             raise V2VError(
-                f"A depth map is {depth.dtype} {list(depth.shape)}, or holds what is no distance.",
+                "array-mismatch",
+                f"A depth map is {depth.dtype} {list(depth.shape)}, or holds negative or infinite values.",
                 "Give metres as floating-point numbers [H, W], 0 = unknown.",
             )
         return DepthMap.of(depth)
@@ -143,7 +145,7 @@ class DepthCondition(Condition[DepthMap]):
     def follow(
         self, looked_at: Iterable[tuple[F, DepthMap]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, DepthMap]]:
-        """As in `Condition`; annotations that came with the frames."""
+        """As in `Condition`; unchanged, because these annotations came with the frames."""
         return iter(looked_at)
 
     @classmethod
@@ -158,7 +160,9 @@ class DepthCondition(Condition[DepthMap]):
     def decode(cls, files: Mapping[str, bytes], *, size: Size) -> DepthMap:
         stored = decode_gray(files["depth.png"], "a depth map")
         if stored.dtype != np.uint16:
-            raise V2VError("A depth map has 8 bits; 16 are expected.", "Make the artifact depth again.")
+            raise V2VError(
+                "depth-damaged", "A depth map has 8 bits; 16 are expected.", "Make the artifact depth again."
+            )
         return DepthMap(stored.astype(np.uint16, copy=False))
 
     def channels(self, annotation: DepthMap, image: Image | None = None) -> Bytes:
@@ -167,7 +171,7 @@ class DepthCondition(Condition[DepthMap]):
         return depth_channel(*decode_depth(annotation.stored), near=self.near, far=self.far)
 
     def augment(self, annotation: DepthMap, change: Change) -> DepthMap:
-        """Moved as ids are: between near and far there is nothing."""
+        """Warped by nearest neighbour: the mean of a near and a far surface would be no surface."""
         return DepthMap(move_ids(annotation.stored, change.move))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:

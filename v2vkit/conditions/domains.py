@@ -1,6 +1,6 @@
-"""Named defaults: what a video of a kind is usually conditioned on. Nothing outside this table asks which domain it is.
+"""Domains: named default lists of conditions. Nothing outside this table depends on the name of a domain.
 
-What code wants to know ("may this be mirrored?", "has it regions?") is a fact of the condition, not of the domain.
+What code needs to know (may it be mirrored, has it regions) is an attribute of the condition, not of the domain.
 """
 
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ class Domain:
 
     Attributes:
         conditions: names of the conditions, in the order of their channels.
-        shows: what such a video shows, in the plural.
-        recipe: the shipped recipe to begin with.
-        published: lists of conditions that published weights of such videos have, beside `conditions`.
+        shows: the subject of such videos, in the plural, for messages.
+        recipe: the shipped recipe for it.
+        published: further lists of conditions that published weights of such videos have.
     """
 
     conditions: tuple[str, ...]
@@ -57,23 +57,23 @@ def find_domain(name: str) -> Domain:
     """The row of that name.
 
     Raises:
-        V2VError: there is none.
+        V2VError: there is no such domain.
     """
     if name not in DOMAINS:
-        raise V2VError(f"There is no domain {name!r}.", f"Known: {', '.join(DOMAINS)}.")
+        raise V2VError("domain-unknown", f"There is no domain {name!r}.", f"Known: {', '.join(DOMAINS)}.")
     return DOMAINS[name]
 
 
 def domains_that(fact: str) -> list[str]:
-    """What the domains show of which some condition has this fact (an attribute of `Condition` that is true)."""
+    """`shows` of the domains in which any condition has this attribute of `Condition` true."""
     return [row.shows for row in DOMAINS.values() if any(getattr(found, fact) for found in row.classes)]
 
 
 def conditions_have(names: Iterable[str], fact: str) -> bool:
-    """Whether some of these conditions has this fact (an attribute of `Condition` that is true)."""
+    """Whether any of these conditions has this attribute of `Condition` true."""
     return any(getattr(condition_class(name), fact) for name in names)
 
 
 def domain_has(name: str, fact: str) -> bool:
-    """Whether some condition of a domain has this fact (an attribute of `Condition` that is true)."""
+    """Whether any condition of a domain has this attribute of `Condition` true."""
     return conditions_have(find_domain(name).conditions, fact)

@@ -38,8 +38,8 @@ class EdgeMap:
 class EdgesCondition(Condition[EdgeMap]):
     """One channel, 1 on edges: |Laplacian(Gaussian(grey))| above a threshold.
 
-    In training the edges are those of the real frame, in use those of the driving one (a simulator's). No estimator is
-    needed: the edges of a frame are a function of it.
+    Edges are those of the real frame in training, and those of the source frame (of a simulator) in use. No estimator
+    is needed.
 
     Attributes:
         kernel: the discrete Laplacian: `cross` has 4 neighbours, `square` 8.
@@ -73,7 +73,7 @@ class EdgesCondition(Condition[EdgeMap]):
                 raise V2VError(
                     "array-mismatch",
                     f"An edge map is {value.dtype} {list(value.shape)}.",
-                    "Give bool or uint8 [H, W]; every number but 0 is an edge.",
+                    "Give bool or uint8 [H, W]; 0 = no edge, all other values are edges.",
                 )
             refuse_size((value.shape[1], value.shape[0]), size, "An edge map")
             value = EdgeMap(_binary(value))
@@ -104,14 +104,14 @@ class EdgesCondition(Condition[EdgeMap]):
         return annotation.edges[None]
 
     def augment(self, annotation: EdgeMap, change: Change) -> EdgeMap:
-        """Moved as ids are: a pixel is an edge or is none."""
+        """Warped by nearest neighbour, so that the map stays binary."""
         return EdgeMap(move_ids(annotation.edges, change.move))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         return np.repeat(np.rint(channels[0] * 255).astype(np.uint8)[..., None], 3, 2)
 
     def refuse_other_footage(self, origin: Origin, source: str) -> None:
-        """Nothing to refuse: the frames of the video have edges."""
+        """Refuses nothing: edges are made from the frames of the video."""
 
 
 def _binary(edges: NDArray[Any]) -> NDArray[np.uint8]:

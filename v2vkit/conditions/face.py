@@ -1,4 +1,4 @@
-"""The condition `face`: facial landmarks drawn as curves, with the edges of the background."""
+"""The condition `face`: facial landmarks drawn as curves, and edges of the background."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ class FaceLandmarks:
     Attributes:
         points: float32 [68, 2] (x, y) in pixels; None = no face.
         size: (width, height) of the frame.
-        found: whether it was found in this very frame.
+        found: whether the face was found in this very frame.
         sketch: uint8 [H, W], 255 on 0: curves and background edges; None = not drawn yet.
         parts: uint8 [H, W] of facial parts (`v2vkit.conditions.sketch.PARTS`); None = not drawn yet.
-        strokes: where the pen stands, of `strokes_of`; None = not known yet.
+        strokes: pen positions (`strokes_of`); None = not computed yet.
     """
 
     points: Landmarks | None
@@ -43,7 +43,7 @@ class FaceLandmarks:
     strokes: Strokes | None = None
 
     def with_points(self, points: Landmarks | None) -> "FaceLandmarks":
-        """The same frame with other landmarks, which have to be drawn anew."""
+        """The same frame with other landmarks; its drawings are dropped."""
         return FaceLandmarks(points, self.size, self.found)
 
 
@@ -51,7 +51,7 @@ class FaceCondition(Condition[FaceLandmarks]):
     """The sketch, then 14 maps of the distance to each curve.
 
     Attributes:
-        canny: whether sketches have the edges of the background, which are drawn from the frames.
+        canny: whether sketches include Canny edges of the background, which are drawn from the frames.
     """
 
     artifact: ClassVar[str] = "sketches"
@@ -107,7 +107,7 @@ class FaceCondition(Condition[FaceLandmarks]):
             yield frame, FaceLandmarks(points, size, found)
 
     def prepare(self, annotations: Sequence[FaceLandmarks]) -> list[FaceLandmarks]:
-        """Several faces' curves at once take a third of the time of one after the other."""
+        """Computes the curves of all faces at once, in a third of the time of one after the other."""
         strokes = strokes_of([annotation.points for annotation in annotations])
         return [replace(annotation, strokes=of) for annotation, of in zip(annotations, strokes, strict=True)]
 
@@ -119,8 +119,9 @@ class FaceCondition(Condition[FaceLandmarks]):
         if image is None:
             if self.canny and annotation.points is not None:
                 raise V2VError(
-                    "These sketches have the edges of the background, which are drawn from the frame.",
-                    "Give the frame, too.",
+                    "frame-required",
+                    "These sketches include edges of the background, which are drawn from the frame.",
+                    "Give the frame as well.",
                 )
             image = np.zeros((annotation.size[1], annotation.size[0], 3), np.uint8)
         sketch, parts = draw_sketch(image, annotation.points, canny=self.canny, strokes=annotation.strokes)
@@ -159,7 +160,7 @@ class FaceCondition(Condition[FaceLandmarks]):
         return annotation.with_points(None if points is None else move_points(points, change.move))
 
     def regions(self, annotation: FaceLandmarks) -> Regions:
-        """The parts of the face."""
+        """Facial parts."""
         parts = annotation.parts
         if parts is None:
             points, (width, height) = annotation.points, annotation.size

@@ -1,4 +1,4 @@
-"""Backward flow in numpy: warping with it, how far to trust it, and how to look at it.
+"""Backward flow in numpy: warping, confidence, and colours to look at it.
 
 Backward flow lies on the grid of frame t and points into frame t-k: `warp(previous, flow)(p) = previous(p + flow(p))`.
 """
@@ -14,7 +14,7 @@ PHOTOMETRIC_THRESHOLD = 0.02
 
 
 def _positions(flow: FloatMap) -> FloatMap:
-    """Where each pixel of the grid points to: p + flow(p), float32 [H, W, 2]."""
+    """The position to which each pixel of the grid points: p + flow(p), float32 [H, W, 2]."""
     height, width = flow.shape[:2]
     positions = flow.astype(np.float32, copy=True)
     positions[..., 0] += np.arange(width, dtype=np.float32)
@@ -41,10 +41,10 @@ def warp_backward(previous: NDArray, flow: FloatMap) -> NDArray:
 
 
 def confidence_forward_backward(backward: FloatMap, forward: FloatMap) -> FloatMap:
-    """1 where going to the previous frame and back ends near the start, else 0.
+    """Forward-backward consistency: 1 where following both flows returns to the start, else 0.
 
     The test of Sundaram, Brox and Keutzer (ECCV 2010, eq. 5): `|f + g(p + f)|^2 < 0.01 (|f|^2 + |g(p + f)|^2) + 0.5`.
-    Pixels that point outside the frame (its pixels taken as unit squares) are not confident.
+    Pixels that point outside the frame (pixels are unit squares) get 0.
 
     Args:
         backward: f, float32 [H, W, 2], on the grid of the current frame, into the previous one.
@@ -73,10 +73,10 @@ def _squared_norm(vectors: NDArray) -> FloatMap:
 def confidence_photometric(
     current: Image, previous: Image, flow: FloatMap, *, threshold: float = PHOTOMETRIC_THRESHOLD
 ) -> FloatMap:
-    """1 where the warped previous frame looks like the current one, else 0: the rule of the published vid2vid code.
+    """Photometric consistency (published code): 1 where the warped previous frame equals the current one, else 0.
 
     `sum over RGB of (current - warp(previous, flow))^2 < threshold`, colours in [-1, 1], at full size (the published
-    code works at a size rounded down to multiples of 64 and enlarges the mask).
+    code works at a size rounded down to multiples of 64 and upsamples the mask).
 
     Args:
         current, previous: RGB uint8 [H, W, 3].
@@ -92,9 +92,9 @@ def confidence_photometric(
 
 
 def flow_color(flow: FloatMap, *, max_flow: float | None = None) -> Image:
-    """Flow as colours: hue is direction, saturation is length (the Middlebury wheel: Baker et al., IJCV 2011).
+    """Flow as colours: hue is direction, saturation is length (Middlebury colour wheel: Baker et al., IJCV 2011).
 
-    Zero is white; +x is red, +y yellow-green, -x cyan, -y violet. Longer than `max_flow` is shown darkened.
+    Zero is white; +x is red, +y yellow-green, -x cyan, -y violet. Vectors longer than `max_flow` are darker.
 
     Args:
         flow: float32 [H, W, 2] in pixels.

@@ -1,8 +1,8 @@
-"""Optical flow on disk: the 16-bit PNG of KITTI (our `flow` artifacts) and the `.flo` of Middlebury.
+"""Optical flow on disk: KITTI's 16-bit PNG (used in `flow` artifacts) and Middlebury's `.flo`.
 
-KITTI PNG: three 16-bit channels, red = u, green = v as `value = 64 * pixels + 32768`, blue = validity. We put the
-confidence there: 0 = not usable, 1 = certain (exactly KITTI's valid mask, so either side reads the other's files), and
-the 254 levels between them as `257 * level`, for estimators that give a soft one.
+KITTI PNG: three 16-bit channels, red = u, green = v as `value = 64 * pixels + 32768`, blue = validity. The toolkit
+stores confidence as validity: 0 = not usable, 1 = certain (as in KITTI's own files), and the 254 levels between them as
+`257 * level`, for estimators with a soft confidence.
 """
 
 import struct
@@ -23,9 +23,9 @@ ZERO = 32768
 MAX_FLOW = (65535 - ZERO) / STEPS_PER_PIXEL
 """Largest component, in pixels, that the PNG holds (511.98). Raw 0 (-512) is left to KITTI's pixels without a value."""
 
-# Run-length matching was the smallest of zlib's strategies and as fast as any on real clips (faces, streets; 128 to 512
-# pixels): 0.7 to 1.4 bytes per pixel and map, where the default strategy takes 0.9 to 1.5 at level 1 and twice the time
-# at level 3. The order matters: OpenCV resets the strategy when it meets the compression level.
+# Run-length matching gives the smallest files of zlib's strategies, and none is faster, on real clips (faces, streets;
+# 128 to 512 pixels): 0.7 to 1.4 bytes per pixel and map; the default strategy takes 0.9 to 1.5 at level 1 and twice the
+# time at level 3. The order matters: OpenCV resets the strategy when it reads the compression level.
 _PNG_FLAGS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 _FLO_MAGIC = b"PIEH"
@@ -36,7 +36,7 @@ def encode_kitti(flow: FloatMap, confidence: FloatMap | None = None) -> bytes:
     """KITTI flow PNG.
 
     Components are rounded to 1/64 pixel. Components beyond +-`MAX_FLOW` pixels are clipped, those that are not finite
-    become 0; both get confidence 0, because what is stored there is not what was measured.
+    become 0; both get confidence 0, because the stored value is not the measured one.
 
     Args:
         flow: float32 [H, W, 2] in pixels.
@@ -70,15 +70,16 @@ def decode_kitti(data: bytes, where: str = "a flow map") -> tuple[FloatMap, Floa
         flow float32 [H, W, 2] in pixels (0 where KITTI has no value) and confidence float32 [H, W] in [0, 1].
 
     Raises:
-        V2VError: no PNG, damaged, not three 16-bit channels, or more than `MAX_PIXELS` pixels.
+        V2VError: not a PNG, damaged, not three 16-bit channels, or more than `MAX_PIXELS` pixels.
     """
     check_header(data, where)
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if bgr is None:
-        raise V2VError(f"{where} is a damaged image.", "Replace the file.")
+        raise V2VError("image-damaged", f"{where} is a damaged image.", "Replace the file.")
     if bgr.dtype != np.uint16 or bgr.ndim != 3 or bgr.shape[2] != 3:
         raise V2VError(
-            f"{where} is no KITTI flow map: it has {bgr[0, 0].size} channel(s) of {bgr.itemsize * 8} bits.",
+            "pixel-format-unsupported",
+            f"{where} is not a KITTI flow map: it has {bgr[0, 0].size} channel(s) of {bgr.itemsize * 8} bits.",
             "Give a PNG with three 16-bit channels.",
         )
     raw = bgr[..., 2:0:-1]
@@ -99,12 +100,19 @@ def decode_flo(data: bytes, where: str = "a .flo file") -> tuple[FloatMap, Float
         V2VError: wrong magic number, or a size that does not match the length of the file.
     """
     if len(data) < 12 or data[:4] != _FLO_MAGIC:
-        raise V2VError(f"{where} does not begin as a .flo file does.", "Give a Middlebury .flo file (little-endian).")
+        raise V2VError(
+            "flow-damaged",
+            f"{where} does not begin as a .flo file does.",
+            "Give a Middlebury .flo file (little-endian).",
+        )
     width, height = struct.unpack_from("<ii", data, 4)
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise V2VError(f"{where} claims to be {width}x{height} pixels.", "Replace the file; it is damaged.")
+        raise V2VError(
+            "flow-damaged", f"{where} has the size {width}x{height} in its header.", "Replace the file; it is damaged."
+        )
     if len(data) != 12 + 8 * width * height:
         raise V2VError(
+            "flow-damaged",
             f"{where} has {len(data)} bytes; {width}x{height} pixels take {12 + 8 * width * height}.",
             "Replace the file; it is cut short or damaged.",
         )
@@ -123,9 +131,13 @@ def read_flow(path: str | Path) -> tuple[FloatMap, FloatMap]:
     decoders = {".flo": decode_flo, ".png": decode_kitti}
     decode = decoders.get(Path(path).suffix.lower())
     if decode is None:
-        raise V2VError(f"{path} is no flow file that v2vkit reads.", "Give a .flo file or a KITTI 16-bit .png.")
+        raise V2VError(
+            "format-unsupported",
+            f"{path} is not a .flo or .png file.",
+            "Give a .flo file or a KITTI 16-bit .png.",
+        )
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise V2VError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
+        raise V2VError("file-unreadable", f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     return decode(data, str(path))

@@ -1,4 +1,4 @@
-"""Arrays that users of the library give as annotations: whether they are what they are meant to be."""
+"""Checks of the arrays and annotations that users of the library give."""
 
 from typing import Any
 
@@ -10,40 +10,41 @@ from v2vkit.errors import V2VError
 Image = NDArray[np.uint8]
 
 _MAX_COORDINATE = 1e5
-"""Pixels; a point farther away is a mistake, not one beside the frame."""
+"""Pixels; a point farther away is a mistake."""
 
 
 def refuse_size(found: tuple[int, int], wanted: tuple[int, int], what: str) -> None:
-    """Whether something has the (width, height) of the model's frames.
+    """Refuse a (width, height) that differs from that of the model's frames.
 
     Raises:
-        V2VError: it has not.
+        V2VError: it differs.
     """
     if found != wanted:
         raise V2VError(
+            "size-mismatch",
             f"{what} is {found[0]}x{found[1]}; the model takes {wanted[0]}x{wanted[1]} (width x height).",
             f"Resize to {wanted[0]}x{wanted[1]}.",
         )
 
 
 def check_image(image: Any, size: tuple[int, int], what: str, *, channels: str = "RGB") -> Image:
-    """A picture as it is.
+    """The image unchanged, after checking type, shape and size.
 
     Args:
-        image: RGB uint8 [H, W, 3].
-        size: the (width, height) that it is to have.
-        what: it is, for messages.
-        channels: what the three are.
+        image: uint8 [H, W, 3].
+        size: the expected (width, height).
+        what: name of the image for messages.
+        channels: names of the three channels for messages.
 
     Raises:
-        V2VError: it is another array, or none.
+        V2VError: another type, shape or size.
     """
     hint = f"Give {channels} uint8 [H, W, 3]."
     _refuse_no_array(image, what, hint)
     if image.ndim != 3 or image.shape[2] != 3:
-        raise V2VError(f"{what} has the shape {list(image.shape)}.", hint)
+        raise V2VError("array-mismatch", f"{what} has the shape {list(image.shape)}.", hint)
     if image.dtype != np.uint8:
-        raise V2VError(f"{what} holds {image.dtype} numbers.", f"{hint[:-1]}, 0 to 255.")
+        raise V2VError("array-mismatch", f"{what} holds {image.dtype} numbers.", f"{hint[:-1]}, 0 to 255.")
     refuse_size((image.shape[1], image.shape[0]), size, what)
     return image
 
@@ -52,26 +53,28 @@ def check_ids(ids: Any, kind: type[np.unsignedinteger[Any]], what: str, size: tu
     """A map of ids as `kind`.
 
     Args:
-        ids: whole numbers of any type, [H, W]; True and False are none, nor are 1.0 and 2.0.
+        ids: integers of any dtype, [H, W]; neither bool nor floating point.
         kind: uint8 or uint16.
-        what: it is, for messages.
-        size: the (width, height) that it is to have.
+        what: name of the map for messages.
+        size: the expected (width, height).
 
     Raises:
-        V2VError: other numbers, another shape, or a number that `kind` does not hold.
+        V2VError: another dtype, shape or size, or an id outside the range of `kind`.
     """
     hint = "Give [H, W] for a frame, [T, H, W] for several."
     _refuse_no_array(ids, what, hint)
     if ids.ndim != 2:
-        raise V2VError(f"{what} has the shape {list(ids.shape)}.", hint)
+        raise V2VError("array-mismatch", f"{what} has the shape {list(ids.shape)}.", hint)
     if not np.issubdtype(ids.dtype, np.integer):
         raise V2VError(
-            f"{what} holds {ids.dtype} numbers; ids are whole numbers.", f"Convert it: ids.astype('{kind.__name__}')."
+            "array-mismatch",
+            f"{what} holds {ids.dtype} numbers; ids are whole numbers.",
+            f"Convert it: ids.astype('{kind.__name__}').",
         )
     highest = int(np.iinfo(kind).max)
     low, high = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
     if low < 0 or high > highest:
-        raise V2VError(f"{what} holds id {low if low < 0 else high}.", f"Ids are 0 to {highest}.")
+        raise V2VError("id-out-of-range", f"{what} holds id {low if low < 0 else high}.", f"Ids are 0 to {highest}.")
     refuse_size((ids.shape[1], ids.shape[0]), size, what)
     return ids.astype(kind, copy=False)
 
@@ -80,39 +83,44 @@ def check_points(points: Any, shape: tuple[int, int], what: str) -> NDArray[np.f
     """Points as float32.
 
     Args:
-        points: numbers of that shape; (x, y) in pixels, with a score in [0, 1] where there are three columns.
-        shape: that they are to have.
-        what: they are, for messages.
+        points: (x, y) in pixels, with a score in [0, 1] if there are three columns.
+        shape: the expected shape, [N, 2] or [N, 3].
+        what: name of the points for messages.
 
     Raises:
-        V2VError: another shape, no numbers, or far beyond every frame.
+        V2VError: another shape, not numbers, not finite, or far outside any frame.
     """
     wanted = f"Give {shape[0]} points as {'(x, y)' if shape[1] == 2 else '(x, y, score)'}: {list(shape)}."
     _refuse_no_array(points, what, wanted)
     found: NDArray[Any] = points
     if found.shape != shape:
-        raise V2VError(f"{what} has the shape {list(found.shape)}.", wanted)
+        raise V2VError("array-mismatch", f"{what} has the shape {list(found.shape)}.", wanted)
     if found.dtype == bool or not (np.issubdtype(found.dtype, np.floating) or np.issubdtype(found.dtype, np.integer)):
-        raise V2VError(f"{what} holds {found.dtype}, not numbers.", wanted)
+        raise V2VError("array-mismatch", f"{what} holds {found.dtype}, not numbers.", wanted)
     if not np.isfinite(found).all() or np.abs(found).max(initial=0) > _MAX_COORDINATE:
-        raise V2VError(f"{what} has a coordinate that is infinite or not in pixels.", wanted)
+        raise V2VError("point-out-of-range", f"{what} has a coordinate that is infinite or not in pixels.", wanted)
     if shape[1] == 3 and not ((found[:, 2] >= 0) & (found[:, 2] <= 1)).all():
-        raise V2VError(f"{what} has a score that is not between 0 and 1.", "Give 0 for points that are missing.")
+        raise V2VError(
+            "score-out-of-range",
+            f"{what} has a score that is not between 0 and 1.",
+            "Give 0 for points that are missing.",
+        )
     return found.astype(np.float32, copy=False)
 
 
 def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
-    """A value that is an annotation of the condition (`Condition[A]`: an A) and of that (width, height).
+    """The value unchanged, if it is an annotation of the condition (`Condition[A]`: an A) with this (width, height).
 
     Raises:
-        V2VError: it is not.
+        V2VError: another type or size.
     """
     arguments = (getattr(of, "__pydantic_generic_metadata__", {}).get("args") for of in type(condition).__mro__)
     (kind,) = next(filter(None, arguments))
     if not isinstance(value, kind):
         given = "an array" if isinstance(value, np.ndarray) else _kind_of(value)
         raise V2VError(
-            f"What is given for {condition.name} is {given}.",
+            "annotation-mismatch",
+            f"The value for {condition.name} is {given}.",
             f"Give {_article(kind.__name__)}" + (f", or {condition.arrays}." if condition.arrays else "."),
         )
     refuse_size(value.size, size, f"The annotation for {condition.name}")
@@ -121,7 +129,7 @@ def check_annotation(value: Any, condition: Any, size: tuple[int, int]) -> Any:
 
 def _refuse_no_array(value: Any, what: str, hint: str) -> None:
     if not isinstance(value, np.ndarray):
-        raise V2VError(f"{what} is {_kind_of(value)}, not an array.", hint)
+        raise V2VError("array-mismatch", f"{what} is {_kind_of(value)}, not an array.", hint)
 
 
 def _kind_of(value: Any) -> str:

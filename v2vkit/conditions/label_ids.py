@@ -1,4 +1,4 @@
-"""Arithmetic of label maps: which labels are kept, their channels, and their colours."""
+"""Arithmetic of label maps: selection of labels, one-hot channels, edges and colours."""
 
 import colorsys
 from collections.abc import Iterable
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 
-# Of Cityscapes' labelIds: what all its pictures have (unlabeled, ego vehicle, ..., ground), and the classes that count.
+# Cityscapes' labelIds: void classes (unlabeled, ego vehicle, ..., ground), and the classes that are evaluated.
 _VOID = frozenset(range(7))
 _CITYSCAPES = frozenset({7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33})
-_ENOUGH = 10  # of the latter; trainIds (0 to 18) have at most 6 of them
+_ENOUGH = 10  # of the evaluated ones; trainIds (0 to 18) include at most 6 of them
 
 
 def keep_labels(
     labels: NDArray[np.uint8], instances: NDArray[np.uint16] | None, keep: tuple[int, ...]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16] | None]:
-    """Only the labels in `keep`, renumbered 0, 1, ... in its order; the rest is 255 (ignore) and no instance.
+    """Only the labels in `keep`, renumbered 0, 1, ... in its order; other pixels become 255 (ignore) and no instance.
 
     Args:
         labels: uint8 [H, W].
         instances: uint16 [H, W], 0 = none; or None.
-        keep: ids below 255; none = all are kept as they are.
+        keep: ids below 255; empty = all, with their own ids.
     """
     if not keep:
         return labels, instances
@@ -35,7 +35,7 @@ def keep_labels(
 
 
 def are_label_ids(ids: Iterable[int]) -> bool:
-    """Whether ids that occur are Cityscapes' `labelIds`: many of those, and none of the ids between that are not used.
+    """Whether these ids look like Cityscapes' `labelIds`: many of its evaluated ones, and none that it does not use.
 
     The table is that of cityscapesScripts (labels.py).
     """
@@ -52,15 +52,16 @@ def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.bool_]:
     wrong = (labels >= num_labels) & (labels != IGNORE)
     if wrong.any():
         raise V2VError(
-            f"A label map holds id {int(labels[wrong].max())}, but the model knows {num_labels} labels.",
-            f"Train with --num-labels above the highest id, or mark such pixels {IGNORE} (ignore).",
+            "label-id-out-of-range",
+            f"A label map holds id {int(labels[wrong].max())}, but the model has {num_labels} labels.",
+            f"Train with --num-labels above the highest id, or set such pixels to {IGNORE} (ignore).",
         )
     hot: NDArray[np.bool_] = labels[None] == np.arange(num_labels, dtype=np.uint8)[:, None, None]
     return hot
 
 
 def instance_edges(ids: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a pixel's id differs from any of its four neighbours, both sides marked: [H, W] -> bool [H, W]."""
+    """Pixels whose id differs from any of their four neighbours (both sides of an edge): [H, W] -> bool [H, W]."""
     edges = np.zeros(ids.shape, bool)
     for axis in (0, 1):
         a = ids[1:] if axis == 0 else ids[:, 1:]
@@ -78,7 +79,7 @@ def instance_edges(ids: NDArray[Any]) -> NDArray[np.bool_]:
 def label_channels(
     labels: NDArray[Any], instances: NDArray[Any] | None, num_labels: int, *, edges: bool
 ) -> NDArray[np.uint8]:
-    """One-hot labels and, if asked for, the edges between instances (between labels where there are no instances).
+    """One-hot labels and, with `edges`, a channel of the edges between labels and between instances.
 
     Returns:
         uint8 [C, H, W], 0 or 255.

@@ -1,4 +1,4 @@
-"""What the ids in label maps tell of them: shares of the pixels, and whether the ids are what they should be."""
+"""Reports on label maps: share of pixels per id, and ids that look wrong."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -6,34 +6,34 @@ from v2vkit.conditions.label_ids import are_label_ids
 from v2vkit.config import IGNORE
 from v2vkit.errors import counted
 
-_MANY, _MOSTLY = 20, 0.9  # ids, and share of the pixels, from which maps of 0 and 255 are masks with soft edges
+_MANY, _MOSTLY = 20, 0.9  # from so many ids and this share of 0 and 255 on, maps look like masks with soft edges
 NO_LABEL = f"No frame has a label: every pixel is {IGNORE}, which is ignored."
 
 
 def mask_problem(ids: Collection[int], num_labels: int | None = None) -> str | None:
-    """What is wrong with label maps that somebody made, where 255 may mean the subject; None = nothing.
+    """The problem with masks in which 255 means the subject and not "ignore"; None = no problem.
 
     Args:
-        ids: those that occur.
-        num_labels: as the user gave it; 1 says that label 0 alone is meant.
+        ids: the ids that occur.
+        num_labels: as the user gave it; 1 = only label 0 is meant.
     """
     known = set(ids) - {IGNORE}
     if ids and not known:
         return f"{NO_LABEL} If {IGNORE} is a label of these maps, ingest them with --ids {IGNORE}=1."
     if known == {0} and IGNORE in ids and num_labels != 1:
         return (
-            f"The label maps hold only 0 and {IGNORE}, and {IGNORE} is ignored, so that what it marks has no label: "
-            f"ingest them with --ids {IGNORE}=1 (if label 0 alone is meant, say so with --num-labels 1)."
+            f"The label maps hold only 0 and {IGNORE}, and {IGNORE} means ignore, so pixels of {IGNORE} have no label: "
+            f"ingest them with --ids {IGNORE}=1 (if only label 0 is meant, give --num-labels 1)."
         )
     return None
 
 
 def label_problems(labels: Mapping[int, int], num_labels: int | None, *, given: bool) -> list[str]:
-    """What is wrong with the ids, unless `num_labels` says that they are meant.
+    """Problems with the ids; those that `num_labels` explains are not reported.
 
     Args:
         labels: id -> number of pixels.
-        given: somebody else made the maps (`mask_problem`).
+        given: the maps came with the footage and not from an estimator; see `mask_problem`.
     """
     if given and (problem := mask_problem(labels, num_labels)):
         return [problem]
@@ -50,23 +50,23 @@ def label_problems(labels: Mapping[int, int], num_labels: int | None, *, given: 
             return [
                 f"The label maps look like masks with soft edges: {100 * share:.0f} % of the pixels are 0 or {IGNORE}, "
                 f"and {len(known) - 1} ids lie between. Save them with two values only, and ingest them with --ids "
-                f"{IGNORE}=1; if these are ids, say so with --num-labels."
+                f"{IGNORE}=1; if these are ids, give --num-labels."
             ]
     if are_label_ids(known):
         return [
             "The label ids are Cityscapes' labelIds (7 road ... 33 bicycle), not its trainIds (0 road ... 18 bicycle): "
-            "if that is meant, say so with --num-labels 35, as the published models have it."
+            "if that is meant, give --num-labels 35, as in the published models."
         ]
     if known and max(known) > 3 * len(known):
         return [
             f"The highest label id is {max(known)}, but only {counted(len(known), 'id')} occur"
-            f"{'s' * (len(known) == 1)}: are these ids of another convention? If not, say so with --num-labels."
+            f"{'s' * (len(known) == 1)}: are these ids of another convention? If not, give --num-labels."
         ]
     return []
 
 
 def label_lines(labels: Mapping[int, int], num_labels: int | None) -> Iterator[str]:
-    """The share of every label, and the ids below `num_labels` that occur nowhere.
+    """Lines with the share of every label, and the ids below `num_labels` that occur nowhere.
 
     Args:
         labels: id -> number of pixels.

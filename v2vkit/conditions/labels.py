@@ -1,4 +1,4 @@
-"""The condition `labels`: a label id for every pixel, and the edges between objects."""
+"""The condition `labels`: a label id for every pixel, and edges between objects."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ from v2vkit.estimators.registry import gives_instances
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """What is where in a frame.
+    """The label map of a frame.
 
     Attributes:
         labels: uint8 [H, W], 255 = ignore.
-        instances: uint16 [H, W], 0 = none; None = objects are not told apart.
+        instances: uint16 [H, W], 0 = none; None = no instance map.
     """
 
     labels: NDArray[Any]
@@ -46,9 +46,9 @@ class LabelSettings(AnnotationSettings):
     """Settings of `segment` and `ingest`.
 
     Attributes:
-        keep: the labels that were kept of an estimator's; none = all.
-        segment: the estimator.
-        instances: folder of the instance maps that came with the frames.
+        keep: the labels of the estimator that were kept; empty = all.
+        segment: name of the estimator; None = the maps came with the footage.
+        instances: folder of the instance maps that came with the footage; None = none.
     """
 
     keep: tuple[int, ...] = ()
@@ -57,11 +57,11 @@ class LabelSettings(AnnotationSettings):
 
 
 class LabelsCondition(Condition[LabelMap]):
-    """One channel per label, and one of the edges between objects.
+    """One channel per label, and one for edges between objects.
 
     Attributes:
-        num_labels: label ids are below it.
-        edges: whether there is the channel of edges.
+        num_labels: number of labels; ids are below it.
+        edges: whether there is a channel of edges.
     """
 
     artifact: ClassVar[str] = "labels"
@@ -144,7 +144,7 @@ class LabelsCondition(Condition[LabelMap]):
         )
 
     def regions(self, annotation: LabelMap) -> Regions:
-        """Objects, else areas of one label."""
+        """Instances; where there are none, areas of one label."""
         return region_ids(annotation.labels, annotation.instances)
 
     def preview(self, channels: NDArray[np.float32]) -> Image:

@@ -1,4 +1,4 @@
-"""The 68 facial landmarks: which is which, the forehead, how they are followed in time, the JSON on disk.
+"""The 68 facial landmarks: indices, forehead, smoothing in time, JSON on disk.
 
 Shapes: landmarks are float32 [68, 2] as (x, y) in pixels, in dlib (iBUG-68) order; a landmark at x lies in pixel column
 floor(x). A frame without landmarks is None.
@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.conditions.smoothing import Kind, Missing, follow
+from v2vkit.conditions.smoothing import Interpolation, Missing, smooth_estimates
 from v2vkit.errors import V2VError
 
 F = TypeVar("F")
@@ -28,7 +28,7 @@ OUTER_LIPS, INNER_LIPS = range(48, 60), range(60, 68)
 INNER_POINTS = slice(17, 68)  # without the jaw line
 FOREHEAD = range(68, 83)  # made by `add_forehead`
 
-_MAX_COORDINATE = 1e5  # a landmark farther away than this is damage, not a face at the border
+_MAX_COORDINATE = 1e5  # pixels; a landmark farther away means a damaged file
 _DECIMALS = 3  # of a pixel, on disk and in memory alike
 
 
@@ -36,7 +36,7 @@ def add_forehead(landmarks: Landmarks) -> NDArray[np.float32]:
     """The landmarks and the 15 synthetic points of the forehead (68..82), float32 [83, 2].
 
     Jaw points 15..1 are mirrored about the mean height of the jaw's two ends, with 2/3 of the distance (vid2vid's face
-    pre-processing), so that 0..16 and 68..82 together run once around the face.
+    pre-processing), so that 0..16 and 68..82 together form a closed contour of the face.
     """
     axis = (landmarks[0, 1] + landmarks[16, 1]) / 2
     forehead = landmarks[15:0:-1].copy()
@@ -52,7 +52,7 @@ def outer_eye_distance(landmarks: NDArray[Real]) -> float:
 def landmark_errors(estimate: NDArray[Real], truth: NDArray[Real]) -> NDArray[Real]:
     """Normalised error of every landmark: its distance divided by the outer eye distance of `truth`, [68].
 
-    The mean over all points is the usual NME of 300-W; over `INNER_POINTS` it leaves out the jaw line.
+    The mean over all points is the NME of 300-W; over `INNER_POINTS` it excludes the jaw line.
     """
     return np.linalg.norm(estimate - truth, axis=1) / max(outer_eye_distance(truth), 1e-6)
 
@@ -70,8 +70,10 @@ def _weighted_mean(around: Sequence[Landmarks | None], weights: NDArray[np.float
     return total / weight_sum
 
 
-FACE: Kind[Landmarks] = Kind(_between, _weighted_mean, lambda landmarks: np.round(landmarks, _DECIMALS))
-"""How landmarks are followed in time."""
+FACE: Interpolation[Landmarks] = Interpolation(
+    _between, _weighted_mean, lambda landmarks: np.round(landmarks, _DECIMALS)
+)
+"""Interpolation and averaging of landmarks in time."""
 
 
 def follow_face(
@@ -81,20 +83,20 @@ def follow_face(
     smooth: int = 0,
     missing: Missing = "hold",
 ) -> Iterator[tuple[F, Landmarks | None, bool]]:
-    """The landmarks of one clip as the maps use them: (frame, landmarks or None, found); see `following.follow`."""
-    return follow(frames, estimate, FACE, window=smooth, missing=missing)
+    """Landmarks of one clip, gaps filled and smoothed: (frame, landmarks or None, found); see `smooth_estimates`."""
+    return smooth_estimates(frames, estimate, FACE, window=smooth, missing=missing)
 
 
 def landmarks_to_json(landmarks: Landmarks | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:
-    """The landmark file of one frame: points (or null), whether this frame's face was found, image size, estimator."""
+    """The landmark file of one frame: points (or null), whether the face was found in this frame, size, estimator."""
     points = None if landmarks is None else np.round(landmarks.astype(np.float64), _DECIMALS).tolist()
     document = {"landmarks": points, "found": found, "width": size[0], "height": size[1], "estimator": estimator}
     return json.dumps(document).encode()
 
 
 class LandmarkFile(NamedTuple):
-    """What a landmark file says: points float32 [68, 2] or None, image size (width, height), and whether the face was
-    found in this very frame (else the points, if any, are those of frames around it)."""
+    """Content of a landmark file: points float32 [68, 2] or None, image size (width, height), and whether the face was
+    found in this very frame (if not, the points, if any, were interpolated from frames around it)."""
 
     landmarks: Landmarks | None
     size: tuple[int, int]
@@ -105,7 +107,7 @@ def landmarks_from_json(data: bytes) -> LandmarkFile:
     """What `landmarks_to_json` wrote.
 
     Raises:
-        V2VError: not JSON, not 68 points, or a value that is no finite pixel coordinate.
+        V2VError: not JSON, not 68 points, or a value that is not a finite pixel coordinate.
     """
     hint = "Run `v2v make-sketches --overwrite` again."
     try:
@@ -116,9 +118,15 @@ def landmarks_from_json(data: bytes) -> LandmarkFile:
             return LandmarkFile(None, size, found)
         values = [[float(v) for v in point] for point in points]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise V2VError(f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint) from None
+        raise V2VError(
+            "landmarks-damaged", f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint
+        ) from None
     if len(values) != NUM_LANDMARKS or any(len(point) != 2 for point in values):
-        raise V2VError(f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).", hint)
+        raise V2VError(
+            "landmarks-damaged",
+            f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).",
+            hint,
+        )
     if not all(math.isfinite(v) and abs(v) <= _MAX_COORDINATE for point in values for v in point):
-        raise V2VError("A landmark file holds a value that is no pixel coordinate.", hint)
+        raise V2VError("landmarks-damaged", "A landmark file holds a value that is not a pixel coordinate.", hint)
     return LandmarkFile(np.asarray(values, np.float32), size, found)

@@ -18,10 +18,10 @@ _LAPLACIANS = {
 def laplacian_edges(
     image: NDArray[np.uint8], *, kernel: Kernel = "cross", sigma: float = SIGMA, threshold: float = THRESHOLD
 ) -> NDArray[np.bool_]:
-    """E(x) = 1 where |Laplacian(Gaussian(grey(x)))| > threshold. A response equal to the threshold is no edge.
+    """E(x) = 1 where |Laplacian(Gaussian(grey(x)))| > threshold. A response equal to the threshold is not an edge.
 
-    Every sum is of integers below 2^53, which float64 holds exactly, so the result does not depend on the order in
-    which OpenCV adds and is that of the torch function in every pixel.
+    All sums are of integers below 2^53, which float64 represents exactly, so the order of OpenCV's additions does not
+    matter and every pixel equals that of the torch function.
 
     Args:
         image: RGB uint8 [H, W, 3].

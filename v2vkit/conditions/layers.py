@@ -1,4 +1,4 @@
-"""How the files of artifacts are shown as pictures: the building blocks of what `show` draws."""
+"""Layers: how `show` draws one kind of file as a picture."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Layer:
-    """One kind of file made visible.
+    """How one kind of file is drawn.
 
     Attributes:
         render: (bytes, name for messages) -> RGB uint8 [H, W, 3].
-        note: what one needs to know to read the colours; may be empty.
+        note: explains the colours; may be empty.
     """
 
     render: Callable[[bytes, str], Image]
@@ -26,7 +26,7 @@ class Layer:
 
 
 OpenLayer = Callable[[Sequence[bytes]], Layer]
-"""Examples of the files, from which scales are taken -> how all of them are shown."""
+"""Example files, which set the colour scale -> the layer that draws all of them."""
 
 
 def ids_layer(examples: Sequence[bytes]) -> Layer:
@@ -40,5 +40,5 @@ def gray_layer(examples: Sequence[bytes]) -> Layer:
 
 
 def photo_layer(examples: Sequence[bytes]) -> Layer:
-    """Pictures as they are."""
+    """RGB images, unchanged."""
     return Layer(decode_image)

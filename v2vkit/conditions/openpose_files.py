@@ -1,4 +1,4 @@
-"""Key points that OpenPose wrote, one JSON file per frame of a source, as the key points of a clip's frames."""
+"""Key point files written by OpenPose, one JSON per frame of a source, read as the key points of a clip's frames."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -15,28 +15,27 @@ from v2vkit.errors import V2VError
 from v2vkit.video.sources import SourceFiles, natural_key
 
 _MAX_BYTES = 16 * 1024 * 1024  # a crowd of `MAX_PEOPLE` takes 0.5
-_LARGEST_NORMALISED = 2.0  # nobody stands within two pixels of the corner in every frame
-_TOLD_OUTSIDE, _MOST_OUTSIDE = 0.05, 0.5  # shares of points; estimators find a few a little outside
-_SMALL = 0.55  # share of both sides that smaller pictures reach; OpenPose's network sees 656x368 of 1280x720
+_LARGEST_NORMALISED = 2.0  # nobody stays within two pixels of the corner in every frame
+_TOLD_OUTSIDE, _MOST_OUTSIDE = 0.05, 0.5  # shares of points; estimators put a few just outside
+_SMALL = 0.55  # share of both sides that points of smaller pictures reach; OpenPose's network sees 656x368 of 1280x720
 _MARGIN = 1.0  # pixels outside the frame that still count as inside
 
 
 def check_files(folder: str, clips: Iterable[ClipInfo], *, whole: bool, layout: str = "body25") -> dict[str, str]:
-    """Whether there are key points for every frame of every clip, and whether they were written for these frames.
+    """Check that every frame of every clip has key points, and that they were written for these frames.
 
     Args:
-        folder: as of `pose_files`; of several sources each has a folder of its own.
+        folder: as in `pose_files`; several sources need one subfolder each.
         clips: of all sources.
         whole: every frame of a source is in a clip, or in a shot that is known to be too short.
         layout: of the bodies' points.
 
     Returns:
-        name of a source -> what the user should know about its key points.
+        name of a source -> note for the user about its key points.
 
     Raises:
-        V2VError: two sources have the same name, one has no FOLDER/NAME although there are others, it is not clear
-            which file belongs to which frame (`check_pairing`), a file is not OpenPose's, or the key points were
-            written for other pictures.
+        V2VError: two sources have the same name; one of several sources has no FOLDER/NAME; files and frames cannot be
+            paired (`check_pairing`); a file is not OpenPose's; or the key points were written for other pictures.
     """
     of_source: dict[str, list[ClipInfo]] = {}
     for clip in clips:
@@ -45,16 +44,18 @@ def check_files(folder: str, clips: Iterable[ClipInfo], *, whole: bool, layout: 
     names = {file: _source_name(found[0]) for file, found in of_source.items()}
     if len(set(names.values())) < len(names):
         raise V2VError(
-            "Two sources have the same name, so that their key points are not clear.",
+            "source-name-conflict",
+            "Two sources have the same name, so it is not clear which key points belong to which.",
             "Rename one of them and ingest again.",
         )
     absent = next((name for name in names.values() if not (Path(folder) / name).is_dir()), None)
     if len(names) > 1 and absent is not None:
         raise V2VError(
-            f"There is no folder {Path(folder) / absent}, and each of the {len(names)} sources needs one of its own.",
+            "folder-missing",
+            f"There is no folder {Path(folder) / absent}; each of the {len(names)} sources needs its own.",
             HINT,
         )
-    _list_files.cache_clear()  # what an earlier run in this process found may have changed
+    _list_files.cache_clear()  # files may have changed since an earlier run in this process
     told: dict[str, str] = {}
     for file, found in of_source.items():
         place = _place(folder, found[0])
@@ -68,7 +69,7 @@ def check_files(folder: str, clips: Iterable[ClipInfo], *, whole: bool, layout: 
 
 
 def _length(clips: Sequence[ClipInfo]) -> int | None:
-    """The number of frames of the source of all these clips; None where it was thinned."""
+    """The number of frames of the source of all these clips; None if frames were left out (thinned)."""
     if any("frames" in clip.source for clip in clips):
         return None
     short = [bounds[1] for clip in clips for bounds in clip.source.get("short_shots", ())]
@@ -76,7 +77,7 @@ def _length(clips: Sequence[ClipInfo]) -> int | None:
 
 
 def _check_range(people: Iterable[Persons], size: tuple[int, int], file: str, where: str) -> str:
-    """Whether key points lie in frames of this (width, height), in pixels; what the user should know about them.
+    """Check that key points are pixels within frames of this (width, height); returns a note for the user, or "".
 
     Raises:
         V2VError: they are normalised, or most lie outside.
@@ -94,14 +95,16 @@ def _check_range(people: Iterable[Persons], size: tuple[int, int], file: str, wh
     picture, far = "x".join(map(str, size)), "x".join(f"{v:.0f}" for v in reach)
     if reach.max() <= _LARGEST_NORMALISED:
         raise V2VError(
-            f"The key points in {where} are normalised: none is larger than {reach.max():.3g}.",
+            "keypoints-out-of-range",
+            f"The key points in {where} are normalised: no coordinate is above {reach.max():.3g}.",
             "Write them in pixels of the ingested video: OpenPose's --keypoint_scale 0.",
         )
     text = f"{100 * outside / count:.0f} % of the key points in {where} lie outside the {picture} frames of {file}"
     if outside > _MOST_OUTSIDE * count:
         raise V2VError(
+            "keypoints-out-of-range",
             f"{text}; they reach {far}.",
-            "Run OpenPose with --keypoint_scale 0 on the very video that is ingested, or ingest the one that it saw.",
+            "Run OpenPose with --keypoint_scale 0 on the ingested video, or ingest the video that it ran on.",
         )
     if outside > _TOLD_OUTSIDE * count:
         return f"{text}; they reach {far}: were they written for larger pictures?"
@@ -111,7 +114,7 @@ def _check_range(people: Iterable[Persons], size: tuple[int, int], file: str, wh
 
 
 def _points(people: Persons) -> NDArray[np.float32]:
-    """x and y of all points that are there, float32 [N, 2]."""
+    """x and y of all points that are not missing, float32 [N, 2]."""
     parts = [part for person in people for part in _parts(person)]
     points = np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)
     return points[points[:, 2] > 0, :2]
@@ -123,23 +126,26 @@ def _parts(person: Person) -> list[NDArray[np.float32]]:
 
 
 def _source_name(clip: ClipInfo) -> str:
-    """The name of the clip's source, less its ending.
+    """The name of the clip's source without its ending.
 
     Raises:
-        V2VError: the clip does not tell where it comes from.
+        V2VError: the clip does not record its source.
     """
     if not {"file", "start", "stop", "crop", "size"} <= set(clip.source):
-        raise V2VError(f"Nothing tells from which frames of which file the clip {clip.name} comes.", "Ingest it again.")
+        raise V2VError(
+            "source-unknown",
+            f"The clip {clip.name} does not record from which frames of which file it was made.",
+            "Ingest it again.",
+        )
     return SourceFiles(clip.source["file"], tuple(clip.source.get("images", ()))).stem
 
 
 def pose_files(folder: str, clip: ClipInfo) -> list[Path]:
-    """The files of a clip's frames, in order; `check_files` has found them in order.
+    """The files of a clip's frames, in order; run `check_files` first.
 
-    They lie in FOLDER/NAME, where NAME is the source's file without its ending (or its folder of images), or in FOLDER
-    itself when there is no such folder. Hidden files are left out. Which file belongs to which frame is decided by
-    `files_of_frames`. A folder is listed once for all clips of its source; files that were added since are found from
-    the next `check_files` on.
+    They lie in FOLDER/NAME, where NAME is the source's file without its ending (or its folder of images), or, if there
+    is no such folder, in FOLDER itself. Hidden files are ignored. `files_of_frames` pairs files and frames. A folder is
+    listed once for all clips of its source; `check_files` lists it again.
 
     Raises:
         V2VError: no such folder, or a frame without a file.
@@ -152,28 +158,28 @@ def _place(folder: str, clip: ClipInfo) -> Path:
     own = Path(folder) / _source_name(clip)
     place = own if own.is_dir() else Path(folder)
     if not place.is_dir():
-        raise V2VError(f"There is no folder {place}.", HINT)
+        raise V2VError("folder-missing", f"There is no folder {place}.", HINT)
     return place
 
 
-@lru_cache(maxsize=1)  # the clips of a source come one after the other
+@lru_cache(maxsize=1)  # clips of one source come in sequence
 def _list_files(place: Path) -> FileNames:
     names = [file.name for file in place.iterdir() if _is_json(file.name)]
     if not names:
-        raise V2VError(f"There are no JSON files in {place}.", HINT)
+        raise V2VError("keypoints-missing", f"There are no JSON files in {place}.", HINT)
     return FileNames.of(sorted(names, key=natural_key), str(place))
 
 
 def _is_json(name: str) -> bool:
-    """Whether it is a JSON file, and none of the hidden ones of file managers (`._NAME.json`)."""
+    """Whether it is a JSON file and not a hidden one (file managers write `._NAME.json`)."""
     return name.lower().endswith(".json") and not name.startswith(".")
 
 
 def read_people(file: Path, clip: ClipInfo, *, layout: str = "body25") -> Persons:
-    """The people in one file, moved to where they are in the clip's frame (cropped and resized as by `ingest`).
+    """The people in one file, in coordinates of the clip's frame (cropped and resized as by `ingest`).
 
     Raises:
-        V2VError: the file cannot be read, or is no OpenPose JSON.
+        V2VError: the file cannot be read, or is not OpenPose's JSON.
     """
     left, top, width, height = clip.source["crop"]
     across, down = clip.width / width, clip.height / height
@@ -184,17 +190,17 @@ def read_people(file: Path, clip: ClipInfo, *, layout: str = "body25") -> Person
 def _read(file: Path, layout: str) -> Persons:
     try:
         if file.stat().st_size > _MAX_BYTES:
-            raise V2VError(f"{file} has more than {_MAX_BYTES} bytes.", HINT)
+            raise V2VError("keypoints-damaged", f"{file} has more than {_MAX_BYTES} bytes.", HINT)
         data = file.read_bytes()
     except OSError as error:
-        raise V2VError(f"{file} cannot be read: {error.strerror}.", HINT) from None
+        raise V2VError("file-unreadable", f"{file} cannot be read: {error.strerror}.", HINT) from None
     return people_from_json(data, str(file), layout=layout)
 
 
 def files_digest(folder: str) -> str:
-    """SHA-256 over the names and contents of all JSON files in a folder and its folders, in the order of the frames.
+    """SHA-256 over names and contents of all JSON files in a folder and its subfolders, in the order of the frames.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are ignored.
 
     Raises:
         V2VError: no such folder, or a file cannot be read.
@@ -203,11 +209,11 @@ def files_digest(folder: str) -> str:
     found = {file.relative_to(folder): file for file in Path(folder).rglob("*") if _is_json(file.name)}
     shown = [path for path in found if not any(part.startswith(".") for part in path.parts)]
     if not shown:
-        raise V2VError(f"There are no JSON files in {folder}.", HINT)
+        raise V2VError("keypoints-missing", f"There are no JSON files in {folder}.", HINT)
     for path in sorted(shown, key=lambda path: [*map(natural_key, path.parts)]):
         digest.update(f"{path.as_posix()}\n".encode())
         try:
             digest.update(hashlib.sha256(found[path].read_bytes()).digest())
         except OSError as error:
-            raise V2VError(f"{found[path]} cannot be read: {error.strerror}.", HINT) from None
+            raise V2VError("file-unreadable", f"{found[path]} cannot be read: {error.strerror}.", HINT) from None
     return digest.hexdigest()

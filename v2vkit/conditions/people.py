@@ -1,12 +1,12 @@
-"""The people of a frame as key points: the format, the JSON on disk (OpenPose's own), how they are followed in time.
+"""The people of a frame as key points: format, JSON on disk (OpenPose's own), smoothing in time.
 
 Points are float32 [N, 3] as (x, y, score), x and y in pixels (a point at x lies in pixel column floor(x)), score in
-[0, 1] with 0 = missing. A body has the 25 points of OpenPose's BODY_25:
+[0, 1], 0 = missing. A body has the 25 points of OpenPose's BODY_25:
 
     0 nose, 1 neck, 2-4 right shoulder, elbow, wrist, 5-7 left, 8 middle of the hips, 9-11 right hip, knee, ankle,
     12-14 left, 15 and 16 right and left eye, 17 and 18 ears, 19-21 left big toe, small toe, heel, 22-24 right
 
-a face 70 (iBUG-68 and the pupils), a hand 21 (the wrist, then four for each finger from the thumb on).
+A face has 70 (iBUG-68 and the pupils), a hand 21 (the wrist, then four per finger, thumb first).
 """
 
 import json
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from v2vkit.conditions.augment import Move, move_points
 from v2vkit.conditions.given import check_points
-from v2vkit.conditions.smoothing import Kind, Missing, follow
+from v2vkit.conditions.smoothing import Interpolation, Missing, smooth_estimates
 from v2vkit.errors import V2VError
 from v2vkit.estimators.keypoints import NUM_BODY, NUM_POINTS, to_body_25
 
@@ -30,11 +30,11 @@ Points = NDArray[np.float32]
 NUM_FACE, NUM_HAND = 70, 21
 NECK, MID_HIP = 1, 8
 
-MIN_SCORE = 0.2  # of an estimator's points: below, they appear and vanish from frame to frame
-MAX_PEOPLE = 100  # more in one file is damage
-_MAX_COORDINATE = 1e5  # pixels; a point farther away than this is damage, not a limb beside the frame
+MIN_SCORE = 0.2  # of an estimator's points; points below it flicker from frame to frame
+MAX_PEOPLE = 100  # more in one file means a damaged file
+_MAX_COORDINATE = 1e5  # pixels; a point farther away means a damaged file
 _DECIMALS = 3  # of pixels and scores, on disk and in memory alike
-_SAME_PERSON = 0.25  # of a body's diagonal: a body whose points lie farther away is another person's
+_SAME_PERSON = 0.25  # of a body's diagonal; a body farther away is another person's
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Person:
 
     Attributes:
         body: float32 [25, 3].
-        face: float32 [70, 3]; None when nobody looked for it.
+        face: float32 [70, 3]; None = not estimated.
         left_hand, right_hand: float32 [21, 3], likewise.
         hidden: limbs (positions in `skeleton.LIMBS`) that are not drawn.
     """
@@ -67,7 +67,7 @@ _PARTS = (
 
 
 def map_points(person: Person, change: Callable[[Points], Points]) -> Person:
-    """The person with `change` applied to each part that is there."""
+    """The person with `change` applied to each part that was estimated."""
     changed: dict[str, Any] = {name: change(points) for name, points in _parts(person).items()}
     return replace(person, **changed)
 
@@ -76,7 +76,7 @@ def check_person(person: Person) -> Person:
     """The person with float32 points.
 
     Raises:
-        V2VError: a part has another shape, or points are no numbers.
+        V2VError: a part has another shape, or points are not finite numbers.
     """
     checked: dict[str, Any] = {
         name: check_points(points, (number, 3), f"A person's {name.replace('_', ' ')}")
@@ -87,13 +87,13 @@ def check_person(person: Person) -> Person:
 
 
 def _parts(person: Person) -> dict[str, Any]:
-    """The parts that are there, by their names in `Person`."""
+    """The estimated parts by their names in `Person`."""
     parts = {name: getattr(person, name) for name, _, _ in _PARTS}
     return {name: points for name, points in parts.items() if points is not None}
 
 
-def certain(people: Persons, min_score: float) -> Persons | None:
-    """The people without the points that score less than `min_score`; None when nobody is left."""
+def drop_uncertain(people: Persons, min_score: float) -> Persons | None:
+    """The people with points that score less than `min_score` set to missing; None if nobody is left."""
 
     def keep(points: Points) -> Points:
         return np.where(points[:, 2:] < np.float32(min_score), np.float32(0), points)
@@ -103,11 +103,11 @@ def certain(people: Persons, min_score: float) -> Persons | None:
 
 
 def estimated_people(found: NDArray[np.float32] | Persons, min_score: float) -> Persons | None:
-    """The people that a pose estimator sees, float32 [people, 25, 3], or a file holds, without points that score less.
+    """The people that a pose estimator found, float32 [people, 25, 3], or a file holds, after `drop_uncertain`.
 
     None = nobody.
     """
-    return certain(found if isinstance(found, tuple) else tuple(Person(body) for body in found), min_score)
+    return drop_uncertain(found if isinstance(found, tuple) else tuple(Person(body) for body in found), min_score)
 
 
 def move_people(people: Persons, move: Move) -> Persons:
@@ -136,8 +136,8 @@ def _plain(points: Points) -> list[float]:
 
 
 class PeopleFile(NamedTuple):
-    """What a key point file says: the people, and whether they were found in this very frame (OpenPose's own files: as
-    there are some)."""
+    """Content of a key point file: the people, and whether they were found in this very frame (in OpenPose's own files:
+    whether there are any)."""
 
     persons: Persons
     found: bool
@@ -149,18 +149,18 @@ def people_from_json(data: bytes, where: str = "A key point file", *, layout: st
 
 
 def read_people_file(data: bytes, where: str = "A key point file", *, layout: str = "body25") -> PeopleFile:
-    """What a key point file holds: of `people_to_json`, or of OpenPose itself; a bare list of people will do.
+    """Read a key point file written by `people_to_json` or OpenPose, or a bare list of people.
 
-    Empty lists of points are parts that nobody looked for. As in OpenPose, a point with x = 0 is missing.
+    Empty lists of points are parts that were not estimated. As in OpenPose, a point with x = 0 is missing.
 
     Args:
         where: the file, for messages.
-        layout: of the bodies' points (`estimators.keypoints`). Other than BODY_25, they may stand under `keypoints`,
-            as AlphaPose and COCO write them.
+        layout: of the bodies' points (`estimators.keypoints`). Layouts other than BODY_25 may use the key `keypoints`,
+            as AlphaPose and COCO do.
 
     Raises:
         V2VError: not JSON, a person without OpenPose's keys or with 3-D points only, another number of points than the
-            layout has, or a value that is no number of pixels.
+            layout has, or a value that is not a pixel coordinate.
     """
     hint = (
         "Give OpenPose's JSON (BODY_25; --keypoints names other layouts of the body), or make poses with "
@@ -172,12 +172,12 @@ def read_people_file(data: bytes, where: str = "A key point file", *, layout: st
         if not isinstance(listed, list) or not all(isinstance(person, dict) for person in listed):
             raise TypeError("there is no list of people")
         if len(listed) > MAX_PEOPLE:
-            raise ValueError(f"{len(listed)} people are too many")
+            raise ValueError(f"it has {len(listed)} people; at most {MAX_PEOPLE} are read")
         persons = tuple(_person(person, layout) for person in listed)
         return PeopleFile(persons, bool(persons if isinstance(document, list) else document.get("found", persons)))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else f"{error}"
-        raise V2VError(f"{where} cannot be read: {what}.", hint) from None
+        raise V2VError("keypoints-damaged", f"{where} cannot be read: {what}.", hint) from None
 
 
 def _person(document: dict[str, Any], layout: str) -> Person:
@@ -201,13 +201,13 @@ def _person(document: dict[str, Any], layout: str) -> Person:
 def _points(values: Any, count: int, key: str) -> Points:
     """[count, 3] from the flat list x, y, score, ..., or from a list of triples."""
     if not isinstance(values, list):
-        raise TypeError(f"{key} is no list")
+        raise TypeError(f"{key} is not a list")
     flat = [v for triple in values for v in triple] if isinstance(values[0], list) else values
     if len(flat) != 3 * count:
         raise ValueError(f"{key} holds {len(flat)} numbers instead of {count} points (x, y, score)")
     numbers = [float(v) for v in flat]
     if not all(math.isfinite(v) and abs(v) <= _MAX_COORDINATE for v in numbers):
-        raise ValueError(f"{key} holds a value that is no pixel coordinate")
+        raise ValueError(f"{key} holds a value that is not a pixel coordinate")
     points = np.asarray(numbers, np.float32).reshape(count, 3)
     points[:, 2] = np.where(points[:, 0] == 0, 0, np.clip(points[:, 2], 0, 1))
     return points
@@ -221,13 +221,13 @@ def follow_people(
     missing: Missing = "hold",
     min_score: float = 0.0,
 ) -> Iterator[tuple[F, Persons | None, bool]]:
-    """The people of one clip as the maps use them: (frame, people or None, found); see `following.follow`.
+    """People of one clip, gaps filled and smoothed: (frame, people or None, found); see `smooth_estimates`.
 
     Args:
-        estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or what reads its results.
+        estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or a reader of its results.
         min_score: points that score less count as missing.
     """
-    return follow(
+    return smooth_estimates(
         frames,
         lambda frame: estimated_people(estimate(frame), min_score),
         PEOPLE,
@@ -237,7 +237,7 @@ def follow_people(
 
 
 def _match(person: Person, people: Persons) -> Person | None:
-    """The same person among the people of another frame: the nearest body; None when none is near enough."""
+    """The same person in another frame: the nearest body; None if none is near enough."""
     there = person.body[:, 2] > 0
     if not there.any():
         return None
@@ -253,7 +253,7 @@ def _match(person: Person, people: Persons) -> Person | None:
 
 
 def _blend(middle: Points, others: Sequence[tuple[Points | None, float]], weight: float) -> Points:
-    """Weighted mean of x and y over those who have the point; scores, and what is missing, as in `middle`."""
+    """Weighted mean of x and y over those that have the point; scores and missing points are those of `middle`."""
     total, sums = middle[:, :2] * np.float32(weight), np.full((len(middle), 1), weight, np.float32)
     for points, share in others:
         if points is not None:
@@ -272,7 +272,7 @@ def _blend_person(person: Person, others: Sequence[tuple[Person | None, float]],
 
 
 def _between(before: Persons, after: Persons, share: float) -> Persons:
-    """Those of `before`, on their way to where they are in `after`; who is not there stays."""
+    """The people of `before` moved by `share` towards their positions in `after`; without a match they stay."""
     return tuple(_blend_person(person, [(_match(person, after), share)], 1 - share) for person in before)
 
 
@@ -290,11 +290,11 @@ def _mean(around: Sequence[Persons | None], weights: NDArray[np.float32]) -> Per
 def _rounded(people: Persons) -> Persons:
     def keep(points: Points) -> Points:
         kept = np.round(points.astype(np.float64), _DECIMALS).astype(np.float32)
-        kept[kept[:, 0] == 0, 2] = 0  # as the file will be read
+        kept[kept[:, 0] == 0, 2] = 0  # so that memory equals what is read from the file
         return kept
 
     return tuple(map_points(person, keep) for person in people)
 
 
-PEOPLE: Kind[Persons] = Kind(_between, _mean, _rounded)
-"""How people are followed in time."""
+PEOPLE: Interpolation[Persons] = Interpolation(_between, _mean, _rounded)
+"""Interpolation and averaging of people in time."""

@@ -1,4 +1,4 @@
-"""The condition `picture`: the frame in another look (a simulator's, a preview rendering's, before colour grading)."""
+"""The condition `picture`: the same frame in another look (from a simulator, a preview, before colour grading)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from v2vkit.conditions.settings import Origin
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A frame of another look: RGB uint8 [H, W, 3]."""
+    """A frame in another look: RGB uint8 [H, W, 3]."""
 
     image: Image
 
@@ -31,10 +31,10 @@ class Picture:
 
 
 class PictureCondition(Condition[Picture]):
-    """The picture's red, green and blue.
+    """The picture's red, green and blue channels.
 
-    A video of that look needs no estimator: its frames are the pictures. They are stored without loss, so that a
-    picture from disk and a frame that is rendered on the fly are the same bytes.
+    It needs no estimator: the frames of a video in that look are the pictures. They are stored losslessly, so a picture
+    from disk and a frame on the fly are the same bytes.
     """
 
     artifact: ClassVar[str] = "pictures"
@@ -43,7 +43,7 @@ class PictureCondition(Condition[Picture]):
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("picture.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"picture.png": photo_layer}
     nothing: ClassVar[str] = "no picture"
-    making: ClassVar[str] = "`v2v ingest --picture VIDEO` (frames of another look)"
+    making: ClassVar[str] = "`v2v ingest --picture VIDEO` (frames in another look)"
     mirrors: ClassVar[bool] = True
     from_frame: ClassVar[bool] = True
     shows_frame: ClassVar[bool] = True
@@ -87,4 +87,4 @@ class PictureCondition(Condition[Picture]):
         return np.ascontiguousarray(np.rint(channels * 255).astype(np.uint8).transpose(1, 2, 0))
 
     def refuse_other_footage(self, origin: Origin, source: str) -> None:
-        """Nothing to refuse: the frames of the video are the pictures."""
+        """Refuses nothing: the frames of the video are the pictures."""

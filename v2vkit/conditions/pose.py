@@ -1,4 +1,4 @@
-"""The condition `pose`: people's key points drawn as coloured skeletons."""
+"""The condition `pose`: key points of people drawn as coloured skeletons."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class People:
     Attributes:
         persons: their key points; empty = nobody.
         size: (width, height) of the frame.
-        found: whether they were found in this very frame.
+        found: whether people were found in this very frame.
         skeleton: the drawing, RGB uint8 [H, W, 3]; None = not drawn yet.
     """
 
@@ -47,7 +47,7 @@ class People:
     skeleton: Image | None = None
 
     def with_persons(self, persons: Persons) -> "People":
-        """The same frame with other people, who have to be drawn anew."""
+        """The same frame with other people; its drawing is dropped."""
         return People(persons, self.size, self.found)
 
 
@@ -55,8 +55,8 @@ class PoseSettings(TimeSettings):
     """Settings of `estimate-pose`.
 
     Attributes:
-        min_score: key points that score less are missing; None = `MIN_SCORE`, and 0 with `openpose`.
-        openpose: folder of the key points where no estimator found them.
+        min_score: key points that score less are missing; None = `MIN_SCORE`, or 0 with `openpose`.
+        openpose: folder of OpenPose's key point files; None = an estimator ran.
     """
 
     min_score: float | None = Field(default=None, ge=0, le=1)
@@ -71,10 +71,10 @@ class PoseSettings(TimeSettings):
 
 
 class PoseCondition(Condition[People]):
-    """The drawing of all skeletons in colours.
+    """The coloured drawing of all skeletons as RGB.
 
     Attributes:
-        stroke: half the width of a body's strokes in pixels, as in `draw_people`; 0 = in proportion to the height.
+        stroke: half the width of a body's strokes in pixels (`draw_people`); 0 = proportional to the frame's height.
     """
 
     artifact: ClassVar[str] = "poses"
@@ -121,7 +121,7 @@ class PoseCondition(Condition[People]):
     def follow(
         self, looked_at: Iterable[tuple[F, NDArray[np.float32] | Persons]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, People]]:
-        """As in `Condition`; bodies of an estimator, float32 [people, 25, 3], or people that a file holds."""
+        """As in `Condition`; from an estimator's float32 [people, 25, 3], or the people in a file."""
         wanted = PoseSettings.model_validate(settings)
         followed = follow_people(
             looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing, min_score=wanted.point_score
@@ -170,8 +170,9 @@ class PoseCondition(Condition[People]):
     def refuse_other_footage(self, origin: Origin, source: str) -> None:
         if PoseSettings.model_validate(origin.settings).openpose is not None:
             raise V2VError(
-                "This model was trained on key points that OpenPose wrote; nothing here makes them from a video.",
-                "Make a workspace of the driving video with `v2v estimate-pose --openpose FOLDER`, and render with "
+                "maps-required",
+                "This model was trained on key points of OpenPose, which cannot be made from a video here.",
+                "Make a workspace of the source video with `v2v estimate-pose --openpose FOLDER`, and render with "
                 "--maps.",
             )
         super().refuse_other_footage(origin, source)

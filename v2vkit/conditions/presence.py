@@ -1,4 +1,4 @@
-"""Whether the annotations of a workspace hold what a model is to learn from: a face, a person, the labels."""
+"""Checks that the annotations of a workspace hold something to learn from: faces, people or labels."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,11 +12,7 @@ from v2vkit.errors import V2VError
 
 
 def nothing_found(kind: str, manifest: Manifest) -> str | None:
-    """What is nowhere in an artifact, by the frames that its stage counted; None = something is there, or not counted.
-
-    Returns:
-        a sentence.
-    """
+    """A sentence if nothing was found in any frame of an artifact, by the counts of its stage; else None."""
     for condition in condition_classes():
         if condition.artifact == kind and 0 < manifest.num_frames <= manifest.missing.get(condition.nothing, 0):
             return f"In every frame of {kind} there is {condition.nothing}."
@@ -26,16 +22,16 @@ def nothing_found(kind: str, manifest: Manifest) -> str | None:
 def check_presence(
     work: Folder, manifests: Mapping[str, Manifest], *, foreground: Iterable[int] = ()
 ) -> dict[str, str]:
-    """Whether there is something to learn from.
+    """Refuse annotations without anything to learn from.
 
-    Label maps are read only until a label, and every id of the foreground, has been found.
+    Label maps are read only until a label and every foreground id are found.
 
     Args:
         manifests: kind -> manifest, of the artifacts that are trained on.
-        foreground: label ids that get a branch of their own.
+        foreground: label ids of the foreground branch.
 
     Returns:
-        what the user should know, as problems of a run: some of the foreground ids occur nowhere.
+        problems of the run by name: foreground ids that occur nowhere.
 
     Raises:
         V2VError: no frame has a face, a person or a label, or none of the foreground ids occurs.
@@ -43,8 +39,9 @@ def check_presence(
     for kind, manifest in manifests.items():
         if text := nothing_found(kind, manifest):
             raise V2VError(
+                "annotations-empty",
                 f"{text} There is nothing to train on.",
-                f"Look at the frames with `v2v show frames`; make {kind} of other footage, or with other settings of "
+                f"Look at the frames with `v2v show frames`; make {kind} from other footage, or with other settings of "
                 f"`v2v {manifest.stage}`.",
             )
     labels = manifests.get("labels")
@@ -58,8 +55,8 @@ def check_presence(
             return {}
     fix = "Ingest the label maps with --ids FROM=TO (--ids 255=1 for masks of 0 and 255); `v2v check` lists their ids."
     if not found - {IGNORE}:
-        raise V2VError(NO_LABEL, fix)
+        raise V2VError("annotations-empty", NO_LABEL, fix)
     absent = ", ".join(map(str, sorted(wanted - found)))
     if not wanted & found:
-        raise V2VError(f"The label maps hold no pixel of --foreground {absent}.", fix)
+        raise V2VError("foreground-missing", f"The label maps hold no pixel of --foreground {absent}.", fix)
     return {"--foreground": f"no pixel of the label maps has the id {absent}"}

@@ -1,6 +1,6 @@
-"""Artifacts as pictures: how each kind of file is shown, and contact sheets of many.
+"""Pictures of artifacts: a layer per kind of file, and contact sheets.
 
-A condition brings how its files are shown (`Condition.layers`).
+Layers of a condition's files are in `Condition.layers`.
 """
 
 import re
@@ -23,7 +23,7 @@ TILE_SIDE = 256
 """Longest side of a picture on a contact sheet; smaller ones keep their size."""
 
 BLANK = 208
-"""Grey level of the field of a frame that has no file."""
+"""Grey level of the empty field of a frame without a file."""
 
 _GAP, _LINE = 4, 18
 _BANDS_SIDE = 128
@@ -31,7 +31,7 @@ _PAPER, _INK = 255, 0
 
 
 def _flow(examples: Sequence[bytes]) -> Layer:
-    """One scale for all pictures, so that they can be compared; taken from what is trusted in the examples."""
+    """One colour scale for all pictures, so that they can be compared; from the confident flow of the examples."""
     lengths = [np.zeros(1, np.float32)]
     for data in examples:
         flow, confidence = decode_kitti(data)
@@ -48,7 +48,7 @@ def _features(examples: Sequence[bytes]) -> Layer:
 
 
 def _bands(data: bytes, where: str) -> Image:
-    """The regions of a frame one below the other, each its label's colour and its first three numbers, -1 to 1."""
+    """One band per region: the colour of its label, and its first three numbers (-1 to 1) as red, green and blue."""
     bands = []
     for region in features_from_json(data, where):
         numbers = np.resize(region.vector, 3) if len(region.vector) < 3 else np.array(region.vector[:3])
@@ -59,7 +59,7 @@ def _bands(data: bytes, where: str) -> Image:
 
 
 def _patterns() -> Iterator[tuple[str, OpenLayer]]:
-    """Pattern of the extension -> how to show it, the best first; conditions bring those of their files."""
+    """(pattern of the extension, layer) pairs, the best first."""
     yield r"flow\d+\.png", _flow
     for condition in condition_classes():
         yield from ((re.escape(extension), layer) for extension, layer in condition.layers.items())
@@ -68,7 +68,7 @@ def _patterns() -> Iterator[tuple[str, OpenLayer]]:
 
 
 def sort_layers(extensions: set[str]) -> list[str]:
-    """Those of the extensions that can be shown, the most telling first."""
+    """The extensions that can be shown, the most informative first."""
     return [found for pattern, _ in _patterns() for found in sorted(extensions) if re.fullmatch(pattern, found)]
 
 
@@ -77,7 +77,7 @@ def open_layer(extension: str, examples: Sequence[bytes]) -> Layer:
 
     Args:
         extension: without the leading dot; one that `sort_layers` gives.
-        examples: some of the files, from which scales are taken.
+        examples: some of the files, which set the colour scale.
 
     Raises:
         V2VError: an example is damaged.
@@ -96,7 +96,7 @@ def _fit(picture: Image) -> Image:
 
 
 def _write(sheet: Image, text: str, x: int, y: int, width: int) -> None:
-    """One line of text at most `width` pixels wide; what does not fit is left out at the front."""
+    """Write one line of text, cut at the front to at most `width` pixels."""
     font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.4
     kept = text
     while kept and cv2.getTextSize(text, font, scale, 1)[0][0] > width:

@@ -1,4 +1,4 @@
-"""The file that holds what the feature encoder says of a frame: one vector for each region."""
+"""File of a frame's features: one vector of the feature encoder E per region."""
 
 from typing import Annotated
 
@@ -16,9 +16,9 @@ class RegionFeatures(BaseModel):
     """One region of a frame.
 
     Attributes:
-        id: of the object in the instance map; 0 = what belongs to none.
+        id: of the object in the instance map; 0 = no object.
         label: of the region's pixels (of a face: its part).
-        area: share of the frame.
+        area: share of the frame's pixels.
         vector: mean of E's map over the region.
     """
 
@@ -42,11 +42,13 @@ def features_from_json(data: bytes, where: str) -> tuple[RegionFeatures, ...]:
     """The regions in a frame's file.
 
     Raises:
-        V2VError: it is no such file; `where` names it.
+        V2VError: not such a file; `where` names it.
     """
     try:
         return _FRAME.validate_json(data)
     except ValidationError as error:
         raise V2VError(
-            f"{where} holds no features ({error.errors()[0]['msg']}).", "Run `v2v encode-features --overwrite`."
+            "features-damaged",
+            f"{where} holds no features ({error.errors()[0]['msg']}).",
+            "Run `v2v encode-features --overwrite`.",
         ) from None

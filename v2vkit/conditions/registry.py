@@ -1,6 +1,6 @@
-"""Which conditions there are: one row each. A new one is one file and a row here.
+"""Registry of conditions: one row each. A new condition is one file and a row here.
 
-Nothing is loaded before it is asked for, so that help texts can name the conditions.
+Modules are loaded on demand, so that help texts can name the conditions cheaply.
 """
 
 import importlib
@@ -34,12 +34,12 @@ def condition_class(name: str) -> "type[Condition[Any]]":
         V2VError: there is no such condition.
     """
     if name not in CONDITIONS:
-        raise V2VError(f"There is no condition {name!r}.", f"Known: {', '.join(CONDITIONS)}.")
+        raise V2VError("condition-unknown", f"There is no condition {name!r}.", f"Known: {', '.join(CONDITIONS)}.")
     module, _, attribute = CONDITIONS[name].partition(":")
     found: type[Condition[Any]] = getattr(importlib.import_module(module), attribute)
     return found
 
 
 def condition_classes() -> "list[type[Condition[Any]]]":
-    """All of them, in the order of the table."""
+    """All condition classes, in the order of the table."""
     return [condition_class(name) for name in CONDITIONS]

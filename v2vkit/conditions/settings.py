@@ -1,4 +1,4 @@
-"""How annotations were made: what a manifest or a model file says of it."""
+"""How annotations were made, as recorded in a manifest or a model file."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from v2vkit.conditions.smoothing import Missing
 
 
 class AnnotationSettings(BaseModel):
-    """The settings of the stage that made annotations, as far as those that are made later depend on them.
+    """The settings of the stage that made annotations which matter when new annotations are made in the same way.
 
-    What a manifest or a model file lacks was not a setting when it was written: the values here are what was done then,
-    and not the stages' defaults.
+    The defaults here are the behaviour before a setting existed, for manifests that lack it; they are not the stages'
+    defaults.
 
     Attributes:
         weights: file of the estimator's weights.
@@ -27,7 +27,7 @@ class TimeSettings(AnnotationSettings):
 
     Attributes:
         smooth: window in frames, 0 = off.
-        missing: what frames get in which nothing was found.
+        missing: `hold` fills frames in which nothing was found, `blank` leaves them empty.
     """
 
     smooth: int = Field(default=0, ge=0, le=99)

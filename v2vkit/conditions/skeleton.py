@@ -1,7 +1,7 @@
 """People drawn as coloured skeletons, as the condition `pose` shows them.
 
-The drawing follows vid2vid's pose pre-processing and gives its pictures pixel by pixel (tests/golden): straight strokes
-of a square pen, discs at both ends of each, a colour for every limb and finger, faces white. Key points are those of
+The drawing equals vid2vid's pose pre-processing in every pixel (tests/golden): straight strokes of a square pen, discs
+at both ends of each, one colour per limb and finger, faces white. Key points are those of
 `v2vkit.conditions.people`.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from v2vkit.conditions.people import Person, Persons, Points
 
 Image = NDArray[np.uint8]
-Canvas = NDArray[np.int32]  # red, green and blue of a pixel in one number, so that they are averaged in one go
+Canvas = NDArray[np.int32]  # red, green and blue of a pixel packed into one number, so that one operation averages them
 Places = NDArray[np.int64]
 Color = tuple[int, int, int]
 
@@ -63,25 +63,25 @@ _BODY_STROKE = 3  # pixels, half of a body's stroke in a frame of `_STROKE_HEIGH
 _STROKE_HEIGHT = 512
 _SHIFTS = (0, 10, 20)  # of red, green and blue in a `Canvas`
 _MASK = sum(255 << shift for shift in _SHIFTS)
-_DECIMALS = 3  # of a pixel: float32 must not push a point over the edge of one
+_DECIMALS = 3  # of a pixel, so that float32 rounding does not change the pixel
 
 
 def default_stroke(height: int) -> int:
-    """Half the width of a body's strokes in pixels in frames of this height: 3 for 512, in proportion, at least 1."""
+    """Half the width of a body's strokes in pixels: 3 for a frame height of 512, proportional to it, at least 1."""
     return max(1, round(_BODY_STROKE * height / _STROKE_HEIGHT))
 
 
 def draw_people(people: Persons | None, size: tuple[int, int], *, stroke: int = 0) -> Image:
     """The skeletons of all people of a frame, RGB uint8 [H, W, 3] on black.
 
-    A stroke is drawn only if all its points are there: of a limb two, of a finger five, of a line of a face all. Where
-    strokes overlap their colours are averaged; people are added up, at most 255. Points may lie outside the frame.
+    A limb (two points), a finger (five) or a line of a face is drawn only if none of its points is missing. Overlapping
+    strokes of one person are averaged; people are added, at most 255. Points may lie outside the frame.
 
     Args:
         people: None or empty = nobody: all black.
         size: (width, height).
         stroke: half the width of a body's strokes in pixels; joints have discs of radius 2 `stroke`, hands and faces
-            are drawn with a third of it, at least 1. 0 = `default_stroke` of the height. The reference has 3.
+            are drawn with a third of it, at least 1. 0 = `default_stroke` of the height. The reference uses 3.
     """
     width, height = size
     stroke = stroke or default_stroke(height)
@@ -97,12 +97,12 @@ def skeleton_channels(drawing: Image) -> Image:
 
 
 def drop_parts(people: Persons, rng: np.random.Generator, probability: float = 0.05) -> Persons:
-    """People of whom some parts are not drawn, so that a model learns to do without (vid2vid's training).
+    """People with some parts left out, so that a model learns to work without them (vid2vid's training).
 
     Each limb, each whole hand and each whole face is left out with this probability, independently.
 
     Args:
-        rng: the only source of chance; the same state gives the same people.
+        rng: the only source of randomness.
     """
     return tuple(_drop(person, rng.random(len(LIMBS) + 3) < probability) for person in people)
 
@@ -121,7 +121,7 @@ def _drop(person: Person, dropped: NDArray[np.bool_]) -> Person:
 def _draw_person(person: Person, size: tuple[int, int], stroke: int) -> Image:
     """One person alone, RGB uint8 [H, W, 3]."""
     width, height = size
-    margin = 4 * stroke  # so that no place of the pen lies outside the canvas
+    margin = 4 * stroke  # so that the pen stays within the canvas
     canvas = np.zeros((height + 2 * margin) * (width + 2 * margin), np.int32)
     for first, last, half, color in _strokes(person, stroke):
         places = _segment(first, last)
@@ -158,7 +158,7 @@ def _strokes(person: Person, stroke: int) -> Iterator[tuple[Points, Points, int,
 def _segment(first: Points, last: Points) -> Places:
     """The pixels of a straight line, int64 [N, 2] as (x, y), in steps of about one pixel along its longer axis.
 
-    It runs the way in which that axis grows and has one place less than pixels; the pen makes up for it.
+    It runs in the direction in which that axis grows and is one pixel short, which the width of the pen covers.
     """
     ends = np.stack([first[:2], last[:2]]).astype(np.float64).round(_DECIMALS)
     length = np.abs(ends[1] - ends[0])
@@ -171,7 +171,7 @@ def _segment(first: Points, last: Points) -> Places:
 
 
 def _square(half: int) -> Places:
-    """Places of a square pen around a pixel, int64 [N, 2]: rows from top to bottom, each from left to right."""
+    """Offsets covered by a square pen, int64 [N, 2]: row by row from the top left."""
     steps = np.arange(-half, half)
     return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
 
@@ -182,11 +182,11 @@ def _disc(radius: int) -> Places:
 
 
 def _stamp(canvas: Canvas, places: Places, shifts: Places, color: Color) -> None:
-    """Draw the same places once for every shift, in place.
+    """Draw all places once per shift into `canvas`.
 
-    As the reference does: when a shifted copy touches anything that is drawn already, even its own earlier copy, all of
-    it is averaged with what lies below (rounded down), black included; otherwise it is set. So strokes that run askew
-    have soft edges.
+    As in the reference, a shifted copy that overlaps anything drawn before (even another copy of itself) is averaged as
+    a whole with what lies below, black included, rounded down; otherwise it overwrites. Slanted strokes therefore have
+    soft edges.
     """
     ink = sum(part << shift for part, shift in zip(color, _SHIFTS, strict=True))
     for copy in places + shifts[:, None]:

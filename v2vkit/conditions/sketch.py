@@ -1,4 +1,4 @@
-"""Face sketches: 68 landmarks -> curves, facial parts, background edges, and the 15 channels of the network.
+"""Face sketches: from 68 landmarks to curves, facial parts, background edges, and the 15 channels of the network.
 
 The drawing follows vid2vid's face pre-processing, checked against the reference's own output in tests/golden; the
 curves themselves are in `v2vkit.conditions.curves`. Landmarks: float32 [68, 2], see
@@ -27,7 +27,7 @@ Gray = NDArray[np.uint8]
 
 NUM_CHANNELS = 1 + NUM_CURVES
 
-PARTS = ("background", "face", "brows", "nose", "eyes", "mouth", "tongue")  # value in the part map = position here
+PARTS = ("background", "face", "brows", "nose", "eyes", "mouth", "tongue")  # the index is the value in the part map
 _PART_POLYGONS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (1, CONTOUR),
     (2, tuple(RIGHT_BROW)),
@@ -82,8 +82,8 @@ def draw_sketch(
     Args:
         frame: RGB uint8 [H, W, 3].
         landmarks: float32 [68, 2]; None gives two empty maps.
-        canny: draw the edges of the background too.
-        strokes: those of `strokes_of` for these landmarks, where they are there already.
+        canny: also draw Canny edges of the background.
+        strokes: `strokes_of` these landmarks, if computed already.
     """
     height, width = frame.shape[:2]
     if landmarks is None:
@@ -98,7 +98,7 @@ def draw_sketch(
 def distance_maps(
     landmarks: Landmarks | None, size: tuple[int, int], *, strokes: Strokes | None = None
 ) -> NDArray[np.uint8]:
-    """How far every pixel is from each of the 14 curves: uint8 [14, H, W], a third of the L1 distance, at most 255.
+    """Distance of every pixel from each of the 14 curves: uint8 [14, H, W], a third of the L1 distance, at most 255.
 
     A curve that is not drawn (no landmarks, outside the frame) is 255 everywhere. `strokes` as in `draw_sketch`.
     """
@@ -111,7 +111,7 @@ def distance_maps(
             canvas = np.ones((height, width), np.uint8)
             canvas[rows, columns] = 0
             distance = cv2.distanceTransform(canvas, cv2.DIST_L1, 3)
-            # whole distances d: floor(d / 3) = round((d - 1) / 3), which OpenCV does and saturates in one pass
+            # for integers d, floor(d / 3) = round((d - 1) / 3), which OpenCV computes and saturates in one pass
             cv2.convertScaleAbs(distance, maps[index], 1 / 3, -1 / 3)
     return maps
 
@@ -122,17 +122,17 @@ def face_channels(landmarks: Landmarks | None, sketch: Gray, *, strokes: Strokes
     Args:
         landmarks: float32 [68, 2], or None for a blank frame.
         sketch: uint8 [H, W] from `draw_sketch` of the same frame.
-        strokes: as there.
+        strokes: as in `draw_sketch`.
     """
     height, width = sketch.shape
     return np.concatenate([sketch[None], distance_maps(landmarks, (width, height), strokes=strokes)])
 
 
 def encode_drawing(drawing: Gray, *, strokes: bool = False) -> bytes:
-    """PNG bytes of a part map, or of `strokes` (0 and 255 only: a bit per pixel), lossless.
+    """Lossless PNG of a part map or, with `strokes`, of a drawing of 0 and 255 with one bit per pixel.
 
-    OpenCV's own choice of filter and strategy for part maps: it takes a third of the time of an explicit compression
-    level, and fewer bytes. Strokes are fastest to write and to read as bits in runs, and a third smaller.
+    For part maps OpenCV's own filter and strategy take a third of the time of an explicit compression level, and fewer
+    bytes. Strokes are fastest to write and read as run-length coded bits, and a third smaller.
     """
     flags = [number for flag in _AS_BITS.items() for number in flag] if strokes else []
     ok, data = cv2.imencode(".png", drawing, flags)

@@ -1,8 +1,7 @@
-"""What an estimator finds in single frames, followed through time: gaps filled, movements smoothed.
+"""Gap filling and temporal smoothing of an estimator's results for single frames.
 
-Everything is a generator with a bounded look-ahead, used for whole clips and for streams alike, so that `render` sees
-the same numbers as training did. What is followed (T) is landmarks of a face or the people of a frame; None stands for
-a frame in which nothing was found.
+Everything is a generator with a bounded look-ahead, used for whole clips and for streams, so that `render` gives the
+same numbers as training. T is the result for a frame: facial landmarks, or the people; None = nothing was found.
 """
 
 from collections import deque
@@ -24,14 +23,14 @@ HOLD_FRAMES = 15  # look-ahead of `fill_gaps`: half a second of video
 
 
 @dataclass(frozen=True)
-class Kind(Generic[T]):
-    """The arithmetic of what is followed.
+class Interpolation(Generic[T]):
+    """Interpolation and averaging of one type of result.
 
     Attributes:
-        between: (before, after, share) -> what lies between them, share 0..1 of the way from before to after.
-        mean: (2 r + 1 neighbours, their weights) -> the middle one averaged with those around it; the middle one is
-            there, others may be None, and the weights that remain are renormalised.
-        rounded: what is kept of it on disk, so that a map drawn now and one drawn later from disk are the same.
+        between: (before, after, share) -> linear interpolation; share 0..1 of the way from before to after.
+        mean: (2 r + 1 consecutive results, their weights) -> weighted mean. The middle one is not None; others may be,
+            and the remaining weights are renormalised.
+        rounded: the precision of the file, so that maps drawn now and later from disk are the same.
     """
 
     between: Callable[[T, T, float], T]
@@ -39,13 +38,15 @@ class Kind(Generic[T]):
     rounded: Callable[[T], T]
 
 
-def fill_gaps(found: Iterable[T | None], kind: Kind[T], *, look_ahead: int = HOLD_FRAMES) -> Iterator[T | None]:
-    """Something for the frames in which nothing was found (policy `hold`).
+def fill_gaps(
+    found: Iterable[T | None], kind: Interpolation[T], *, look_ahead: int = HOLD_FRAMES
+) -> Iterator[T | None]:
+    """Fill the frames in which nothing was found (policy `hold`).
 
-    A gap of at most `look_ahead` frames is interpolated linearly between its neighbours. In a longer one the last thing
-    found is held, and the last `look_ahead` frames move linearly to the next. After the last one it is held; before the
-    first one, that one is held for at most `look_ahead` frames and the frames before them stay None. So a frame never
-    depends on anything more than `look_ahead` frames later, and a stream gives the numbers of the whole clip.
+    A gap of at most `look_ahead` frames is interpolated linearly between its neighbours. In a longer gap the last
+    result is repeated, and the final `look_ahead` frames are interpolated to the next one. The last result is repeated
+    to the end; the first one fills at most `look_ahead` frames before it, and earlier frames stay None. So no frame
+    depends on more than `look_ahead` later ones, and a stream gives the same numbers as the whole clip.
     """
     last: T | None = None
     waiting = 0
@@ -64,16 +65,16 @@ def fill_gaps(found: Iterable[T | None], kind: Kind[T], *, look_ahead: int = HOL
         yield last
 
 
-def smooth(items: Iterable[T | None], kind: Kind[T], window: int) -> Iterator[T | None]:
-    """Smoothed in time with a centred Gaussian over `window` frames; 0 or 1 changes nothing.
+def smooth(items: Iterable[T | None], kind: Interpolation[T], window: int) -> Iterator[T | None]:
+    """Smooth in time with a centred Gaussian over `window` frames; 0 or 1 = off.
 
-    The standard deviation is a quarter of the window. At the ends of the clip and beside frames without anything the
-    weights that remain are renormalised; such frames stay None. It yields with a delay of `window // 2` frames, and a
-    stream gives exactly the numbers of the whole clip.
+    The standard deviation is a quarter of the window. At the ends of the clip and beside frames that are None, the
+    remaining weights are renormalised; None stays None. It yields with a delay of `window // 2` frames, and a stream
+    gives exactly the same numbers as the whole clip.
 
     Args:
         items: one entry per frame.
-        window: number of frames, odd (an even one counts as the next odd one).
+        window: number of frames; an even number counts as the next odd one.
     """
     radius = window // 2
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(window / 4, 1e-6)) ** 2).astype(np.float32)
@@ -84,22 +85,22 @@ def smooth(items: Iterable[T | None], kind: Kind[T], window: int) -> Iterator[T 
             yield None if around[radius] is None else kind.mean(around, weights)
 
 
-def follow(
+def smooth_estimates(
     frames: Iterable[F],
     estimate: Callable[[F], T | None],
-    kind: Kind[T],
+    kind: Interpolation[T],
     *,
     window: int = 0,
     missing: Missing = "hold",
 ) -> Iterator[tuple[F, T | None, bool]]:
-    """What the maps of one clip are drawn from: (frame, thing or None, found) in frame order.
+    """Estimate, fill gaps and smooth the frames of one clip: (frame, result or None, found) in frame order.
 
-    `found` tells whether the estimator saw something in this very frame. Frames are pulled only as far ahead as needed:
+    `found`: the estimator found something in this very frame. Frames are read only as far ahead as needed:
     `window // 2`, and `HOLD_FRAMES` more while nothing is found.
 
     Args:
-        frames: consecutive frames of one shot, as `estimate` takes them (pictures, or numbers of files).
-        estimate: an estimator, or what reads its results.
+        frames: consecutive frames of one shot, in the form that `estimate` takes (images, or numbers of files).
+        estimate: an estimator, or a reader of its results.
         window: of `smooth` in frames, 0 = off.
         missing: `hold` fills frames in which nothing was found (`fill_gaps`), `blank` leaves them None.
     """
@@ -112,7 +113,7 @@ def follow(
             yield thing
 
     things: Iterator[T | None] = estimates()
-    # mypy takes the T of both calls for `T | None`
+    # mypy infers `T | None` for the T of both calls
     if missing == "hold":
         things = fill_gaps(things, kind)  # type: ignore[arg-type]
     if window > 1:

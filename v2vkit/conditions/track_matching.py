@@ -1,6 +1,6 @@
-"""The parts of tracking: objects of a frame, where tracks are predicted to be, and which object continues which track.
+"""Parts of tracking: objects of a frame, predicted positions of tracks, and assignment of objects to tracks.
 
-Maps are [H, W]. Numbers in a map count from 1 in the order of a list; 0 is nothing.
+Maps are [H, W]. Numbers in a map are positions in a list, counted from 1; 0 = nothing.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ Numbers = NDArray[np.int32]
 Floats = NDArray[np.float64]
 FloatMap = NDArray[np.float32]
 
-_HIDDEN_WEIGHT = 0.5  # a track that is wholly visible is preferred to one that is hidden
-_REACH = 1.5  # pixels: how far off a prediction may be however small the object is
+_HIDDEN_WEIGHT = 0.5  # visible tracks are preferred to hidden ones
+_REACH = 1.5  # pixels: allowed error of a prediction, even for the smallest object
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Objects:
 
     Attributes:
         numbers: int32 [H, W].
-        classes: label of most pixels of each.
+        classes: majority label of each.
         boxes: bounding box of each.
-        areas: pixels of each, [N].
+        areas: number of pixels of each, [N].
         centres: (x, y) of each, [N, 2].
     """
 
@@ -47,14 +47,14 @@ def find_objects(labels: Labels, instances: Instances | None, *, things: tuple[i
     Args:
         labels: uint8 [H, W].
         instances: uint16 [H, W], 0 = none; None = connected areas of the labels `things`.
-        things: labels of which an object may be; none = any.
-        min_pixels: smaller connected areas are none; instances may be of any size.
+        things: labels that objects can have; empty = any.
+        min_pixels: smaller connected areas are ignored; instances may have any size.
     """
     found = _connected(labels, things, min_pixels) if instances is None else instances
     pixels = np.flatnonzero(found)
     values = found.ravel()[pixels]
     first = np.full(int(values.max(initial=0)) + 1, -1, np.int64)
-    first[values[::-1]] = pixels[::-1]  # the last one written stays, which is the first pixel
+    first[values[::-1]] = pixels[::-1]  # the last write wins: the first pixel
     present = np.flatnonzero(first >= 0)
     order = present[np.argsort(first[present])]
     table = np.zeros(len(first), np.int32)
@@ -85,7 +85,7 @@ def _connected(labels: Labels, things: tuple[int, ...], min_pixels: int) -> Numb
 
 
 def predicted_mask(track: Track, shape: tuple[int, ...]) -> tuple[Box, Mask] | None:
-    """Where a track is in the next frame by its last motion, as a box and the mask in it; None = outside the frame."""
+    """Predicted position of a track in the next frame by its last motion: a box and the mask in it; None = outside."""
     (x, y), steps = track.motion or (0.0, 0.0), track.hidden + 1
     top, left = track.top + round(y * steps), track.left + round(x * steps)
     (height, width), (rows, columns) = track.mask.shape, shape
@@ -95,13 +95,13 @@ def predicted_mask(track: Track, shape: tuple[int, ...]) -> tuple[Box, Mask] | N
 
 
 def predicted_map(state: TrackState, shape: tuple[int, ...], flow: FloatMap | None, trusted: Mask) -> Numbers:
-    """Where the tracks without a gap are in the next frame; those that are hidden lie behind the others.
+    """Predicted map of the tracks without a gap in the next frame; hidden tracks lie behind visible ones.
 
     Args:
         state: after the frame before.
         shape: height, width.
-        flow: backward flow of the next frame, float32 [H, W, 2], all finite; None = none.
-        trusted: bool [H, W], where the flow decides; elsewhere the last motion does.
+        flow: backward flow of the next frame, float32 [H, W, 2], all finite; None = unknown.
+        trusted: bool [H, W], where the flow is used; elsewhere the last motion is.
     """
     predicted = np.zeros(shape, np.int32)
     for number, track in sorted(enumerate(state.tracks, start=1), key=lambda pair: -pair[1].hidden):
@@ -121,7 +121,7 @@ def predicted_map(state: TrackState, shape: tuple[int, ...], flow: FloatMap | No
 def overlaps(tracks: tuple[Track, ...], predicted: Numbers, objects: Objects) -> Floats:
     """Overlap of every track [K] with every object [N] of its class, in [0, 1].
 
-    Intersection over union; for a hidden track, where that is more, half of the intersection over the smaller area.
+    Intersection over union; for a hidden track, if larger, half of the intersection over the smaller area.
     """
     size = len(objects.classes) + 1
     joint = np.bincount((predicted * size + objects.numbers).ravel(), minlength=(len(tracks) + 1) * size)
@@ -139,9 +139,9 @@ def overlaps(tracks: tuple[Track, ...], predicted: Numbers, objects: Objects) ->
 
 
 def closeness(tracks: tuple[Track, ...], objects: Objects) -> Floats:
-    """How near every track's predicted centre [K] is to every object's [N] of its class: 1 = the same, 0 = too far.
+    """Closeness of every track's predicted centre [K] to every object's [N] of its class: 1 = equal, 0 = too far.
 
-    Too far is 1.5 pixels and half of the side of the smaller one, taken as a square.
+    Too far: more than 1.5 pixels plus half the side of a square with the area of the smaller one.
     """
     if not tracks:
         return np.zeros((0, len(objects.classes)))
@@ -159,12 +159,12 @@ def _same_class(tracks: tuple[Track, ...], objects: Objects) -> NDArray[np.bool_
 
 
 def assign(scores: Floats) -> dict[int, int]:
-    """Row -> column of the assignment with the largest sum; pairs with the score 0 are none."""
+    """Row -> column of the assignment with the largest sum; pairs with score 0 are left out."""
     rows, columns = linear_sum_assignment(scores, maximize=True)
     return {int(row): int(column) for row, column in zip(rows, columns, strict=True) if scores[row, column] > 0}
 
 
 def centre(track: Track) -> tuple[float, float]:
-    """(x, y) of a track's last whole view."""
+    """Centre (x, y) of a track's last whole view."""
     y, x = np.nonzero(track.mask)
     return track.left + float(x.mean()), track.top + float(y.mean())

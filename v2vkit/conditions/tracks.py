@@ -1,8 +1,7 @@
-"""Tracks: what the tracker knows about each object of a shot, and how that goes from one clip of the shot to the next.
+"""Tracks: the tracker's state for each object of a shot, and its file, which carries it from clip to clip.
 
-The state is a small JSON beside the last instance map of a clip (`.tracks.json`). The masks of objects that are wholly
-visible there are the instance map itself; masks of those that are hidden are bits in the JSON. Equal states give equal
-bytes.
+The file is a small JSON beside the last instance map of a clip (`.tracks.json`). Masks of wholly visible objects are
+in the instance map; masks of hidden ones are bits in the JSON. Equal states give equal bytes.
 """
 
 import base64
@@ -31,10 +30,10 @@ class Track:
     Attributes:
         id: its number in the instance maps, 1 to `MAX_ID`.
         label: its class.
-        top, left, mask: its last whole view: bool [h, w], at least one pixel, and where it was in that frame.
+        top, left, mask: its last whole view: position in that frame, and bool [h, w] with at least one pixel.
         motion: pixels per frame (x, y); None = seen once.
-        hidden: frames since that view; in them it was partly or wholly hidden.
-        unseen: frames since any of it was seen; 0 = it is in the newest frame.
+        hidden: frames since that view, in which it was partly or wholly hidden.
+        unseen: frames since any part of it was seen; 0 = seen in the newest frame.
     """
 
     id: int
@@ -49,12 +48,12 @@ class Track:
 
 @dataclass(frozen=True)
 class TrackState:
-    """What is carried from frame to frame of a shot.
+    """State that is carried from frame to frame of a shot.
 
     Attributes:
         next_id: the smallest id that has not been used.
         tracks: in the order of their ids.
-        instances: uint16 [H, W], the newest frame's ids; None = there was no frame yet.
+        instances: uint16 [H, W], the newest frame's ids; None = no frame yet.
     """
 
     next_id: int = 1
@@ -70,7 +69,7 @@ _Pixels = Annotated[float, Field(ge=-MAX_SIDE, le=MAX_SIDE)]
 
 
 class _TrackRecord(_Record):
-    """A track; `bits` are the pixels of its mask, row by row, where the frame does not show it."""
+    """A track; `bits` are the pixels of its mask, row by row, if it is hidden in the frame."""
 
     id: int = Field(ge=1, le=MAX_ID)
     label: int = Field(ge=0, le=255)
@@ -106,7 +105,7 @@ def decode_state(data: bytes, instances: Instances, where: str = "a state of tra
     """The state after a frame.
 
     Args:
-        data: as `encode_state` gives it.
+        data: from `encode_state`.
         instances: uint16 [H, W], the tracker's result for that frame.
         where: what the bytes are, for messages.
 
@@ -119,7 +118,9 @@ def decode_state(data: bytes, instances: Instances, where: str = "a state of tra
         tracks = tuple(_decode_track(each, instances, boxes) for each in record.tracks)
     except (ValidationError, ValueError) as error:
         text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise V2VError(f"{where} is damaged ({text}).", "Make the artifact again with --overwrite.") from None
+        raise V2VError(
+            "tracks-damaged", f"{where} is damaged ({text}).", "Make the artifact again with --overwrite."
+        ) from None
     return TrackState(record.next_id, tracks, instances)
 
 

@@ -1,8 +1,8 @@
-"""Torch's CPU threads by the cores that are idle.
+"""Chooses torch's number of CPU threads by the number of idle cores.
 
-One thread more than there are idle cores slows torch many times over: the threads of one operation wait for each other,
-so for the one that shares its core with another program. Training sums in another order with another number of threads,
-so its last digits depend on it; a generated frame does not.
+One thread more than idle cores slows torch many times over: the threads of one operation wait for each other, hence for
+the one that shares its core with another program. The last digits of training depend on the number of threads (another
+order of summation); a generated frame does not.
 """
 
 import os
@@ -15,15 +15,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOOK = 0.25  # seconds; the system counts in hundredths of them
-_EVERY = 2.0  # seconds between looks while work goes on
-_ENOUGH = 0.6  # share of a core that has to be idle for a thread of its own
-_CALM = 3  # looks in a row that have to find a core idle before a thread is added: pauses of others are short
+_LOOK = 0.25  # seconds of the first measurement; the system counts in hundredths
+_EVERY = 2.0  # seconds between measurements during the work
+_ENOUGH = 0.6  # share of a core that must be idle to add a thread for it
+_CALM = 3  # measurements in a row that must find an idle core before a thread is added
 
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """Seconds since some moment: on the clock, of the cores that this process may use, and of this process."""
+    """Seconds: of the clock, of CPU time on the cores that this process may use, and of this process's own CPU time."""
 
     clock: float
     busy: float
@@ -32,24 +32,24 @@ class CpuTimes:
 
 @dataclass(frozen=True)
 class Threads:
-    """How many threads torch computes with, and why, in words for the plan."""
+    """The number of torch's threads and the reason, for the plan."""
 
     number: int
     why: str
     automatic: bool = False
     reduced: bool = False
-    """Other programs take cores away."""
+    """Fewer than torch's default, because other programs use cores."""
 
     def __str__(self) -> str:
         return f"{self.number} ({self.why})"
 
 
 AS_THEY_ARE = Threads(0, "not chosen")
-"""For `follow_idle_cores`: leave torch's threads alone."""
+"""For `follow_idle_cores`: do not change torch's threads."""
 
 
 def allowed_cores() -> int:
-    """The cores that this process may use, by its affinity and its container's quota; at least 1."""
+    """Number of cores that this process may use, by its affinity and its container's quota; at least 1."""
     number = float(len(_affinity()))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -64,7 +64,7 @@ def _affinity() -> set[int]:
 
 
 def read_cpu_times() -> CpuTimes | None:
-    """What the cores have done so far; None where the system does not tell (only Linux does)."""
+    """CPU times so far; None where the system does not report them (only Linux does)."""
     names, ticks = {f"cpu{number}" for number in _affinity()}, 0
     try:
         for line in Path("/proc/stat").read_text().splitlines():
@@ -79,7 +79,7 @@ def read_cpu_times() -> CpuTimes | None:
 
 
 def idle_cores(before: CpuTimes, now: CpuTimes) -> float:
-    """How many cores other programs left to this process between two looks, on average."""
+    """Average number of cores that other programs left idle between two measurements."""
     elapsed = max(now.clock - before.clock, 1e-3)
     others = (now.busy - before.busy) - (now.own - before.own)
     number = float(len(_affinity()))
@@ -88,7 +88,7 @@ def idle_cores(before: CpuTimes, now: CpuTimes) -> float:
 
 @cache
 def _most_threads() -> int:
-    """Torch's own choice, before it was changed, within the container's quota."""
+    """Torch's default number of threads, limited by the container's quota."""
     import torch
 
     return min(torch.get_num_threads(), allowed_cores())
@@ -101,11 +101,10 @@ def _threads_for(idle: float) -> Threads:
 
 
 def choose_threads(asked: int) -> Threads:
-    """Set and give torch's CPU threads, at the start of a command.
+    """Set torch's number of CPU threads at the start of a command, and return it.
 
     Args:
-        asked: the setting; 0 = as many as there are idle cores, but not more than torch would take, or what
-            OMP_NUM_THREADS says where it is set.
+        asked: the setting; 0 = OMP_NUM_THREADS where it is set, else the number of idle cores, at most torch's default.
     """
     import torch
 
@@ -127,14 +126,14 @@ def choose_threads(asked: int) -> Threads:
 def follow_idle_cores(
     items: Iterable[T], threads: Threads, *, tell: Callable[[str], object] | None = None, every: float = _EVERY
 ) -> Iterator[T]:
-    """The items; between them torch's threads are set again where other programs have come or gone.
+    """Yield the items, and between them adapt torch's number of threads to the idle cores.
 
-    In the thread that computes: OpenMP counts for each thread by itself. Does nothing where the number was set.
+    Iterate in the thread that computes: OpenMP counts threads per calling thread. No effect where the number was set.
 
     Args:
         threads: as chosen at the start.
-        tell: is given a sentence about every change.
-        every: seconds between looks.
+        tell: is called with a line about every change.
+        every: seconds between measurements.
     """
     before, number, calm = read_cpu_times() if threads.automatic else None, threads.number, 0
     for item in items:

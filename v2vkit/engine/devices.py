@@ -1,4 +1,4 @@
-"""The device on which a network runs, by the name that every `--device` takes."""
+"""Devices by the names that every `--device` takes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,21 +10,25 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = "cpu, cuda, cuda:1, mps or auto"
-"""What `--device` takes, for help texts."""
+"""Values of `--device`, for help texts."""
 
-PRECISION = "What convolutions compute in; auto: bf16 where the device is fast at it, fp32 for imported models."
-"""What `--precision` of rendering commands takes, for help texts."""
+PRECISION = "Data type of the convolutions; auto: bf16 where the device is fast at it, fp32 for imported models."
+"""Help of `--precision` of rendering commands."""
 
 _TOO_LARGE = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-"""How torch says so on CUDA and MPS, on a CPU, and through cuDNN and cuBLAS, in a RuntimeError each time."""
+"""Parts of torch's out-of-memory messages: CUDA and MPS; CPU; cuDNN and cuBLAS. Each is a RuntimeError."""
 
 
 @contextlib.contextmanager
 def fitting(what: str, device: object, hint: str) -> Iterator[None]:
-    """Tells in a sentence where what is done inside does not fit into the device's memory.
+    """Turn out-of-memory errors of the block into a `V2VError`.
+
+    Args:
+        what: what does not fit, for the message.
+        hint: what to do.
 
     Raises:
-        V2VError: it does not; with the hint.
+        V2VError: the memory of the device is too small.
     """
     try:
         yield
@@ -34,19 +38,19 @@ def fitting(what: str, device: object, hint: str) -> Iterator[None]:
         named = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if not named and not any(words in str(error) for words in _TOO_LARGE):
             raise
-        raise V2VError(f"{what} does not fit into the memory of {device}.", hint) from None
+        raise V2VError("memory-too-small", f"{what} does not fit into the memory of {device}.", hint) from None
 
 
 def pick_device(name: str) -> "torch.device":
-    """The device that was asked for; `auto` takes CUDA, then MPS, then the CPU.
+    """The device of that name; `auto` is the first available of CUDA, MPS and the CPU.
 
     Args:
         name: `DEVICES`; a number behind `cuda:` counts from 0.
 
     Raises:
-        V2VError: no such device, or not available here.
+        V2VError: no such device, or it is not available here.
     """
-    import torch  # as late as this: commands that only name devices begin without it
+    import torch  # late, so that commands that only name devices start without it
 
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -56,12 +60,16 @@ def pick_device(name: str) -> "torch.device":
     except RuntimeError:
         device = None
     if device is None or device.type not in present:
-        raise V2VError(f"There is no device {name!r}.", f"Give {DEVICES}.")
+        raise V2VError("device-unknown", f"{name!r} is not a device.", f"Give {DEVICES}.")
     if not present[device.type]:
-        raise V2VError(f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices.")
+        raise V2VError(
+            "device-missing", f"torch finds no {device.type} device here.", "`v2v doctor` lists the devices."
+        )
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         text = str(error).splitlines()[0].split(". ")[0]
-        raise V2VError(f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices.") from None
+        raise V2VError(
+            "device-missing", f"The device {name!r} cannot be used: {text}.", "`v2v doctor` lists the devices."
+        ) from None
     return device

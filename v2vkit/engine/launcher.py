@@ -1,20 +1,20 @@
-"""What a launcher such as torchrun says about this process, from the environment variables that they all set."""
+"""Processes of a launcher such as torchrun, from the environment variables that launchers set."""
 
 import os
 
 
 def launched_processes() -> int:
-    """How many processes work on this command; 1 without a launcher."""
+    """Number of processes of this command; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def launched_rank() -> int:
-    """Number of this process among them; only 0 writes artifacts."""
+    """Rank of this process; only rank 0 writes artifacts."""
     return int(os.environ.get("RANK", "0")) if launched_processes() > 1 else 0
 
 
 def agree(yes: bool) -> bool:
-    """The first process's answer, in every process, once all are here; `yes` itself where none has met the others."""
+    """Broadcast rank 0's answer to all processes (a barrier); `yes` itself without torch.distributed."""
     if launched_processes() == 1:
         return yes
     from torch import distributed

@@ -1,7 +1,7 @@
-"""Maps work over spawned processes on this machine.
+"""Maps tasks over spawned processes of this machine.
 
 Processes are spawned, never forked: a child forked after torch or mediapipe was used hangs. Each process is set up
-once (its estimator opened) and then takes one task after another.
+once (it opens its estimator) and then runs one task after another.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ _state: dict[str, Any] = {}
 
 
 def _initialize(setup: Callable[[Any], Callable[[Any], Any]], argument: Any) -> None:
-    """Set this worker up; a failure is kept for `_ready` to tell, since an initializer can only break the pool."""
+    """Set this worker up; `_ready` raises a failure later, since an error in an initializer only breaks the pool."""
     die_with_parent()
     try:
         _single_thread()
@@ -32,7 +32,7 @@ def _initialize(setup: Callable[[Any], Callable[[Any], Any]], argument: Any) -> 
 
 
 def die_with_parent() -> None:
-    """End this process as soon as the one that spawned it is gone: a worker whose parent was killed must not go on."""
+    """End this process when its parent ends, so that no worker outlives a killed parent."""
 
     def wait(parent: Any) -> None:
         parent.join()
@@ -44,7 +44,7 @@ def die_with_parent() -> None:
 
 
 def _single_thread() -> None:
-    """One thread per worker: N workers times N threads would fight over N cores."""
+    """Limit this worker to one thread: N workers with N threads each would compete for N cores."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     import cv2
@@ -70,7 +70,7 @@ class LocalEngine(Generic[T, R]):
         argument: its argument; must be picklable when `workers` > 1.
         workers: number of processes; 1 works inside this process.
 
-    Entering the context opens the first worker, so that a wrong set-up (missing package, bad weights file) is raised
+    Entering the context sets up the first worker, so that its errors (missing package, bad weights file) are raised
     before any task starts.
     """
 
@@ -100,7 +100,7 @@ class LocalEngine(Generic[T, R]):
         """(task, result) pairs, in order of completion.
 
         Raises:
-            V2VError: from the function, or when a worker process died.
+            V2VError: raised by the function, or a worker process was killed.
         """
         if self._pool is None:
             assert self._function is not None
@@ -111,7 +111,7 @@ class LocalEngine(Generic[T, R]):
         pending: dict[Future[R], T] = {}
         try:
             while True:
-                # A short queue keeps every worker busy without holding all tasks of a large data set in flight.
+                # A short queue keeps every worker busy without queueing all tasks of a large data set.
                 while len(pending) < 2 * self._workers:
                     try:
                         task = next(waiting)
@@ -126,8 +126,9 @@ class LocalEngine(Generic[T, R]):
                     yield task, future.result()
         except BrokenProcessPool:
             raise V2VError(
-                "A worker process was killed, most likely because memory ran out.",
-                "Give the same command again with fewer --workers; finished shards are kept.",
+                "worker-killed",
+                "A worker process was killed, most likely for lack of memory.",
+                "Rerun the command with fewer --workers; finished shards are kept.",
             ) from None
 
     def __exit__(

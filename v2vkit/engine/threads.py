@@ -1,4 +1,4 @@
-"""Threads, so that decoding, estimating, drawing, generating and encoding overlap; the order stays."""
+"""Order-preserving threads, so that decoding, estimating, drawing, generating and encoding overlap."""
 
 import queue
 import sys
@@ -12,16 +12,15 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A thread that comes back from a library waits for the interpreter until another one gives it up: in Python's 5 ms at
-# most, which is longer than an estimator needs for a frame.
-_TURN = 0.001  # seconds
+# Python's default switch interval of 5 ms is longer than an estimator needs for a frame.
+_TURN = 0.001  # seconds that a thread returning from a library waits for the interpreter at most
 
 
 def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
     """The same items in the same order, computed up to `ahead` items before they are asked for.
 
-    The iterable runs in one thread of its own. What it raises is raised here. Closing this generator (or leaving the
-    loop over it) stops the thread and closes the iterable; memory is bounded by `ahead` items.
+    The iterable runs in one thread. Its errors are raised here. Closing this generator (or leaving the loop over it)
+    stops the thread and closes the iterable; memory is bounded by `ahead` items.
     """
     sys.setswitchinterval(min(sys.getswitchinterval(), _TURN))
     ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(maxsize=max(1, ahead))
@@ -66,14 +65,14 @@ def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of `size`, each made as a whole before it is given; the last may be shorter."""
+    """The items in lists of `size`; the last may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
 def whichever_is_free(functions: Sequence[Callable[[T], R]]) -> Callable[[T], R]:
-    """Several functions that do the same, each for one thread at a time, as one for as many threads as there are."""
+    """Combine equal functions that each serve one thread at a time into one that serves as many threads at once."""
     free: queue.SimpleQueue[Callable[[T], R]] = queue.SimpleQueue()
     for function in functions:
         free.put(function)
@@ -91,11 +90,10 @@ def whichever_is_free(functions: Sequence[Callable[[T], R]]) -> Callable[[T], R]
 def map_in_threads(
     function: Callable[[T], R], items: Iterable[T], *, threads: int = 1, waiting: int = 4
 ) -> Iterator[R]:
-    """`function(item)` of every item, in their order, made in threads while the caller draws the next items.
+    """`function(item)` of every item in order, computed in threads while the caller's thread draws the next items.
 
-    The items are drawn in the caller's thread. What the function raises is raised here; then, and when this generator
-    is closed, items that wait are not begun, and nothing runs any more when it returns. At most `waiting` results are
-    under way, which bounds the memory.
+    Errors of the function are raised here. After an error, or when this generator is closed, waiting items are
+    cancelled and running ones awaited. Memory is bounded by `waiting` results.
     """
     under_way: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads) as pool:

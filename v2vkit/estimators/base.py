@@ -1,7 +1,7 @@
-"""The four tasks that other people's networks and algorithms do for us, as Protocols.
+"""Protocols of the four tasks that third-party networks and algorithms do: face, flow, segmentation, pose.
 
-Every implementation is deterministic and stateless between calls: the result for a frame must not depend on which
-worker, shard or neighbour it had.
+Every implementation is deterministic and stateless between calls: the result for a frame does not depend on worker,
+shard or neighbouring frames.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 @runtime_checkable
 class Estimator(Protocol):
-    """What every estimator tells about itself; both strings go into the manifest."""
+    """Name and version of an estimator; both are written into the manifest."""
 
     name: str
     version: str
@@ -25,15 +25,15 @@ class Estimator(Protocol):
 
 @runtime_checkable
 class LooksAtSeveral(Protocol[Result]):
-    """What estimators can do besides that are faster with several images at once."""
+    """An estimator that is faster with several images at once."""
 
     def batch(self, images: Sequence[Image]) -> list[Result]:
-        """What the estimator gives for each image (RGB uint8 [H, W, 3], any sizes), bit for bit, in their order."""
+        """Results for images (RGB uint8 [H, W, 3], any sizes) in their order, bit-identical to single calls."""
         ...
 
 
 def look_at(estimator: Callable[[Image], Result], images: Sequence[Image]) -> list[Result]:
-    """What an estimator gives for each image, all at once where it can (`LooksAtSeveral`)."""
+    """An estimator's results for several images, in one call where it supports that (`LooksAtSeveral`)."""
     return estimator.batch(images) if isinstance(estimator, LooksAtSeveral) else [estimator(i) for i in images]
 
 
@@ -78,12 +78,12 @@ class FlowEstimator(Estimator, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """What is where in an image.
+    """Label and instance maps of an image.
 
     Attributes:
-        labels: uint8 [H, W], label ids below the estimator's `num_labels`; 255 = ignore (nothing was recognised).
-        instances: uint16 [H, W], another number for every object, 0 = none; None when the estimator knows no objects.
-            Numbers are of this image alone: the same object may have another one in the next.
+        labels: uint8 [H, W], label ids below the estimator's `num_labels`; 255 = ignore (nothing recognised).
+        instances: uint16 [H, W], one id per object, 0 = none; None when the estimator gives no instances. Ids are not
+            consistent across images.
     """
 
     labels: NDArray[np.uint8]
@@ -96,7 +96,7 @@ class SegmentEstimator(Estimator, Protocol):
 
     Attributes:
         num_labels: label ids are below it (1 to 255).
-        classes: the names of the labels, in the order of their ids; empty when they are not known.
+        classes: names of the labels in the order of their ids; empty when unknown.
     """
 
     num_labels: int

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from v2vkit.estimators.base import Image
 
 _MIN_SIDE = 16
-"""Below this OpenCV's DIS raises or, on long thin images, crashes the process; smaller images are padded."""
+"""Smallest side in pixels; smaller images are padded, because OpenCV's DIS raises or crashes the process on them."""
 
 
 class DIS:
@@ -19,7 +19,7 @@ class DIS:
         preset: `medium` is OpenCV's preset; `quality` also works at full resolution with 10 variational iterations:
             half the error at about four times the time.
 
-    One object serves one thread: OpenCV keeps buffers in it.
+    Not thread-safe: OpenCV keeps buffers in the object.
     """
 
     name = "dis"

@@ -14,19 +14,19 @@ from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image
 
 _NUM_POINTS = 68
-_CREDIBLE = 0.5  # of the best score; enlarged images bring false faces with a tenth of it
+_CREDIBLE = 0.5  # of the best score; upsampled images give false faces with a tenth of it
 
 
 class DlibFace:
     """`FaceEstimator`: the 68 landmarks of the largest face that is detected with at least half of the best score.
 
-    The detector finds faces from about 80 pixels on; when it finds none, it looks again at twice the size.
+    The detector finds faces from about 80 pixels on; when it finds none, it runs again on the image upsampled twice.
 
     Args:
         weights: path of a 68-point shape predictor (`.dat`).
 
     Raises:
-        V2VError: no path, no such file, or a file that is no 68-point shape predictor.
+        V2VError: no path, no such file, or not a 68-point shape predictor.
     """
 
     name = "dlib"
@@ -37,16 +37,18 @@ class DlibFace:
             "never fetches one."
         )
         if not weights:
-            raise V2VError("The face estimator dlib needs a shape predictor file.", hint)
+            raise V2VError("weights-missing", "The face estimator dlib needs a shape predictor file.", hint)
         if not Path(weights).is_file():
-            raise V2VError(f"The shape predictor {weights} does not exist.", hint)
+            raise V2VError("weights-missing", f"The shape predictor {weights} does not exist.", hint)
         try:
             self._predict = dlib.shape_predictor(str(weights))
         except (RuntimeError, MemoryError) as error:
-            raise V2VError(f"{weights} is no dlib shape predictor ({error}).", hint) from None
+            raise V2VError("weights-damaged", f"{weights} is not a dlib shape predictor ({error}).", hint) from None
         num_points = self._predict(np.zeros((64, 64, 3), np.uint8), dlib.rectangle(8, 8, 55, 55)).num_parts
         if num_points != _NUM_POINTS:
-            raise V2VError(f"{weights} predicts {num_points} points instead of {_NUM_POINTS}.", hint)
+            raise V2VError(
+                "weights-unsupported", f"{weights} predicts {num_points} points instead of {_NUM_POINTS}.", hint
+            )
         self._detect = dlib.get_frontal_face_detector()
         digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
         self.version = f"{dlib.__version__}, weights {digest[:12]}"

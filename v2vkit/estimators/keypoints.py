@@ -1,8 +1,8 @@
-"""Layouts of a body's key points, and how each becomes OpenPose's BODY_25.
+"""Layouts of body key points, and their conversion to OpenPose's BODY_25.
 
 The orders are those of the programs' own tables: OpenPose (`poseParameters.cpp`: BODY_25, BODY_25B, COCO with 18
-points), COCO key points (17), Halpe full body (AlphaPose, the first 26 of 136). numpy is loaded in the function: the
-names are choices of a command, whose help loads little.
+points), COCO key points (17), Halpe full body (AlphaPose, the first 26 of 136). numpy is imported in the
+function, because `--help` needs the names of the layouts.
 """
 
 from typing import TYPE_CHECKING
@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 NUM_BODY = 25
 
-# For each point of BODY_25 the points of the other layout behind it; two mean the point half-way between them (neck,
-# middle of the hips), none = missing. BODY_25 has the neck between the shoulders, where other layouts with a neck of
-# their own put it higher.
+# For each point of BODY_25 its points in the other layout; two mean their midpoint (neck, middle of the hips), none =
+# missing. BODY_25 has the neck between the shoulders; other layouts with a neck have it higher.
 _COCO_17: tuple[tuple[int, ...], ...] = (
     *((0,), (5, 6)),
     *((6,), (8,), (10,), (5,), (7,), (9,)),
@@ -38,7 +37,7 @@ _SOURCES: dict[str, tuple[tuple[int, ...], ...]] = {
     "halpe26": (*_COCO_17[:19], (20,), (22,), (24,), (21,), (23,), (25,)),
 }
 NUM_POINTS = {"body25": 25, "body25b": 25, "coco17": 17, "coco18": 18, "halpe26": 26}
-"""Layout -> number of points; the counts alone do not tell layouts apart."""
+"""Layout -> number of points, which several layouts share."""
 
 
 def layouts() -> tuple[str, ...]:
@@ -49,7 +48,7 @@ def layouts() -> tuple[str, ...]:
 def to_body_25(points: "NDArray[np.float32]", layout: str) -> "NDArray[np.float32]":
     """Bodies [people, N, 3] of a layout as BODY_25 [people, 25, 3], (x, y, score), score 0 = missing.
 
-    A point half-way between two has the lesser of their scores.
+    A midpoint has the lower of the two scores.
     """
     import numpy as np
 

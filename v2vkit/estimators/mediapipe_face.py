@@ -1,7 +1,7 @@
 """Facial landmarks with MediaPipe's FaceMesh (Apache-2.0; its models come inside the wheel, nothing is fetched).
 
-Static mode: every frame is looked at afresh, so that its result depends on nothing but its pixels (bit-identical on
-repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.conditions.landmarks`.
+Static mode: the result for a frame depends on its pixels alone (bit-identical on repetition, in any order and in any
+process). Smoothing in time is ours, see `v2vkit.conditions.landmarks`.
 """
 
 import importlib.metadata
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from v2vkit.estimators.base import Image
 from v2vkit.estimators.mediapipe_graph import MediapipeGraph, protos
 
-# Mesh vertices behind each of the 68 dlib points; two vertices mean the point half-way between them. The jaw runs along
+# Mesh vertices of each of the 68 dlib points; two vertices mean their midpoint. The jaw runs along
 # the face oval, spaced as dlib spaces it; the rest are the vertices on the same feature (brow ridge, lid and lip rims).
 # fmt: off
 _RIGHT_JAW = ((127,), (234, 93), (93, 132), (132, 58), (172,), (136, 150), (149,), (176, 148))
@@ -55,8 +55,8 @@ def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 class MediapipeFace:
     """`FaceEstimator`: the 68 landmarks of the largest face.
 
-    MediaPipe's detector looks at the whole frame at 128 x 128 and misses faces narrower than about a tenth of it; when
-    it finds none, nine overlapping tiles of half the size are searched. One instance per process or thread.
+    MediaPipe's detector sees the frame at 128 x 128 and misses faces narrower than about a tenth of it; when it finds
+    none, nine overlapping tiles of half the size are searched. One instance per process or thread.
     """
 
     name = "mediapipe"
@@ -72,9 +72,8 @@ class MediapipeFace:
         return self.batch([image])[0]
 
     def batch(self, images: Sequence[Image]) -> list[NDArray[np.float32] | None]:
-        """The same for several images, in less time than one after the other."""
-        looked_at = zip(images, self._faces(images), strict=True)
-        found = [faces or self._small_faces(image) for image, faces in looked_at]
+        """The same for several images, faster than one call per image."""
+        found = [faces or self._small_faces(image) for image, faces in zip(images, self._faces(images), strict=True)]
         return [max(faces, key=_area) if faces else None for faces in found]
 
     def _faces(self, images: Sequence[Image]) -> list[list[NDArray[np.float32]]]:
@@ -84,7 +83,7 @@ class MediapipeFace:
         ]
 
     def _small_faces(self, image: Image) -> list[NDArray[np.float32]]:
-        """Faces found in the tiles, as far as they lie inside their tile."""
+        """Faces found in the tiles that lie inside their tile."""
         tiles = list(_tiles(image.shape[1], image.shape[0]))
         found = self._faces([image[top:bottom, left:right] for left, top, right, bottom in tiles])
         faces: list[NDArray[np.float32]] = []

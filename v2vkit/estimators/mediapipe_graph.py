@@ -1,8 +1,8 @@
-"""A graph of MediaPipe's that looks at several images at once, through the package's own Python framework, silently.
+"""Runs a MediaPipe graph on several images at once, through the package's own Python framework, without log output.
 
-Its ready-made solutions wait for every image. Given the next ones beforehand, a graph works on one image's landmarks
-while it looks for the face of another, so that it keeps two cores busy and asks for Python's lock less often. Every
-image has the result that it has alone.
+MediaPipe's ready-made solutions wait for every image. With several images queued, a graph computes the landmarks of one
+while it detects the face in another, which keeps two cores busy and takes Python's lock less often. The result of each
+image is the same as alone.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _STEP = 33_333  # microseconds from one image to the next, as in MediaPipe's sol
 
 
 class MediapipeGraph:
-    """One of the graphs that come inside the wheel, running. One instance per process or thread.
+    """A running graph from the wheel. One instance per process or thread.
 
     Args:
         graph: its file below the package.
@@ -38,7 +38,7 @@ class MediapipeGraph:
             self._results: dict[int, Any] = {}
             self._time = 0
             self._quiet = True
-            mediapipe.resource_util.set_resource_dir(str(package.parent))  # where the graph looks for its models
+            mediapipe.resource_util.set_resource_dir(str(package.parent))  # the folder of the graph's models
             self._graph = mediapipe.CalculatorGraph(graph_config=_config(str(package / graph)))
             self._graph.observe_output_stream(output, partial(_keep, self._results))
             self._graph.start_run({name: self._packet(value) for name, value in settings.items()})
@@ -60,7 +60,7 @@ class MediapipeGraph:
             self._time += _STEP
             times.append(self._time)
             pixels = np.ascontiguousarray(image)
-            # A copy: the graph's threads would give up the array itself without holding Python's lock.
+            # Copy: the graph's threads would release the array itself without holding Python's lock.
             packet = self._packets.create_image_frame(data=pixels, image_format=self._format, copy=True)
             self._graph.add_packet_to_input_stream("image", packet.at(self._time))
         self._graph.wait_until_idle()
@@ -70,15 +70,15 @@ class MediapipeGraph:
 
 
 def _keep(results: dict[int, Any], stream: str, packet: Any) -> None:
-    """Called in a thread of the graph's, which holds it: a method here would keep the graph itself for ever."""
+    """Called in a thread of the graph, which holds a reference: a bound method would keep the graph alive forever."""
     results[packet.timestamp.value] = packet
 
 
 def _config(path: str) -> Any:
     """A graph's description, read as MediaPipe's solutions read it.
 
-    On its way through Python's messages it loses options whose types Python does not know (Pose's refinement by
-    heatmaps), which changes landmarks by pixels; the solutions' results are the ones that people know.
+    Parsing drops options whose types Python does not know (Pose's refinement by heatmaps), which changes landmarks by
+    pixels; the solutions drop them too, and ours should give the same results.
     """
     from mediapipe import ValidatedGraphConfig
     from mediapipe.framework.calculator_pb2 import CalculatorGraphConfig

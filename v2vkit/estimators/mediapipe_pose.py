@@ -1,8 +1,8 @@
 """Body key points with MediaPipe's Pose (Apache-2.0; its model comes inside the wheel, nothing is fetched).
 
-Static mode: every frame is looked at afresh, so that its result depends on nothing but its pixels (bit-identical on
-repetition, in any order and in any process). Smoothing in time is ours, see `v2vkit.conditions.smoothing`. It finds one
-person, the most prominent one, and neither fingers nor the lines of a face that OpenPose has.
+Static mode: the result for a frame depends on its pixels alone (bit-identical on repetition, in any order and in any
+process). Smoothing in time is ours, see `v2vkit.conditions.smoothing`. It finds one
+person, the most prominent one, and neither the fingers nor the face lines that OpenPose has.
 """
 
 import importlib.metadata
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from v2vkit.estimators.base import Image
 from v2vkit.estimators.mediapipe_graph import MediapipeGraph, proto
 
-# MediaPipe's points behind each point of BODY_25; two mean the point half-way between them, none = missing. The neck is
-# the middle of the shoulders, the big toe the "foot index"; nothing stands for the small toes.
+# MediaPipe's points of each point of BODY_25; two mean their midpoint, none = missing. The neck is the middle of the
+# shoulders, the big toe is the "foot index"; small toes are missing.
 _NOSE, _NECK, _MID_HIP = (0,), (11, 12), (23, 24)
 _RIGHT_ARM, _LEFT_ARM = ((12,), (14,), (16,)), ((11,), (13,), (15,))
 _RIGHT_LEG, _LEFT_LEG = ((24,), (26,), (28,)), ((23,), (25,), (27,))
@@ -45,8 +45,8 @@ _ACROSS_FRAMES = ("smooth_landmarks", "smooth_segmentation", "use_prev_landmarks
 class MediapipePose:
     """`PoseEstimator`: the body of the most prominent person. One instance per process or thread.
 
-    The score of a point is MediaPipe's visibility (how likely it is inside the image and not hidden); of a point
-    half-way between two, the lesser of theirs. Points outside the image are guesses and score near 0.
+    The score of a point is MediaPipe's visibility (probability that it is inside the image and not occluded); of a
+    midpoint, the lower of the two. Points outside the image are guesses and score near 0.
     """
 
     name = "mediapipe"
@@ -62,7 +62,7 @@ class MediapipePose:
         return self.batch([image])[0]
 
     def batch(self, images: Sequence[Image]) -> list[NDArray[np.float32]]:
-        """The same for several images, in less time than one after the other."""
+        """The same for several images, faster than one call per image."""
         return [_body(packet, image.shape) for packet, image in zip(self._pose(images), images, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """Learned optical flow through ptlflow (Apache-2.0): an allow-list of its networks, with weights from a local file.
 
-Only networks under BSD, Apache or MIT terms are listed, and only ones that build without a download. ptlflow fetches
-weights whose nickname it knows; we never hand it a name, only weights that we have read from a file.
+Only networks under BSD, Apache or MIT terms are listed, and only ones that build without a download. ptlflow downloads
+weights that are given by name; here they are always read from a file.
 """
 
 import contextlib
@@ -36,7 +36,8 @@ MODELS = (
 )
 
 _MIN_SIDE = 128
-"""RAFT-like networks halve 1/8 of the image three more times: below 128 pixels they raise or give NaN, so we pad."""
+"""Smallest side in pixels; smaller images are padded, because RAFT-like networks downsample by 64 in all and raise or
+give NaN below it."""
 
 
 class PtlflowFlow:
@@ -48,8 +49,8 @@ class PtlflowFlow:
         device: as `v2vkit.engine.devices` names it.
 
     Raises:
-        V2VError: the model is not on the list, the weights are absent, unreadable or of another network, or the device
-            is not there.
+        V2VError: the model is not on the list, the weights are missing, unreadable or of another network, or the device
+            is not available.
         ModuleNotFoundError: ptlflow is not installed.
     """
 
@@ -57,7 +58,9 @@ class PtlflowFlow:
 
     def __init__(self, *, model: str = "raft", weights: str | Path | None = None, device: str = "cpu"):
         if model not in MODELS:
-            raise V2VError(f"There is no ptlflow model {model!r} here.", f"Models: {', '.join(MODELS)}.")
+            raise V2VError(
+                "model-unknown", f"The ptlflow model {model!r} is not supported.", f"Models: {', '.join(MODELS)}."
+            )
         data = read_weights(
             weights,
             wanted=f"The flow estimator ptlflow needs the weights of {model}",
@@ -74,6 +77,7 @@ class PtlflowFlow:
         except (RuntimeError, TypeError, AttributeError) as error:
             first = str(error).splitlines()[1:2] or [str(error)]
             raise V2VError(
+                "weights-mismatch",
                 f"The weights {weights} do not fit the model {model} ({first[0].strip()[:200]}).",
                 "Name the model that they belong to with --model.",
             ) from None
@@ -83,7 +87,7 @@ class PtlflowFlow:
     def __call__(self, current: Image, previous: Image) -> NDArray[np.float32]:
         """Backward flow float32 [H, W, 2] in pixels, on the grid of `current`, from RGB uint8 [H, W, 3] of any size.
 
-        ptlflow gives the flow from the first image to the second, on the grid of the first.
+        ptlflow computes the flow from the first image to the second, on the grid of the first.
         """
         assert current.shape == previous.shape, (current.shape, previous.shape)
         height, width = current.shape[:2]

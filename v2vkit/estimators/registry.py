@@ -1,7 +1,7 @@
-"""Which implementation stands behind which name: one table. A new estimator is one file and a row here.
+"""The table of estimators. A new estimator is one file and a row here.
 
-Choices of flags, `doctor`, messages about missing packages and the docs derive from the rows. Nothing is loaded before
-an estimator is opened.
+Choices of flags, `doctor`, messages about missing packages and the docs derive from the rows. An estimator's module is
+imported when it is opened.
 """
 
 import importlib
@@ -22,7 +22,7 @@ class Extra:
 
     Attributes:
         name: of the extra.
-        distribution: the package by which `doctor` tells whether it is installed.
+        distribution: the package by which `doctor` finds out whether it is installed.
         purpose: what it is for.
         newest_python: the newest Python that it has a wheel for; None = any.
         linux_on: the machines for which it has wheels on Linux; None = any.
@@ -43,11 +43,11 @@ class Row:
         task: what it does (`v2vkit.estimators.base`); also the setting of its stage that chooses it.
         name: by which it is chosen.
         place: "module:Class".
-        takes: those of its stage's settings that it is opened with.
-        extra: what installs it; None = v2vkit itself does.
-        at_once: how many of them are worth having in a process: those that keep one core busy and leave Python's lock
-            meanwhile look at different frames at once.
-        instances: whether it tells objects of one label apart (segment).
+        takes: the settings of its stage that it is opened with.
+        extra: the extra that installs it; None = it needs none.
+        at_once: useful number of instances per process: more than 1 for estimators that use one core and release
+            Python's lock, so that several frames are estimated in parallel.
+        instances: whether it gives instances (segment).
     """
 
     task: str
@@ -95,7 +95,7 @@ def rows_of(task: str) -> dict[str, Row]:
     found = {row.name: row for row in ESTIMATORS if row.task == task}
     if not found:
         tasks = dict.fromkeys(row.task for row in ESTIMATORS)
-        raise V2VError(f"There is no estimator task {task!r}.", f"Tasks: {', '.join(tasks)}.")
+        raise V2VError("task-unknown", f"There is no estimator task {task!r}.", f"Tasks: {', '.join(tasks)}.")
     return found
 
 
@@ -114,16 +114,16 @@ def estimator_extras() -> dict[str, Extra]:
 
 
 def gives_instances(name: str) -> bool:
-    """Whether a segmentation estimator tells objects of one label apart; False for an unknown one."""
+    """Whether a segmentation estimator gives instances; False for an unknown one."""
     row = rows_of("segment").get(name)
     return row is not None and row.instances
 
 
 def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The estimator that a stage's settings name under its task, and what it takes of them.
+    """Name of the estimator that a stage's settings choose for a task, and its own settings among them.
 
     Args:
-        settings: as the stage has them or a manifest holds them; what older ones lack is left at its default.
+        settings: of the stage, or from a manifest; settings that an older manifest lacks keep their default.
     """
     rows = rows_of(task)
     name = settings.get(task) or next(iter(rows))
@@ -132,10 +132,10 @@ def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
 
 
 def refuse_unused(task: str, config: StageConfig) -> None:
-    """Whether every setting of an estimator is for the one that was chosen.
+    """Check that no setting is given that the chosen estimator ignores.
 
     Raises:
-        V2VError: one that only other estimators of the task take is not at its default.
+        V2VError: a setting that only other estimators of the task take is not at its default.
     """
     rows = rows_of(task)
     name = getattr(config, task)
@@ -144,11 +144,13 @@ def refuse_unused(task: str, config: StageConfig) -> None:
             continue
         option = key.replace("_", "-")
         others = " or ".join(f"--{task} {other}" for other, row in rows.items() if key in row.takes)
-        raise V2VError(f"The {task} estimator {name} takes no --{option}.", f"Leave it out, or choose {others}.")
+        raise V2VError(
+            "setting-unused", f"The {task} estimator {name} takes no --{option}.", f"Leave it out, or choose {others}."
+        )
 
 
 def open_estimators(task: str, name: str, **settings: Any) -> list[Any]:
-    """An estimator as often as is worth having in one process, each for one thread; see `open_estimator`."""
+    """`Row.at_once` instances of an estimator, each for one thread; see `open_estimator`."""
     first = open_estimator(task, name, **settings)
     return [first, *(open_estimator(task, name, **settings) for _ in range(rows_of(task)[name].at_once - 1))]
 
@@ -162,7 +164,7 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
     """
     rows = rows_of(task)
     if name not in rows:
-        raise V2VError(f"There is no {task} estimator {name!r}.", f"Known: {', '.join(rows)}.")
+        raise V2VError("estimator-unknown", f"There is no {task} estimator {name!r}.", f"Known: {', '.join(rows)}.")
     module, _, attribute = rows[name].place.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)(**settings)
@@ -171,11 +173,11 @@ def open_estimator(task: str, name: str, **settings: Any) -> Any:
             raise
         extra = rows[name].extra
         problem = f"The {task} estimator {name!r} needs the package {error.name!r}, which is not installed."
-        raise V2VError(problem, how_to_install("all" if extra is None else extra.name)) from None
+        raise V2VError("library-missing", problem, how_to_install("all" if extra is None else extra.name)) from None
 
 
 def how_to_install(extra: str) -> str:
-    """The pip line that installs an extra, or what there is to do where it has no wheel (pip would ignore it)."""
+    """The pip line that installs an extra, or what to do where it has no wheel (pip would skip it silently)."""
     known = estimator_extras().get(extra)
     newest = None if known is None else known.newest_python
     if newest is not None and sys.version_info[:2] > newest:

@@ -1,4 +1,4 @@
-"""Keeps libraries quiet that write to the terminal past Python."""
+"""Suppresses output that libraries write directly to file descriptor 2."""
 
 import contextlib
 import os
@@ -6,13 +6,13 @@ import sys
 import threading
 from collections.abc import Iterator
 
-# The descriptor belongs to the process: a thread that saved it while another had sent it to nowhere would lose it.
+# The descriptor belongs to the process: a thread that saved it while another had redirected it would lose it.
 _turn = threading.RLock()
 
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Sends file descriptor 2 to nowhere: no environment variable stops MediaPipe's own log lines.
+    """Redirect file descriptor 2 to the null device: no environment variable stops MediaPipe's log lines.
 
     One thread at a time.
     """

@@ -1,8 +1,8 @@
 """Semantic segmentation by torchvision's networks (BSD-3-Clause), with weights from a local file.
 
 DeepLabV3 (Chen et al. 2017) on ResNet-50, ResNet-101 or MobileNetV3, and LR-ASPP (Howard et al. 2019) on MobileNetV3.
-Which of them, and for how many classes, is read off the weights. torchvision fetches weights that it is asked for by
-name; it is never asked.
+Network and number of classes are inferred from the weights. torchvision downloads weights that are given by name; here
+they are always read from a file.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from v2vkit.estimators.torch_weights import load_weights, one_thread, read_weigh
 from v2vkit.weights import check_stored
 
 INPUT_SIDE = 520  # shorter side in pixels at which torchvision's own weights were trained
-_LONGEST = 4  # times the shorter side: a strip of a picture must not become a gigantic one
+_LONGEST = 4  # longest side relative to the shorter one, so that narrow images do not become gigantic
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in [0, 1]
 _MAX_CLASSES = 255
 
@@ -43,17 +43,17 @@ _HINT = (
 
 
 class TorchvisionSegment:
-    """`SegmentEstimator`: the likeliest class of every pixel. It knows no instances.
+    """`SegmentEstimator`: the most probable class of every pixel, without instances.
 
     Args:
         weights: a file of `torch.save`: a state dict, or a dict with it under `model` or `state_dict` and, where
             known, the names of the classes under `classes`.
-        input_side: the frame's shorter side in pixels as the network sees it; None = 520.
-        min_score: pixels whose class has a lesser probability are 255 (ignore); None = none are.
+        input_side: shorter side in pixels to which frames are resized for the network; None = 520.
+        min_score: pixels whose class has a lower probability become 255 (ignore); None = 0.
         device: as `v2vkit.engine.devices` names it.
 
     Raises:
-        V2VError: the weights are absent, unreadable or of another network, or the device is not there.
+        V2VError: the weights are missing, unreadable or of another network, or the device is not available.
     """
 
     name = "torchvision"
@@ -107,22 +107,24 @@ def _state_dict(loaded: dict[str, Any], where: str) -> dict[str, Tensor]:
     """The network's tensors, less the auxiliary classifier, which only training uses.
 
     Raises:
-        V2VError: no dense tensors that are all stored, or values that are not finite, which give labels at random.
+        V2VError: a tensor is sparse, not stored in full, or not finite.
     """
     state = loaded.get("model", loaded.get("state_dict", loaded))
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise V2VError(f"The weights {where} hold no state dict.", _HINT)
+        raise V2VError("weights-damaged", f"The weights {where} hold no state dict.", _HINT)
     used = {name: value for name, value in state.items() if not str(name).startswith("aux_classifier.")}
     for name, value in used.items():
         check_stored(where, name, value, hint=_HINT)
-        counts = name.endswith(".num_batches_tracked")  # training alone reads those, and they are integers
+        counts = name.endswith(".num_batches_tracked")  # integers, which only training reads
         if not counts and not (value.is_floating_point() and value.float().isfinite().all()):
-            raise V2VError(f"The weights {where} hold something other than finite numbers in `{name}`.", _HINT)
+            raise V2VError(
+                "weights-damaged", f"The weights {where} hold something other than finite numbers in `{name}`.", _HINT
+            )
     return used
 
 
 def _architecture(state: dict[str, Tensor], where: str) -> str:
-    """Which of torchvision's networks has these layers."""
+    """Name of torchvision's network with these layers."""
     if "classifier.low_classifier.weight" in state:
         return "lraspp_mobilenet_v3_large"
     if "classifier.0.convs.0.0.weight" in state and "classifier.4.weight" in state:
@@ -132,22 +134,30 @@ def _architecture(state: dict[str, Tensor], where: str) -> str:
             return "deeplabv3_resnet50"
         if "backbone.0.0.weight" in state:
             return "deeplabv3_mobilenet_v3_large"
-    raise V2VError(f"The weights {where} are of none of the networks that are known here.", _HINT)
+    raise V2VError("weights-unsupported", f"The weights {where} are of an unknown network.", _HINT)
 
 
 def _num_classes(state: dict[str, Tensor], where: str) -> int:
     last = state.get("classifier.4.weight", state.get("classifier.low_classifier.weight"))
     number = 0 if last is None or last.ndim != 4 else len(last)
     if not 1 <= number <= _MAX_CLASSES:
-        raise V2VError(f"The weights {where} are for {number} classes; 1 to {_MAX_CLASSES} are possible.", _HINT)
+        raise V2VError(
+            "weights-unsupported",
+            f"The weights {where} are for {number} classes; 1 to {_MAX_CLASSES} are possible.",
+            _HINT,
+        )
     return number
 
 
 def _classes(given: Any, architecture: str, digest: str, number: int, where: str) -> tuple[str, ...]:
-    """The names in the file, or torchvision's own for a file that it published (its name ends in its checksum)."""
+    """The class names in the file, or torchvision's for a file that it published (known by its checksum)."""
     if given is not None:
         if not isinstance(given, (list, tuple)) or len(given) != number:
-            raise V2VError(f"The weights {where} are for {number} classes, but their names are not as many.", _HINT)
+            raise V2VError(
+                "weights-damaged",
+                f"The weights {where} are for {number} classes and have another number of class names.",
+                _HINT,
+            )
         return tuple(str(name) for name in given)
     for published in getattr(segmentation, _PUBLISHED[architecture]):
         if digest.startswith(published.url.rpartition("-")[2].removesuffix(".pth")):
@@ -156,7 +166,7 @@ def _classes(given: Any, architecture: str, digest: str, number: int, where: str
 
 
 def _build(architecture: str, num_classes: int, state: dict[str, Tensor], where: str) -> torch.nn.Module:
-    """The network with these weights, in evaluation mode; built without memory, which the weights bring."""
+    """The network with these weights, in evaluation mode; built on the meta device, without memory of its own."""
     options = {"aux_loss": False} if architecture.startswith("deeplabv3") else {}
     make = getattr(segmentation, architecture)
     with torch.device("meta"):
@@ -166,4 +176,6 @@ def _build(architecture: str, num_classes: int, state: dict[str, Tensor], where:
         return network.float().eval().requires_grad_(False)
     except (RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
         first = str(error).splitlines()[1:2] or [str(error)]
-        raise V2VError(f"The weights {where} do not fit {architecture} ({first[0].strip()[:200]}).", _HINT) from None
+        raise V2VError(
+            "weights-mismatch", f"The weights {where} do not fit {architecture} ({first[0].strip()[:200]}).", _HINT
+        ) from None

@@ -1,9 +1,9 @@
-"""Key points of people and instances of objects by ultralytics' YOLO networks (AGPL-3.0), with weights of the user's.
+"""Body key points and object instances by ultralytics' YOLO networks (AGPL-3.0), with the user's weights.
 
-The only module that imports ultralytics. Left to itself that library reports usage, installs packages, fetches weights
-that it cannot find, loads pickles, and changes settings of other libraries when it is imported. Here it is opened
-offline with all of that switched off, in a configuration folder that is thrown away, it is shown only files that are
-there and hold nothing but tensors and its own layers, and what it changed in this process is put back.
+The only module that imports ultralytics. By default that library reports usage, installs packages, downloads missing
+weights, loads pickles, and changes settings of other libraries on import. Here it is opened offline with all of that
+switched off and in a temporary configuration folder, it is given only existing files that hold nothing but tensors and
+its own layers, and its changes to this process are undone.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from v2vkit.estimators.torch_weights import one_thread, read_weights
 MIN_SCORE = 0.25  # of an object; ultralytics' own default
 _MAX_PEOPLE, _MAX_OBJECTS = 100, 300
 _NUM_COCO, _MAX_CLASSES = 17, 255
-_INPUT_SIDE, _LARGEST_SIDE = 640, 4096  # of weights that do not say at which they were trained; of those that do
+_INPUT_SIDE, _LARGEST_SIDE = 640, 4096  # default where the weights do not record their size; limit where they do
 
 _SAFE = {
     "YOLO_OFFLINE": "true",
@@ -41,20 +41,20 @@ _SAFE = {
     "ULTRALYTICS_SAFE_LOAD": "1",
 }
 _REPLACED = ((torch, "save"), (torch, "load"), (PIL.Image, "open"), (cv2, "imread"), (cv2, "imwrite"), (cv2, "imshow"))
-"""Functions of other libraries that some version of it puts its own in place of."""
+"""Functions of other libraries that some versions of ultralytics replace."""
 _SILENT = ("sync", "clearml", "comet", "dvc", "mlflow", "neptune", "raytune", "tensorboard", "wandb")
 
 
 class YoloPose:
-    """`PoseEstimator`: the bodies of several people, the surest first; feet are missing.
+    """`PoseEstimator`: the bodies of several people, highest score first; feet are missing.
 
     Args:
         weights: a YOLO file (`.pt`) for poses with COCO's 17 key points.
-        min_score: people that score less are left out.
+        min_score: people with a lower score are left out.
         device: as `v2vkit.engine.devices` names it.
 
     Raises:
-        V2VError: the weights are absent, unreadable or for something else, or the device is not there.
+        V2VError: the weights are missing, unreadable or for another task, or the device is not available.
         ModuleNotFoundError: ultralytics is not installed.
     """
 
@@ -69,24 +69,24 @@ class YoloPose:
         found = self._model(image)
         order = np.argsort(-_numpy(found.boxes.conf), kind="stable")
         points = _numpy(found.keypoints.data).reshape(len(order), _NUM_COCO, -1)[order]
-        if points.shape[2] == 2:  # of a network that does not say how sure it is of a point
+        if points.shape[2] == 2:  # a network without scores of points
             points = np.concatenate([points, np.ones_like(points[..., :1])], 2)
         return to_body_25(points, "coco17")
 
 
 class YoloSegment:
-    """`SegmentEstimator`: the objects in an image, each with its class and a number of its own (1 = the surest).
+    """`SegmentEstimator`: the objects in an image, each with its class and an instance id (1 = highest score).
 
-    Where objects overlap, the surer one is seen; where there is none, labels are 255 (ignore) and instances 0.
+    Where objects overlap, the one with the higher score wins; elsewhere labels are 255 (ignore) and instances 0.
 
     Args:
         weights: a YOLO file (`.pt`) for instance segmentation.
-        input_side: the frame's longer side in pixels as the network sees it; None = as it was trained.
-        min_score: objects that score less are left out; None = 0.25.
+        input_side: longer side in pixels to which frames are resized for the network; None = as in its training.
+        min_score: objects with a lower score are left out; None = 0.25.
         device: as `v2vkit.engine.devices` names it.
 
     Raises:
-        V2VError: the weights are absent, unreadable or for something else, or the device is not there.
+        V2VError: the weights are missing, unreadable or for another task, or the device is not available.
         ModuleNotFoundError: ultralytics is not installed.
     """
 
@@ -120,7 +120,7 @@ class YoloSegment:
 
 
 def paint(masks: NDArray[Any], labels: NDArray[Any], scores: NDArray[np.float32]) -> Segments:
-    """Objects as maps: masks [n, H, W] (0 = outside), their label ids [n] and scores [n]; the surest lies on top."""
+    """Objects as maps: masks [n, H, W] (0 = outside), label ids [n] and scores [n]; the highest score is on top."""
     segments = Segments(np.full(masks.shape[1:], IGNORE, np.uint8), np.zeros(masks.shape[1:], np.uint16))
     assert segments.instances is not None
     order = np.argsort(-scores, kind="stable")
@@ -160,12 +160,12 @@ class _Model:
                 "conf": max(min_score, 1e-3),  # at 0 everything is an object
                 "max_det": max_det,
                 "device": str(self._device),
-                "retina_masks": True,  # masks of the frame's size, cut where its border is
+                "retina_masks": True,  # masks of the frame's size
                 "save": False,
                 "verbose": False,
             }
             self._model = model
-            self._predict(np.zeros((64, 64, 3), np.uint8))  # whatever it sets on first use, it sets now
+            self._predict(np.zeros((64, 64, 3), np.uint8))  # warm-up: some settings change on first use
             self.version = f"{ultralytics.__version__}, weights {hashlib.sha256(data).hexdigest()[:12]}"
 
     @property
@@ -181,9 +181,11 @@ class _Model:
 
 
 def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
-    """The network in a weights file; from a copy, because ultralytics reads meaning into a file's name."""
+    """Load the network of a weights file from a copy, because ultralytics interprets file names."""
     if not ultralytics.nn.tasks._SafeLoad.SUPPORTED:
-        raise V2VError("This torch cannot load YOLO files safely.", "Install torch 2.6 or newer.")
+        raise V2VError(
+            "library-unsupported", "This torch cannot load YOLO files safely.", "Install torch 2.6 or newer."
+        )
     hint = f"Give a YOLO file that ultralytics saved for the task {task!r}."
     allowed = torch.serialization.get_safe_globals()
     with tempfile.TemporaryDirectory() as folder:
@@ -191,17 +193,17 @@ def _load(ultralytics: Any, data: bytes, where: str, task: str) -> Any:
         copy.write_bytes(data)
         try:
             model = ultralytics.YOLO(str(copy))
-        except Exception as error:  # a damaged or foreign file raises whatever its bytes lead to
+        except Exception as error:  # a damaged or foreign file can raise anything
             text = (str(error).splitlines() or [""])[0].replace(str(copy), "it").encode("ascii", "ignore").decode()
             raise V2VError(
-                f"The weights {where} cannot be read ({type(error).__name__}: {text[:200]}).", hint
+                "weights-damaged", f"The weights {where} cannot be read ({type(error).__name__}: {text[:200]}).", hint
             ) from None
         finally:
             # The file's classes would stay allowed for every later weights_only load of this process.
             torch.serialization.clear_safe_globals()
             torch.serialization.add_safe_globals(allowed)
     if model.task != task:
-        raise V2VError(f"The weights {where} are for the task {model.task!r}.", hint)
+        raise V2VError("weights-unsupported", f"The weights {where} are for the task {model.task!r}.", hint)
     return model
 
 
@@ -209,6 +211,7 @@ def _check_points(network: Any, where: str) -> None:
     shape = tuple(getattr(network, "kpt_shape", ()))
     if not shape or shape[0] != _NUM_COCO:
         raise V2VError(
+            "weights-unsupported",
             f"The weights {where} find {shape[0] if shape else 'no'} key points instead of COCO's {_NUM_COCO}.",
             "Give weights for the poses of people.",
         )
@@ -218,6 +221,7 @@ def _check_classes(network: Any, where: str) -> None:
     names = network.names
     if not 1 <= len(names) <= _MAX_CLASSES or sorted(names) != list(range(len(names))):
         raise V2VError(
+            "weights-unsupported",
             f"The weights {where} are for {len(names)} classes; 1 to {_MAX_CLASSES} are possible.",
             "Give weights with fewer classes.",
         )
@@ -228,10 +232,10 @@ _CHECKS = {"pose": _check_points, "segment": _check_classes}
 
 @contextlib.contextmanager
 def safe_ultralytics() -> Iterator[Any]:
-    """The package ultralytics, opened offline and without reports, installing or pickles.
+    """The package ultralytics, opened offline and without usage reports, installation of packages or pickles.
 
-    Environment variables, warning filters, OpenCV's threads, printing of arrays and the functions of other libraries
-    that it replaces (`_REPLACED`) are as before afterwards.
+    Restored afterwards: environment variables, warning filters, OpenCV's threads, print options of arrays, and the
+    functions of other libraries that it replaces (`_REPLACED`).
 
     Raises:
         ModuleNotFoundError: ultralytics is not installed.
@@ -248,8 +252,9 @@ def safe_ultralytics() -> Iterator[Any]:
 
             if not ultralytics.nn.tasks.SAFE_LOAD:
                 raise V2VError(
-                    "Something else in this program has opened ultralytics, not in its safe mode.",
-                    "Let v2vkit open it first.",
+                    "library-conflict",
+                    "This program has imported ultralytics before, without its safe mode.",
+                    "Let v2vkit import it first.",
                 )
             ultralytics.settings.update({name: False for name in _SILENT if name in ultralytics.settings})
             yield ultralytics

@@ -1,1 +1,1 @@
-"""Metrics and reports."""
+"""Metrics, reports and preference studies."""

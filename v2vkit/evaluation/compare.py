@@ -1,6 +1,6 @@
-"""Measures one clip, frame by frame: our output and the baselines beside the real frames.
+"""Compares the outputs of methods and baselines with the real frames of a clip, frame by frame.
 
-Streams: only the current and the previous frame of each video are held, so memory does not grow with the clip.
+Only the current and the previous frame of each video are in memory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,16 +27,16 @@ REAL_COARSE = "real frames, as coarse"
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one frame. A measure that does not apply there is None.
+    """The metrics of one method on one frame; None where a metric does not apply.
 
     Attributes:
-        clip, frame: which frame.
-        method: `OURS`, `REPEAT`, `SOURCE`, `REAL_COARSE`, or `REAL` (which has only the measures that need no real
-            frame beside).
+        clip, frame: name of the clip, and number of the frame in it.
+        method: `OURS`, `REPEAT`, `SOURCE`, `REAL_COARSE`, or `REAL` (which has only the metrics without a reference
+            frame).
         psnr, ssim, ms_ssim, warp_error, landmark_error: see `metrics`.
         face_missed: a face was expected and none was found.
-        shot: the first clip of the shot of which the clip is a part; itself where it begins one.
-        offset: frames of the shot before the clip.
+        shot: name of the first clip of its shot.
+        offset: number of frames of the shot before the clip.
     """
 
     clip: str
@@ -53,13 +53,13 @@ class Row:
 
     @property
     def time(self) -> int:
-        """Number of the frame in its shot, through which every method runs without a break."""
+        """Number of the frame in its shot."""
         return self.offset + self.frame
 
 
 @dataclass(frozen=True)
 class Before:
-    """What a clip's shot has shown before it: its first clip, its number of frames so far, its first real frame."""
+    """The part of a shot before a clip: its first clip, its number of frames, its first real frame."""
 
     shot: str
     num_frames: int
@@ -77,27 +77,27 @@ def evaluate_clip(
     face: FaceEstimator | None = None,
     skip_first: int = 1,
 ) -> list[Row]:
-    """The measures of every method on every frame of one clip, and the baselines that come from the real frames.
+    """Computes the metrics of every method on every frame of one clip.
 
-    `REPEAT` (the shot's first real frame for ever) and `REAL` are added here. All inputs are read once, in step.
+    `REPEAT` (the shot's first real frame, repeated) and `REAL` are added. All inputs are read once, frame by frame.
 
     Args:
-        clip: its name, for the rows and messages.
-        real: the real frames.
-        methods: method -> its frames, as many and as large as the real ones (`OURS`, `SOURCE`, `REAL_COARSE`).
-        before: of a clip with which no shot begins; its methods go on where those of the clip before stopped.
-        flow: per frame the backward flow into the frame before and its confidence, from the real video; None where
-            there is none (first frame). Without it there is no warp error.
-        landmarks: per frame the expected landmarks [68, 2], None where the source has no face.
-        face: finds the landmarks in the outputs; needed exactly when `landmarks` is given.
-        skip_first: frames at the beginning of a shot that are left out for every method. At least the one that
-            `REPEAT` shows; more when the model was given more real frames to start from.
+        clip: name of the clip.
+        real: the real frames, RGB uint8 [H, W, 3].
+        methods: method -> its frames, of the same number and size (`OURS`, `SOURCE`, `REAL_COARSE`).
+        before: the part of the shot before this clip; None if the clip begins a shot.
+        flow: for each frame, backward flow of the real video into the previous frame and its confidence; None where
+            there is none (first frame). Without `flow` there is no warp error.
+        landmarks: for each frame, the expected landmarks [68, 2]; None where the source has no face.
+        face: finds landmarks in the outputs; given if and only if `landmarks` is.
+        skip_first: number of frames at the start of each shot that are not measured: at least the one that `REPEAT`
+            shows, more if the model was given more real first frames.
 
     Raises:
         V2VError: a method, the flow or the landmarks have another number of frames or another size.
     """
     assert (landmarks is None) == (face is None), "landmarks and face go together"
-    assert skip_first >= 1, "the first frame cannot be measured: a baseline repeats it"
+    assert skip_first >= 1, "a baseline repeats the first frame"
     streams: dict[str, Iterator[Any]] = {name: iter(frames) for name, frames in methods.items()}
     extras = {"flow": flow, "landmarks": landmarks}
     streams |= {name: iter(values) for name, values in extras.items() if values is not None}
@@ -111,22 +111,23 @@ def evaluate_clip(
         t = number - 1
         first = frame if first is None else first
         now = {name: _next(stream, name, clip, t) for name, stream in streams.items()}
-        moved, expected = now.pop("flow", None), now.pop("landmarks", None)
+        real_flow, expected = now.pop("flow", None), now.pop("landmarks", None)
         videos: dict[str, Image] = {**now, REPEAT: first, REAL: frame}
         for name, image in videos.items():
             if image.shape != frame.shape:
                 raise V2VError(
+                    "size-mismatch",
                     f"{name}: frame {t} of clip {clip} is {image.shape[1]}x{image.shape[0]}, the real one "
                     f"{frame.shape[1]}x{frame.shape[0]}.",
                     "Evaluate frames of one size.",
                 )
             if offset + t >= skip_first:
-                row = _measure(clip, t, name, image, frame, previous.get(name), moved, expected, finder)
+                row = _measure(clip, t, name, image, frame, previous.get(name), real_flow, expected, finder)
                 rows.append(replace(row, shot=shot, offset=offset))
         previous = videos
     for name, stream in streams.items():
         if next(stream, _END) is not _END:
-            raise _other_length(name, clip, f"more than the {number} real ones")
+            raise _other_length(name, clip, f"more than {number}")
     return rows
 
 
@@ -137,11 +138,11 @@ def _measure(
     image: Image,
     real: Image,
     previous: Image | None,
-    moved: tuple[FloatMap, FloatMap] | None,
+    real_flow: tuple[FloatMap, FloatMap] | None,
     expected: FloatMap | None,
     finder: "_Finder | None",
 ) -> Row:
-    error = None if moved is None or previous is None else warp_error(image, previous, *moved)
+    error = None if real_flow is None or previous is None else warp_error(image, previous, *real_flow)
     distance, missed = None, False
     if finder is not None and expected is not None:
         found = finder(name, image)
@@ -154,7 +155,7 @@ def _measure(
 
 
 class _Finder:
-    """The face estimator, called once for a picture that a video repeats."""
+    """The face estimator; repeated frames are estimated only once."""
 
     def __init__(self, face: FaceEstimator):
         self._face = face
@@ -179,4 +180,8 @@ def _next(stream: Iterator[T], name: str, clip: str, t: int) -> T:
 
 
 def _other_length(name: str, clip: str, count: str) -> V2VError:
-    return V2VError(f"{name}: clip {clip} has {count} frames.", "Evaluate outputs with one frame per real frame.")
+    return V2VError(
+        "frame-count-mismatch",
+        f"{name}: clip {clip} has {count} frames.",
+        "Evaluate outputs with one frame per real frame.",
+    )

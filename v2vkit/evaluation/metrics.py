@@ -1,4 +1,4 @@
-"""What is measured on one frame: pure functions of RGB uint8 [H, W, 3] images, flow maps and landmarks."""
+"""Metrics of one frame: pure functions of RGB uint8 [H, W, 3] images, flow maps and landmarks."""
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ Image = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 
 PSNR_CAP = 100.0
-"""PSNR of equal images, in dB; infinity would make every mean infinite."""
+"""PSNR of equal images in dB, instead of infinity, which would make every mean infinite."""
 
 _MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, table of section 3.2
 _MS_SSIM_SIDES = {5: 176, 4: 99, 3: 44, 2: 22}
-"""Shorter side from which that many scales are used: what torchmetrics accepts for its 11-pixel window, and for two
-scales that the window fits into the halved image."""
+"""Number of scales -> shorter side that it needs: the minimum of torchmetrics for its 11-pixel window; for two scales,
+the window has to fit into the downsampled image."""
 
 
 def _unit(image: Image) -> Tensor:
@@ -45,10 +45,10 @@ def ssim(image: Image, real: Image) -> float:
 
 
 def ms_ssim_scales(height: int, width: int) -> int:
-    """How many scales MS-SSIM has at this size; 0 = too small for it.
+    """The number of scales of MS-SSIM at this image size; 0 = too small.
 
-    The published measure has five. Smaller images get the first four, three or two, with their weights rescaled to sum
-    to one, so values at different numbers of scales must not be compared.
+    The published metric has five. Smaller images use the first four, three or two, with weights rescaled to sum to one;
+    values with different numbers of scales must not be compared.
     """
     side = min(height, width)
     return next((scales for scales, needed in _MS_SSIM_SIDES.items() if side >= needed), 0)
@@ -65,18 +65,18 @@ def ms_ssim(image: Image, real: Image) -> float | None:
 
 
 def warp_error(current: Image, previous: Image, flow: FloatMap, confidence: FloatMap) -> float | None:
-    """Temporal consistency: mean of |x_t - warp(x_{t-1}, w)| over trusted pixels, colours in [0, 1].
+    """Temporal consistency: mean of |x_t - warp(x_{t-1}, w)| over RGB and pixels, weighted with the confidence.
 
-    The mean over RGB and pixels, weighted with the confidence. (Lai et al. 2018 use squares; we use absolute
-    differences.) The real frames have an error of their own: compare with it.
+    Colours in [0, 1]. Absolute differences, where Lai et al. 2018 use squares. The real frames have a warp error, too:
+    compare with it.
 
     Args:
-        current, previous: two consecutive frames of the video to judge.
+        current, previous: two consecutive frames of the video to measure.
         flow: backward flow w of the *real* video at the same frame, float32 [H, W, 2].
         confidence: of that flow, [H, W] in [0, 1].
 
     Returns:
-        None when no pixel is trusted.
+        None if the confidence is 0 everywhere.
     """
     total = float(confidence.sum(dtype=np.float64))
     if total <= 0:

@@ -1,4 +1,4 @@
-"""From the rows of all frames to a summary, a JSON file, a plot over time and a table to print."""
+"""Summarises the rows of all frames as a table, a JSON file and a plot over time."""
 
 import io
 import json
@@ -18,7 +18,7 @@ PLOT_NAME = "evaluation.png"
 
 
 class Metric(NamedTuple):
-    """A column: field of `Row`, heading, whether more is better, digits to print."""
+    """A column of the report: field of `Row`, heading, whether more is better, digits to print."""
 
     field: str
     heading: str
@@ -40,10 +40,10 @@ Summary = dict[str, dict[str, Any]]
 
 
 def summarize(rows: Sequence[Row]) -> Summary:
-    """Per method: per metric mean, median, mean of the first and last third of each shot (drift) and how many frames.
+    """Method -> metric -> mean, median, means of the first and last third of each shot (drift), number of frames.
 
-    A metric that no frame has is None. `frames` counts frames, `faces_missed` those where a face was expected and not
-    found; they are left out of the landmark error, so read the two together.
+    A metric without frames is None. `frames` is the number of frames, `faces_missed` that of frames in which the
+    expected face was not found; these are left out of the landmark error, so read the two together.
     """
     lengths: dict[str, tuple[int, int]] = {}
     for row in rows:
@@ -100,14 +100,14 @@ def notes(
     faces: bool = True,
     flow: bool = True,
 ) -> list[str]:
-    """What a reader must know to compare the numbers with others.
+    """Notes on how the numbers were computed, needed to compare them with others.
 
     Args:
-        height, width: of the frames.
+        height, width: size of the frames.
         skip_first: as in `evaluate_clip`.
-        coarse: (width, height) that the model's own frames have where they were enlarged; None where they were not.
-        faces: landmarks were compared.
-        flow: there was flow from each frame into the last one.
+        coarse: (width, height) of the model's output before upsampling; None if it was not upsampled.
+        faces: whether landmarks were compared.
+        flow: whether there was flow of stride 1.
     """
     scales = ms_ssim_scales(height, width)
     first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
@@ -125,18 +125,18 @@ def notes(
     )
     if coarse is not None:
         said.append(
-            f"The model's frames are {coarse[0]}x{coarse[1]}, enlarged to {width}x{height}. What is blurred costs "
-            f'little warp error: compare with "{REAL_COARSE}", the best that this size can give.'
+            f"The model's frames are {coarse[0]}x{coarse[1]}, upsampled to {width}x{height}. Blur lowers warp error: "
+            f'compare with "{REAL_COARSE}", the real frames at that resolution.'
         )
     if faces:
         said.append(
-            "Landmark error: mean over 68 points / outer eye distance; frames without a found face are left out."
+            "Landmark error: mean over 68 points / outer eye distance; frames in which no face was found are left out."
         )
     return said
 
 
 def table(summary: Summary) -> str:
-    """Methods by metrics as text: means, and first -> last third of the shots in brackets."""
+    """Table of methods by metrics: mean (first -> last third of the shots)."""
     columns = [m for m in METRICS if any(entry[m.field] is not None for entry in summary.values())]
     faces = any(entry["faces_missed"] or entry["landmark_error"] for entry in summary.values())
     head = ["", *(f"{m.heading} {'↑' if m.more_is_better else '↓'}" for m in columns), *(["no face"] if faces else [])]
@@ -161,8 +161,8 @@ def _cell(values: dict[str, Any] | None, digits: int) -> str:
 
 
 def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
-    """PNG with one panel per metric: value over the frame number in the shot, one line per method, mean over shots."""
-    # The object interface: pyplot would keep global state and look for a display.
+    """PNG with one panel per metric: mean over shots by frame number in the shot, one line per method."""
+    # Without pyplot, which keeps global state and looks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -185,7 +185,7 @@ def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
     figure.suptitle(title, fontsize=10)
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4, fontsize=8)
     buffer = io.BytesIO()
-    # Without this the PNG names the version of matplotlib.
+    # Else the PNG contains the version of matplotlib.
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -206,10 +206,11 @@ def write_report(
     """Write `evaluation.json` (about, summary, every row) and `evaluation.png`; each file is whole or absent.
 
     Args:
-        folder: where to.
-        rows: of all clips, in order; `summary` = `summarize` of them.
-        about: what was evaluated (checkpoint, clips, size, notes), JSON-ready.
-        title: of the plot.
+        folder: the target folder.
+        rows: rows of all clips, in order.
+        summary: `summarize(rows)`.
+        about: what was evaluated (checkpoint, clips, size, notes), as JSON values.
+        title: title of the plot.
 
     Raises:
         V2VError: the disk is full or the folder cannot be written.

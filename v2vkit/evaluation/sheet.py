@@ -1,4 +1,4 @@
-"""Frames to look at, kept while they are measured."""
+"""A contact sheet: sample frames of several videos, collected while they are measured."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ Image = NDArray[np.uint8]
 
 
 class Sheet:
-    """Some frames of several videos of one length, a row for each video, spread evenly over their time.
+    """Evenly spaced frames of several videos of equal length, one row for each video.
 
     Args:
-        length: frames of each video.
-        columns: how many frames are kept of each, at most.
+        length: number of frames of each video.
+        columns: largest number of frames kept of each.
     """
 
     def __init__(self, length: int, columns: int):
@@ -21,7 +21,7 @@ class Sheet:
         self._rows: list[list[Image]] = []
 
     def keep(self, frames: Iterator[Image]) -> Iterator[Image]:
-        """The same frames, RGB uint8 [H, W, 3]; those that are on the sheet become its next row as they are taken."""
+        """Passes frames through, RGB uint8 [H, W, 3], and keeps those of the sheet as its next row."""
         row: list[Image] = []
         self._rows.append(row)
 
@@ -34,5 +34,5 @@ class Sheet:
         return kept()
 
     def picture(self) -> Image:
-        """The rows below each other, RGB uint8 [rows * H, columns * W, 3]; all videos must have been taken whole."""
+        """The sheet, RGB uint8 [rows * H, columns * W, 3]; all videos must have been read to their end."""
         return np.concatenate([np.concatenate(row, 1) for row in self._rows], 0)

@@ -1,7 +1,7 @@
-"""From the frames of a source to what the generator is given: shots, crop, annotations, channels, one step each.
+"""Turns the frames of a source into the generator's input: shots, crop, annotations, channels, one function each.
 
-Every step keeps what the frame carries. Annotations that came with the frames are used as they are; otherwise they are
-estimated on the fly as the stages do.
+Every step keeps time stamp and shot of the frame. Annotations that come with the frames are used unchanged; otherwise
+they are estimated on the fly, as the stages do.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.framing import crop_shots, open_locator
-from v2vkit.inference.live import Live, open_live
+from v2vkit.inference.live import MapMaker, open_live
 from v2vkit.inference.styles import Style
 from v2vkit.video.cuts import CutMethod
 from v2vkit.video.stream import InputFrame, Source, image_of, with_shots
@@ -25,14 +25,14 @@ from v2vkit.video.stream import InputFrame, Source, image_of, with_shots
 
 @dataclass(frozen=True)
 class ConditionedFrame:
-    """A frame of a source with what conditions the generator.
+    """A frame of a source with its conditions.
 
     Attributes:
         s: source map float32 [C, H, W] in [0, 1].
-        frame: the frame itself, its image as the model's footage; without one where only annotations were given.
-        flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take them.
-        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None where the model has none.
-        found: there is something to be conditioned on; False where the estimator saw nothing in this very frame.
+        frame: the frame itself, cropped and resized; without an image if only annotations were given.
+        flow: backward flow in pixels and confidence, float32 [3, H, W], for generators that take it.
+        regions: `v2vkit.conditions.regions` of this frame, int32 [H, W]; None if the model has none.
+        found: False if the estimators found nothing in this frame.
     """
 
     s: NDArray[np.float32]
@@ -42,7 +42,7 @@ class ConditionedFrame:
     found: bool = True
 
     def conditioning(self, style: Style | None) -> NDArray[np.float32]:
-        """What the frame is made from: source map, features in that style, then the flow where it is given."""
+        """The generator's input channels: source map, features in that style, flow; the last two only if present."""
         assert style is None or self.regions is not None, "features need regions"
         features = None if style is None or self.regions is None else style.paint(self.regions)
         parts = [part for part in (self.s, features, self.flow) if part is not None]
@@ -52,22 +52,21 @@ class ConditionedFrame:
 def conditioned_frames(
     source: Source, info: ModelInfo, *, cuts: CutMethod | None = None, align: bool = False, device: str = "cpu"
 ) -> Iterator[ConditionedFrame]:
-    """The frames of a source with their conditions, prepared exactly as for training; estimators are opened at once.
+    """The frames of a source with their conditions, prepared exactly as for training.
 
-    Shots are told apart as `ingest` did: each has a crop of its own, and nothing is followed from one into the next.
-    What a frame looks like depends on later ones: 2 for the cuts (`number_shots`), a few for smoothing, at most 15 for
-    a crop or a gap in what was found; and estimators take 4 frames at once.
+    Estimators are opened at once. Shots are detected as by `ingest`; each has its own crop, and smoothing and tracking
+    restart with it. A frame depends on later frames: 2 for cut detection (`number_shots`), a few for smoothing, at most
+    15 for a crop or for filling a gap; estimators take 4 frames at once.
 
     Args:
         source: the source.
-        info: of the model.
-        cuts: how shots are told apart; None = as for the training's footage.
-        align: zoom and shift each shot as `open_locator` does.
+        info: description of the model.
+        cuts: how cuts are detected; None = as in the training footage.
+        align: shift and zoom each shot, see `open_locator`.
         device: where the estimator runs, as in `open_live`.
 
     Raises:
-        V2VError: the model needs annotations that no estimator makes here, the estimator is missing, or as
-            `open_locator`; while reading, as the source and `crop_shots`.
+        V2VError: as `open_live` and `open_locator`; while reading, as the source and `crop_shots`.
     """
     if source.annotated:
         return (stored(frame, info) for frame in source.frames())
@@ -79,16 +78,16 @@ def conditioned_frames(
     return estimated(crop_shots(source, frames, info, locate), live)
 
 
-def estimated(frames: Iterable[InputFrame], live: Live) -> Iterator[ConditionedFrame]:
-    """The frames, made in a thread of their own, with the conditions that are estimated shot by shot."""
+def estimated(frames: Iterable[InputFrame], live: MapMaker) -> Iterator[ConditionedFrame]:
+    """The frames, read ahead in a thread, with conditions that are estimated shot by shot."""
     for _, shot in groupby(prefetch(frames), key=attrgetter("shot")):
-        kept, seen = tee(shot)  # as many are held as `live` looks ahead
+        kept, seen = tee(shot)  # holds as many frames as `live` looks ahead
         for frame, (image, s, regions, found) in zip(kept, live(image_of(frame) for frame in seen), strict=True):
             yield ConditionedFrame(s, replace(frame, image=image), regions=regions, found=found)
 
 
 def stored(frame: InputFrame, info: ModelInfo) -> ConditionedFrame:
-    """The frame with the conditions that its annotations give."""
+    """The frame conditioned on the annotations that came with it."""
     s = to_unit(info.conditioning.channels(frame.annotations))
     regions = info.conditioning.regions(frame.annotations) if info.encoder is not None else None
     return ConditionedFrame(s, frame, flow=frame.flow, regions=regions)

@@ -1,4 +1,4 @@
-"""What the feature encoder E says of a frame: one vector for each region."""
+"""Feature vectors of a frame: one for each region, from the feature encoder E."""
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ _DIGITS = 6
 def describe_frame(
     encoder: FeatureEncoder, image: NDArray[np.uint8], regions: Regions, *, halvings: int
 ) -> tuple[RegionFeatures, ...]:
-    """Every region of a frame, sorted by label and id (vid2vid paper, multimodal synthesis).
+    """The features of every region of a frame, sorted by label and id (vid2vid paper, multimodal synthesis).
 
     Args:
         encoder: E in evaluation mode, on its device.
         image: the frame, RGB uint8 [H, W, 3].
         regions: `v2vkit.conditions.regions`, int32 [H, W].
-        halvings: how often E sees it halved (`ModelInfo.encoder_halvings`).
+        halvings: downsamplings by two before E (`ModelInfo.encoder_halvings`).
     """
     device = next(encoder.parameters()).device
     with torch.inference_mode():

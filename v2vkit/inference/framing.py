@@ -1,4 +1,4 @@
-"""Frames of a source, cropped and resized as `ingest` did with the footage that the model was trained on."""
+"""Crops and resizes the frames of a source as `ingest` did with the model's training footage."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -21,19 +21,20 @@ Image = NDArray[np.uint8]
 
 
 Locate = Callable[[Image], Window | None]
-"""RGB uint8 [H, W, 3] -> the window of its shot; None = this picture does not tell."""
+"""RGB uint8 [H, W, 3] -> crop window of its shot; None = no subject found in this frame."""
 
 
 def open_locator(info: ModelInfo, *, align: bool = False, device: str = "cpu") -> Locate | None:
-    """What finds where a shot is cropped; None where every shot is framed alike.
+    """Opens the function that finds the crop window of a shot; None where the crop does not depend on the frames.
 
     Args:
-        info: of a model whose footage was cropped around faces, or of any one with `align`.
-        align: zoom and shift each shot so that its face or body is as large and where the footage's mostly was.
+        info: description of the model.
+        align: shift and zoom each shot so that its face or body has the position and size typical of the training
+            footage.
         device: where the estimator runs, as in `open_live`.
 
     Raises:
-        V2VError: the estimator is missing, or the model does not tell where its footage had its subject.
+        V2VError: the estimator is missing, or the model has no `placement`.
     """
     return _locator(info, align=align, device=device) if align or crop_of(info) == "face" else None
 
@@ -41,20 +42,20 @@ def open_locator(info: ModelInfo, *, align: bool = False, device: str = "cpu") -
 def crop_shots(
     source: Source, frames: Iterable[InputFrame], info: ModelInfo, locate: Locate | None
 ) -> Iterator[InputFrame]:
-    """The frames cropped and resized as the model's footage was, each shot in a window of its own.
+    """The frames cropped and resized as the model's footage was, with one window for each shot.
 
-    The first of a shot's frames that tells decides, as for training. Where none of the first `HOLD_FRAMES` does, so
-    that the look-ahead is bounded, the window of the shot before is kept. Where there is none yet, it is that of the
-    first frame that tells in the whole source, which is read once more for that; what cannot be read twice keeps its
-    middle up to that frame.
+    As in training, the first frame of a shot in which the subject is found decides. If none of the first `HOLD_FRAMES`
+    shows it (a bounded look-ahead), the window of the shot before is kept. In the first shot, it is the window of the
+    first such frame in the whole source, which is read a second time for that. A source that cannot be read twice is
+    cropped to its middle up to that frame.
 
     Args:
         source: the source of the frames.
         frames: RGB uint8 [h, w, 3] each, with the numbers of their shots.
-        locate: from `open_locator`; None = every shot is framed alike.
+        locate: from `open_locator`.
 
     Raises:
-        V2VError: no frame tells.
+        V2VError: the subject is found in no frame.
     """
     if locate is None:
         yield from (_framed(frame, info, None) for frame in frames)
@@ -75,7 +76,7 @@ def crop_shots(
 
 
 def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | None, Iterator[InputFrame]]:
-    """The window that the first frames of a shot tell, None if `HOLD_FRAMES` of them do not; and all of its frames."""
+    """The window found in the first `HOLD_FRAMES` frames of a shot (None if there is none), and all its frames."""
     frames = iter(shot)
     seen: list[InputFrame] = []
     for frame in islice(frames, HOLD_FRAMES):
@@ -88,7 +89,7 @@ def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | Non
 
 def _nothing_found(source: Source, info: ModelInfo) -> V2VError:
     what = info.conditioning.nothing.removeprefix("no ")
-    return V2VError(f"No {what} was found in {source.name}.", f"Give footage that shows a {what}.")
+    return V2VError("subject-missing", f"No {what} was found in {source.name}.", f"Give footage that shows a {what}.")
 
 
 def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
@@ -108,7 +109,8 @@ def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
     wanted = info.placement
     if wanted is None:
         raise V2VError(
-            "This model does not tell where its footage had its subject: it is imported, or of an earlier version.",
+            "alignment-unsupported",
+            "This model does not store where its training footage had its subject: it is imported, or older.",
             "Render without --align, or train it again.",
         )
 
@@ -123,13 +125,15 @@ def _locator(info: ModelInfo, *, align: bool, device: str) -> Locate:
 
 
 def align_window(window: Window, here: Placement, wanted: Placement, size: tuple[int, int]) -> Window:
-    """The window in which a subject is where, and as large as, it is wanted; it may reach beyond the picture.
+    """The crop window that gives the subject the wanted position and size; it may reach beyond the picture.
 
     Args:
-        window: of the picture, in which the subject is `here` once it is resized to `size` (width, height).
-        wanted: in pixels of `size`, too.
+        window: the crop window now.
+        here: the subject in that window, in pixels of `size`.
+        wanted: where it should be, in pixels of `size`.
+        size: width and height after resizing.
     """
-    zoom = here.size / wanted.size  # pixels of `size` now, for one then
+    zoom = here.size / wanted.size
     across, down = window.width / size[0], window.height / size[1]
     return Window(
         round(window.x + (here.x - wanted.x * zoom) * across),
@@ -140,41 +144,47 @@ def align_window(window: Window, here: Placement, wanted: Placement, size: tuple
 
 
 def frame_images(images: list[Image], info: ModelInfo) -> Image:
-    """Pictures, RGB uint8 [h, w, 3], as the model's footage (cropped around the face of the first): [N, H, W, 3].
+    """Pictures, RGB uint8 [h, w, 3], cropped and resized as the model's footage was: [N, H, W, 3].
+
+    Crops around faces use the face of the first picture for all.
 
     Raises:
-        V2VError: the model's frames are cropped around faces, and the first picture shows none.
+        V2VError: the crop is around faces, and the first picture shows none.
     """
     around = None
     if crop_of(info) == "face":
         landmarks = _open_face(info)(images[0])
         if landmarks is None:
-            raise V2VError("No face was found in the first of the first frames.", "Give pictures that show a face.")
+            raise V2VError(
+                "subject-missing",
+                "No face was found in the first picture of the first frames.",
+                "Give pictures that show a face.",
+            )
         around = face_window(landmarks, images[0].shape[1], images[0].shape[0])
     return np.stack([_cropped(image, info, around) for image in images])
 
 
 def crop_of(info: ModelInfo) -> str:
-    """What `ingest --crop` was for the model's footage."""
+    """The value of `ingest --crop` for the model's footage."""
     return str(info.frames.get("crop", "none"))
 
 
 def squeezed(info: ModelInfo, source: Source) -> str | None:
-    """Tells when the frames of a source change their aspect by more than 2 % to that of the model's footage.
+    """A warning if resizing to the model's size changes the aspect ratio of the source by more than 2 %.
 
-    None where they do not, or where the model does not know what its footage was (it may have been squeezed, too).
+    None if it does not, or if the model does not know the original aspect ratio of its footage.
     """
     known = "size" in info.frames and info.frames["size"] is None and crop_of(info) == "none"
     if not known or abs(source.width * info.height / (source.height * info.width) - 1) <= 0.02:
         return None
     return (
-        f"{source.name} is {source.width}x{source.height}: squeezed to {info.width}x{info.height}, the aspect of the "
-        "training's footage; crop it to that aspect first to keep its shapes."
+        f"{source.name} is {source.width}x{source.height} and is squeezed to {info.width}x{info.height}, the aspect "
+        "ratio of the training footage; to avoid the distortion, crop it to that aspect ratio first."
     )
 
 
 def _open_face(info: ModelInfo) -> FaceEstimator:
-    """The estimator by which `ingest` found the faces of the model's footage."""
+    """The estimator with which `ingest` found the faces of the model's footage."""
     return open_face({"face": info.frames.get("face"), "weights": info.frames.get("face_weights")})
 
 
@@ -183,6 +193,6 @@ def _framed(frame: InputFrame, info: ModelInfo, window: Window | None) -> InputF
 
 
 def _cropped(image: Image, info: ModelInfo, window: Window | None) -> Image:
-    """What the window holds at the model's size; without a window, what `ingest --crop` keeps."""
+    """The window resized to the model's size; without a window, the crop of `ingest --crop`."""
     size = (info.width, info.height)
     return reframe(image, window or crop_window(crop_of(info), image.shape[1], image.shape[0], size), size)

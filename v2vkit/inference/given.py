@@ -1,4 +1,4 @@
-"""Annotations that a program holds in memory, as the stream that a model is conditioned on: arrays or typed values."""
+"""Turns annotations in memory (arrays or typed values) into conditioned frames for `Model.generate`."""
 
 import dataclasses
 import os
@@ -22,18 +22,18 @@ _END = object()
 
 
 def given_frames(annotations: Any, info: ModelInfo, frames: Any = None) -> Iterator[ConditionedFrame]:
-    """The frames of one shot with the conditions that annotations in memory give, each made when it is asked for.
+    """The conditioned frames of one shot, computed lazily from annotations in memory.
 
     Args:
-        annotations: one for each frame: an array [T, ...] (numpy or torch) or an iterable; where the model has several
+        annotations: one for each frame: an array [T, ...] (numpy or torch) or an iterable; for a model with several
             conditions, a dict of these by the conditions' names, or an iterable of dicts. See `Condition.given`.
-        info: of the model.
+        info: description of the model.
         frames: the frames themselves, RGB uint8 [T, H, W, 3] or an iterable of [H, W, 3], for conditions that draw
-            something of them.
+            from the frame.
 
     Raises:
-        V2VError: at once, what is no such thing; while reading, an annotation that does not fit, named by its frame's
-            number, or columns of different lengths.
+        V2VError: at once, if an argument is no sequence; while reading, if an annotation does not fit (the message
+            names its frame) or the sequences have different lengths.
     """
     columns = _columns(annotations, info, framed=frames is not None)
     if frames is not None:
@@ -44,23 +44,27 @@ def given_frames(annotations: Any, info: ModelInfo, frames: Any = None) -> Itera
 def each_frame(column: Any, what: str) -> Iterator[Any]:
     """The items of an array or iterable, one for each frame.
 
+    Args:
+        what: its name in messages.
+
     Raises:
-        V2VError: it is neither; `what` it is, for the message.
+        V2VError: it is neither.
     """
     hint = "Give an array [T, ...], or a list or generator with one item for each frame."
     if isinstance(column, str | bytes | os.PathLike):
         raise V2VError(
+            "annotation-mismatch",
             f"{what}: {os.fspath(column)!r} is a path, not annotations.",
-            "Use `model.render` for files; or read them first.",
+            "Use `model.render` for files, or read them first.",
         )
     column = as_numpy(column) if isinstance(column, torch.Tensor) else column
     if (isinstance(column, np.ndarray) and not column.ndim) or not isinstance(column, Iterable):
-        raise V2VError(f"{what}: {type(column).__name__} is not a sequence of frames.", hint)
+        raise V2VError("annotation-mismatch", f"{what}: {type(column).__name__} is not a sequence of frames.", hint)
     return iter(column)
 
 
 def as_numpy(value: Any) -> Any:
-    """The same value with arrays of numpy in place of torch's, also within annotations."""
+    """The value with torch tensors replaced by numpy arrays, also within tuples and dataclasses."""
     if isinstance(value, torch.Tensor):
         there = value.detach().cpu()
         return (there.float() if there.dtype == torch.bfloat16 else there).numpy()  # numpy has no bfloat16
@@ -89,9 +93,9 @@ def _conditioned(t: int, row: Mapping[str, Any], info: ModelInfo) -> Conditioned
 
 
 def _annotations(row: Mapping[str, Any], info: ModelInfo, image: Image | None) -> tuple[Any, ...]:
-    """One for each condition, in their order; what can be made of the frame and is not given is made of it."""
+    """The annotation of each condition, in their order; those not given are made from the frame where possible."""
     conditions, framed = info.conditioning.conditions, image is not None
-    if "" in row:  # an iterable of whatever it is for each frame
+    if "" in row:  # one item for each frame, for all conditions
         item, needed = row[""], _needed(info, framed=framed)
         if isinstance(item, Mapping):
             _check_names(item, info, framed=framed)
@@ -111,16 +115,16 @@ def _annotations(row: Mapping[str, Any], info: ModelInfo, image: Image | None) -
 
 
 def _needed(info: ModelInfo, *, framed: bool) -> tuple[Condition[Any], ...]:
-    """The conditions whose annotations must be given: all, or where frames are given those that are not made of them.
+    """The conditions whose annotations must be given: with frames, only those that cannot be made from them.
 
-    A model of nothing but the frame is given that.
+    If all can be made from the frame, all conditions are returned.
     """
     conditions = info.conditioning.conditions
     return tuple(of for of in conditions if not (framed and of.from_frame)) or conditions
 
 
 def _columns(annotations: Any, info: ModelInfo, *, framed: bool) -> dict[str, Iterator[Any]]:
-    """Iterators over frames by the name of a condition; by "" where each item is for all conditions."""
+    """Condition -> iterator over frames; key "" if each item is for all conditions."""
     if isinstance(annotations, Mapping):
         _check_names(annotations, info, framed=framed)
         return {name: each_frame(column, name) for name, column in annotations.items()}
@@ -134,11 +138,15 @@ def _check_names(given: Mapping[str, Any], info: ModelInfo, *, framed: bool) -> 
     if {condition.name for condition in _needed(info, framed=framed)} <= given.keys() <= possible:
         return
     names = ", ".join(map(repr, given)) or "nothing"
-    raise V2VError(f"The model is conditioned on {info.conditioning.names}; given are {names}.", _hint(info))
+    raise V2VError(
+        "condition-mismatch",
+        f"The model is conditioned on {info.conditioning.names}; the annotations are of {names}.",
+        _hint(info),
+    )
 
 
 def _several(info: ModelInfo) -> V2VError:
-    return V2VError(f"The model has several conditions ({info.conditioning.names}).", _hint(info))
+    return V2VError("condition-mismatch", f"The model has several conditions ({info.conditioning.names}).", _hint(info))
 
 
 def _hint(info: ModelInfo) -> str:
@@ -147,7 +155,7 @@ def _hint(info: ModelInfo) -> str:
 
 
 def _rows(columns: Mapping[str, Iterator[Any]]) -> Iterator[Mapping[str, Any]]:
-    """The items of all columns for each frame."""
+    """For each frame, column -> item; the columns must have the same length."""
     for t, items in enumerate(zip_longest(*columns.values(), fillvalue=_END)):
         if any(item is _END for item in items):
             raise _unequal(t, list(columns), items)
@@ -158,4 +166,6 @@ def _unequal(t: int, names: Sequence[str], items: Sequence[Any]) -> V2VError:
     shown = [name or "annotations" for name in names]
     ended = " and ".join(name for name, item in zip(shown, items, strict=True) if item is _END)
     longer = " and ".join(name for name, item in zip(shown, items, strict=True) if item is not _END)
-    return V2VError(f"{ended} ended after {t} frames; {longer} goes on.", "Give as many of each.")
+    return V2VError(
+        "frame-count-mismatch", f"{ended} ended after {t} frames, {longer} did not.", "Give the same number of each."
+    )

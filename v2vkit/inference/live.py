@@ -1,4 +1,4 @@
-"""Source maps made of a video's frames on the fly, exactly as the stages make them."""
+"""Estimates the conditions of a video on the fly, with the same results as the stages."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,27 +23,26 @@ from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.weights import file_digest
 
 Image = NDArray[np.uint8]
-Mapped = tuple[Image, NDArray[np.float32], Regions | None, bool]
-Placed = Callable[[Image], Placement | None]
-"""A frame of the model's size, RGB uint8 [H, W, 3] -> where its subject is, in pixels; None = none was found."""
-Live = Callable[[Iterable[Image]], Iterator[Mapped]]
+EstimatedFrame = tuple[Image, NDArray[np.float32], Regions | None, bool]
+FindPlacement = Callable[[Image], Placement | None]
+"""A frame of the model's size, RGB uint8 [H, W, 3] -> position and size of its subject in pixels; None = not found."""
+MapMaker = Callable[[Iterable[Image]], Iterator[EstimatedFrame]]
 """Consecutive frames of one shot, RGB uint8 [H, W, 3] -> (frame, s float32 [C, H, W] in [0, 1], regions, found) of
-each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.regions`, None where the model has none;
-`found`: the estimators saw something in this very frame."""
+each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.regions`, None if the model has none;
+`found`: the estimators found something in this frame."""
 
 _DRAWING_THREADS = 2
 
 
-def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
-    """What makes the model's source maps, its estimators ready.
+def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> MapMaker:
+    """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
     Args:
-        source: the video, for messages.
-        device: where the estimators run, if they are networks of torch (`v2vkit.engine.devices`), wherever they ran for
-            the training's maps.
+        source: name of the video, for messages.
+        device: where estimators that are torch networks run (`v2vkit.engine.devices`), wherever they ran for training.
 
     Raises:
-        V2VError: the model needs maps that no estimator makes here, or an estimator or the device is missing.
+        V2VError: a condition cannot be estimated, or an estimator or the device is missing.
     """
     for condition, origin in info.conditions:
         _check_weights(condition, origin)
@@ -59,14 +58,14 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
     ]
     together = min(condition.together for condition, _ in info.conditions)
 
-    def maps(frames: Iterable[Image]) -> Iterator[Mapped]:
+    def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
             for batch in batched(annotate(annotators, frames), together):
                 prepared = info.conditioning.prepare([annotations for _, annotations in batch])
                 images = [image for image, _ in batch]
-                yield from [*pool.map(draw, images, prepared)]  # nothing is drawn any more when the first is given
+                yield from [*pool.map(draw, images, prepared)]  # all are drawn before the first is yielded
 
-    def draw(image: Image, annotations: tuple[Any, ...]) -> Mapped:
+    def draw(image: Image, annotations: tuple[Any, ...]) -> EstimatedFrame:
         drawn = info.conditioning.draw(annotations, image)
         s = to_unit(info.conditioning.channels(drawn, image))
         return image, s, info.conditioning.regions(drawn), was_found(drawn)
@@ -75,52 +74,52 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> Live:
 
 
 def _check_weights(condition: Condition[Any], origin: Origin) -> None:
-    """Whether the weights behind the model's maps, where their checksum is known, are the same as then."""
+    """Check that the estimator's weights have the checksum that they had when the training maps were made, if known."""
     path, known = condition.Settings.model_validate(origin.settings).weights, origin.estimator.get("weights")
     if path is None or known is None:
         return
-    what = f"{condition.artifact} that this model was trained on were made with the weights {path}"
-    if not Path(path).is_file():
-        problem = "which are not there any more"
-    elif file_digest(path) != known:
-        problem = "which have changed since"
-    else:
+    missing = not Path(path).is_file()
+    if not missing and file_digest(path) == known:
         return
     raise V2VError(
-        f"The {what}, {problem}.",
-        f"Put them back, or make a workspace of the driving video with `v2v {origin.stage}` and render with --maps.",
+        "weights-missing" if missing else "weights-mismatch",
+        f"The {condition.artifact} of the training were made with the weights {path}, which "
+        f"{'do not exist any more' if missing else 'have changed since'}.",
+        f"Put them back, or make a workspace of the input video with `v2v {origin.stage}` and render it with --maps.",
     )
 
 
 def _open(condition: Condition[Any], origin: Origin, device: str) -> Any:
-    """The estimator behind a condition, on this device; where there is none the frame is the annotation."""
-    if condition.task is None:  # others are refused before
+    """The estimator of a condition on this device; for conditions without one, the identity."""
+    if condition.task is None:  # the frame itself is the annotation; other conditions were refused before
         return frame_itself
     name, own = chosen(condition.task, origin.settings | {"device": device})
     return open_estimator(condition.task, name, **own)
 
 
 def open_face(settings: dict[str, Any]) -> FaceEstimator:
-    """The face estimator of the settings of `make-sketches`."""
+    """The face estimator that these settings of `make-sketches` name."""
     name, own = chosen("face", settings)
     estimator: FaceEstimator = open_estimator("face", name, **own)
     return estimator
 
 
-def open_placement(info: ModelInfo, *, device: str = "cpu") -> Placed:
-    """What finds the subject of a frame of the model's size, as the stage of its maps does: RGB uint8 [H, W, 3] in.
+def open_placement(info: ModelInfo, *, device: str = "cpu") -> FindPlacement:
+    """Opens the function that finds the subject of a frame, with the estimator of the model's training maps.
 
     Args:
         device: as in `open_live`.
 
     Raises:
-        V2VError: the model's conditions have no subject, or the estimator or the device is missing.
+        V2VError: no condition of the model has a subject, or the estimator or the device is missing.
     """
     subject = info.conditioning.with_subject
     if subject is None:
         shown = " and ".join(domains_that("has_subject"))
         raise V2VError(
-            f"--align moves {shown}, and this model is conditioned on {info.conditioning.names}.", "Leave it out."
+            "alignment-unsupported",
+            f"--align is for {shown}; this model is conditioned on {info.conditioning.names}.",
+            "Leave it out.",
         )
     origin = info.origins[info.conditioning.conditions.index(subject)]
     estimator = _open(subject, origin, device)

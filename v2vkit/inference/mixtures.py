@@ -1,4 +1,4 @@
-"""Fitting the mixtures that styles are drawn from. N vectors of d numbers."""
+"""Fits the Gaussian mixtures that styles are drawn from. N vectors of d numbers."""
 
 import warnings
 from array import array
@@ -12,11 +12,11 @@ from v2vkit.errors import V2VError
 from v2vkit.inference.styles import Mixture, Styles
 
 SMALLEST = 1 / 64
-"""Regions of at most this share of the frame are left out: their means are of few pixels (pix2pixHD)."""
+"""Regions of at most this share of the frame are left out: too few pixels for a reliable mean (pix2pixHD)."""
 FLOOR = 1e-4
-"""Least variance along any direction, so that every covariance can be drawn from."""
+"""Added to every variance, so that all covariances are positive definite."""
 MOST_VECTORS = 20_000
-"""Of a class with more, evenly spaced ones are taken: neighbouring frames say nearly the same."""
+"""Vectors per class; of more, evenly spaced ones are taken, because neighbouring frames are nearly equal."""
 
 
 def fit_styles(
@@ -26,14 +26,14 @@ def fit_styles(
 
     Args:
         model: `ModelInfo.identity` of the model whose encoder saw the frames.
-        max_components: most components of a mixture; how many there are is decided by BIC.
-        num_styles: how many seeds to make.
-        seed: of the fit and of those seeds.
+        max_components: largest number of components of a mixture; BIC decides.
+        num_styles: number of styles (seeds).
+        seed: of the fit and of the styles' seeds.
 
     Raises:
-        V2VError: the frames have no regions, or their vectors have several lengths.
+        V2VError: the frames have no regions, or vectors of different lengths.
     """
-    found: dict[int, array[float]] = {}  # rows of area and vector, one after the other: hours of footage fit
+    found: dict[int, array[float]] = {}  # flat rows of area and vector: compact enough for hours of footage
     lengths: set[int] = set()
     for frame in frames:
         for feature in frame:
@@ -41,7 +41,9 @@ def fit_styles(
             lengths.add(len(feature.vector))
     if len(lengths) != 1:
         problem = f"vectors of {sorted(lengths)} numbers" if lengths else "no regions"
-        raise V2VError(f"The features hold {problem}.", "Make them again: `v2v encode-features --overwrite`.")
+        raise V2VError(
+            "features-unusable", f"The features hold {problem}.", "Make them again: `v2v encode-features --overwrite`."
+        )
     dims = lengths.pop()
     vectors = {label: _vectors(np.array(rows).reshape(-1, 1 + dims)) for label, rows in sorted(found.items())}
     return Styles(
@@ -57,16 +59,16 @@ def fit_styles(
 
 
 def _vectors(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The vectors [N, d] of a class, of which `rows` [M, 1 + d] also has the area: of its larger regions, if any."""
+    """`rows` [M, 1 + d] of area and vector -> the vectors [N, d] of the larger regions; of all if none is larger."""
     large = rows[rows[:, 0] > SMALLEST]
     return (large if len(large) else rows)[:, 1:]
 
 
 def fit_mixture(vectors: NDArray[np.float64], *, max_components: int, seed: int) -> Mixture:
-    """The Gaussian mixture of vectors [N, d] whose number of components has the least BIC.
+    """The Gaussian mixture of vectors [N, d], with the number of components that minimises BIC.
 
-    There is at least one component, and at most one for every 2 (d + 1) vectors: a covariance is not to be guessed from
-    fewer. To every variance `FLOOR` is added.
+    At least one component, and at most one for every 2 (d + 1) vectors: fewer do not determine a covariance. `FLOOR` is
+    added to every variance.
     """
     vectors = vectors[:: -(-len(vectors) // MOST_VECTORS)]
     count, dims = vectors.shape
@@ -78,7 +80,7 @@ def fit_mixture(vectors: NDArray[np.float64], *, max_components: int, seed: int)
     from sklearn.mixture import GaussianMixture
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that still moves a little is as good to draw from
+        warnings.simplefilter("ignore", ConvergenceWarning)  # an almost converged fit is good enough to draw from
         fits = [
             GaussianMixture(number, reg_covar=FLOOR, random_state=seed).fit(vectors) for number in range(1, most + 1)
         ]

@@ -43,11 +43,11 @@ class Model:
 
     Attributes:
         generator: in evaluation mode, on its device.
-        info: what the model file says of it.
+        info: its description from the model file.
         device: where it runs.
-        precision: what its convolutions compute in.
-        work: the workspace in which `styles` and the first-frame model are looked for.
-        styles, first_frame_model: folders in place of the workspace's.
+        precision: number format of the convolutions.
+        work: the workspace in which styles and the first-frame model are searched.
+        styles, first_frame_model: folders to use instead of the workspace's.
     """
 
     generator: AnyGenerator
@@ -63,12 +63,12 @@ class Model:
 
     @property
     def conditions(self) -> tuple[Condition[Any], ...]:
-        """What it is conditioned on, in order."""
+        """Its conditions in order."""
         return self.info.conditioning.conditions
 
     @property
     def size(self) -> Size:
-        """Width and height of its frames, and of the annotations that it takes, in pixels."""
+        """Width and height of its frames and annotations, in pixels."""
         return Size(self.info.width, self.info.height)
 
     @property
@@ -97,9 +97,9 @@ class Model:
         style: int = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
-        """Frames of one shot from its annotations: T in, T out, each when it is asked for, in constant memory.
+        """Frames of one shot from its annotations: T in, T out, computed lazily in constant memory.
 
-        Every call begins a shot. Annotations are used as they are: nothing is smoothed in time, and no gap is filled.
+        Every call begins a new shot. Annotations are used unchanged, without temporal smoothing or gap filling.
 
         Args:
             annotations: one for each frame, of the model's size: an array [T, ...] of numpy or torch, a list or a
@@ -107,8 +107,8 @@ class Model:
                 label ids, whole numbers [H, W] (255 = none); landmarks [68, 2]; key points [people, 25, 3]; a picture,
                 RGB uint8 [H, W, 3]. None = no face, nobody. A model with several conditions takes a dict of these by
                 the conditions' names, or an iterable of dicts.
-            frames: the frames themselves, RGB uint8 [T, H, W, 3]; for faces whose sketches have background edges, and
-                for edges and pictures, which are made of them where they are not given.
+            frames: the frames themselves, RGB uint8 [T, H, W, 3]; needed by faces whose sketches have background edges,
+                and used for edges and pictures that are not given.
             style: number of the style, for models with features (`sample_style`).
             first_frames: L real frames to begin from, RGB uint8 [L, H, W, 3] of the model's size, or their folder.
 
@@ -116,8 +116,8 @@ class Model:
             RGB uint8 [H, W, 3].
 
         Raises:
-            V2VError: at once, for what is no sequence of frames and as `render`; at the frame, where an annotation does
-                not fit the model (shape, size, type, an unknown label) or one sequence ends before another.
+            V2VError: at once, if an argument is not a sequence of frames, or as `render`; at the frame, if an
+                annotation does not fit the model (shape, size, type, unknown label) or one sequence ends first.
         """
         self._refuse_flow()
         session = self._session(style, first_frames)
@@ -142,10 +142,10 @@ class Model:
         style: int = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
-        """Frames of a video, of a folder of pictures or label maps, or of a workspace: those of `v2v render`.
+        """The frames that `v2v render` makes of a video, a folder of pictures or label maps, or a workspace.
 
-        What the command prints of the source comes as a warning: before the first frame what its user should know,
-        after the last one in how many frames nothing was found.
+        What the command prints comes as warnings: remarks on the source before the first frame, and the number of
+        frames in which nothing was found after the last one.
 
         Args:
             source, align, start, duration, cuts, fps, maps, instances, depth, densepose, frames, stream,
@@ -156,7 +156,7 @@ class Model:
             RGB uint8 [H, W, 3].
 
         Raises:
-            V2VError: at once, where the command stops before it writes; while reading, where the source is damaged.
+            V2VError: at once, whatever stops the command before it writes; while reading, if the source is damaged.
         """
         path = os.fspath(source)
         given: dict[MapKind, Path | None] = {"instances": instances, "depth": depth, "densepose": densepose}
@@ -211,7 +211,7 @@ class Model:
         )
 
     def _first_frames(self, given: Any) -> Image | None:
-        """L real frames, [L, H, W, 3], where some are given."""
+        """L real frames [L, H, W, 3], None if none were given."""
         if given is None or isinstance(given, str | os.PathLike):
             return read_first_frames(None if given is None else os.fspath(given), self.info)
         length = self.info.generator.history
@@ -219,12 +219,16 @@ class Model:
             check_image(as_numpy(image), self.size, "A first frame") for image in each_frame(given, "first_frames")
         ]
         if len(images) != length:
-            raise V2VError(f"{len(images)} first frames are given; the model begins from {length}.", "Give as many.")
+            raise V2VError(
+                "frame-count-mismatch",
+                f"{len(images)} first frames are given; the model begins from {length}.",
+                f"Give {length}.",
+            )
         return np.stack(images) if images else None
 
     @cached_property
     def _first_frame_model(self) -> AnyGenerator | None:
-        """The model that makes first frames, where this one begins from such."""
+        """The first-frame model, None if this model needs none."""
         found = find_first_frame_model(self.work, self.first_frame_model, self.info)
         if found is not None:
             warm_up(found.to(self.device), self.info.width, self.info.height, precision=self.precision)
@@ -233,7 +237,8 @@ class Model:
     def _refuse_flow(self) -> None:
         if self.generator.config.takes_flow:
             raise V2VError(
-                "This model (COVST) moves its features along flow that it is given.",
+                "flow-required",
+                "This model (COVST) warps its features with flow that has to be given.",
                 "Use `model.render(workspace, maps=True)` with a workspace that has flow.",
             )
 
@@ -248,22 +253,25 @@ def load(
 ) -> Model:
     """Open a trained model.
 
-    Its frames do not depend on the number of torch's threads, which stays as it is (`torch.set_num_threads`).
+    The number of torch's threads stays as it is (`torch.set_num_threads`); the frames do not depend on it.
 
     Args:
         path: a checkpoint's folder (`work/checkpoints/spatial-2`), a workspace (its finest checkpoint) or a model file
-            (.safetensors).
+            (`.safetensors`).
         device: cpu, cuda, cuda:1, mps or auto.
-        precision: what convolutions compute in: auto, fp32, bf16 or fp16.
-        styles: folder of styles; those of the checkpoint's workspace when not given.
-        first_frame_model: checkpoint folder of the model that makes first frames; that of the workspace when not given.
+        precision: number format of the convolutions: auto, fp32, bf16 or fp16.
+        styles: folder of styles (default: `styles` of the checkpoint's workspace).
+        first_frame_model: checkpoint folder of the model that makes first frames (default: `checkpoints/pix2pixhd` of
+            the workspace).
 
     Raises:
-        V2VError: there is no model, it is damaged or of another version, the device is not there, or its memory is too
-            small (one throw-away frame is generated).
+        V2VError: the model is missing, damaged or of another version, or the device is missing or has too little memory
+            (found by generating one frame).
     """
     if precision not in get_args(Precision):
-        raise V2VError(f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}.")
+        raise V2VError(
+            "precision-unknown", f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}."
+        )
     where = pick_device(device)
     folder, name = _find(os.fspath(path))
     generator, info = load_model(folder, name)
@@ -281,25 +289,28 @@ def load(
 
 
 def _find(path: str) -> tuple[Folder, str]:
-    """Folder and name of a model's file."""
+    """Folder and name of the model file at `path`."""
     folder = Folder(path)
     if folder.exists(MODEL):
         return folder, MODEL
     if folder.is_file:
         if not path.endswith(_SUFFIX):
-            raise V2VError(f"{path} is no model file.", f"Give a file that ends in {_SUFFIX}, or a folder.")
+            raise V2VError(
+                "model-missing", f"{path} is not a model file.", f"Give a file that ends in {_SUFFIX}, or a folder."
+            )
         parent, _, name = path.rpartition("/")
         return Folder(parent or "."), name
     if folder.exists("checkpoints"):
         return find_model(folder, None), MODEL
     raise V2VError(
+        "model-missing",
         f"There is no model in {path}.",
         f"Give a checkpoint's folder (such as work/checkpoints/spatial-1), a workspace, or a {_SUFFIX} file.",
     )
 
 
 def _workspace(folder: Folder) -> Folder:
-    """That of a checkpoint; where it lies alone, its own folder."""
+    """The workspace of a checkpoint; its own folder if it is in none."""
     work, inside, _ = folder.url.rpartition("/checkpoints/")
     return Folder(work) if inside and work else folder
 
@@ -309,5 +320,5 @@ def _rate(fps: str | float | Fraction | None) -> Fraction | None:
         return None if fps is None else parse_rate(str(fps))
     except ValueError as error:
         raise V2VError(
-            f"fps: {error} (got {fps!r}).", "Give a number or a fraction, such as 25 or 30000/1001."
+            "setting-invalid", f"fps: {error} (got {fps!r}).", "Give a number or a fraction, such as 25 or 30000/1001."
         ) from None

@@ -1,4 +1,4 @@
-"""Generating a video frame by frame, each frame from the source maps and the model's own past frames."""
+"""Generates a video frame by frame, each from source maps and the model's own past frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,17 +18,17 @@ from v2vkit.models.layout import from_images, to_image
 
 @dataclass
 class Rollout:
-    """The state of one video in the making; constant size, however long the video is.
+    """The state of generating one video; its size does not grow with the video.
 
     Attributes:
         generator: in evaluation mode, on its device.
-        halvings: how often what it is given is halved first (`ModelInfo.halvings`).
-        first_frame_model: makes the first L frames, on the same device; None = the generator begins.
+        halvings: downsamplings by two of its input (`ModelInfo.halvings`).
+        first_frame_model: generates the first L frames, on the same device; None = the generator does.
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
-        precision: what the networks' convolutions compute in; `auto` leaves imported networks in float32.
-        num_first: frames that the first-frame model has made.
-        given: real frames still to come in place of generated ones, RGB uint8 [H, W, 3], oldest first.
+        precision: number format of the convolutions; `auto` leaves imported networks in float32.
+        num_first: frames that the first-frame model has generated so far.
+        given: remaining real first frames, RGB uint8 [H, W, 3], oldest first.
     """
 
     generator: AnyGenerator
@@ -41,9 +41,9 @@ class Rollout:
     given: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
-        """Take note of a frame's source map [C, H, W], and give s_{t-L} … s_t as [1, (L+1) C, H, W].
+        """Store a frame's source map [C, H, W]; returns s_{t-L} … s_t as [1, (L+1) C, H, W].
 
-        Before the first frame there is no past: its source map stands in for the missing ones, as in training.
+        The first frame's source map replaces those of missing past frames, as in training.
         """
         length = self.generator.config.history
         current = self._halved(self._tensor(s))
@@ -59,14 +59,14 @@ class Rollout:
             if first is None:
                 with _computing(self.generator, self.precision):
                     outputs = self.generator(stack, self.history, first_frame=self.history is None)
-            else:  # at every scale, as if the generator had made it
+            else:  # at every scale, as if the generator had generated it
                 scales = pyramid(self._halved(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
 
     def _first_frame(self, s: NDArray[np.float32]) -> Tensor | None:
-        """The frame [1, 3, H, W] in [-1, 1] that the generator does not make: given, or of the other model."""
+        """A first frame [1, 3, H, W] in [-1, 1], given or of the first-frame model; None = the generator makes it."""
         if self.given:
             return from_images(self.given.pop(0)[None]).to(next(self.generator.parameters()).device)
         if self.first_frame_model is None or self.num_first >= self.generator.config.history:
@@ -76,9 +76,9 @@ class Rollout:
             return self.first_frame_model(self._tensor(s), None, first_frame=True)[-1].x_fake
 
     def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The next frame as RGB uint8 [H, W, 3], enlarged to the source map's size where the model's is smaller.
+        """The next frame as RGB uint8 [H, W, 3], upsampled to the source map's size if the model's is smaller.
 
-        A given frame comes back as it is.
+        A given first frame is returned unchanged.
         """
         given = self.given[0] if self.given else None
         x = self.step(s).x_fake
@@ -112,8 +112,8 @@ class Rollout:
 
 
 def renders_in(network: AnyGenerator, precision: Precision) -> Precision:
-    """What a network's convolutions compute in where it lies, by name: fp32, bf16 or fp16."""
-    imported = network.config.norm != "instance"  # which must give the published images
+    """Number format of a network's convolutions on its device: fp32, bf16 or fp16."""
+    imported = network.config.norm != "instance"  # must reproduce the published images
     device = next(network.parameters()).device
     return computes_in("fp32" if imported and precision == "auto" else precision, device)
 
@@ -123,6 +123,6 @@ def _computing(network: AnyGenerator, precision: Precision) -> torch.autocast:
 
 
 def made_coarse(image: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3] as a model of `halvings` can give it at best: halved as for training, enlarged as here."""
+    """RGB uint8 [H, W, 3] downsampled as in training and upsampled as in rendering: the best a coarse model can do."""
     x = halve(from_images(image[None]), halvings)
     return to_image(enlarge(x, (image.shape[0], image.shape[1]), halvings)[0])

@@ -1,7 +1,7 @@
-"""A video in the making: conditioned frames in, rendered frames out, in one pass and constant memory.
+"""Renders conditioned frames in one pass and constant memory.
 
-The way of a frame: `inference.sources` (read) -> `inference.conditioned` (shots, crop, annotations, channels) ->
-`Session` (generator) -> `video.sinks` (written).
+A frame passes `inference.sources` (read) -> `inference.conditioned` (shots, crop, annotations, channels) -> `Session`
+(generator) -> `video.sinks` (write).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,20 +25,20 @@ Image = NDArray[np.uint8]
 _PIXELS = 1 << 20
 """Of a batch of independent frames."""
 _BATCH = 4
-"""Frames; more gain little, and all of their source maps are in memory."""
+"""Frames; more gain little, and the source maps of all of them are in memory."""
 
 
 @dataclass
 class Session:
-    """Renders a video one frame at a time; every shot begins anew.
+    """Renders a video one frame at a time; the rollout restarts with every shot.
 
     Attributes:
         generator: in evaluation mode, on its device.
-        halvings: of `ModelInfo`.
-        first_frames: L real frames [L, H, W, 3] that take the place of the first L of each shot.
-        first_frame_model: makes the first L frames of each shot (`v2vkit.inference.first_frames`).
+        halvings: as in `ModelInfo`.
+        first_frames: L real frames [L, H, W, 3] that replace the first L of each shot.
+        first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
-        precision: of `Rollout`.
+        precision: as in `Rollout`.
     """
 
     generator: AnyGenerator
@@ -51,7 +51,7 @@ class Session:
     _shot: int = field(default=0, init=False)
 
     def step(self, frame: ConditionedFrame) -> Image:
-        """The next frame, RGB uint8 [H, W, 3]: the frames go on from the one before within a shot."""
+        """The next frame, RGB uint8 [H, W, 3]; within a shot it continues the frames before."""
         if self._rollout is None or frame.frame.shot != self._shot:
             given = [] if self.first_frames is None else list(self.first_frames)
             model = None if given else self.first_frame_model
@@ -90,10 +90,10 @@ def frames_at_once(generator: AnyGenerator, height: int, width: int) -> int:
 
 
 def made_ahead(frames: Iterable[ConditionedFrame], device: torch.device) -> Iterator[ConditionedFrame]:
-    """The frames, made ahead of the network that runs on `device`: beside it, or on a CPU before it.
+    """Prepares frames ahead of the network on `device`: in parallel, on a CPU in turns.
 
-    On a CPU the network's threads share out every layer and wait for the last of them, whose core another thread has
-    taken. So a few frames are conditioned, then as many are rendered.
+    On a CPU a thread beside the network would take a core from one of its threads, and in every layer all others would
+    wait for it. So a few frames are conditioned, then as many are rendered.
     """
     return chain.from_iterable(batched(frames, _BATCH)) if device.type == "cpu" else prefetch(frames)
 
@@ -103,10 +103,10 @@ def write_each(
     write: Callable[[ConditionedFrame, Image], None],
     device: torch.device,
 ) -> Iterator[ConditionedFrame]:
-    """Calls `write` in a thread for every frame, in order; on a CPU while the next are conditioned (`made_ahead`).
+    """Calls `write` for every frame in order, in a thread; on a CPU while the next are conditioned (`made_ahead`).
 
     Yields:
-        the frames that have been written.
+        The frames that have been written.
     """
 
     def write_all(batch: list[tuple[ConditionedFrame, Image]]) -> list[ConditionedFrame]:
@@ -119,14 +119,14 @@ def write_each(
 
 
 def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0, precision: Precision = "fp32") -> None:
-    """One throw-away frame, so that a model that does not fit fails before anything is written.
+    """Generates one frame and discards it, so that too little memory is found before anything is written.
 
     Raises:
-        V2VError: it does not.
+        V2VError: the model does not fit into the device's memory.
     """
     zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
-    with fitting("The model", device, "Close what else uses that memory, or give another --device."):
+    with fitting("The model", device, "Close other programs that use that memory, or give another --device."):
         rollout, number = Rollout(generator, halvings, precision=precision), frames_at_once(generator, height, width)
         if number == 1:
             rollout.step(zeros)

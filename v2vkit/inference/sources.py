@@ -1,4 +1,4 @@
-"""What a model is rendered from, as a stream that is read once: video, pipe, pictures, label maps or workspace."""
+"""Opens the input of rendering as a stream that is read once: video, pipe, pictures, label maps or workspace."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,17 +37,24 @@ _NO_INSTANCES = "no instance map, with which the model was trained (--instances)
 
 
 def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind:
-    """What a path means to that model. A picture stands for a folder with nothing else in it.
+    """Classifies the input at `path` for this model. A single picture counts as a folder of one.
 
-    A folder holds label maps for a street model, unless the model's labels were segmented from frames and the folder's
-    first picture has colours. `maps` as in `open_source`.
+    For a model conditioned on labels, a folder holds label maps, unless the model's labels were segmented from frames
+    and the folder's first picture has colours.
+
+    Args:
+        maps: `path` is a workspace, as in `open_source`.
 
     Raises:
-        V2VError: as `find_sequence`, or that picture cannot be read; `maps` and a pipe.
+        V2VError: as `find_sequence`; the first picture cannot be read; `maps` with a pipe.
     """
     if path == STANDARD:
         if maps:
-            raise V2VError("A workspace does not come through standard input.", "Name it, or leave out --maps.")
+            raise V2VError(
+                "folder-required",
+                "A workspace cannot come from standard input.",
+                "Name its folder, or leave out --maps.",
+            )
         return "pipe"
     if maps:
         return "workspace"
@@ -55,7 +62,7 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
         if not Path(path).is_dir() and Path(path).suffix.lower() not in IMAGE_ENDINGS:
             return "video"
     except OSError:
-        return "video"  # opening it as a video tells what is the matter
+        return "video"  # opening it as a video gives the error
     labels = info.conditioning.label_folder
     if labels is None:
         return "pictures"
@@ -65,29 +72,29 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
 
 
 _RATE = "--fps is the rate of pictures, label maps or a raw video stream"
-# Settings, what they are good for, and the kinds of source that have it.
+# Settings, what they do, and the kinds of source that they apply to.
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
-    (("start", "duration"), "--start and --duration choose a part of a video", ("video", "pipe")),
-    (("cuts",), "--cuts looks for the shots of a video", ("video", "pipe", "pictures")),
-    (("align",), "--align frames a video anew", ("video", "pipe", "pictures")),
-    (("instances",), "--instances belongs to a folder of label maps", ("labels",)),
-    (("depth",), "--depth belongs to a folder of label maps", ("labels",)),
-    (("densepose",), "--densepose belongs to a folder of label maps", ("labels",)),
-    (("frames",), "--frames belongs to a folder of label maps", ("labels",)),
+    (("start", "duration"), "--start and --duration select a part of a video", ("video", "pipe")),
+    (("cuts",), "--cuts finds the shots of a video", ("video", "pipe", "pictures")),
+    (("align",), "--align reframes a video", ("video", "pipe", "pictures")),
+    (("instances",), "--instances is for a folder of label maps", ("labels",)),
+    (("depth",), "--depth is for a folder of label maps", ("labels",)),
+    (("densepose",), "--densepose is for a folder of label maps", ("labels",)),
+    (("frames",), "--frames is for a folder of label maps", ("labels",)),
     (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
-    (("stream",), "--stream chooses a stream of a video", ("video", "pipe")),
-    (("keep_interlaced",), "--keep-interlaced leaves a video as it is", ("video", "pipe")),
+    (("stream",), "--stream selects a stream of a video file", ("video", "pipe")),
+    (("keep_interlaced",), "--keep-interlaced is for interlaced video", ("video", "pipe")),
 )
 
 
 def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None:
-    """Refuses settings of rendering that mean nothing for this source, and a workspace that is meant as footage.
+    """Refuses settings of rendering without effect on this source, and workspaces given as footage.
 
     Args:
-        settings: of `v2v render`, or those of them that there are.
+        settings: settings of `v2v render` by name; they may be incomplete.
 
     Raises:
-        V2VError: as said, or as `source_kind`.
+        V2VError: there is one, or as `source_kind`.
     """
     if not settings.get("maps"):
         refuse_workspaces([path])
@@ -95,19 +102,19 @@ def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None
     for names, use, kinds in _ONLY_FOR:
         if kind not in kinds and any(_is_set(name, settings.get(name)) for name in names):
             them = "it" if len(names) == 1 else "them"
-            raise V2VError(f"{use}, which {path} is not.", f"Leave {them} out.")
+            raise V2VError("setting-unused", f"{use}, which {path} is not.", f"Leave {them} out.")
 
 
 def _is_set(name: str, value: Any) -> bool:
-    """Whether a setting was given: 0 is a --stream, 0 seconds of --start are none."""
+    """Whether a setting was given; 0 counts for --stream, but not for --start."""
     return bool(value) or (name == "stream" and value is not None)
 
 
 def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
-    """Sentences on what is missing in a source that has been read to its end.
+    """Messages on what is missing in a source, after it has been read to its end.
 
     Args:
-        num_missed: frames in which nothing was found (`ConditionedFrame.found`).
+        num_missed: number of frames in which nothing was found (`ConditionedFrame.found`).
     """
     missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
     told = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
@@ -127,28 +134,30 @@ def open_source(
     duration: float | None = None,
     options: VideoOptions | None = None,
 ) -> Source:
-    """Opens what a model is to be rendered from.
+    """Opens the input of rendering.
 
     Args:
         path: a video file, `-` for standard input, a folder of pictures or label maps, a picture, or a workspace.
         info: of the model.
-        maps: `path` is a workspace, whose annotations are there already.
+        maps: `path` is a workspace with precomputed annotations.
         instances: folder with an instance map for each label map.
         beside: kind -> folder of the maps of the model's other conditions, one for each label map.
-        frames: video or folder of the frames that the label maps belong to, for conditions that are made of them.
-        fps: rate of pictures and label maps (None = that of the model's footage), and of raw video without time stamps.
+        frames: video or folder of the frames of the label maps, for conditions that are made from frames.
+        fps: frame rate of pictures and label maps (None = that of the training footage), and of raw video without time
+            stamps.
         start, duration: the part of a video that is used, in seconds.
-        options: how a video is read; None = as it comes.
+        options: how a video is decoded; None = the defaults.
 
     Raises:
-        V2VError: it cannot be read, or is not what that model takes.
+        V2VError: the input cannot be read, or the model does not take it.
     """
     kind = source_kind(path, info, maps=maps)
     if kind == "workspace":
         return open_workspace_source(Folder(path), info)
     if info.generator.takes_flow:
         raise V2VError(
-            f"This model (COVST) moves its features along flow that it is given; nothing here computes it from {path}.",
+            "flow-required",
+            f"This model (COVST) warps its features with flow that has to be given; {path} has none.",
             "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
         )
     if kind == "labels":
@@ -161,7 +170,7 @@ def open_source(
     else:
         source = open_video_source(path, start=start, duration=duration, options=options)
     if fps is not None and source.timed:
-        raise V2VError(f"{_RATE}, which {path} is not.", "Leave it out.")
+        raise V2VError("setting-unused", f"{_RATE}, which {path} is not.", "Leave it out.")
     return source
 
 
@@ -174,20 +183,20 @@ def open_label_source(
     frames: str | None = None,
     fps: Fraction | None = None,
 ) -> Source:
-    """A folder of label maps (ids as in training) for a street model, resized as `ingest` did.
+    """Opens a folder of label maps (ids as in training), resized as `ingest` did.
 
-    Where instances told the model more than labels do, and none are given, all frames count as `missing` them.
+    If the model was trained with instances and none are given, all frames are counted in `Source.missing`.
 
     Args:
         folder: the label maps.
-        instances: folder with an instance map for each, found, matched and checked as `ingest` does.
-        beside: kind -> folder of the maps of the model's other conditions, one for each label map likewise.
-        frames: video or folder of the frames that they belong to, one for each, for conditions that are made of them.
-        fps: rate of the label maps; None = that of the model's footage.
+        instances: folder with an instance map for each label map, matched and checked as by `ingest`.
+        beside: kind -> folder of the maps of the model's other conditions, matched likewise.
+        frames: video or folder with the frame of each label map, for conditions that are made from frames.
+        fps: frame rate; None = that of the training footage.
 
     Raises:
-        V2VError: no folder of images, a palette or colour image, an id that the model does not know, maps that are
-            missing, too many or of another size.
+        V2VError: no folder of images; a palette or colour image; an unknown id; maps that are missing, too many or of
+            another size.
     """
     files = find_sequence(folder)
     rules = LabelRules(
@@ -241,25 +250,30 @@ def open_label_source(
 
 
 def refuse_missing_maps(conditioning: Conditioning, roots: Mapping[MapKind, str]) -> None:
-    """Whether the maps that are given beside label maps are those that the model is conditioned on.
+    """Check that the folders of maps given beside label maps are those of the model's conditions.
 
     Raises:
-        V2VError: they are not.
+        V2VError: one is missing, or the model is not conditioned on it.
     """
     wanted = {of.beside for of in conditioning.conditions if of.beside is not None}
     if missing := next((kind for kind in sorted(wanted) if kind not in roots), None):
         raise V2VError(
-            f"This model is conditioned on {conditioning.names}, and there is no {missing}.",
-            f"Give the folder of the maps with --{missing}, or a workspace with --maps.",
+            "maps-required",
+            f"This model is conditioned on {conditioning.names}, and {missing} is missing.",
+            f"Give its folder with --{missing}, or a workspace with --maps.",
         )
     if spare := next((kind for kind in roots if kind not in {*wanted, "instances"}), None):
-        raise V2VError(f"This model is conditioned on {conditioning.names}, not on {spare}.", f"Leave out --{spare}.")
+        raise V2VError(
+            "setting-unused",
+            f"This model is conditioned on {conditioning.names}, not on {spare}.",
+            f"Leave out --{spare}.",
+        )
 
 
 def _maps_beside(
     files: SourceFiles, roots: dict[MapKind, str], size: tuple[int, int], rules: LabelRules
 ) -> dict[MapKind, Maps]:
-    """The maps beside a folder of label maps of `size` (width, height), one for each in their order."""
+    """Kind -> the maps of a folder of label maps of `size` (width, height), one for each, in their order."""
     found: dict[MapKind, Maps] = {}
     for maps in maps_of(files, roots, several=False):
         found[maps.what] = match_maps(files, len(files.images), maps)
@@ -268,7 +282,7 @@ def _maps_beside(
 
 
 def _depth_range(maps: Maps | None, rules: LabelRules) -> tuple[float, float] | None:
-    """Near and far end of depth whose unit is not known; None = there is none."""
+    """Nearest and farthest depth of maps without a known unit; None = no depth, or in metres."""
     if maps is None or rules.depth_scale is not None:
         return None
     return range_of_files(maps.folder, maps.names, inverse=rules.depth_inverse)

@@ -1,5 +1,5 @@
-"""Styles: one vector for each region of a video, drawn from a Gaussian mixture of its class (vid2vid paper, multimodal
-synthesis), and the file that holds the mixtures. d dimensions of a vector.
+"""Styles: a feature vector for each region of a video, drawn from the Gaussian mixture of its class (vid2vid paper,
+multimodal synthesis), and the file of the mixtures. Vectors have d dimensions.
 """
 
 from dataclasses import dataclass, field
@@ -78,14 +78,14 @@ class Mixture(BaseModel):
 
 
 class Styles(BaseModel):
-    """Everything that styles are drawn from.
+    """The mixtures and seeds of styles; the content of `styles.json`.
 
     Attributes:
-        model: `ModelInfo.identity` of the model whose encoder made the vectors; they mean nothing to another one.
+        model: `ModelInfo.identity` of the model whose encoder made the vectors; no other model can use them.
         dims: d.
         seeds: one for each style.
         classes: label (of a face: part) -> mixture of its vectors.
-        any_class: mixture of all vectors, for classes that were never seen.
+        any_class: mixture of all vectors, for classes that the training footage did not show.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,11 +106,11 @@ class Styles(BaseModel):
 
 @dataclass(frozen=True)
 class Style:
-    """One style: a vector for every region, the same in every frame and whatever was drawn before.
+    """One style: a vector for every region, the same in all frames and independent of the order of drawing.
 
     Attributes:
-        styles: what it is drawn from.
-        seed: which one it is.
+        styles: the mixtures.
+        seed: the style's own seed.
     """
 
     styles: Styles
@@ -118,7 +118,7 @@ class Style:
     _drawn: dict[int, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def vector(self, region: int) -> NDArray[np.float32]:
-        """The vector of a region, float32 [d]: a function of seed, label and instance alone."""
+        """The vector of a region, float32 [d]; depends only on seed, label and instance."""
         if region not in self._drawn:
             label, instance = label_and_instance(region)
             mixture = self.styles.classes.get(label, self.styles.any_class)
@@ -128,7 +128,7 @@ class Style:
     def paint(self, regions: Regions) -> NDArray[np.float32]:
         """The feature channels of a frame: int32 [H, W] -> float32 [d, H, W]."""
         flat = regions.ravel()
-        # Along a row a region is one run of pixels or a few, so that runs are looked up and not pixels.
+        # A region is a few runs of equal pixels in each row, so runs are looked up instead of pixels.
         begins = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
         found, which = np.unique(flat[begins], return_inverse=True)
         vectors = np.stack([self.vector(int(region)) for region in found])  # [regions, d]
@@ -141,27 +141,29 @@ def load_styles(folder: Folder) -> Styles:
     """The mixtures and seeds in an artifact that `v2v sample-style` wrote.
 
     Raises:
-        V2VError: there is no such file, or it is too large, damaged (not what its manifest says), or holds no styles.
+        V2VError: the file is missing, too large, damaged (or not what its manifest says), or not a file of styles.
     """
     where = f"{folder.url}/{STYLES}"
     hint = "Run `v2v encode-features`, then `v2v sample-style`."
     try:
         size = folder.size(STYLES)
         if size > _MAX_BYTES:
-            raise V2VError(f"{where} has {size} bytes, more than the {_MAX_BYTES} that are allowed.", hint)
+            raise V2VError("styles-damaged", f"{where} has {size} bytes; at most {_MAX_BYTES} are allowed.", hint)
         return Styles.model_validate_json(read_proven(folder, STYLES))
     except FileNotFoundError:
-        raise V2VError(f"There are no styles {where}.", hint) from None
+        raise V2VError("styles-missing", f"There are no styles {where}.", hint) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][:3])
         raise V2VError(
-            f"{where} holds no styles ({': '.join(part for part in (place, first['msg']) if part)}).", hint
+            "styles-damaged",
+            f"{where} is not a file of styles ({': '.join(part for part in (place, first['msg']) if part)}).",
+            hint,
         ) from None
 
 
 def find_style(work: Folder, folder: str | None, number: int, info: ModelInfo) -> Style | None:
-    """The style that a model is to be rendered in; None where the model takes no features.
+    """The style to render in; None if the model takes no features.
 
     Args:
         work: workspace whose `styles` are taken when no folder is named.
@@ -175,17 +177,23 @@ def find_style(work: Folder, folder: str | None, number: int, info: ModelInfo) -
     """
     if info.encoder is None:
         if number or folder is not None:
-            raise V2VError("This model was trained without features and has no styles.", "Leave out --style, --styles.")
+            raise V2VError(
+                "encoder-missing",
+                "This model was trained without features and has no styles.",
+                "Leave out --style, --styles.",
+            )
         return None
     place = work / "styles" if folder is None else Folder(folder)
     styles = load_styles(place)
     if styles.model != info.identity or styles.dims != info.encoder.out_channels:
         raise V2VError(
+            "styles-mismatch",
             f"The styles in {place.url} were made with another model than the one to render.",
             "Run `v2v encode-features --overwrite`, then `v2v sample-style --overwrite`, or name other --styles.",
         )
     if number >= len(styles.seeds):
         raise V2VError(
+            "style-unknown",
             f"There is no style {number} in {place.url}: they are numbered 0 to {len(styles.seeds) - 1}.",
             "Give one of these with --style, or make more with `v2v sample-style --num-styles N`.",
         )

@@ -1,4 +1,4 @@
-"""Renderings beside what they are made from, for people to look at."""
+"""Pictures for comparison: renderings side by side with their input."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ Image = NDArray[np.uint8]
 
 
 def side_by_side(source: Conditioning, frame: ConditionedFrame, image: Image) -> Image:
-    """[input frame |] source map | output, RGB uint8 [H, n W, 3]."""
+    """[input frame |] source map | output, side by side: RGB uint8 [H, n W, 3]."""
     shown = [source.preview(frame.s), image]
     return np.concatenate(shown if frame.frame.image is None else [frame.frame.image, *shown], 1)
 
@@ -23,14 +23,14 @@ def side_by_side(source: Conditioning, frame: ConditionedFrame, image: Image) ->
 def style_sheet(
     generator: AnyGenerator, info: ModelInfo, styles: Styles, s: NDArray[np.float32], regions: Regions
 ) -> Image:
-    """A source map and the first frame that it makes in every style, side by side: RGB uint8 [H, n W, 3].
+    """A source map and its first frame in every style, side by side: RGB uint8 [H, n W, 3].
 
     Args:
-        generator: in evaluation mode; one that begins by itself.
+        generator: in evaluation mode; it must not need given first frames.
         s: source map float32 [C, H, W].
         regions: of the same frame, int32 [H, W].
     """
-    flow = np.zeros((3, *regions.shape), np.float32) if generator.config.takes_flow else None  # nothing before it
+    flow = np.zeros((3, *regions.shape), np.float32) if generator.config.takes_flow else None  # no previous frame
     frame = ConditionedFrame(s, flow=flow, regions=regions)
     images = [info.conditioning.preview(s)]
     for seed in styles.seeds:

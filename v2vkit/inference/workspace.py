@@ -1,4 +1,4 @@
-"""The annotations of a workspace as a source: they were made before, by the stages."""
+"""Opens a workspace as a source with precomputed annotations."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -17,32 +17,32 @@ from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.video.stream import InputFrame, Source
 
-_OF_NO_MATTER = {"weights", "device", "labels", "instances", "openpose"}
-"""Settings of maps that say where something lies or runs."""
+_IGNORED = {"weights", "device", "labels", "instances", "openpose"}
+"""Settings of the stages that do not change the maps: paths and devices."""
 
 
 def other_maps(info: ModelInfo, manifests: dict[str, Manifest]) -> str | None:
-    """A sentence where maps of a workspace were made otherwise than those that the model was trained on."""
+    """A warning if the maps of a workspace were made by another stage or with other settings than the training maps."""
     notes = (_other_maps(origin, manifests[condition.artifact]) for condition, origin in info.conditions)
     return next((note for note in notes if note is not None), None)
 
 
 def _other_maps(origin: Origin, maps: Manifest) -> str | None:
     if maps.stage != origin.stage:
-        return f"These maps were made by {maps.stage}, those that the model was trained on by {origin.stage}."
-    if maps.stage == "ingest":  # whose settings are about frames
+        return f"These maps were made by {maps.stage}; the training maps of the model were made by {origin.stage}."
+    if maps.stage == "ingest":  # its settings are about frames
         return None
     made = origin.settings
-    known = (made.keys() & maps.config.keys()) - _OF_NO_MATTER
+    known = (made.keys() & maps.config.keys()) - _IGNORED
     different = [key for key in sorted(known) if made[key] != maps.config[key]]
     if not different:
         return None
     listed = ", ".join(f"{key} {maps.config[key]} (the model's: {made[key]})" for key in different)
-    return f"These maps were made with other settings than those that the model was trained on: {listed}."
+    return f"These maps were made with other settings than the training maps of the model: {listed}."
 
 
 def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
-    """Reason -> number of the frames of a workspace without the instances that told the model more than labels do."""
+    """Reason -> number of frames without instance maps, if the model was trained with instances."""
     if not knows_instances(info):
         return {}
     frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
@@ -51,19 +51,19 @@ def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
 
 
 def knows_instances(info: ModelInfo) -> bool:
-    """Whether instances were in the source maps or features with which the model was trained."""
+    """Whether instances are part of the model's source maps or features."""
     features = info.encoder is not None
     return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
 
 
 def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
-    """The annotations of a workspace; clips that follow each other in one source go on without a break.
+    """Opens the annotations of a workspace; consecutive clips of one shot are rendered without a break.
 
-    The frames come with them where there are any, and flow where the model takes it.
+    Includes the frames, if the workspace has them, and flow, if the model takes it.
 
     Raises:
-        V2VError: an artifact is missing, has no frames or frames of another size; the clips have several frame rates; a
-            shard is missing or corrupt.
+        V2VError: an artifact is missing, empty or of another size; the clips have several frame rates; a shard is
+            missing or damaged.
     """
     kinds = info.conditioning.artifacts
     others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
@@ -71,7 +71,9 @@ def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
     manifest = manifests[kinds[0]]
     missing = {reason: count for kind in kinds for reason, count in manifests[kind].missing.items()}
     if not manifest.num_frames:
-        raise V2VError(f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace.")
+        raise V2VError(
+            "frames-missing", f"The artifact {kinds[0]} in {work.url} has no frames.", "Name another workspace."
+        )
     refuse_other_sizes(info, manifest.clips, work.url)
     fps = one_rate(manifest.clips, "Ingest the footage of each frame rate into a workspace of its own.")
     reader = ClipReader(work, manifests)
@@ -104,11 +106,12 @@ def annotated_frames(
     flow: bool = False,
     regions: bool = False,
 ) -> Iterator[InputFrame]:
-    """The frames of some shots with their annotations.
+    """The frames of shots with their annotations.
 
     Args:
-        images, flow: give the pictures, and backward flow with confidence, too.
-        regions: read what `Conditioning.regions` needs of the annotations, too.
+        images: include the pictures.
+        flow: include backward flow with confidence.
+        regions: also read the annotation files that `Conditioning.regions` needs.
     """
 
     def uses(condition: Condition[Any]) -> tuple[Use, ...]:
@@ -125,7 +128,7 @@ def annotated_frames(
 
 
 def shots_of(clips: Iterable[ClipInfo]) -> list[list[ClipInfo]]:
-    """The clips by the shots that they are parts of, in order."""
+    """The clips grouped by shot, in order."""
     shots: list[list[ClipInfo]] = []
     for clip in clips:
         if shots and _continues(shots[-1][-1], clip):
@@ -136,7 +139,7 @@ def shots_of(clips: Iterable[ClipInfo]) -> list[list[ClipInfo]]:
 
 
 def _continues(before: ClipInfo, clip: ClipInfo) -> bool:
-    """Whether a clip is the next part of the same shot (long shots are split at a set length), framed alike."""
+    """Whether a clip continues the one before: next part of the same shot (long shots are split) with the same crop."""
     if "file" not in clip.source:
         return False
     same_shot = all(before.source.get(key) == clip.source.get(key) for key in ("file", "shot", "crop"))
@@ -144,9 +147,9 @@ def _continues(before: ClipInfo, clip: ClipInfo) -> bool:
 
 
 def _flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:
-    """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at a clip's start.
+    """Backward flow in pixels and confidence of a frame, float32 [3, H, W]; zeros at the start of a clip.
 
-    The order is that of `models.covst.with_flow`.
+    Channel order as in `models.covst.with_flow`.
     """
     pair = reader.flow(clip.name, t, 1)
     if pair is None:

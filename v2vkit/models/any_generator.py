@@ -1,4 +1,4 @@
-"""Whatever makes frames one after another: which network belongs to which configuration."""
+"""All generators of frames, and the network that belongs to each configuration."""
 
 from v2vkit.models.covst import CovstGenerator
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
@@ -11,7 +11,7 @@ AnyGeneratorConfig = GeneratorConfig | ImageGeneratorConfig | UNetConfig | SFlow
 
 
 def build_generator(config: AnyGeneratorConfig) -> AnyGenerator:
-    """The freshly initialised network with these layers."""
+    """A newly initialised network of this configuration."""
     if isinstance(config, GeneratorConfig):
         return VideoGenerator(config)
     if isinstance(config, UNetConfig):
@@ -22,5 +22,5 @@ def build_generator(config: AnyGeneratorConfig) -> AnyGenerator:
 
 
 def is_independent(config: AnyGeneratorConfig) -> bool:
-    """Whether every frame is made of its own source map alone, so that frames can be made in any order and at once."""
+    """Whether each frame depends on its own source map only: frames can be made in any order, or in one batch."""
     return not config.history and not config.takes_flow

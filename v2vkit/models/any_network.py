@@ -1,6 +1,6 @@
-"""The networks that a model file can hold: generators of frames, and what else is trained into a checkpoint.
+"""The networks that a model file can hold: generators of frames and other trained networks.
 
-Another kind is a configuration with a `kind` of its own in `AnyNetworkConfig`, and a line in `build_network`.
+To add a kind: its configuration with a `kind` in `AnyNetworkConfig`, and a line in `build_network`.
 """
 
 from typing import Annotated
@@ -11,9 +11,9 @@ from torch import nn
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 
 AnyNetworkConfig = Annotated[AnyGeneratorConfig, Field(discriminator="kind")]
-"""Stored as JSON, where `kind` says which one it is."""
+"""Stored as JSON; `kind` selects the configuration."""
 
 
 def build_network(config: AnyNetworkConfig) -> nn.Module:
-    """The freshly initialised network with these layers."""
+    """A newly initialised network of this configuration."""
     return build_generator(config)

@@ -1,4 +1,4 @@
-"""The layers that all networks are made of. B batch, C channels, H x W pixels everywhere."""
+"""Layers and resampling shared by all networks. Shapes: B batch, C channels, H x W pixels."""
 
 from typing import Literal
 
@@ -14,9 +14,9 @@ likewise; the published weights expect them (with a batch of one). `running`: or
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Affine instance norm without running statistics, which lets a map of a single pixel through unnormalised.
+    """Affine instance norm without running statistics; a map of a single pixel is not normalised.
 
-    The variance of one pixel is undefined, and torch raises there; tiny frames with deep networks get that small.
+    The variance of one pixel is undefined and torch raises; deep networks on tiny frames get that small.
     Computed as group norm with one channel per group, the same function: torch's instance norm gives wrong gradients on
     a CPU for a batch of one in channels-last layout (torch 2.15; a test compares), and takes twice the time.
     """
@@ -39,7 +39,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that lets a batch of a single value per channel through unnormalised, where torch raises."""
+    """Batch norm; a batch of a single value per channel is not normalised, where torch raises."""
 
     def forward(self, x: Tensor) -> Tensor:
         uses_batch = self.training or not self.track_running_stats
@@ -51,8 +51,8 @@ class BatchNorm(nn.BatchNorm2d):
 class NarrowConv(nn.Conv2d):
     """Square convolution of stride 1 for few output channels, fast on a CPU.
 
-    CPU kernels work on 8 or 16 output channels at a time, however few there are. So a k x k convolution to C channels
-    is done as a 1 x k convolution to k C channels, one set per row of the kernel, and these are shifted by their row
+    CPU kernels compute 8 or 16 output channels at a time, even if there are fewer. So a k x k convolution to C channels
+    is computed as a 1 x k convolution to k C channels, one set per row of the kernel, which are shifted by their row
     and added: the same sum in another order.
     """
 
@@ -72,7 +72,7 @@ class NarrowConv(nn.Conv2d):
 
 
 class ReflectConv(NarrowConv):
-    """Convolution of odd `kernel_size` that keeps the size: the border is reflected, on tiny maps replicated."""
+    """Convolution of odd `kernel_size` that keeps the size; the border is reflected, on tiny maps replicated."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int):
         super().__init__(in_channels, out_channels, kernel_size)
@@ -84,21 +84,21 @@ class ReflectConv(NarrowConv):
 
 
 class FullPrecision(NarrowConv):
-    """A convolution in the precision of its weights, whatever autocast computes the layers before it in."""
+    """A convolution in the precision of its weights, also under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_meta:  # shapes alone, where autocast does not exist
+        if x.is_meta:  # shapes only; autocast does not exist there
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(self.weight.dtype))
 
 
 class Head(FullPrecision, ReflectConv):
-    """The convolution that ends a generator, in full precision: bfloat16 has steps of 1/12 pixel at a flow of 20."""
+    """Last convolution of a generator, in full precision: bfloat16 has steps of 1/12 pixel at a flow of 20."""
 
 
 class ScoreConv(FullPrecision):
-    """The convolution that ends a discriminator, in full precision: bfloat16 has steps of 0.008 at a score of 1."""
+    """Last convolution of a discriminator, in full precision: bfloat16 has steps of 0.008 at a score of 1."""
 
 
 class ResBlock(nn.Module):
@@ -164,7 +164,7 @@ def res_blocks(channels: int, count: int, norm: Norm) -> list[nn.Module]:
 def init_weights(network: nn.Module) -> None:
     """Convolution weights N(0, 0.02), norm weights N(1, 0.02), norm biases 0 (specification 1.2); other biases stay.
 
-    Networks without memory (device `meta`) stay as they are: to draw for them torch would load its whole compiler.
+    Networks on the device `meta` stay as they are: torch would load its whole compiler to initialise them.
     """
     if any(parameter.is_meta for parameter in network.parameters()):
         return
@@ -177,10 +177,10 @@ def init_weights(network: nn.Module) -> None:
 
 
 def is_varied(x: Tensor) -> Tensor | None:
-    """Which images of a batch [B, C, H, W] have a channel that is not the same everywhere: bool [B, 1, 1, 1].
+    """Which images of a batch [B, C, H, W] have a channel that is not constant: bool [B, 1, 1, 1].
 
     Returns:
-        None where no gradients are taken, and so nobody has to know.
+        None if gradients are off and the answer is not needed.
     """
     if not torch.is_grad_enabled():
         return None
@@ -188,26 +188,26 @@ def is_varied(x: Tensor) -> Tensor | None:
     return (pixels.amax(2) != pixels.amin(2)).any(1)[:, None, None, None]
 
 
-def learn_where(learns: Tensor | None, x: Tensor) -> Tensor:
-    """`x` [B, ...] itself, through which no gradient goes for those images of the batch where `learns` is False.
+def stop_gradient_unless(varied: Tensor | None, x: Tensor) -> Tensor:
+    """`x` [B, ...] unchanged; gradients are stopped for images of the batch whose `varied` is False.
 
-    For what was made of a source map that says nothing (no person, one label everywhere): features of a constant map
-    are constant, instance norms divide by the root of their epsilon there, layer after layer, and so do the gradients.
+    For features of a constant source map (no person, one label everywhere): they are constant too, so instance norms
+    divide them and their gradients by the root of epsilon, layer after layer.
     """
-    return x if learns is None or not x.requires_grad else torch.where(learns, x, x.detach())
+    return x if varied is None or not x.requires_grad else torch.where(varied, x, x.detach())
 
 
 def halve(x: Tensor, times: int = 1) -> Tensor:
-    """Pyramid steps, each the average of 3x3 without the border: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
+    """Downsample by 2 (3x3 means, border excluded) `times` times: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
     for _ in range(times):
         x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
     return x
 
 
 def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
-    """Back from `times` of `halve` to `size` (height, width), bicubic: [B, C, h, w] -> [B, C, H, W].
+    """Upsample to `size` (height, width) after `times` of `halve`, bicubic: [B, C, h, w] -> [B, C, H, W].
 
-    `halve` puts a pixel where every second one was, beginning with the first, so pixel i returns to 2^times i.
+    `halve` keeps the positions of every second pixel, from the first on, so pixel i returns to 2^times i.
     """
     factor = 1 << times
     x = F.pad(x, [0, 1, 0, 1], mode="replicate")
@@ -215,10 +215,10 @@ def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
     return F.interpolate(x, grid, mode="bicubic", align_corners=True)[..., : size[0], : size[1]]
 
 
-def enlarge_nearest(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
-    """Like `enlarge`, but each pixel takes the nearest value: [B, C, h, w] -> [B, C, H, W].
+def upsample_nearest(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
+    """Like `enlarge`, with the nearest value: [B, C, h, w] -> [B, C, H, W].
 
-    Half-way pixels take the even neighbour (`torch.round`), so that they move to neither side on average.
+    Half-way pixels take the even neighbour (`torch.round`), so that there is no shift on average.
     """
     rows, columns = (
         (torch.arange(side, device=x.device) / (1 << times)).round().long().clamp(max=there - 1)
@@ -236,6 +236,6 @@ def pyramid(x: Tensor, num_scales: int) -> list[Tensor]:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """`x` [B, C, H, W] continued to the right and below by its border until both sides are multiples of `multiple`."""
+    """`x` [B, C, H, W] padded at the right and bottom by its border pixels to multiples of `multiple`."""
     below, right = -x.shape[2] % multiple, -x.shape[3] % multiple
     return F.pad(x, [0, right, 0, below], mode="replicate") if below or right else x

@@ -1,4 +1,4 @@
-"""Dense optical flow by classical computer vision, differentiable in both frames: F of the S-Flow GAN paper (eq. 8).
+"""Classical dense optical flow, differentiable in both frames: F of the S-Flow GAN paper (eq. 8).
 
 The paper names no algorithm. This is pyramidal Horn-Schunck (Horn and Schunck 1981) with warping and a Charbonnier data
 term (Black and Anandan 1996; Sun, Roth and Black 2010). The numbers of levels, warps and iterations are fixed, so that
@@ -15,14 +15,14 @@ from v2vkit.models.blocks import enlarge
 from v2vkit.models.warp import warp
 
 LEVELS = 5
-"""Pyramid levels at most: the coarsest sees a motion of 16 pixels as one pixel."""
+"""Most pyramid levels; at the coarsest a motion of 16 pixels is one pixel."""
 MIN_SIDE = 16
-"""Fewest pixels of a side of the coarsest level, where a frame has as many."""
+"""Smallest side of the coarsest level in pixels (a smaller frame has one level)."""
 WARPS = 4
 ITERATIONS = 40
 SMOOTHNESS = 0.07
 ROBUSTNESS = 0.01
-"""The four defaults are the best of a small search on known translations and on Middlebury's RubberWhale together."""
+"""WARPS to ROBUSTNESS: best of a small search on known translations and Middlebury's RubberWhale together."""
 
 _BT601 = (0.299, 0.587, 0.114)
 _PREFILTER = (1 / 6, 4 / 6, 1 / 6)
@@ -45,7 +45,7 @@ def estimate_flow(
     """Backward flow between two frames: `warp(last, flow)` looks like `frame`.
 
     Minimises sum rho(last(p + w(p)) - frame(p)) + smoothness^2 |grad w|^2 with rho(d) = sqrt(d^2 + robustness^2),
-    scaled to the weight 1 at d = 0. Computed in float32 (float64 for float64 frames), whatever autocast says.
+    scaled to the weight 1 at d = 0. Computed in float32 (float64 for float64 frames), also under autocast.
     The precision is limited by the bilinear warp, so frames are smoothed by [1 4 1] / 6 first.
 
     Args:
@@ -55,11 +55,11 @@ def estimate_flow(
         warps: times per level that `last` is warped by the flow so far and the brightness is linearised there.
         iterations: Jacobi iterations after each warp.
         smoothness: alpha of Horn and Schunck, in units of the grey range 0 to 1.
-        robustness: difference of grey values from which on pixels count less and less.
+        robustness: grey difference above which pixels count less.
         gradient_checkpointing: keep no activations inside a warp; they are computed again for the gradients.
 
     Returns:
-        [B, 2, H, W] pixels, channel 0 = x (right), 1 = y (down), on the grid of `frame`. 0 where nothing is to be seen.
+        [B, 2, H, W] pixels, channel 0 = x (right), 1 = y (down), on the grid of `frame`. 0 where there is no texture.
     """
     with torch.autocast(frame.device.type, enabled=False):
         pair = [_grey(x) for x in (last, frame)]
@@ -71,7 +71,7 @@ def estimate_flow(
             size = (newer.shape[2], newer.shape[3])
             if flow.shape[2:] != newer.shape[2:]:
                 flow = 2 * enlarge(flow, size, 1)
-            older = torch.cat([older, _gradient(older)], 1)  # warped together: cheaper than derivatives of the warped
+            older = torch.cat([older, _gradient(older)], 1)  # one warp for all is cheaper
             newer = torch.cat([newer, _gradient(newer)], 1)
             for _ in range(warps):
                 args = (older, newer, flow, iterations, smoothness, robustness)

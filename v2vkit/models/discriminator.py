@@ -8,15 +8,15 @@ from v2vkit.config import StageConfig, setting
 from v2vkit.models.blocks import Norm, ScoreConv, halve, init_weights, make_norm
 
 FLOW_DIVISOR = 20.0
-"""Flow in pixels is divided by this before D_V sees it, to the range of the images (specification 1.7)."""
+"""Flow in pixels is divided by this as input of D_V, to the range of images (specification 1.7)."""
 
 
 class DiscriminatorConfig(StageConfig):
     """Everything that decides the discriminator's layers; stored in checkpoints."""
 
-    in_channels: int = setting(..., "channels of image and condition together", ge=1, le=4096)
-    num_scales: int = setting(2, "image sizes at which it looks", ge=1, le=6)
-    finer_scales: int = setting(0, "how many of them finer stages added, leaving the others as they were", ge=0, le=5)
+    in_channels: int = setting(..., "channels of the image and its source map together", ge=1, le=4096)
+    num_scales: int = setting(2, "number of scales; each PatchGAN sees half the size of the next", ge=1, le=6)
+    finer_scales: int = setting(0, "number of these scales that finer training stages added", ge=0, le=5)
     width: int = setting(64, "channels after the first convolution at the full size", ge=1, le=512)
     num_layers: int = setting(3, "stride-2 convolutions; 3 give patches of 70 pixels", ge=1, le=6)
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
@@ -29,7 +29,7 @@ class DiscriminatorConfig(StageConfig):
 
 
 class PatchDiscriminator(nn.Module):
-    """One PatchGAN: convolutions 4x4, the last two with stride 1; every layer's output is kept."""
+    """One PatchGAN: 4x4 convolutions, the last two with stride 1; returns the output of every layer."""
 
     def __init__(self, in_channels: int, width: int, num_layers: int, norm: Norm):
         super().__init__()
@@ -52,8 +52,8 @@ class PatchDiscriminator(nn.Module):
 class Discriminator(nn.Module):
     """`num_scales` PatchGANs, each on an image of half the size of the next (vid2vid specification 1.7).
 
-    They are stored with the coarsest first, so that a discriminator with one more scale starts from the weights of the
-    smaller one.
+    The coarsest is stored first, so that a discriminator with one more scale can start from the weights of the smaller
+    one.
     """
 
     def __init__(self, config: DiscriminatorConfig):
@@ -78,8 +78,8 @@ class Discriminator(nn.Module):
 def scale_widths(config: DiscriminatorConfig) -> list[int]:
     """Width of each scale, coarsest first: doubled from the full size downwards, up to 64.
 
-    Scales that finer stages added are as wide as the finest one before them: at 64 channels, as published, all are
-    equal; narrower discriminators would otherwise change the widths of scales that go on with their weights.
+    Scales added by finer stages are as wide as the finest one before them, so that the widths of scales with trained
+    weights never change. (At 64 channels, as published, all scales are equally wide.)
     """
     first = config.num_scales - config.finer_scales
     widths = [min(max(64, config.width), config.width << (first - 1 - index)) for index in range(first)]

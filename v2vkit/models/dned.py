@@ -1,10 +1,10 @@
 """DNED, the edge network of the S-Flow GAN paper (section 3.2): a modified HED (Xie and Tu 2015).
 
-Five stages of VGG-16, one edge map from each, and a sixth that fuses them: d_0 .. d_5. The edge map that the generator
-sees is their superposition with weights a_i; other weights give another variant of the same scene.
+Five stages of VGG-16 give one edge map each, and a sixth map fuses them: d_0 .. d_5. The generator sees their
+superposition with weights a_i; other weights give another variant of the same scene.
 
-Choices where the paper is silent. Input: section 2.2.2 and the use at test time (2.1) show the network edge maps, eq. 4
-shows it the image; the default is the edge map, since a simulator's image looks unlike any photograph of the training.
+Choices where the paper is not explicit. Input: edge maps in section 2.2.2 and at test time (2.1), the image in eq. 4;
+the default is the edge map, since a simulator's image looks unlike the photographs of the training.
 The six maps are HED's five side outputs and its fused map. The superposition is the mean of their sigmoids, weighted by
 a_i.
 """
@@ -23,12 +23,12 @@ from v2vkit.models.blocks import Head, pad_to_multiple
 NUM_OUTPUTS = 6
 """N of eq. 4."""
 VGG16_STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
-"""Of each stage: its channels as a multiple of the width (64 in VGG-16), and its convolutions."""
+"""Per stage: channels as a multiple of the width (64 in VGG-16), and number of convolutions."""
 MULTIPLE = 16
-"""Four poolings: sides are padded to a multiple of this inside."""
+"""Sides are padded to a multiple of this, because of four poolings."""
 
 Preprocessing = Literal["unit", "imagenet", "caffe"]
-"""What the trunk was trained with. `unit`: RGB in [-1, 1]. `imagenet`: RGB in [0, 1], standardised (torchvision).
+"""Input range of the trunk. `unit`: RGB in [-1, 1]. `imagenet`: RGB in [0, 1], standardised (torchvision).
 `caffe`: BGR in 0 to 255 minus the mean (the published HED)."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
@@ -37,9 +37,9 @@ _CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
 class DNEDConfig(StageConfig):
     """Everything that decides the layers of the edge network; stored in checkpoints."""
 
-    source: Literal["edges", "image"] = setting("edges", "what the network sees: the Laplacian edge map, or the image")
+    source: Literal["edges", "image"] = setting("edges", "input: the Laplacian edge map, or the image")
     width: int = setting(64, "channels of the first stage; VGG-16 and HED have 64", ge=1, le=512)
-    preprocessing: Preprocessing = setting("unit", "statistics of the input: unit, imagenet or caffe")
+    preprocessing: Preprocessing = setting("unit", "input range: unit, imagenet or caffe")
 
 
 class DNED(nn.Module):
@@ -92,12 +92,11 @@ class DNED(nn.Module):
 
 
 def superpose(logits: Sequence[Tensor], weights: Sequence[float] | Tensor | None = None) -> Tensor:
-    """The ensemble's edge map: sum_i a_i sigmoid(d_i) / sum_i a_i.
+    """Weighted mean of the edge maps: sum_i a_i sigmoid(d_i) / sum_i a_i.
 
     Args:
         logits: what `DNED` returns, each [B, 1, H, W].
-        weights: a_i as `check_weights` takes them; None for equal ones. As a tensor, [N], or [B, N] for other weights
-            for each image.
+        weights: a_i as in `check_weights`; None = equal weights. A tensor is [N], or [B, N] with weights per image.
 
     Returns:
         [B, 1, H, W] in [0, 1].
@@ -111,16 +110,20 @@ def superpose(logits: Sequence[Tensor], weights: Sequence[float] | Tensor | None
 
 
 def check_weights(weights: Sequence[float]) -> tuple[float, ...]:
-    """The six ensemble weights a_i of a user, finest side output first, fused map last.
+    """Check six ensemble weights a_i given by a user, finest side output first, fused map last.
 
     Raises:
-        V2VError: not six numbers of 0 or more, one of them above 0.
+        V2VError: not six finite numbers of 0 or more, of which one is above 0.
     """
     hint = f"Give {NUM_OUTPUTS} numbers of 0 or more, such as 1,1,1,1,1,1; only their proportions count."
     if len(weights) != NUM_OUTPUTS:
-        raise V2VError(f"There are {len(weights)} edge weights, not {NUM_OUTPUTS}.", hint)
+        raise V2VError("setting-invalid", f"There are {len(weights)} edge weights, not {NUM_OUTPUTS}.", hint)
     if not all(0 <= weight < float("inf") for weight in weights) or not 0 < sum(weights) < float("inf"):
-        raise V2VError(f"The edge weights {', '.join(f'{weight:g}' for weight in weights)} cannot be used.", hint)
+        raise V2VError(
+            "setting-invalid",
+            f"The edge weights {', '.join(f'{weight:g}' for weight in weights)} are negative, infinite or all 0.",
+            hint,
+        )
     return tuple(float(weight) for weight in weights)
 
 
@@ -137,7 +140,7 @@ def draw_weights(seed: int) -> tuple[float, ...]:
 
 
 def _preprocess(x: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Images [B, 3, H, W] in [-1, 1] as the trunk was trained to see them."""
+    """Images [B, 3, H, W] in [-1, 1] converted to the input range of the trunk."""
     if preprocessing == "unit":
         return x
     if preprocessing == "imagenet":
@@ -147,13 +150,13 @@ def _preprocess(x: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def _init(network: DNED) -> None:
-    """He's initialisation in the trunk (it has no norms), side outputs of unit variance, their mean as the fused map.
+    """He initialisation of the trunk (it has no norms), side outputs of unit variance, their mean as the fused map.
 
     HED starts its side outputs near 0. That suits a trained trunk (`dned_from_vgg`); from scratch it is slower: 1.85
     against 1.46 of `dned_loss` after 200 steps on CamVid at width 12.
     """
     if any(parameter.is_meta for parameter in network.parameters()):
-        return  # without memory; see `init_weights`
+        return  # see `init_weights`
     for module in network.stages.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""DNED from weights that somebody else trained: VGG-16 of torchvision, or a complete HED as Keras stores it.
+"""DNED from pretrained weights: torchvision's VGG-16, or a complete HED in a Keras file.
 
 `weights.find("vgg16")` and `weights.find("hed")` give the files that are installed.
 """
@@ -19,11 +19,11 @@ _HED_HINT = "Give the weights `hed` (see `v2v weights list`), or train the edge 
 
 
 def dned_from_vgg(path: str | Path, *, source: Literal["edges", "image"] = "edges") -> DNED:
-    """The edge network with the trunk of torchvision's VGG-16; side outputs begin near 0, as in HED.
+    """The edge network with the trunk of torchvision's VGG-16; side outputs start near 0, as in HED.
 
     Args:
         path: a state dict (`.pth` or `.safetensors`); its classifier is not used.
-        source: what the network will see.
+        source: input of the network, edge map or image.
 
     Raises:
         V2VError: the file is missing, unreadable or not VGG-16.
@@ -48,7 +48,7 @@ def dned_from_hed(path: str | Path, *, source: Literal["edges", "image"] = "imag
 
     Args:
         path: `.h5` file of Keras 3 with the layers block1 to block5, dsn1 to dsn5 and fuse; needs the library h5py.
-        source: what the network will see; these weights were trained on images.
+        source: input of the network; these weights were trained on images.
 
     Raises:
         V2VError: h5py is not installed; the file is missing, unreadable or not such an HED.
@@ -86,40 +86,44 @@ def _convolutions(stage: nn.Module) -> Iterator[nn.Conv2d]:
 def _copy(parameter: nn.Parameter, state: State, key: str, *, where: str, hint: str) -> None:
     found = state.get(key)
     if found is None or found.shape != parameter.shape:
-        raise V2VError(f"{where}: `{key}` is missing or has another shape.", hint)
+        raise V2VError("weights-mismatch", f"{where}: `{key}` is missing or has another shape.", hint)
     with torch.no_grad():
         parameter.copy_(found)
 
 
 def _read_h5(path: Path, shapes: dict[str, tuple[int, ...]]) -> State:
-    """Arrays of an HDF5 file by their paths; only plain float32 arrays of exactly these shapes that it really holds."""
+    """Arrays of an HDF5 file by path; each must be a plain float32 array of exactly this shape, stored in full."""
     try:
         import h5py
     except ImportError:
         raise V2VError(
-            f"Reading {path} needs the library h5py.", "Install it with: pip install 'v2vkit[hed]'."
+            "library-missing", f"Reading {path} needs the library h5py.", "Install it with: pip install 'v2vkit[hed]'."
         ) from None
     if not path.is_file():
-        raise V2VError(f"The weights {path} do not exist.", _HED_HINT)
+        raise V2VError("weights-missing", f"The weights {path} do not exist.", _HED_HINT)
     try:
         with h5py.File(path, "r") as file:
             return {key: _array(h5py, file, path, key, shape) for key, shape in shapes.items()}
     except (V2VError, MemoryError):
         raise
     except Exception as error:  # a damaged or hostile file makes the library raise nearly anything
-        raise V2VError(f"The weights {path} cannot be read safely ({type(error).__name__}).", _HED_HINT) from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} cannot be read safely ({type(error).__name__}).", _HED_HINT
+        ) from None
 
 
 def _array(h5py: Any, file: Any, path: Path, key: str, shape: tuple[int, ...]) -> Tensor:
     node = file
     for name in key.split("/"):
-        # Links and external storage would let the file show what lies elsewhere on this machine.
+        # Links and external storage would read other files of this machine.
         if not isinstance(node, h5py.Group) or not isinstance(node.get(name, getlink=True), h5py.HardLink):
-            raise V2VError(f"{path} is not an HED: `{key}` is missing.", _HED_HINT)
+            raise V2VError("weights-mismatch", f"{path} is not an HED: `{key}` is missing.", _HED_HINT)
         node = node[name]
     plain = isinstance(node, h5py.Dataset) and not node.is_virtual and not node.external and node.dtype == "float32"
     if not plain or node.shape != shape:
-        raise V2VError(f"{path} is not an HED: `{key}` is no float32 array of the shape {shape}.", _HED_HINT)
+        raise V2VError(
+            "weights-mismatch", f"{path} is not an HED: `{key}` is not a float32 array of the shape {shape}.", _HED_HINT
+        )
     if node.id.get_storage_size() == 0:
-        raise V2VError(f"{path} is damaged: `{key}` is larger than what is stored.", _HED_HINT)
+        raise V2VError("weights-damaged", f"{path} is damaged: the data of `{key}` is not in the file.", _HED_HINT)
     return torch.from_numpy(node[()])

@@ -10,12 +10,12 @@ from v2vkit.models.blocks import (
     Norm,
     ReflectConv,
     downs,
-    enlarge_nearest,
     halve,
     init_weights,
     pad_to_multiple,
     stem,
     ups,
+    upsample_nearest,
 )
 
 
@@ -24,12 +24,12 @@ class EncoderConfig(StageConfig):
 
     out_channels: int = setting(3, "dimensions d of a feature vector", ge=1, le=64)
     width: int = setting(16, "channels after the first convolution", ge=1, le=256)
-    num_down: int = setting(4, "halvings", ge=1, le=6)
+    num_down: int = setting(4, "stride-2 convolutions", ge=1, le=6)
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
 
 
 class FeatureEncoder(nn.Module):
-    """E: image -> feature map, to be averaged over each instance (vid2vid paper, multimodal synthesis)."""
+    """E: image -> feature map, which is then averaged over each instance (vid2vid paper, multimodal synthesis)."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
@@ -53,29 +53,30 @@ class FeatureEncoder(nn.Module):
 def features_at(
     encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, halvings: int, halved: int = 0
 ) -> Tensor:
-    """E's map of frames, seen at 1 / 2^halvings of their size, at `size`: what is to be averaged over regions.
+    """E's feature map of frames downsampled by 2^halvings, upsampled to `size`, ready to be averaged over regions.
 
-    E sees the frames of every spatial stage at the coarsest stage's size, so that its vectors mean the same in all.
+    In every spatial stage E sees frames of the coarsest stage's size, so that its vectors mean the same in all stages.
 
     Args:
         encode: E.
         x: frames [B, 3, h, w] in [-1, 1].
         size: height and width of the regions.
-        halved: how often `x` has been halved from `size`.
+        halvings: how often E's input is downsampled by 2 from `x`.
+        halved: how often `x` was downsampled by 2 from `size`.
 
     Returns:
-        float32 [B, d, H, W], enlarged by `enlarge_nearest`.
+        float32 [B, d, H, W], upsampled by `upsample_nearest`.
     """
-    return enlarge_nearest(encode(halve(x, halvings)).float(), size, halved + halvings)
+    return upsample_nearest(encode(halve(x, halvings)).float(), size, halved + halvings)
 
 
 def instance_average(features: Tensor, instance: Tensor) -> Tensor:
-    """Each pixel gets the mean of its instance: [B, C, H, W], ids [B, 1, H, W] (any integers) -> [B, C, H, W].
+    """Replace each pixel by the mean of its instance: [B, C, H, W], integer ids [B, 1, H, W] -> [B, C, H, W].
 
-    Ids are counted per image: the same id in two images is two instances. Source: pix2pixHD, section 3.4.
+    The same id in two images means two instances. Source: pix2pixHD, section 3.4.
     """
     vectors, _, index = instance_vectors(features, instance)
-    # Not vectors[index]: for its gradient torch promises no fixed order of sums on a CPU, and it takes twice the time.
+    # Not vectors[index]: its gradient has no fixed order of sums on a CPU, and takes twice the time.
     pixels = vectors.index_select(0, index)
     return pixels.unflatten(0, instance.shape[:1] + instance.shape[2:]).permute(0, 3, 1, 2)
 
@@ -88,7 +89,7 @@ def instance_vectors(features: Tensor, instance: Tensor) -> tuple[Tensor, Tensor
         instance: [B, 1, H, W] ids, integers of any dtype.
 
     Returns:
-        vectors [N, C]; which [N, 2], the (image, id) of each, sorted; index [B * H * W], the row of each pixel.
+        vectors [N, C]; which [N, 2]: the (image, id) of each vector, sorted; index [B * H * W]: the row of each pixel.
     """
     ids = instance.flatten().long()
     images = torch.arange(instance.shape[0], device=ids.device).repeat_interleave(ids.numel() // instance.shape[0])

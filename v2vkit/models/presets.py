@@ -1,4 +1,4 @@
-"""Sizes of the networks by name: `tiny` for a few CPU cores, `small` for one modest GPU, `paper` as published."""
+"""Network sizes by name: `tiny` for a few CPU cores, `small` for one modest GPU, `paper` as published."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def image_generator_config(
     """The image generator of that size.
 
     Args:
-        width: of the global network, instead of the preset's; each enhancer halves it.
+        width: of the global network; None = the preset's. Each enhancer halves it.
         changes: other fields of `ImageGeneratorConfig`.
     """
     values = {**IMAGE_GENERATORS[preset], "in_channels": source_channels, "num_enhancers": num_enhancers, **changes}
@@ -73,12 +73,12 @@ def encoder_config(preset: Preset, *, dims: int) -> EncoderConfig:
 
 
 def image_discriminator_config(preset: Preset, *, source_channels: int, **changes: Any) -> DiscriminatorConfig:
-    """D_I of that size: judges one frame beside its source map. `changes` are other fields of `DiscriminatorConfig`."""
+    """D_I of that size, for one frame and its source map. `changes` are other fields of `DiscriminatorConfig`."""
     values = {**DISCRIMINATORS[preset], "in_channels": source_channels + 3, **changes}
     return make_config(DiscriminatorConfig, values, f"image discriminator `{preset}`")
 
 
 def video_discriminator_config(preset: Preset, *, num_frames: int = 3, **changes: Any) -> DiscriminatorConfig:
-    """One D_V of that size: judges K = `num_frames` frames and their flows. `changes` as above."""
+    """One D_V of that size, for K = `num_frames` frames and their flows. `changes` as above."""
     values = {**DISCRIMINATORS[preset], "in_channels": video_channels(num_frames), **changes}
     return make_config(DiscriminatorConfig, values, f"video discriminator `{preset}`")

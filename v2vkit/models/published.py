@@ -1,13 +1,13 @@
-"""Reading the published networks: the architecture is inferred from the names and shapes of the tensors."""
+"""Import of published networks; the architecture is inferred from the names and shapes of the tensors."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from v2vkit.config import as_plain, make_config
+from v2vkit.config import StageConfig, as_plain, make_config
 from v2vkit.errors import V2VError
 from v2vkit.models.blocks import Norm, ReflectConv
 from v2vkit.models.discriminator import Discriminator, DiscriminatorConfig
@@ -17,7 +17,8 @@ from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
 from v2vkit.models.state_dict import State, read_wrapped_state
 
-_INFERRED = "the architecture inferred from the weights"
+C = TypeVar("C", bound=StageConfig)
+
 _ORDER = "Give one file per scale, the coarsest first: latest_net_G0.pth latest_net_G1.pth and so on."
 _BRANCHES: dict[str, tuple[str, ...]] = {
     "source_encoder": ("model_down_seg",),
@@ -31,7 +32,7 @@ _BRANCHES: dict[str, tuple[str, ...]] = {
     "foreground_branch": ("indv_res", "indv_up"),
     "foreground_head": ("indv_final",),
 }
-"""Our branch of one scale of the video generator -> the published prefixes that it is made of, in order."""
+"""Branch of one scale of `VideoGenerator` -> the published prefixes of its layers, in order."""
 
 
 def read_published(path: str | Path) -> State:
@@ -40,32 +41,39 @@ def read_published(path: str | Path) -> State:
 
 
 def read_published_file(path: str | Path) -> tuple[State, tuple[str, ...]]:
-    """The tensors of one published `.pth` file, and sentences on what was taken off around them.
+    """The tensors of one published `.pth` file, and notes on unwrapping (`read_wrapped_state`).
 
     Raises:
-        V2VError: missing, unreadable or not a state dict; names that no network of torch has.
+        V2VError: missing, unreadable or not a state dict; names that no torch module has.
     """
     state, notes = read_wrapped_state(path, hint=HINT)
     for key in state:
         if not re.fullmatch(r"[\w.-]{1,200}", key, re.ASCII):  # they are printed, and split at their dots
-            raise V2VError(f"{path} names a tensor {key[:80]!a}, as no network does.", HINT)
+            raise V2VError("weights-mismatch", f"{path} has a tensor named {key[:80]!a}; no network has.", HINT)
     return state, notes
 
 
 def _refuse_other_network(state: State, *, image: bool) -> None:
-    """Refuses the weights of another published network than the one that is wanted, and says which they are.
+    """Refuse weights of another published network than the wanted one, naming it.
 
     Raises:
-        V2VError: they are; weights that are none of the published ones are told by whoever looks for their layers.
+        V2VError: such weights. Weights of unknown networks fail later, when layers are missing.
     """
     if any(key.startswith("scale0_layer0.") for key in state):
-        raise V2VError("These are the weights of a discriminator.", "Give them with --discriminator.")
+        raise V2VError(
+            "weights-mismatch", "These are the weights of a discriminator.", "Give them with --discriminator."
+        )
     if not image and "model.1.weight" in state and "model_down_seg.1.weight" not in state:
-        raise V2VError("These look like the weights of an image generator (pix2pixHD).", "Add --image if they are.")
+        raise V2VError(
+            "weights-mismatch",
+            "These look like the weights of an image generator (pix2pixHD).",
+            "Add --image if they are.",
+        )
     if image and "model_down_seg.1.weight" in state:
-        raise V2VError("These are the weights of a video generator.", "Leave out --image.")
+        raise V2VError("weights-mismatch", "These are the weights of a video generator.", "Leave out --image.")
     if image and "model.1.weight" not in state and any(key.startswith("model_") for key in state):
         raise V2VError(
+            "weights-unsupported",
             "These weights are not those of a `global` image generator, with or without local enhancers. The published "
             "first-frame generator of faces (`global_with_features`) is not supported.",
             "Begin with real images instead: v2v render --first-frames.",
@@ -76,8 +84,7 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
     """The architecture of the video generator, from the state dicts of its scales, G0 (the coarsest) first.
 
     Returns:
-        Everything that the tensors tell (so without the foreground's channels), and whether there is a foreground
-        branch.
+        The configuration (without `foreground`, which tensors do not show), and whether there is a foreground branch.
 
     Raises:
         V2VError: the tensors are not those of the published video generator, or the scales are not in order.
@@ -89,11 +96,15 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
     history = _shape(first, "model_down_img.1.weight")[1] // 3
     width, channels = _shape(first, "model_down_seg.1.weight")[:2]
     if count_layers(first, "model_up_img")[1]:
-        raise V2VError("The first of these weights are those of a finer scale, not of G0.", _ORDER)
+        raise V2VError("weights-mismatch", "The first of these weights belong to a finer scale, not to G0.", _ORDER)
     for scale, state in enumerate(states):
         found = _shape(state, "model_down_seg.1.weight")[0]
         if found != width >> scale:
-            raise V2VError(f"In place of G{scale} are weights of width {found}; {width >> scale} is expected.", _ORDER)
+            raise V2VError(
+                "weights-mismatch",
+                f"The weights given for G{scale} have the width {found}; {width >> scale} is expected.",
+                _ORDER,
+            )
     values = {
         "source_channels": channels // (history + 1),
         "num_scales": len(states),
@@ -108,7 +119,7 @@ def infer_generator(states: Sequence[State]) -> tuple[GeneratorConfig, bool]:
         "upsample": "transposed",
         "flow_multiplier": 20.0,
     }
-    return make_config(GeneratorConfig, values, _INFERRED), "indv_final.1.weight" in first
+    return _inferred(GeneratorConfig, values), "indv_final.1.weight" in first
 
 
 def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = ()) -> Imported[VideoGenerator]:
@@ -116,18 +127,26 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
 
     Args:
         states: one state dict per scale.
-        foreground: source channels of the foreground; the weights do not tell, so needed where they have that branch,
-            and only there.
+        foreground: source channels of the foreground; required if the weights have a foreground branch, and only then
+            allowed.
 
     Raises:
-        V2VError: the tensors are not those of the published video generator; `foreground` does not fit them.
+        V2VError: the tensors are not those of the published video generator, or `foreground` does not fit them.
     """
     inferred, has_foreground = infer_generator(states)
     if has_foreground and not foreground:
-        raise V2VError("These weights have a foreground branch.", "Name the source channels that are foreground.")
+        raise V2VError(
+            "foreground-mismatch",
+            "These weights have a foreground branch.",
+            "Name the source channels that are foreground.",
+        )
     if foreground and not has_foreground:
-        raise V2VError("These weights have no foreground branch.", "Name no source channels that are foreground.")
-    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, _INFERRED)
+        raise V2VError(
+            "foreground-mismatch",
+            "These weights have no foreground branch.",
+            "Leave out the foreground.",
+        )
+    config = make_config(GeneratorConfig, as_plain(inferred) | {"foreground": foreground}, "the imported generator")
     branches = [
         (scale, (f"scales.{scale}.{ours}",), theirs)
         for scale in range(len(states))
@@ -139,10 +158,10 @@ def import_generator(states: Sequence[State], *, foreground: tuple[int, ...] = (
 
 @torch.no_grad()
 def take_unit_sources(network: VideoGenerator) -> None:
-    """Let a network that was made for source maps in [-1, 1] take the same maps in [0, 1], in place.
+    """Convert a network for source maps in [-1, 1] to the same maps in [0, 1], in place.
 
-    2 s - 1 is folded into the first convolutions. That is exact up to rounding: they reflect at the border, so nothing
-    but maps ever enters them, and averaging the maps for coarse scales commutes with it.
+    2 s - 1 is folded into the first convolutions. This is exact up to rounding: their padding reflects, so they see
+    source maps only, and the averaging for coarse scales commutes with it.
     """
     for scale in network.scales:
         assert isinstance(scale, Scale)
@@ -159,7 +178,7 @@ def import_discriminator(state: State, *, running_statistics: bool = False) -> I
 
     Args:
         state: its state dict.
-        running_statistics: normalise with the stored statistics in evaluation, instead of those of the batch.
+        running_statistics: in evaluation, normalise with the stored statistics and not with those of the batch.
 
     Raises:
         V2VError: the tensors are not those of the published discriminator with feature matching.
@@ -176,7 +195,7 @@ def import_discriminator(state: State, *, running_statistics: bool = False) -> I
         "num_layers": depth - 2,
         "norm": norm,
     }
-    config = make_config(DiscriminatorConfig, values, _INFERRED)
+    config = _inferred(DiscriminatorConfig, values)
     branches = [
         (0, (f"scales.{scale}.layers.{layer}",), (f"scale{scale}_layer{layer}",))
         for scale in range(num_scales)
@@ -206,7 +225,7 @@ def import_image_generator(state: State) -> Imported[ImageGenerator]:
         "num_blocks_enhancer": count_layers(state, "model1_2")[1] if enhancers else 3,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(ImageGeneratorConfig, values, _INFERRED)
+    config = _inferred(ImageGeneratorConfig, values)
     branches: list[Branch] = [(0, ("coarse",) if enhancers else ("coarse", "head"), ("model",))]
     for i in range(enhancers):
         last = ("head",) if i + 1 == enhancers else ()
@@ -224,24 +243,31 @@ def import_encoder(state: State) -> Imported[FeatureEncoder]:
     plain, _ = count_layers(state, "model")
     shapes = [layer["weight"].shape for _, layer in published_layers(state, ("model",)) if is_conv(layer)]
     if len(shapes) < 4:
-        raise V2VError("These weights are not a published feature encoder.", HINT)
+        raise V2VError("weights-mismatch", "These weights are not a published feature encoder.", HINT)
     values = {
         "out_channels": shapes[-1][0],
         "width": shapes[0][0],
         "num_down": (plain - 2) // 2,
         "norm": _norm(state, "model", affine="batch"),
     }
-    config = make_config(EncoderConfig, values, _INFERRED)
+    config = _inferred(EncoderConfig, values)
     return build(lambda: FeatureEncoder(config), [state], [(0, ("layers",), ("model",))])
 
 
+def _inferred(config: type[C], values: dict[str, Any]) -> C:
+    try:
+        return make_config(config, values, "the architecture inferred from the weights")
+    except V2VError as error:
+        raise V2VError("weights-mismatch", error.message, HINT) from None
+
+
 def _norm(state: State, prefix: str, *, affine: Norm) -> Norm:
-    """`affine` where the published norms have weights (batch norm), else `instance`."""
+    """`affine` if the published norms have weights (batch norm), else `instance`."""
     norms = [layer for _, layer in published_layers(state, (prefix,)) if not is_conv(layer)]
     return affine if any("weight" in layer for layer in norms) else "instance"
 
 
 def _shape(state: State, key: str) -> Any:
     if key not in state or state[key].ndim != 4:
-        raise V2VError(f"These weights are not the published network: they have no `{key}`.", HINT)
+        raise V2VError("weights-mismatch", f"These weights are not the published network: they have no `{key}`.", HINT)
     return state[key].shape

@@ -1,6 +1,6 @@
-"""Published layers and ours, matched branch by branch in the order in which they run.
+"""Matching of published layers with ours, branch by branch in running order.
 
-The network is built without memory first, so that nothing is allocated that the file does not hold.
+The network is first built on the device `meta`, so that no memory is allocated beyond what the file holds.
 """
 
 import re
@@ -20,33 +20,33 @@ N_co = TypeVar("N_co", bound=nn.Module, covariant=True)
 
 HINT = "Give the published state dict of that network (`latest_net_G0.pth` and so on)."
 _DEFAULTS = {"weight": 1.0, "bias": 0.0, "num_batches_tracked": 0.0}
-"""Norms without affine part, and batch norms saved by torch 0.4, store less than ours."""
+"""Values of fields that norms without affine part, and batch norms saved by torch 0.4, do not store."""
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class Imported(Generic[N_co]):
-    """A network with published weights, and what became of each key (`G1:key` where there are several files)."""
+    """A network with published weights, and how each key was used (`G1:key` if there are several files)."""
 
     network: N_co
     used: tuple[str, ...]
     statistics: tuple[str, ...]
-    """Running statistics that the published networks carry but never use."""
+    """Running statistics that the published networks store but never use."""
     unknown: tuple[str, ...]
     """Keys that belong to no layer of ours."""
     notes: tuple[str, ...] = ()
-    """Sentences on what was taken off around the tensors."""
+    """Notes on unwrapping (`read_wrapped_state`)."""
 
 
 Branch = tuple[int, tuple[str, ...], tuple[str, ...]]
-"""Which state dict, our submodules in running order, the published prefixes in running order."""
+"""Index of the state dict, our submodules in running order, the published prefixes in running order."""
 
 
 def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Branch]) -> Imported[N]:
     """The network of `make` with every parameter taken from `states`.
 
     Raises:
-        V2VError: a layer is missing, is one too many, has another shape, or values that are not finite.
+        V2VError: a missing layer, an extra layer, another shape, or values that are not finite.
     """
     with torch.device("meta"):
         network = make()
@@ -58,7 +58,9 @@ def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Bra
             layers = _with_plain_norms(network, ours, layers)
         wanted = _our_layers(network, ours)
         if [is_conv(layer) for _, layer in layers] != [_is_conv_module(module) for _, module in wanted]:
-            raise V2VError(f"The layers of `{theirs[-1]}` are not those of the published network.", HINT)
+            raise V2VError(
+                "weights-mismatch", f"The layers of `{theirs[-1]}` are not those of the published network.", HINT
+            )
         for (name, module), (key, layer) in zip(wanted, layers, strict=True):
             for field, tensor in module.state_dict().items():
                 value = layer.get(field)
@@ -68,10 +70,14 @@ def build(make: Callable[[], N], states: Sequence[State], branches: Sequence[Bra
                     value = torch.full(tensor.shape, _DEFAULTS[field])
                 if value is None or value.shape != tensor.shape:
                     raise V2VError(
-                        f"`{key}.{field}` is missing or does not have the shape {tuple(tensor.shape)}.", HINT
+                        "weights-mismatch",
+                        f"`{key}.{field}` is missing or does not have the shape {tuple(tensor.shape)}.",
+                        HINT,
                     )
                 if not (value.is_floating_point() or field in _STATISTICS) or not value.isfinite().all():
-                    raise V2VError(f"`{key}.{field}` holds something other than finite numbers.", HINT)
+                    raise V2VError(
+                        "weights-damaged", f"`{key}.{field}` holds values that are not finite numbers.", HINT
+                    )
                 loaded[f"{name}.{field}"] = value.to(tensor.dtype).clone()
     network.load_state_dict(loaded, assign=True)
     keys, known = (_label(states, number, key) for number, state in enumerate(states) for key in state), set(used)
@@ -107,7 +113,7 @@ def _our_layers(network: nn.Module, names: Sequence[str]) -> list[tuple[str, nn.
 def _with_plain_norms(
     network: nn.Module, names: Sequence[str], layers: list[tuple[str, dict[str, Tensor]]]
 ) -> list[tuple[str, dict[str, Tensor]]]:
-    """`layers` with empty entries where our norms stand, for published norms that have nothing to store."""
+    """`layers` with empty entries for our norms, because the published norms store nothing."""
     convs = iter(layers)
     filled = [
         next(convs, ("", {})) if _is_conv_module(module) else ("norm", {}) for _, module in _our_layers(network, names)

@@ -1,11 +1,11 @@
-"""The generator of the S-Flow GAN paper (section 3): label map and edge map -> frame, no past, no recurrence.
+"""The generator of the S-Flow GAN paper (section 3): label map and edge map -> frame, without past frames.
 
-The paper does not give its layers. Its baseline and its context are pix2pixHD, so G is pix2pixHD's global network (with
-local enhancers where they are asked for); the edge map is one channel of the source map. No instance map is needed
-(section 2.2.2).
+The paper does not list its layers. It builds on pix2pixHD and compares with it, so G is pix2pixHD's global network
+(optionally with local enhancers); the edge map is one channel of the source map. No instance map is needed (section
+2.2.2).
 
 Training order of the paper: on Laplacian edges, without DNED; then with DNED, jointly; then with `generated_flow_loss`.
-A generator trained without DNED goes on with it: the edge map is the same channel.
+A generator trained without DNED can continue with it: the edge map is the same channel.
 """
 
 import copy
@@ -17,7 +17,7 @@ from pydantic import model_validator
 from torch import Tensor
 
 from v2vkit.config import setting
-from v2vkit.models.blocks import Norm, is_varied, learn_where
+from v2vkit.models.blocks import Norm, is_varied, stop_gradient_unless
 from v2vkit.models.dned import DNED, DNEDConfig, check_weights, superpose
 from v2vkit.models.generator import Output
 from v2vkit.models.image_generator import CheckpointedModule, FrameConfig, ImageGenerator, ImageGeneratorConfig
@@ -28,8 +28,8 @@ class SFlowConfig(FrameConfig):
 
     kind: Literal["s-flow"] = "s-flow"
     image: ImageGeneratorConfig = setting(..., "layers of G")
-    edge_channel: int | None = setting(None, "channel of the source map that is the edge map; none: no edges", ge=0)
-    dned: DNEDConfig | None = setting(None, "layers of the edge network; none: G sees the edge map as it is")
+    edge_channel: int | None = setting(None, "channel of the source map that is the edge map; none = no edges", ge=0)
+    dned: DNEDConfig | None = setting(None, "layers of the edge network; none = G sees the edge map unchanged")
 
     @property
     def norm(self) -> Norm:
@@ -38,13 +38,13 @@ class SFlowConfig(FrameConfig):
 
     @property
     def source_channels(self) -> int:
-        """Channels of what a frame is made from."""
+        """Channels of the generator's input."""
         return self.image.in_channels
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.image.takes_flow:
-            raise ValueError("frames are made independently of each other, without flow")
+            raise ValueError("G takes no flow: its frames are independent of each other")
         if self.edge_channel is not None and self.edge_channel >= self.image.in_channels:
             raise ValueError(f"there is no channel {self.edge_channel} of {self.image.in_channels}")
         if self.dned is not None and (self.edge_channel is None or self.dned.source != "edges"):
@@ -53,10 +53,10 @@ class SFlowConfig(FrameConfig):
 
 
 class SFlowGenerator(CheckpointedModule):
-    """G with the edge network before it, if there is one.
+    """G, with the edge network before it if there is one.
 
-    The buffer `joined` says whether G has been trained with the edge network yet; until then it sees the edge map as it
-    is. It is part of the weights, so that a model stopped in the first phase is rendered as it was trained.
+    The buffer `joined` is true once G has been trained with the edge network; until then G sees the edge map unchanged.
+    It is part of the weights, so that a model stopped in the first phase is rendered as it was trained.
     """
 
     joined: Tensor
@@ -85,12 +85,12 @@ class SFlowGenerator(CheckpointedModule):
         """Frames of a batch, independently of each other: consecutive frames of a video may be one batch.
 
         Args:
-            source: [B, C, H, W] source map in [0, 1]: one-hot labels and what else conditions a frame, and the
-                Laplacian edges, 0 and 1: of the real frame in training, of the simulator's in use.
-            history, first_frame, train_from: not used; there is no past and only one scale.
+            source: [B, C, H, W] source map in [0, 1]: one-hot labels, other conditions, and Laplacian edges (0 and 1),
+                in training of the real frame, in use of the simulator's.
+            history, first_frame, train_from: not used, because there is no past and only one scale.
 
         Returns:
-            One frame, with d_0 .. d_5 as its `edge_logits` where the edge network was used.
+            One frame, with d_0 .. d_5 as its `edge_logits` if the edge network was used.
         """
         logits: list[Tensor] = []
         channel = self.config.edge_channel
@@ -99,5 +99,5 @@ class SFlowGenerator(CheckpointedModule):
             logits = self.dned(source[:, channel : channel + 1])
             edges = superpose(logits, self.edge_weights).to(source.dtype)
             seen = torch.cat([source[:, :channel], edges, source[:, channel + 1 :]], 1)
-        x_fake = learn_where(is_varied(source), self.run(self.network, seen))
+        x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, seen))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None, edge_logits=tuple(logits))]

@@ -33,11 +33,11 @@ def dned_loss(
     The paper gives no a_i: 1 each, as HED sets its own.
 
     Args:
-        logits: what `DNED` returns, each [B, 1, H, W].
+        logits: output of `DNED`, each [B, 1, H, W].
         edges: E(x), [B, 1, H, W] of 0 and 1.
         weights: a_i, one for each output.
-        balanced: weight edge pixels with the share of the others and the others with the share of edges, image by
-            image (Xie and Tu 2015, eq. 2), so that rare edges count as much as all the rest.
+        balanced: class-balanced per image (Xie and Tu 2015, eq. 2): edge pixels get the share of the others as weight
+            and vice versa, so that rare edges count as much as the rest.
     """
     edges = edges.float()
     pixel_weight = None
@@ -82,8 +82,8 @@ def generated_flow_loss(
 ) -> Tensor:
     """L_flow = mean |F(x_{t-1}, x_t) - F(x_fake_{t-1}, x_fake_t)| in pixels (eq. 8).
 
-    F is `estimate_flow`, the same for both pairs. The generated frames are made independently of each other, and both
-    learn. Eq. 8 weights all pixels alike.
+    F is `estimate_flow`, the same for both pairs. The generated frames are independent of each other, and both get
+    gradients. Eq. 8 weights all pixels equally.
 
     Args:
         x_fake_last, x_fake, x_last, x: [B, 3, H, W].

@@ -1,4 +1,4 @@
-"""Reading weights that somebody else wrote."""
+"""Safe reading of state dicts from files of others."""
 
 import zipfile
 from pathlib import Path
@@ -15,9 +15,9 @@ from v2vkit.weights.files import refuse_pointer
 State = dict[str, Tensor]
 
 _WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "netG", "generator", "network", "net", "model")
-"""Entries of training checkpoints that hold a network's state dict; the first that is there is taken."""
+"""Entries of training checkpoints that hold a network's state dict; the first one present is used."""
 _PREFIXES = ("module.", "_orig_mod.")
-"""What torch's DataParallel and compile put before every name."""
+"""Prefixes that torch's DataParallel and compile add to every name."""
 
 
 def read_state(path: str | Path, *, hint: str) -> State:
@@ -26,23 +26,23 @@ def read_state(path: str | Path, *, hint: str) -> State:
 
 
 def read_wrapped_state(path: str | Path, *, hint: str) -> tuple[State, tuple[str, ...]]:
-    """The tensors of a state dict that may lie inside a training checkpoint, with names that torch's wrappers changed.
+    """The tensors of a state dict, also from inside a training checkpoint, without prefixes of torch's wrappers.
 
-    Nothing that the file may contain is run.
+    No code in the file is executed.
 
     Args:
         path: the file.
-        hint: what to do when it is not usable, for the message.
+        hint: for the error message: what to do if the file cannot be used.
 
     Returns:
-        the tensors, and sentences on what was taken off around them.
+        the tensors, and notes on the entry that was used and on removed prefixes.
 
     Raises:
-        V2VError: missing, unreadable, not a state dict of dense tensors, or tensors larger than what is stored.
+        V2VError: missing, unreadable, not a state dict of dense tensors, or tensors larger than the stored data.
     """
     found: Any = _load(path, hint)
     notes: list[str] = []
-    for _ in range(2):  # a trainer's checkpoint in that of a framework
+    for _ in range(2):  # the checkpoint of a trainer inside that of a framework
         name = next((name for name in _WRAPPERS if isinstance(found, dict) and isinstance(found.get(name), dict)), None)
         if name is None:
             break
@@ -59,21 +59,25 @@ def read_wrapped_state(path: str | Path, *, hint: str) -> tuple[State, tuple[str
 def _load(path: str | Path, hint: str) -> Any:
     path = Path(path)
     if not path.is_file():
-        raise V2VError(f"The weights {path} do not exist.", hint)
+        raise V2VError("weights-missing", f"The weights {path} do not exist.", hint)
     refuse_pointer(path)
     try:
         return load_file(path) if path.suffix == ".safetensors" else _load_pth(path)
     except MemoryError:
         raise
     except zipfile.BadZipFile as error:
-        raise V2VError(f"The weights {path} are damaged ({error}).", "Download or copy the file again.") from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} are damaged ({error}).", "Download or copy the file again."
+        ) from None
     except Exception as error:  # a damaged or hostile file makes the readers raise nearly anything
-        raise V2VError(f"The weights {path} cannot be read safely ({type(error).__name__}).", hint) from None
+        raise V2VError(
+            "weights-damaged", f"The weights {path} cannot be read safely ({type(error).__name__}).", hint
+        ) from None
 
 
 def _checked(path: str | Path, state: Any, hint: str) -> State:
     if not isinstance(state, dict) or not state:
-        raise V2VError(f"{path} is not a state dict.", hint)
+        raise V2VError("weights-damaged", f"{path} is not a state dict.", hint)
     for key, tensor in state.items():
         check_stored(path, key, tensor, hint=hint)
     return dict(state)
@@ -86,14 +90,14 @@ def _load_pth(path: Path) -> object:
 
 
 def _check_sums(path: Path) -> None:
-    """Compares the checksums of torch's zip files, which torch does not.
+    """Verify the checksums of torch's zip files, which torch does not do.
 
     Raises:
-        BadZipFile: a byte is another one than when it was written.
+        BadZipFile: a checksum does not match.
     """
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if entry.compress_type == zipfile.ZIP_STORED and entry.CRC:  # torch can be told to compute none
+            if entry.compress_type == zipfile.ZIP_STORED and entry.CRC:  # torch can save without checksums
                 with archive.open(entry) as file:
                     while file.read(1 << 20):
                         pass

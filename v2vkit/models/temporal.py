@@ -1,4 +1,4 @@
-"""Which frames each video discriminator sees."""
+"""Windows of frames for the video discriminators."""
 
 Window = tuple[int, ...]
 
@@ -8,17 +8,17 @@ def temporal_windows(
 ) -> list[list[Window]]:
     """The windows of every temporal scale after one chunk of a clip.
 
-    Scale s looks at K frames that lie K^s apart. The first window ends at the newest frame and the others end K, 2 K
-    ... frames before it, as long as that end is among the new frames; older frames enter as (detached) history. There
-    is no window until the clip reaches back far enough.
+    Scale s sees K frames at a spacing of K^s. The first window ends at the newest frame, the others K, 2 K ... frames
+    before it, as long as that end is a new frame; older frames are (detached) history. A scale has no window until
+    enough frames have been generated.
 
     Args:
         num_seen: frames of the clip generated so far, this chunk included.
         num_new: frames of this chunk.
         num_frames: K.
         num_scales: temporal scales.
-        sparse: only windows that share no frame with another window of their scale, whatever the chunks: they end at
-            K^(s+1) - 1, 2 K^(s+1) - 1 ...
+        sparse: only windows that do not overlap within their scale, for any chunk length: they end at K^(s+1) - 1,
+            2 K^(s+1) - 1 ...
 
     Returns:
         Per scale a list of windows, the newest first; each is K frame numbers of the clip, oldest first.

@@ -17,15 +17,15 @@ from v2vkit.models.blocks import (
     ReflectConv,
     init_weights,
     is_varied,
-    learn_where,
     make_norm,
     pad_to_multiple,
+    stop_gradient_unless,
 )
 from v2vkit.models.generator import Output
 from v2vkit.models.image_generator import CheckpointedModule, FrameConfig
 
 MAX_FACTOR = 8
-"""The widest layers have 8 times the channels of the first (512 for 64)."""
+"""The widest layers have 8 times the channels of the first (512 for a width of 64)."""
 NUM_DROPOUT = 3
 """Decoder layers with dropout, the innermost first: pix2pix's only source of noise."""
 
@@ -43,20 +43,20 @@ class UNetConfig(FrameConfig):
 
     @property
     def multiple(self) -> int:
-        """Both sides must be a multiple of this; others are padded inside."""
+        """Both sides are padded inside to a multiple of this."""
         return 1 << self.num_down
 
     @property
     def source_channels(self) -> int:
-        """Channels of what a frame is made from."""
+        """Channels of the generator's input."""
         return self.in_channels
 
 
 class UNetHead(nn.Sequential):
-    """The layers that end the network, in the precision of their weights under autocast, like `blocks.Head`."""
+    """The last layers, in the precision of their weights also under autocast, like `blocks.Head`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_meta:  # shapes alone, where autocast does not exist
+        if x.is_meta:  # shapes only; autocast does not exist there
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.to(next(self.parameters()).dtype))
@@ -69,8 +69,8 @@ class UNet(nn.Module):
     Departures:
     - No norm in the innermost layer: statistics of a single pixel would make it a constant.
     - Norms take each image's own statistics by default; batch norm does the same with a batch of one, as published.
-    - Dropout is off in evaluation, where new noise for every frame would flicker. It stays where layers have the full
-      width, so a shallow U-Net has less of it, or none.
+    - Dropout is off in evaluation, because new noise in every frame would flicker. Only layers of the full width have
+      it, so a shallow U-Net has less dropout, or none.
     """
 
     def __init__(self, config: UNetConfig):
@@ -109,7 +109,7 @@ class UNet(nn.Module):
 
 
 class UNetGenerator(CheckpointedModule):
-    """The U-Net in the place of the video generator: every frame from its own source map alone."""
+    """The U-Net with the interface of the video generator: each frame from its own source map only."""
 
     def __init__(self, config: UNetConfig):
         super().__init__()
@@ -120,12 +120,12 @@ class UNetGenerator(CheckpointedModule):
         self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
     ) -> list[Output]:
         """One frame, as `FrameGenerator.forward`."""
-        x_fake = learn_where(is_varied(source), self.run(self.network, source))
+        x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, source))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None)]
 
 
 def _up(in_channels: int, out_channels: int, upsample: Upsample) -> list[nn.Module]:
-    """ReLU, then twice the size: [B, in, H, W] -> [B, out, 2 H, 2 W]."""
+    """ReLU, then upsampling by 2: [B, in, H, W] -> [B, out, 2 H, 2 W]."""
     if upsample == "transposed":
         return [nn.ReLU(), nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1)]
     return [nn.ReLU(), nn.Upsample(scale_factor=2, mode="nearest"), ReflectConv(in_channels, out_channels, 3)]

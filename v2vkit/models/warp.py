@@ -7,9 +7,9 @@ from torch import Tensor
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` where `flow` points: `warp(prev, flow)(p) = prev(p + flow(p))`.
 
-    Bilinear, border replicated, pixel centres on integers (what `grid_sample` calls `align_corners=True`). Written with
-    gathers because normalised coordinates round: here zero flow gives `image` bit for bit and integer flow an exact
-    shift. A flow that is not finite gives NaN (the border, for infinities), never an access outside the image.
+    Bilinear, border replicated, pixel centres on integers (`align_corners=True` of `grid_sample`). Written with gathers
+    because normalised coordinates would round: zero flow gives exactly `image`, integer flow an exact shift. NaN flow
+    gives NaN, infinite flow the border; nothing outside the image is read.
 
     Args:
         image: [B, C, H, W], any range.
@@ -39,7 +39,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
 
 
 def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The two pixels around each position [B, H, W], and how far [B, 1, H, W] it lies from the first to the second."""
+    """The two pixels around each position [B, H, W], and its fraction [B, 1, H, W] of the way from first to second."""
     position = position.clamp(0, size - 1)
     first = position.detach().floor()
     index = first.nan_to_num(0.0).long()

@@ -1,4 +1,4 @@
-"""How a stage makes its artifact: clip by clip in processes, or as a whole. `runner` calls either in the same way."""
+"""How a stage makes its artifact: clip by clip in processes, or as a whole. The runner treats both alike."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,14 +14,14 @@ from v2vkit.pipeline.mapping import Opened, map_units
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run, as opposed to what to make: only `continue_` changes the result, by what training begins from.
+    """Options of a run that are not settings. Only `continue_` affects the result: training starts from another state.
 
     Attributes:
         work: the workspace, a local folder or an fsspec URL.
-        workers: processes; 0 = one per core.
-        overwrite: throw away an artifact made with other settings.
-        continue_: go on from one made with other settings, where the stage can.
-        dry_run: check everything, say what would be done and what it costs, and do nothing.
+        workers: number of processes; 0 = one per core.
+        overwrite: replace an artifact made with other settings.
+        continue_: resume an artifact made with other settings, where the stage can.
+        dry_run: check everything and print the plan and its cost, without doing it.
     """
 
     work: str = "work"
@@ -33,7 +33,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """The clips of each shard, decided once (by `ingest`), and the sources that could not be used."""
+    """The clips of each shard, decided once by `ingest`, and the sources that could not be used."""
 
     units: tuple[tuple[ClipInfo, ...], ...]
     skipped: dict[str, str] = field(default_factory=dict)
@@ -41,15 +41,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Build:
-    """What a stage is given to make its artifact.
+    """Everything that a maker needs to make an artifact.
 
     Attributes:
-        folder: the artifact's folder, to write into; `kind` is its name in the workspace.
+        folder: the artifact's folder; `kind` is its name in the workspace.
         inputs: artifact kind -> its manifest; `folders` has the folders.
-        fingerprint: of this run; whatever the stage left there before under the same fingerprint may be continued.
-        begin: to be called once when everything that could be wrong with the set-up has been raised, before the first
-            write: what an earlier run with other settings left in the folder is gone then.
-        continued: what `Maker.continued` said, where this run goes on from one with other settings.
+        fingerprint: of this run; parts left by an earlier run with the same fingerprint may be kept.
+        begin: to be called once after all checks and before the first write; removes what an earlier run with other
+            settings left in the folder.
+        continued: result of `Maker.continued`, where this run resumes one with other settings.
     """
 
     config: Any
@@ -64,8 +64,8 @@ class Build:
 
 
 Continued = Callable[[Any, Manifest, Mapping[str, str], Folder], str]
-"""Config, manifest of the artifact that is there, `Decision.changes`, its folder -> checksum of what a run with the new
-settings goes on from (`--continue`); raises V2VError where it cannot."""
+"""Config, manifest of the existing artifact, `Decision.changes`, its folder -> checksum of the state that a run with
+the new settings resumes from (`--continue`); raises V2VError where it cannot."""
 
 
 class Maker(Protocol):
@@ -73,11 +73,11 @@ class Maker(Protocol):
 
     Attributes:
         options: names of the `RunOptions` that have an effect.
-        shared: several processes that a launcher started make it together, and the first one writes.
-        previews: a dry run can say what would be made even where the artifact that is there is stale.
-        continued: what a run with other settings goes on from; None where it cannot.
-        ahead: config, run options -> what `rehearse` would say of a part whose inputs the parts before it have still to
-            make; None where nothing can be said.
+        shared: processes of a launcher make the artifact together, and rank 0 writes it.
+        previews: a dry run prints the plan even where the existing artifact is stale.
+        continued: finds the state that a run with other settings resumes from; None where the stage cannot resume.
+        ahead: config, run options -> the plan of a part whose inputs do not exist yet, because earlier parts make them;
+            None where there is no such plan.
     """
 
     @property
@@ -95,13 +95,13 @@ class Maker(Protocol):
         """Config -> {kind: extensions} for files that go into an artifact of their own (ingested labels)."""
 
     def units(self, config: Any, inputs: Mapping[str, Manifest]) -> Plan:
-        """The clips of each shard, before anything is made."""
+        """The clips of each shard."""
 
     def rehearse(self, build: Build, started: Manifest) -> tuple[str, list[str]]:
-        """What would be made, as text, and its problems; everything that it needs is opened, nothing made."""
+        """The plan as text, and its problems: opens everything that is needed and makes nothing."""
 
     def make(self, build: Build, started: Manifest) -> Manifest | None:
-        """Make it: the manifest `started` with the results; None where another process writes it."""
+        """Make the artifact: the manifest `started` with the results; None where another process writes it."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class PerClip:
         open: config -> the function over clips. Runs once per process, so it must be a module-level function.
         plan: config -> clips and shards, for a stage that starts from files; else they are those of the first input.
         side_outputs: config -> {kind: extensions} for files that go into an artifact of their own (ingested labels).
-        carries_over: the clips of a shot are made in order, each with the last result of the one before
-            (`Clip.before`). Shots are still made in parallel, and a killed run goes on from its last shard.
+        carries_over: the clips of a shot are made in order, each with the last result of the previous clip
+            (`Clip.before`). Shots are still made in parallel, and a killed run resumes after its last shard.
     """
 
     open: Callable[[Any], Opened]
@@ -135,7 +135,7 @@ class PerClip:
         return Plan(first.units if first is not None else ())
 
     def rehearse(self, build: Build, started: Manifest) -> tuple[str, list[str]]:
-        """Open the function, and count what it would be called with."""
+        """Open the function, and count its clips and frames."""
         self.open(build.config)
         frames, clips = counted(started.num_frames, "frame"), counted(len(started.clips), "clip")
         shards = counted(len(started.units), "shard")
@@ -163,8 +163,8 @@ class Whole:
     """Makes an artifact as a whole, in this process (training).
 
     Attributes:
-        build: makes it; gives the files it consists of.
-        preview: what `build` would do and cost, as text.
+        build: makes the artifact and returns its files.
+        preview: the plan of `build` and its cost, as text.
         ahead, continued: as in `Maker`.
     """
 
@@ -198,6 +198,6 @@ class Whole:
         return "" if self.preview is None else self.preview(build), []
 
     def make(self, build: Build, started: Manifest) -> Manifest | None:
-        """Build it; the first process has the result."""
+        """Build it; rank 0 returns the result."""
         shards = self.build(build)
         return started.model_copy(update={"shards": shards}) if launched_rank() == 0 else None

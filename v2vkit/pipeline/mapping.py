@@ -22,13 +22,13 @@ FRAME_EXTENSIONS = ("jpg", "png")
 
 @dataclass(frozen=True)
 class Sample:
-    """What a stage gives for one frame.
+    """A stage's result for one frame.
 
     Attributes:
         t: the frame's number in its clip.
         files: extension without the leading dot (`sketch.png`) -> bytes.
-        missing: why there is no proper result for this frame; counted in the manifest.
-        counts: what -> how many; summed in the manifest.
+        missing: the reason why this frame has no proper result; counted in the manifest.
+        counts: name -> number; summed in the manifest.
     """
 
     t: int
@@ -38,10 +38,10 @@ class Sample:
 
 
 class Clip:
-    """One clip as a stage's function sees it: its facts, and the files of its frames from every input artifact.
+    """One clip as input of a stage's function: its `ClipInfo`, and the files of its frames from every input artifact.
 
-    `before` are the files (extension -> bytes) that the stage itself gave for the last frame of the clip that this one
-    continues; None at the start of a shot, and for a stage that does not ask for them (`PerClip.carries_over`).
+    `before` has the files (extension -> bytes) that the stage made for the last frame of the previous clip of the shot;
+    None at the start of a shot, and for a stage without `PerClip.carries_over`.
     """
 
     def __init__(self, info: ClipInfo, shards: dict[str, Shard], before: dict[str, bytes] | None = None):
@@ -58,7 +58,9 @@ class Clip:
             return self._shards[kind].read(key, extension)
         except KeyError:
             raise V2VError(
-                f"{self._shards[kind].where} has no {extension} for frame {key}.", f"Make the artifact {kind} again."
+                "frame-file-missing",
+                f"{self._shards[kind].where} has no {extension} for frame {key}.",
+                f"Remake the artifact {kind}.",
             ) from None
 
     def has(self, kind: str, extension: str, t: int) -> bool:
@@ -68,7 +70,7 @@ class Clip:
         """RGB uint8 [H, W, 3] of frame `t`.
 
         Raises:
-            V2VError: the frame is absent, damaged or of another size than its clip.
+            V2VError: the frame is missing, damaged or of another size than its clip.
         """
         from v2vkit.artifacts.images import decode_image
 
@@ -78,15 +80,16 @@ class Clip:
         height, width = image.shape[:2]
         if (width, height) != (self.info.width, self.info.height):
             raise V2VError(
+                "size-mismatch",
                 f"Frame {key} is {width}x{height} pixels; its clip is {self.info.width}x{self.info.height}.",
-                "Make the artifact frames again with `v2v ingest --overwrite`.",
+                "Remake the frames with `v2v ingest --overwrite`.",
             )
         return image
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A stage's function with its estimator ready, and what the manifest says of that estimator."""
+    """A stage's function with its estimator opened, and the estimator's entry in the manifest."""
 
     function: Callable[[Clip], Iterable[Sample]]
     estimator: dict[str, str] = field(default_factory=dict)
@@ -94,7 +97,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class _Job:
-    """Everything a worker process needs to know; sent to it once."""
+    """The parameters of all tasks, sent once to each worker process."""
 
     open: Callable[[Any], Opened]
     config: Any
@@ -108,7 +111,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Unit:
-    """The clips of a shard; `before` is the last clip of the shard before, where the first clip continues it."""
+    """The clips of a shard; `before` is the last clip of the previous shard if the first clip continues its shot."""
 
     number: int
     clips: tuple[ClipInfo, ...]
@@ -149,7 +152,7 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
                 if sample.t == info.num_frames - 1:
                     files = sample.files
         reasons = {reason: tuple(keys) for reason, keys in missing.items()}
-        # The main shard comes last: its index says that the whole unit is done.
+        # The main shard is finished last: its index marks the whole unit as done.
         for kind in kinds:
             main = kind == job.kind
             index = writers[kind].finish(
@@ -163,7 +166,7 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
 
 
 def _last_files(folder: Folder, unit: _Unit) -> dict[str, bytes]:
-    """The files of the last frame before a unit, from the shard that was made before it."""
+    """The files of the last frame before a unit, from the previous shard."""
     if unit.before is None:
         return {}
     index = read_index(folder, shard_name(unit.number - 1))
@@ -186,7 +189,7 @@ def map_units(
     begin: Callable[[], None],
     carries_over: bool = False,
 ) -> Manifest:
-    """Make every shard that is not there yet, and give the finished manifest.
+    """Make every missing shard, and return the finished manifest.
 
     Args:
         started: the manifest without results.
@@ -194,14 +197,15 @@ def map_units(
         carries_over: as in `PerClip`.
 
     Raises:
-        V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards stay.
+        V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards are kept.
     """
     units = _units(started, carries_over)
     for name, manifest in inputs.items():
         if len(manifest.shards) != len(units):
             raise V2VError(
+                "shards-mismatch",
                 f"The artifact {name} has {len(manifest.shards)} shards where {len(units)} are expected.",
-                f"Make it again: `v2v {manifest.stage} --overwrite`.",
+                f"Remake it: `v2v {manifest.stage} --overwrite`.",
             )
     folder = work / kind
     done: dict[int, ShardIndex] = {}
@@ -235,8 +239,8 @@ def map_units(
                     done[unit.number] = index
                     shown.update(index.entry.num_samples)
     except BaseException:
-        # The other workers were stopped amid their shards, which matters most where the disk is full. Before the
-        # folder was ours (`begin` locks it), what is in it belongs to another command.
+        # Remove the unfinished shards of the other workers, above all where the disk is full. Before `begin` has locked
+        # the folder, its temporary files belong to another command.
         for written in (*side_outputs, kind) if begun else ():
             (work / written).clean()
         raise
@@ -275,7 +279,7 @@ def _units(started: Manifest, carries_over: bool) -> list[_Unit]:
 
 
 def _waves(units: list[_Unit], todo: list[_Unit]) -> list[list[_Unit]]:
-    """Units by when they can be made: one that continues a shot comes a wave after the unit before it."""
+    """Units grouped by when they can be made: one that continues a shot is a wave later than the previous unit."""
     depths: list[int] = []
     for unit in units:
         depths.append(0 if unit.before is None else depths[-1] + 1)
@@ -286,7 +290,7 @@ def _waves(units: list[_Unit], todo: list[_Unit]) -> list[list[_Unit]]:
 
 
 def _finished(folder: Folder, unit: _Unit, fingerprint: str) -> ShardIndex | None:
-    """The index of a shard that an earlier, killed run with the same settings finished."""
+    """The index of a shard that an earlier run with the same fingerprint finished; None if there is none."""
     name = shard_name(unit.number)
     index = read_index(folder, name)
     if index is None or index.fingerprint != fingerprint or not folder.exists(name):

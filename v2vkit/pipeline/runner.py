@@ -1,8 +1,8 @@
 """Generic stage runner: fingerprints, resume, locking, manifests.
 
-run: load the input manifests -> fingerprint -> refuse what is stale -> open the estimator -> touch the disk -> map the
-shards through the engine -> rename each into place -> write the manifest last. Killing it loses at most the shards in
-flight; the same command again resumes; a changed setting or input is noticed and named.
+A run: load the input manifests -> fingerprint -> refuse a stale artifact -> open the estimator -> first write -> map
+the shards through the engine -> rename each into place -> write the manifest last. A kill loses at most the shards in
+progress; rerunning the command resumes; changed settings and inputs are detected and named.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from v2vkit.pipeline.staleness import CONTINUED, Decision, decide, read_or_refus
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did: a sentence to print, and the problems that the exit code tells of."""
+    """The result of a run: a message to print, and the problems behind exit code 3."""
 
     message: str
     problems: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ def status(stage: Stage, config: StageConfig, options: RunOptions, pending: set[
     """`done`, `missing`, `unfinished`, or `stale: …` for a stage with these settings; writes nothing.
 
     Args:
-        pending: (workspace, kind) of what stages before this one will make anew; what this one would, is added.
+        pending: (workspace, kind) of the artifacts that earlier stages will remake; this stage's own are added.
     """
     pending = set() if pending is None else pending
     states = []
@@ -51,7 +51,7 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
         config = resolved(stage, config, work)
         changing = [name for name in stage.inputs(config) if (options.work, name) in pending]
         if changing:
-            return f"stale: {', '.join(changing)} will be made before"
+            return f"stale: {', '.join(changing)} will be remade first"
         found = decide(stage, config, options)
     except V2VError as error:
         return f"stale: {error.message}"
@@ -61,18 +61,26 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
 
 
 def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
-    """Make, resume or recognise the artifact of a stage.
+    """Make or resume the artifact of a stage, or find it up to date.
 
     Raises:
-        V2VError: inputs missing, stale or corrupt; settings changed without `overwrite`; wrong set-up.
+        V2VError: inputs are missing, stale or corrupt; settings changed without `overwrite`; wrong set-up.
     """
     outcomes = []
     parts = stage.parts(config)
     if options.continue_ and options.overwrite:
-        raise V2VError("--continue keeps what is there, and --overwrite throws it away.", "Leave one of them out.")
+        raise V2VError(
+            "setting-conflict",
+            "--continue resumes the artifact, and --overwrite replaces it.",
+            "Leave one of them out.",
+        )
     if options.continue_ and len(parts) > 1:
         names = ", ".join(stage.output(part) for part in parts)
-        raise V2VError(f"--continue goes on with one artifact; this makes several ({names}).", "Name one of them.")
+        raise V2VError(
+            "continue-unsupported",
+            f"--continue resumes one artifact; this command makes several ({names}).",
+            "Name one of them.",
+        )
     for part in parts:
         try:
             outcomes.append(_run(stage, part, options))
@@ -86,7 +94,7 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
 
 
 def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: V2VError) -> str:
-    """What can be said of a part that cannot be made now: its plan, where it only waits for the parts before it."""
+    """Dry run of a part that cannot be made now: its plan, if only artifacts of earlier parts are missing."""
     work = Folder(options.work)
     kinds = stage.inputs(resolved(stage, part, work))
     ahead = stage.make.ahead
@@ -109,7 +117,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
         assert found.old is not None
         text = f"{found.kind}: up to date, nothing to do ({_summary(found.old)})."
         return Outcome(text, tuple(_problems(found.old)))
-    for name, manifest in found.inputs.items():  # reading would find out when the old artifact is gone
+    for name, manifest in found.inputs.items():  # before the old artifact is removed
         refuse_incomplete(work / name, manifest, read=found.state == "stale")
     told = None if stage.check is None else stage.check(found.config, found.inputs, work)
     if options.dry_run:
@@ -122,7 +130,7 @@ def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
 
 
 def _rehearsed(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str, str]) -> tuple[str, list[str]]:
-    """What a stage would do, and the problems that it would name; everything that it needs is opened, nothing made."""
+    """The plan of a stage and its problems: opens everything that is needed and makes nothing."""
     started = _started(stage, found, told)
     text, problems = stage.make.rehearse(_build(found, options, {}, _nothing), started)
     return text, list(dict.fromkeys([*problems, *_problems(started)]))
@@ -132,6 +140,7 @@ def _refusal(stage: Stage, found: Decision) -> V2VError:
     assert found.old is not None
     changed = ", ".join(found.changes.values())
     return V2VError(
+        "artifact-stale",
         f"The artifact {found.folder.url} was made with other settings or inputs; changed: {changed}.",
         stage.stale_hint
         if isinstance(stage.stale_hint, str)
@@ -145,7 +154,7 @@ def _build(found: Decision, options: RunOptions, folders: dict[str, Folder], beg
 
 
 def _started(stage: Stage, found: Decision, told: Mapping[str, str]) -> Manifest:
-    """The manifest without results: that of the run to resume, or one with the clips of the plan or first input."""
+    """The manifest without results: that of the run to resume, or a new one with its clips."""
     if found.state == "unfinished" and found.old is not None and found.old.units:
         skipped = {**found.old.skipped, **told}
         return found.old.model_copy(update={"shards": (), "missing": {}, "counts": {}, "skipped": skipped})
@@ -154,7 +163,7 @@ def _started(stage: Stage, found: Decision, told: Mapping[str, str]) -> Manifest
 
 
 def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str, str]) -> Outcome:
-    """Make or resume what was decided upon; `told` are the problems that its check found."""
+    """Make or resume the artifact; `told` are the problems that the stage's check found."""
     work, folder, sides, kind = Folder(options.work), found.folder, found.sides, found.kind
     started = _started(stage, found, told)
     shared = stage.make.shared
@@ -162,7 +171,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str,
     locks = contextlib.ExitStack()
 
     def begin() -> None:
-        """First touch of the disk: everything that could be wrong with the set-up has been raised by now."""
+        """The first write; all checks of the set-up have passed."""
         if found.old is None:  # locking makes the folder
             locks.enter_context(folder.locked())
         if found.state != "unfinished":
@@ -181,7 +190,7 @@ def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str,
 
         def touch() -> None:
             if shared:
-                agree(True)  # all have seen what is there before the first process changes it
+                agree(True)  # all processes have read the folder before rank 0 changes it
             if writes:
                 begin()
 
@@ -189,7 +198,9 @@ def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str,
         done = stage.make.make(_build(found, options, folders, touch), started)
         if done is None:
             if not agree(True):
-                raise V2VError(f"The first process could not finish {folder.url}.", "Its message says why.")
+                raise V2VError(
+                    "process-failed", f"The first process could not finish {folder.url}.", "Read its error message."
+                )
             return Outcome(f"{kind}: made with the other processes.")
         finished = False
         try:
@@ -197,14 +208,14 @@ def _make(stage: Stage, found: Decision, options: RunOptions, told: Mapping[str,
             for target in (*sides, folder):
                 target.remove(PARTIAL)
             finished = True
-        finally:  # the other processes wait for this: their next part reads what this one wrote
+        finally:  # the other processes wait for this: their next part reads what rank 0 wrote
             if shared:
                 agree(finished)
     return Outcome(f"{kind}: {_summary(done)}.", tuple(_problems(done)))
 
 
 def _drop_damaged(folders: tuple[Folder, ...]) -> None:
-    """Remove shards whose content is no longer what was written, so that they are made again."""
+    """Remove shards with a wrong checksum, so that they are remade."""
     for folder in folders:
         manifest = read_or_refuse(folder, MANIFEST, overwrite=True)
         for name in [] if manifest is None else incomplete(folder, manifest, read=True):

@@ -1,4 +1,4 @@
-"""What a stage is, and what a command is that makes no artifact; `runner` runs them."""
+"""Stages (commands that make an artifact) and other commands, as values; and loading of their inputs."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,23 +31,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Stage:
-    """Finished artifacts in, one artifact out.
+    """A command that makes one artifact from finished artifacts.
 
     Attributes:
         name: the command and the recipe table.
         config: the config model.
-        version: raise it when the same settings give other results.
+        version: to be raised when the same settings give other results.
         output: config -> kind of the artifact (its folder in the workspace).
-        make: how it is made.
-        inputs: config -> kinds of the artifacts it reads; the first one gives clips and shards.
-        sources: config -> {source: checksum} for what it reads besides artifacts.
-        resolve: config, workspace -> config with what was left open filled in from the artifacts that are there.
-        check: config, input manifests, workspace -> raises V2VError for what cannot work, before anything is written;
-            gives the problems (source -> what is left out of it) with which it works all the same.
+        make: makes the artifact.
+        inputs: config -> kinds of the artifacts that it reads; the first one decides clips and shards.
+        sources: config -> {source: checksum} of other files that it reads.
+        resolve: config, workspace -> config with defaults that depend on the workspace filled in.
+        check: config, input manifests, workspace -> problems (source -> what is left out); raises V2VError for what
+            cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
-        stale_hint: what to do about an artifact that was made with other settings or inputs; or config, its manifest,
-            `Decision.changes` -> that.
-        migrate: a manifest of an earlier version -> as this one would have written it, so that it stays valid.
+        stale_hint: the hint for an artifact made with other settings or inputs; or a function of config, its manifest
+            and `Decision.changes` that gives it.
+        migrate: a manifest of an earlier version -> the manifest that this version would have written.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Stage:
     check: Callable[[Any, dict[str, Manifest], Folder], Mapping[str, str] | None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     stale_hint: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (
-        "Give the command with --overwrite to make it again, or with the old settings to keep it."
+        "Add --overwrite to remake it, or use the old settings to keep it."
     )
     migrate: Callable[[Manifest], Manifest] = lambda manifest: manifest
 
@@ -71,22 +71,22 @@ class Stage:
         return self.make.options
 
     def side_outputs(self, config: Any) -> dict[str, tuple[str, ...]]:
-        """Kind -> extensions of the artifacts that are made beside the stage's own."""
+        """Kind -> extensions of the additional artifacts that the stage makes."""
         return self.make.side_outputs(config)
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand beside the stages (render, show, check).
+    """A command that makes no artifact (render, show, check).
 
     Attributes:
         name: the command and the recipe table.
         config: the config model.
-        call: does it, and gives the problems for the exit code.
-        options: names of the `RunOptions` that `call` looks at; others are no flags of the command.
-        check: raises V2VError for settings that cannot work, whatever other commands make before.
-        status: `done`, `missing`, or `stale: …`, for a command that does nothing where its result is there already.
-        resumes: stopped and called again, it goes on from what is finished.
+        call: runs the command and returns the problems (exit code 3).
+        options: names of the `RunOptions` that `call` uses; only these are flags of the command.
+        check: raises V2VError for settings that can never work, whatever earlier commands of a recipe make.
+        status: `done`, `missing`, or `stale: …`, for a command that skips an existing result.
+        resumes: a rerun after a stop resumes from the finished parts.
     """
 
     name: str
@@ -102,34 +102,43 @@ def load_input(work: Folder, kind: str) -> Manifest:
     """The manifest of a finished input artifact.
 
     Raises:
-        V2VError: absent or unfinished.
+        V2VError: missing or unfinished.
     """
     manifest = read_manifest(work / kind)
     if manifest is not None:
         return manifest
     maker = _MAKERS.get(kind, "train" if kind.startswith("checkpoints") else kind)
     if (work / kind).exists(PARTIAL):
-        raise V2VError(f"The artifact {kind} in {work.url} is unfinished.", f"Give the `v2v {maker}` command again.")
-    raise V2VError(f"There is no artifact {kind} in {work.url}.", f"Run `v2v {maker}` first, or name another --work.")
+        raise V2VError(
+            "artifact-unfinished",
+            f"The artifact {kind} in {work.url} is unfinished.",
+            f"Rerun the `v2v {maker}` command.",
+        )
+    raise V2VError(
+        "artifact-missing",
+        f"There is no artifact {kind} in {work.url}.",
+        f"Run `v2v {maker}` first, or name another --work.",
+    )
 
 
 def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
     """The manifests of finished artifacts that belong together.
 
     Raises:
-        V2VError: one is absent or unfinished, or was made from another version of one of the others.
+        V2VError: one is missing or unfinished, or was made from another version of one of the others.
     """
     manifests = {kind: load_input(work, kind) for kind in kinds}
     for kind, parent in made_from_others(manifests):
         raise V2VError(
-            f"The artifact {kind} was made from other {parent} than those in {work.url} now.",
-            f"Make it again: {make_again(kind, manifests[kind])}.",
+            "artifact-stale",
+            f"The artifact {kind} was made from another version of {parent} than the one in {work.url}.",
+            f"Remake it: {make_again(kind, manifests[kind])}.",
         )
     return manifests
 
 
 def made_from_others(manifests: dict[str, Manifest]) -> Iterator[tuple[str, str]]:
-    """(kind, parent) wherever an artifact was made from another version of one of the others than the one here."""
+    """(kind, parent) wherever an artifact was made from another version of a parent than the given one."""
     for kind, manifest in manifests.items():
         for parent, seen in manifest.inputs.items():
             if parent in manifests and manifests[parent].fingerprint != seen:
@@ -137,33 +146,34 @@ def made_from_others(manifests: dict[str, Manifest]) -> Iterator[tuple[str, str]
 
 
 def refuse_workspaces(sources: Iterable[str]) -> None:
-    """A workspace has folders of pictures too (reports, samples), which nobody means as footage.
+    """Refuse workspaces as footage, although they hold folders of pictures (reports, samples).
 
     Raises:
-        V2VError: a source is the folder of a workspace, and holds no file itself.
+        V2VError: a source is a workspace folder without files of its own.
     """
     for source in sources:
         try:
             inside = list(Path(source).iterdir())
             artifacts = any((path / name).is_file() for path in inside for name in (MANIFEST, PARTIAL))
         except OSError:
-            continue  # no folder: whoever opens it tells what is the matter
+            continue  # not a folder: reading it later raises a better error
         if artifacts and not any(path.is_file() for path in inside):
             raise V2VError(
+                "source-is-workspace",
                 f"{source} is a workspace, not footage.",
                 "Give it with --work, to `render` with --maps; or name a folder of videos or images.",
             )
 
 
 def make_again(kind: str, manifest: Manifest) -> str:
-    """The command that makes an artifact from the inputs that are there now."""
-    if kind in _BESIDE and manifest.stage == "ingest":  # which leaves them alone unless it is given others
+    """The command that remakes an artifact from the current inputs."""
+    if kind in _BESIDE and manifest.stage == "ingest":  # which keeps side outputs unless their settings are given
         return f"`v2v ingest --overwrite` with --{_BESIDE[kind]} and its other settings; or remove that folder"
     return f"`v2v {manifest.stage} --overwrite` with its settings"
 
 
 _BESIDE = {"labels": "labels", "depth": "depth", "densepose": "densepose", "pictures": "picture"}
-"""Artifact that `ingest` makes beside the frames -> name of the setting."""
+"""Side output of `ingest` -> its setting."""
 _MAKERS = {
     "frames": "ingest",
     "labels": "ingest --labels FOLDER` or `v2v segment",

@@ -1,4 +1,4 @@
-"""What stands of an artifact, and whether it is what a run with these settings would make; nothing is written here."""
+"""Compares an existing artifact with what a run with these settings would make; writes nothing."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,24 +12,24 @@ from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import RunOptions, Stage, load_inputs
 
 State = Literal["missing", "unfinished", "done", "stale"]
-"""`stale`: made with other settings or inputs; `unfinished` too where a run goes on from those (`--continue`)."""
+"""`stale`: made with other settings or inputs. `unfinished`: can be resumed; with `--continue`, other settings too."""
 
 CONTINUED = "--continue"
-"""Input of an artifact that was begun with other settings: the checksum of what was there of it."""
+"""Input of an artifact that was resumed with other settings: checksum of the state that it was resumed from."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How an artifact stands to what a run with these settings would make; the disk is untouched.
+    """How an existing artifact compares to what a run with these settings would make.
 
     Attributes:
-        state: how it stands.
+        state: the state of the artifact.
         changes: why it is stale, or what a continued run changes: setting or input -> phrase.
-        config: the settings, with what was left open filled in.
+        config: the resolved settings.
         kind, folder, sides: the artifact, its folder, and those of its side outputs.
         inputs: artifact kind -> manifest.
-        old: the manifest that is there, an unfinished one before a finished one; None = none that can be read.
-        new: the manifest that a run would begin with.
+        old: the existing manifest, the partial one if there are both; None = none that can be read.
+        new: the manifest that a run would start with.
     """
 
     state: State
@@ -44,18 +44,18 @@ class Decision:
 
 
 def resolved(stage: Stage, config: StageConfig, work: Folder) -> StageConfig:
-    """The settings, with what was left open filled in from the artifacts that are there."""
+    """The settings, with defaults that depend on the workspace filled in."""
     return config if stage.resolve is None else stage.resolve(config, work)
 
 
 def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
-    """Compare what is there with what would be made.
+    """Compare the existing artifact with what a run would make.
 
     Args:
         config: `resolved` settings.
 
     Raises:
-        V2VError: inputs are absent or do not belong together, a manifest is damaged, or `--continue` cannot.
+        V2VError: inputs are missing or do not belong together, a manifest is damaged, or `--continue` is not possible.
     """
     work, kind = Folder(options.work), stage.output(config)
     folder, sides = work / kind, tuple(work / side for side in stage.side_outputs(config))
@@ -74,7 +74,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
     new = _planned(stage, config, sources)
     state: State = "missing"
     if old is not None:
-        # What it was continued from is no setting: whoever gives the command again means the artifact that is there.
+        # The state it was resumed from is not a setting: rerunning the command means the existing artifact.
         same = _planned(stage, config, sources | {k: v for k, v in old.inputs.items() if k == CONTINUED})
         if same.fingerprint in (old.fingerprint, (migrated := stage.migrate(old)).fingerprint):
             new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
@@ -88,7 +88,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
 
 
 def _planned(stage: Stage, config: StageConfig, inputs: dict[str, str]) -> Manifest:
-    """The manifest that a run with these settings would begin with."""
+    """The manifest that a run with these settings would start with."""
     return Manifest(
         v2vkit=__version__,
         stage=stage.name,
@@ -109,7 +109,7 @@ def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[st
     settings = settings_of(config)
     for key in sorted(old.config.keys() | new.config.keys()):
         extra = extras(config, key) if key in settings else {}
-        # An artifact from before there was the setting was made with its default.
+        # An artifact older than the setting was made with its default.
         default = settings[key].default if extra.get("since") else None
         before, now = old.config.get(key, default), new.config.get(key)
         if before != now and extra.get("affects_output", True):
@@ -125,7 +125,7 @@ def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[st
 
 
 def read_or_refuse(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:
-    """The manifest; a damaged one is none where the artifact may be made again."""
+    """The manifest of a folder; with `overwrite`, None for a damaged one."""
     try:
         return read_manifest(folder, name)
     except V2VError:
@@ -135,7 +135,7 @@ def read_or_refuse(folder: Folder, name: str, *, overwrite: bool) -> Manifest | 
 
 
 def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) -> bool:
-    """Whether a side output belongs to its main artifact and is all there; a damaged one is not."""
+    """Whether a side output belongs to its main artifact and is complete; False for a damaged one."""
     manifest = read_or_refuse(side, MANIFEST, overwrite=True)
     if manifest is None or manifest.inputs.get(kind) != main.fingerprint:
         return False
@@ -143,10 +143,11 @@ def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) 
 
 
 def refuse_others(side: Folder, stage: Stage) -> None:
-    """Never take the place of what another stage has made."""
+    """Refuse to replace a side output that another stage made."""
     manifest = read_manifest(side)
     if manifest is not None and manifest.stage != stage.name:
         raise V2VError(
-            f"{side.url} was made by {manifest.stage}, and {stage.name} would write there.",
-            "Give the command with --overwrite to replace it, or use another --work.",
+            "artifact-conflict",
+            f"{side.url} was made by {manifest.stage}; {stage.name} would replace it.",
+            "Add --overwrite to replace it, or use another --work.",
         )

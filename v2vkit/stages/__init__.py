@@ -13,37 +13,37 @@ COMMANDS: dict[str, str] = {
     "make-edges": "Find the Laplacian edges of the frames.",
     "estimate-pose": "Find people's key points and draw them as coloured skeletons.",
     "extract-flow": "Compute backward optical flow with confidence between frames.",
-    "track": "Give every object one number through its whole shot.",
+    "track": "Track objects: one instance id per object through its whole shot.",
     "train": "Train a model on the artifacts of a workspace.",
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
-    "encode-features": "Describe the look of every region of the frames by a model's encoder.",
+    "encode-features": "Encode the appearance of every region of the frames with a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
-    "render": "Turn a driving video into a rendered video with a trained model.",
-    "evaluate": "Measure a trained model on held-out clips, beside simple baselines.",
+    "render": "Render a video from a source video, pictures or maps with a trained model.",
+    "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "run": "Run the stages of a recipe in order; resumable.",
     "show": "Make a contact sheet or video of an artifact.",
-    "check": "Check names, counts, ids and sizes before any long work.",
+    "check": "Check sources or a workspace before long work: names, counts, ids, sizes.",
     "weights": "List, fetch, add and verify the weights files that can be used.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
     "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
 }
-"""Command -> one-line summary, which stands here so that `v2v --help` and `import v2vkit` need not import the files."""
+"""Command -> one-line summary; stated here so that `v2v --help` and `import v2vkit` need not import the commands."""
 
 _NO_FUNCTIONS = ("run", "weights")
-"""Recipes are the command line's; the name `v2vkit.weights` is that of the package with the same job."""
+"""Recipes belong to the command line, and `v2vkit.weights` is a package."""
 FUNCTIONS: dict[str, str] = {name.replace("-", "_"): name for name in COMMANDS if name not in _NO_FUNCTIONS}
 """Function of the library -> its command."""
 
 RUN_HELP: dict[str, str] = {
     "work": "Workspace: a folder or fsspec URL.",
-    "workers": "Processes; 0 = one per core.",
-    "overwrite": "Make again what was made with other settings.",
+    "workers": "Number of processes; 0 = one per core.",
+    "overwrite": "Remake what was made with other settings.",
     "continue_": "Resume the last snapshot with changed settings: epochs, learning rate, weights of losses, lengths of "
     "sequences.",
-    "dry_run": "Check everything, say what would be done and what it costs, and do nothing.",
+    "dry_run": "Check everything and print the plan and its cost, without doing it.",
 }
-"""How to run, as opposed to what to make: field of `RunOptions` -> its help."""
+"""Field of `RunOptions` -> its help."""
 
 
 def find_command(name: str) -> "Stage | Command":

@@ -1,4 +1,4 @@
-"""`v2v check`: look before any long work."""
+"""`v2v check`: checks sources or a workspace before long work."""
 
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -24,27 +24,27 @@ _MOST_NAMED = 5
 class CheckConfig(StageConfig):
     """Check sources before they are ingested, or the artifacts of a workspace.
 
-    With SOURCEs (and --labels, --depth, --densepose, --picture): every video plays to its end, every image of a
-    sequence can be read, maps and pictures pair with frames, have their size or proportions and hold what they should.
-    Without: shards, models and styles are there and unchanged, every clip has all its frames, artifacts belong
-    together, label ids are in range (with the share of each), clips are long enough to train on. Nothing is written.
-    Exits with 3 when something is wrong.
+    With SOURCEs (and --labels, --depth, --densepose, --picture): decodes every video to its end and every image, and
+    checks that maps and pictures match the frames in number and size and hold valid values. Without: checks that
+    shards, models and styles are complete and unchanged, every clip has all its frames, artifacts belong together,
+    label ids are in range (printed with the share of each) and clips are long enough for training. Writes nothing.
+    Exits with 3 if something is wrong.
     """
 
     sources: tuple[str, ...] = setting(
         (), "Videos, folders or patterns, as for ingest.", argument=True, metavar="[SOURCE...]"
     )
-    labels: str | None = setting(None, "Folder of label maps beside the sources.", metavar="FOLDER")
-    instances: str | None = setting(None, "Folder of instance maps beside the sources.", metavar="FOLDER")
-    depth: str | None = setting(None, "Folder of depth maps beside the sources.", metavar="FOLDER")
-    densepose: str | None = setting(None, "Folder of DensePose maps beside the sources.", metavar="FOLDER")
+    labels: str | None = setting(None, "Folder of label maps of the sources.", metavar="FOLDER")
+    instances: str | None = setting(None, "Folder of instance maps of the sources.", metavar="FOLDER")
+    depth: str | None = setting(None, "Folder of depth maps of the sources.", metavar="FOLDER")
+    densepose: str | None = setting(None, "Folder of DensePose maps of the sources.", metavar="FOLDER")
     picture: str | None = setting(
-        None, "Video or folder of the sources' frames in another look.", metavar="VIDEO|FOLDER"
+        None, "Video or folder with the same frames in another look, as for ingest.", metavar="VIDEO|FOLDER"
     )
-    allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
-    ids: tuple[str, ...] = setting((), "As for ingest: another id for one of the label maps.", metavar="FROM=TO")
-    num_labels: int | None = setting(None, "Number of labels that ids must stay below.", ge=1, le=255)
-    min_frames: int = setting(3, "Shortest clip that is of use.", ge=1)
+    allow_palette: bool = setting(False, "Use the palette indices of palette PNGs as label ids.")
+    ids: tuple[str, ...] = setting((), "Replace label id FROM by TO, as for ingest.", metavar="FROM=TO")
+    num_labels: int | None = setting(None, "Number of labels; ids must be lower.", ge=1, le=255)
+    min_frames: int = setting(3, "Least number of frames of a clip.", ge=1)
 
     @field_validator("ids")
     @classmethod
@@ -56,7 +56,7 @@ class CheckConfig(StageConfig):
 
 
 def _expected() -> dict[str, list[tuple[str, ...]]]:
-    """The artifacts that are checked, and for each the files of a frame: of every tuple of extensions there is one."""
+    """Artifact -> files of a frame: one file for each tuple of alternative extensions."""
     from v2vkit.conditions.region_features import EXTENSION
     from v2vkit.conditions.registry import condition_classes
 
@@ -150,7 +150,7 @@ def _count_labels(manifest: Manifest, number: int, shard: "Shard") -> Counter[in
 
 
 def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
-    """Whether the files that a stage made as a whole (a model, styles) are there and as they were written."""
+    """Problems with an artifact's single files (a model, styles): missing or altered."""
     try:
         refuse_incomplete(folder, manifest)
         for entry in manifest.shards:
@@ -163,7 +163,6 @@ def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
 
 def _check_sources(config: CheckConfig) -> list[str]:
     """The checks that `ingest` makes first, without ingesting."""
-
     from v2vkit.conditions.label_report import mask_problem
     from v2vkit.video.collect import collect
     from v2vkit.video.label_files import LabelRules, MapKind, match_maps, parse_ids
@@ -219,22 +218,25 @@ def _check_sources(config: CheckConfig) -> list[str]:
     return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
 
 
-def _count_frames(source: "SourceFiles", told: int | None) -> tuple[int, list[str]]:
-    """Decodes a video to its end: how many frames there are, and what is wrong with some of them.
+def _count_frames(source: "SourceFiles", expected: int | None) -> tuple[int, list[str]]:
+    """Decode a video to its end: number of frames, and problems of single frames.
+
+    Args:
+        expected: number of frames for the progress bar; None = unknown.
 
     Raises:
-        V2VError: it is mostly damaged, cut off, or changes its picture size on the way.
+        V2VError: the video is mostly damaged, cut off, or changes its frame size.
     """
     from v2vkit.video.cuts import DETECTION_SIDE
     from v2vkit.video.damage import Damage
     from v2vkit.video.decode import decode
 
     frames = decode(source.path, long_side=DETECTION_SIDE, options=source.options, damage=(damage := Damage()))
-    return sum(1 for _ in tracked(frames, total=told, desc="checking video")), damage.problems()
+    return sum(1 for _ in tracked(frames, total=expected, desc="checking video")), damage.problems()
 
 
 def _check_images(source: "SourceFiles") -> list[str]:
-    """Reads every image of a sequence; one problem for all that `ingest` would refuse."""
+    """Decode every image of a sequence; at most one problem, which counts the images that `ingest` would refuse."""
     from v2vkit.video.images import read_image
 
     reasons: list[str] = []
@@ -263,8 +265,9 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     beside = {f"--{name.replace('_', '-')}": getattr(config, name) for name in names}
     if given := [flag for flag, value in beside.items() if value]:
         raise V2VError(
-            f"{given[0]} goes with SOURCEs, and none is given.",
-            "Name the footage that it belongs to; what a workspace holds is checked without it.",
+            "setting-unused",
+            f"{given[0]} belongs to SOURCEs, and none is given.",
+            "Name the footage, or leave it out to check the workspace.",
         )
     work = Folder(options.work)
     problems: list[str] = []
@@ -273,22 +276,26 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
         manifest = read_manifest(work / kind)
         if manifest is None:
             if (work / kind).exists(PARTIAL):
-                problems.append(f"The artifact {kind} is unfinished; give its command again.")
+                problems.append(f"The artifact {kind} is unfinished; rerun its command.")
             continue
         found[kind] = manifest
         problems += _check_artifact(work / kind, kind, manifest, config)
     if not found:
-        raise V2VError(f"There are no artifacts in {work.url}.", "Run `v2v ingest` first, or name another --work.")
+        raise V2VError(
+            "artifact-missing",
+            f"There are no artifacts in {work.url}.",
+            "Run `v2v ingest` first, or name another --work.",
+        )
     for kind in ("styles", *(f"checkpoints/{name}" for name in (work / "checkpoints").names())):
         if (work / kind).exists(MANIFEST) and (manifest := read_manifest(work / kind)) is not None:
             problems += _check_files(work / kind, kind, manifest)
-            if kind == "styles":  # a model is as good as ever on other frames
+            if kind == "styles":  # models stay valid when the frames change
                 found[kind] = manifest
     for kind, parent in sorted((kind, name) for kind, of in found.items() for name in of.inputs):
         if parent in _expected() and not (work / parent).exists(MANIFEST) and not (work / parent).exists(PARTIAL):
-            problems.append(f"{kind} was made from {parent}, which is not here; run {make_again(parent, found[kind])}.")
+            problems.append(f"{kind} was made from {parent}, which is missing; run {make_again(parent, found[kind])}.")
     for kind, parent in made_from_others(found):
-        problems.append(f"{kind} was made from other {parent}; run {make_again(kind, found[kind])}.")
+        problems.append(f"{kind} was made from another version of {parent}; run {make_again(kind, found[kind])}.")
     if not problems:
         print("everything is in order")
     return problems

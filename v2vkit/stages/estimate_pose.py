@@ -25,17 +25,17 @@ class PoseConfig(StageConfig):
     """Find people's key points and draw them as coloured skeletons.
 
     For every frame: skeleton.png (the drawing) and json (the key points, in OpenPose's format with the 25 points of
-    BODY_25). Frames without a person are counted as "no person"; what is drawn there is decided by --missing: hold
-    moves linearly from the last people of the clip to the next ones (they stay where the gap is longer than 15 frames,
-    until 15 frames before the next; before the first ones, those are shown for at most 15 frames); blank draws nothing.
-    A clip without anybody is blank. With --openpose key points that OpenPose wrote are used instead of an estimator:
-    bodies, and faces and hands where it looked for them.
+    BODY_25). Frames without a person are counted as "no person", and --missing decides what is drawn there: hold
+    interpolates linearly between the last and the next people of the clip (in gaps longer than 15 frames they stay
+    still until 15 frames before the next; the first people are shown for at most 15 frames before they appear); blank
+    draws nothing. A clip without people is blank. With --openpose the key points are read from OpenPose's files:
+    bodies, and faces and hands where the files have them.
     """
 
     pose: str = setting(
         "mediapipe",
-        "Estimator of the key points: mediapipe brings its model and finds one person; yolo finds several, without "
-        "feet, and needs --weights and the extra of that name, which is under the AGPL.",
+        "Estimator of the key points: mediapipe includes its model and finds one person; yolo finds several, without "
+        "feet, and needs --weights and the extra yolo (licence: AGPL).",
         choices=estimators_of("pose"),
     )
     weights: str | None = setting(
@@ -44,31 +44,31 @@ class PoseConfig(StageConfig):
         metavar="FILE",
         affects_output=False,
     )
-    device: str = setting("cpu", f"Where the network of yolo runs: {DEVICES}.", affects_output=False)
+    device: str = setting("cpu", f"Device of yolo: {DEVICES}.", affects_output=False)
     openpose: str | None = setting(
         None,
-        "Take the key points from OpenPose's JSON files, one for every frame of the source: in FOLDER, or, where there "
-        "are several sources, in FOLDER/NAME with each source's name without ending. Files belong to images of their "
-        "name, and to the frames of videos by their numbers; coordinates are pixels of the ingested video.",
+        "Read the key points from OpenPose's JSON files, one per frame of the source: in FOLDER, or, with several "
+        "sources, in FOLDER/NAME with each source's name without its ending. Files match images by name and frames of "
+        "videos by number; coordinates are pixels of the source video.",
         metavar="FOLDER",
         affects_output=False,
     )
     keypoints: str = setting(
         "body25",
-        "Layout of the body's points in the files of --openpose: BODY_25 (OpenPose's default), BODY_25B, COCO with 17 "
-        "or 18 points, Halpe with 26; what a layout lacks (feet) is missing.",
+        "Layout of the body points in the files of --openpose: BODY_25 (OpenPose's default), BODY_25B, COCO with 17 or "
+        "18 points, Halpe with 26; points that a layout lacks (feet) are missing.",
         choices=layouts,
         since="0.1",
     )
     min_score: float | None = setting(
         None,
-        "Points that score less are missing; 0.2 when not given (0 with --openpose), at which points flicker least.",
+        "Points with a lower score are missing; default: 0.2, at which points flicker least (0 with --openpose).",
         ge=0,
         le=1,
     )
     smooth: int = setting(
         3,
-        "Smooth the key points over this many frames (Gaussian, centred, per clip and person); more blurs fast "
+        "Smooth the key points over this many frames (Gaussian, centred, per clip and person); higher values blur fast "
         "movements, 0 = off.",
         ge=0,
         le=99,
@@ -88,22 +88,23 @@ class PoseConfig(StageConfig):
 
 
 def _in_files(clip: Clip, *, folder: str, layout: str) -> "Iterator[tuple[None, Persons]]":
-    """What OpenPose saw in every frame of a clip."""
+    """The people in OpenPose's files of every frame of a clip."""
     from v2vkit.conditions.openpose_files import pose_files, read_people
 
     return ((None, read_people(file, clip.info, layout=layout)) for file in pose_files(folder, clip.info))
 
 
 def _refuse_unused(config: PoseConfig) -> None:
-    """Whether every setting of an estimator is used.
+    """Check that no setting of an estimator is ignored.
 
     Raises:
-        V2VError: one is for another estimator than the chosen one, or there is none because of --openpose.
+        V2VError: a setting belongs to another estimator than the chosen one, or --openpose replaces the estimator.
     """
     if config.openpose is None:
         if config.keypoints != PoseConfig.model_fields["keypoints"].default:
             raise V2VError(
-                "--keypoints is the layout of --openpose's files, and there are none.",
+                "setting-unused",
+                "--keypoints is the layout of --openpose's files, and --openpose is not given.",
                 "Leave it out, or name the files with --openpose FOLDER.",
             )
         refuse_unused("pose", config)
@@ -111,7 +112,8 @@ def _refuse_unused(config: PoseConfig) -> None:
     for key in ("pose", "weights", "device"):
         if getattr(config, key) != PoseConfig.model_fields[key].default:
             raise V2VError(
-                f"With --openpose there is no estimator, so that --{key} means nothing.",
+                "setting-unused",
+                f"--{key} is for an estimator, and --openpose replaces it.",
                 f"Leave out --{key}, or --openpose.",
             )
 
@@ -129,21 +131,21 @@ def open_poses(config: PoseConfig) -> Opened:
         estimators=estimators,
         settings=dict(config),
         estimator=f"{name} {version}",
-        look=None if config.openpose is None else partial(_in_files, folder=config.openpose, layout=config.keypoints),
+        read=None if config.openpose is None else partial(_in_files, folder=config.openpose, layout=config.keypoints),
     )
     return Opened(function, {"name": name, "version": version, **_weights(config)})
 
 
 def _weights(config: PoseConfig) -> dict[str, str]:
-    """The checksum of the weights, where there are some."""
+    """The checksum of the weights; empty without weights."""
     return {} if config.weights is None else {"weights": file_digest(config.weights)}
 
 
 def files_checksum(config: PoseConfig) -> dict[str, str]:
-    """The checksums of ready-made key points and of weights, so that others under the same name make it stale.
+    """Checksums of OpenPose's files and of the weights, so that changed files make the artifact stale.
 
     Raises:
-        V2VError: a setting that means nothing beside the others, or a file that cannot be read.
+        V2VError: a setting has no effect, or a file cannot be read.
     """
     from v2vkit.conditions.openpose_files import files_digest
 
@@ -153,7 +155,7 @@ def files_checksum(config: PoseConfig) -> dict[str, str]:
 
 
 def _check(config: PoseConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:
-    """Whether there are key points for every frame of every clip, and what the user should know about them."""
+    """Check that there are key points for every frame of every clip; gives notes about them for the user."""
     from v2vkit.conditions.openpose_files import check_files
 
     if config.openpose is None:

@@ -1,4 +1,4 @@
-"""`v2v evaluate`: a trained model on held-out clips, beside simple baselines."""
+"""`v2v evaluate`: measures a trained model on held-out clips, next to simple baselines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,23 +34,21 @@ if TYPE_CHECKING:
 class EvaluateConfig(StageConfig):
     """Measure a trained model on the clips of another workspace.
 
-    DATA is a workspace of held-out footage: frames, the domain's maps and, for the warp error, flow. Each shot is
-    rendered from its maps alone, without a break where it is split into clips, and compared with its real frames: PSNR,
-    SSIM, MS-SSIM, warp error, and for faces the landmark error; a model trained with --feature-dims in style 0 of
-    --work. The baselines "repeat first frame" and "source shown as is" stand beside, and for a coarse scale the real
-    frames at its size, enlarged. Writes evaluation.json, a plot over time and a contact sheet (source | output | real),
+    DATA is a workspace of held-out footage: frames, the model's maps and, for the warp error, flow. Each shot is
+    rendered from its maps alone, joined where it is split into clips, and compared with its real frames: PSNR, SSIM,
+    MS-SSIM, warp error, and for faces the landmark error. A model trained with --feature-dims is rendered in style 0 of
+    --work. Baselines: "repeat first frame", "source shown as is", and for a coarse scale the real frames downsampled to
+    its size and upsampled again. Writes evaluation.json, a plot over time and a contact sheet (source | output | real),
     and prints a table.
     """
 
     data: str = setting(..., "Workspace with the held-out footage.", argument=True)
-    checkpoint: str | None = setting(None, "Checkpoint to use; the finest when not given.")
-    out: str | None = setting(
-        None, "Folder for the report; <work>/evaluation/<checkpoint> when not given.", metavar="FOLDER"
-    )
+    checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.")
+    out: str | None = setting(None, "Folder for the report; default: <work>/evaluation/<checkpoint>.", metavar="FOLDER")
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/pix2pixhd of --work when not given.",
+        "default: checkpoints/pix2pixhd of --work.",
         metavar="FOLDER",
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
@@ -61,16 +59,15 @@ class EvaluateConfig(StageConfig):
 
 @dataclass(frozen=True)
 class _Opened:
-    """What is measured and on what.
+    """The opened model and footage.
 
     Attributes:
-        checkpoint, info, generator, first_frame_model, style, precision: the model and what it renders with, on the
-            device.
+        checkpoint, info, generator, first_frame_model, style, precision: the model, on the device.
         reader, manifests: the held-out footage.
-        shots: its clips by shot, those that are long enough.
-        short: the clips of the others.
+        shots: its clips by shot; only shots that are long enough.
+        short: the clips of shots that are too short.
         skip_first: as in `evaluate_clip`.
-        face: finds the landmarks in a face model's frames.
+        face: estimator of the landmarks in a face model's frames; None for other models.
         out: the folder of the report.
     """
 
@@ -106,7 +103,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
 
 def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
-    """Everything that can be wrong is told here, before any work."""
+    """Open the model and the footage; all errors of the set-up are raised here."""
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.inference.first_frames import find_first_frame_model
@@ -126,10 +123,14 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
     kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
     manifests = load_inputs(data, kinds)
     if not manifests["frames"].num_frames:
-        raise V2VError(f"The artifact frames in {config.data} has no frames.", "Name another workspace.")
+        raise V2VError(
+            "frames-missing", f"The artifact frames in {config.data} has no frames.", "Name another workspace."
+        )
     out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
     if out.is_file:
-        raise V2VError(f"{out.url} is a file, and the report needs a folder.", "Name another one with --out.")
+        raise V2VError(
+            "folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another one with --out."
+        )
     out.refuse_unwritable()
     reader = ClipReader(data, manifests)
     refuse_other_sizes(info, reader.clips, config.data)
@@ -142,8 +143,8 @@ def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
             short.extend(shot)
     if not shots:
         raise V2VError(
-            f"No shot in {config.data} has more than {counted(skip_first, 'frame')}, and so many at its beginning are "
-            "left out of the averages.",
+            "clip-too-short",
+            f"No shot in {config.data} has more than {counted(skip_first, 'frame')}, which the averages leave out.",
             "Ingest longer footage.",
         )
     return _Opened(
@@ -170,7 +171,7 @@ def _length(shot: list[ClipInfo]) -> int:
 
 
 def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
-    """The measures of every method on every frame; of the longest shot (the first of them), frames for the sheet."""
+    """Measures of every method on every frame; the longest shot also fills the contact sheet."""
     rows: list[Row] = []
     total, longest = sum(_length(shot) for shot in opened.shots), max(opened.shots, key=_length)
     with progress(total, desc="evaluate") as shown:
@@ -241,7 +242,7 @@ def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: Evaluate
         ),
     }
     summary = summarize(rows)
-    print(table(summary))  # before a disk can be full
+    print(table(summary))  # before writing, which may fail
     for note in about["notes"]:
         print(f"  {note}")
     write_report(out, rows, summary, about=about, title=f"{options.work} on {config.data}")
@@ -277,7 +278,7 @@ def _real(reader: "ClipReader", shot: list[ClipInfo]) -> "Iterator[Image]":
 
 
 def _landmarks(reader: "ClipReader", clip: ClipInfo, t: int) -> "NDArray[np.float32] | None":
-    """The landmarks that the output should show; None where no face was found in the source."""
+    """The landmarks of the real frame; None where no face was found in it."""
     from v2vkit.conditions.landmarks import landmarks_from_json
 
     file = landmarks_from_json(reader.read("sketches", clip.name, t, "json"))

@@ -29,27 +29,27 @@ Confidence = Literal["forward-backward", "photometric", "none"]
 class FlowConfig(StageConfig):
     """Compute backward optical flow with confidence between frames.
 
-    For every frame t and stride k the flow lies on the grid of frame t and points into frame t-k of the same clip. Each
-    is a 16-bit PNG as KITTI has it (u, v at 1/64 pixel), with the confidence in the third channel. The first k frames
-    of a clip have none.
+    For every frame t and stride k the flow is on the grid of frame t and points into frame t-k of the same clip. It is
+    stored as a 16-bit PNG in KITTI's format (u, v at 1/64 pixel), with the confidence in the third channel. The first k
+    frames of a clip have no flow.
     """
 
-    flow: str = setting("dis", "Estimator: OpenCV's DIS, or a network of ptlflow.", choices=estimators_of("flow"))
+    flow: str = setting("dis", "Estimator: dis (OpenCV's DIS) or ptlflow (a network).", choices=estimators_of("flow"))
     preset: Literal["medium", "quality"] = setting(
-        "medium", "Preset of DIS: quality halves the error at about four times the time."
+        "medium", "Preset of dis: quality has half the error at about four times the time."
     )
     model: Literal[
         "raft", "raft_small", "sea_raft_s", "rapidflow", "neuflow2", "gmflow", "unimatch", "dpflow", "rpknet"
     ] = setting("raft", "Network of ptlflow.")
-    weights: str | None = setting(None, "Weights file of the network of ptlflow.", metavar="FILE", affects_output=False)
-    device: str = setting("cpu", f"Where the network of ptlflow runs: {DEVICES}.", affects_output=False)
+    weights: str | None = setting(None, "Weights for ptlflow; never downloaded.", metavar="FILE", affects_output=False)
+    device: str = setting("cpu", f"Device of ptlflow: {DEVICES}.", affects_output=False)
     strides: tuple[int, ...] = setting(
-        (1, 3), "Distance k to the earlier frame; the temporal discriminators use 1, 3 and 9.", min_length=1
+        (1, 3), "Distance k to the earlier frame, 1 to 99; the temporal discriminators use 1, 3 and 9.", min_length=1
     )
     confidence: Confidence = setting(
         "forward-backward",
-        "What makes flow trusted: going there and back ends near the start, the warped earlier frame looks the same, "
-        "or nothing (1 everywhere).",
+        "Confidence of the flow: forward-backward consistency, photometric error of the warped earlier frame, or none "
+        "(1 everywhere).",
     )
 
     @field_validator("strides")
@@ -65,14 +65,14 @@ def extract_flow(
 ) -> Iterator[Sample]:
     """The flow of every frame of a clip.
 
-    Other threads decode the next frame and make confidence and PNG of the last one while the estimator works: all that
-    leaves the interpreter lock, and the result does not depend on who is first.
+    While the estimator runs, other threads decode the next frame and encode the previous one; the result does not
+    depend on their timing.
 
     Args:
-        clip: frames in.
+        clip: with the frames.
         estimator: gives backward flow from a pair of frames.
         strides: distances to the earlier frame, ascending.
-        confidence: how the third channel is made.
+        confidence: kind of the third channel.
 
     Yields:
         one sample per frame in order, with `flow{k}.png` for each stride k <= t.
@@ -123,7 +123,6 @@ def _encode(
 
 def open_flow(config: FlowConfig) -> Opened:
     """Open the estimator; raises V2VError for a missing package or weights file."""
-
     name, settings = chosen("flow", dict(config))
     estimator = open_estimator("flow", name, **settings)
     function = partial(extract_flow, estimator=estimator, strides=config.strides, confidence=config.confidence)
@@ -134,7 +133,7 @@ def weights_checksum(config: FlowConfig) -> dict[str, str]:
     """The checksum of the weights file, so that other weights under the same name make the artifact stale.
 
     Raises:
-        V2VError: a setting of the estimator that was not chosen, or there is no such file.
+        V2VError: a setting of another estimator is given, or the file does not exist.
     """
     refuse_unused("flow", config)
     return {} if config.weights is None else {"flow weights": file_digest(config.weights)}

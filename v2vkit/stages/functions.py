@@ -29,7 +29,7 @@ class StageFunction(Protocol):
 
 
 class _Kept(io.TextIOBase):
-    """Text on its way to a stream, kept."""
+    """Writes text through to a stream and keeps a copy."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
@@ -47,9 +47,9 @@ class _Kept(io.TextIOBase):
 def stage_function(name: str) -> Callable[..., Outcome]:
     """The function of that name in `FUNCTIONS`; its signature and help come from the settings of its command.
 
-    The function makes, resumes or recognises what the command does, and prints what the command prints along the way.
-    It gives an `Outcome`: what the command ends with (all that it printed, where it makes no artifact) and the problems
-    for which the command exits with 3. It raises V2VError where the command exits with 1.
+    The function does and prints what the command does. It returns an `Outcome`: the command's final message (everything
+    printed, for a command that makes no artifact) and the problems for which the command exits with 3. It raises
+    V2VError where the command exits with 1.
     """
     target = find_command(FUNCTIONS[name])
 
@@ -71,7 +71,7 @@ def stage_function(name: str) -> Callable[..., Outcome]:
 
 
 def call_command(target: Stage | Command, config: StageConfig, options: RunOptions) -> Outcome:
-    """Does what a command does with these settings.
+    """Run a command with these settings.
 
     Raises:
         V2VError: as the command.
@@ -87,14 +87,14 @@ def call_command(target: Stage | Command, config: StageConfig, options: RunOptio
 
 
 def _plain(value: Any) -> Any:
-    """A path as the text that settings hold, also in a list."""
+    """A value with paths converted to text, also in a list."""
     if isinstance(value, (list, tuple)):
         return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _signature(target: Stage | Command) -> inspect.Signature:
-    """`work` first, where there is a workspace; everything else by name."""
+    """The signature: `work` is positional where the command has a workspace, everything else keyword-only."""
     kinds = {field.name: field for field in fields(RunOptions)}
     found = [
         inspect.Parameter(
@@ -122,6 +122,6 @@ def _help(target: Stage | Command) -> str:
     about = inspect.cleandoc(target.config.__doc__ or "")
     return (
         f"{about}\n\nArgs:\n{listed}\n\n"
-        "Returns:\n    What was done (`message`) and what is wrong with it (`problems`).\n\n"
-        "Raises:\n    V2VError: what the command stops for: what is wrong, and what to do.\n"
+        "Returns:\n    The result (`message`) and its problems (`problems`).\n\n"
+        "Raises:\n    V2VError: the errors of the command, with a code, what is wrong and what to do.\n"
     )

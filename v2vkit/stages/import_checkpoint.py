@@ -1,4 +1,4 @@
-"""`v2v import-checkpoint`: the published networks' weights as a checkpoint of ours."""
+"""`v2v import-checkpoint`: converts the weights of published networks into a checkpoint."""
 
 import json
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ _PUBLISHED_STEP = 32
 class ImportConfig(StageConfig):
     """Make a checkpoint from published `.pth` weights: vid2vid's video generator or pix2pixHD's image generator.
 
-    FILES are the state dicts of its scales, the coarsest first: latest_net_G0.pth, latest_net_G1.pth, latest_net_G2.pth
-    as far as there are any; with --image one file, latest_net_G.pth. Nothing in them is run. The layers are read off
-    the tensors; what tensors cannot tell is asked for. Writes checkpoints/spatial-N (N files) or
-    checkpoints/pix2pixhd, ready for render and evaluate, and import.json with every key of the files and whether it was
-    used. With the discriminators too, `train --start-from` goes on with them (give it --norm batch where they have
-    batch norm). Exits with 3 when the files hold keys that belong to no layer.
+    FILES are the state dicts of the generator's scales, coarsest first: latest_net_G0.pth, then latest_net_G1.pth and
+    latest_net_G2.pth if there are any; with --image one file, latest_net_G.pth. No code in the files is executed. The
+    architecture is inferred from the tensors; the settings give the rest. Writes checkpoints/spatial-N (N files) or
+    checkpoints/pix2pixhd, ready for render and evaluate, and import.json, which lists every key of the files and
+    whether it was used. With the discriminators, `train --start-from` can fine-tune the checkpoint (with --norm batch
+    where they have batch norm). Exits with 3 if keys of the files belong to no layer.
     """
 
     files: tuple[str, ...] = setting(
         ...,
-        "State dicts, the coarsest first.",
+        "State dicts, coarsest first.",
         argument=True,
         metavar="FILES...",
         affects_output=False,
@@ -48,20 +48,20 @@ class ImportConfig(StageConfig):
     image: bool = setting(False, "FILES is the one file of an image generator (pix2pixHD).")
     domain: str = setting(
         ...,
-        "What the video shows (pose: networks that see OpenPose's skeletons, alone or after DensePose).",
+        "Domain of the weights (pose: networks conditioned on OpenPose's skeletons, with or without DensePose).",
         choices=domain_names,
     )
-    size: SizeSetting = setting(..., "Size of the frames to make, as the weights were trained for.")
+    size: SizeSetting = setting(..., "Size of the frames that the weights were trained for.")
     num_labels: int | None = setting(
-        None, "Label classes (street); as many as the weights have channels for when not given.", ge=1, le=255
+        None, "Number of labels (street); default: inferred from the weights' channels.", ge=1, le=255
     )
     edges: bool = setting(True, "The last source channel is instance edges (street).")
-    foreground: tuple[int, ...] = setting((), "Label id with the foreground branch (street), as it was trained.")
+    foreground: tuple[int, ...] = setting((), "Label id of the foreground branch (street), as in its training.")
     first_frame: Literal["real", "self"] = setting(
-        "real", "How a video begins: real = from given frames, self = from nothing (trained without a first image)."
+        "real", "First frames: real = given by the user, self = generated (trained without a first image)."
     )
     crop: Literal["none", "center", "face"] | None = setting(
-        None, "How driving videos are cut, as for ingest; face for square faces, else none, when not given."
+        None, "How source videos are cropped, as for ingest; default: face for square faces, else none."
     )
     discriminator: str | None = setting(
         None, "State dict of the image discriminator, latest_net_D.pth.", metavar="FILE", affects_output=False
@@ -76,17 +76,19 @@ class ImportConfig(StageConfig):
 
 
 def _crop(config: ImportConfig) -> str:
-    """How driving videos are cut (as published: a square around the face; streets whole)."""
+    """How source videos are cropped (as published: a square around the face; streets not at all)."""
     square = config.size.width == config.size.height
     published = DOMAINS[config.domain].classes[0].crop if square else "none"
     if config.crop == "face" and published != "face":
-        raise V2VError("--crop face is for square pictures of faces.", "Give --crop none or center.")
+        raise V2VError(
+            "setting-conflict", "--crop face is for square pictures of faces.", "Give --crop none or center."
+        )
     return config.crop or published
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The networks in the files, and what conditions the generator; discriminators by their names in training."""
+    """The networks in the files and the generator's conditions; discriminators by their names in training."""
 
     generator: "Imported[AnyGenerator]"
     conditioning: "Conditioning"
@@ -94,12 +96,14 @@ class _Found:
 
 
 def _read(config: ImportConfig) -> _Found:
-    """Everything that can be wrong with files and settings is raised here."""
+    """Read the files; all errors of files and settings are raised here."""
     from v2vkit.checkpoint.published import read_discriminators, read_generator, read_image_generator
 
     _crop(config)
     if config.image and config.video_discriminator:
-        raise V2VError("An image generator has no video discriminators.", "Leave out --video-discriminator.")
+        raise V2VError(
+            "setting-unused", "An image generator has no video discriminators.", "Leave out --video-discriminator."
+        )
     generator, conditioning = (read_image_generator if config.image else read_generator)(config.files, config)
     return _Found(generator, conditioning, read_discriminators(_discriminators(config), conditioning))
 
@@ -125,7 +129,7 @@ def _digests(config: ImportConfig) -> dict[str, str]:
 
 
 def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
-    """What was made of which files, and what became of every key."""
+    """The report: files, architecture, and whether each key was used."""
     labelled = [("", found.generator), *((f"{_published(name)}:", of) for name, of in found.discriminators.items())]
     keys = {
         "used": [label + key for label, imported in labelled for key in imported.used],
@@ -147,19 +151,19 @@ def _report(config: ImportConfig, found: _Found) -> dict[str, Any]:
 
 
 def _notes(config: ImportConfig, found: _Found) -> list[str]:
-    """What was taken off or assumed, and may not be meant."""
+    """Assumptions and omissions that the user should know."""
     notes = [note for of in (found.generator, *found.discriminators.values()) for note in of.notes]
     conditioning = found.conditioning
     if conditioning.num_labels and config.num_labels is None:
         edges = "and instance edges" if config.edges else "without edges"
         notes.append(
-            f"The source channels are taken for {conditioning.num_labels} labels {edges}; if they are others, say so "
-            "with --num-labels and --no-edges."
+            f"The source channels are assumed to be {conditioning.num_labels} labels {edges}; otherwise give "
+            "--num-labels and --no-edges."
         )
     if config.size.width % _PUBLISHED_STEP or config.size.height % _PUBLISHED_STEP:
         notes.append(
-            f"The published networks were trained on sizes that are multiples of {_PUBLISHED_STEP}, and {config.size} "
-            "is none: their frames may be worse in it."
+            f"The published networks were trained on sizes that are multiples of {_PUBLISHED_STEP}; at {config.size} "
+            "their frames may be worse."
         )
     return notes
 
@@ -197,12 +201,14 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
 
 
 def _origins(conditioning: "Conditioning") -> "tuple[Origin, ...]":
-    """How annotations were made for the published models."""
+    """How the annotations of the published models were made."""
     made = [condition.published for condition in conditioning.conditions]
     absent = next((condition for condition in conditioning.conditions if condition.published is None), None)
     if absent is not None:
         raise V2VError(
-            f"There are no published models that are conditioned on {absent.name}.", "Give another --domain."
+            "domain-unsupported",
+            f"There are no published models that are conditioned on {absent.name}.",
+            "Give another --domain.",
         )
     return tuple(origin for origin in made if origin is not None)
 
@@ -212,33 +218,35 @@ def _stage_name(config: ImportConfig) -> str:
 
 
 def _import(config: ImportConfig, options: RunOptions) -> list[str]:
-    """Make the checkpoint and tell what its report says of the keys, also when it was there already."""
+    """Make the checkpoint and print its report, also if it exists already."""
     outcome = run(_STAGE, config, options)
     folder = Folder(options.work) / _STAGE.output(config)
     try:
-        return _tell(json.loads(folder.read(REPORT)), f"{outcome.message} Keys by name: {folder.url}/{REPORT}")
+        return _print_report(json.loads(folder.read(REPORT)), f"{outcome.message} Keys by name: {folder.url}/{REPORT}")
     except (ValueError, KeyError, TypeError):
-        raise V2VError(f"{folder.url}/{REPORT} is damaged.", "Remove that folder and import again.") from None
+        raise V2VError(
+            "model-damaged", f"{folder.url}/{REPORT} is damaged.", "Remove that folder and import again."
+        ) from None
 
 
-def _tell(report: dict[str, Any], message: str) -> list[str]:
-    """Print what was made and how many keys were used; the keys of no layer are problems."""
+def _print_report(report: dict[str, Any], message: str) -> list[str]:
+    """Print the architecture and how many keys were used; keys of no layer are problems."""
     counts, layers, unknown = report["counts"], report["generator"], report["keys"]["unknown"]
-    size = f"width {layers['width']}, {layers['num_down']} halvings, {layers['num_blocks']} blocks"
+    size = f"width {layers['width']}, {layers['num_down']} downsamplings, {layers['num_blocks']} blocks"
     if "num_scales" in layers:
         kind = f"{layers['num_scales']} scales, {size}, {layers['source_channels']} source channels, "
         kind += f"history {layers['history']}, {'with' if layers['flow'] else 'without'} flow"
     else:
         kind = f"image generator with {layers['num_enhancers']} enhancers, {size}, {layers['in_channels']} channels"
     print(f"{kind}, {report['parameters']:,} parameters.")
-    for name, judge in report.get("discriminators", {}).items():  # reports of earlier versions have none
+    for name, discriminator in report.get("discriminators", {}).items():  # reports of earlier versions have none
         print(
-            f"{name}: {judge['num_scales']} scales, width {judge['width']}, {judge['in_channels']} "
-            f"channels, {judge['norm']} norm."
+            f"{name}: {discriminator['num_scales']} scales, width {discriminator['width']}, "
+            f"{discriminator['in_channels']} channels, {discriminator['norm']} norm."
         )
     print(
         f"{counts['used']} keys used; {counts['unused statistics']} not used: running statistics, which the published "
-        f"networks carry and never read; {counts['unknown']} not used: of no layer."
+        f"networks store and never read; {counts['unknown']} not used: of no layer."
     )
     for note in report.get("notes", ()):
         print(note)

@@ -1,4 +1,4 @@
-"""`v2v ingest`: footage, and the maps and pictures beside it, cut into clips, resized and packed into shards."""
+"""`v2v ingest`: cuts footage, with its maps and pictures, into clips, resizes them and packs them into shards."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -25,93 +25,96 @@ class IngestConfig(StageConfig):
     """Cut videos into clips and pack their frames into shards.
 
     A source is a video file, a folder of videos, a folder of numbered images, a folder of such folders, or a pattern in
-    quotes. Each shot becomes one clip, or several when it is long. Frames of variable-rate video are taken as they are:
-    none is doubled, and none dropped without --fps. Sources that cannot be read are named and the rest is processed.
+    quotes. Each shot becomes one clip, or several if it is long. Frames of variable-rate video are kept as they are:
+    none is duplicated, and none is dropped without --fps. Sources that cannot be read are listed and skipped.
 
-    What a model can be conditioned on may lie beside the frames: --labels, --depth and --densepose (folders of maps)
-    and --picture (a video or folder of the same frames in another look). Each is cropped and resized as its frame, and
-    goes into an artifact of its own.
+    Maps and pictures for conditions can be given with the frames: --labels, --depth and --densepose (folders of maps)
+    and --picture (a video or folder with the same frames in another look). Each is cropped and resized like its frame
+    and stored in an artifact of its own.
     """
 
     sources: tuple[str, ...] = setting(
         ..., "Videos, folders or patterns.", argument=True, metavar="SOURCE...", min_length=1, affects_output=False
     )
-    size: SizeSetting | None = setting(None, "Size of the frames; without it they keep their own.")
+    size: SizeSetting | None = setting(None, "Size of the frames in pixels; default: that of the source.")
     crop: Literal["none", "center", "face"] = setting(
         "none",
-        "Before resizing: keep all (changes the aspect when --size has another), cut the middle to the aspect of "
-        "--size, or a square around the face of each clip's first frame (the first frame in which there is one).",
+        "Crop before resizing: none (frames are stretched if --size has another aspect), center (the middle, with the "
+        "aspect of --size), or face (a square around the first face found in each clip).",
     )
     face: str = setting("mediapipe", "Estimator that finds the face for --crop face.", choices=estimators_of("face"))
     face_weights: str | None = setting(None, "Shape predictor for --face dlib.", metavar="FILE", affects_output=False)
     cuts: Literal["adaptive", "content", "none"] = setting(
-        "adaptive", "How shot cuts are found: against the motion around them, by a fixed threshold, or not at all."
+        "adaptive",
+        "How shot cuts are found: adaptive (relative to the motion nearby), content (fixed threshold), or none.",
     )
-    start: float = setting(0.0, "Leave out the first seconds of every source.", ge=0, allow_inf_nan=False)
-    duration: float | None = setting(None, "Use only so many seconds of every source.", gt=0, allow_inf_nan=False)
-    max_frames: int | None = setting(None, "Use only so many frames of every source.", ge=1)
+    start: float = setting(0.0, "Skip this many seconds at the start of every source.", ge=0, allow_inf_nan=False)
+    duration: float | None = setting(None, "Use at most this many seconds of every source.", gt=0, allow_inf_nan=False)
+    max_frames: int | None = setting(None, "Use at most this many frames of every source.", ge=1)
     fps: str | None = setting(
         None,
-        "Frames per second, such as 25 or 30000/1001: of image sequences (25 without it); videos are thinned to it, "
-        "keeping the frame nearest to each tick (without it, all); it is the rate of raw streams (.264, .hevc, .m2v), "
-        "which have no time stamps. 29.97 counts as 30, 23.976 as 24.",
+        "Frames per second, such as 25 or 30000/1001: the rate of image sequences and of raw streams (.264, .hevc, "
+        ".m2v), which have no time stamps (default: 25); videos are subsampled to it, keeping the frame nearest to "
+        "each tick (default: all frames). 29.97 counts as 30, 23.976 as 24.",
     )
     stream: int | None = setting(
         None,
-        "Number of the video stream, from 0, where videos hold several; without it one that is no single picture.",
+        "Number of the video stream, from 0, in files with several; default: one that is not a still picture.",
         ge=0,
         since="0.1",
     )
-    keep_interlaced: bool = setting(False, "Leave interlaced video as it is instead of deinterlacing it.", since="0.1")
+    keep_interlaced: bool = setting(False, "Do not deinterlace interlaced video.", since="0.1")
     lossless: bool = setting(False, "Store frames as PNG instead of JPEG (4:4:4, quality 95).")
-    clip_frames: int = setting(64, "Most frames of a clip; a longer shot is split evenly.", ge=1)
-    min_frames: int = setting(8, "Fewest frames of a clip; shorter shots are left out and named.", ge=1)
-    shard_frames: int = setting(64, "Most frames of a shard; a longer clip has one to itself.", ge=1)
+    clip_frames: int = setting(64, "Maximum frames of a clip; a longer shot is split evenly.", ge=1)
+    min_frames: int = setting(8, "Minimum frames of a clip; shorter shots are left out and listed.", ge=1)
+    shard_frames: int = setting(64, "Maximum frames of a shard; a longer clip has its own shard.", ge=1)
     labels: str | None = setting(
         None,
-        "Folder with one label map (PNG of ids, 255 = ignore) per frame; with several sources, one sub-folder of "
-        "that name for each (with one source, too, where there is one).",
+        "Folder with one label map (PNG of ids, 255 = ignore) per frame; with several sources, one sub-folder per "
+        "source, with its name (optional with one source).",
         metavar="FOLDER",
         affects_output=False,
     )
     instances: str | None = setting(
-        None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", affects_output=False
+        None,
+        "Folder with one instance map (16-bit PNG) per frame, arranged like --labels.",
+        metavar="FOLDER",
+        affects_output=False,
     )
     picture: str | None = setting(
         None,
-        "Video or folder of images with the same frames in another look, one for each (a simulator's for real footage, "
-        "a preview for the final rendering); may have another size. With several sources, a folder with one of the "
-        "same name for each.",
+        "Video or folder of images with the same frames in another look, one per frame (for example from a simulator); "
+        "may have another size. With several sources, a folder that holds one per source, with its name.",
         metavar="VIDEO|FOLDER",
         affects_output=False,
     )
     depth: str | None = setting(
         None,
-        "Folder with one depth map per frame, as --labels has them: 16-bit PNG, EXR or .npy, 0 = unknown.",
+        "Folder with one depth map per frame, arranged like --labels: 16-bit PNG, EXR or .npy, 0 = unknown.",
         metavar="FOLDER",
         affects_output=False,
     )
     depth_scale: float | None = setting(
         None,
-        "Stored units of --depth per metre: 256 (KITTI), 1000 (millimetres), 1 (metres). A model then sees 1/d from "
-        "--depth-near to --depth-far of `v2v train`. Without it depth is relative: 1/d from the 2nd to the 98th "
-        "percentile of each shot.",
+        "Stored units of --depth per metre: 256 (KITTI), 1000 (millimetres), 1 (metres). The model's input is then 1/d "
+        "scaled from --depth-near to --depth-far of `v2v train`. Default: relative depth, 1/d scaled from the 2nd to "
+        "the 98th percentile of each shot.",
         gt=0,
         since="0.1",
     )
     depth_inverse: bool = setting(False, "--depth holds disparity (larger = nearer).", since="0.1")
     densepose: str | None = setting(
         None,
-        "Folder with one DensePose IUV picture (PNG) per frame, as --labels has them: part index I (0 to 24) in the "
+        "Folder with one DensePose IUV picture (PNG) per frame, arranged like --labels: part index I (0 to 24) in the "
         "blue channel, U in green, V in red, as DensePose writes them.",
         metavar="FOLDER",
         affects_output=False,
     )
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
-    allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
+    allow_palette: bool = setting(False, "Use the palette indices of palette PNGs as label ids.")
     ids: tuple[str, ...] = setting(
         (),
-        "Another id for one of the label maps; 255=1 for masks of 0 and 255, whose 255 would be ignored.",
+        "Replace label id FROM by TO; 255=1 for masks of 0 and 255, whose 255 would be ignored.",
         metavar="FROM=TO",
         since="0.1",
     )
@@ -120,7 +123,7 @@ class IngestConfig(StageConfig):
 
     @field_serializer("sources")
     def _as_text(self, sources: tuple[str, ...]) -> list[str]:
-        """A name that is not UTF-8 is told of as far as it can be: manifests hold text."""
+        """Source names as valid text, with invalid UTF-8 replaced: manifests hold text."""
         from v2vkit.video.sources import readable
 
         return [readable(source) for source in sources]
@@ -155,24 +158,24 @@ class IngestConfig(StageConfig):
             others = " or ".join(f"--face {name}" for name, row in faces.items() if "weights" in row.takes)
             raise ValueError(f"the face estimator {self.face} takes no --face-weights; leave it out, or use {others}")
         if self.crop != "face" and self.face != type(self).model_fields["face"].default:
-            raise ValueError(f"--face finds the face for --crop face, and crop is {self.crop}; leave it out")
+            raise ValueError(f"--face belongs to --crop face, and crop is {self.crop}; leave it out")
         if self.instances is not None and self.labels is None:
             raise ValueError("--instances needs --labels")
         if self.depth is None and (self.depth_scale is not None or self.depth_inverse):
-            raise ValueError("--depth-scale and --depth-inverse say how --depth is read, which is not given")
+            raise ValueError("--depth-scale and --depth-inverse belong to --depth, which is not given")
         if self.ids and self.labels is None:
-            raise ValueError("--ids changes the ids of --labels, and there are none")
+            raise ValueError("--ids belongs to --labels, which is not given")
         return self
 
     @property
     def map_folders(self) -> dict["MapKind", str]:
-        """Kind of map -> the folder that the user gave."""
+        """Kind of map -> the user's folder."""
         folders: dict[MapKind, str | None] = {kind: getattr(self, kind) for kind in MAP_KINDS}
         return {what: folder for what, folder in folders.items() if folder is not None}
 
     @property
     def found(self) -> "tuple[SourceFiles, ...]":
-        """The sources, as they lie now.
+        """The sources at their current paths.
 
         Raises:
             V2VError: as `find_sources`.
@@ -185,7 +188,7 @@ class IngestConfig(StageConfig):
 
     @property
     def label_rules(self) -> "LabelRules":
-        """What maps must be like, and how they are read."""
+        """How maps are checked and read."""
         from v2vkit.video.label_files import LabelRules, parse_ids
 
         return LabelRules(
@@ -214,7 +217,7 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
 
 
 def side_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
-    """The artifacts beside the frames that are made, and the extensions of their files."""
+    """The side outputs (maps and pictures): artifact -> extensions of its files."""
     from v2vkit.conditions.labels import LabelsCondition
     from v2vkit.conditions.picture import PictureCondition
 
@@ -225,7 +228,7 @@ def side_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
 
 
 def open_ingest(config: IngestConfig) -> Opened:
-    """The function over clips; nothing needs to be opened for it."""
+    """The function over clips; needs no estimator."""
     return Opened(
         partial(
             ingest_clip,
@@ -239,9 +242,9 @@ def open_ingest(config: IngestConfig) -> Opened:
 
 
 def migrate(old: Manifest) -> Manifest:
-    """A manifest of version 1, which knew sources by their paths, as version 2 would have written it.
+    """A manifest of version 1, which identified sources by path, as version 2 would have written it.
 
-    Where version 1 was given --fps for videos, which it ignored, the manifest stays what it is: frames differ now.
+    Unchanged where version 1 was given --fps for videos: it ignored the setting, so its frames differ from today's.
     """
     from v2vkit.video.collect import source_key
 
@@ -256,16 +259,16 @@ def migrate(old: Manifest) -> Manifest:
         if kind == "source":
             number += 1
             path = Path(place)
-            with suppress(OSError):  # it need not lie there any more
+            with suppress(OSError):  # it may have been moved
                 path = path.resolve() if path.is_dir() else path
             source = key = source_key(number, path.name)
         elif kind in MAP_KINDS:
             key = f"{kind} of {source}"
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
-    # Not through the model: whatever the file says, an old manifest is compared and not refused.
+    # Not validated by the model: an old manifest is compared, not refused.
     about = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
-    # Settings that were added since do not count at their defaults (`fingerprinted`).
+    # Settings that were added later do not count at their defaults (`fingerprinted`).
     unrelated = {name for name, extra in about.items() if extra["since"] or not extra["affects_output"]}
     counting = {name: value for name, value in config.items() if name not in unrelated}
     identity = fingerprint(old.stage, 2, counting, inputs)
@@ -283,7 +286,7 @@ STAGE = Stage(
         side_files,
     ),
     sources=source_checksums,
-    stale_hint="Give the command with --overwrite to make it again, or with the old settings to keep it. "
-    "To add footage, name all sources, the old ones too, with --overwrite: what is not named is dropped.",
+    stale_hint="Add --overwrite to remake it, or use the old settings to keep it. To add footage, name all sources, "
+    "old and new, with --overwrite: sources that are not named are dropped.",
     migrate=migrate,
 )

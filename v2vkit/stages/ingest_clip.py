@@ -1,4 +1,4 @@
-"""The frames of one clip that `v2v ingest` planned, with the maps and pictures beside them."""
+"""The frames, maps and pictures of one clip of `v2v ingest`."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from v2vkit.video.sources import SourceFiles
 
 MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances", "depth", "densepose")
-"""The maps that can lie beside frames, each named by a setting of `ingest`."""
+"""The maps that can come with frames; each is a setting of `ingest`."""
 
 
 def ingest_clip(
@@ -29,12 +29,12 @@ def ingest_clip(
     """Frames, maps and pictures of one clip.
 
     Args:
-        sources: as they lie now: since the plan was made, they may have been moved, or be named from another folder.
-        roots: kind of map -> folder that the user gave, likewise.
-        pictures: video or folder of the pictures that the user gave, likewise.
+        sources: at their current paths, which may differ from those in the plan.
+        roots: kind of map -> the user's folder, at its current path.
+        pictures: the user's video or folder of pictures, at its current path.
 
     Yields:
-        one sample per frame in order, with `jpg` or `png`, and the files of what lies beside it.
+        one sample per frame in order, with `jpg` or `png` and the files of its maps and picture.
 
     Raises:
         V2VError: the source has changed since the plan was made.
@@ -70,8 +70,9 @@ def ingest_clip(
         count += 1
     if count != info.num_frames:
         raise V2VError(
+            "source-changed",
             f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
-            "Give the command again with --overwrite when the file is complete.",
+            "Rerun the command with --overwrite when the file is complete.",
         )
 
 
@@ -106,8 +107,9 @@ def _pictures(clip: Clip, source: "SourceFiles", root: str, *, several: bool) ->
         yield PictureCondition.encode(Picture(reframe(image, window, (info.width, info.height))))
     if count != info.num_frames:
         raise V2VError(
+            "source-changed",
             f"{found.path} gave {count} pictures instead of {info.num_frames} for {info.name}: it has changed.",
-            "Give the command again with --overwrite when the file is complete.",
+            "Rerun the command with --overwrite when the file is complete.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What `v2v ingest` is going to make: the sources that can be used, their shots as clips, which clips share a shard."""
+"""The plan of `v2v ingest`: usable sources, their shots as clips, and the clips of each shard."""
 
 import sys
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
 _NOTICEABLE = Fraction(102, 100)
-"""Ratio from which another aspect or frame rate is worth a line."""
+"""Ratio of aspects or frame rates from which a difference is reported."""
 
 
 def plan_ingest(config: "IngestConfig") -> Plan:
-    """Read every source once: what can be used, where its shots are, which clips share a shard.
+    """Read every source once and plan its clips and shards.
 
-    Maps are all checked first, because they are quick to check and their mistakes are the user's.
+    All maps are checked first, because that is quick and finds the user's mistakes.
 
     Raises:
         V2VError: a map is wrong, or nothing is left to ingest.
@@ -48,7 +48,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
     known = [*config.map_folders.values(), *([] if config.picture is None else [config.picture])]
     for folder, names in passed_over(config.sources, known=known).items():
-        text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them, too."
+        text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
         print(text, file=sys.stderr)
     rules = config.label_rules
     materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
@@ -89,7 +89,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 if not shots.problems:
                     raise
                 raise V2VError(
-                    f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
+                    error.code, f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
                 ) from None
             footage = replace(material.footage, fps=rate or material.footage.fps)
             found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
@@ -103,7 +103,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
-        raise V2VError(f"Nothing can be ingested. {reasons}", hint)
+        raise V2VError("source-unusable", f"Nothing can be ingested. {reasons}", hint)
     if notes := list(_label_notes(config, [material for material, shots in found if shots.pieces])):
         skipped["label maps"] = " ".join(notes)
     for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
@@ -112,7 +112,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
 
 
 def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
-    """What a user may not have meant, a line for each shape of source, and one for frame rates."""
+    """Notes on probable mistakes: one line per stretched shape of source, and one on differing frame rates."""
     for width, height in dict.fromkeys((each.width, each.height) for each in footage):
         if config.size is None or config.crop != "none":
             continue
@@ -122,12 +122,12 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
             yield f"{width}x{height} is squeezed from aspect {float(own):.2f} to {float(new):.2f}; {ways} the shape."
     rates = sorted({each.fps for each in footage})
     if rates[-1] > rates[0] * _NOTICEABLE:
-        told = ", ".join(f"{float(rate):.5g}" for rate in rates)
-        yield f"Frame rates {told}: flow and motion differ between clips; --fps {rates[0]} makes them alike."
+        listed = ", ".join(f"{float(rate):.5g}" for rate in rates)
+        yield f"Frame rates {listed}: flow and motion differ between clips; --fps {rates[0]} makes them equal."
 
 
 def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterator[str]:
-    """What is wrong with the ids of label maps although each of them is allowed."""
+    """Notes on suspicious label ids, although each is allowed."""
     from v2vkit.conditions.label_report import mask_problem
 
     ids = frozenset[int]().union(*(material.label_ids for material in materials))
@@ -139,27 +139,28 @@ def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterato
 
 
 def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
-    """Frames are never doubled.
+    """Refuse sources with a lower frame rate than --fps: frames are never duplicated.
 
     Raises:
-        V2VError: a source has fewer frames per second than are wanted.
+        V2VError: a source has a lower frame rate.
     """
     from v2vkit.video.thinning import SAME_RATE
 
     slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
+            "frame-rate-mismatch",
             f"{slower.source.path} has {slower.footage.fps} frames per second, fewer than --fps {rate}.",
-            "Give a lower --fps, or leave it out to take every frame.",
+            "Give a lower --fps, or leave it out to keep every frame.",
         )
 
 
 def _count_read(material: "Material", limits: "Limits", rate: Fraction | None) -> int | None:
-    """How many frames `find_shots` reads; None where it is not known. With maps it counts those behind the limits."""
+    """Number of frames that `find_shots` reads, with maps also those after the limits; None where unknown."""
     footage = material.footage
     if footage.num_frames is None or material.maps or material.pictures is not None:
         return footage.num_frames
-    if rate is not None and limits.max_frames is not None:  # as many are read for each that is kept
+    if rate is not None and limits.max_frames is not None:  # frames that are read for those that are kept
         limits = replace(limits, max_frames=ceil(limits.max_frames * footage.fps / rate))
     return limits.count_read(footage.num_frames, footage.fps)
 
@@ -178,7 +179,7 @@ def _clips(
     find_face: "FaceEstimator | None",
     skipped: dict[str, str],
 ) -> list[ClipInfo]:
-    """The clips of one source, named and framed; clips without a face are put into `skipped`."""
+    """The clips of one source, with name and crop; clips without a face are added to `skipped`."""
     from v2vkit.video.framing import crop_window
 
     footage, clips, ranges = material.footage, list[ClipInfo](), dict[int, tuple[float, float]]()
@@ -231,7 +232,7 @@ def _clips(
 def _range(
     config: "IngestConfig", maps: "Maps", shot: int, shots: "Shots", known: dict[int, tuple[float, float]]
 ) -> tuple[float, float]:
-    """Near and far end of the relative depth of a shot, all clips of which have the same; `known` keeps it."""
+    """Range of the relative depth of a shot, the same for all its clips; cached in `known`."""
     from v2vkit.video.depth_values import range_of_files
 
     if shot not in known:
@@ -241,7 +242,7 @@ def _range(
 
 
 def _paired(pictures: "Pictures", piece: "Piece", crop: list[int], footage: "Footage") -> dict[str, Any]:
-    """What `ingest_clip` reads of the pictures of one clip."""
+    """The part of a clip's plan that `ingest_clip` needs for its pictures."""
     from v2vkit.video.framing import Window, scale_window
 
     window = scale_window(Window(*crop), (footage.width, footage.height), (pictures.width, pictures.height))
@@ -254,7 +255,7 @@ def _paired(pictures: "Pictures", piece: "Piece", crop: list[int], footage: "Foo
 
 
 def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:
-    """The crop around the face of the first frame that has one; None when no frame has."""
+    """The crop around the first face found in a clip; None if there is none."""
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import first_face
     from v2vkit.video.thinning import only
@@ -282,7 +283,7 @@ def _open_face(config: "IngestConfig") -> "FaceEstimator | None":
 
 
 def pack(clips: list[ClipInfo], shard_frames: int) -> tuple[tuple[ClipInfo, ...], ...]:
-    """Whole clips in order, into shards of at most `shard_frames` frames (a longer clip has one to itself)."""
+    """Pack whole clips in order into shards of at most `shard_frames` frames (a longer clip has its own shard)."""
     units: list[list[ClipInfo]] = []
     room = 0
     for clip in clips:

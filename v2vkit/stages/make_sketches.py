@@ -16,15 +16,15 @@ class SketchConfig(StageConfig):
     """Find face landmarks and draw them as sketches with background edges.
 
     For every frame: sketch.png (curves, and Canny edges outside the face), parts.png (labels of facial parts) and json
-    (the 68 landmarks). Frames without a face are counted as "no face"; what is drawn there is decided by --missing:
-    hold moves linearly from the last face of the clip to the next one (the last face stays where the gap is longer than
-    15 frames, until 15 frames before the next; before the first face, that one is shown for at most 15 frames); blank
-    draws nothing. A clip without any face is blank. The json says of every frame whether its face was found.
+    (the 68 landmarks, and whether the face was found). Frames without a face are counted as "no face", and --missing
+    decides what is drawn there: hold interpolates linearly between the last and the next face of the clip (in gaps
+    longer than 15 frames the last face stays still until 15 frames before the next; the first face is shown for at most
+    15 frames before it appears); blank draws nothing. A clip without any face is blank.
     """
 
     face: str = setting(
         "mediapipe",
-        "Estimator of the landmarks: mediapipe brings its models, dlib needs --weights.",
+        "Estimator of the landmarks: mediapipe includes its models, dlib needs --weights.",
         choices=estimators_of("face"),
     )
     weights: str | None = setting(
@@ -32,12 +32,12 @@ class SketchConfig(StageConfig):
     )
     smooth: int = setting(
         3,
-        "Smooth the landmarks over this many frames (Gaussian, centred, per clip); 3 halves the jitter and loses "
-        "nothing, more blurs fast movements, 0 = off.",
+        "Smooth the landmarks over this many frames (Gaussian, centred, per clip); 3 halves the jitter without loss, "
+        "higher values blur fast movements, 0 = off.",
         ge=0,
         le=99,
     )
-    canny: bool = setting(True, "Draw the edges of the background outside the face.")
+    canny: bool = setting(True, "Draw Canny edges outside the face.")
     missing: Literal["hold", "blank"] = setting(
         "hold", "Frames without a face: hold interpolates between the neighbouring faces, blank draws nothing."
     )
@@ -66,7 +66,7 @@ def weights_checksum(config: SketchConfig) -> dict[str, str]:
     """The checksum of the weights file, so that other weights under the same name make the artifact stale.
 
     Raises:
-        V2VError: weights for an estimator that takes none, or there is no such file.
+        V2VError: weights are given for an estimator that takes none, or the file does not exist.
     """
     refuse_unused("face", config)
     return {} if config.weights is None else {"face weights": file_digest(config.weights)}

@@ -1,4 +1,4 @@
-"""`v2v make-toy`: a procedural street as videos, images, label maps, instances, exact flow and depth."""
+"""`v2v make-toy`: makes a procedural street with exact labels, instances, flow and depth."""
 
 import contextlib
 import json
@@ -16,19 +16,19 @@ from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 
-SETTINGS = "toy.json"  # written last: its presence says that the folder is complete and ours
+SETTINGS = "toy.json"  # written last: it marks the folder as complete and made by this command
 _VIDEOS = ("real", "plain", "cg")
 _FOLDERS = ("images", "cg_images", "labels", "instances", "depth", "flow")
 _OURS = {*_VIDEOS, *_FOLDERS, "labels.json", SETTINGS}
-VERSION = 2  # raise it when the same settings give other pictures
+VERSION = 2  # to be raised when the same settings give other pictures
 
 
 class ToyConfig(StageConfig):
-    """Make a procedural street seen from a moving car, with ground truth that is exact.
+    """Make a procedural street seen from a moving car, with exact ground truth.
 
-    Writes real/NAME.mp4 (textured and lit), cg/NAME.mp4 (as a simulator draws it: shaded, with the edges of windows,
-    kerbs, markings and cars, no texture, always the same light), plain/NAME.mp4 (one flat colour per label) and, per
-    clip and frame, images/NAME/000000.png and cg_images/NAME/000000.png (the real and the cg look without loss),
+    Writes real/NAME.mp4 (textured and lit), cg/NAME.mp4 (like a simulator: shaded, with the edges of windows, kerbs,
+    markings and cars, without texture, in constant light), plain/NAME.mp4 (one flat colour per label) and, per
+    clip and frame, images/NAME/000000.png and cg_images/NAME/000000.png (the real and the cg look, lossless),
     labels/NAME/000000.png (ids, see labels.json), instances/NAME/000000.png (16 bit, 0 = none), depth/NAME/000000.png
     (16 bit, metres * 256 along the optical axis, 0 = sky, 65535 = 255.99 m or farther) and flow/NAME/000001.png (KITTI
     format: backward flow from frame 1 into frame 0, third channel 1 where the point was visible there). Give real/*.mp4
@@ -36,15 +36,15 @@ class ToyConfig(StageConfig):
     """
 
     out: str = setting(..., "Folder to make.", argument=True, metavar="OUT")
-    num_clips: int = setting(4, "How many clips, each in a street of its own.", ge=1, le=1000)
+    num_clips: int = setting(4, "Number of clips, each with its own street.", ge=1, le=1000)
     num_frames: int = setting(48, "Frames per clip.", ge=1, le=3000)
     size: SizeSetting = setting("128x64", "Width and height of the frames.")
     fps: float = setting(15.0, "Frames per second.", ge=0.1, le=240)
-    seed: int = setting(0, "Another number gives other streets; the same number gives the same bytes.", ge=0, le=10**9)
+    seed: int = setting(0, "Seed of the streets; the same seed gives the same bytes.", ge=0, le=10**9)
     variation: float = setting(
         0.0,
-        "How much sun, weather and colours of the real look differ between clips, 0 to 1; 0 is a clear day in all of "
-        "them. Everything else stays the same.",
+        "How much sun, weather and colours of the real look differ between clips, 0 to 1; 0 = a clear day in all. "
+        "Nothing else changes.",
         ge=0,
         le=1,
     )
@@ -76,7 +76,7 @@ def _clip_writer(config: ToyConfig) -> Callable[[_Task], None]:
         for folder in kinds.values():
             folder.mkdir(parents=True)
         with contextlib.ExitStack() as stack:
-            # Nearly lossless: the usual quality would blur the small pictures that the toy is made for.
+            # Nearly lossless: the usual quality would blur such small pictures.
             videos = {
                 kind: stack.enter_context(VideoWriter(root / kind / f"{task.name}.mp4", fps=fps, crf=8))
                 for kind in _VIDEOS
@@ -112,10 +112,10 @@ def _settings(config: ToyConfig) -> dict[str, object]:
 
 
 def _already_there(config: ToyConfig, overwrite: bool) -> bool:
-    """Whether OUT holds exactly this toy already.
+    """Whether OUT holds this toy already.
 
     Raises:
-        V2VError: OUT holds something else, is no local folder, or cannot be made.
+        V2VError: OUT holds something else, is not a local folder, or cannot be made.
     """
     from v2vkit.video.targets import refuse_irreplaceable, refuse_url
 
@@ -123,40 +123,51 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     refuse_irreplaceable(config.out)
     out = Path(config.out).resolve()
     if out.exists() and not out.is_dir():
-        raise V2VError(f"{out} is a file.", "Name a folder that does not exist yet.")
+        raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")
     parent = next(folder for folder in out.parents if folder.exists())
     if not os.access(parent, os.W_OK):
-        raise V2VError(f"{out} cannot be made: {parent} may not be written to.", "Name another folder.")
+        raise V2VError(
+            "target-unwritable", f"{out} cannot be made: no permission to write to {parent}.", "Name another folder."
+        )
     if not out.exists() or not any(out.iterdir()):
         return False
-    # Never delete what somebody else put there, not even with --overwrite.
+    # Never delete files of others, not even with --overwrite.
     try:
         found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise V2VError(f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder.") from None
+        raise V2VError(
+            "folder-not-empty", f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
+        ) from None
     there = {path.name for path in out.iterdir()}
     foreign, lost = sorted(there - _OURS), sorted(_OURS - there)
     if overwrite and foreign:
         raise V2VError(
-            f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.", "Move it away, or name another folder."
+            "folder-not-empty",
+            f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.",
+            "Move it away, or name another folder.",
         )
     if overwrite:
         return False
     if found != _settings(config):
         raise V2VError(
+            "artifact-stale",
             f"{out} holds a toy made with other settings or by another version of v2vkit.",
             "Add --overwrite to replace it, or name another folder.",
         )
     if lost:
-        raise V2VError(f"{out} has lost its {lost[0]}.", "Add --overwrite to make it again, or name another folder.")
+        raise V2VError(
+            "artifact-damaged",
+            f"{out} lacks {lost[0]}.",
+            "Add --overwrite to remake it, or name another folder.",
+        )
     return True
 
 
 def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
-    """Render all clips into a temporary folder beside OUT, which takes OUT's name when it is complete.
+    """Render all clips into a temporary folder next to OUT, and rename it to OUT when it is complete.
 
     Raises:
-        V2VError: OUT is in the way or cannot be written, the disk is full.
+        V2VError: OUT exists with other content or cannot be written, or the disk is full.
     """
     from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 
@@ -164,7 +175,7 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
     with explain_os_errors(str(out)):
         remove_abandoned(out)
     if _already_there(config, options.overwrite):
-        print(f"{config.out} is already there, made with these settings.")
+        print(f"{config.out} exists already, made with these settings.")
         return []
     building = temporary_name(out)
     with explain_os_errors(str(out)):

@@ -1,4 +1,4 @@
-"""`v2v render`: a video (or pictures, label maps, a workspace) in, a rendered video out."""
+"""`v2v render`: renders a video from a video, pictures, label maps or a workspace."""
 
 import sys
 from contextlib import redirect_stdout
@@ -33,116 +33,110 @@ class RenderConfig(StageConfig):
     """Render a video with the finest checkpoint of the workspace.
 
     SOURCE is a video or a folder of pictures (face and pose models, and street models whose labels `v2v segment` made),
-    a folder of label maps (street models), or with --maps a workspace whose source maps are there already. Source maps
-    are made on the fly with the settings that the checkpoint carries, and every shot begins anew, its cuts found as in
-    training. One pass, constant memory; as many frames come out as go in, of a video with their time stamps and audio;
-    of a folder or with --maps at a constant rate and without sound. TARGET is a video or, where it is a folder or ends
-    in a slash, a folder of numbered pictures (000000.png; no sound). One that exists is replaced when the new one is
-    complete, a folder only if it is empty or such a rendering.
+    a folder of label maps (street models), or with --maps a workspace with finished source maps. Otherwise source maps
+    are made on the fly with the settings in the checkpoint. Shot cuts are found as in training, and every shot starts
+    without history. Rendering is one pass in constant memory with one output frame per input frame: a video keeps its
+    time stamps and audio; a folder or --maps gives a constant rate and no sound. TARGET is a video or, if it is a
+    folder or ends in a slash, a folder of numbered pictures (000000.png; no sound). An existing video is replaced when
+    the new one is complete, an existing folder only if it is empty or an earlier rendering.
 
-    SOURCE - is a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - is standard output; messages then go
-    to the standard error output. A frame comes out about 10 frames after it came in: cuts, smoothing and crops look
-    ahead.
+    SOURCE - reads a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - writes to standard output, with
+    messages on standard error. The latency is about 10 frames, because cuts, smoothing and crops look ahead.
     """
 
     source: str = setting(
         ..., "Video, folder of pictures or label maps, workspace, or - (standard input).", argument=True
     )
-    target: str = setting(
-        ..., "The video (.mp4, .mov or .mkv) or folder to write, or - for standard output.", argument=True
-    )
+    target: str = setting(..., "Video (.mp4, .mov or .mkv) or folder to write, or - (standard output).", argument=True)
     checkpoint: str | None = setting(
-        None, "Checkpoint to use, such as spatial-1; when not given the finest: spatial-3 before spatial-2 and so on."
+        None, "Checkpoint, such as spatial-1; default: the finest (spatial-3, else spatial-2 and so on)."
     )
     maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
     instances: str | None = setting(
         None,
-        "Folder with instance maps (16-bit PNG), one for each label map of SOURCE, as `v2v ingest` takes them.",
+        "Folder with one instance map (16-bit PNG) per label map of SOURCE, as for ingest.",
         metavar="FOLDER",
     )
     depth: str | None = setting(
         None,
-        "Folder with depth maps, one for each label map of SOURCE, stored as those of the training's.",
+        "Folder with one depth map per label map of SOURCE, in the format and unit of training.",
         metavar="FOLDER",
     )
-    densepose: str | None = setting(
-        None, "Folder with DensePose maps, one for each label map of SOURCE.", metavar="FOLDER"
+    densepose: str | None = setting(None, "Folder with one DensePose map per label map of SOURCE.", metavar="FOLDER")
+    compare: bool = setting(
+        False, "Write source map | output side by side; for a video or pictures: frame | source map | output."
     )
     frames: str | None = setting(
         None,
-        "Video or folder of the frames that the label maps of SOURCE belong to (a simulator's), of which edges and "
-        "pictures are made.",
+        "Video or folder with the frame of each label map of SOURCE (a simulator's), for conditions on edges and "
+        "pictures.",
         metavar="PATH",
     )
-    compare: bool = setting(False, "Write source | output side by side; of footage: frame | source map | output.")
     cuts: Literal["adaptive", "content", "none"] | None = setting(
-        None, "How shot cuts of the video are found; as for ingest of the training footage when not given."
+        None, "How shot cuts of the video are found, as for ingest; default: as for the training footage."
     )
     align: bool = setting(
         False,
-        "Zoom and shift every shot of the video so that its first face (or body) is as large and where the "
-        "training's mostly were: for other people, and other cameras.",
+        "Zoom and shift every shot of the video so that its first face (or body) has the typical size and position of "
+        "the training footage: for other people and other cameras.",
     )
     fps: str | None = setting(
         None,
-        "Frame rate of a folder of pictures or label maps, such as 25 (that of the training's when not given), or of a "
-        "raw video stream (.264, .hevc, .m2v), which has no time stamps.",
+        "Frame rate of a folder of pictures or label maps, such as 25 (default: that of the training footage), or of "
+        "a raw video stream (.264, .hevc, .m2v), which has no time stamps.",
     )
     stream: int | None = setting(
         None,
-        "Number of the video stream, from 0, where a video holds several; when not given, one that is no single "
-        "picture.",
+        "Number of the video stream, from 0, in a video with several; default: one that is not a still picture.",
         ge=0,
     )
-    keep_interlaced: bool = setting(False, "Leave interlaced video as it is instead of deinterlacing it.")
-    start: float = setting(0.0, "Begin so many seconds into the video.", ge=0, allow_inf_nan=False)
+    keep_interlaced: bool = setting(False, "Do not deinterlace interlaced video.")
+    start: float = setting(0.0, "Skip this many seconds at the start of the video.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(
         None,
-        "Render only so many seconds of the video.",
+        "Render at most this many seconds of the video.",
         gt=0,
         allow_inf_nan=False,
     )
     first_frames: str | None = setting(
         None,
-        "Folder with real images that take the place of the first frames of every shot (two, as the models trained "
-        "here see), framed as the training's were.",
+        "Folder with real images that replace the first frames of every shot (two, the history of models trained "
+        "here), framed like the training footage.",
         metavar="FOLDER",
     )
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "checkpoints/pix2pixhd of the workspace when not given.",
+        "default: checkpoints/pix2pixhd of the workspace.",
         metavar="FOLDER",
     )
     style: int = setting(
-        0, "Number of the style to render in (models trained with --feature-dims; `v2v sample-style`).", ge=0
+        0, "Number of the style, from 0 (models trained with --feature-dims; see `v2v sample-style`).", ge=0
     )
     styles: str | None = setting(
-        None, "Folder of styles that `v2v sample-style` wrote; those of --work when not given.", metavar="FOLDER"
+        None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
     )
     edge_weights: str | None = setting(
         None,
-        "Weights a1,...,a6 of the edge network's outputs (models of --method s-flow), the finest side output first, "
-        "the fused map last: other weights make another variant of the scene. All alike when not given.",
+        "Weights a1,...,a6 of the edge network's six outputs, from the finest to the coarsest, then the fused one "
+        "(models of --method s-flow); each choice is another variant of the scene. Default: equal weights.",
         metavar="A1,...,A6",
     )
-    edge_seed: int | None = setting(None, "Draw those weights; each seed is a variant.", ge=0, lt=1 << 63)
+    edge_seed: int | None = setting(None, "Seed that draws these weights at random.", ge=0, lt=1 << 63)
     edge_variants: int = setting(
         0,
-        "Render so many variants side by side, of the seeds from --edge-seed on (from 0 when not given).",
+        "Number of variants to render side by side, with the seeds from --edge-seed on (default: from 0); 0 = off.",
         ge=0,
         le=16,
     )
-    crf: int = setting(18, "Quality of the H.264 encoding; 0 is lossless.", ge=0, le=51)
+    crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     container: Literal["matroska", "y4m"] | None = setting(
-        None, "What is written to standard output: matroska, or y4m (raw, no time stamps); matroska when not given."
+        None, "Container on standard output: matroska, or y4m (raw, no time stamps); default: matroska."
     )
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(
-        0, "CPU threads of torch; 0: as many as there are idle cores, watched while rendering.", ge=0
-    )
+    threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -153,7 +147,7 @@ class RenderConfig(StageConfig):
 
 
 def _render(config: RenderConfig, options: RunOptions) -> list[str]:
-    """Standard output, where it is the target, belongs to the video from here on; what is said goes beside it."""
+    """Render; if the target is standard output, messages go to standard error instead."""
     from v2vkit.video.pipes import STANDARD, claimed_output
 
     if config.target != STANDARD:
@@ -163,7 +157,7 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
-    """Open everything that can fail, then read, condition, generate and write at the same time."""
+    """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
@@ -212,7 +206,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         pipe=pipe,
     )
     if threads.reduced and device.type == "cpu":
-        print(f"Other programs are at work; torch's threads: {threads}.", flush=True)
+        print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
     for note in filter(None, (source.note, squeezed(info, source), *remarks)):
@@ -224,8 +218,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         picture = side_by_side(info.conditioning, frame, image) if config.compare else image
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
-    # The network runs in this thread, the one that warmed it up: OpenMP keeps a team of threads for every thread that
-    # calls it, and two teams are more than there are cores.
+    # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and
+    # two teams would exceed the cores.
     count = missed = 0
     distances: list[float] = []
     with sink, progress(source.num_frames, desc="render") as shown:
@@ -242,7 +236,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
-    """What was written."""
+    """The final message: what was written."""
     from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT
     from v2vkit.video.sinks import NO_SOUND, sink_kind
 
@@ -255,17 +249,17 @@ def _summary(config: RenderConfig, source: "Source", count: int) -> str:
 
 
 def _refuse_idle(config: RenderConfig) -> None:
-    """Refuses settings of an encoder where there is none."""
+    """Refuse settings of a video encoder where none is used."""
     from v2vkit.video.sinks import sink_kind
 
     kind = sink_kind(config.target, config.container)
     if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
         what = "y4m" if kind == "y4m" else config.target
-        raise V2VError(f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
+        raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
 
 
 def _keep_source(config: RenderConfig) -> None:
-    """Refuses to replace the source by its rendering, also where the two names lead to one file.
+    """Refuse to overwrite the source, also if the two paths lead to the same file.
 
     Raises:
         V2VError: TARGET is SOURCE.
@@ -277,12 +271,13 @@ def _keep_source(config: RenderConfig) -> None:
     try:
         same = Path(config.target).samefile(config.source)
     except (OSError, ValueError):
-        return  # one of them is no file: whoever opens it tells what is the matter
+        return  # one of them does not exist: opening it later raises a better error
     if same:
         what = "folder" if Path(config.source).is_dir() else "video"
         raise V2VError(
-            f"{config.target} is the source {what} {config.source} itself, which the rendering would replace.",
-            "Give the rendering another name.",
+            "target-is-source",
+            f"{config.target} is the source {what} {config.source} and would be overwritten.",
+            "Name another target.",
         )
 
 
@@ -313,7 +308,11 @@ def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelIn
     if config.first_frames is None:
         return find_first_frame_model(Folder(options.work), config.first_frame_model, info)
     if config.first_frame_model is not None:
-        raise V2VError("--first-frames and --first-frame-model both give the first frames.", "Give one of them.")
+        raise V2VError(
+            "setting-conflict",
+            "--first-frames and --first-frame-model both give the first frames.",
+            "Give one of them.",
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""`v2v sample-style`: Gaussian mixtures of every class's features, and the seeds of some styles."""
+"""`v2v sample-style`: fits a Gaussian mixture to the features of each class, and stores the seeds of styles."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,18 +17,16 @@ if TYPE_CHECKING:
 
 
 class StyleConfig(StageConfig):
-    """Fit a Gaussian mixture to the features of every class, to draw styles from.
+    """Fit a Gaussian mixture to the features of every class, to sample styles from.
 
-    Reads what `v2v encode-features` wrote and writes styles.json: a mixture per class (label, or part of a face), one
-    of all classes for those that were never seen, and a seed per style. A style gives every object of a video one
+    Reads the features of `v2v encode-features` and writes styles.json: a mixture per class (label, or part of a face),
+    one over all classes for classes without features, and a seed per style. A style gives every object of a video one
     vector, the same in all its frames: `v2v render --style K`. preview.png shows the first frame in every style.
     """
 
-    num_styles: int = setting(4, "How many styles, numbered from 0.", ge=1, le=64)
-    max_components: int = setting(
-        5, "Most components of a class's mixture; how many there are is decided by BIC.", ge=1, le=32
-    )
-    seed: int = setting(0, "Seed of the styles and of the fit.", ge=0, lt=1 << 32)
+    num_styles: int = setting(4, "Number of styles, numbered from 0.", ge=1, le=64)
+    max_components: int = setting(5, "Maximum components of a class's mixture; BIC selects the number.", ge=1, le=32)
+    seed: int = setting(0, "Seed of the fit and of the styles.", ge=0, lt=1 << 32)
 
 
 def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeatures, ...]]":
@@ -43,7 +41,7 @@ def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeature
 
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
-    """Fit, and write the styles and their picture."""
+    """Fit the mixtures, and write the styles and their preview."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.inference.mixtures import fit_styles
     from v2vkit.inference.styles import PREVIEW, STYLES
@@ -70,7 +68,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
 
 
 def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.uint8] | None":
-    """The first frame of the workspace in every style, by the model that the features are of, if it is still there."""
+    """The first frame of the workspace in every style, by the model that made the features; None without that model."""
     from v2vkit.checkpoint.model_file import load_model, read_info
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.conditions.conditioning import to_unit
@@ -81,14 +79,14 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     place = next((place for place in places if read_info(place).identity == styles.model), None)
     if place is None:
         where = places[0].url if places else features.config["checkpoint"]
-        print(f"No {PREVIEW}: the model {where} is " + ("another one now." if places else "not there."))
+        print(f"No {PREVIEW}: the model {where} " + ("has changed." if places else "is missing."))
         return None
     info = read_info(place)
     maps = {kind: read_manifest(work / kind) for kind in info.conditioning.artifacts}
     there = {kind: manifest for kind, manifest in maps.items() if manifest is not None}
     if info.first_frame != "self" or len(there) < len(maps):
         lacking = len(there) < len(maps)
-        print(f"No {PREVIEW}: " + ("there are no maps." if lacking else "this model begins from real frames."))
+        print(f"No {PREVIEW}: " + ("there are no maps." if lacking else "this model starts from real frames."))
         return None
     generator, _ = load_model(place)
     first = {
@@ -102,10 +100,10 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
 
 
 def _model_places(work: Folder, name: str) -> list[Folder]:
-    """Where the checkpoint of this name may lie, as far as there is a model.
+    """The folders that may be the checkpoint of this name and hold a model.
 
-    Names are relative to the workspace where the checkpoint is inside it. Features that were made before have the path
-    as it was from the directory of that time, of which the last part is the name.
+    Names are relative to the workspace if the checkpoint is inside it. Older features have a path relative to the
+    working directory of that time; its last part is the checkpoint's name.
     """
     from v2vkit.checkpoint.model_file import MODEL
 
@@ -114,7 +112,7 @@ def _model_places(work: Folder, name: str) -> list[Folder]:
 
 
 def _check(config: StyleConfig, manifests: dict[str, Manifest], work: Folder) -> None:
-    """Whether the features are those of the frames and maps that are there now."""
+    """Check that the features were made from the current frames and maps."""
     load_inputs(work, ("features", *(kind for kind in manifests["features"].inputs if (work / kind).exists(MANIFEST))))
 
 

@@ -1,4 +1,4 @@
-"""`v2v segment`: label maps (and instances) of every frame, by a segmentation network with weights of the user's."""
+"""`v2v segment`: label maps (and instances) of every frame, by a segmentation network with the user's weights."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 class SegmentConfig(StageConfig):
     """Make label maps of the frames with a segmentation network.
 
-    For every frame: label.png (a label id per pixel, 255 = ignore) and, from yolo, inst.png (a number per object, 0 =
-    none), in the format of `v2v ingest --labels`. torchvision knows a class for every pixel (DeepLabV3, LR-ASPP); yolo
-    knows objects, and what lies between them is 255. Frames in which everything is 255 are counted as "nothing
-    recognised". Weights are a file of yours and are never downloaded.
+    For every frame: label.png (a label id per pixel, 255 = ignore) and, from yolo, inst.png (an instance id per object,
+    0 = none), in the format of `v2v ingest --labels`. torchvision labels every pixel (DeepLabV3, LR-ASPP); yolo labels
+    objects, and pixels between them are 255. Frames in which everything is 255 are counted as "nothing recognised". You
+    provide the weights; they are never downloaded.
     """
 
     segment: str = setting(
         "torchvision",
-        "Segmentation network; yolo needs the extra of that name, which is under the AGPL.",
+        "Segmentation network; yolo needs the extra yolo (licence: AGPL).",
         choices=estimators_of("segment"),
     )
     weights: str | None = setting(
@@ -40,27 +40,27 @@ class SegmentConfig(StageConfig):
     )
     keep: tuple[int, ...] = setting(
         (),
-        "Only these classes of the weights, which become labels 0, 1, ... in the order given; pixels of other classes "
-        "are 255.",
+        "Keep only this class of the weights; kept classes become labels 0, 1, ... in the order given, pixels of other "
+        "classes are 255.",
         metavar="ID",
     )
     num_labels: int | None = setting(
-        None, "Number of labels; as many as the weights know (or are kept) when not given.", ge=1, le=255
+        None, "Number of labels; default: the number of (kept) classes of the weights.", ge=1, le=255
     )
     input_side: int | None = setting(
         None,
-        "Side in pixels to which frames are scaled for the network: the shorter one for torchvision (520 when not "
-        "given), the longer one for yolo (that of its training).",
+        "Side in pixels to which frames are resized for the network: the shorter one for torchvision (default: 520), "
+        "the longer one for yolo (default: as in its training).",
         ge=32,
         le=4096,
     )
     min_score: float | None = setting(
         None,
-        "Objects (yolo; 0.25 when not given) or pixels (torchvision; 0) whose class has a lesser score are 255.",
+        "Objects (yolo; default: 0.25) or pixels (torchvision; default: 0) with a lower score are 255.",
         ge=0,
         le=1,
     )
-    device: str = setting("cpu", f"Where the network runs: {DEVICES}.", affects_output=False)
+    device: str = setting("cpu", f"Device of the network: {DEVICES}.", affects_output=False)
 
     _found_anywhere = field_validator("weights")(as_absolute)
 
@@ -76,15 +76,15 @@ def _open(config: SegmentConfig) -> "SegmentEstimator":
     """The network.
 
     Raises:
-        V2VError: its package or its weights are missing or wrong, or it has no such class as is to be kept.
+        V2VError: its package or weights are missing or wrong, or --keep names a class that it lacks.
     """
     name, settings = chosen("segment", dict(config))
     estimator: SegmentEstimator = open_estimator("segment", name, **settings)
     unknown = [label for label in config.keep if label >= estimator.num_labels]
     if unknown:
         raise V2VError(
-            f"--keep {unknown[0]} is no class of {config.weights}: there are {estimator.num_labels} "
-            f"(0 to {estimator.num_labels - 1}).",
+            "label-id-out-of-range",
+            f"--keep {unknown[0]} is out of range: classes of {config.weights} are 0 to {estimator.num_labels - 1}.",
             "Give ids of its classes.",
         )
     return estimator
@@ -115,11 +115,12 @@ def weights_checksum(config: SegmentConfig) -> dict[str, str]:
 
 
 def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
-    """Fill in the number of labels from the weights; training reads it in the manifest."""
+    """Fill in the number of labels from the weights; training reads it from the manifest."""
     estimator = _open(config)
     number = len(config.keep) or estimator.num_labels
     if config.num_labels is not None and config.num_labels < number:
         raise V2VError(
+            "label-count-mismatch",
             f"The weights {config.weights} give {number} labels, more than --num-labels {config.num_labels}.",
             f"Give --num-labels {number} or leave it out, or choose classes with --keep.",
         )

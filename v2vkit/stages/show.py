@@ -1,4 +1,4 @@
-"""`v2v show`: a contact sheet or a video of an artifact."""
+"""`v2v show`: makes a contact sheet or a video of an artifact."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
     Image = NDArray[np.uint8]
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
-_EXAMPLES = 24  # frames of a video that decide what is shown of all, and on which scale
+_EXAMPLES = 24  # frames of a video that decide the layer and its scale for all
 
 
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of an artifact.
 
     ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, densepose, depth, pictures, edges, flow,
-    features, styles, checkpoints/spatial-1) or the folder of one. A sheet shows frames spread evenly over all clips, a
-    video shows every frame; where there is no file for a frame its field is grey. Of checkpoints the newest sample
-    strip is shown, of styles their preview.
+    features, styles, checkpoints/spatial-1) or its folder. A sheet shows frames spread evenly over all clips, a video
+    shows every frame; frames without a file are grey. For checkpoints the newest sample grid is shown, for styles their
+    preview.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
-    out: str = setting("sheet.png", "Picture to write, or video (.mp4, .mov, .mkv).", metavar="FILE")
-    clip: str | None = setting(None, "Only this clip.", metavar="NAME")
+    out: str = setting("sheet.png", "Picture (.png) or video (.mp4, .mov, .mkv) to write.", metavar="FILE")
+    clip: str | None = setting(None, "Show only this clip; default: all clips.", metavar="NAME")
     layer: str | None = setting(
-        None, "Which files to show where an artifact has several for a frame, such as flow3.png.", metavar="EXTENSION"
+        None,
+        "Files to show where frames have several, such as flow3.png; default: the most informative.",
+        metavar="EXTENSION",
     )
-    frames: int = setting(24, "Frames on a sheet.", ge=1, le=1000)
-    columns: int = setting(6, "Pictures in a row.", ge=1, le=100)
+    frames: int = setting(24, "Number of frames on a sheet.", ge=1, le=1000)
+    columns: int = setting(6, "Pictures per row of a sheet.", ge=1, le=100)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     """Write the sheet or video; no problems.
 
     Raises:
-        V2VError: no such artifact, clip or layer, nothing to see in it, a damaged shard, or the target cannot be
+        V2VError: no such artifact, clip or layer, nothing that can be shown, a damaged shard, or the target cannot be
             written.
     """
     from v2vkit.video.targets import missing_folder, refuse_url
@@ -86,7 +88,11 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
     out = Path(config.out)
     is_video = out.suffix.lower() in VIDEO_ENDINGS
     if not is_video and out.suffix.lower() != ".png":
-        raise V2VError(f"{out} is neither a picture nor a video.", "Give --out a name that ends in .png or .mp4.")
+        raise V2VError(
+            "format-unsupported",
+            f"{out} is neither a PNG nor a video.",
+            "Give --out a name that ends in .png or .mp4.",
+        )
     with explain_os_errors(str(out)):
         there = out.parent.is_dir()
     if not there:
@@ -96,7 +102,7 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
         what, picture = _ONE_PICTURE[manifest.stage]
         image = picture(folder)
         if is_video:
-            raise V2VError(f"{folder.url} is {what}, of which there is no video.", "Give --out a .png.")
+            raise V2VError("format-unsupported", f"{folder.url} is {what}, which has no video.", "Give --out a .png.")
         _write_png(out, image)
     elif is_video:
         _write_video(config, folder, manifest)
@@ -107,24 +113,31 @@ def show(config: ShowConfig, options: RunOptions) -> list[str]:
 
 
 def _find(work: Folder, artifact: str) -> tuple[Folder, Manifest]:
-    """The artifact of that kind in the workspace, else the one in that folder; an absolute one can only be a folder."""
+    """Find an artifact by its kind in the workspace, else by its folder; an absolute path can only be a folder."""
     absolute = "://" in artifact or Path(artifact).is_absolute()
     for folder in (Folder(artifact),) if absolute else (work / artifact, Folder(artifact)):
         finished, started = _read(folder, MANIFEST), _read(folder, PARTIAL)
         if finished is not None:
             return folder, finished
         if started is not None:
-            # Training writes its sample strips while it goes on.
+            # Training writes its sample grids while it runs.
             if started.stage == "train":
                 return folder, started
-            raise V2VError(f"The artifact {folder.url} is unfinished.", f"Finish it: `v2v {started.stage}`, as before.")
+            raise V2VError(
+                "artifact-unfinished",
+                f"The artifact {folder.url} is unfinished.",
+                f"Rerun the `v2v {started.stage}` command to finish it.",
+            )
     if absolute:
-        raise V2VError(f"There is no artifact in {artifact}.", "Name the folder that holds its manifest.json.")
+        raise V2VError(
+            "artifact-missing", f"There is no artifact in {artifact}.", "Name the folder that holds its manifest.json."
+        )
     kinds = [kind for kind in work.names() if _read(work / kind, MANIFEST) is not None]
     kinds += [f"checkpoints/{name}" for name in (work / "checkpoints").names()]
     raise V2VError(
+        "artifact-missing",
         f"There is no artifact {artifact} in {work.url}.",
-        f"There is: {', '.join(kinds) or 'nothing'}. Or name another --work.",
+        f"Artifacts there: {', '.join(kinds) or 'none'}. Or name another --work.",
     )
 
 
@@ -132,16 +145,17 @@ def _read(folder: Folder, manifest: str) -> Manifest | None:
     return read_manifest(folder, manifest) if manifest in folder.names() else None
 
 
-def _newest_strip(folder: Folder) -> "Image":
+def _newest_grid(folder: Folder) -> "Image":
     from v2vkit.artifacts.images import decode_image
 
-    strips = [name for name in folder.names() if name.startswith("sample-") and name.endswith(".png")]
-    if not strips:
+    grids = [name for name in folder.names() if name.startswith("sample-") and name.endswith(".png")]
+    if not grids:
         raise V2VError(
-            f"{folder.url} holds no sample strip yet.",
-            "Train with --sample-every above 0; it comes with so many steps.",
+            "sample-grid-missing",
+            f"{folder.url} holds no sample grid yet.",
+            "Train with --sample-every N: a grid is written every N steps.",
         )
-    return decode_image(folder.read(strips[-1]), f"{folder.url}/{strips[-1]}")
+    return decode_image(folder.read(grids[-1]), f"{folder.url}/{grids[-1]}")
 
 
 def _preview_of_styles(folder: Folder) -> "Image":
@@ -150,22 +164,24 @@ def _preview_of_styles(folder: Folder) -> "Image":
 
     if not folder.exists(PREVIEW):
         raise V2VError(
+            "artifact-damaged",
             f"{folder.url} holds no {PREVIEW}.",
-            "Remove that folder and run `v2v sample-style` again, which says why where it makes none.",
+            "Remove that folder and rerun `v2v sample-style`, which prints why if it makes none.",
         )
     return decode_image(folder.read(PREVIEW), f"{folder.url}/{PREVIEW}")
 
 
 def _nothing_of_imported(folder: Folder) -> "Image":
     raise V2VError(
-        f"{folder.url} is an imported checkpoint, which has no sample strip: nothing was trained here.",
-        "See what it makes with `v2v render` or `v2v evaluate`.",
+        "sample-grid-missing",
+        f"{folder.url} is an imported checkpoint, which has no sample grid: it was not trained here.",
+        "See its output with `v2v render` or `v2v evaluate`.",
     )
 
 
-# Stage -> what its artifact is, and the picture in it that is shown.
+# Stage -> name of its artifact, and the function that reads the picture to show.
 _ONE_PICTURE: dict[str, tuple[str, Callable[[Folder], "Image"]]] = {
-    "train": ("a checkpoint", _newest_strip),
+    "train": ("a checkpoint", _newest_grid),
     "import-checkpoint": ("a checkpoint", _nothing_of_imported),
     "sample-style": ("an artifact of styles", _preview_of_styles),
 }
@@ -176,7 +192,7 @@ def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
     names = [info.name for info in manifest.clips]
     if clip is not None and clip not in names:
         listed = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-        raise V2VError(f"There is no clip {clip!r}.", f"Clips: {listed}.")
+        raise V2VError("clip-unknown", f"There is no clip {clip!r}.", f"Clips: {listed}.")
     picks = [
         _Pick(number, info, t)
         for number, unit in enumerate(manifest.units)
@@ -185,12 +201,14 @@ def _all_frames(manifest: Manifest, clip: str | None) -> list[_Pick]:
         for t in range(info.num_frames)
     ]
     if not picks:
-        raise V2VError("The artifact has no frames.", "Name another one, or make it again from longer footage.")
+        raise V2VError(
+            "frames-missing", "The artifact has no frames.", "Name another one, or remake it from longer footage."
+        )
     return picks
 
 
 def _spread(picks: list[_Pick], count: int) -> list[_Pick]:
-    """`count` of the frames at even distances, the middle of each stretch: the first frames often have no files."""
+    """`count` evenly spaced frames, each from the middle of its interval: the first frames often have no files."""
     count = min(count, len(picks))
     return [picks[(2 * i + 1) * len(picks) // (2 * count)] for i in range(count)]
 
@@ -198,8 +216,10 @@ def _spread(picks: list[_Pick], count: int) -> list[_Pick]:
 def _choose_layer(
     wanted: str | None, reader: _Reader, picks: list[_Pick], *, more: str = ""
 ) -> tuple[str, list[bytes | None]]:
-    """The extension to show, the wanted one or else the most telling that these frames have; and each frame's file of
-    it, None where it has none. Reads each shard once."""
+    """The extension to show (`wanted`, or the most informative of these frames) and each frame's file of it or None.
+
+    Reads each shard once.
+    """
     from v2vkit.conditions.preview import sort_layers
 
     found: set[str] = set()
@@ -207,17 +227,20 @@ def _choose_layer(
     for pick in picks:
         extensions = reader[pick.shard].extensions(pick.key)
         found.update(extensions)
-        # A frame that has the most telling of all layers has none that is more telling, so that this one is enough.
+        # The best layer of all frames is also the best of each frame that has it, so one file per frame is enough.
         best = next((name for name in sort_layers(set(extensions)) if wanted in (None, name)), None)
         kept.append((best, None if best is None else reader.read(pick, best)))
     layers = sort_layers(found)
     if not layers:
         raise V2VError(
-            "The artifact holds nothing that can be shown for these frames.",
+            "layer-missing",
+            "The artifact has no pictures for these frames.",
             f"It has {', '.join(sorted(found)) or 'no files'}; try another --clip{more}.",
         )
     if wanted is not None and wanted not in layers:
-        raise V2VError(f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}.")
+        raise V2VError(
+            "layer-unknown", f"There is no layer {wanted!r} for these frames.", f"Layers: {', '.join(layers)}."
+        )
     chosen = wanted or layers[0]
     return chosen, [data if name == chosen else None for name, data in kept]
 

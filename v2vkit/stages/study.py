@@ -1,4 +1,4 @@
-"""`v2v study`: which of two methods people prefer, side by side."""
+"""`v2v study`: a preference study of two or more methods."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _OF_SERVE = ("port",)
 
 
 class StudyConfig(StageConfig):
-    """Ask people which of two methods looks better: make a study, serve it, count its answers.
+    """Ask people which of two methods looks better: make a study, serve it, count the answers.
 
     \b
     v2v study A B --out DIR    make a study of two methods (or more: every pair)
@@ -30,41 +30,47 @@ class StudyConfig(StageConfig):
     v2v study --tally DIR      count the answers
 
     A and B are folders of clips, or single videos; clips with the same name are a pair. Raters see the two clips of a
-    pair side by side, in random order and position and without names, and attention checks among them: a real clip
-    against a degraded copy with --real, a repeated pair with its sides swapped without.
+    pair side by side, in random order and position and without names. Some pairs are attention checks: a real clip and
+    a degraded copy with --real, else a repeated pair with its sides swapped.
 
-    DIR/public is a static site for any web server; raters then download their answers at the end, and you put those
-    files into DIR/answers. --serve collects them by itself, on this machine's loopback address alone. DIR/key.json says
-    which clip is whose: keep it to yourself.
+    DIR/public is a static site for any web server; raters then download their answers at the end and send them to you,
+    and you put the files into DIR/answers. --serve collects answers directly, but only on this machine's loopback
+    address. DIR/key.json links clips to methods: do not publish it.
     """
 
     paths: tuple[str, ...] = setting(
         ...,
-        "Folders or videos of the methods; with --serve and --tally the study.",
+        "Folders or videos of the methods; with --serve or --tally, the folder of the study.",
         argument=True,
         metavar="PATHS...",
         min_length=1,
     )
-    out: str | None = setting(None, "Folder for the study; new or empty.", metavar="DIR")
-    serve: bool = setting(False, "Serve a study and collect its answers, until Ctrl-C.")
+    out: str | None = setting(None, "Folder to write the study to; new or empty.", metavar="DIR")
+    serve: bool = setting(False, "Serve a study and collect answers until Ctrl-C.")
     tally: bool = setting(False, "Count the answers of a study; prints a table and writes tally.json.")
-    real: str | None = setting(None, "Folder of real clips, or one video, for attention checks.", metavar="R")
-    name: tuple[str, ...] = setting((), "Name of a method in the tally, once for each; else that of its folder.")
+    real: str | None = setting(None, "Folder of real clips, or one video, for the attention checks.", metavar="R")
+    name: tuple[str, ...] = setting(
+        (), "Name of a method in the tally, once for each method; default: the name of its folder or video."
+    )
     question: str = setting(
-        "Which looks more like a video from a real camera?", "What raters are asked.", min_length=1, max_length=300
+        "Which looks more like a video from a real camera?", "Question to the raters.", min_length=1, max_length=300
     )
-    seed: int = setting(0, "Seed of order, positions and hidden names.", ge=0)
-    check_every: int = setting(8, "At least one trial in so many is an attention check.", ge=2, le=8)
-    trim: bool = setting(False, "Cut the longer clip of a pair at its end, where they differ by more than a frame.")
-    fps: str = setting(str(DEFAULT_RATE), "Frames per second of folders of images; videos have their own.")
-    crf: int = setting(16, "Quality of the H.264 clips, the same for all; less is better and larger.", ge=0, le=40)
-    port: int = setting(8765, "Port of --serve; 0 = any that is free.", ge=0, le=65535)
+    seed: int = setting(0, "Seed of order, sides and hidden names.", ge=0)
+    check_every: int = setting(8, "At least one in this many trials is an attention check.", ge=2, le=8)
+    trim: bool = setting(
+        False, "Cut the longer clip of a pair at its end; else a difference of more than one frame is an error."
+    )
+    fps: str = setting(str(DEFAULT_RATE), "Frames per second of folders of images.")
+    crf: int = setting(
+        16, "Constant rate factor of the H.264 clips; lower is better quality and larger files.", ge=0, le=40
+    )
+    port: int = setting(8765, "Port of --serve; 0 = any free port.", ge=0, le=65535)
     interval: Literal["exact", "wilson"] = setting(
-        "exact", "Interval of every share: Clopper-Pearson, or Wilson's (narrower)."
+        "exact", "Confidence interval of the shares: exact = Clopper-Pearson, wilson = Wilson score (narrower)."
     )
-    confidence: float = setting(0.95, "Confidence of the intervals.", ge=0.5, lt=1)
+    confidence: float = setting(0.95, "Confidence level of the intervals.", ge=0.5, lt=1)
     max_failed: float = setting(
-        0.25, "Leave out raters who fail more than this part of their attention checks.", ge=0, le=1
+        0.25, "Leave out raters who fail more than this share of their attention checks.", ge=0, le=1
     )
 
     _number = field_validator("fps", mode="before")(as_text)
@@ -77,18 +83,22 @@ class StudyConfig(StageConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.serve and self.tally:
-            raise ValueError("--serve and --tally are two commands; give one of them")
+            raise ValueError("give either --serve or --tally")
         mode = "--serve" if self.serve else "--tally" if self.tally else None
         if mode is not None and len(self.paths) != 1:
-            raise ValueError(f"{mode} takes the folder of one study, such as: v2v study {mode} DIR")
+            raise ValueError(f"{mode} takes the folder of one study: v2v study {mode} DIR")
         if mode is None and len(self.paths) < 2:
-            raise ValueError("two methods are needed: v2v study A B --out DIR; or give --serve or --tally with a study")
+            raise ValueError(
+                "two methods are required: v2v study A B --out DIR; or give --serve or --tally with a study"
+            )
         if mode is None and self.out is None:
-            raise ValueError("--out is needed: the folder for the study")
+            raise ValueError("--out is required: the folder to write the study to")
         idle = {"--serve": _OF_BUILD + _OF_TALLY, "--tally": _OF_BUILD + _OF_SERVE, None: _OF_SERVE + _OF_TALLY}[mode]
         for field in idle:
             if getattr(self, field) != type(self).model_fields[field].default:
-                raise ValueError(f"--{field.replace('_', '-')} does nothing {f'with {mode}' if mode else 'here'}")
+                raise ValueError(
+                    f"--{field.replace('_', '-')} has no effect {f'with {mode}' if mode else 'when making a study'}"
+                )
         return self
 
 
@@ -127,14 +137,14 @@ def _build(config: StudyConfig) -> list[str]:
     checks = sum(trial.kind != "compare" for trial in plan.trials)
     print(
         f"{config.out}: {counted(len(plan.trials), 'trial')} ({counted(checks, 'attention check')}), at least "
-        f"{_minutes(plan.trials, clips, real)} for a rater. Serve it: v2v study --serve {config.out}; or copy "
-        f"{config.out}/public to any web server. Keep key.json to yourself."
+        f"{_minutes(plan.trials, clips, real)} per rater. Serve it: v2v study --serve {config.out}; or copy "
+        f"{config.out}/public to any web server. Do not publish key.json."
     )
     return list(found.left_out)
 
 
 def _minutes(trials: "Sequence[Trial]", clips: "Sequence[Clip]", real: "Sequence[Clip]") -> str:
-    """How long a rater watches, at least."""
+    """The shortest time that a rater needs to watch all clips once."""
     seconds = {(clip.name, some is real): float(clip.num_frames / clip.fps) for some in (clips, real) for clip in some}
     total = sum(seconds[trial.clip, trial.kind == "real"] for trial in trials)
     return f"{total / 60:.0f} minutes" if total >= 90 else f"{total:.0f} seconds"
@@ -159,7 +169,7 @@ def _serve(config: StudyConfig) -> list[str]:
     (folder,) = config.paths
     server = StudyServer(folder, port=config.port)
     try:
-        print(f"{server.url} shows the study to raters on this machine; Ctrl-C ends it.", flush=True)
+        print(f"{server.url} serves the study on this machine; Ctrl-C stops it.", flush=True)
         server.serve_forever()
     except KeyboardInterrupt:
         print(
@@ -184,6 +194,7 @@ def _tally(config: StudyConfig) -> list[str]:
     answers = read_answers(folder, key)
     if not answers.answers:
         raise V2VError(
+            "answers-missing",
             f"There are no answers in {folder}.",
             f"Collect some with `v2v study --serve {folder}`, or put downloaded files into {folder}/answers.",
         )

@@ -1,4 +1,4 @@
-"""`v2v track`: every object of the label maps gets one number through its whole shot."""
+"""`v2v track`: tracks objects of the label maps: one instance id per object through its whole shot."""
 
 import sys
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ NO_INSTANCES = "no instance map, and no --things for connected areas"
 
 
 class _Maps(NamedTuple):
-    """The maps of a frame, as `track_frame` takes them."""
+    """The arguments of `track_frame` for one frame."""
 
     labels: "NDArray[np.uint8]"
     instances: "NDArray[np.uint16] | None"
@@ -32,29 +32,27 @@ class _Maps(NamedTuple):
 
 
 class TrackConfig(StageConfig):
-    """Give every object one number through its whole shot.
+    """Track objects: give every object one instance id through its whole shot.
 
-    Reads the label maps with their instances and, where there is one, the flow. For every frame: inst.png, the
-    instances with numbers that stay the same over the shot, also where it is split into clips. Where there are no
-    instance maps, connected areas of the labels in --things are the objects. Numbers begin at 1 in every shot.
+    Reads the label maps with their instances and, if it exists, the flow. For every frame: inst.png, the instances with
+    ids that stay the same over the shot, also across its clips. Without instance maps, connected areas of the labels in
+    --things are the objects. Ids start at 1 in every shot.
     """
 
     things: tuple[int, ...] = setting(
         (),
-        "Label whose objects are tracked; all labels that have instances when not given. Cityscapes' instance maps "
-        "number surfaces, too: name the labels of cars, people, ...",
+        "Label whose objects are tracked; default: all labels with instances. Cityscapes' instance maps contain "
+        "surfaces too: name the labels of cars, people, ...",
         metavar="ID",
     )
     bridge: float = setting(
-        1.0, "Seconds for which an object that is not found keeps its number; then it gets a new one.", ge=0, le=60
+        1.0, "Seconds for which an object that is not found keeps its id; after that it gets a new one.", ge=0, le=60
     )
     min_overlap: float = setting(
-        0.2, "Least overlap (intersection over union) of an object with its predicted mask.", gt=0, le=1
+        0.2, "Minimum intersection over union of an object with its predicted mask.", gt=0, le=1
     )
-    min_pixels: int = setting(16, "Smaller connected areas are no objects (without instance maps).", ge=1)
-    flow: bool | None = setting(
-        None, "Predict masks by the flow (needs stride 1); when not given, if there is such a flow."
-    )
+    min_pixels: int = setting(16, "Minimum area of an object in pixels (without instance maps).", ge=1)
+    flow: bool | None = setting(None, "Predict masks with the flow (stride 1); default: if the workspace has it.")
 
     @field_validator("things")
     @classmethod
@@ -65,10 +63,10 @@ class TrackConfig(StageConfig):
 
 
 def track_clip(clip: Clip, *, config: TrackConfig) -> Iterator[Sample]:
-    """The instance maps of a clip with stable numbers, and `tracks.json` with its last frame for the next clip.
+    """The instance maps of a clip with stable ids, and at its last frame `tracks.json` for the next clip.
 
     Args:
-        clip: labels, instances and flow in; `clip.before` where it continues a shot.
+        clip: with labels, instances and flow; `clip.before` if it continues a shot.
 
     Raises:
         V2VError: a map is missing, damaged or of another size than its clip.
@@ -97,7 +95,7 @@ def track_clip(clip: Clip, *, config: TrackConfig) -> Iterator[Sample]:
 
 
 def _read_maps(clip: Clip, t: int, config: TrackConfig) -> _Maps:
-    """The maps of a frame, of the size of its clip."""
+    """Read the maps of a frame and check their size."""
     from v2vkit.artifacts.images import decode_gray
     from v2vkit.conditions.flow_io import decode_kitti
 
@@ -112,14 +110,15 @@ def _read_maps(clip: Clip, t: int, config: TrackConfig) -> _Maps:
         if found is not None and found.shape != (clip.info.height, clip.info.width):
             height, width = found.shape
             raise V2VError(
+                "size-mismatch",
                 f"A map of {where} is {width}x{height} pixels; its clip is {clip.info.width}x{clip.info.height}.",
-                f"Make the artifact {kind} again.",
+                f"Remake the artifact {kind}.",
             )
     return _Maps(labels.astype("uint8"), None if instances is None else instances.astype("uint16"), flow, confidence)
 
 
 def open_tracks(config: TrackConfig) -> Opened:
-    """The function over clips; nothing needs to be opened for it."""
+    """The function over clips; needs no estimator."""
     return Opened(partial(track_clip, config=config))
 
 
@@ -136,38 +135,42 @@ def _has_stride_1(flow: Manifest) -> bool:
 
 
 def check_inputs(config: TrackConfig, inputs: dict[str, Manifest], work: Folder) -> None:
-    """Find out what cannot work, and say on standard error what is done without.
+    """Check the inputs, and print on standard error which of them are missing.
 
     Raises:
-        V2VError: flow of other frames or without stride 1, a label that there is not, nothing to track.
+        V2VError: flow of other frames or without stride 1, a label out of range, or nothing to track.
     """
     labels, flow = inputs["labels"], inputs.get("flow")
     if flow is not None and not _has_stride_1(flow):
         raise V2VError(
-            "The artifact flow has no stride 1, which leads from a frame to the one before.",
+            "flow-stride-missing",
+            "The artifact flow has no stride 1 (from a frame to the previous one).",
             "Make it with `v2v extract-flow --strides 1 --strides 3 --overwrite`, or track with --no-flow.",
         )
     if flow is not None and labels.inputs.get("frames") != flow.inputs.get("frames"):
         raise V2VError(
+            "artifacts-mismatch",
             "The artifacts labels and flow were made from different frames.",
-            f"Make them again: {make_again('labels', labels)}; {make_again('flow', flow)}.",
+            f"Remake them: {make_again('labels', labels)}; {make_again('flow', flow)}.",
         )
     number = labels.config.get("num_labels")
     if number is not None and config.things and config.things[-1] >= number:
         raise V2VError(
-            f"--things {config.things[-1]} is no label: there are {number} (0 to {number - 1}).",
-            "Give ids of the label maps.",
+            "label-id-out-of-range",
+            f"--things {config.things[-1]} is out of range: label ids are 0 to {number - 1}.",
+            "Give ids that the label maps have.",
         )
     instances = any(_has_instances(work / "labels", entry.name) for entry in labels.shards)
     if not instances and not config.things:
         raise V2VError(
-            "The label maps have no instances, and no --things say which labels are objects.",
+            "instances-missing",
+            "The label maps have no instances, and --things does not name the labels of objects.",
             "Name these labels (--things 6 --things 7): their connected areas are tracked. Or ingest with --instances.",
         )
     if not instances:
         print("There are no instance maps: objects are the connected areas of --things.", file=sys.stderr)
     if flow is None:
-        text = "No flow is used: masks are predicted by their last motion, with more wrong numbers as the price."
+        text = "No flow is used: masks are predicted from their last motion, which gives more wrong ids."
         print(text, file=sys.stderr)
 
 

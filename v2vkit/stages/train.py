@@ -1,4 +1,4 @@
-"""`v2v train`: finished artifacts in, `checkpoints/<stage>` or `checkpoints/<method>` out."""
+"""`v2v train`: trains a model on finished artifacts and writes `checkpoints/<stage>` or `checkpoints/<method>`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts that are there, and the network of the perceptual loss."""
+    """Fill in the domain from the artifacts of the workspace, and the network of the perceptual loss."""
     from v2vkit.training.check import refuse_unused
     from v2vkit.training.perceptual import resolve_perceptual
 
@@ -56,28 +56,31 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         return config.model_copy(update={"domain": found[0]})
     if found:
         raise V2VError(
+            "setting-required",
             f"{work.url} holds maps of several domains ({', '.join(map(' and '.join, domains.values()))}).",
-            f"Say which to train on: --domain {' or '.join(found)}.",
+            f"Choose one: --domain {' or '.join(found)}.",
         )
     wanted = {found.artifact: found.making for row in DOMAINS.values() for found in row.classes}
     raise V2VError(
+        "artifact-missing",
         f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
         f"Make some with {', '.join(wanted.values())}.",
     )
 
 
 def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
-    """The stages that `all` stands for, coarse to fine."""
+    """The stages of `--stage all`, coarse to fine."""
     if config.stage != "all" or not METHODS[config.method].staged:
         return (config,)
     total = config.num_scales
     if total is None:
         raise V2VError(
-            "--stage all does not say how many scales there are.",
+            "setting-required",
+            "--stage all needs the number of scales.",
             f"Give --num-scales 2 or 3, or --stage {SPATIAL_STAGES[0]}.",
         )
     stages = [config.model_copy(update={"stage": name, "num_scales": total}) for name in SPATIAL_STAGES[:total]]
-    # Only the first stage has no coarser one, to keep still or to be started from; the others have the one before.
+    # The first stage has no coarser generator to freeze; the others start from the stage before, not from start_from.
     return (
         stages[0].model_copy(update={"fix_epochs": 0}),
         *(stage.model_copy(update={"start_from": None}) for stage in stages[1:]),
@@ -86,7 +89,7 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything that training needs, opened; `plan` is what is printed before it starts."""
+    """Everything that training needs; `plan` is printed before it starts."""
 
     method: "Method"
     state: "TrainState"
@@ -130,7 +133,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     elif start.exists(MODEL):
         started = spec.inherit(state, start, info.output_size)
     else:  # only where `_ahead` plans
-        started = [f"{start.url}, which has still to be trained"]
+        started = [f"{start.url}, which is not trained yet"]
     if build.continued and (snapshot := read_progress(build.folder)):
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
     plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started) + not_used(config, work)
@@ -164,14 +167,14 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
 
 
 def _preview(build: Build) -> str:
-    """The plan, measured on steps that leave nothing behind."""
+    """The plan, with costs measured on steps whose results are discarded."""
     from v2vkit.training.parallel import ALONE
 
     return _open(build, ALONE).plan
 
 
 def _ahead(config: TrainConfig, options: RunOptions) -> str:
-    """The plan of a finer stage of `all`, measured although the model that it starts from does not exist yet."""
+    """The plan of a finer stage of `--stage all` whose coarser model does not exist yet."""
     from v2vkit.training.check import check_settings
     from v2vkit.training.parallel import ALONE
 
@@ -184,7 +187,7 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
-    """Print the plan, train, and give the checkpoint's files."""
+    """Print the plan, train, and return the checkpoint's files."""
     from v2vkit.checkpoint.model_file import MODEL, save_model
     from v2vkit.checkpoint.snapshot import forget_damaged
     from v2vkit.training.parallel import open_parallel
@@ -192,13 +195,13 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     from v2vkit.training.trainer import Trainer
 
     config: TrainConfig = build.config
-    # Before the processes meet, so that none of them reads it any more.
+    # Before the processes synchronise, so that none of them reads it later.
     if build.options.overwrite and launched_rank() == 0 and forget_damaged(build.folder):
-        print(f"The training snapshot in {build.folder.url} cannot be used; training begins anew.", flush=True)
+        print(f"The training snapshot in {build.folder.url} cannot be used; training starts over.", flush=True)
     parallel = open_parallel(config.hardware.device)
     opened = _open(build, parallel)
     build.begin()
-    parallel.wait()  # for the first process to have cleared what an earlier training left
+    parallel.wait()  # until rank 0 has removed the files of an earlier training
     first = parallel.rank == 0
     if first:
         print(opened.plan, flush=True)
@@ -231,13 +234,13 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:
-    """A SummaryWriter in <work>/logs; None when switched off, not installed, or the workspace is remote."""
+    """A SummaryWriter in <work>/logs; None if switched off, not installed, or the workspace is remote."""
     if not config.output.tensorboard or "://" in work.url:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        print("TensorBoard is not installed; no logs are written. To have them: pip install 'v2vkit[tensorboard]'")
+        print("TensorBoard is not installed; no logs are written. Install it with: pip install 'v2vkit[tensorboard]'")
         return None
     return SummaryWriter(f"{work.path}/logs/{config.checkpoint}")
 

@@ -1,4 +1,4 @@
-"""What `v2v train` reads, and whether it fits together."""
+"""The inputs of `v2v train`, and the checks that they fit together."""
 
 import os
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ def training_inputs(config: TrainConfig) -> tuple[str, ...]:
 
 
 def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
-    """The folder of the model that training begins from; None = random weights."""
+    """The folder of the model that training starts from; None = random weights."""
     if config.start_from:
         return Folder(config.start_from)
     coarser = method_spec(config.method).coarser(config)
@@ -33,7 +33,7 @@ def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
 
 
 def training_sources(config: TrainConfig) -> dict[str, str]:
-    """A model from elsewhere is an input by its content, wherever it lies."""
+    """The model of --start-from and the VGG weights as inputs, by their content and not by their paths."""
     from v2vkit.checkpoint.model_file import MODEL, read_info
 
     sources = {}
@@ -41,8 +41,9 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
         start = Folder(config.start_from)
         if not start.exists(MODEL):
             raise V2VError(
+                "model-missing",
                 f"--start-from {config.start_from} holds no model.",
-                "Give the folder of a checkpoint; a copy of it elsewhere is as good.",
+                "Give the folder of a checkpoint, or of a copy.",
             )
         sources["--start-from"] = read_info(start).identity
     if config.model.edge_network in ("vgg16", "hed"):
@@ -52,7 +53,7 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
 
 
 def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:
-    """Refuses what would fail hours later; gives what is a problem all the same, as source -> text."""
+    """Refuse what would fail hours later; returns the problems that do not stop training (source -> text)."""
     from v2vkit.conditions.presence import check_presence
     from v2vkit.training.check import check_settings
 
@@ -61,14 +62,15 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
         _check_start(config, manifests, work, start)
         if os.path.realpath(start.path) == os.path.realpath((work / f"checkpoints/{config.checkpoint}").path):
             raise V2VError(
-                f"--start-from {start.url} is the folder that this training writes into.",
+                "target-is-source",
+                f"--start-from {start.url} is the folder that this training writes to.",
                 "Copy that folder, and start from the copy.",
             )
     return check_presence(work, maps_only(manifests), foreground=config.model.foreground)
 
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
-    """Whether the model to start from has the layers and the size that this stage builds on."""
+    """Check that the model to start from has the layers and the size that this stage needs."""
     from v2vkit.checkpoint.model_file import halved_size
 
     clip = manifests["frames"].clips[0]
@@ -77,22 +79,27 @@ def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Fold
 
 
 def _check_depth(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
-    """Whether --depth-near and --depth-far mean something and are in order."""
+    """Check that --depth-near and --depth-far can be used and are in order."""
     from v2vkit.video.depth_values import FAR, NEAR
 
     given = config.given("depth_near", "depth_far")
     if given and manifests["depth"].config.get("depth_scale") is None:
         raise V2VError(
+            "depth-scale-missing",
             f"{' and '.join(given)} are metres, but the unit of this depth is not known.",
             f"Leave out {' and '.join(given)}, or ingest with --depth-scale.",
         )
     near, far = config.model.depth_near or NEAR, config.model.depth_far or FAR
     if near >= far:
-        raise V2VError(f"--depth-near {near:g} is not below --depth-far {far:g}.", "Give a smaller or larger one.")
+        raise V2VError(
+            "depth-range-invalid",
+            f"--depth-near {near:g} is not below --depth-far {far:g}.",
+            "Give a smaller --depth-near or a larger --depth-far.",
+        )
 
 
 def not_used(config: TrainConfig, work: Folder) -> str:
-    """A line for the plan: what the workspace holds that the model is not conditioned on; empty = nothing."""
+    """A line for the plan: artifacts of the workspace that the model is not conditioned on; empty if none."""
     artifacts = {condition_class(name).artifact: name for name in CONDITIONS if name not in config.conditions}
     found = [f"{kind} (--condition {name})" for kind, name in artifacts.items() if (work / kind).exists(MANIFEST)]
     return f"\n  not used  {', '.join(found)}" if found else ""
@@ -104,7 +111,7 @@ def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 
 def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "Conditioning":
-    """The conditions with their settings; the number of labels is looked up in the maps when it was not given."""
+    """The conditions with their settings; without --num-labels the number of labels is counted in the maps."""
     from v2vkit.conditions.clips import count_labels
     from v2vkit.conditions.conditioning import configure
 
@@ -119,7 +126,9 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
         count_labels=lambda kind: count_labels(work, manifests[kind]),
     )
     if config.data.flip and not found.mirrors:
-        raise V2VError(f"--flip is not for {found.names}, which may not be mirrored.", "Leave it out.")
+        raise V2VError(
+            "setting-conflict", f"--flip mirrors frames, which {found.names} does not allow.", "Leave it out."
+        )
     if found.has("foreground"):
         check_foreground(config.model.foreground, found.num_labels)
     return found

@@ -1,4 +1,4 @@
-"""`v2v weights`: the store of weights files."""
+"""`v2v weights`: lists and manages the weights files in the store."""
 
 from typing import Literal
 
@@ -15,23 +15,23 @@ from v2vkit.weights.store import VARIABLE, content_damage, locate, require, stor
 class WeightsConfig(StageConfig):
     """Show, fetch, add and verify the weights files that v2vkit can use.
 
-    ACTION is one of: list (all entries, or everything about NAME), fetch NAME (download it; nothing else in v2vkit
-    downloads anything), add NAME FILE (copy a file of yours into the store), verify [NAME] (read the files and compare
-    their checksums), path NAME (print where the file is).
+    ACTION is one of: list (all entries, or the details of NAME), fetch NAME (download it; nothing else in v2vkit
+    downloads anything), add NAME FILE (copy your file into the store), verify [NAME] (compare the checksums of the
+    files), path NAME (print the path of the file).
 
-    The store is a folder in your cache folder; the environment variable V2V_WEIGHTS names another one. A fetch that was
-    interrupted goes on where it stopped. verify exits with 3 when a file is damaged.
+    The store is in your cache folder; the environment variable V2V_WEIGHTS names another folder. An interrupted fetch
+    resumes where it stopped. verify exits with 3 if a file is damaged.
     """
 
     action: Literal["list", "fetch", "add", "verify", "path"] = setting(
-        ..., "What to do: list, fetch, add, verify or path.", argument=True
+        ..., "Action: list, fetch, add, verify or path.", argument=True
     )
-    name: str | None = setting(None, "Entry of the list, such as vgg19.", argument=True, metavar="[NAME]")
+    name: str | None = setting(None, "Name of an entry, such as vgg19.", argument=True, metavar="[NAME]")
     file: str | None = setting(None, "The weights file to add.", argument=True, metavar="[FILE]")
 
 
 def check(config: WeightsConfig) -> None:
-    """Whether the action has what it needs.
+    """Check that NAME and FILE fit the action.
 
     Raises:
         V2VError: NAME or FILE is missing, superfluous or unknown.
@@ -39,11 +39,18 @@ def check(config: WeightsConfig) -> None:
     if config.name is None and config.action in ("fetch", "add", "path"):
         usage = f"v2v weights {config.action} NAME" + " FILE" * (config.action == "add")
         raise V2VError(
-            f"`v2v weights {config.action}` needs a NAME.", f"Type {usage}; `v2v weights list` shows the names."
+            "setting-required",
+            f"`v2v weights {config.action}` needs a NAME.",
+            f"Type {usage}; `v2v weights list` shows the names.",
         )
-    if (config.file is None) == (config.action == "add"):
-        what = "needs a FILE" if config.file is None else "takes no FILE"
-        raise V2VError(f"`v2v weights {config.action}` {what}.", "FILE goes with add: v2v weights add NAME FILE")
+    if config.file is None and config.action == "add":
+        raise V2VError("setting-required", "`v2v weights add` needs a FILE.", "Type v2v weights add NAME FILE.")
+    if config.file is not None and config.action != "add":
+        raise V2VError(
+            "setting-unused",
+            f"`v2v weights {config.action}` takes no FILE.",
+            "Leave it out; to add a file, type v2v weights add NAME FILE.",
+        )
     if config.name is not None:
         known(config.name)
 
@@ -70,7 +77,7 @@ def _list() -> None:
     for entry in registry().values():
         size = "" if entry.size is None else in_words(entry.size)
         print(f"{entry.name:14} {_state(entry):24} {size:>9}  {entry.purpose}")
-    print("More on one of them, and how to get it: v2v weights list NAME")
+    print("Details of an entry, and how to get it: v2v weights list NAME")
 
 
 def _state(entry: Entry) -> str:
@@ -83,11 +90,11 @@ def _state(entry: Entry) -> str:
 def _details(entry: Entry) -> str:
     """Everything about one entry."""
     found = locate(entry)
-    where = f"not here. {how_to_get(entry)}" if found is None else f"{found.path} ({found.origin})"
+    where = f"missing. {how_to_get(entry)}" if found is None else f"{found.path} ({found.origin})"
     if found is not None and found.sha256 is not None:
         digest = found.sha256
     else:
-        digest = entry.sha256 or "not known: that of the file that you add is recorded"
+        digest = entry.sha256 or "unknown; recorded when you add the file"
     if entry.size is None:
         size = "not known"
     else:
@@ -98,7 +105,7 @@ def _details(entry: Entry) -> str:
         "for": entry.purpose,
         "is": where,
         "damage": store_damage(entry),
-        "URL": entry.url or "none: a file of yours, or of a package",
+        "URL": entry.url or "none: add your own file, or install a package that carries it",
         "package": ", ".join(carrier.package for carrier in entry.carriers) or "none carries it",
         "size": size,
         "sha256": digest + (f" ({len(digest)} digits are known)" if digest.isalnum() and len(digest) < 64 else ""),
@@ -108,7 +115,7 @@ def _details(entry: Entry) -> str:
 
 
 def _verify(entries: list[Entry]) -> list[str]:
-    """Read and compare every file that is here; the damaged ones are the problems."""
+    """Verify every file in the store; the damaged ones are the problems."""
     problems, here = [], 0
     for entry in entries:
         damage, found = store_damage(entry), locate(entry)
@@ -122,7 +129,7 @@ def _verify(entries: list[Entry]) -> list[str]:
             print(f"{entry.name:14} ok  {found.path}")
         elif len(entries) == 1:
             require(entry.name)
-    print(f"{here} of {len(entries)} entries are here; {len(problems)} damaged")
+    print(f"{here} of {len(entries)} entries are present; {len(problems)} damaged")
     return problems
 
 

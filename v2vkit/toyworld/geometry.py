@@ -1,4 +1,4 @@
-"""Analytic ray casting of convex solids, ellipsoids and the ground, exact enough to take the optical flow from.
+"""Analytic ray casting of convex solids, ellipsoids and the ground, accurate enough for exact optical flow.
 
 World: x right, y up, z along the street, metres. A pixel (column i, row j) has its centre at (i, j). Only the four
 basic operations and square roots touch the geometry (no BLAS, no fused operations), so label maps do not depend on the
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Vector = tuple[float, float, float]
 
-NEAR = 0.05  # metres; nothing nearer than this is drawn
-SKY, GROUND = -2, -1  # part numbers of the two things that are not parts
+NEAR = 0.05  # metres; nearer surfaces are not drawn
+SKY, GROUND = -2, -1  # part numbers of what is not a part
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Hits:
-    """What each ray met first: depth along the optical axis, part (or SKY, GROUND) and plane of the part."""
+    """First hit of each ray: depth along the optical axis, part (or SKY, GROUND) and plane of the part."""
 
     depth: Floats
     part: NDArray[np.int32]
@@ -91,7 +91,7 @@ def frustum(bottom: tuple[Vector, Vector], top: tuple[Vector, Vector]) -> Shape:
     planes = [[0, -1, 0, -b[0, 1]], [0, 1, 0, t[0, 1]]]
     for axis in (0, 2):
         for side, sign in ((0, -1.0), (1, 1.0)):
-            # The plane through the bottom and the top edge of this side leans by `slope` per metre of height.
+            # The plane through the bottom and top edge of this side is inclined by `slope` per metre of height.
             slope = sign * (t[side, axis] - b[side, axis]) / rise
             normal = np.zeros(3)
             normal[axis], normal[1] = sign, -slope
@@ -162,7 +162,7 @@ def directions(camera: Camera, columns: Floats, rows: Floats) -> tuple[Floats, F
 
 
 def _screen_bounds(camera: Camera, placed: Placed) -> Floats:
-    """[5, P]: smallest and largest column, smallest and largest row, nearest depth; an empty range when behind.
+    """[5, P]: smallest and largest column, smallest and largest row, nearest depth; empty ranges behind the camera.
 
     Taken over the corners of the bounding boxes in front of the camera and the points where edges cross its plane.
     """
@@ -196,7 +196,7 @@ def _meet_solid(planes: Floats, origin: Sequence[float], d: Sequence[Any]) -> tu
                 term = value if factor == 1.0 else factor * value
                 along = term if along is None else along + term
         room = offset - (nx * origin[0] + ny * origin[1] + nz * origin[2])
-        if room < 0:  # the eye is outside this plane: the ray has to enter through it
+        if room < 0:  # the camera is outside this plane, so rays enter through it
             at = np.where(along < 0, room / along, np.inf)
             which = k if enter is None else np.where(at > enter, k, which)
             enter = at if enter is None else np.maximum(enter, at)
@@ -218,11 +218,11 @@ def _meet_ball(origin: Sequence[float], d: Sequence[Any]) -> Any:
 
 
 def cast(camera: Camera, placed: Placed, columns: Floats, rows: Floats) -> Hits:
-    """What the rays through the given pixel positions meet first; the ground y = 0 is always there.
+    """First hits of the rays through the given pixel positions, with the ground at y = 0.
 
     Args:
-        camera: the eye.
-        placed: everything that stands on the ground.
+        camera: the pinhole camera.
+        placed: everything above the ground.
         columns: pixel columns, [1, W] for a regular grid (with rows [H, 1]) or [N] for single rays.
         rows: pixel rows, [H, 1] or [N].
     """
@@ -242,7 +242,7 @@ def cast(camera: Camera, placed: Placed, columns: Floats, rows: Floats) -> Hits:
         depth = np.where(d[1] < 0, -camera.position[1] / d[1], np.inf)
         part = np.where(np.isfinite(depth), GROUND, SKY).astype(np.int32)
         plane = np.zeros(shape, np.int32)
-        for number in seen[np.argsort(bounds[4, seen], kind="stable")].tolist():  # near things first: they hide most
+        for number in seen[np.argsort(bounds[4, seen], kind="stable")].tolist():  # near to far
             left, right, top, bottom, nearest = bounds[:, number].tolist()
             where: Any
             if grid:

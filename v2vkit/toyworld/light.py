@@ -10,7 +10,7 @@ from v2vkit.toyworld.scene import Scene
 from v2vkit.toyworld.texture import Array, Noise, smoothstep
 from v2vkit.toyworld.weather import Weather
 
-SHADOW_REACH = 70.0  # metres; the shadow of a car is less than half a pixel high beyond
+SHADOW_REACH = 70.0  # metres; beyond, the shadow of a car is less than half a pixel high
 
 
 def sky(toward: Sequence[Array], noise: Noise, weather: Weather) -> Array:
@@ -20,7 +20,7 @@ def sky(toward: Sequence[Array], noise: Noise, weather: Weather) -> Array:
     height = np.clip(y / length, 0, 1)
     haze, zenith = _colour(weather.haze), _colour(weather.zenith)
     colour = haze + (zenith - haze) * (1 - np.exp(-3.2 * height))[:, None]
-    flat = y / length + 0.16  # a dome that meets the horizon at a finite distance
+    flat = y / length + 0.16  # a dome that reaches the horizon at a finite distance
     u, v = 1.1 * x / length / flat, 1.1 * z / length / flat
     cover = noise.fractal(u, v * 1.6, np.full_like(u, 0.02), 1.1, 5)
     share = smoothstep(0.05, 0.85, cover + weather.clouds) * smoothstep(0.0, 0.16, height)
@@ -30,14 +30,14 @@ def sky(toward: Sequence[Array], noise: Noise, weather: Weather) -> Array:
 
 
 def sunlight(scene: Scene, placed: Placed, owner: NDArray[np.int32], world: Array, *, near: float) -> Array:
-    """Share of the sun that reaches points, with soft edges.
+    """Share of sunlight that reaches each point; shadows have soft edges.
 
     Args:
         scene: the street, for the direction of the sun.
-        placed: everything that may stand in the way.
+        placed: everything that can cast a shadow.
         owner: part number of each point [N]; a body does not shade itself.
         world: the points [3, N], sorted by z.
-        near: things smaller than a house cast shadows up to this z.
+        near: objects smaller than a house cast shadows up to this z only.
 
     Returns:
         [N] in [0, 1].
@@ -91,12 +91,12 @@ def _behind_solid(planes: Floats, thin: float, p: Sequence[Array], d: Sequence[f
             leave = np.minimum(leave, room / along)
         else:
             leave = np.where(room < 0, -np.inf, leave)
-    # The edge is as soft as the solid is thin: light grazes through its outermost part.
+    # Thin solids get narrow soft edges: the shadow fades in over the outermost part.
     return np.asarray(smoothstep(0.0, min(0.35 * thin, 1.2), leave - enter), np.float32)
 
 
 def contact(scene: Scene, placed: Placed, x: Array, z: Array) -> Array:
-    """How dark the road is under and beside cars: 1 = open road. Points (x, z) on the ground, sorted by z."""
+    """Ambient occlusion of the road under and beside cars, 1 = none. Points (x, z) on the ground, sorted by z."""
     open_sky = np.ones_like(x)
     for number, (_, part) in enumerate(scene.parts):
         if part.material != "under":
@@ -118,8 +118,8 @@ def illuminate(
     Args:
         albedo: [N, 3].
         normal: unit normals [3, N].
-        sun: share of the sun that arrives [N].
-        open_sky: share of the sky that arrives [N].
+        sun: share of sunlight that reaches the surface [N].
+        open_sky: share of skylight that reaches the surface [N].
         depth: metres to the camera [N].
         toward: unit vector to the sun.
         weather: light and air.
@@ -138,6 +138,6 @@ def _colour(vector: Vector) -> Array:
 
 
 def develop(linear: Array) -> Array:
-    """Linear light to display values in [0, 1]: a soft shoulder, gamma 2.2, then a little contrast."""
+    """Tone mapping from linear light to display values in [0, 1]: soft shoulder, gamma 2.2, some contrast."""
     display = (1 - np.exp(-1.45 * np.maximum(linear, 0))) ** (1 / 2.2)
     return np.asarray(0.7 * display + 0.3 * display * display * (3 - 2 * display), np.float32)

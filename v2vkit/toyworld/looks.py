@@ -1,4 +1,4 @@
-"""The three looks of a frame: one colour per label, as a simulator draws it, and textured and lit."""
+"""The three looks of a frame: plain (one colour per label), cg (like a simulator) and real (textured and lit)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ _SIMULATOR_SUN: Vector = (0.48, 0.8, -0.36)  # unit vector; fronts ahead and the
 
 
 def plain_look(labels: NDArray[np.uint8], surfaces: Surfaces) -> Array:
-    """One flat colour per label; sides of things are a little darker than their tops.
+    """One flat colour per label; sides of objects are slightly darker than their tops.
 
     Args:
         labels: ids per sample, [rows, columns].
@@ -30,10 +30,9 @@ def plain_look(labels: NDArray[np.uint8], surfaces: Surfaces) -> Array:
 
 
 def cg_look(scene: Scene, now: Moment, surfaces: Surfaces) -> Array:
-    """As a simulator draws it: shaded shapes with the edges of windows, kerbs, markings and wheels, without texture.
+    """Like a simulator: shaded shapes with edges of windows, kerbs, markings and wheels, without texture.
 
-    The sun is the same in every clip, and nothing casts a shadow but cars on the road under them. Neither weather nor
-    variation reach it.
+    The sun is the same in every clip; the only shadows are those under cars. Weather and variation do not affect it.
 
     Returns:
         Display values in [0, 1], [H, W, 3].
@@ -51,7 +50,7 @@ def cg_look(scene: Scene, now: Moment, surfaces: Surfaces) -> Array:
 
 
 def real_look(scene: Scene, now: Moment, surfaces: Surfaces) -> Array:
-    """Textured surfaces in the sun and weather of the scene, with shadows, haze, exposure and vignette.
+    """Textured surfaces with the scene's sun and weather, shadows, haze, exposure and vignette.
 
     Returns:
         Display values in [0, 1], [H, W, 3].
@@ -95,7 +94,7 @@ def _albedo(scene: Scene, s: Surfaces, noise: Noise, colours: list[Vector]) -> A
 
 
 def _open_sky(scene: Scene, now: Moment, s: Surfaces) -> Array:
-    """Share of the sky that reaches each surface: dark under and beside cars."""
+    """Share of skylight that reaches each surface: dark under and beside cars."""
     share = np.ones_like(s.depth)
     low = np.flatnonzero(s.world[1] < 0.3)
     share[low] = contact(scene, now.placed, s.world[0, low], s.world[2, low])
@@ -103,12 +102,12 @@ def _open_sky(scene: Scene, now: Moment, s: Surfaces) -> Array:
 
 
 def _is_ground(scene: Scene) -> NDArray[np.bool_]:
-    """Per part number; the last entry is the road."""
+    """Whether each part is ground, by part number; the last entry is the road."""
     return np.array([*(part.material == "pavement" for _, part in scene.parts), True])
 
 
 def _gather(samples: Array) -> Array:
-    """[2H + 1, 2W + 1, 3] half-pixel samples to [H, W, 3], weights 1-2-1 both ways."""
+    """Average half-pixel samples [2H + 1, 2W + 1, 3] to [H, W, 3] with weights 1-2-1 along both axes."""
     rows = 0.25 * (samples[:-2:2] + samples[2::2]) + 0.5 * samples[1::2]
     return 0.25 * (rows[:, :-2:2] + rows[:, 2::2]) + 0.5 * rows[:, 1::2]
 

@@ -1,8 +1,8 @@
-"""What surfaces look like: albedo in linear light per material, from positions on the surface.
+"""Materials: albedo in linear light as a function of the position on a surface.
 
 Each function takes `Samples` of one material and returns float32 [N, 3] albedo. Patterns are anchored to the surface
-(local or world coordinates), so that they move exactly with the flow. With `noise.texture` 0 only the lines and steps
-of shapes are left: windows, doors, kerbs, markings, wheels, lamps.
+(local or world coordinates), so that they move exactly with the flow. With `noise.texture` 0 only the outlines of
+shapes remain: windows, doors, kerbs, markings, wheels, lamps.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ _FRAME = np.array([0.66, 0.63, 0.57], np.float32)  # window frames and cornices
 class Samples:
     """Points on surfaces of one material, arrays of length N, metres.
 
-    `world`, `local`: positions [3, N]; `normal`: world, unit [3, N]; `face`: local normal [3, N]; `pixel`: how far the
-    surface moves under one sample spacing along each local axis [3, N]; `colour` [N, 3], `style` [N, S], `seed` [N]:
-    what the parts say.
+    `world`, `local`: positions [3, N]; `normal`: world, unit [3, N]; `face`: local normal [3, N]; `pixel`: size of one
+    sample spacing on the surface along each local axis [3, N]; `colour` [N, 3], `style` [N, S], `seed` [N]: attributes
+    of the parts.
     """
 
     world: Array
@@ -38,7 +38,7 @@ class Samples:
 
 
 def on_marking(x: np.ndarray, z: np.ndarray, crossings: tuple[float, ...]) -> np.ndarray:
-    """Whether points of the road (float64 x, z) lie on paint: the crisp rule behind the label map."""
+    """Whether points of the road (float64 x, z) lie on a marking; used for the label map."""
     inside = np.zeros(x.shape, bool)
     for crossing in crossings:
         inside |= np.abs(z - crossing) < ZEBRA + 0.6
@@ -51,7 +51,7 @@ def on_marking(x: np.ndarray, z: np.ndarray, crossings: tuple[float, ...]) -> np
 
 
 def _marking_share(s: Samples, crossings: tuple[float, ...]) -> Array:
-    """How much of each sample is paint: `on_marking`, filtered over the pixel."""
+    """Share of marking in each sample: `on_marking`, filtered over the pixel."""
     x, z, wx, wz = s.world[0], s.world[2], s.pixel[0], s.pixel[2]
     lines = band(np.abs(x), wx, LANE_EDGE - 0.065, LANE_EDGE + 0.065)
     lines = lines + band(x, wx, -0.08, 0.08) * pulse(z, wz, DASH[1], 0.0, DASH[0])
@@ -143,8 +143,8 @@ def facade(s: Samples, noise: Noise) -> Array:
     frame = frame * pulse(above, wh, storey, 0.28 * storey - 0.14, 0.80 * storey + 0.14) * top_floor - glass
     bars = pulse(u, wu, spacing, 0.5 * spacing - 0.04, 0.5 * spacing + 0.04) * glass
     luck = noise.cell(column, row, s.seed.astype(np.int32))
-    pane = np.where(luck > 0.8, 0.34, 0.05 + 0.10 * luck)  # some have light curtains
-    pane = pane * (0.7 + 0.9 * np.clip((above - row * storey) / storey, 0, 1))  # the sky mirrored in the upper half
+    pane = np.where(luck > 0.8, 0.34, 0.05 + 0.10 * luck)  # some windows have light curtains
+    pane = pane * (0.7 + 0.9 * np.clip((above - row * storey) / storey, 0, 1))  # the sky is reflected in the upper half
     window = pane[:, None] * np.array([0.82, 0.95, 1.12], np.float32)
     colour = wall + (_FRAME - wall) * np.clip(frame + bars, 0, 1)[:, None]
     colour = colour + (window - colour) * np.clip(glass - bars, 0, 1)[:, None]
@@ -177,7 +177,7 @@ def leaves(s: Samples, noise: Noise) -> Array:
     """Clumps of leaves, lighter on top and dark between the clumps. Local space is the unit ball."""
     x, y, z = s.local
     pixel = s.pixel.max(0)
-    # Three flat noises, each used where its plane faces the viewer, stand in for one in space.
+    # Triplanar mapping: three 2-D noises, weighted by the orientation of the surface, replace a 3-D noise.
     share = s.local * s.local
     fine: Array = np.zeros_like(x)
     clumps: Array = np.zeros_like(x)
@@ -224,7 +224,7 @@ def paint(s: Samples, noise: Noise) -> Array:
 
 
 def cabin(s: Samples, noise: Noise) -> Array:
-    """Windows between painted pillars under a painted roof; the glass mirrors a little sky in its upper part."""
+    """Windows between painted pillars under a painted roof; the glass reflects some sky in its upper part."""
     waist, top = s.style[:, 1], s.style[:, 2]
     level = (s.local[1] - waist) / (top - waist)
     side = np.abs(s.face[0]) > 0.6

@@ -1,7 +1,7 @@
-"""One frame of a toy street: exact label, instance, flow and depth maps, and its three looks.
+"""Rendering of one frame of a toy street: exact label, instance, flow and depth maps, and three looks.
 
-Every pixel gets a grid of 3 x 3 samples at distances of half a pixel, shared with its neighbours. The maps take the
-sample in the pixel's centre (crisp); the looks take all nine, weighted 1-2-1 (smooth).
+Every pixel has 3 x 3 samples at distances of half a pixel, shared with its neighbours. Maps take the sample at the
+pixel's centre; looks average all nine with weights 1-2-1 (anti-aliasing).
 """
 
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ class ToyFrame:
     labels: uint8 [H, W] ids of `LABELS`. instances: uint16 [H, W], one number per car or pedestrian for the whole
     scene, 0 = none. depth: float32 [H, W] metres along the optical axis, inf = sky. flow: float32 [H, W, 2] pixels,
     backward: on the grid of frame t, pointing into frame t - 1. visible: bool [H, W], the point was inside frame t - 1
-    and nothing stood before it. plain (one colour per label), cg (as a simulator draws it), real (textured and lit):
-    RGB uint8 [H, W, 3].
+    and not occluded there. plain (one colour per label), cg (like a simulator), real (textured and lit): RGB uint8
+    [H, W, 3].
     """
 
     labels: NDArray[np.uint8]
@@ -71,10 +71,10 @@ def _world(camera: Camera, depth: Floats, columns: Floats, rows: Floats) -> Floa
 
 
 def _backward_flow(scene: Scene, t: int, now: Moment, hits: Hits) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Exact backward flow into the frame before, and where it is true; frame 0 has none before it.
+    """Exact backward flow into the previous frame, and where the point is visible there; zeros and False for frame 0.
 
     Args:
-        hits: what the rays through the pixels' centres hit, [H, W].
+        hits: first hits of the rays through the pixels' centres, [H, W].
 
     Returns:
         flow float32 [H, W, 2] (pixels, on the grid of frame t) and visible bool [H, W].
@@ -97,7 +97,7 @@ def _backward_flow(scene: Scene, t: int, now: Moment, hits: Hits) -> tuple[NDArr
     ahead = np.where(is_sky, sky_depth, to_depth) > NEAR
     inside = ahead & (to_x >= 0) & (to_x <= width - 1) & (to_y >= 0) & (to_y <= height - 1)
     there = cast(before.camera, before.placed, to_x[inside], to_y[inside])
-    # The ray goes through the very point, so anything nearer than rounding allows is something else in front.
+    # The ray goes through the point itself, so a nearer hit (beyond rounding) is an occluder.
     clear = np.where(is_sky[inside], there.part == SKY, there.depth > to_depth[inside] * (1 - 1e-6))
     visible = np.zeros(part.shape, bool)
     visible[inside] = clear
@@ -107,11 +107,11 @@ def _backward_flow(scene: Scene, t: int, now: Moment, hits: Hits) -> tuple[NDArr
 
 
 def render_frame(scene: Scene, t: int) -> ToyFrame:
-    """Everything there is to know about frame t.
+    """All maps and looks of frame t.
 
     Args:
         scene: made by `make_scene`.
-        t: frame number, 0 <= t < scene.num_frames (later ones work while the street lasts).
+        t: frame number, 0 <= t < scene.num_frames (later ones work until the street ends).
     """
     width, height = scene.size
     now = _moment(scene, t)

@@ -1,4 +1,4 @@
-"""What stands and moves in the street, and where everything is at a given moment.
+"""Contents of the street, and the position of everything at a given time.
 
 Layout (metres): x = 0 is the middle of the road, right-hand traffic, lanes to |x| = 3.2, parked cars to the kerb at
 |x| = 5.2, pavement to the house fronts at about |x| = 9.
@@ -21,7 +21,7 @@ LANE_EDGE = 3.3
 
 
 class ToyLabel(NamedTuple):
-    """One class: id in the label maps, name, colour of the plain look, whether it is foreground (things that move)."""
+    """One class: id in the label maps, name, colour of the plain look, whether it is foreground (moving objects)."""
 
     id: int
     name: str
@@ -44,7 +44,7 @@ SKY_ID, BUILDING, ROAD, MARKING, PAVEMENT, TREE, CAR, PEDESTRIAN = (label.id for
 
 @dataclass(frozen=True)
 class Part:
-    """One shape of an object: where it sits on it, what it is made of, and how it swings with the steps.
+    """One shape of an object: its offset, material, and swing (legs and arms of walking people).
 
     `swing` is (metres of travel along z per metre of height, cycles per second, phase).
     """
@@ -56,14 +56,14 @@ class Part:
     offset: Vector = (0.0, 0.0, 0.0)
     scale: Vector = (1.0, 1.0, 1.0)
     swing: Vector | None = None
-    style: tuple[float, ...] = ()  # numbers that the material understands
+    style: tuple[float, ...] = ()  # parameters of the material
     seed: int = 0  # varies the texture
-    real_colour: Vector | None = None  # of the real look, where variation has given it another one
+    real_colour: Vector | None = None  # colour in the real look, if variation changed it
 
 
 @dataclass(frozen=True)
 class Body:
-    """A thing that moves as one: its parts, its instance number (0 = stuff) and its path over time."""
+    """An object that moves as one: its parts, instance number (0 = stuff) and motion."""
 
     parts: tuple[Part, ...]
     start: Vector
@@ -75,7 +75,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Drive:
-    """How the camera moves: start, speed, and the amplitude and phase of its swaying."""
+    """Motion of the camera: start, speed, and amplitude and phase of its swaying."""
 
     x: float
     speed: float
@@ -86,7 +86,7 @@ class Drive:
 
 @dataclass(frozen=True)
 class Still:
-    """Per part: shape, matrix [P, 3, 3] and offset [P, 3] within its body, number of its body [P]; which ones swing."""
+    """Per part: shape, matrix [P, 3, 3] and offset [P, 3] within its body, its body [P]; which parts swing."""
 
     shapes: tuple[Shape, ...]
     matrix: Floats
@@ -97,7 +97,7 @@ class Still:
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole street: everything that `render_frame` needs; equal seeds and settings give equal scenes."""
+    """A whole street, the input of `render_frame`; equal seeds and settings give equal scenes."""
 
     seed: int
     num_frames: int
@@ -116,7 +116,7 @@ class Scene:
 
     @cached_property
     def still(self) -> "Still":
-        """What does not change from frame to frame."""
+        """Transforms that do not change from frame to frame."""
         shapes: list[Shape] = []
         matrices: list[Floats] = []
         offsets: list[Vector] = []
@@ -135,7 +135,7 @@ class Scene:
 
 
 def _wave(cycles: float, phase: float, seconds: float) -> float:
-    # Rounded, so that libm's last digit does not reach the label maps.
+    # Rounded, so that label maps do not depend on the last digit of libm.
     return round(math.sin(2 * math.pi * cycles * seconds + phase), 9)
 
 
@@ -160,7 +160,7 @@ def camera_at(scene: Scene, t: float) -> Camera:
 
 
 def place_at(scene: Scene, t: float) -> Placed:
-    """Every part in its place at frame t."""
+    """The world transform of every part at frame t."""
     seconds = t / scene.fps
     still = scene.still
     matrix, origin = still.matrix.copy(), still.offset.copy()

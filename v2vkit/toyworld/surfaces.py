@@ -1,4 +1,4 @@
-"""What the looks are made from: the surface point of every sample, with its normal and its size on the surface."""
+"""Surface points of all samples, with normals and sample sizes: the input of the looks."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from v2vkit.toyworld.texture import Array
 
 @dataclass(frozen=True)
 class Moment:
-    """The scene at one time, with the tables that turn part numbers into transforms; the last row is the ground."""
+    """The scene at one time, with transforms by part number; the last row is the ground."""
 
     camera: Camera
     placed: Placed
@@ -49,8 +49,8 @@ def find_surfaces(scene: Scene, now: Moment, hits: Hits, world: Floats, grid: tu
     """Surfaces under the samples of a frame.
 
     Args:
-        hits: what each sample's ray met first, [rows, columns].
-        world: where, [3, rows, columns]; anything for the sky.
+        hits: first hit of each sample's ray, [rows, columns].
+        world: positions of the hits, [3, rows, columns]; arbitrary for the sky.
         grid: the samples' columns [1, columns] and rows [rows, 1] in pixels.
     """
     rows, columns = hits.part.shape
@@ -80,7 +80,7 @@ def find_surfaces(scene: Scene, now: Moment, hits: Hits, world: Floats, grid: tu
 
 
 def _normals(scene: Scene, now: Moment, hits: Hits, world: Floats) -> tuple[Array, Array]:
-    """World and local unit normals [3, S] of what each sample hit; sky samples get zeros."""
+    """World and local unit normals [3, S] at each sample; sky samples get zeros."""
     part, plane = hits.part.ravel(), hits.plane.ravel()
     # One row per plane of every part; balls have one dummy row, filled in below.
     locals_: list[Floats] = []
@@ -110,7 +110,7 @@ def _normals(scene: Scene, now: Moment, hits: Hits, world: Floats) -> tuple[Arra
 
 
 def _footprint(camera: Camera, inverse: Array, normal: Array, view: list[Array], depth: Array) -> Array:
-    """How far the surface point moves along each local axis for one sample spacing, [3, N].
+    """Size of one sample spacing on the surface along each local axis, [3, N].
 
     A ray through the next sample turns by a (a fraction of right or up); on the plane with normal n the point moves by
     depth · (a - d (n · a) / (n · d)).

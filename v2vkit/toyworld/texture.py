@@ -1,6 +1,6 @@
-"""Procedural textures that know how large a pixel is: everything finer than a pixel fades to its average.
+"""Anti-aliased procedural textures: everything finer than a pixel fades to its average.
 
-Without that, far windows and asphalt would flicker from frame to frame and no flow could explain the picture.
+Otherwise distant windows and asphalt would flicker from frame to frame and contradict the flow.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ def smoothstep(low: float, high: float, x: Any) -> Any:
 class Noise:
     """Value noise over a periodic table of random numbers.
 
-    `texture` scales what only surfaces have (1 = as it is, 0 = none): grain, stains, joints. What belongs to the shape
-    of a thing (which bay of a shop has a door) comes from `cell` and stays.
+    `texture` scales surface detail (1 = full, 0 = none): grain, stains, joints. Random features of shapes (which bay of
+    a shop has a door) come from `cell` and do not depend on it.
     """
 
     table: Array
@@ -48,7 +48,7 @@ class Noise:
 
     @staticmethod
     def seeded(seed: int, *, texture: float = 1.0) -> "Noise":
-        """The table of a seed."""
+        """The noise of a seed."""
         return Noise(np.random.default_rng([seed, 1]).random(_SIZE * _SIZE, np.float32), texture)
 
     def cell(self, i: Any, j: Any, salt: Any = 0) -> Array:
@@ -57,7 +57,7 @@ class Noise:
         return self.table[((i * 7 + j * 157 + salt * 61) & 255) * _SIZE + ((i * 113 + j * 11 + salt * 17) & 255)]
 
     def speck(self, i: Any, j: Any, salt: Any = 0) -> Array:
-        """As `cell`, for texture: 0.5 everywhere where there is none."""
+        """As `cell`, scaled by `texture`: 0.5 everywhere at 0."""
         found = self.cell(i, j, salt)
         return found if self.texture == 1 else 0.5 + np.float32(self.texture) * (found - 0.5)
 
@@ -76,13 +76,13 @@ class Noise:
         return np.asarray(self.texture * (2 * (top * (1 - b) + bottom * b) - 1), np.float32)
 
     def fractal(self, u: Any, v: Any, footprint: Any, wavelength: float, octaves: int) -> Array:
-        """Octaves of noise from `wavelength` (in the units of u, v) down, each faded out where a pixel covers it.
+        """Octaves of noise from `wavelength` (in the units of u, v) down, each faded out where pixels are larger.
 
         Args:
             u, v: surface coordinates.
             footprint: size of a pixel on the surface in the same units.
             wavelength: lattice spacing of the coarsest octave.
-            octaves: how many, each at half the wavelength and 0.6 of the strength of the one before.
+            octaves: number of octaves, each at half the wavelength and 0.6 of the strength of the previous one.
         """
         total: Any = 0.0
         strength = 1.0

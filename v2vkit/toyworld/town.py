@@ -1,4 +1,4 @@
-"""Builds a street from a seed: houses, trees, cars and people, and how each of them moves."""
+"""Construction of a street from a seed: houses, trees, cars and people, and their motion."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -58,17 +58,17 @@ def make_scene(
 
     Args:
         seed: any non-negative integer; the same seed gives the same street at every size.
-        num_frames: length of the drive; the street is made long enough for it.
+        num_frames: length of the drive, which sets the length of the street.
         size: width and height in pixels.
         fps: frames per second, which sets how far things move between two frames.
-        variation: in [0, 1], how much light, weather and colours of the real look differ from seed to seed; 0 = clear
-            weather always. Nothing else depends on it.
+        variation: in [0, 1], how much light, weather and colours of the real look vary from seed to seed; 0 = always
+            clear weather. Nothing else depends on it.
     """
     rng = np.random.default_rng(seed)
     uniform = rng.uniform
     drive = Drive(1.65, uniform(6.5, 9.0), uniform(0.05, 0.2), uniform(0.02, 0.045), uniform(0, 6.28))
     side = float(rng.choice([-1.0, 1.0]))
-    # The sun stands behind one's shoulder, so fronts ahead are lit, one row of houses is bright and one in the shade.
+    # The sun stands behind the camera to one side: fronts ahead and one row of houses are lit, the other is in shade.
     sun = np.array([side * uniform(0.45, 0.7), uniform(0.75, 0.95), -uniform(0.15, 0.45)])
     sun = sun / (sun * sun).sum() ** 0.5
     travel = drive.speed * num_frames / fps
@@ -91,7 +91,7 @@ def make_scene(
 
 
 def _pavements() -> Body:
-    """Raised pavements without end: only the top and the kerb can ever be seen."""
+    """Endless raised pavements: only the top and the kerb are visible."""
     parts = []
     for side in (-1.0, 1.0):
         planes = np.array([[0, 1, 0, KERB_HEIGHT], [-side, 0, 0, -KERB]])
@@ -130,7 +130,7 @@ def _houses(rng: np.random.Generator, side: float, end: float) -> Iterator[Body]
         width = rng.uniform(7, 14)
         yield Body(_house(rng, side, width, int(rng.integers(2, 5)), rng.uniform(8.9, 9.6)), (0, 0, z))
         z += width + (rng.uniform(2, 4) if rng.random() < 0.22 else 0.0)
-    # A second row that closes the gaps.
+    # A second row behind the gaps.
     low, high = sorted((side * 24, side * 30))
     style = (2.6, 3.1, 3.8, 9.0, 0.45)
     yield Body(
@@ -139,7 +139,7 @@ def _houses(rng: np.random.Generator, side: float, end: float) -> Iterator[Body]
 
 
 def _street_end(rng: np.random.Generator, end: float) -> Body:
-    """The street meets another one: a long front with a tower closes the view."""
+    """The end of the street: a long front with a tower across it."""
     wall = _pick(rng, _WALLS)
     x = rng.uniform(-9, 9)
     parts = (
@@ -162,7 +162,7 @@ def _trees(rng: np.random.Generator, side: float, end: float) -> Iterator[Body]:
         leaf, seed = _pick(rng, _LEAVES), int(rng.integers(256))
         bark = frustum(((-0.17, 0, -0.17), (0.17, 0, 0.17)), ((-0.1, trunk + 0.9, -0.1), (0.1, trunk + 0.9, 0.1)))
         parts = [Part(bark, TREE, "bark", linear(92, 74, 58), seed=seed)]
-        lumps = 5 if z < end - 70 else 2  # fewer where nobody gets near
+        lumps = 5 if z < end - 70 else 2  # fewer where the camera never gets near
         for k in range(lumps):
             around, out = 2 * np.pi * (k + rng.uniform(0, 0.6)) / lumps, radius * rng.uniform(0.35, 0.6)
             size = radius * rng.uniform(0.62, 0.85)

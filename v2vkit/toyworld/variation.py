@@ -1,4 +1,4 @@
-"""Sun, weather and colours of the real look that differ from clip to clip."""
+"""Variation of sun, weather and colours of the real look from clip to clip."""
 
 import colorsys
 import math
@@ -12,21 +12,21 @@ from v2vkit.toyworld.scene import Body, Scene
 from v2vkit.toyworld.weather import Weather
 
 _GROUP = {"facade": "wall", "roof": "roof", "paint": "car", "cabin": "car", "leaves": "leaves"}
-"""Materials that get other colours; the parts of a body that share a group share the colour."""
+"""Materials whose colours vary; parts of a body in the same group share one colour."""
 _LOWEST, _HIGHEST = math.radians(14), math.radians(62)  # of the sun
 
 
 def varied(scene: Scene, variation: float) -> Scene:
-    """The same street in another light and other colours; only the real look changes.
+    """The same street with another sun, weather and colours; only the real look changes.
 
     Args:
         scene: a street in clear weather.
-        variation: in [0, 1], how far everything moves from there towards what the scene's seed draws.
+        variation: in [0, 1], interpolates from clear weather to the sun, weather and colours drawn from the seed.
     """
     rng = np.random.default_rng([scene.seed, 2])
     sun, weather = _drawn_weather(rng)
     x, y, z = _mix(scene.sun, sun, variation)
-    length = math.sqrt(x * x + y * y + z * z)  # never 0: both suns stand above the horizon
+    length = math.sqrt(x * x + y * y + z * z)  # never 0, because both suns are above the horizon
     colours = _palette(rng)
     bodies = tuple(_repainted(body, colours(), variation) for body in scene.bodies)
     mixed = _mixed_weather(scene.weather, weather, variation)
@@ -44,7 +44,7 @@ def _mixed_weather(a: Weather, b: Weather, share: float) -> Weather:
         above=_mix(a.above, b.above, share),
         below=_mix(a.below, b.below, share),
         haze=_mix(a.haze, b.haze, share),
-        haze_length=1 / ((1 - share) / a.haze_length + share / b.haze_length),  # the density is what mixes
+        haze_length=1 / ((1 - share) / a.haze_length + share / b.haze_length),  # densities are mixed, not lengths
         zenith=_mix(a.zenith, b.zenith, share),
         clouds=a.clouds + share * (b.clouds - a.clouds),
         cloud_light=a.cloud_light + share * (b.cloud_light - a.cloud_light),
@@ -79,7 +79,7 @@ def _drawn_weather(rng: np.random.Generator) -> tuple[Vector, Weather]:
 
 
 def _palette(rng: np.random.Generator) -> Callable[[], dict[str, Vector]]:
-    """A function that draws the colours of one body, linear RGB by group, in the taste of one street."""
+    """A function that draws the colours of one body, linear RGB by group, from the palette of one street."""
     hue, spread, grey = rng.uniform(), rng.uniform(0.03, 0.3), rng.uniform(0.3, 1)
     season = rng.uniform(0.07, 0.36)  # from autumn to spring
 

@@ -1,4 +1,4 @@
-"""Light and air of one clip: sun, sky, haze and the camera's exposure, as numbers."""
+"""Weather of one clip: parameters of sun, sky, haze and the camera's exposure."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from v2vkit.toyworld.geometry import Vector
 
 @dataclass(frozen=True)
 class Weather:
-    """Light and air, colours in linear RGB.
+    """Weather parameters, colours in linear RGB.
 
     sun: light of the sun on a surface that faces it. above, below: ambient light on what faces up and down. haze:
-    colour of the air and of the horizon, haze_length: metres after which 1/e of a surface's light is left. zenith:
+    colour of the air and of the horizon, haze_length: metres after which 1/e of a surface's light remains. zenith:
     colour of the sky overhead. clouds: offset of the cloud noise, about -1 (none) to 1 (closed); cloud_light:
-    brightness of the clouds. wet: how much darker the ground is than when dry, 0 to 1. exposure: gain per channel
+    brightness of the clouds. wet: darkening of the ground by rain, 0 to 1. exposure: gain per channel
     (brightness and white balance).
     """
 

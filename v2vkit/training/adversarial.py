@@ -1,7 +1,7 @@
 """Adversarial and feature-matching losses of the image, video and face discriminators.
 
-Every forward pass of a discriminator serves both sides. The fakes are detached from the generator's graph: G's
-gradients are taken with respect to them, D's with respect to its weights, from the same graph. B batch.
+One forward pass of a discriminator gives the gradients of both networks: fakes are detached from the generator's
+graph, and from the same graph of D come the gradients with respect to the fakes (for G) and to D's weights. B batch.
 """
 
 from collections.abc import Callable
@@ -39,12 +39,12 @@ _GAN: dict[str, tuple[Callable[[DiscriminatorOutput], Tensor], Callable[..., Ten
 
 @dataclass(frozen=True)
 class DiscriminatorInputs:
-    """What a discriminator is shown of a chunk.
+    """The input of a discriminator from one chunk.
 
     Attributes:
         real: [n, C, H, W].
         fakes: each [n, C, H, W]; all of them against the same real input.
-        share: what all of its losses are multiplied by, where the processes show it different numbers of inputs.
+        share: factor of all its losses, for processes with different numbers of inputs.
     """
 
     real: Tensor
@@ -54,11 +54,11 @@ class DiscriminatorInputs:
 
 @dataclass
 class AdversarialLosses:
-    """Both sides of the adversarial losses of a chunk.
+    """The adversarial losses of a chunk, for generator and discriminators.
 
     Attributes:
-        generator: the generator's losses, over the detached fakes.
-        discriminators: the loss of each network that was shown something, by its name.
+        generator: the generator's losses on the detached fakes.
+        discriminators: name -> loss of every discriminator that had an input.
         terms: the discriminators' terms, unweighted.
     """
 
@@ -78,7 +78,7 @@ class AdversarialLosses:
     ) -> None:
         """Add the losses of one discriminator, weighted for the generator.
 
-        Each fake input stands against the real one: D's loss is half the sum over the fakes of real + fake terms (1.9).
+        D's loss is half the sum over the fakes of its real and fake terms (specification 1.9).
         """
         assert term.network is not None
         key = term.key
@@ -95,7 +95,7 @@ class AdversarialLosses:
 
 
 def image_adversary(config: TrainConfig) -> tuple[LossTerm, ...]:
-    """Rows of the image discriminator and of feature matching, which is computed with each discriminator's loss."""
+    """Rows of the image discriminator and of feature matching, which every discriminator computes with its loss."""
     gan = config.adversaries.gan
     return (
         LossTerm("GAN", "GAN", gan, network="image", compute=image_inputs),
@@ -125,25 +125,25 @@ def video_adversaries(config: TrainConfig) -> tuple[LossTerm, ...]:
 
 
 def face_adversary(config: TrainConfig) -> tuple[LossTerm, ...]:
-    """Row of the discriminator of faces."""
+    """Row of the face discriminator."""
     gan = config.adversaries.gan
     face = LossTerm(
-        "Face", "discriminator of faces", gan, "lambda_face", needs=(POSE,), network="face", compute=face_inputs
+        "Face", "face discriminator", gan, "lambda_face", needs=(POSE,), network="face", compute=face_inputs
     )
     return (face,)
 
 
 def image_inputs(chunk: GeneratedChunk) -> DiscriminatorInputs:
-    """Frames beside their source maps: the generated ones and, where there are any, the hallucinated ones."""
+    """Frames with their source maps: generated frames and, for video generators, hallucinated images."""
     fakes = [images for images in (chunk.detached.x_fake, chunk.detached.h) if images]
     s = chunk.s_without_edges
     return DiscriminatorInputs(image_input(s, chunk.x), [image_input(s, join(images)) for images in fakes])
 
 
 def video_inputs(chunk: GeneratedChunk, *, scale: int, num_frames: int, sparse: bool) -> DiscriminatorInputs | None:
-    """K = `num_frames` frames that are K^`scale` apart, with the same real flow beside real and generated frames.
+    """K = `num_frames` frames that are K^`scale` apart, with the real flow for both real and generated frames.
 
-    None until the sequence reaches back far enough. Older generated frames come without a gradient.
+    None until the sequence is long enough. Generated frames before the chunk carry no gradient.
     """
     state, sequence, x_new = chunk.state, chunk.sequence, chunk.detached.x_fake
     windows = temporal_windows(
@@ -163,10 +163,10 @@ def video_inputs(chunk: GeneratedChunk, *, scale: int, num_frames: int, sparse: 
 
 
 def face_inputs(chunk: GeneratedChunk) -> DiscriminatorInputs | None:
-    """The surroundings of faces beside their source maps; None where no process has any.
+    """Face crops with their source maps; None if no process has a face.
 
-    Losses and gradients are averaged over the processes: each weighs as much as it has faces, so that the result is the
-    mean over all faces. A process without any takes part with a window that weighs nothing.
+    Losses and gradients are averaged over the processes, so each is weighted with its number of faces; the result is
+    the mean over all faces. A process without faces contributes a crop of weight 0.
     """
     parallel = chunk.parallel
     corners = find_faces(chunk.s[:, chunk.bodies])
@@ -217,10 +217,10 @@ def discriminate(
     *,
     together: bool = True,
 ) -> tuple[DiscriminatorOutput, list[DiscriminatorOutput]]:
-    """What D says of the real input [n, C, H, W] and of several fake ones; float32.
+    """D's outputs on the real input and on each fake input, all [n, C, H, W]; float32.
 
     Args:
-        together: the fakes in one forward pass; not for networks that normalise over the batch.
+        together: all fakes in one forward pass; not for networks that normalise over the batch.
     """
 
     def run(x: Tensor) -> DiscriminatorOutput:

@@ -1,4 +1,4 @@
-"""What can be wrong with the settings of training, found before any work starts."""
+"""Checks of the training settings, before any work starts."""
 
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import halved_size
@@ -8,41 +8,47 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.registry import METHODS, method_spec
 from v2vkit.training.schedule import flow_strides
-from v2vkit.training.terms import idle_settings, losses_on
+from v2vkit.training.terms import losses_on, settings_without_effect
 
 
 def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
-    """Whether the settings fit together and to the artifacts.
+    """Check that the settings fit together and fit the artifacts.
 
     Args:
-        manifests: of the artifacts that training reads, by kind.
+        manifests: kind -> manifest of the artifacts that training reads.
 
     Raises:
-        V2VError: they do not.
+        V2VError: they do not; the message names the settings.
     """
     spec = method_spec(config.method)
     refuse_unused(config, spec)
     spec.check(config)
-    _refuse_idle(config, spec)
+    _refuse_without_effect(config, spec)
     frames = manifests["frames"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
     if longest <= spec.context:
         raise V2VError(
+            "clip-too-short",
             f"The longest clip has {longest} frames; training needs at least {spec.context + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sorted(sizes)[:4])
-        raise V2VError(f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT.")
+        raise V2VError(
+            "size-mismatch", f"The frames have several sizes ({listed}).", "Ingest again with one --size WIDTHxHEIGHT."
+        )
     _check_flow(config, spec, manifests)
     if config.model.feature_dims and not config.conditions_have("has_regions"):
         raise V2VError(
-            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.", "Leave it out."
+            "setting-conflict",
+            f"--feature-dims is for labels and faces: {'+'.join(config.conditions)} has no regions.",
+            "Leave it out.",
         )
     if config.model.feature_dims and config.data.first_frame == "image":
         raise V2VError(
-            "--feature-dims does not go with --first-frame image: the image model knows nothing of these features.",
+            "setting-conflict",
+            "--feature-dims excludes --first-frame image: the image model does not take these features.",
             "Train with --first-frame self or real.",
         )
     _check_processes(config)
@@ -50,28 +56,32 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
 
 
 def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
-    """Whether all settings that were given mean something to the method.
+    """Check that the method uses all settings that were given.
 
     Raises:
-        V2VError: one does not.
+        V2VError: it does not use one.
     """
     others = (method_spec(name) for name in METHODS if name != spec.name)
     own = {term.weight for term in spec.losses(config)}
     weights = {term.weight: None for other in others for term in other.losses(config) if term.weight is not None}
     foreign = [weight for weight in weights if weight not in own]
     if given := config.given(*spec.unused, *foreign):
-        raise V2VError(f"{' and '.join(given)} mean nothing to --method {spec.name}.", "Leave them out.")
+        raise V2VError(
+            "setting-unused",
+            f"--method {spec.name} does not use {' and '.join(given)}.",
+            f"Leave out {' and '.join(given)}.",
+        )
 
 
-def _refuse_idle(config: TrainConfig, spec: MethodSpec) -> None:
-    """Settings that would do nothing in this training are refused, not ignored.
+def _refuse_without_effect(config: TrainConfig, spec: MethodSpec) -> None:
+    """Refuse settings that would have no effect in this training.
 
     Raises:
-        V2VError: there are some.
+        V2VError: there is one.
     """
-    for refusal, flags, given in idle_settings(spec.losses(config), config):
+    for refusal, flags, given in settings_without_effect(spec.losses(config), config):
         listed = f"{', '.join(flags[:-1])} and {flags[-1]}" if len(flags) > 1 else flags[0]
-        raise V2VError(f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
+        raise V2VError("setting-unused", f"{listed} {refusal}.", f"Leave out {' and '.join(given)}.")
 
 
 def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Manifest]) -> None:
@@ -81,9 +91,10 @@ def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Mani
     if not need <= have:
         flags = " ".join(f"--strides {stride}" for stride in sorted(need))
         raise V2VError(
+            "flow-stride-missing",
             f"The flow has strides {sorted(have)}; --temporal-scales {config.adversaries.temporal_scales} "
             f"and --max-frame-stride {stride} need {sorted(need)}.",
-            f"Run `v2v extract-flow {flags} --overwrite`, or train with less of both.",
+            f"Run `v2v extract-flow {flags} --overwrite`, or lower --temporal-scales or --max-frame-stride.",
         )
 
 
@@ -91,13 +102,15 @@ def _check_processes(config: TrainConfig) -> None:
     processes, batch_size = launched_processes(), config.data.batch_size
     if batch_size % processes:
         raise V2VError(
-            f"--batch-size {batch_size} cannot be shared out to {processes} processes.",
+            "batch-size-mismatch",
+            f"--batch-size {batch_size} cannot be divided among {processes} processes.",
             f"Give a multiple of {processes}.",
         )
     if config.model.norm == "batch" and batch_size > processes:
         raise V2VError(
-            "--norm batch over several sequences would train another function than rendering runs: it sees one frame.",
-            "Give one sequence to a process: --batch-size 1, or as many as there are processes.",
+            "setting-conflict",
+            "--norm batch with several sequences per process uses statistics over them, which rendering does not have.",
+            "Give --batch-size 1, or the number of processes.",
         )
 
 
@@ -106,7 +119,8 @@ def _check_sides(config: TrainConfig, spec: MethodSpec, width: int, height: int)
     for term in losses_on(spec.losses(config), config):
         if side < term.min_side:
             raise V2VError(
-                f"The {term.name} loss needs pictures of {term.min_side} pixels and more; {config.checkpoint} trains "
-                f"at {side}.",
-                "Turn it off, or use larger frames or fewer --num-scales.",
+                "frame-too-small",
+                f"The {term.name} loss needs frames whose shorter side has at least {term.min_side} pixels; in "
+                f"{config.checkpoint} it has {side}.",
+                "Turn the loss off, use larger frames, or lower --num-scales.",
             )

@@ -1,6 +1,6 @@
-"""Resuming the last snapshot with changed settings (`--continue`): which may change, and from what it goes on.
+"""Resumes the last snapshot with changed settings (`--continue`), and decides which settings may change.
 
-What is kept is the snapshot: weights, moments, EMA, and the place in the schedule, read by the new schedule.
+Weights, moments, EMA and the position in the schedule are kept; the new schedule applies from there.
 """
 
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.snapshot import Progress, read_progress
 from v2vkit.config import as_plain
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.terms import may_change
 
 _FREE = ("epochs", "decay", "learning_rate", "double_every", "max_frames")
-"""Settings that may change, besides weights of losses."""
+"""Settings that may change, besides loss weights."""
 
 
 def fixed_changes(config: TrainConfig, old: Manifest, changed: Mapping[str, str]) -> list[str]:
-    """Phrases for those of the changes with which a snapshot would not fit, or come from something else."""
+    """The descriptions of those changes that `--continue` does not allow: they would not fit the snapshot."""
     terms = method_spec(config.method).losses(config)
 
     def free(name: str) -> bool:
@@ -34,52 +34,56 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
     """The checksum of the snapshot that is resumed with these settings.
 
     Args:
-        old: of the training that is there, finished or not.
-        changed: setting or input that is another than in `old` -> phrase that says so.
+        old: manifest of the existing training, finished or not.
+        changed: setting or input that differs from `old` -> description of the change.
 
     Raises:
-        V2VError: a change does not fit the snapshot, there is none, it is damaged, or the schedule is over with it.
+        V2VError: a change is not allowed; the snapshot is missing or damaged, or at the end of the schedule.
     """
     if fixed := fixed_changes(config, old, changed):
         free = ", ".join(config.flag(name) for name in _FREE)
         raise V2VError(
-            f"--continue cannot go on with the training in {folder.url} after these changes: {', '.join(fixed)}.",
-            f"It can change {free} and weights of losses that are on. {another_start(config)}",
+            "setting-fixed",
+            f"--continue cannot resume the training in {folder.url} with these changes: {', '.join(fixed)}.",
+            f"It allows changes of {free}, and of the weights of losses that are on. {another_start(config)}",
         )
     progress = read_progress(folder)
     if progress is None or not _belongs(progress, old):
         raise V2VError(
-            f"The training in {folder.url} has left no snapshot to go on from.",
+            "snapshot-missing",
+            f"The training in {folder.url} has no snapshot to resume.",
             "Give --overwrite instead of --continue.",
         )
     if progress.epoch >= config.schedule.epochs:
         raise V2VError(
-            f"The training in {folder.url} has done {progress.epoch} epochs; with these settings there are "
-            f"{config.schedule.epochs}, and nothing is left to train.",
+            "training-finished",
+            f"The training in {folder.url} has finished {counted(progress.epoch, 'epoch')}; --epochs is "
+            f"{config.schedule.epochs}, so nothing is left to train.",
             "Raise --epochs.",
         )
     return progress.sha256
 
 
 def _belongs(progress: Progress, old: Manifest) -> bool:
-    """Whether a snapshot is of that training, or the one that it was itself continued from."""
+    """Whether a snapshot is of that training, or the one that the training continued from."""
     return progress.fingerprint == old.fingerprint or progress.sha256 in old.inputs.values()
 
 
 def advice(config: TrainConfig, old: Manifest, changed: Mapping[str, str]) -> str:
-    """What to do about a training with other settings."""
+    """The hint for an existing training with other settings."""
     if not fixed_changes(config, old, changed):
         return (
-            "Add --continue to train it on with the new settings, or --overwrite to train anew; the old ones keep it."
+            "Add --continue to resume it with the new settings, or --overwrite to train from scratch; with the old "
+            "settings nothing is changed."
         )
-    return f"{another_start(config)} The old settings keep it."
+    return f"{another_start(config)} With the old settings nothing is changed."
 
 
 def another_start(config: TrainConfig) -> str:
-    """How to begin with a model and to write in place of the one that is there."""
+    """The hint on replacing the existing training, with or without its weights as a start."""
     if config.start_from:
-        return f"Add --overwrite to write what is trained from {config.start_from} in its place."
+        return f"Add --overwrite to replace it by a training that starts from {config.start_from}."
     return (
-        "Add --overwrite to train anew in its place; to begin with its weights, copy its folder and add "
+        "Add --overwrite to replace it by a training from scratch; to start from its weights, copy its folder and add "
         "`--start-from COPY --overwrite`."
     )

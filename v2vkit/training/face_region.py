@@ -1,4 +1,4 @@
-"""Where the faces of people are in their source maps, for a discriminator that looks at nothing else (spec. 1.5, 1.7).
+"""Finds the face regions in source maps of skeletons, for the face discriminator (specification 1.5, 1.7).
 
 B frames, H x W pixels.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 from v2vkit.conditions.skeleton import LIMBS
 
 _NECK = next(color for first, last, color in LIMBS if (first, last) == (0, 1))
-_FAINTEST = 0.1  # of full brightness: strokes are drawn with soft edges, their colour mixed with black
+_FAINTEST = 0.1  # of full brightness; strokes have soft edges, where their colour is mixed with black
 _TOLERANCE = 0.1  # of that brightness
 
 Corner = tuple[int, int]
@@ -46,7 +46,7 @@ def find_faces(s: Tensor) -> list[Corner | None]:
 
 
 def cut_faces(frames: Tensor, corners: list[Corner | None]) -> Tensor:
-    """The windows [N, C, side, side] of the N frames of [B, C, H, W] that have one."""
+    """The windows [N, C, side, side] of those N of the frames [B, C, H, W] that have a face."""
     side = region_side(*frames.shape[-2:])
     cut = [
         frame[:, corner[0] : corner[0] + side, corner[1] : corner[1] + side]

@@ -1,4 +1,4 @@
-"""The features of the frames that a chunk's source maps are taken from. B batch, N frames, H x W the size on disk."""
+"""Feature channels of a chunk's source maps. B batch, N frames, H x W the size on disk."""
 
 from functools import partial
 
@@ -23,20 +23,20 @@ def feature_maps(
     recompute: bool = False,
     train_from: int = 0,
 ) -> dict[int, Tensor]:
-    """E of every frame that a source map of the chunk is taken from, averaged over its regions.
+    """E's output for every frame whose source map the chunk uses, averaged over the frame's regions.
 
-    The averages are spread over the regions at the size on disk and halved with the source maps, as rendering does it.
-    They carry gradients into E, but not where the coarser scales stay as they are: their input must not change either.
+    As in rendering, the averages are spread over the regions at the size on disk and downsampled with the source maps.
+    They carry gradients into E, except while the coarser scales are fixed: then their input has to stay fixed too.
 
     Args:
         frames: numbers of the chunk's frames in the window.
-        finer_scales: of the generator, above the coarsest one, at whose size E sees frames.
-        halvings: how often the frames in `sequence` were halved.
-        recompute: E's activations are computed again for the gradients instead of being kept.
+        finer_scales: number of the generator's scales above the coarsest; E sees frames at the coarsest size.
+        halvings: downsamplings by two of the frames in `sequence`.
+        recompute: recompute E's activations in the backward pass instead of storing them.
         train_from: the first spatial scale that trains.
 
     Returns:
-        number in the window -> [B, d, h, w] at the size of the frames in `sequence`.
+        Frame number in the window -> [B, d, h, w] at the size of the frames in `sequence`.
     """
     assert sequence.regions is not None, "features need regions"
     times = range(max(state.first, frames[0] - state.context), frames[-1] + 1)

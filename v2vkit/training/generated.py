@@ -1,4 +1,4 @@
-"""What the losses of a chunk of generated frames look at. B batch, n frames of the chunk, L context frames."""
+"""A generated chunk, the input of all losses. B batch, n frames of the chunk, L context frames."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,30 +20,30 @@ def join(tensors: list[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class DetachedFakes:
-    """The generator's outputs cut from its graph, one [B, 3, H, W] per frame; they collect its gradients."""
+    """The generator's outputs detached from its graph, one [B, 3, H, W] per frame; leaves that collect gradients."""
 
     x_fake: list[Tensor]
     h: list[Tensor]
-    """The hallucinated images; none of an image generator, whose hallucination is the frame itself."""
+    """The hallucinated images; empty for image generators, whose hallucinated image is the frame itself."""
 
     @classmethod
     def of(cls, outputs: list[Output], *, hallucinated: bool) -> "DetachedFakes":
-        """Of a generator's outputs, with the hallucinated images or without."""
+        """Detach a generator's outputs, with or without the hallucinated images."""
         h = [output.h.detach().requires_grad_() for output in outputs] if hallucinated else []
         return cls([output.x_fake.detach().requires_grad_() for output in outputs], h)
 
 
 @dataclass
 class GeneratedChunk:
-    """A chunk that has been generated, and what losses share of it, computed when first asked for.
+    """A generated chunk and the tensors that several losses use, computed on first use.
 
     Attributes:
-        sequence: the batch that it is of.
-        state: after the chunk.
+        sequence: its batch.
+        state: the state after the chunk.
         frames: numbers of its frames in the sequence.
-        outputs: of the generator, one per frame, with their graphs.
-        hallucinated: the hallucinated images have losses of their own.
-        perceptual: the network of the perceptual loss, where a loss needs it.
+        outputs: the generator's outputs with their graphs, one per frame.
+        hallucinated: whether losses apply to the hallucinated images too.
+        perceptual: the network of the perceptual loss, if a loss needs it.
         parallel: the other processes of this run.
         bodies: the channels of `s` that show skeletons of people.
         edges: the channel of `s` that is an edge map, where an edge network sees it (S-Flow); discriminators do not.
@@ -61,7 +61,7 @@ class GeneratedChunk:
 
     @cached_property
     def detached(self) -> DetachedFakes:
-        """What discriminators see of it."""
+        """The detached outputs, which discriminators see."""
         return DetachedFakes.of(self.outputs, hallucinated=self.hallucinated)
 
     @cached_property
@@ -85,32 +85,32 @@ class GeneratedChunk:
 
     @cached_property
     def fakes(self) -> list[Tensor]:
-        """The generated frames and, where `hallucinated`, the hallucinated images, each [n B, 3, H, W]."""
+        """The generated frames and, if `hallucinated`, the hallucinated images, each [n B, 3, H, W]."""
         h = [join([output.h for output in self.outputs])] if self.hallucinated else []
         return [join([output.x_fake for output in self.outputs]), *h]
 
     @cached_property
     def perceptual_maps(self) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Feature maps of the real frames, without a graph, and of each of `fakes`."""
+        """Feature maps of the real frames (without a graph) and of each of `fakes`."""
         assert self.perceptual is not None
         with torch.no_grad():
             real = self.perceptual(self.x)
         return real, [self.perceptual(fake) for fake in self.fakes]
 
     @cached_property
-    def moved(self) -> list[tuple[int, Output, Tensor, Tensor]]:
-        """(number in the sequence, output, flow, mask) of the frames that have a predicted flow."""
+    def with_predicted_flow(self) -> list[tuple[int, Output, Tensor, Tensor]]:
+        """(number in the sequence, output, flow, mask) of every frame with a predicted flow."""
         pairs = [(t, o, o.flow, o.mask) for t, o in zip(self.frames, self.outputs, strict=True)]
         return [(t, o, flow, mask) for t, o, flow, mask in pairs if flow is not None and mask is not None]
 
     @cached_property
     def reference_flow(self) -> tuple[Tensor, Tensor]:
-        """Reference flow and confidence of the frames in `moved`: [m B, 2, H, W] and [m B, 1, H, W]."""
-        times = [t for t, *_ in self.moved]
+        """Reference flow and confidence of the frames in `with_predicted_flow`: [m B, 2, H, W] and [m B, 1, H, W]."""
+        times = [t for t, *_ in self.with_predicted_flow]
         flow, confidence = self.sequence.flow[1], self.sequence.confidence[1]
         return join([flow[:, t] for t in times]), join([confidence[:, t] for t in times])
 
     def seen_by_generator(self, frame: int) -> Tensor:
-        """Frame `frame` of the sequence as the generator's past saw it: real in the context, then generated."""
+        """Frame `frame` of the sequence as it is in the generator's history: real in the context, then generated."""
         context = self.state.context
         return self.sequence.x[:, frame] if frame < context else self.state.x_fake[frame - context]

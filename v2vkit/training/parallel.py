@@ -1,7 +1,7 @@
-"""Several processes on one training run: the sequences of a batch are shared out, gradients averaged (data parallel).
+"""Data-parallel training: every process takes its share of a batch's sequences, and gradients are averaged.
 
 Processes come from `torchrun --nproc-per-node N -m v2vkit train …` or another launcher that sets the same variables;
-Lightning Fabric does the talking. With one process none of it is imported.
+they communicate through Lightning Fabric, which a single process does not import.
 """
 
 import os
@@ -17,7 +17,7 @@ from v2vkit.errors import V2VError
 
 
 class Parallel:
-    """How this process works together with the others; alone by default, then everything here does nothing."""
+    """Communication with the other processes of a run; without any, every method is a no-op."""
 
     def __init__(self, fabric: Any = None):
         self._fabric = fabric
@@ -26,7 +26,7 @@ class Parallel:
 
     @property
     def device(self) -> torch.device | None:
-        """The device that Fabric gave this process; None when alone."""
+        """The device that Fabric assigned to this process; None without other processes."""
         return None if self._fabric is None else self._fabric.device
 
     def share(self, windows: list[Any]) -> list[Any]:
@@ -47,7 +47,7 @@ class Parallel:
             gradient.copy_(part.view_as(gradient))
 
     def adam(self, parameters: Iterable[Tensor], *, shard: bool, **settings: Any) -> torch.optim.Optimizer:
-        """Adam; with `shard` every process keeps the moments of its share of the weights and updates that share."""
+        """Adam; with `shard` every process keeps the moments of a share of the weights and updates only that share."""
         if not shard or self._fabric is None:
             return torch.optim.Adam(parameters, **settings)
         from torch.distributed.optim import ZeroRedundancyOptimizer
@@ -55,7 +55,7 @@ class Parallel:
         return ZeroRedundancyOptimizer(parameters, torch.optim.Adam, **settings)
 
     def collect(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
-        """Bring moments that are shared out to the first process, which can then save them; every process calls it."""
+        """Send sharded moments to the first process, which saves them; all processes have to call it."""
         for optimizer in optimizers:
             if hasattr(optimizer, "consolidate_state_dict"):
                 optimizer.consolidate_state_dict(to=0)
@@ -65,7 +65,7 @@ class Parallel:
         return yes if self._fabric is None else bool(self._fabric.broadcast(yes))
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until all processes have reached this call."""
         if self._fabric is not None:
             self._fabric.barrier()
 
@@ -80,21 +80,24 @@ def open_parallel(device: str) -> Parallel:
         device: as in the settings: cpu, cuda or auto; each process gets one.
 
     Raises:
-        V2VError: Lightning is not installed, there is no such device, or one that processes cannot share.
+        V2VError: Lightning is not installed, or the device is missing or cannot be shared.
     """
     number = launched_processes()
     if number == 1:
         return ALONE
     if device not in ("auto", "cpu", "cuda"):
         raise V2VError(
-            f"{number} processes cannot share the device {device}.", "Give cpu or cuda: each gets a device of its own."
+            "setting-conflict",
+            f"{number} processes cannot share the device {device}.",
+            "Give --device cpu or --device cuda; with cuda, each process gets its own GPU.",
         )
     pick_device(device)
     try:
         from lightning.fabric import Fabric
     except ImportError:
         raise V2VError(
-            f"A launcher started {number} processes, and Lightning, which lets them work together, is not installed.",
+            "library-missing",
+            f"{number} processes were started, but Lightning, through which they communicate, is not installed.",
             "pip install 'v2vkit[cluster]', or start one process.",
         ) from None
     accelerator = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"

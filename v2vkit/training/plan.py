@@ -1,4 +1,4 @@
-"""What a training run is going to do and what it will cost, measured before it starts."""
+"""The plan of a training run: what it does, and its time and memory, measured before it starts."""
 
 import contextlib
 import os
@@ -26,23 +26,23 @@ from v2vkit.training.terms import losses_on, losses_text
 from v2vkit.training.trainer import new_state, take_step
 
 SMALLER = "Use --gradient-checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks."
-"""What makes a training need less memory."""
+"""Hint on how to reduce the memory of training."""
 
 Kind = tuple[bool, int]
-"""What epochs are like: whether only the newest scale trains, and how many losses sequences are long enough for."""
+"""Kind of an epoch: whether only the newest scale trains, and how many losses its sequences are long enough for."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Measured on real steps with throw-away networks.
+    """Time and memory of training, measured on real steps with networks that are then discarded.
 
     Attributes:
         seconds_per_frame: of training on a generated frame.
         seconds_per_step: of an optimiser step.
-        seconds_to_load: of reading and augmenting a frame of a sequence (context too) that is not in memory yet, for
-            the share of the batch that one process loads.
-        num_steps: that were measured; fewer than asked for where the clips are short.
-        peak_bytes: of the process (CPU) or of the device's allocator (CUDA).
+        seconds_to_load: of reading and augmenting a frame of a sequence (context included) that is not cached, for the
+            share of the batch that one process loads.
+        num_steps: number of steps measured; fewer than asked for if the clips are short.
+        peak_bytes: peak memory of the process (CPU) or of the device's allocator (CUDA).
         frame_bytes: of one frame's image, maps and flow as tensors.
     """
 
@@ -63,12 +63,14 @@ def measure(
     processes: int = 1,
     num_steps: int = 2,
 ) -> Cost:
-    """Time and memory of up to `num_steps` steps of one of `processes`, after one to warm up; leaves nothing behind.
+    """Measures time and memory of up to `num_steps` steps of one process, after one step to warm up.
 
     Args:
-        phase: the epochs that are measured; the last ones when not given. The steps are those at the end of a sequence
-            of their length, as far as the clips reach: a window is loaded whole, and video discriminators look far
-            back. Real frames stand in for those generated before.
+        phase: the epochs to measure; None = the last ones. The steps are those at the end of a sequence of that length,
+            as far as the clips allow, because windows are loaded whole and video discriminators look far back. Real
+            frames replace the frames generated before.
+        processes: number of processes that share a batch.
+        num_steps: number of steps to measure.
     """
     spec = method_spec(config.method)
     phase = phase or phases(spec.schedule(config))[-1]
@@ -111,7 +113,7 @@ def measure(
 
 
 def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> list[Window]:
-    """So many frames of the longest clip, or all of it; windows as far apart as it allows."""
+    """`number` windows of `num_frames` frames of the longest clip (or all of it), spread evenly over it."""
     clips = dataset.reader.clips
     longest = max(range(len(clips)), key=lambda number: clips[number].num_frames)
     length = min(num_frames, clips[longest].num_frames)
@@ -127,12 +129,12 @@ def _kind(config: TrainConfig, spec: MethodSpec, phase: Phase) -> Kind:
 def measure_phases(
     config: TrainConfig, dataset: VideoDataset, device: torch.device, *, processes: int = 1
 ) -> dict[Kind, Cost]:
-    """What every kind of epochs of the schedule costs.
+    """The cost of every kind of epoch in the schedule.
 
-    To be asked before the networks that will be trained exist: theirs would count as memory of the throw-away ones.
+    Has to be called before the networks to train are built: their memory would be counted, too.
 
     Args:
-        processes: that share a batch; one of them is measured.
+        processes: number of processes that share a batch; one of them is measured.
     """
     spec = method_spec(config.method)
     longest: dict[Kind, Phase] = {}
@@ -140,7 +142,7 @@ def measure_phases(
         kind = _kind(config, spec, phase)
         longest[kind] = max(phase, longest.get(kind, phase), key=lambda phase: phase.num_frames)
     costs: dict[Kind, Cost] = {}
-    # The cheapest first, because memory once used by a process counts for all that are measured after it.
+    # The cheapest first, because a process's peak memory counts for all kinds that are measured after it.
     for kind in sorted(longest, key=lambda kind: (not kind[0], kind[1])):
         with fitting("This training", device, SMALLER):
             costs[kind] = measure(config, dataset, device, phase=longest[kind], processes=processes)
@@ -148,7 +150,7 @@ def measure_phases(
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes that the device has; of a CPU, those of the machine or of the container that this process runs in."""
+    """Memory of the device in bytes; of a CPU, that of the machine or of this process's container."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -158,7 +160,7 @@ def memory_of(device: torch.device) -> int:
 
 
 def _sizes(config: TrainConfig, source: Conditioning) -> list[str]:
-    """A line per network that is trained: its name and its parameters."""
+    """One line per trained network: its name and number of parameters."""
     with torch.device("meta"):
         networks = method_spec(config.method).build(config, source, torch.device("meta"), ALONE).networks()
     counts = {name: sum(p.numel() for p in network.module.parameters()) for name, network in networks.items()}
@@ -172,7 +174,7 @@ def plan_text(
     costs: dict[Kind, Cost],
     started: list[str],
 ) -> str:
-    """The plan as it is printed: data, networks, what they start from (`started`), losses, phases, `costs`."""
+    """The plan as text: data, networks, their initial weights (`started`), losses, phases, `costs`."""
     spec = method_spec(config.method)
     schedule, context = spec.schedule(config), spec.context
     clips = dataset.reader.clips
@@ -187,22 +189,22 @@ def plan_text(
     if dataset.reader.note is not None:
         lines.append(f"  data      {dataset.reader.note}")
     if workers:
-        lines.append(f"  data      batches are loaded ahead of the step by {workers} process{'es' * (workers > 1)}")
+        lines.append(f"  data      batches are loaded in advance by {workers} process{'es' * (workers > 1)}")
     if context and config.data.first_frame == "self" and not config.data.drop_history:
-        lines.append("  data      no sequence begins from nothing (--drop-history 0), but every rendering will")
+        lines.append("  data      no sequence begins without past frames (--drop-history 0), but every rendering does")
     lines += [f"  network   {line}" for line in _sizes(config, dataset.source)]
     lines += [f"  start     {line}" for line in started]
     lines += [f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule)]
     lines.append(f"  rate      {_rate_text(config, schedule.epochs, schedule.decay_epochs)}")
     total, per_frame = 0.0, 0.0
-    # What one kind has loaded, the next one finds in memory.
+    # What one kind of epoch has loaded is in the cache for the next.
     loading = max(cost.seconds_to_load for cost in costs.values())
     for phase in phases(schedule):
         epochs = range(phase.first, phase.last + 1)
         batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
         frames = sum(map(sampler.num_generated, batches))
         cost = costs[_kind(config, spec, phase)]
-        # Without workers the step and loading take turns.
+        # Without workers, steps and loading alternate.
         both = max if workers else sum
         to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
         seconds = both((frames * cost.seconds_per_frame, to_load))

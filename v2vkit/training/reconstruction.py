@@ -1,7 +1,7 @@
-"""Reconstruction and flow losses: those that need no discriminator. The formulas are in `models.losses`.
+"""Reconstruction and flow losses, which need no discriminator. The formulas are in `models.losses`.
 
-Each row's function takes a `GeneratedChunk` and gives the mean over it, or None where the chunk has no such loss: a
-frame from nothing has no flow.
+Each row's function takes a `GeneratedChunk` and gives the mean over it, or None if the chunk has no such loss: a frame
+without past frames has no flow.
 """
 
 from dataclasses import dataclass, field, replace
@@ -65,7 +65,7 @@ def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 def flow_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of the predicted flow and of what is warped with it."""
     flow = (PREDICTED_FLOW,)
-    # Flow grows with the size of the picture, so its loss is brought back to the coarsest scale's (published).
+    # Flow grows with the size of the frame, so its loss is scaled to that of the coarsest scale (as published).
     share = 1 / 2 ** (config.scale - 1)
     rows = (
         LossTerm("F_Flow", "predicted flow", "eq. 8, first term", "lambda_flow", share, flow, compute=_flow),
@@ -99,27 +99,27 @@ def _style(chunk: GeneratedChunk) -> Tensor:
 
 
 def _flow(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    return flow_loss(join([flow for _, _, flow, _ in chunk.moved]), *chunk.reference_flow)
+    return flow_loss(join([flow for _, _, flow, _ in chunk.with_predicted_flow]), *chunk.reference_flow)
 
 
 def _warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.moved]) for back in (1, 0))
-    return warp_loss(join([flow for _, _, flow, _ in chunk.moved]), x_last, x, chunk.reference_flow[1])
+    x_last, x = (join([chunk.sequence.x[:, t - back] for t, *_ in chunk.with_predicted_flow]) for back in (1, 0))
+    return warp_loss(join([flow for _, _, flow, _ in chunk.with_predicted_flow]), x_last, x, chunk.reference_flow[1])
 
 
 def _generated_warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    x_fake = join([output.x_fake for _, output, *_ in chunk.moved])
-    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.moved])
+    x_fake = join([output.x_fake for _, output, *_ in chunk.with_predicted_flow])
+    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.with_predicted_flow])
     return generated_warp_loss(x_fake, x_fake_last, *chunk.reference_flow)
 
 
 def _mask(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.moved:
+    if not chunk.with_predicted_flow:
         return None
-    return mask_loss(join([mask for *_, mask in chunk.moved]), chunk.reference_flow[1])
+    return mask_loss(join([mask for *_, mask in chunk.with_predicted_flow]), chunk.reference_flow[1])

@@ -1,4 +1,4 @@
-"""The sample grid: a picture of what the generator does, one column per frame, one row per map."""
+"""The sample grid: a picture of the generator's outputs, one column per frame, one row per map."""
 
 import numpy as np
 from numpy.typing import NDArray

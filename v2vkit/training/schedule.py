@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Schedule:
-    """When what happens.
+    """Learning rate and sequence lengths over the epochs.
 
     Attributes:
-        epochs: epochs in all.
+        epochs: number of epochs.
         decay: share of them, at the end, over which the learning rate falls linearly to zero.
-        first_frames: generated frames per training sequence at the beginning.
-        double_every: the number doubles after so many epochs; 0 = never.
-        max_frames: and never exceeds this.
-        fix_epochs: epochs at the beginning in which only the newest spatial scale trains.
+        first_frames: generated frames per training sequence in the first epochs.
+        double_every: epochs after which this number doubles; 0 = never.
+        max_frames: its upper limit.
+        fix_epochs: first epochs in which only the newest spatial scale trains.
         names: (first epoch, name) of phases that train other losses or networks, in order.
     """
 
@@ -35,19 +35,19 @@ class Schedule:
 
     @property
     def decay_epochs(self) -> int:
-        """Epochs with a falling learning rate: the share of all, to the nearest whole number.
+        """Epochs with a falling learning rate, rounded to whole epochs.
 
-        Half an epoch counts for the full rate, so that a single epoch trains at it. The product is rounded first, lest
-        0.3 * 5 be more than 1.5.
+        Half an epoch is rounded down, so that a single epoch trains at the full rate. The product is rounded first,
+        because 0.3 * 5 may be more than 1.5 in floating point.
         """
         return math.ceil(round(self.epochs * self.decay, 6) - 0.5)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs [first, last] that train alike: sequences of `num_frames` frames; all scales or the newest only.
+    """Epochs [first, last] with sequences of `num_frames` frames, training all scales or only the newest.
 
-    `name` as of `Schedule.names`.
+    `name` as in `Schedule.names`.
     """
 
     first: int
@@ -61,7 +61,7 @@ def frames_at(schedule: Schedule, epoch: int) -> int:
     """Generated frames per sequence in `epoch` (counted from 0): n0 2^(epoch // double_every), capped."""
     cap = max(1, schedule.max_frames)
     doublings = epoch // schedule.double_every if schedule.double_every else 0
-    # 2^30 frames are more than any cap; a larger shift would only cost memory.
+    # 2^30 frames are above any cap; a larger shift would make a huge integer.
     return min(cap, schedule.first_frames << min(doublings, 30))
 
 
@@ -75,10 +75,10 @@ def learning_rate_factor(schedule: Schedule, epoch: int) -> float:
 
 
 def ramp_factor(schedule: Schedule, num_frames: int, *, progress: float, ramp: float) -> float:
-    """The share of its weight that a loss on sequences of `num_frames` generated frames has reached.
+    """The factor in [0, 1] of the weight of a loss that needs `num_frames` generated frames.
 
-    A loss that is there from the beginning has its whole weight at once. One that begins when sequences become long
-    enough for it grows linearly over `ramp` epochs, so that a fresh discriminator upsets nothing.
+    A loss that is on from the first epoch has factor 1. One that starts when sequences become long enough ramps up
+    linearly over `ramp` epochs, so that an untrained discriminator does not disturb training.
 
     Args:
         progress: epochs done, with fraction.
@@ -90,7 +90,7 @@ def ramp_factor(schedule: Schedule, num_frames: int, *, progress: float, ramp: f
 
 
 def phases(schedule: Schedule) -> list[Phase]:
-    """The progression in space and time as a list of phases."""
+    """The phases of the schedule, in order."""
     found: list[Phase] = []
     for epoch in range(schedule.epochs):
         name = schedule.name_at(epoch)
@@ -103,5 +103,10 @@ def phases(schedule: Schedule) -> list[Phase]:
 
 
 def flow_strides(strides: tuple[int, ...], max_frame_stride: int) -> tuple[int, ...]:
-    """Strides of the flow to read: losses look `strides` frames of a sequence back, which lie up to so far apart."""
+    """Strides of the flow to read, in frames of the clip.
+
+    Args:
+        strides: how many frames of a sequence the losses look back.
+        max_frame_stride: frames of a sequence lie 1 to this many frames of the clip apart.
+    """
     return tuple(sorted({stride * apart for stride in strides for apart in range(1, max_frame_stride + 1)}))

@@ -1,4 +1,4 @@
-"""Beginning a stage from the weights of another: the coarser scale below a new one, or a model to go on with."""
+"""Initialises a training from the weights of a checkpoint: the coarser stage, or a model to continue."""
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.image_generator import FrameGenerator
 
 _FREE = ("num_scales", "covst", "zero_history")
-"""What a model to start from may have otherwise: its weights fit all the same."""
+"""Layer settings that may differ from the model to start from, because its weights fit nevertheless."""
 
 
 def check_start(
@@ -26,24 +26,31 @@ def check_start(
     size: tuple[int, int],
     encoder: EncoderConfig | None = None,
 ) -> None:
-    """Whether `generator` can be built on the model to start from.
+    """Check that training of `generator` can start from the model in `folder`.
 
     Args:
-        generator: what is going to be trained.
-        source: what conditions it.
-        size: width and height that this stage trains at, in pixels.
-        encoder: the feature encoder that trains along.
+        folder: the checkpoint to start from.
+        generator: configuration of the generator to train.
+        source: its conditions.
+        size: width and height at which this stage trains, in pixels.
+        encoder: configuration of the feature encoder to train, if any.
 
     Raises:
-        V2VError: no model there; other layers or source maps; a model of one scale less that was not trained at half
-            this size. With as many scales it may be of any size: the networks are convolutional.
+        V2VError: there is no model; it has other layers or conditions; or it has one scale less and was not trained at
+            half this size. With the same number of scales any size fits: the networks are convolutional.
     """
     info = read_info(folder)
     if type(info.generator) is not type(generator):
         if isinstance(generator, GeneratorConfig):
-            raise V2VError(f"{folder.url} makes single images and cannot begin a video model.", "Start from spatial-1.")
+            raise V2VError(
+                "model-mismatch",
+                f"{folder.url} is an image model; a video model cannot start from it.",
+                "Start from the checkpoint of a vid2vid stage, such as spatial-1.",
+            )
         raise V2VError(
-            f"{folder.url} makes videos and cannot begin an image model.", "Start from pix2pixhd's, or none."
+            "model-mismatch",
+            f"{folder.url} is a video model; an image model cannot start from it.",
+            "Start from the checkpoint of pix2pixhd, or leave out --start-from.",
         )
     before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
@@ -51,26 +58,30 @@ def check_start(
     if different or new_scales not in (0, 1):
         names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
         raise V2VError(
+            "model-mismatch",
             f"The model in {folder.url} has other layers: {names}.",
-            "Train with the settings of that model, or train the stage before again with these.",
+            "Train with the settings of that model, or train the coarser stage again with these.",
         )
-    if not info.conditioning.same_channels(source):  # whose channels may be as many, and mean something else
+    if not info.conditioning.same_channels(source):  # other conditions may have the same number of channels
         raise V2VError(
+            "condition-mismatch",
             f"The model in {folder.url} is conditioned on other source maps ({info.conditioning}; here {source}).",
-            "Train with the settings of that model, or train the stage before again with these.",
+            "Train with the settings of that model, or train the coarser stage again with these.",
         )
     if info.encoder != encoder:
         raise V2VError(
+            "model-mismatch",
             f"The model in {folder.url} has {_features(info.encoder)}; this stage has {_features(encoder)}.",
-            "Train with the --feature-dims and the --preset of that model, or train the stage before again with these.",
+            "Give the --feature-dims and --preset of that model, or train the coarser stage again with these.",
         )
     expected = halved_size(*size, new_scales)
     if new_scales and info.output_size != expected:
-        # Whether the frames it saw, halved as often as needed, would have had that size.
+        # Whether another --num-scales on the same frames would have had that size.
         same_frames = expected in (halved_size(info.width, info.height, times) for times in range(len(SPATIAL_STAGES)))
         raise V2VError(
+            "size-mismatch",
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",
-            f"Train {info.stage} again with --overwrite and --num-scales of the finest stage, and give it here too."
+            f"Train {info.stage} again with --overwrite and the --num-scales of the finest stage, and give it here too."
             if same_frames
             else f"A finer scale needs a model of half its size: start from one trained at {_by(expected)}, or ingest "
             f"frames for a stage at {_by(tuple(2 * side for side in info.output_size))}.",
@@ -86,17 +97,16 @@ def _by(size: tuple[int, ...]) -> str:
 
 
 def inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
-    """Copy the weights of the stage before into freshly built networks.
+    """Copy the weights of a checkpoint into freshly built networks.
 
-    The generator, and E, start from the averaged weights that rendering uses. Discriminators start from those of the
-    stage before where its snapshot is still there, scale by scale (the coarsest first, as they are stored), if they
-    fit.
+    Generator and E start from the EMA weights. Discriminators start from the checkpoint's snapshot, if it still exists,
+    scale by scale (coarsest first, as stored) where the shapes fit.
 
     Args:
-        size: width and height that is trained at now, in pixels.
+        size: width and height of this training, in pixels.
 
     Returns:
-        What began from where, for the plan.
+        Lines for the plan on the initial weights of each network.
     """
     model, info = load_model(folder)
     encoder = None if info.encoder is None else load_encoder(folder)[0]
@@ -113,7 +123,7 @@ def inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[st
     if isinstance(generator, VideoGenerator | FrameGenerator):
         same_scales = info.generator.num_scales == generator.config.num_scales
         if same_scales and info.output_size != size:
-            texts.append(f"trained at {_by(info.output_size)}, goes on at {_by(size)}")
+            texts.append(f"trained at {_by(info.output_size)}, continues at {_by(size)}")
     texts += [] if encoder is None else [f"encoder: from {folder.url}"]
     states = read_networks(folder)
     for name, network in state.modules.items():
@@ -124,7 +134,7 @@ def inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[st
 
 
 def _copy_fitting(network: Discriminator, state: dict[str, Tensor]) -> int:
-    """Copy those whole scales of a discriminator whose tensors all have the right shape; how many there were."""
+    """Copy the scales of a discriminator whose tensors all have the right shape; returns their number."""
     copied = 0
     own = network.state_dict()
     for index in range(len(network.scales)):

@@ -1,8 +1,7 @@
-"""A loss as a row: what it is, what it needs and when it is on. What follows from that is derived here.
+"""A loss as a row of a table (`LossTerm`): what it computes, what it needs and when it is on.
 
-Which losses a method has is the method's business (`MethodSpec.losses`). The plan, the refusal of settings that would
-do nothing, the networks that exist for a loss, the flow that is read and what `--continue` may change come from the
-rows.
+`MethodSpec.losses` lists the rows of a method. Derived from them: the plan, the refusal of settings without effect, the
+networks that are built for a loss, the flow that is read and what `--continue` may change.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,14 +14,14 @@ from v2vkit.training.schedule import Schedule, frames_at
 
 @dataclass(frozen=True)
 class Need:
-    """What losses and settings ask of the other settings.
+    """A requirement of losses and settings on the other settings.
 
     Attributes:
-        met: whether these settings fulfil it.
-        reason: why a loss without it is off, for the plan.
-        refusal: what settings that need it are, such as "are for poses"; given without it, they are refused. Empty for
-            the switches of ablations (--no-flow, --temporal-scales 0), beside which a recipe's other settings stay.
-        settings: settings that need it, besides the weights of losses.
+        met: settings -> whether they fulfil it.
+        reason: settings -> why a loss is off without it, for the plan.
+        refusal: predicate of the error for settings given without it, such as "are for poses". Empty for the switches
+            of ablations (--no-flow, --temporal-scales 0), which leave a recipe's other settings valid.
+        settings: settings that need it, besides loss weights.
     """
 
     met: Callable[[TrainConfig], bool]
@@ -100,22 +99,22 @@ NEEDS = (
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One row: a loss of a method.
+    """A loss of a method.
 
     Attributes:
-        key: what it is called in logs (`loss/<key>` in TensorBoard).
-        name: in words, for the plan.
-        equation: what it computes, or where that is written.
-        weight: the setting that weighs it; None = always on, at 1. At 0 it is off.
-        share: what the setting's value is multiplied by.
-        needs: without one of these it is off.
-        network: name of the network that is built and trained for it, only where it is on.
-        strides: it reads flow between frames that are so many frames of the sequence apart.
-        num_frames: generated frames that a sequence must have: it is on from the epoch in which sequences reach them.
-        begins: epoch (counted from 0) from which it is on.
-        min_side: pixels that a frame's shorter side must have.
-        compute: what a chunk gives -> the unweighted loss, or None where this chunk has none. The method says what a
-            chunk is and does the rest; None = computed by the method itself, with other losses.
+        key: its name in logs (`loss/<key>` in TensorBoard).
+        name: its name in the plan.
+        equation: formula or reference.
+        weight: the setting with its weight; None = always on with weight 1. Weight 0 turns it off.
+        share: factor of the weight.
+        needs: requirements; if one is not met, it is off.
+        network: name of the discriminator that is built and trained for it, if it is on.
+        strides: strides of the flow that it reads, in frames of the sequence.
+        num_frames: generated frames that a sequence needs; it starts in the epoch in which sequences have as many.
+        begins: first epoch (counted from 0) in which it is on.
+        min_side: pixels that the shorter side of a frame needs.
+        compute: chunk -> unweighted loss (rows with a network: its input), or None if this chunk has none; None = the
+            method computes it together with other losses.
     """
 
     key: str
@@ -132,7 +131,7 @@ class LossTerm:
     compute: Callable[[Any], Any] | None = None
 
     def why_off(self, config: TrainConfig) -> str:
-        """Why this loss is off with these settings; empty = it is on. Nothing else decides it."""
+        """Why this loss is off with these settings; empty = it is on. The only place that decides this."""
         reasons = [need.reason(config) for need in self.needs if not need.met(config)]
         if not reasons and self.weight is not None and not config.value(self.weight):
             reasons = [f"{config.flag(self.weight)} 0"]
@@ -143,22 +142,22 @@ class LossTerm:
         return epoch >= self.begins and num_frames >= self.num_frames
 
     def factor(self, config: TrainConfig) -> float:
-        """What the loss is multiplied by, where it is on."""
+        """The weight of the loss, if it is on."""
         return 1.0 if self.weight is None else config.value(self.weight) * self.share
 
 
 def losses_on(terms: Iterable[LossTerm], config: TrainConfig) -> tuple[LossTerm, ...]:
-    """Those that are on with these settings."""
+    """The losses that are on with these settings."""
     return tuple(term for term in terms if not term.why_off(config))
 
 
 def needs_met(terms: Iterable[LossTerm], need: Need, config: TrainConfig) -> bool:
-    """Whether a loss that has this need is on."""
+    """Whether a loss with this requirement is on."""
     return any(need in term.needs for term in losses_on(terms, config))
 
 
 def losses_text(terms: Iterable[LossTerm], config: TrainConfig, schedule: Schedule) -> list[str]:
-    """A line per loss: its weight and what it computes, or why it is off."""
+    """One line per loss for the plan: its weight and formula, or why it is off."""
     longest = frames_at(schedule, schedule.epochs - 1)
     lines = []
     for term in terms:
@@ -174,11 +173,11 @@ def read_strides(terms: Iterable[LossTerm], config: TrainConfig) -> tuple[int, .
     return tuple(sorted({stride for term in losses_on(terms, config) for stride in term.strides}))
 
 
-def idle_settings(terms: Iterable[LossTerm], config: TrainConfig) -> list[tuple[str, list[str], list[str]]]:
-    """Settings that were given and would do nothing, because what they need is not there.
+def settings_without_effect(terms: Iterable[LossTerm], config: TrainConfig) -> list[tuple[str, list[str], list[str]]]:
+    """Settings that were given without what they need, so that they have no effect.
 
     Returns:
-        Per unmet need: its refusal, the flags that it is about, and those of them that were given.
+        For each unmet requirement: its refusal, all flags that need it, and those of them that were given.
     """
     found = []
     for need in NEEDS:
@@ -190,6 +189,6 @@ def idle_settings(terms: Iterable[LossTerm], config: TrainConfig) -> list[tuple[
 
 
 def may_change(terms: Iterable[LossTerm], name: str, old: float, new: float) -> bool:
-    """Whether a training may go on with this weight changed: it is one, and no network comes or goes with it."""
+    """Whether `--continue` may change this setting: a loss weight whose change adds or removes no network."""
     owned = [term for term in terms if term.weight == name]
     return bool(owned) and (bool(old) == bool(new) or all(term.network is None for term in owned))

@@ -1,4 +1,4 @@
-"""The trainer: everything about training that does not depend on what is trained."""
+"""The training loop, independent of the method."""
 
 import copy
 import time
@@ -27,10 +27,10 @@ from v2vkit.training.schedule import Schedule, frames_at, learning_rate_factor
 
 
 def new_state(config: TrainConfig, method: Method, device: torch.device, parallel: Parallel = ALONE) -> TrainState:
-    """The state before the first step: fresh optimisers, an EMA that equals the weights.
+    """The state before the first step: new optimisers, EMA equal to the weights.
 
     Args:
-        parallel: the processes that share out the optimisers' moments where `--shard` asks for it.
+        parallel: the processes over which `--shard` distributes the optimiser states.
     """
     networks = method.networks()
     names = dict.fromkeys(network.optimizer for network in networks.values())
@@ -63,7 +63,8 @@ def take_step(
         The unweighted losses, means over the processes.
 
     Raises:
-        V2VError: a loss or a gradient is not finite (fp16 leaves such a step out); names it, and nothing was updated.
+        V2VError: a loss or a gradient is not finite; the message names it, and nothing is updated. (With fp16 gradients
+            may be infinite; such a step is skipped.)
     """
     for optimizer in state.optimizers.values():
         optimizer.zero_grad()
@@ -81,7 +82,7 @@ def take_step(
         if gradient_clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip, norm)
     assert updated, "a step without any gradient"
-    # Read at once, when everything is on its way: a GPU would be waited for each time.
+    # Read together, because every read waits for the GPU.
     losses = parallel.mean(torch.stack(list(terms.values())))
     numbers = torch.cat([losses, torch.stack(list(norms.values()))]).tolist()
     values = dict(zip(terms, numbers, strict=False))
@@ -99,6 +100,7 @@ def _refuse_non_finite(values: dict[str, float]) -> None:
     wrong = [name for name, value in values.items() if not abs(value) < float("inf")]
     if wrong:
         raise V2VError(
+            "training-diverged",
             f"Training stopped: {', '.join(wrong)} is not a finite number.",
             "Rerunning will fail again. Resume the last snapshot with --continue and a lower --learning-rate; where "
             "there is no snapshot yet, give --overwrite instead of --continue.",
@@ -107,18 +109,18 @@ def _refuse_non_finite(values: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains a method to the end of its schedule, resuming exactly where a stopped run was.
+    """Trains a method to the end of its schedule, resuming a stopped run exactly.
 
     Attributes:
-        dataset: the windows to train on, of which the first `context` frames are given ones.
-        folder: where snapshots, the model file and sample grids go.
-        fingerprint: of this run; a snapshot of the same one is resumed.
+        dataset: the training windows; their first `context` frames are real ones.
+        folder: for snapshots, the model file and sample grids.
+        fingerprint: of this run; its snapshot is resumed.
         save_model: writes the model file from the state.
         writer: a TensorBoard SummaryWriter, or None.
         parallel: the other processes of this run; only the first one writes.
-        threads: as chosen at the start; automatic ones follow the idle cores.
-        continued: checksum of a snapshot that a run with other settings left, to resume.
-        stop_after: asked after every batch; True snapshots and stops (tests stop runs in the middle with it).
+        threads: torch's threads; if automatic, their number follows the idle cores.
+        continued: checksum of the snapshot of a run with other settings, to resume (`--continue`).
+        stop_after: called after every batch; True saves a snapshot and stops (for tests).
     """
 
     config: TrainConfig
@@ -136,7 +138,7 @@ class Trainer:
     stop_after: Callable[[TrainState], bool] | None = None
 
     def fit(self, method: Method, state: TrainState) -> bool:
-        """Train `method` from `state`, or from the snapshot in `folder` where there is one of this run.
+        """Train `method` from `state`, or from this run's snapshot in `folder` if there is one.
 
         Returns:
             Whether the schedule was finished.
@@ -175,14 +177,14 @@ class Trainer:
                         saved_at = time.monotonic()
                     if stop:
                         return False
-                if not values:  # --continue with longer sequences: as much as an epoch was done of this one
+                if not values:  # after --continue with longer sequences, this epoch may have no batches left
                     state.epoch, state.batch = epoch + 1, 0
                 shown.note(", ".join(f"{name} {values[name]:.3f}" for name in method.headline if name in values))
         self._save(state)
         return True
 
     def _progress(self, sampler: ClipSampler, state: TrainState) -> AbstractContextManager[Progress]:
-        """Progress: generated frames of the whole schedule, and those before the state's place."""
+        """Progress bar over the generated frames of the whole schedule, starting at the state's position."""
         total = done = 0
         for epoch in range(self.schedule.epochs):
             for number, batch in enumerate(sampler.batches(epoch)):
@@ -192,7 +194,7 @@ class Trainer:
         return progress(total, done=done, desc=self.config.checkpoint, quiet=bool(self.parallel.rank))
 
     def _set_learning_rate(self, state: TrainState, epoch: int) -> float:
-        """That of the epoch, for every optimiser."""
+        """Set the epoch's learning rate in every optimiser; returns it."""
         rate = self.config.schedule.learning_rate * learning_rate_factor(self.schedule, epoch)
         for optimizer in state.optimizers.values():
             for group in optimizer.param_groups:
@@ -206,7 +208,7 @@ class Trainer:
         return values
 
     def _log(self, method: Method, state: TrainState, chunk: Any, values: dict[str, float], rate: float) -> None:
-        """TensorBoard scalars of every step, a sample grid of some: the step alone decides, so resumed runs agree."""
+        """TensorBoard scalars of every step and sample grids of some; which ones depends only on the step number."""
         for name, value in values.items() if self.writer is not None else ():
             self.writer.add_scalar(f"loss/{name}", value, state.steps)
         if self.writer is not None:

@@ -1,4 +1,4 @@
-"""Generating a training window chunk by chunk. A window has L context frames and then the generated ones; B batch."""
+"""Generates a training window chunk by chunk. A window has L context frames, then the generated ones; B batch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from v2vkit.training.data.batch import VideoBatch
 
 @dataclass
 class WindowState:
-    """What one chunk of a window hands to the next; nothing in it carries a gradient.
+    """The state between the chunks of a window; nothing in it carries a gradient.
 
     Attributes:
-        context: L, real frames at the head of the window.
-        history: the generator's past frames per scale; None before a first frame from nothing.
-        from_nothing: the window began without real frames.
+        context: number L of real frames at the start of the window.
+        history: the generator's past frames per scale; None before the first frame if there are none.
+        from_nothing: the window begins without past frames.
         x_fake: finest frames generated so far, each [B, 3, H, W]; number i is frame `context + i` of the window.
     """
 
@@ -30,12 +30,12 @@ class WindowState:
 
     @property
     def first(self) -> int:
-        """The first frame of the window that the generator may know of."""
+        """The first frame of the window that the generator may use."""
         return self.context if self.from_nothing else 0
 
 
 def begin_window(sequence: VideoBatch, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
-    """The state before the first generated frame: nothing at all, or the L real frames."""
+    """The state before the first generated frame: with the L real frames as history, or without history."""
     config = generator.config
     real = config.history and not from_nothing
     history = history_from_images(sequence.x[:, : config.history], config.num_scales) if real else None
@@ -47,7 +47,7 @@ def source_stack(
 ) -> Tensor:
     """s_{t-L} … s_t on the channels, each followed by its features where there are any, [B, (L+1) C, H, W].
 
-    There is no past before `first`: it repeats.
+    Frames before `first` are replaced by `first`.
     """
     times = [max(first, t) for t in range(frame - history, frame + 1)]
     if features is None:
@@ -68,10 +68,10 @@ def generate_chunk(
 
     Args:
         train_from: the first spatial scale that gets gradients.
-        features: `feature_maps` of every frame that a source map is taken from; None where the generator takes none.
+        features: `feature_maps` of every frame whose source map is used; None if the generator takes no features.
 
     Returns:
-        The finest scale's output for each frame, with its graph; `state` has moved on.
+        The finest scale's output for each frame, with its graph; `state` is updated.
     """
     outputs = []
     for frame in frames:

@@ -1,4 +1,4 @@
-"""Carrying audio over from one file to another: packet by packet, or as AAC where the target's players need that."""
+"""Copies audio from one file to another: packet by packet, or converted to AAC where players of the target need it."""
 
 import io
 from fractions import Fraction
@@ -16,28 +16,28 @@ from v2vkit.video.audio_codec import add_encoder, can_convert, layout_of
 from v2vkit.video.audio_feeds import AudioFeed, FileAudio
 from v2vkit.video.container import reading
 
-_TAKEN = {"mp4": frozenset(["aac", "alac", "mp3", "mp2", "ac3", "eac3", "opus", "flac"])}
-"""Codecs that players take from a container, where those are fewer than FFmpeg puts into it (PCM and Vorbis in MP4)."""
+_PLAYABLE = {"mp4": frozenset(["aac", "alac", "mp3", "mp2", "ac3", "eac3", "opus", "flac"])}
+"""Codecs that players accept in a container, where FFmpeg writes more of them (PCM and Vorbis in MP4)."""
 _STEP = Fraction(1, 1000)
-"""Seconds; the coarsest ticks of a container (Matroska's)."""
+"""Seconds per tick of the container with the coarsest clock (Matroska)."""
 Span = tuple[Fraction | None, Fraction | None]
-"""From when to when, in seconds of a file's own clock; None = from its beginning, to its end."""
+"""(begin, end) in seconds of a file's own clock; None = the file's beginning or end."""
 
 
 class AudioCopy:
-    """The audio streams of `source` on their way into `target`.
+    """Copies the audio streams of `source` into `target`.
 
-    A stream that the target's container or its players cannot take is converted to AAC, which is told in `notes`. One
-    that cannot be decoded is left out and told in `problems`, as is a source that turns out to be damaged; neither
-    stops the video.
+    A stream that the target's container or players do not accept is converted to AAC and reported in `notes`. A stream
+    that cannot be decoded is left out and reported in `problems`, and so is damage in the source. Neither stops the
+    video.
 
     Args:
-        source: file with audio, or a feed; one without any gives nothing to do.
+        source: file or feed; without audio nothing is copied.
         target: container whose header has not been written yet.
-        shift: seconds by which the target's video is later than the source's; None where the target's begins at zero,
-            wherever the source's does.
-        span: only the packets that begin between these seconds of the source's clock (None = its beginning, its end);
-            where a beginning is given, that is when the target begins.
+        shift: seconds by which the target's video begins later than the source's; None = the target's video begins at
+            zero.
+        span: only packets that begin within these seconds of the source's clock are copied. A given beginning becomes
+            time zero of the target.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class AudioCopy:
                 self._feed = FileAudio(source) if isinstance(source, (str, Path)) else source
                 self._choose(self._feed, shift)
         except V2VError as error:
-            self._stop(error.message)
-        self._upcoming()
+            self._give_up(error.message)
+        self._peek()
 
     def _choose(self, feed: AudioFeed, shift: Fraction | None) -> None:
         if self._span[0] is not None:
@@ -77,7 +77,7 @@ class AudioCopy:
         container = self._target.format.name
         for stream in feed.streams:
             name = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
-            if name in _TAKEN.get(container, {name}) and _fits(stream, feed.first_packets(stream.index), container):
+            if name in _PLAYABLE.get(container, {name}) and _fits(stream, feed.first_packets(stream.index), container):
                 self._streams[stream.index] = _add_copy(self._target, stream)
             elif can_convert(stream):
                 self._streams[stream.index] = self._encoders[stream.index] = add_encoder(self._target, stream)
@@ -91,35 +91,35 @@ class AudioCopy:
                 )
         feed.choose(self._streams)
 
-    def _wanted(self, packet: "Packet[Any]") -> bool:
+    def _in_span(self, packet: "Packet[Any]") -> bool:
         assert packet.dts is not None
         time, (begin, end) = packet.dts * packet.time_base, self._span
         return (begin is None or time >= begin) and (end is None or time < end)
 
-    def _upcoming(self) -> "Packet[Any] | None":
-        """The next packet to be written; None = there is none left, or none yet."""
+    def _peek(self) -> "Packet[Any] | None":
+        """The next packet to write, which stays the next one; None = the end, or none has arrived yet."""
         try:
             with reading(self.source):
                 while self._next is None and self._feed is not None:
                     packet = self._feed.take()
                     if packet is None:
                         return None
-                    self._next = packet if self._wanted(packet) else None
+                    self._next = packet if self._in_span(packet) else None
         except V2VError as error:
             at = "" if self._begin is None else f"the audio of {self.source} stops at {self._begin:.2f} s: "
-            self._stop(f"{at}{error.message}")
+            self._give_up(f"{at}{error.message}")
         return self._next
 
-    def pump(self, until: float | None) -> None:
-        """Writes the packets that begin before `until` seconds; None = all that are left."""
+    def write_until(self, until: float | None) -> None:
+        """Writes the packets that begin before `until` seconds; None = all remaining packets."""
         try:
-            self._pump(until)
-        except ValueError as error:  # time stamps that the container refuses, damage; a full disk is no ValueError
+            self._write_until(until)
+        except ValueError as error:  # refused time stamps or damage; a full disk raises OSError and goes to the caller
             reason = getattr(error, "strerror", None) or type(error).__name__
-            self._stop(f"the audio of {self.source} stops at {self._begin or 0:.2f} s: {reason}")
+            self._give_up(f"the audio of {self.source} stops at {self._begin or 0:.2f} s: {reason}")
 
-    def _pump(self, until: float | None) -> None:
-        while (packet := self._upcoming()) is not None:
+    def _write_until(self, until: float | None) -> None:
+        while (packet := self._peek()) is not None:
             assert packet.dts is not None
             begin = float(packet.dts * packet.time_base + self._offset)
             if until is not None and begin > until:
@@ -129,7 +129,7 @@ class AudioCopy:
             packet.dts += shift
             if packet.pts is not None:
                 packet.pts += shift
-            self._follow(packet)
+            self._close_gap(packet)
             encoder = self._encoders.get(packet.stream_index)
             if encoder is not None:
                 for frame in packet.decode():
@@ -143,8 +143,8 @@ class AudioCopy:
                 _, encoder = self._encoders.popitem()
                 self._target.mux(encoder.encode(None))
 
-    def _follow(self, packet: "Packet[Any]") -> None:
-        """Puts a packet right behind the one before it where it would begin less than a second too early: in joined
+    def _close_gap(self, packet: "Packet[Any]") -> None:
+        """Delays a packet that begins up to a second before the previous one's time stamp to just after it: in joined
         recordings the sound of a part ends a little after its picture."""
         assert packet.dts is not None
         last = self._last_dts.get(packet.stream_index)
@@ -158,27 +158,27 @@ class AudioCopy:
         if self._feed is not None:
             if self._feed.num_lost:
                 self.problems.append(
-                    f"{counted(self._feed.num_lost, 'packet')} of the audio of {self.source} were left out: they came "
-                    "too long before their frames"
+                    f"{counted(self._feed.num_lost, 'packet')} of the audio of {self.source} were left out: they "
+                    "arrived too long before their frames"
                 )
             self._feed.close()
             self._feed = None
 
-    def _stop(self, problem: str) -> None:
+    def _give_up(self, problem: str) -> None:
         self._next = None
         self.problems.append(problem)
         self.close()
 
 
 def _add_copy(target: OutputContainer, stream: AudioStream) -> AudioStream:
-    """A stream of the target for the packets of another one."""
+    """Adds a stream to the target that takes the packets of `stream`."""
     copy = target.add_stream_from_template(stream)
-    copy.codec_context.layout = layout_of(stream)  # mp4 refuses channels whose places are not known
+    copy.codec_context.layout = layout_of(stream)  # mp4 refuses channels without a known layout
     return copy
 
 
 def _fits(stream: AudioStream, packets: "list[Packet[Any]]", container: str) -> bool:
-    """Whether the container can hold the audio stream, tried out on its first packets in memory."""
+    """Whether the container accepts the audio stream: its first packets are muxed in memory."""
     with io.BytesIO() as file:
         try:
             with av.open(file, "w", format=container) as trial:

@@ -1,4 +1,4 @@
-"""Where copied audio packets come from: a file that is opened for them, or a pipe beside whose video they arrive."""
+"""Sources of audio packets to copy: a file that is opened for them, or a pipe that also carries the video."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +19,12 @@ _MOST_BYTES = 64 * 1024 * 1024
 
 
 class AudioFeed(Protocol):
-    """Audio packets for a muxer. FFmpeg's errors come as they are.
+    """Audio packets for a muxer. Raises FFmpeg's errors unchanged.
 
     Attributes:
         name: for messages.
         streams: the audio streams.
-        num_lost: packets that had to be dropped.
+        num_lost: packets that were dropped because too many were waiting.
     """
 
     name: str
@@ -33,23 +33,23 @@ class AudioFeed(Protocol):
 
     @property
     def begin(self) -> Fraction | None:
-        """When the video beside them begins, in seconds of its own clock; None = that is not known."""
+        """When the accompanying video begins, in seconds of its own clock; None = unknown."""
         ...
 
     def first_packets(self, index: int) -> list["Packet[Any]"]:
-        """Copies of the first packets of the stream with this index, to try out where they can go."""
+        """Copies of the first packets of the stream with this index, to test which containers accept them."""
         ...
 
     def choose(self, indices: Iterable[int]) -> None:
-        """From now on `take` gives only packets of these streams."""
+        """Makes `take` return only packets of these streams."""
         ...
 
     def take(self) -> "Packet[Any] | None":
-        """The next packet; None = there is none left, or none yet."""
+        """The next packet; None = the end, or none has arrived yet."""
         ...
 
     def close(self) -> None:
-        """No more packets are taken."""
+        """Ends the feed."""
         ...
 
 
@@ -73,7 +73,7 @@ class FileAudio:
         return video.start_time * video.time_base
 
     def first_packets(self, index: int) -> list["Packet[Any]"]:
-        """From the file opened anew."""
+        """From a second opening of the file."""
         with open_media(self.name) as container:
             stream = next(stream for stream in container.streams.audio if stream.index == index)
             return list(
@@ -97,36 +97,36 @@ class FileAudio:
 
 
 class PipedAudio:
-    """Audio packets that a pipe's demuxer finds among those of the video, held until their time has come.
+    """Audio packets that a pipe's demuxer finds between those of the video, held until their frames are written.
 
-    One thread may put packets in while another takes them. At most 64 MiB are held: then the oldest give way, also
-    where nobody takes any.
+    One thread may put packets in while another takes them. At most `max_bytes` are held; beyond that the oldest packets
+    are dropped. `num_lost` counts these once streams have been chosen.
     """
 
-    def __init__(self, name: str, streams: Sequence[AudioStream]):
+    def __init__(self, name: str, streams: Sequence[AudioStream], *, max_bytes: int = _MOST_BYTES):
         self.name, self.streams, self.num_lost = name, tuple(streams), 0
         self._chosen: frozenset[int] | None = None
         self._packets: deque[Packet[Any]] = deque()
-        self._num_bytes = 0
+        self._num_bytes, self._max_bytes = 0, max_bytes
 
     begin = None
 
     def put(self, packet: "Packet[Any]") -> None:
-        """Takes in a packet that has just been found."""
+        """Adds a packet that the demuxer has just found."""
         if self._chosen is not None and packet.stream_index not in self._chosen:
             return
         self._packets.append(packet)
         self._num_bytes += packet.size
-        while self._num_bytes > _MOST_BYTES and self.take() is not None:
+        while self._num_bytes > self._max_bytes and self.take() is not None:
             self.num_lost += self._chosen is not None
 
     def first_packets(self, index: int) -> list["Packet[Any]"]:
-        """Of those that have come so far."""
+        """From the packets that are held."""
         here = (packet for packet in [*self._packets] if packet.stream_index == index)
         return [_copied(packet) for packet in islice(here, _NUM_TRIAL_PACKETS)]
 
     def choose(self, indices: Iterable[int]) -> None:
-        """Packets of other streams are not held any more."""
+        """Drops packets of other streams, now and later."""
         self._chosen = frozenset(indices)
 
     def take(self) -> "Packet[Any] | None":
@@ -139,7 +139,7 @@ class PipedAudio:
         return None
 
     def close(self) -> None:
-        """Drops what is held, and whatever comes."""
+        """Drops all packets, now and later."""
         self._chosen = frozenset()
         self._packets.clear()
 

@@ -1,4 +1,4 @@
-"""Which video stream of a file is read: files hold cover pictures, thumbnails and second cameras, too."""
+"""Choice of the video stream to read: files also hold cover pictures, thumbnails and second cameras."""
 
 from av.container import InputContainer
 from av.stream import Disposition
@@ -8,17 +8,15 @@ from v2vkit.errors import V2VError
 
 
 def choose_video(name: object, container: InputContainer, number: int | None = None) -> VideoStream | None:
-    """The video stream that is read.
-
-    FFmpeg's choice, unless that is a single picture and another stream is not: then the largest of the others.
+    """The video stream to read: FFmpeg's choice, or the largest other stream where FFmpeg chooses a single picture.
 
     Args:
         name: of the file, for messages.
         container: the open file.
-        number: of the stream that the user wants, among the video streams, from 0; None = chosen.
+        number: the user's choice: index among the video streams, from 0; None = automatic.
 
     Returns:
-        None where there are only cover pictures, or no video streams at all.
+        None if there are no video streams except cover pictures.
 
     Raises:
         V2VError: there is no stream of that number.
@@ -27,6 +25,7 @@ def choose_video(name: object, container: InputContainer, number: int | None = N
     if number is not None:
         if number >= len(streams):
             raise V2VError(
+                "stream-unknown",
                 f"{name} has no video stream {number}: {described_streams(container) or 'it has none'}.",
                 "Give another --stream (they are numbered from 0), or leave it out.",
             )
@@ -39,7 +38,7 @@ def choose_video(name: object, container: InputContainer, number: int | None = N
 
 
 def real_streams(container: InputContainer) -> list[VideoStream]:
-    """The video streams without covers; without single pictures, too, where there is something else."""
+    """The video streams except cover pictures, and except single pictures if any other stream exists."""
     videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
     return [stream for stream in videos if stream.frames != 1] or videos
 

@@ -1,4 +1,4 @@
-"""Sources together with the maps and pictures that lie beside them, opened and checked."""
+"""Opens sources and checks the maps and paired pictures that belong to them."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,7 +10,7 @@ from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
 from v2vkit.video.numbering import missing_numbers
 from v2vkit.video.paired import Pictures, find_pictures, open_pictures
-from v2vkit.video.sources import SourceFiles, checksum, foreign_name, looking_at, readable, unique_names
+from v2vkit.video.sources import SourceFiles, checksum, explain_read_errors, readable, unique_names, utf8_problem
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Material:
     """A source that can be opened.
 
     Attributes:
-        source: where it is.
-        number: its place among the sources that were found, from 1.
+        source: its files.
+        number: its position among the sources that were found, from 1.
         name: for its clips; unique among the sources.
         footage: facts about its frames.
         maps: its maps (labels, depth and so on), if it has any.
-        pictures: of another look, if it has any.
+        pictures: paired pictures of another look, if it has any.
         label_ids: the ids that occur in its label maps.
     """
 
@@ -42,10 +42,10 @@ def maps_of(source: SourceFiles, roots: dict[MapKind, str], *, several: bool) ->
     Args:
         source: a video or image sequence.
         roots: kind of map -> folder that the user gave.
-        several: there are several sources, so that each has a sub-folder of its name; a single one may have it.
+        several: there are several sources, so each needs a sub-folder of its name; for a single source it is optional.
 
     Raises:
-        V2VError: a folder is missing, has no PNG or images of another kind.
+        V2VError: a folder is missing, has no maps or files of another kind.
     """
 
     folders = {what: map_folder(source, root, several=several) for what, root in roots.items()}
@@ -53,13 +53,13 @@ def maps_of(source: SourceFiles, roots: dict[MapKind, str], *, several: bool) ->
 
 
 def map_folder(source: SourceFiles, root: str, *, several: bool) -> str:
-    """Where the maps of one source lie below the folder that the user gave; `several` as of `maps_of`.
+    """The folder of one source's maps below the folder that the user gave; `several` as in `maps_of`.
 
     Data sets (Cityscapes) have the same splits below the images and the maps: images/train/aachen, maps/train/aachen.
     """
     own = Path(root) / source.stem
     in_split = Path(root) / Path(source.path).resolve().parent.name / source.stem
-    with looking_at(own):
+    with explain_read_errors(own):
         if not own.is_dir() and in_split.is_dir():
             return str(in_split)
         return str(own) if several or own.is_dir() else root
@@ -78,24 +78,28 @@ def collect(
     Args:
         sources: what was found.
         roots: kind of map -> folder that the user gave.
-        rules: what maps must be like.
+        rules: requirements on maps.
         fps: rate of image sequences.
-        pictures: video or folder of the pictures of another look that the user gave.
+        pictures: video or folder of paired pictures that the user gave.
 
     Returns:
-        the sources that can be opened, and path -> what was left out or may not be meant.
+        the sources that can be opened, and path -> reason why it was skipped, or a warning about it.
 
     Raises:
-        V2VError: a map is missing, damaged, of another size than the frames, or against the rules, or pictures are
-            missing or of other proportions: those are the user's own files, and training on half of them would be worse
-            than stopping.
+        V2VError: a map is missing, damaged, of another size than the frames, or breaks the rules, or paired pictures
+            are missing or of another aspect ratio. Unlike unreadable sources, these are never skipped: the user would
+            train on half of the data.
     """
-    skipped = {readable(source.path): reason for source in sources if (reason := foreign_name(source)) is not None}
+    skipped = {readable(source.path): reason for source in sources if (reason := utf8_problem(source)) is not None}
     several = len(sources) > 1
-    usable = [(number, source) for number, source in enumerate(sources, start=1) if foreign_name(source) is None]
+    usable = [(number, source) for number, source in enumerate(sources, start=1) if utf8_problem(source) is None]
     beside = "maps" if roots else "pictures"
     if (roots or pictures is not None) and len({source.stem for _, source in usable}) < len(usable):
-        raise V2VError(f"Two sources have the same name, so that their {beside} are not clear.", "Rename one of them.")
+        raise V2VError(
+            "source-name-conflict",
+            f"Two sources have the same name, so their {beside} cannot be told apart.",
+            "Rename one of them.",
+        )
     materials: list[Material] = []
     for (number, source), name in zip(usable, unique_names(source.stem for _, source in usable), strict=True):
         maps = maps_of(source, roots, several=several)
@@ -123,10 +127,10 @@ def collect(
 def checksums(
     sources: tuple[SourceFiles, ...], roots: dict[MapKind, str], *, pictures: str | None = None
 ) -> dict[str, str]:
-    """Name -> SHA-256 of every source, its maps and its pictures; arguments as of `collect`.
+    """Name -> SHA-256 of every source, its maps and its pictures; arguments as in `collect`.
 
-    Sources are told apart by their place in the order, which decides how clips are named and packed, and by their name
-    without its folder, so that the same files are the same sources wherever they lie.
+    A source's name is its position, which decides how clips are named and packed, and its file name without the folder:
+    moving the files does not change the result.
 
     Raises:
         V2VError: a folder of maps is missing or empty.
@@ -136,7 +140,7 @@ def checksums(
         path = Path(source.path)
         name = source_key(number, source.stem if source.images else path.name)
         sums[name] = _checksum(source)
-        if foreign_name(source) is not None:
+        if utf8_problem(source) is not None:
             continue  # `collect` leaves it out
         for maps in maps_of(source, roots, several=len(sources) > 1):
             sums[f"{maps.what} of {name}"] = checksum(maps.folder, maps.names)
@@ -152,5 +156,5 @@ def _checksum(source: SourceFiles) -> str:
 
 
 def source_key(number: int, name: str) -> str:
-    """What a source is called in fingerprints: its place from 1 on, and its name without folders."""
+    """Name of a source in fingerprints: its position, from 1, and its file name without folders."""
     return f"source {number} ({readable(name)})"

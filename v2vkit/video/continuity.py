@@ -1,7 +1,7 @@
-"""Time stamps of joined recordings: transport and program streams whose clock begins anew, or jumps, on the way.
+"""Continuous time stamps for joined recordings: transport and program streams whose clock restarts or jumps.
 
-FFmpeg's demuxers give such stamps as they stand in the file. Here the parts follow each other, and all streams of a
-part are moved by the same time, so that the sound stays with its picture.
+FFmpeg's demuxers return the stamps of the file. Here each part begins where the previous one ends, and all streams of a
+part are shifted by the same time, so audio and video stay in sync.
 """
 
 from fractions import Fraction
@@ -16,23 +16,23 @@ from av.stream import Stream
 
 _FORMATS = ("mpegts", "mpeg")
 _LONGEST = 10
-"""Seconds that packets beside each other may lie apart; FFmpeg's program closes longer gaps, too."""
+"""Longest gap in seconds between neighbouring packets of one part; the same limit as in the ffmpeg program."""
 _BACK = Fraction(1, 10)
-"""Seconds by which a stream may go back without having begun anew."""
+"""Seconds by which a stream's time stamps may step back within one part."""
 
 
 def may_jump(container: InputContainer) -> bool:
-    """Whether it is a kind of file that is made to be joined as it is; others have one clock."""
+    """Whether the format (MPEG-TS, MPEG-PS) can be joined by concatenating files; all others have one clock."""
     return container.format.name in _FORMATS
 
 
 def streams_with_time(container: InputContainer) -> tuple[Stream, ...]:
-    """The streams that `Clock` must see, whichever of them are used, so that all readers move them alike."""
+    """The streams that `Clock` must see, used or not, so that every reader shifts packets alike."""
     return (*container.streams.video, *container.streams.audio)
 
 
 def begin_of(container: InputContainer, video: Stream) -> Fraction | None:
-    """When a recording begins: its picture, or sound at most 10 s before it. Seconds; None = it does not tell."""
+    """Begin of a recording in seconds: that of its video, or of audio up to 10 s earlier; None = unknown."""
     starts = [
         stream.start_time * stream.time_base
         for stream in (video, *container.streams.audio)
@@ -58,9 +58,9 @@ def _is_joined(path: str, size: int, changed: int) -> bool:
 
 
 def is_joined(container: InputContainer) -> bool:
-    """Whether the clock of an open file jumps: then its time stamps do not tell where in it to look for a frame.
+    """Whether the clock of an open file jumps: then frames cannot be sought by their time stamps.
 
-    All of it is read once in a process (and nothing decoded). Pipes cannot be sought in anyway.
+    Reads all packets (decodes none), once per process and file. Not for pipes.
     """
     if not may_jump(container):
         return False
@@ -69,25 +69,25 @@ def is_joined(container: InputContainer) -> bool:
 
 
 class Clock:
-    """Moves the packets of all streams of one file, given in the order of the file.
+    """Shifts the time stamps of a file's packets, which must come in file order and from all streams.
 
     Attributes:
-        jumped: the file's clock has jumped so far.
+        jumped: whether the clock has jumped so far.
     """
 
     def __init__(self) -> None:
         self._offsets = [Fraction(0)]  # of each part
-        self._part: dict[int, int] = {}  # stream -> the part that it is in
-        self._last: dict[int, Fraction] = {}  # stream -> begin of its last packet, moved
-        self._end: dict[int, Fraction] = {}  # stream -> end of that
-        self._now: Fraction | None = None  # the latest end of all
+        self._part: dict[int, int] = {}  # stream -> index of its current part
+        self._last: dict[int, Fraction] = {}  # stream -> begin of its last packet, shifted
+        self._end: dict[int, Fraction] = {}  # stream -> end of its last packet, shifted
+        self._now: Fraction | None = None  # latest end of all packets
 
     @property
     def jumped(self) -> bool:
         return len(self._offsets) > 1
 
     def move(self, packet: "Packet[Any]") -> None:
-        """Changes the packet's time stamps, in place, where its part of the recording is not the first."""
+        """Shifts the packet's time stamps in place; those of the first part stay."""
         index = packet.stream_index
         if packet.dts is not None:
             self._note(packet, packet.dts * packet.time_base)
@@ -101,7 +101,7 @@ class Clock:
         index = packet.stream_index
         part = self._find(index, time)
         if part is None:
-            # The picture goes on where it was; sound that comes first must not take that away from it.
+            # Video continues at its own last end, even if audio packets of the new part come first.
             own = self._end.get(index) if packet.stream.type == "video" else None
             self._offsets.append((own or self._now or Fraction(0)) - time)
             part = len(self._offsets) - 1
@@ -111,7 +111,7 @@ class Clock:
         self._now = begin + length if self._now is None else max(self._now, begin + length)
 
     def _find(self, index: int, time: Fraction) -> int | None:
-        """The part that a packet belongs to; None = a new one."""
+        """Index of the part that a packet belongs to; None = a new part."""
         if index in self._part:
             candidates = range(self._part[index], len(self._offsets))
         else:

@@ -1,4 +1,4 @@
-"""Shot cuts with PySceneDetect, fed with our own frames so that the frame numbers are ours."""
+"""Shot detection with PySceneDetect on frames that v2vkit decodes, so that the frame numbers agree."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ T = TypeVar("T")
 Image = NDArray[np.uint8]
 CutMethod = Literal["adaptive", "content", "none"]
 DETECTION_SIDE = 256
-"""Longer side at which frames are compared; the detectors' thresholds were tuned at about this size."""
+"""Longer side in pixels at which frames are compared; the detectors' thresholds were tuned at about this size."""
 
 
 def find_cuts(
@@ -28,12 +28,12 @@ def find_cuts(
     fps: Fraction = DEFAULT_RATE,
     min_frames: int = 4,
 ) -> list[int]:
-    """Numbers of the frames with which a new shot begins (frame 0 is not among them).
+    """Numbers of the frames that begin a new shot, without frame 0.
 
-    Memory is constant: only a few frames are held, whatever the length. Settings as of `number_shots`.
+    Holds only a few frames in memory. Settings as in `number_shots`.
 
     Args:
-        images: consecutive frames, RGB uint8 [H, W, 3], best small already (`decode(..., long_side=DETECTION_SIDE)`).
+        images: consecutive frames, RGB uint8 [H, W, 3]; best small: `decode(..., long_side=DETECTION_SIDE)`.
     """
     numbered = number_shots(((None, image) for image in images), method=method, fps=fps, min_frames=min_frames)
     shots = (shot for _, shot in numbered)
@@ -49,16 +49,16 @@ def number_shots(
 ) -> Iterator[tuple[T, int]]:
     """(item, number of its shot, from 0) of every frame, in order.
 
-    The detectors tell of a cut some frames late, so that so many items are held back (`adaptive` 2, `content`
-    `min_frames`, `none` 0); pictures are not held.
+    Detectors report a cut some frames late, so items are delayed (by 2 frames with `adaptive`, `min_frames` with
+    `content`, 0 with `none`); pictures are not kept.
 
     Args:
-        frames: (item, picture) of consecutive frames: an item is anything, a picture RGB uint8 [H, W, 3], compared
+        frames: (item, picture) of consecutive frames. An item is any value; a picture is RGB uint8 [H, W, 3], compared
             with its longer side at most `DETECTION_SIDE`.
-        method: `adaptive` compares the change of a frame with that of its neighbours and so tolerates fast camera
-            motion; `content` takes a fixed threshold; `none` finds nothing.
-        fps: frame rate, which the detectors only use for their book-keeping.
-        min_frames: cuts closer than this to the one before are ignored (flashes).
+        method: `adaptive` compares the change of a frame with that of its neighbours, so it tolerates fast camera
+            motion; `content` uses a fixed threshold; `none` finds no cuts.
+        fps: frame rate; only for the detectors' time codes.
+        min_frames: shortest shot in frames; closer cuts (flashes) are ignored.
     """
     if method == "none":
         for item, _ in frames:
@@ -91,7 +91,7 @@ def number_shots(
 
 
 def _shrink(image: Image) -> Image:
-    """The picture as frames are compared; the same where it is small already."""
+    """The picture with its longer side at most `DETECTION_SIDE`."""
     height, width = image.shape[:2]
     if max(width, height) <= DETECTION_SIDE:
         return image

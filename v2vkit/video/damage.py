@@ -1,4 +1,4 @@
-"""What of a video could not be decoded, gathered while it is read."""
+"""Damage report of a video, collected while it is decoded."""
 
 from array import array
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,12 @@ _MOST_NAMED = 5
 
 
 class Damage:
-    """The packets that could not be decoded, and the frames that their decoder marks as damaged.
+    """The packets that could not be decoded, and the frames that the decoder marks as damaged.
 
-    One object goes with one reading of a video; it is complete once the frames have ended.
+    One object belongs to one pass over a video and is complete after its last frame.
 
     Attributes:
-        marked: numbers of the frames that came out damaged.
+        marked: numbers of the frames that the decoder marked as damaged.
         num_lost: packets that could not be decoded.
     """
 
@@ -31,19 +31,19 @@ class Damage:
         self._whole = True
         self._origin = 0
         self._time_base = Fraction(1)
-        self._shown = array("q")  # time stamps of the frames that came
-        self._near: list[int] = []  # of the packets that the decoder had been given when it failed
-        self._expected: set[int] = set()  # those of packets whose frames have not come
+        self._shown = array("q")  # time stamps of the decoded frames
+        self._near: list[int] = []  # time stamps of the packets at which the decoder failed
+        self._expected: set[int] = set()  # time stamps of packets whose frames have not been decoded yet
 
     def decode(self, packets: Iterable["Packet[VideoStream]"], *, begin: int | None = None) -> Iterator[av.VideoFrame]:
-        """The frames of these packets; one that cannot be decoded is noted and left out. What was noted before is gone.
+        """The frames of these packets; what cannot be decoded is recorded and left out. Clears earlier records.
 
         Args:
             packets: of one stream, with the empty one at the end that flushes the decoder.
-            begin: where the video begins, in ticks, when they do not begin with its first packet.
+            begin: time stamp of the video's begin, in ticks, if the first packet is a later one.
 
         Raises:
-            av.error.InvalidDataError: no frame came out of them, or fewer than were lost.
+            av.error.InvalidDataError: more packets were lost than frames decoded.
         """
         Damage.__init__(self)
         self._whole, error = begin is None, None
@@ -72,14 +72,14 @@ class Damage:
             self._shown.append(frame.pts)
 
     def problems(self) -> list[str]:
-        """Sentences without the file's name: the lost frames by their numbers in the intact video, and the damaged."""
+        """Sentences on lost frames (numbers of the intact video) and damaged ones, without the file name."""
         found = []
         if self.num_lost:
             frames = self._lost()
             what = counted(self.num_lost, "frame" if frames else "packet")
             verb = "is" if self.num_lost == 1 else "are"
             places = frames or [f"near {self._seconds(pts)}" for pts in self._near]
-            where = f": {_some(places)}" if places else ""
+            where = f": {_listed(places)}" if places else ""
             found.append(f"{what} of the video cannot be decoded and {verb} left out{where}")
         if self.marked:
             verb = "is" if len(self.marked) == 1 else "are"
@@ -87,7 +87,7 @@ class Damage:
         return found
 
     def _lost(self) -> list[str]:
-        """Where the lost frames were; none where their time stamps do not tell them from frames that are not shown."""
+        """Positions of the lost frames; empty if time stamps cannot tell them from frames that are not shown."""
         missing = sorted(self._expected)
         if len(missing) != self.num_lost:
             return []
@@ -102,16 +102,16 @@ class Damage:
         return f"{float((pts - self._origin) * self._time_base):.2f} s"
 
 
-def _some(parts: list[str]) -> str:
+def _listed(parts: list[str]) -> str:
     return ", ".join(parts[:_MOST_NAMED]) + (", ..." if len(parts) > _MOST_NAMED else "")
 
 
 def spans(numbers: list[int]) -> str:
-    """Increasing numbers, neighbours drawn together: `3-5, 9`; at most five such parts."""
+    """Increasing numbers as ranges: `3-5, 9`; at most five ranges are written."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][1] + 1:
             parts[-1][1] = number
         else:
             parts.append([number, number])
-    return _some([str(first) if first == last else f"{first}-{last}" for first, last in parts])
+    return _listed([str(first) if first == last else f"{first}-{last}" for first, last in parts])

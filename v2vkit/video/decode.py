@@ -1,10 +1,10 @@
-"""Frames of a video, exact by number.
+"""Frame-exact decoding of videos.
 
-Variable frame rate: frames are never dropped or doubled; each keeps its own time stamp. Where a file gives a frame no
-stamp, or one that does not increase, the stamp is continued at the average rate and the frame is marked `repaired`.
+Variable frame rate: frames are never dropped or doubled; each keeps its own time stamp. Where a frame has no stamp, or
+one that does not increase, its stamp is extrapolated at the average rate and the frame is marked `repaired`.
 
-AVI tells when packets are decoded and not when frames are shown. What FFmpeg guesses is in disorder where there are B
-frames, so that frames of AVI are shown from the first one's stamp on at the pace of decoding.
+AVI states when packets are decoded and not when frames are shown. FFmpeg's guess is out of order with B frames, so
+AVI frames get the first frame's stamp plus the decoding time that has passed since.
 """
 
 import re
@@ -39,8 +39,8 @@ class Frame:
         time_base: seconds per tick.
         index: number of the frame in the file, from 0.
         repaired: the file's own time stamp was missing or did not increase.
-        duration: ticks for which it is shown, as the file says; None where it does not. Where MP4 has B frames, only
-            that of the last frame is its own.
+        duration: ticks for which it is shown, as stated by the file; None = not stated. In MP4 with B frames only the
+            last frame's duration is its own.
     """
 
     image: NDArray[np.uint8]
@@ -64,24 +64,24 @@ def decode(
 ) -> Iterator[Frame]:
     """The frames `start` (inclusive) to `stop` (exclusive), in the order of display.
 
-    The result is bit for bit what decoding from frame 0 gives. With `start` > 0 the decoder starts at the last key
-    frame before it wherever the file allows that to be exact, and at frame 0 otherwise. Decoding stops quietly at the
-    end of the file, so that fewer frames than asked for may come.
+    The result is bit-identical to decoding from frame 0. With `start` > 0 the decoder starts at the preceding key
+    frame if the file allows that to be exact, and at frame 0 otherwise. At the end of the file decoding ends without an
+    error, possibly before `stop`.
 
     Args:
         path: a local video file.
         start: number of the first frame.
         stop: number after the last frame; None = to the end.
         threads: let the decoder use every core; False inside worker processes.
-        start_pts: time stamp of frame `start`, known from an earlier pass over the same file in which no frame was
-            `repaired`. Saves reading the file up to there to find it.
-        long_side: shrink the pictures while decoding so that the longer side is at most this (for shot cuts, previews).
-        options: how it is read; None = as it comes.
-        damage: takes in what cannot be decoded, which is left out: later frames are numbered as if it had never been.
+        start_pts: time stamp of frame `start`, if known from an earlier pass in which no frame was `repaired`. Saves
+            reading the packets before it.
+        long_side: shrink the pictures so that the longer side is at most this many pixels (shot detection, previews).
+        options: how it is read; None = defaults.
+        damage: records frames that cannot be decoded. They are left out, and later frames are numbered without them.
 
     Raises:
-        V2VError: the file is missing, empty, mostly undecodable, cut off, not a video, without frames, or changes its
-            picture size on the way.
+        V2VError: the file is missing, empty, mostly undecodable, cut off, not a video, without frames, or its picture
+            size changes.
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(f"frames {start} to {stop} of {path}")
@@ -104,14 +104,14 @@ def decode(
 
 
 def _numbered(frames: Iterator[Frame], start: int, stop: int | None) -> Iterator[Frame]:
-    """Those of the numbers `start` to `stop` (exclusive)."""
+    """The frames numbered `start` to `stop` (exclusive)."""
     return (frame for frame in frames if frame.index >= start and (stop is None or frame.index < stop))
 
 
 def is_interlaced(path: str | Path, video: OpenVideo) -> bool:
-    """Whether the frames of a video that has just been opened are to be deinterlaced.
+    """Whether the frames of a video that has just been opened need deinterlacing.
 
-    Its stream says so, or else its first frame, for which the file is opened once more.
+    Decided by its stream or, if that states nothing, by its first frame, for which the file is opened again.
 
     Raises:
         V2VError: as `decode`.
@@ -127,14 +127,14 @@ def is_interlaced(path: str | Path, video: OpenVideo) -> bool:
 def to_frames(
     name: str | Path, stamped: "Iterable[Stamped]", *, long_side: int | None = None, fields: bool | None = None
 ) -> Iterator[Frame]:
-    """Decoded frames as RGB pictures; `long_side` as of `decode`.
+    """Decoded frames as RGB pictures; `long_side` as in `decode`.
 
     Args:
-        fields: whether they are deinterlaced; None = where the video is interlaced and its options want it. Then they
-            come one frame late.
+        fields: whether to deinterlace, which delays frames by one; None = if the video is interlaced and its options
+            allow it.
 
     Raises:
-        V2VError: the picture size changes on the way.
+        V2VError: the picture size changes.
     """
     items = _one_size(name, stamped)
     first = next(items, None)
@@ -144,14 +144,14 @@ def to_frames(
     if fields is None:
         fields = video.options.deinterlace and has_fields(video.stream, raw)
     geometry = geometry_of(video.stream, raw, long_side=long_side)
-    # The deinterlacer's last frame comes when the file is closed already: all that is asked of it is asked before.
+    # The file is already closed when the deinterlacer returns its last frame, so all metadata is read before.
     pairs = ((_timed(item), item[2]) for item in chain([first], items))
     for timed, picture in deinterlaced(pairs) if fields else pairs:
         yield timed(geometry.to_rgb(picture))
 
 
 def _timed(item: "Stamped") -> Callable[[NDArray[np.uint8]], Frame]:
-    """What makes a frame of its picture."""
+    """A function from the picture to the complete frame."""
     video, index, raw, stamp = item
     return partial(
         Frame,
@@ -164,10 +164,10 @@ def _timed(item: "Stamped") -> Callable[[NDArray[np.uint8]], Frame]:
 
 
 def _one_size(name: str | Path, stamped: "Iterable[Stamped]") -> "Iterator[Stamped]":
-    """The same frames.
+    """Passes frames through and checks their size.
 
     Raises:
-        V2VError: the picture size changes on the way.
+        V2VError: the picture size changes.
     """
     size: tuple[int, int] | None = None
     for item in stamped:
@@ -175,6 +175,7 @@ def _one_size(name: str | Path, stamped: "Iterable[Stamped]") -> "Iterator[Stamp
         size = size or (raw.width, raw.height)
         if (raw.width, raw.height) != size:
             raise V2VError(
+                "size-mismatch",
                 f"Video {name} changes its picture size at frame {index} from "
                 f"{size[0]}x{size[1]} to {raw.width}x{raw.height}.",
                 "Convert it to one size, or cut it there, with another program first.",
@@ -183,8 +184,8 @@ def _one_size(name: str | Path, stamped: "Iterable[Stamped]") -> "Iterator[Stamp
 
 
 def _duration(video: OpenVideo, index: int, raw: av.VideoFrame, stamp: int) -> int | None:
-    """Ticks for which a frame is shown. MP4 keeps the durations in the order of decoding, so that the last frame is
-    shown until the track ends. A frame of AVI may take more ticks than it says."""
+    """Ticks for which a frame is shown; None = unknown. MP4 stores durations in decoding order, so the last frame is
+    shown until the track ends. An AVI frame may take more ticks than stated."""
     stream = video.stream
     if is_raw(video.container) or (is_avi(video.container) and stated_frames(video) != (stream.frames or None)):
         return None
@@ -194,7 +195,7 @@ def _duration(video: OpenVideo, index: int, raw: av.VideoFrame, stamp: int) -> i
             return rest
     promised = _promised_seconds(video) if "matroska" in stream.container.format.name else None
     if raw.duration and promised is not None and stream.time_base is not None:
-        # Matroska states one duration for all frames, the average behind which a frame after a long gap ends too late.
+        # Matroska states one average duration for all frames, which may extend the last one beyond the end.
         rest = round(promised / stream.time_base) - stamp
         return min(raw.duration, rest) if rest > 0 else raw.duration
     return raw.duration or None
@@ -208,23 +209,25 @@ def from_beginning(name: str | Path, video: OpenVideo, stop: int | None = None) 
     """Every frame of a stream that has just been opened, up to number `stop` (exclusive).
 
     Raises:
-        V2VError: there is none, or they end before the header says so.
+        V2VError: there are none, or the file is cut off.
     """
     return to_the_end(name, number_frames(video, decode_all(video), 0, stop), stop)
 
 
 def to_the_end(name: str | Path, stamped: Iterator[Stamped], stop: int | None = None) -> Iterator[Stamped]:
-    """The same frames; once they have ended (before frame `stop`), it is checked that they may.
+    """Passes frames through; if they end before frame `stop`, checks that the file is complete.
 
     Raises:
-        V2VError: there is none, or they end before the header says so.
+        V2VError: there are none, or the file is cut off.
     """
     last = None
     for item in stamped:
         last = item
         yield item
     if last is None:
-        raise V2VError(f"Video {name} has no frames.", "Copy or download the file again, or choose another one.")
+        raise V2VError(
+            "frames-missing", f"Video {name} has no frames.", "Copy or download the file again, or choose another one."
+        )
     if stop is None or last[1] + 1 < stop:
         _check_end(name, last[0], last[2], last[3])
 
@@ -236,7 +239,7 @@ def number_frames(
     time_base = video.stream.time_base or Fraction(1, 90000)
     step = max(1, round(1 / (frame_rate(video) * time_base)))
     previous: int | None = None
-    delay: int | None = None  # of the first frame's stamp behind its packet's
+    delay: int | None = None  # from the first frame's decoding time stamp to its presentation time stamp
     for index, raw in enumerate(frames, start):
         if raw.is_corrupt:
             video.damage.marked.append(index)
@@ -254,9 +257,9 @@ def number_frames(
 
 
 def _check_end(name: str | Path, video: OpenVideo, last: av.VideoFrame, stamp: int) -> None:
-    """Refuses files that end before their header says so.
+    """Refuses files that are shorter than their header states.
 
-    A cut .mp4 fails by itself; Matroska, WebM and AVI just end early, but state how long they should be.
+    A cut .mp4 fails by itself; Matroska, WebM and AVI end early without an error, but state their length.
     """
     rate, promised = frame_rate(video), _promised_seconds(video)
     if promised is None or last.pts is None or last.time_base is None:
@@ -264,6 +267,7 @@ def _check_end(name: str | Path, video: OpenVideo, last: av.VideoFrame, stamp: i
     end = stamp * last.time_base + max(last.duration * last.time_base if last.duration else 0, 1 / rate)
     if end + Fraction(3, 2) / rate < promised:
         raise V2VError(
+            "video-damaged",
             f"Video {name} is cut off: it ends after {float(end):.2f} s of {float(promised):.2f} s.",
             "Copy or download the file again.",
         )

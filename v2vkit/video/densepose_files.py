@@ -1,4 +1,4 @@
-"""DensePose's IUV pictures that somebody else made: checked while they are read."""
+"""Reads and checks DensePose IUV pictures."""
 
 from pathlib import Path
 
@@ -7,18 +7,17 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_image
+from v2vkit.video.png_header import RGB, png_header
 
 NUM_PARTS = 24
-"""Parts of the body; 0 is the background."""
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_RGB = 2  # colour type of the PNG specification, section 11.2.1
+"""Body parts, numbered from 1; 0 is the background."""
 
 
 def read_iuv(path: str | Path) -> NDArray[np.uint8]:
-    """One IUV picture: the part of the body I and the surface coordinates U, V of every pixel.
+    """One IUV picture: body part I and surface coordinates U, V of every pixel.
 
-    DensePose writes [I, U, V] with OpenCV, which takes arrays as BGR. So in the PNG blue holds I (0 to 24), green U and
-    red V (0 to 255), and the array here, RGB, is [V, U, I], the order in which vid2vid's published networks see it.
+    DensePose writes [I, U, V] with OpenCV, whose channel order is BGR. So the PNG holds I (0 to 24) in blue, U in green
+    and V in red (0 to 255). The returned RGB array is [V, U, I], the order of vid2vid's published networks.
 
     Returns:
         uint8 [H, W, 3].
@@ -27,17 +26,21 @@ def read_iuv(path: str | Path) -> NDArray[np.uint8]:
         V2VError: missing, damaged, not a PNG of 8 bits and three channels, or its blue channel holds no part indices.
     """
     try:
-        with Path(path).open("rb") as file:
-            header = file.read(26)
+        header = png_header(path)
     except OSError as error:
-        raise V2VError(f"The DensePose map {path} cannot be read: {error.strerror}.", "Check the path.") from None
-    if len(header) < 26 or header[:8] != _SIGNATURE:
         raise V2VError(
-            f"The DensePose map {path} is not a PNG.", "Save IUV pictures as PNG: other formats change the numbers."
+            "file-unreadable", f"The DensePose map {path} cannot be read: {error.strerror}.", "Check the path."
+        ) from None
+    if header is None:
+        raise V2VError(
+            "format-unsupported",
+            f"The DensePose map {path} is not a PNG.",
+            "Save IUV pictures as PNG: other formats change the numbers.",
         )
-    if (header[24], header[25]) != (8, _RGB):
+    if header != (8, RGB):
         raise V2VError(
-            f"The DensePose map {path} has not three channels of 8 bits.",
+            "pixel-format-unsupported",
+            f"The DensePose map {path} does not have three channels of 8 bits.",
             "Save the part index I and the coordinates U and V as one PNG: I blue, U green, V red, as DensePose does.",
         )
     iuv = read_image(path)
@@ -45,6 +48,7 @@ def read_iuv(path: str | Path) -> NDArray[np.uint8]:
         swapped = int(iuv[..., 0].max()) <= NUM_PARTS
         where = "; its red channel does, so red and blue are swapped" if swapped else ""
         raise V2VError(
+            "part-out-of-range",
             f"The blue channel of the DensePose map {path} holds {int(iuv[..., 2].max())}, but it must hold the part "
             f"index, 0 to {NUM_PARTS}{where}.",
             "Save I as blue, U as green and V as red: with OpenCV, write the array [I, U, V] as it is.",

@@ -1,4 +1,4 @@
-"""Depth maps that somebody else made: 16-bit PNG, OpenEXR and .npy, checked while they are read."""
+"""Reads and checks depth maps: 16-bit PNG, OpenEXR and .npy."""
 
 import contextlib
 import io
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_numbers
+from v2vkit.video.png_header import GREY, png_header
 
 ENDINGS = (".png", ".exr", ".npy")
-"""Kinds of files that `read_depth` reads."""
+"""File name endings that `read_depth` reads."""
 KITTI_SCALE = 256.0
 """Stored units per metre of a KITTI depth PNG."""
-_BACKGROUND = 65504.0  # largest half float: renderers write it, or more (Blender: 1e10), where there is nothing
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BACKGROUND = 65504.0  # largest half float: renderers write this or more (Blender: 1e10) for the background
 
 Depth = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
@@ -27,15 +27,15 @@ Depth = tuple[NDArray[np.float32], NDArray[np.bool_]]
 def read_depth(
     path: str | Path, *, scale: float | None = None, inverse: bool = False, size: tuple[int, int] | None = None
 ) -> Depth:
-    """One depth map: distance along the optical axis, or any monotonic stand-in for it.
+    """One depth map: distance along the optical axis, or relative depth (any monotonic function of it).
 
     Args:
         path: a PNG with 16 bits and one channel, an OpenEXR file with a depth channel (half or float; `Z`, `Depth.V`
             and the like, a single channel of any name, or three equal colours), or a 2-D array in a .npy file.
-        scale: stored units per metre: 256 (KITTI), 1000 (millimetres), 5000 (TUM). None = 256 for PNG, 1 otherwise. For
-            relative depth any number will do.
-        inverse: the file holds disparity (inverse depth; larger = nearer), as MiDaS and its successors write it.
-        size: (width, height) that it must have.
+        scale: stored units per metre: 256 (KITTI), 1000 (millimetres), 5000 (TUM). None = 256 for PNG, 1 otherwise.
+            Does not matter for relative depth.
+        inverse: the file holds disparity (inverse depth; larger = nearer), as written by MiDaS and its successors.
+        size: required (width, height).
 
     Returns:
         depth float32 [H, W] in metres (or relative), 0 where unknown; valid bool [H, W]: False where the file holds 0,
@@ -47,19 +47,25 @@ def read_depth(
     """
     ending = Path(path).suffix.lower()
     if ending not in ENDINGS:
-        raise V2VError(f"The depth map {path} is not one of {', '.join(ENDINGS)}.", "Convert it, best to 16-bit PNG.")
+        raise V2VError(
+            "format-unsupported",
+            f"The depth map {path} is not one of {', '.join(ENDINGS)}.",
+            "Convert it, best to 16-bit PNG.",
+        )
     if Path(path).exists() and not Path(path).is_file():
-        raise V2VError(f"The depth map {path} is not a regular file.", "Give a file.")
+        raise V2VError("file-required", f"The depth map {path} is not a regular file.", "Give a file.")
     stored = {".png": _read_png, ".exr": _read_exr, ".npy": _read_npy}[ending](path)
     height, width = stored.shape
     if size is not None and (width, height) != size:
         raise V2VError(
+            "size-mismatch",
             f"The depth map {path} is {width}x{height}, but its frame is {size[0]}x{size[1]}.",
             "Depth maps must have the size of the frames that they belong to.",
         )
     # NaN compares as False on both sides.
     if (stored < 0).any():
         raise V2VError(
+            "depth-out-of-range",
             f"The depth map {path} holds negative numbers (down to {float(np.nanmin(stored)):g}).",
             "Save the distance along the optical axis, which is positive; 0 means that it is unknown.",
         )
@@ -72,29 +78,33 @@ def read_depth(
 
 
 def _read_png(path: str | Path) -> NDArray[Any]:
-    with _explained(path), Path(path).open("rb") as file:
-        header = file.read(26)
-    if len(header) < 26 or header[:8] != _SIGNATURE:
-        raise V2VError(f"The depth map {path} is not a PNG.", "Save it again as PNG with 16 bits and one channel.")
-    bits, colour = header[24], header[25]  # PNG specification, section 11.2.1
-    if colour != 0:
+    with _explain_errors(path):
+        header = png_header(path)
+    if header is None:
         raise V2VError(
-            f"The depth map {path} is a colour image.",
-            "A colour-coded picture of depth does not hold the numbers. Save the depth itself, with 16 bits and one "
-            "channel.",
+            "format-unsupported",
+            f"The depth map {path} is not a PNG.",
+            "Save it again as PNG with 16 bits and one channel.",
         )
-    if bits != 16:
+    if header.colour != GREY:
         raise V2VError(
-            f"The depth map {path} has {bits} bits per pixel, too few steps for depth.",
+            "pixel-format-unsupported",
+            f"The depth map {path} is a colour image.",
+            "A colour-coded picture holds no depth values. Save the depth itself, with 16 bits and one channel.",
+        )
+    if header.bits != 16:
+        raise V2VError(
+            "pixel-format-unsupported",
+            f"The depth map {path} has {header.bits} bits per pixel, too few steps for depth.",
             "Save it with 16 bits and one channel, or as EXR.",
         )
     return read_numbers(path).astype(np.float32)
 
 
 def _read_npy(path: str | Path) -> NDArray[Any]:
-    with _explained(path):
+    with _explain_errors(path):
         try:
-            # A memory map looks at the header alone, so a file that claims too much costs nothing.
+            # A memory map reads only the header, so a file that claims too many pixels allocates nothing.
             found = np.load(path, mmap_mode="r", allow_pickle=False)
         except (
             ValueError,
@@ -108,6 +118,7 @@ def _read_npy(path: str | Path) -> NDArray[Any]:
         ) as error:
             # numpy parses the header with Python's own parser, which raises all of these on hostile bytes.
             raise V2VError(
+                "image-damaged",
                 f"The depth map {path} cannot be read as an array: {error}.",
                 "Save one 2-D array of numbers with numpy.save.",
             ) from None
@@ -115,6 +126,7 @@ def _read_npy(path: str | Path) -> NDArray[Any]:
     if not is_number or found.ndim != 2 or found.dtype.itemsize < 2 or 0 in found.shape:
         what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "something else"
         raise V2VError(
+            "pixel-format-unsupported",
             f"The depth map {path} holds {what}, not a 2-D array of floats or of integers of 16 bits or more.",
             "Save one array [height, width] per frame.",
         )
@@ -128,13 +140,14 @@ def _read_exr(path: str | Path) -> NDArray[Any]:
         import OpenEXR
     except ImportError:
         raise V2VError(
+            "library-missing",
             f"Reading {path} needs the library OpenEXR.",
             "Install it with: pip install 'v2vkit[exr]', or convert the depth maps to 16-bit PNG.",
         ) from None
-    with _explained(path), Path(path).open("rb"):
+    with _explain_errors(path), Path(path).open("rb"):
         pass
     try:
-        # The library prints its warnings to standard output and raises on top of that.
+        # The library prints warnings to standard output as well as raising errors.
         with contextlib.redirect_stdout(io.StringIO()):
             header = OpenEXR.File(str(path), header_only=True).header()
             (left, top), (right, bottom) = (tuple(int(v) for v in corner) for corner in header["dataWindow"])
@@ -142,16 +155,20 @@ def _read_exr(path: str | Path) -> NDArray[Any]:
             file = OpenEXR.File(str(path), separate_channels=True)
             channels = {name: channel.pixels for name, channel in file.channels().items()}
     except (RuntimeError, ValueError, OSError, KeyError, TypeError, IndexError) as error:
-        raise V2VError(f"The depth map {path} is damaged or not an EXR file ({error}).", "Replace the file.") from None
+        raise V2VError(
+            "image-damaged", f"The depth map {path} is damaged or not an EXR file ({error}).", "Replace the file."
+        ) from None
     name = _depth_channel_name(channels)
     if name is None:
         raise V2VError(
+            "depth-channel-missing",
             f"The EXR file {path} has the channels {', '.join(sorted(channels)) or 'none'}; none of them is depth.",
             "Save depth as the channel Z, or as the only channel.",
         )
     pixels = channels[name]
     if pixels.dtype not in (np.float16, np.float32) or pixels.shape != (bottom - top + 1, right - left + 1):
         raise V2VError(
+            "pixel-format-unsupported",
             f"The channel {name} of {path} is subsampled, deep or made of integers.",
             "Save it as half or float at full resolution.",
         )
@@ -160,7 +177,7 @@ def _read_exr(path: str | Path) -> NDArray[Any]:
 
 
 def _depth_channel_name(channels: dict[str, NDArray[Any]]) -> str | None:
-    """`Z` or `depth` by name, or in a layer of that name; else the only channel; else red, where all colours agree."""
+    """The channel (or layer) called `Z` or `depth`; else the only channel; else red if all colours are equal."""
     named = []
     for name in channels:
         *layers, last = name.lower().split(".")
@@ -181,15 +198,19 @@ def _depth_channel_name(channels: dict[str, NDArray[Any]]) -> str | None:
 def _check_pixels(path: str | Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise V2VError(
-            f"The depth map {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down."
+            "image-too-large",
+            f"The depth map {path} claims more than the allowed {MAX_PIXELS} pixels.",
+            "Scale it down.",
         ) from None
 
 
 @contextlib.contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
+def _explain_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise V2VError(f"The depth map {path} does not exist.", "Check the path.") from None
+        raise V2VError("file-missing", f"The depth map {path} does not exist.", "Check the path.") from None
     except OSError as error:
-        raise V2VError(f"The depth map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
+        raise V2VError(
+            "file-unreadable", f"The depth map {path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from None

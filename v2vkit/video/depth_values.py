@@ -1,4 +1,4 @@
-"""Depth as numbers: 16 bits for storage, 8 bits of normalised inverse depth for a network."""
+"""Encodings of depth: 16 bits for storage, 8 bits of normalised inverse depth for a network."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,11 +10,11 @@ from v2vkit.errors import V2VError
 from v2vkit.video.depth_files import KITTI_SCALE, Depth, read_depth
 
 NEAR, FAR = 1.0, 100.0
-"""Metres that become 1 and 0 for a network, when not told otherwise."""
+"""Metres that map to 1 and 0 in a network's input, by default."""
 LARGEST = 65535
-"""Stored value of everything too far for 16 bits."""
-_SAMPLES = 4096  # pixels that one frame contributes to a clip's range
-_FRAMES = 64  # of a shot that are looked at for its range
+"""Stored value of depth too large for 16 bits."""
+_SAMPLES = 4096  # pixels per frame from which a clip's range is estimated
+_FRAMES = 64  # frames per shot from which its range is estimated
 
 
 def encode_depth(
@@ -23,7 +23,7 @@ def encode_depth(
     """Depth as it is stored: depth * scale rounded, 0 = unknown (KITTI's depth PNG with the default scale).
 
     Args:
-        depth: [H, W] metres; what stands where `valid` is False does not matter.
+        depth: [H, W] metres; ignored where `valid` is False.
         valid: [H, W].
         scale: stored units per metre.
 
@@ -42,6 +42,7 @@ def decode_depth(stored: NDArray[np.generic], *, scale: float = KITTI_SCALE) -> 
     """
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise V2VError(
+            "depth-damaged",
             f"A stored depth map is {stored.dtype} with {stored.ndim} dimensions, not 16 bits with one channel.",
             "Make the depth artifact again.",
         )
@@ -54,18 +55,18 @@ def encode_relative(
 ) -> NDArray[np.uint16]:
     """Relative depth as it is stored: 1 + 65534 times the normalised inverse depth of `depth_channel`, 0 = unknown.
 
-    Inverse depth, because depth that was computed from disparity is spread over many powers of ten.
+    Inverse depth, because depth computed from disparity spans many orders of magnitude.
 
     Args:
-        depth, valid: [H, W], as of `read_depth`.
-        near, far: of the shot (`depth_range`); depth beyond is cut to them.
+        depth, valid: [H, W], as in `read_depth`.
+        near, far: range of the shot (`depth_range`); depth is clipped to it.
     """
     share = _share(np.where(valid, depth, near), near, far)
     return np.where(valid, 1 + np.rint((LARGEST - 1) * share), 0).astype(np.uint16)
 
 
 def relative_channel(stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """What a network sees of `encode_relative`: uint8 [2, H, W] as of `depth_channel`."""
+    """Network input from the result of `encode_relative`: uint8 [2, H, W] as in `depth_channel`."""
     share = (stored.astype(np.float64) - 1) / (LARGEST - 1)
     known = stored > 0
     values = np.where(known, np.rint(255 * share), 0).astype(np.uint8)
@@ -75,28 +76,29 @@ def relative_channel(stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def depth_channel(
     depth: NDArray[np.floating], valid: NDArray[np.bool_], *, near: float, far: float, mask: bool = True
 ) -> NDArray[np.uint8]:
-    """Depth as a network sees it: inverse depth, (1/d - 1/far) / (1/near - 1/far), cut to [0, 1].
+    """Depth as network input: inverse depth, (1/d - 1/far) / (1/near - 1/far), clipped to [0, 1].
 
-    Inverse depth gives near things most of the steps, is linear in image motion, and puts what is infinitely far next
-    to 0. For metric depth `near` and `far` are the model's (the same distance is the same number in every video); for
-    relative depth, whose unit means nothing, they are the clip's own (`depth_range`). There the unknown scale, and of
-    disparity also the unknown shift, cancel out.
+    Inverse depth resolves near objects best, is linear in image motion, and maps infinite depth close to 0. For metric
+    depth `near` and `far` belong to the model, so a distance has the same value in every video. For relative depth they
+    are the clip's own (`depth_range`), which cancels its unknown scale (and for disparity its unknown shift).
 
     Args:
         depth: [H, W], in the unit of `near` and `far`.
         valid: [H, W].
-        near, far: depth that becomes 255 and 0; 0 < near < far, and far may be infinite.
+        near, far: depths that map to 255 and 0; 0 < near < far, and far may be infinite.
         mask: add a second channel.
 
     Returns:
         uint8 [2, H, W], or [1, H, W] without `mask`: inverse depth (0 where unknown), and 255 where depth is known.
 
     Raises:
-        V2VError: near and far are not in order.
+        V2VError: not 0 < near < far.
     """
     if not 0 < near < far:
         raise V2VError(
-            f"The range of depth is {near:g} to {far:g}.", "The near end must be positive and below the far end."
+            "depth-range-invalid",
+            f"The depth range is {near:g} to {far:g}.",
+            "The near end must be positive and below the far end.",
         )
     share = _share(np.where(valid, depth, near), near, far)
     values = np.where(valid, np.rint(255 * share), 0).astype(np.uint8)
@@ -104,17 +106,17 @@ def depth_channel(
 
 
 def _share(depth: NDArray[np.floating], near: float, far: float) -> NDArray[np.float64]:
-    """Normalised inverse depth: 1 at `near`, 0 at `far`, cut to [0, 1]."""
+    """Normalised inverse depth: 1 at `near`, 0 at `far`, clipped to [0, 1]."""
     share = (1 / depth.astype(np.float64) - 1 / far) / (1 / near - 1 / far)
     return np.asarray(np.clip(share, 0, 1), np.float64)
 
 
 def range_of_files(folder: str | Path, names: Iterable[str], *, inverse: bool = False) -> tuple[float, float]:
-    """Near and far end of the relative depth of one shot (`depth_range`), from at most 64 of its files, spread evenly.
+    """Near and far end of the relative depth of one shot (`depth_range`), from at most 64 evenly spaced files.
 
     Args:
         folder, names: the depth maps of the shot's frames.
-        inverse: as of `read_depth`.
+        inverse: as in `read_depth`.
 
     Raises:
         V2VError: a file cannot be read, or no pixel has a depth.
@@ -124,15 +126,15 @@ def range_of_files(folder: str | Path, names: Iterable[str], *, inverse: bool = 
     try:
         return depth_range(read_depth(Path(folder) / of_shot[number], inverse=inverse) for number in chosen)
     except V2VError as error:
-        raise V2VError(f"{folder}: {error.message}", error.hint) from None
+        raise V2VError(error.code, f"{folder}: {error.message}", error.hint) from None
 
 
 def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float, float]:
     """Near and far end of a clip of relative depth, for `depth_channel`.
 
     Args:
-        frames: depth [H, W] and valid [H, W] of each frame; taken one by one, 4096 pixels of each are kept.
-        percent: share of the pixels, at either end, that may lie outside.
+        frames: depth [H, W] and valid [H, W] of each frame; at most 4096 pixels of each are kept in memory.
+        percent: percentage of the pixels beyond either end.
 
     Returns:
         (near, far), near < far.
@@ -146,8 +148,10 @@ def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float
         kept.append(known[:: max(1, -(-len(known) // _SAMPLES))].astype(np.float64))
     pixels = np.concatenate(kept) if kept else np.zeros(0)
     if not len(pixels):
-        raise V2VError("No pixel of the clip has a depth.", "Check the depth maps: 0 means that depth is unknown.")
+        raise V2VError(
+            "depth-missing", "No pixel of the clip has a depth.", "Check the depth maps: 0 means that depth is unknown."
+        )
     low, high = np.percentile(1 / pixels, (percent, 100 - percent))
-    if high <= low * (1 + 1e-6):  # one distance all over: put it in the middle
+    if high <= low * (1 + 1e-6):  # a single distance: put it in the middle of the range
         low, high = low / 2, high * 1.5
     return float(1 / high), float(1 / low)

@@ -1,7 +1,7 @@
-"""Writing video files: H.264 yuv420p, BT.709, every frame exactly once and at its own time.
+"""Video encoding: yuv420p, BT.709 (H.264 by default), every frame exactly once and at its own time.
 
-A file is written under a temporary name beside its target and renamed when it is complete, so that nothing unfinished
-ever carries the target's name; into a pipe, frames go as they are encoded (`v2vkit.video.outputs`).
+A file is written under a temporary name beside its target and renamed when it is complete. A pipe gets each frame as
+soon as it is encoded (`v2vkit.video.outputs`).
 """
 
 import contextlib
@@ -24,47 +24,46 @@ from v2vkit.video.audio import AudioCopy, Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.outputs import FileOutput, Output
-from v2vkit.video.targets import CODECS, HEVC, WITHOUT_DELAY, check_codec
+from v2vkit.video.targets import CODECS, HEVC, WITHOUT_DELAY, check_codec, no_frames, size_changed
 
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1  # AVCOL_RANGE_MPEG
 
 
 _FINEST, _COARSER = Fraction(1, 1_000_000), Fraction(1, 90_000)
-"""MP4 counts durations in 32 bits, which ticks of a microsecond fill in 36 minutes, and of a nanosecond in 2 seconds.
-FFmpeg then writes 64 bits, and other players read half of them."""
+"""Seconds per tick; finer ticks than the first become the second. MP4 stores durations in 32 bits, which overflow after
+36 minutes of microseconds. FFmpeg then writes 64 bits, of which other players read half."""
 
 
 class VideoWriter:
     """Encodes frames one by one; use it as a context manager.
 
-    The number of frames in the file is the number of `write` calls. Odd sizes are padded to even ones by repeating the
-    last row or column (yuv420p stores colour for 2 x 2 pixels). Leaving the block because of an exception, or without
-    having written a frame, leaves no file.
+    The file has one frame per `write` call. Odd sizes are padded to even ones by repeating the last row or column
+    (yuv420p stores colour for 2 x 2 pixels). After an exception, or without a frame, no file remains.
 
     Args:
-        path: target, ending in .mp4, .mov or .mkv. An existing file is replaced, at the end. Or another output.
+        path: target, ending in .mp4, .mov or .mkv, or another output. An existing file is replaced at the end.
         fps: frame rate, exact (`Fraction(30000, 1001)`); also the average rate stated for variable rate.
         time_base: seconds per tick of `pts`; None = constant rate, frame i at i / fps. Time stamps are kept exactly
             in .mp4 and .mov (those in microseconds or less are rounded to 1/90000 s); .mkv rounds them to
-            milliseconds. Where the first is below zero, all (and the audio) are moved so that it becomes zero: players
-            do not show what lies before.
+            milliseconds. If the first is negative, all (and the audio) are shifted so that it becomes zero: players
+            skip negative times.
         crf: constant quality, 0 (lossless) to 51.
         codec: name of an FFmpeg encoder that takes yuv420p.
-        preset: speed against size, for the encoders that know presets.
-        audio_from: copy the audio streams of this file (or feed), packet by packet, without decoding (but
-            what players do not take from the container is converted to AAC).
-        audio_span: only what lies between these seconds of that file's clock (None = its beginning, its end), in whole
-            packets; where a beginning is given, the video begins there.
+        preset: speed against size, for the encoders that have presets.
+        audio_from: file (or feed) whose audio streams are copied packet by packet; converted to AAC where players of
+            the container do not accept them.
+        audio_span: part of that audio to copy, in seconds of its file's clock (None = its beginning or end), in whole
+            packets. A given beginning becomes time zero of the video.
 
     Attributes:
-        problems: sentences about audio that could not be carried over; complete after the block.
-        notes: sentences about audio that was converted; complete after the block.
+        problems: sentences on audio that could not be copied; complete after the block.
+        notes: sentences on audio that was converted; complete after the block.
 
     Raises:
         V2VError: unknown ending or codec, missing or unwritable folder, frames of different sizes, time stamps that do
             not increase, disk full, no frame.
-        BrokenPipeError: the reader of the pipe has gone.
+        BrokenPipeError: the reader of the pipe has closed it.
     """
 
     def __init__(
@@ -97,8 +96,8 @@ class VideoWriter:
         self._first_pts = 0
         self._last_pts: int | None = None
         self._last_duration: int | None = None
-        self._durations: dict[int, int] = {}  # time stamp -> how long the frame is shown
-        self._waiting: deque[Packet[VideoStream]] = deque()  # encoded, but not in the file yet
+        self._durations: dict[int, int] = {}  # time stamp -> ticks for which the frame is shown
+        self._waiting: deque[Packet[VideoStream]] = deque()  # encoded, not yet in the file
         self._first_dts: int | None = None
         self._num_packets = 0
         check_codec(codec)
@@ -121,8 +120,8 @@ class VideoWriter:
         Args:
             image: RGB uint8 [H, W, 3]; every frame has the size of the first.
             pts: time stamp in ticks of `time_base`; needed exactly when `time_base` was given.
-            duration: ticks for which it is shown if it is the last frame (others are until the next begins); 1 / fps
-                when not given.
+            duration: ticks for which it is shown if it is the last frame (others: until the next begins); None =
+                1 / fps.
         """
         assert (pts is None) == (self._time_base is None), "pts and time_base go together"
         height, width = image.shape[:2]
@@ -134,13 +133,10 @@ class VideoWriter:
             self._open(width, height)
         stamp -= self._origin
         if (width, height) != self._size:
-            raise V2VError(
-                f"Frame {self.num_frames} for {self.path} is {width}x{height}, the frames before are "
-                f"{self._size[0]}x{self._size[1]}.",
-                "All frames of one video must have one size.",
-            )
+            raise size_changed(self.num_frames, self.path, (width, height), self._size)
         if self._last_pts is not None and stamp <= self._last_pts:
             raise V2VError(
+                "timestamp-out-of-order",
                 f"Frame {self.num_frames} for {self.path} is not later than the frame before it.",
                 "Give the frames in the order in which they are shown.",
             )
@@ -157,7 +153,7 @@ class VideoWriter:
         self.num_frames += 1
 
     def _in_ticks(self, given: int | None) -> int | None:
-        """Ticks of the time base that was given, in those of the file."""
+        """Converts ticks of the given time base to those of the file."""
         if given is None or self._time_base is None or self._given_base is None or self._time_base == self._given_base:
             return given
         return round(given * self._given_base / self._time_base)
@@ -179,7 +175,7 @@ class VideoWriter:
         context.pix_fmt = "yuv420p"
         context.time_base = self._ticks
         if self._codec in HEVC and self._output.format in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # the only one of HEVC's two that Apple's players know
+            context.codec_tag = "hvc1"  # of HEVC's two tags the one that Apple's players accept
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED
         context.options = CODECS[self._codec](self._crf, self._preset)
@@ -199,12 +195,12 @@ class VideoWriter:
             self._waiting.extend(packets)
             self._put(last=frame is None)
             if self._audio is not None:
-                self._audio.pump(until)
+                self._audio.write_until(until)
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from None
 
     def _put(self, *, last: bool) -> None:
-        """Writes the packets of which it is known how long they are shown, less the last one as long as frames come."""
+        """Writes the packets with known durations; keeps the newest one back until `last`."""
         assert self._container is not None
         while self._waiting and (last or (len(self._waiting) > 1 and self._waiting[0].pts in self._durations)):
             packet = self._waiting.popleft()
@@ -217,7 +213,7 @@ class VideoWriter:
             self._container.mux(packet)
 
     def _end(self) -> Fraction:
-        """When the video ends, in seconds: less than a tick from what its rate and number of frames say, there."""
+        """End of the video in seconds; snapped to first frame + number of frames / rate if less than a tick away."""
         assert self._last_pts is not None
         length = 1 / self._fps if self._last_duration is None else self._last_duration * self._ticks
         end = self._last_pts * self._ticks + length
@@ -225,24 +221,24 @@ class VideoWriter:
         return even if abs(even - end) <= self._ticks else end
 
     def _close_track(self, packet: "Packet[VideoStream]") -> None:
-        """MP4 states no end: the durations of its frames, in the order of decoding, sum up to that of the track. So the
-        one that is decoded last takes what is left, whether it is the one that is shown last or not."""
+        """Sets the duration of the packet that is decoded last so that the track has the right length: in MP4 that is
+        the sum of the packets' durations in decoding order."""
         assert self._container is not None
         assert self._stream is not None
         if self._output.format == "matroska" or packet.dts is None or packet.pts is None:
             return
-        self._container.start_encoding()  # which chooses the ticks of the file
+        self._container.start_encoding()  # chooses the file's ticks
         ticks = self._stream.time_base or self._ticks
         first, begin = self._first_dts or 0, self._first_pts * self._ticks
         rest = self._end() - begin - (packet.dts - first) * self._ticks
-        # Where x264 puts the first one far ahead, nothing is left; but no frame ends before its own time is up.
+        # With a large delay of x264 nothing is left; a frame never gets less than its own duration.
         rest = max(rest, packet.duration * self._ticks if packet.duration else Fraction(0))
         packet.pts, packet.dts = round(packet.pts * self._ticks / ticks), round(packet.dts * self._ticks / ticks)
         packet.time_base, packet.duration = ticks, max(1, round(rest / ticks))
 
     def _finish(self) -> None:
         if self._container is None or self._last_pts is None:
-            raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
+            raise no_frames(self.path)
         self._durations[self._last_pts] = max(1, round((self._end() - self._last_pts * self._ticks) / self._ticks))
         self._encode(None, until=None)
         try:
@@ -250,6 +246,7 @@ class VideoWriter:
             self._container = None
             if self._num_packets != self.num_frames:
                 raise V2VError(
+                    "frame-count-mismatch",
                     f"The encoder {self._codec} made {self._num_packets} frames of {self.num_frames} for {self.path}.",
                     "Choose another codec.",
                 )
@@ -272,9 +269,10 @@ class VideoWriter:
 
     def _failed(self, error: Exception) -> Exception:
         if isinstance(error, BrokenPipeError):
-            return error  # nobody wants more of it: no failure of ours
+            return error  # the reader closed the pipe: not an error of the video
         reason = getattr(error, "strerror", None) or str(error)
         return V2VError(
+            "target-unwritable",
             f"Video {self.path} cannot be written with {self._codec}: {reason}.",
             "Check the free space and the permissions of its folder, and the codec.",
         )
@@ -289,7 +287,7 @@ def write_video(
     codec: str = "libx264",
     audio_from: str | Path | None = None,
 ) -> list[str]:
-    """Writes all `images` (RGB uint8 [H, W, 3]) at a constant rate; returns the problems with the audio.
+    """Writes all `images` (RGB uint8 [H, W, 3]) at a constant rate; returns sentences on audio that was not copied.
 
     Raises:
         V2VError: see `VideoWriter`.

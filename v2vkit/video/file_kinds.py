@@ -1,4 +1,4 @@
-"""Which files are footage, by their endings: what is read, and what lies beside footage in a folder by right."""
+"""File name endings: videos and images that are read, ones that are not, and files that are no footage at all."""
 
 from pathlib import Path
 
@@ -35,11 +35,11 @@ _PICTURES = frozenset(
         *("dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "pef", "raw"),
     )
 )
-"""Pictures that are not read, but that somebody may take for footage."""
+"""Image formats that are not read and that users may give as footage."""
 _VIDEOS = frozenset(
     f".{name}" for name in ("rm", "rmvb", "swf", "braw", "r3d", "ari", "wtv", "bik", "dav", "amv", "wrf", "arf", "avs")
 )
-"""Videos that are not read."""
+"""Video formats that are not read."""
 _BESIDE = frozenset(
     f".{name}"
     for name in (
@@ -51,23 +51,23 @@ _BESIDE = frozenset(
         *("npy", "npz", "pkl", "mat", "h5", "hdf5", "pt", "pth", "safetensors", "onnx", "ckpt", "flo", "pfm"),
     )
 )
-"""Texts, subtitles, sound, cameras' notes, arrays and models: nobody takes them for footage."""
+"""Text, subtitles, audio, camera metadata, arrays and models: ignored without a message."""
 _TEXTS = frozenset(["readme", "license", "licence", "copying", "notice", "authors", "changelog", "makefile"])
 
 
-def unread_kind(path: Path) -> str | None:
-    """Why a picture or video of this ending is not read; None for the kinds that are, and for anything else."""
+def why_unreadable(path: Path) -> str | None:
+    """Why a picture or video of this ending is not read; None for those that are, and for other files."""
     ending = path.suffix.lower()
     if ending in _PICTURES:
         return f"pictures ending in {ending} are not read; save it as PNG or JPEG"
     return f"videos ending in {ending} are not read; convert it to .mp4 or .mkv" if ending in _VIDEOS else None
 
 
-def why_left_out(path: Path) -> str | None:
-    """Why a file that was found in a folder is not used; None where it is, or is none that could be meant as footage.
+def why_unused(path: Path) -> str | None:
+    """Why a file in a folder is not used; None if it is used, or is obviously no footage.
 
     Raises:
-        OSError: the file system does not tell.
+        OSError: the file cannot be examined.
     """
     ending = path.suffix.lower()
     if ending in _BESIDE or path.name.lower() in _TEXTS:
@@ -79,18 +79,19 @@ def why_left_out(path: Path) -> str | None:
     if ending in VIDEO_ENDINGS or ending in IMAGE_ENDINGS:
         return None
     unread = f"files ending in {ending} are not read" if ending else "files without an ending are not read"
-    return unread_kind(path) or f"{unread}; convert it, or move it to another folder"
+    return why_unreadable(path) or f"{unread}; convert it, or move it to another folder"
 
 
 def refuse_remote(path: str | Path) -> None:
-    """Refuses the address of something that is not on this machine.
+    """Refuses URLs.
 
     Raises:
         V2VError: the path is a URL.
     """
-    scheme, colon, _ = str(path).partition(":/")  # Path makes one slash of two
+    scheme, colon, _ = str(path).partition(":/")  # Path turns two slashes into one
     if colon and scheme.isalnum() and len(scheme) > 1:
         raise V2VError(
+            "url-unsupported",
             f"{path} is a URL, and footage is read from local files.",
             "Download it first; or to render it, pipe it: ffmpeg -i URL -f matroska - | v2v render - TARGET.",
         )

@@ -1,4 +1,4 @@
-"""One way to read both kinds of source: a video file and a sequence of images."""
+"""Reads both kinds of source alike: video files and image sequences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Footage:
     Attributes:
         width, height: of its frames, as displayed.
         fps: exact average rate.
-        num_frames: where it is known.
-        remarks: what is done to it that a user may not expect, as sentences to go behind its name.
+        num_frames: None = unknown.
+        remarks: sentences on conversions that a user may not expect, to be printed after its name.
     """
 
     width: int
@@ -37,7 +37,7 @@ def describe(source: SourceFiles, *, fps: Fraction) -> Footage:
 
     Args:
         source: what to open.
-        fps: rate of an image sequence; videos have their own.
+        fps: rate of an image sequence; unused for videos.
 
     Raises:
         V2VError: it cannot be read.
@@ -83,6 +83,7 @@ def read_frames(
         image = read_image(path)
         if size is not None and image.shape != size:
             raise V2VError(
+                "size-mismatch",
                 f"Image {path} is {image.shape[1]}x{image.shape[0]}, the ones before it are {size[1]}x{size[0]}.",
                 "Resize them to one size first, or put those of each size into a folder of its own, beside each other: "
                 "the folder around them can be named as the source.",

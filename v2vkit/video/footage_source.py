@@ -1,4 +1,4 @@
-"""Videos, pipes and folders of pictures as sources, opened once: the first frame at once, the rest on demand."""
+"""Opens videos, pipes and folders of pictures as `Source`s: the first frame is read at once, the others on demand."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -25,10 +25,10 @@ from v2vkit.video.decode import (
     to_the_end,
 )
 from v2vkit.video.footage import read_frames
-from v2vkit.video.limits import Limits, Part, find_part, nothing_within, within
+from v2vkit.video.limits import Limits, Part, find_part, no_frames_within, within
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD_INPUT
-from v2vkit.video.probe import probe, tells_no_rate
+from v2vkit.video.probe import lacks_frame_rate, probe
 from v2vkit.video.rates import frame_rate, stated_frames
 from v2vkit.video.remarks import remarks_on
 from v2vkit.video.seeking import from_key_frame
@@ -36,25 +36,24 @@ from v2vkit.video.sources import find_sequence, sequence_problems
 from v2vkit.video.stream import AudioTrack, InputFrame, Source
 
 _LATE = 10
-"""Seconds on a file's clock from which its beginning means nothing (broadcasts are hours into theirs): what is rendered
-of it begins at zero."""
+"""Seconds; if a file's clock begins later than this (as in broadcasts), rendered time stamps begin at zero."""
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """What an open video tells before its frames are read.
+    """What is known of an open video before its frames are read.
 
     Attributes:
-        fps: average frame rate; None = only all of its packets tell.
-        begin: when it begins, in seconds of its own clock; None = it does not tell. Of transport and program streams,
-            whose clocks begin anywhere: when its picture or sound does.
-        end: when the limits end there; None = with the video.
-        num_frames: how many there are within the limits; None = reading tells.
-        whole: all are within the limits.
-        audio: where its sound comes from; None = there is none.
+        fps: average frame rate; None = known only after reading all packets.
+        begin: begin of the video in seconds of its own clock; of the earlier of audio and video in transport and
+            program streams; None = unknown.
+        end: end of the limits on that clock; None = the video's end.
+        num_frames: number of frames within the limits; None = known only after reading.
+        whole: all frames are within the limits.
+        audio: source of its sound; None = it has none.
         timed: it has time stamps.
-        remarks: what is done to it that a user may not expect.
-        anywhere: it is such a stream.
+        remarks: sentences on conversions that a user may not expect.
+        anywhere: it is a transport or program stream, whose clock begins at an arbitrary time.
     """
 
     fps: Fraction | None
@@ -73,24 +72,25 @@ class _Opened:
 
 
 _Reading = Generator[tuple[_Opened, Frame], None, None]
-"""The frames of a video that is open until they end, each with what the video tells."""
+"""The frames of a video, each with the facts about it; the video stays open until they end."""
 
 
 def open_video_source(
     path: str, *, start: float = 0.0, duration: float | None = None, options: VideoOptions | None = None
 ) -> Source:
-    """A video file, opened once: a part of it is sought by its packets' time stamps in the same open file.
+    """A video file, opened once, also for a part in the middle.
 
-    It is opened again only for its sound, to read its frames a second time, where its packets do not say how to seek
-    (open groups of pictures), and where its rate is that of all its packets (Matroska without a default duration).
+    It is opened again only for its sound, for a second pass over its frames, if its packets do not allow exact seeking
+    (open groups of pictures), and if its rate has to be computed from all packets (Matroska without a default
+    duration).
 
     Args:
         path: a local file.
         start, duration: the part that is used, in seconds.
-        options: how it is read; None = as it comes.
+        options: how it is read; None = defaults.
 
     Raises:
-        V2VError: it cannot be read, or no frames lie in that part.
+        V2VError: it cannot be read, or that part has no frames.
     """
     limits, options, damage = Limits.typed(start, duration, None), options or VideoOptions(), list[Damage]()
     opened, first, read = _begin(path, lambda: _read_file(path, limits, options, damage))
@@ -103,10 +103,10 @@ def open_pipe_source(
 ) -> Source:
     """A video from standard input, in any container that can be read without seeking, or y4m.
 
-    What lies before `start` is decoded and dropped. Its sound is held in memory until its frames are written.
+    Frames before `start` are decoded and dropped. Its sound is held in memory until its frames are written.
 
     Raises:
-        V2VError: nothing comes, no video, or no frames lie in that part.
+        V2VError: standard input is empty or holds no video, or that part has no frames.
     """
     limits = Limits.typed(start, duration, None)
     damage = Damage()
@@ -116,15 +116,15 @@ def open_pipe_source(
 
 
 def _worst(damage: list[Damage]) -> list[str]:
-    """What is told of a video that was read several times, here and there not to its end."""
+    """The problems found by the longest of several passes over a video."""
     return max(damage, key=lambda each: each.num_decoded).problems()
 
 
 def open_picture_source(path: str, *, fps: Fraction) -> Source:
-    """A folder of pictures, read as `ingest` reads them, or a single one, at a constant rate.
+    """A folder of pictures, read as by `ingest`, or a single picture, at a constant rate.
 
     Raises:
-        V2VError: as `find_sequence`, or the first picture cannot be read; the others tell when it is their turn.
+        V2VError: as `find_sequence`, or the first picture cannot be read. The others raise when they are read.
     """
     files = find_sequence(path)
     unread = [read_frames(files, fps=fps)]
@@ -166,7 +166,7 @@ def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Readin
 
 
 def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Callable[[], _Reading]]:
-    """Opens a video: what it tells, its first frame, and what gives all frames, the first time without opening again.
+    """Opens a video: its facts, its first frame, and a function that reads all frames, at first without reopening it.
 
     Raises:
         V2VError: it has no frame within the limits.
@@ -174,7 +174,7 @@ def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Cal
     reading = read()
     opened, first = next(reading, (None, None))
     if opened is None or first is None:
-        raise nothing_within(name)
+        raise no_frames_within(name)
 
     def resumed() -> _Reading:
         with closing(reading):
@@ -185,24 +185,24 @@ def _begin(name: str, read: Callable[[], _Reading]) -> tuple[_Opened, Frame, Cal
     return opened, first, lambda: unread.pop() if unread else read()
 
 
-def _read_file(path: str, limits: Limits, options: VideoOptions, damages: list[Damage]) -> _Reading:
+def _read_file(path: str, limits: Limits, options: VideoOptions, reports: list[Damage]) -> _Reading:
     part = None
-    damages.append(Damage())
-    with open_video(path, options=options, damage=damages[-1]) as video:
+    reports.append(Damage())
+    with open_video(path, options=options, damage=reports[-1]) as video:
         if limits == Limits():
             yield from _described(path, video, from_beginning(path, video), limits)
             return
         part = find_part(path, video, limits)
         fields = is_interlaced(path, video)
-        # The frame before the first shows a deinterlacer what moves; it lies outside of the limits and is dropped.
+        # A deinterlacer needs the frame before the first one; it lies outside the limits and is dropped.
         lead = fields and part is not None and part.start > 0
         sought = None if part is None else from_key_frame(video, part.start_pts, lead=lead)
         if part is not None and sought is not None:
             stamped = to_the_end(path, number_frames(video, sought, part.start - lead))
             yield from _described(path, video, stamped, limits, part, fields=fields)
             return
-    damages[-1] = Damage()
-    with open_video(path, options=options, damage=damages[-1]) as video:
+    reports[-1] = Damage()
+    with open_video(path, options=options, damage=reports[-1]) as video:
         yield from _described(path, video, from_beginning(path, video), limits, part, fields=fields)
 
 
@@ -214,7 +214,7 @@ def _read_pipe(limits: Limits, options: VideoOptions, damage: Damage) -> _Readin
 
 
 def _decoded(video: OpenVideo, sound: PipedAudio) -> Iterator[VideoFrame]:
-    """The frames of a pipe; the packets of its sound, which lie between them, are put aside."""
+    """The frames of a pipe; the audio packets between them go to `sound`."""
 
     def pictures() -> "Iterator[Packet[Any]]":
         for packet in demux(video.container, video.stream, *sound.streams):
@@ -235,7 +235,7 @@ def _described(
     sound: PipedAudio | None = None,
     fields: bool | None = None,
 ) -> _Reading:
-    """The frames within the limits; `sound` of a pipe, a file's is opened by its name; `fields` as of `to_frames`."""
+    """The frames within the limits; `sound`: of a pipe (files are opened by name); `fields` as in `to_frames`."""
     beginning = next(stamped)
     frames = to_frames(name, chain([beginning], stamped), fields=fields)
     first = next(frames)
@@ -248,7 +248,7 @@ def _described(
     if anywhere:
         begin = begin_of(video.container, stream)
     opened = _Opened(
-        fps=None if tells_no_rate(video) else frame_rate(video),
+        fps=None if lacks_frame_rate(video) else frame_rate(video),
         begin=begin,
         end=end if part is None else part.end,
         num_frames=part.num_frames if part is not None else stated_frames(video) if everything else None,

@@ -1,4 +1,4 @@
-"""Which part of a frame is kept, and at which size."""
+"""Cropping and resizing of frames."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from v2vkit.video.decode import Frame
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle in whole pixels, inside the frame unless it is said to reach beyond."""
+    """A rectangle in whole pixels; inside the frame unless stated otherwise."""
 
     x: int
     y: int
@@ -21,7 +21,7 @@ class Window:
 
 
 def center_window(width: int, height: int, *, aspect: tuple[int, int]) -> Window:
-    """The largest window of the aspect (width, height) in the middle of a frame of `width` x `height`."""
+    """The largest centred window of an aspect ratio (width, height) in a frame of `width` x `height`."""
     wide, high = aspect
     if width * high > height * wide:
         new_width = max(1, round(height * wide / high))
@@ -31,7 +31,7 @@ def center_window(width: int, height: int, *, aspect: tuple[int, int]) -> Window
 
 
 def crop_window(crop: str, width: int, height: int, size: tuple[int, int]) -> Window:
-    """What `ingest --crop` keeps of a frame of `width` x `height` that becomes `size`: the middle, or everything."""
+    """The window of a `width` x `height` frame that `ingest --crop` resizes to `size`: centred, or all of it."""
     return center_window(width, height, aspect=size) if crop == "center" else Window(0, 0, width, height)
 
 
@@ -40,7 +40,7 @@ def scale_window(window: Window, size: tuple[int, int], other: tuple[int, int]) 
 
     Args:
         window: inside a picture of `size` (width, height).
-        other: width and height of the other picture, which shows the same.
+        other: width and height of the other picture, which shows the same scene.
     """
     if size == other:
         return window
@@ -57,9 +57,9 @@ def scale_window(window: Window, size: tuple[int, int], other: tuple[int, int]) 
 def face_window(landmarks: NDArray[np.floating], width: int, height: int) -> Window:
     """The square window around a face, shifted to stay inside the frame (and no larger than it).
 
-    Side 2.5 times the width of the landmarks, centred at the middle of their x range and at a quarter of their y range
-    from the top, so that hair and neck are in (Wang et al., Video-to-Video Synthesis, NeurIPS 2018, its released
-    preprocessing for faces).
+    Its side is 2.5 times the width of the landmarks. It is centred on the middle of their x range and a quarter of
+    their y range from the top, which includes hair and neck (Wang et al., Video-to-Video Synthesis, NeurIPS 2018:
+    released preprocessing for faces).
 
     Args:
         landmarks: [N, 2] (x, y) in pixels of the frame.
@@ -76,7 +76,7 @@ def face_window(landmarks: NDArray[np.floating], width: int, height: int) -> Win
 def first_face(
     frames: Iterable[Frame], find: Callable[[NDArray[np.uint8]], NDArray[np.float32] | None]
 ) -> tuple[int, Window] | None:
-    """Number of the first frame in which `find` gives landmarks, and the window around them; None without any."""
+    """Number of the first frame in which `find` returns landmarks, and the face window; None if there is none."""
     for frame in frames:
         landmarks = find(frame.image)
         if landmarks is not None:
@@ -85,9 +85,9 @@ def first_face(
 
 
 def reframe(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cuts the window out of a picture [H, W, 3] and resizes it to (width, height): area down, bicubic up.
+    """Crops a picture [H, W, 3] to the window and resizes it to (width, height): area down, bicubic up.
 
-    Where the window reaches beyond the picture, the border is repeated.
+    Where the window extends beyond the picture, the border is repeated.
     """
     height, width = image.shape[:2]
     left, right, before, after = _visible(window.x, window.width, width, size[0])
@@ -100,13 +100,15 @@ def reframe(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) -> 
 
 
 def _visible(start: int, length: int, side: int, target: int) -> tuple[int, int, int, int]:
-    """What of a window lies in a picture, along one axis.
+    """The visible part of a window along one axis.
 
     Args:
-        start, length: the window; `side`: the picture's pixels; `target`: what the window becomes.
+        start, length: the window.
+        side: pixels of the picture.
+        target: pixels of the resized window.
 
     Returns:
-        Its part in the picture (from, to; a pixel at least), and the pixels of the target before and after it.
+        begin and end of the visible part (at least a pixel), and the pixels of the target before and after it.
     """
     first = min(max(start, 0), side - 1)
     last = min(max(start + length, first + 1), side)
@@ -125,7 +127,7 @@ def _resized(image: NDArray[np.uint8], window: Window, size: tuple[int, int]) ->
 
 
 def reframe_ids(ids: NDArray[np.generic], window: Window, size: tuple[int, int]) -> NDArray[np.generic]:
-    """The same for label or instance ids [H, W]: nearest, sampled at pixel centres as the picture is."""
+    """As `reframe`, for label or instance ids [H, W]: nearest neighbour, at the same pixel centres as the picture."""
     part = _cut(ids, window)
     if (window.width, window.height) == size:
         return np.ascontiguousarray(part)

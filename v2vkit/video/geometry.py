@@ -1,4 +1,4 @@
-"""From stored pixels to the picture as displayed: square pixels, right way up."""
+"""Converts stored frames to pictures as displayed: square pixels, upright, RGB."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +23,7 @@ AREA = 0x20 | _EXACT
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to lay a picture: swap the axes first, then mirror."""
+    """One of the eight orientations of a picture: the axes are swapped first, then mirrored."""
 
     transpose: bool = False
     mirror_x: bool = False
@@ -31,13 +31,13 @@ class Orientation:
 
     @property
     def degrees(self) -> int:
-        """Counter-clockwise rotation in 0, 90, 180, 270, for a picture that is not mirrored."""
+        """Counter-clockwise rotation in degrees (0, 90, 180, 270); without mirroring."""
         if self.transpose:
             return 90 if self.mirror_y else 270
         return 180 if self.mirror_y else 0
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The picture [H, W, C] laid right; contiguous."""
+        """The upright picture [H, W, C], contiguous."""
         if self.transpose:
             image = image.transpose(1, 0, 2)
         if self.mirror_x:
@@ -49,7 +49,7 @@ class Orientation:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """The orientation from the frame's display matrix; angles between are rounded to right angles."""
-    items: list[Any] = list(frame.side_data)  # PyAV's annotation says keys, its iterator gives the items
+    items: list[Any] = list(frame.side_data)  # PyAV annotates keys, but iterates over items
     matrix = next((bytes(item) for item in items if "DISPLAYMATRIX" in str(item.type)), b"")
     if len(matrix) < 20:
         return Orientation()
@@ -61,9 +61,9 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 
 
 def square_pixel_size(stream: VideoStream) -> tuple[int, int]:
-    """Width and height with square pixels, before rotation: the width takes up the sample aspect ratio.
+    """Width and height with square pixels, before rotation: the width is scaled by the sample aspect ratio.
 
-    A ratio beyond 1:16 and 16:1 is taken for garbage and ignored.
+    A ratio beyond 1:16 or 16:1 is invalid and ignored.
     """
     width, height = stream.codec_context.width, stream.codec_context.height
     ratio = stream.sample_aspect_ratio or Fraction(1)
@@ -74,12 +74,12 @@ def square_pixel_size(stream: VideoStream) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How stored frames become pictures.
+    """How stored frames are converted to pictures.
 
     Attributes:
         stored: (width, height) that every frame must have.
         square: (width, height) to resample to, before rotation.
-        orientation: how to lay the result.
+        orientation: how to turn the result upright.
         interpolation: libswscale flags.
     """
 
@@ -95,9 +95,9 @@ class Geometry:
         return (height, width) if self.orientation.transpose else (width, height)
 
     def to_rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """RGB uint8 [H, W, 3], from the frame's own colour matrix and range (untagged: BT.601, as FFmpeg has it).
+        """RGB uint8 [H, W, 3], by the frame's own colour matrix and range (untagged: BT.601, FFmpeg's default).
 
-        HDR becomes SDR.
+        HDR is tone-mapped to SDR.
         """
         width, height = self.square
         if (transfer := transfer_of(frame)) is not None:

@@ -1,6 +1,6 @@
-"""Image files that somebody else made, as frames.
+"""Reads untrusted image files.
 
-Decoded with Pillow, which refuses a cut-off file; OpenCV would fill the rest with grey.
+Decoded with Pillow, which refuses truncated files; OpenCV would fill the rest with grey.
 """
 
 from pathlib import Path
@@ -16,44 +16,47 @@ from v2vkit.weights.files import refuse_pointer
 
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _WITHOUT_SIGNATURE = {".tga": "TGA"}
-"""Formats that nothing in a file tells from others, by the ending."""
+"""File name ending -> format that has no signature; only these are recognised by the ending."""
 _REDUCED = 254
 """TIFF's tag NewSubfileType: bit 0 = a smaller copy of another page."""
 _HINT = "Replace the file, or save it again as PNG or JPEG."
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """RGB uint8 [H, W, 3], laid right by its EXIF orientation.
+    """An image file as RGB uint8 [H, W, 3], upright by its EXIF orientation.
 
-    PNG, JPEG, BMP, WebP, TIFF, PPM (and its relatives), TGA, JPEG 2000 and AVIF.
-
-    Grey becomes RGB, 16 bits become 8 (the upper ones), palettes become colours, and transparency is ignored.
+    Reads PNG, JPEG, BMP, WebP, TIFF, PNM (.ppm, .pgm, .pbm), TGA, JPEG 2000 and AVIF. Grey becomes RGB, 16 bits become
+    the upper 8, palettes become colours, and transparency is ignored.
 
     Raises:
-        V2VError: missing, empty, damaged, not an image of a known kind, larger than `MAX_PIXELS`, or with pixels that
-            have no defined brightness (floats, 32-bit integers), or with several pictures in it.
+        V2VError: missing, empty, damaged, not an image of these formats, larger than `MAX_PIXELS`, with several
+            pictures in it, or with pixels of undefined brightness (floats, 32-bit integers).
     """
-    pixels, mode, format_name = _load(path, laid_right=True)
+    pixels, mode, format_name = _load(path, upright=True)
     if mode.startswith("I;16") or (mode == "I" and format_name in ("PNG", "PPM")):
         pixels = (pixels.astype(np.int64) >> 8).astype(np.uint8)
     elif mode in ("I", "F"):
-        raise V2VError(f"Image {path} has floats or 32-bit integers as pixels.", "Save it with 8 or 16 bits.")
+        raise V2VError(
+            "pixel-format-unsupported",
+            f"Image {path} has floats or 32-bit integers as pixels.",
+            "Save it with 8 or 16 bits.",
+        )
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
 def read_numbers(path: str | Path) -> NDArray[np.generic]:
-    """The numbers of a single-channel image [H, W] as they are stored (of a palette image: the indices).
+    """The stored numbers of a single-channel image [H, W] (of a palette image: the indices).
 
     Raises:
         V2VError: as `read_image`.
     """
-    return _load(path, laid_right=False)[0]
+    return _load(path, upright=False)[0]
 
 
 def _refuse_several(path: str | Path, image: Image.Image) -> None:
-    """Refuses animations and pages, of which only the first would be used; smaller copies and phones' extras are none.
+    """Refuses animations and multi-page files; thumbnails and the extra pictures of phones do not count.
 
     Raises:
         V2VError: the file holds several pictures.
@@ -70,36 +73,40 @@ def _refuse_several(path: str | Path, image: Image.Image) -> None:
         count = pages
     if count > 1:
         raise V2VError(
+            "pages-unsupported",
             f"Image {path} holds {count} pictures, and one is expected.",
             "Save each as a file of its own, or all as a video (an animated .gif is read as one).",
         )
 
 
-def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], str, str | None]:
+def _load(path: str | Path, *, upright: bool) -> tuple[NDArray[np.generic], str, str | None]:
     """Pixels, mode and format; the size is checked from the header before anything is decompressed."""
     try:
         if Path(path).exists() and not Path(path).is_file():
-            raise V2VError(f"Image {path} is not a regular file.", "Give an image file.")
+            raise V2VError("file-required", f"Image {path} is not a regular file.", "Give an image file.")
         extra = _WITHOUT_SIGNATURE.get(Path(path).suffix.lower())
         with Image.open(path, formats=(*_FORMATS, extra) if extra else _FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             format_name = image.format
             _refuse_several(path, image)
-            if laid_right:
+            if upright:
                 picture = ImageOps.exif_transpose(image)
                 if picture.mode not in ("L", "I", "F") and not picture.mode.startswith("I;16"):
                     picture = picture.convert("RGB")
                 return np.array(picture), picture.mode, format_name
             return np.array(image), image.mode, format_name
     except FileNotFoundError:
-        raise V2VError(f"Image {path} does not exist.", "Check the path.") from None
+        raise V2VError("file-missing", f"Image {path} does not exist.", "Check the path.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise V2VError(f"Image {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down.") from None
+        raise V2VError(
+            "image-too-large", f"Image {path} claims more than the allowed {MAX_PIXELS} pixels.", "Scale it down."
+        ) from None
     except UnidentifiedImageError:
         refuse_pointer(path)
-        empty = Path(path).stat().st_size == 0
-        raise V2VError(f"Image {path} is {'empty' if empty else 'not an image'}.", _HINT) from None
+        if Path(path).stat().st_size == 0:
+            raise V2VError("file-empty", f"Image {path} is empty (0 bytes).", _HINT) from None
+        raise V2VError("image-damaged", f"Image {path} is not an image.", _HINT) from None
     except (
         OSError,
         SyntaxError,
@@ -111,4 +118,4 @@ def _load(path: str | Path, *, laid_right: bool) -> tuple[NDArray[np.generic], s
         ZeroDivisionError,
     ) as error:
         # Pillow's parsers raise all of these on hostile bytes.
-        raise V2VError(f"Image {path} is damaged or cut off ({error}).", _HINT) from None
+        raise V2VError("image-damaged", f"Image {path} is damaged or cut off ({error}).", _HINT) from None

@@ -1,7 +1,7 @@
-"""Deinterlacing with FFmpeg's bwdif: one frame out for each frame in, with the time stamp it had.
+"""Deinterlacing with FFmpeg's bwdif: one frame out for each frame in.
 
-A frame is made from its own fields and those of the frames before and after it. Whoever reads a part of a video and
-wants the frames of the whole one needs a frame more at both ends.
+A frame is computed from its own fields and those of its two neighbours. So a part of a video needs one more frame at
+both ends to give the same frames as the whole video.
 """
 
 from collections import deque
@@ -14,25 +14,25 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 
 T = TypeVar("T")
-_PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE; 0 is unknown, what is above is interlaced
+_PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE; 0 is unknown, larger values are interlaced
 
 
 def stated_fields(stream: VideoStream) -> bool | None:
-    """Whether a stream says that it is interlaced; None = it does not say."""
+    """Whether a stream states that it is interlaced; None = not stated."""
     order = int(stream.codec_context.field_order)
     return None if order == 0 else order > _PROGRESSIVE
 
 
 def has_fields(stream: VideoStream, first: av.VideoFrame) -> bool:
-    """Whether a video is interlaced: as the stream says, or else its first frame."""
+    """Whether a video is interlaced, by its stream or, if that states nothing, by its first frame."""
     stated = stated_fields(stream)
     return first.interlaced_frame if stated is None else stated
 
 
 def deinterlaced(items: Iterable[tuple[T, av.VideoFrame]]) -> Iterator[tuple[T, av.VideoFrame]]:
-    """(item, frame deinterlaced) of each (item, frame), one frame late; frames not marked as interlaced stay the same.
+    """(item, deinterlaced frame) of each (item, frame), delayed by one; frames not marked as interlaced are unchanged.
 
-    The frames that come out carry pixels and colour tags, not time stamps.
+    The resulting frames carry pixels and colour tags, but no time stamps.
     """
     graph: Graph | None = None
     waiting: deque[T] = deque()

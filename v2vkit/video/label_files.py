@@ -1,4 +1,4 @@
-"""Maps beside frames that somebody else made (labels, instances, depth, DensePose), checked before they are used."""
+"""Reads, checks and pairs users' maps of frames: labels, instances, depth, DensePose."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -15,10 +15,9 @@ from v2vkit.video.densepose_files import read_iuv
 from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
-from v2vkit.video.images import read_numbers
-from v2vkit.video.numbering import numbers_of, numbers_tell, own_name
-from v2vkit.video.sources import SourceFiles, looking_at, natural_key, readable
-from v2vkit.weights.files import refuse_pointer
+from v2vkit.video.id_files import read_ids
+from v2vkit.video.numbering import numbers_in, paired_by_numbers, pairing_name
+from v2vkit.video.sources import SourceFiles, explain_read_errors, natural_key, readable
 
 MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
 _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
@@ -28,26 +27,24 @@ _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
     "densepose": ("DensePose map", (".png",)),
     "picture": ("picture", tuple(sorted(IMAGE_ENDINGS))),
 }
-"""What one of a kind is called, and the endings of its files."""
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6  # colour types of the PNG specification, section 11.2.1
+"""Kind -> its name in messages, and the endings of its files."""
 _MOST_NAMED = 5
 _ENDS: dict[MapKind, tuple[str, ...]] = {
     "labels": ("_labelIds", "_labelTrainIds"),
     "instances": ("_instanceIds", "_instanceTrainIds"),
 }
-"""How Cityscapes' names of each kind of map end; those of all kinds lie in one folder, beside pictures in colours."""
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""Name suffixes of Cityscapes' maps, which lie in one folder together with colour pictures; preferred one first."""
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """What maps must be like, how they are read, and what is changed in label maps.
+    """How maps are read, checked and remapped.
 
     Attributes:
-        num_labels: label ids are below it; None = any.
-        allow_palette: the stored numbers of palette PNGs are taken as ids; else palettes are refused.
-        ids: (id in the file, id that it becomes), all at once, before anything is checked.
-        depth_scale: stored units per metre of depth maps; None = their unit is not known.
+        num_labels: label ids must be below it; None = any id.
+        allow_palette: read the stored numbers of palette PNGs as ids; else palettes are refused.
+        ids: (id in the file, new id); all are replaced at once, before any check.
+        depth_scale: stored units per metre of depth maps; None = unknown.
         depth_inverse: depth maps hold disparity.
     """
 
@@ -81,7 +78,7 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
     Raises:
         V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
     """
-    stored = _read_ids(path, rules.allow_palette, "label")
+    stored = read_ids(path, what="label", allow_palette=rules.allow_palette)
     ids = stored.copy() if rules.ids else stored
     for old, new in rules.ids:
         ids[stored == old] = new
@@ -92,6 +89,7 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
         larger = "Ingest with a larger --num-labels, or map the ids to those with --ids FROM=TO."
         hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
         raise V2VError(
+            "label-id-out-of-range",
             f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
             hint,
         )
@@ -104,50 +102,16 @@ def read_instances(path: str | Path) -> NDArray[np.uint16]:
     Raises:
         V2VError: not a PNG, damaged, or with colours or a palette instead of ids.
     """
-    return _read_ids(path, False, "instance").astype(np.uint16)
-
-
-def _read_ids(path: str | Path, allow_palette: bool, what: str) -> NDArray[np.int64]:
-    try:
-        with Path(path).open("rb") as file:
-            header = file.read(26)
-    except OSError as error:
-        raise V2VError(f"The {what} map {path} cannot be read: {error.strerror}.", "Check its permissions.") from None
-    if len(header) < 26 or header[:8] != _SIGNATURE:
-        refuse_pointer(path)
-        raise V2VError(
-            f"The {what} map {path} is not a PNG.", f"Save {what} maps as PNG: JPEG and WebP change the ids."
-        )
-    depth, kind = header[24], header[25]
-    if kind == _PALETTE and not allow_palette:
-        raise V2VError(
-            f"The {what} map {path} is a palette PNG, whose stored numbers need not be the ids.",
-            "Save it as a single-channel PNG of ids."
-            if what == "instance"
-            else "If they are (as in PASCAL VOC), say --allow-palette to `v2v ingest`; otherwise save it as a "
-            "single-channel PNG of ids.",
-        )
-    if kind in (_RGB, _RGBA, _GREY_ALPHA):
-        channels = {_RGB: "3 channels (colours)", _RGBA: "4 channels (colours)", _GREY_ALPHA: "2 channels"}[kind]
-        raise V2VError(
-            f"The {what} map {path} has {channels} instead of one channel of ids.",
-            "Convert colours to ids with the table of your data set, and save a single-channel PNG.",
-        )
-    if kind == _GREY and depth < 8:
-        raise V2VError(
-            f"The {what} map {path} has {depth} bits per pixel, which programs read as different numbers.",
-            "Save it with 8 bits per pixel.",
-        )
-    return read_numbers(path).astype(np.int64)
+    return read_ids(path, what="instance", allow_palette=False).astype(np.uint16)
 
 
 def _one(what: MapKind) -> str:
-    """What one of them is called, such as `label map`."""
+    """Name of one such map, such as `label map`."""
     return _KINDS[what][0]
 
 
 def _of_kind(names: list[str], what: MapKind) -> list[str]:
-    """The names of one kind of map where they tell their kinds as Cityscapes' do: ids before training ids."""
+    """The names of one kind of map if they have Cityscapes' suffixes (ids before training ids); else all names."""
     ends = [end for kind in _ENDS.values() for end in kind]
     if what not in _ENDS or not any(Path(name).stem.endswith(end) for name in names for end in ends):
         return names
@@ -156,16 +120,16 @@ def _of_kind(names: list[str], what: MapKind) -> list[str]:
 
 
 def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
-    """Names of the files of such maps in a folder, in natural order; of Cityscapes' only those of that kind.
+    """File names of one kind of maps in a folder, in natural order; of Cityscapes' files only those of that kind.
 
     Raises:
-        V2VError: no such folder, one that cannot be read or has no map in it, images of another kind beside them, maps
-            of several kinds, or a name that is not valid UTF-8.
+        V2VError: the folder is missing, unreadable or has no such maps, it also holds images of another kind or maps
+            of several formats, or a name is not valid UTF-8.
     """
     one, endings = _KINDS[what]
-    with looking_at(folder):
+    with explain_read_errors(folder):
         if not Path(folder).is_dir():
-            raise V2VError(f"The folder {folder} with {one}s does not exist.", "Check the path.")
+            raise V2VError("folder-missing", f"The folder {folder} with {one}s does not exist.", "Check the path.")
         names = [p.name for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".")]
     known = {*IMAGE_ENDINGS, *endings}
     every = [name for name in names if Path(name).suffix.lower() in known]
@@ -174,25 +138,31 @@ def find_maps(folder: str | Path, what: MapKind) -> tuple[str, ...]:
     other = [name for name in images if Path(name).suffix.lower() not in endings]
     if other:
         raise V2VError(
+            "format-unsupported",
             f"The folder {folder} holds {other[0]}, which is not a {kinds}.",
             f"Keep {one}s as {kinds} in a folder of their own.",
         )
     if not images and every:
         raise V2VError(
+            "map-missing",
             f"The folder {folder} holds Cityscapes' maps, but none of {what} (*{_ENDS[what][0]}.png).",
             f"Give the folder that holds those; {every[0]} is another kind.",
         )
     if not images:
         patterns = ", ".join(f"*{ending}" for ending in endings)
-        raise V2VError(f"The folder {folder} holds no {one}s ({patterns}).", "Check the path.")
+        raise V2VError("map-missing", f"The folder {folder} holds no {one}s ({patterns}).", "Check the path.")
     found = sorted({Path(name).suffix.lower() for name in images})
     if len(found) > 1:
         raise V2VError(
-            f"The {one}s in {folder} are of several kinds ({', '.join(found)}).", "Keep one kind in the folder."
+            "format-conflict",
+            f"The {one}s in {folder} have several formats ({', '.join(found)}).",
+            "Keep one format in the folder.",
         )
     for path in (str(Path(folder) / name) for name in images):
         if readable(path) != path:
-            raise V2VError(f"The name of the {one} {readable(path)} is not valid UTF-8.", "Rename it.")
+            raise V2VError(
+                "name-unsupported", f"The name of the {one} {readable(path)} is not valid UTF-8.", "Rename it."
+            )
     return tuple(images)
 
 
@@ -206,7 +176,7 @@ class Maps:
 
 
 def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.generic]:
-    """The numbers in a map, by its kind.
+    """Reads one map.
 
     Returns:
         Labels uint8 [H, W], instances uint16 [H, W], depth float32 [H, W] (0 = unknown; `read_depth`), or DensePose
@@ -225,15 +195,18 @@ def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.g
 def check_maps(
     source: SourceFiles, size: tuple[int, int], maps: Maps, rules: LabelRules, progress: Callable[[int], object]
 ) -> frozenset[int]:
-    """Reads every map, and gives the label ids that occur; `progress` is called with 1 after each.
+    """Reads and checks every map; returns the label ids that occur.
 
     Args:
-        source: what the maps belong to, for the message.
+        source: the source that the maps belong to, for messages.
         size: (width, height) of its frames.
+        maps: the maps.
+        rules: requirements on them.
+        progress: called with 1 after each map.
 
     Raises:
-        V2VError: a map cannot be read, breaks the rules, or has another size than the frames; says what is wrong with
-            the first such file, and names others.
+        V2VError: a map cannot be read, breaks the rules, or has another size than the frames. The error is that of the
+            first such file and names others.
     """
     wrong: dict[str, V2VError] = {}
     occurring: set[int] = set()
@@ -246,6 +219,7 @@ def check_maps(
             height, width = ids.shape[:2]
             if (width, height) != size:
                 raise V2VError(
+                    "size-mismatch",
                     f"{path} is {width}x{height}, but the frames of {source.path} are {size[0]}x{size[1]}.",
                     "Maps must have the size of the frames that they belong to.",
                 )
@@ -257,42 +231,48 @@ def check_maps(
         listed = ", ".join(name for name, _ in others[:_MOST_NAMED])
         listed += " and others" if len(others) > _MOST_NAMED else ""
         more = f" {len(wrong)} of {len(maps.names)} maps are wrong, also {listed}." if others else ""
-        raise V2VError(f"{first.message}{more}", first.hint)
+        raise V2VError(first.code, f"{first.message}{more}", first.hint)
     return frozenset(occurring)
 
 
 def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
-    By equal names (less the ending, and what Cityscapes' names end in) where the frames are images and any name agrees.
-    Else by the numbers in the names where both are images with unlike numbers in each list, so that 7_rgb belongs to
-    7_ids; numbers that are all larger or smaller by one are counted from 1 and from 0. Otherwise by natural order.
+    Paired by name (without the ending and Cityscapes' suffixes) if any name of an image agrees. Else by the numbers in
+    the names if these are unique in each list, so 7_rgb belongs to 7_ids. Else, and if all numbers of one list are
+    larger by one (one list counts from 0, the other from 1), by natural order.
 
     Raises:
         V2VError: a frame without map, a map without frame, or different counts; names the first one.
     """
     folder, what = maps.folder, maps.what
-    frames = [own_name(name) for name in source.images]
-    by_stem = {own_name(name): name for name in maps.names}
+    frames = [pairing_name(name) for name in source.images]
+    by_stem = {pairing_name(name): name for name in maps.names}
     known = set(frames)
-    if not known & set(by_stem) and numbers_tell(frames, by_stem):
-        frames = [numbers_of(stem) for stem in frames]
-        by_stem = {numbers_of(stem): name for stem, name in by_stem.items()}
+    if not known & set(by_stem) and paired_by_numbers(frames, by_stem):
+        frames = [numbers_in(stem) for stem in frames]
+        by_stem = {numbers_in(stem): name for stem, name in by_stem.items()}
         known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
         if lost is not None:
             ending = Path(maps.names[0]).suffix
-            raise V2VError(f"{folder} has no {_one(what)} for frame {lost} of {source.path}.", f"Add {lost}{ending}.")
+            raise V2VError(
+                "map-missing",
+                f"{folder} has no {_one(what)} for frame {lost} of {source.path}.",
+                f"Add {lost}{ending}.",
+            )
         spare = next((stem for stem in by_stem if stem not in known), None)
         if spare is not None:
             raise V2VError(
+                "map-unmatched",
                 f"{folder} has the {_one(what)} {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
         return replace(maps, names=tuple(by_stem[stem] for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
+            "frame-count-mismatch",
             f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)}s.",
             f"There must be one {_one(what)} per frame.",
         )

@@ -1,4 +1,4 @@
-"""Which part of a video is used, in seconds as they were typed."""
+"""The part of a video that is used: --start and --duration."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from v2vkit.video.seeking import packet_stamps
 
 @dataclass(frozen=True)
 class Limits:
-    """Which part of a source is used: exact seconds after its first frame, and a number of frames."""
+    """The part of a source that is used: exact seconds after its first frame, and a number of frames."""
 
     start: Fraction = Fraction(0)
     duration: Fraction | None = None
@@ -22,20 +22,20 @@ class Limits:
 
     @classmethod
     def typed(cls, start: float, duration: float | None, max_frames: int | None) -> Self:
-        """From what was typed, not the binary numbers nearest to it: at 25 frames/s frame 40 begins at 1.6 s."""
+        """From decimal numbers as typed: 1.6 s is exactly frame 40 at 25 frames/s, which the binary float is not."""
         return cls(Fraction(str(start)), None if duration is None else Fraction(str(duration)), max_frames)
 
     def holds(self, time: Fraction) -> bool:
-        """Whether a frame shown so many seconds after the first one lies within; `max_frames` is not looked at."""
+        """Whether a frame shown `time` seconds after the first lies within; ignores `max_frames`."""
         return time >= self.start and not self.ends_before(time)
 
     def ends_before(self, time: Fraction) -> bool:
-        """Whether they are over by then."""
+        """Whether `time`, in seconds after the first frame, is beyond the end."""
         return self.duration is not None and time >= self.start + self.duration
 
     def count_read(self, num_frames: int, fps: Fraction) -> int:
-        """How many frames are read of a source of `num_frames` until the limits end, those left out before them
-        included; where the rate varies, about."""
+        """Number of frames that are read until the limits end, including those before `start`; approximate for variable
+        rate."""
         counts = [num_frames]
         if self.duration is not None:
             counts.append(ceil((self.start + self.duration) * fps))
@@ -49,11 +49,11 @@ class Part:
     """The frames of an open video that lie within limits.
 
     Attributes:
-        start, num_frames: number of the first of them, and how many there are.
-        start_pts: time stamp of the first.
-        whole: they are all of the video's frames.
-        origin: when the video's first frame is shown, in seconds of its own clock.
-        end: when the part ends there (the next frame is shown, else the limits end); None = with the video.
+        start, num_frames: number of the first frame, and how many there are.
+        start_pts: time stamp of the first frame.
+        whole: the part is the whole video.
+        origin: time of the video's first frame, in seconds of its own clock.
+        end: end of the part on that clock (the next frame, else the end of the limits); None = the video's end.
     """
 
     start: int
@@ -65,17 +65,18 @@ class Part:
 
 
 def find_part(name: str, video: OpenVideo, limits: Limits) -> Part | None:
-    """The frames within the limits, chosen by their time stamps as `find_shots` does; reads packets and decodes none.
+    """The frames within the limits, by their time stamps as in `find_shots`; reads packets and decodes none.
 
     Args:
         name: of the video, for messages.
-        video: just opened; afterwards it stands somewhere else.
+        video: just opened; its read position changes.
+        limits: the part.
 
     Returns:
-        None where the packets do not tell when frames are shown: then decoding does.
+        None if the packets do not state when frames are shown; then they have to be decoded.
 
     Raises:
-        V2VError: the video has no frame there.
+        V2VError: the video has no frame within the limits.
     """
     end = None if limits.duration is None else limits.start + limits.duration
     found = packet_stamps(video, end)
@@ -85,9 +86,9 @@ def find_part(name: str, video: OpenVideo, limits: Limits) -> Part | None:
     times = [(tick - ticks[0]) * time_base for tick in ticks]
     inside = [i for i, time in enumerate(times) if limits.holds(time)]
     if not inside:
-        raise nothing_within(name)
+        raise no_frames_within(name)
     first, stop, origin = inside[0], inside[-1] + 1, ticks[0] * time_base
-    ends = None if end is None else origin + end  # where the picture ends before the duration does
+    ends = None if end is None else origin + end  # if the video ends before the duration does
     if stop < len(ticks):
         ends = ticks[stop] * time_base
     whole = first == 0 and stop == len(ticks)
@@ -95,11 +96,12 @@ def find_part(name: str, video: OpenVideo, limits: Limits) -> Part | None:
 
 
 def within(frames: Iterable[Frame], limits: Limits, *, origin: Fraction | None = None) -> Iterator[Frame]:
-    """The frames that lie within the limits, by their time stamps, one held back; the last ends where the next begins.
+    """The frames within the limits, by their time stamps, delayed by one: the last ends where the next frame begins.
 
     Args:
-        frames: of a video, in order; those after the limits are not drawn, but for one.
-        origin: when the video begins, in seconds of its own clock; None = with the first of these frames.
+        frames: of a video, in order; at most one after the limits is read.
+        limits: the part.
+        origin: begin of the video in seconds of its own clock; None = the first of these frames.
     """
     held: Frame | None = None
     for frame in frames:
@@ -118,6 +120,10 @@ def within(frames: Iterable[Frame], limits: Limits, *, origin: Fraction | None =
         yield held
 
 
-def nothing_within(name: str) -> V2VError:
-    """What to say where a video has no frames within the limits."""
-    return V2VError(f"No frames of {name} lie within --start and --duration.", "Begin earlier, or use more seconds.")
+def no_frames_within(name: str) -> V2VError:
+    """The error for a video without frames within the limits."""
+    return V2VError(
+        "time-range-empty",
+        f"No frames of {name} lie within --start and --duration.",
+        "Begin earlier, or use more seconds.",
+    )

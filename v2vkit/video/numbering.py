@@ -1,4 +1,4 @@
-"""What the numbers in the names of images tell: decimal fractions, missing numbers, and which files belong together."""
+"""Numbers in file names: decimal fractions, missing numbers, and pairing of files by number."""
 
 import re
 from collections import Counter
@@ -12,11 +12,11 @@ _CITYSCAPES = re.compile(r"_(leftImg8bit|rightImg8bit|gt(Fine|Coarse)_[A-Za-z]+)
 
 
 def are_decimals(names: Iterable[str]) -> bool:
-    """Whether the names are ordered by decimal fractions (0.25 before 0.5), as time stamps are.
+    """Whether numbers such as 1.10 in names are decimal fractions (1.10 before 1.9), not counters (1.9 before 1.10).
 
-    Otherwise 1.9 comes before 1.10, as chapters are counted. Where all fractions have as many digits, both orders are
-    the same. Else it is a fraction where a digit 0 stands in front (0.04), or where none stands at the end, because
-    programs that print fractions leave it out, and those that count reach 10.
+    If all have the same number of digits, the order is the same and the answer is False. Else they are fractions if one
+    of the longer ones begins with 0 (0.04), or none of them ends with 0: fractions are printed without trailing zeros,
+    and counters reach 10.
     """
     found = [re.findall(r"(?<![\d.])\d+\.(\d+)(?![\d.])", Path(name).stem) for name in names]
     if not all(len(each) == 1 for each in found):
@@ -29,17 +29,17 @@ def are_decimals(names: Iterable[str]) -> bool:
 
 
 def decimal_key(name: str) -> list[tuple[int, Fraction, str]]:
-    """Sort key that reads decimal fractions in a file's name, less its ending, as numbers."""
+    """Sort key that compares decimal fractions in a file's name, without its ending, as numbers."""
     parts = re.findall(r"(\d+(?:\.\d+)?)|(\D+)", Path(name).stem)
     numbers = ((0, Fraction(digits), "") if digits else (1, Fraction(), text.casefold()) for digits, text in parts)
     return [*numbers, (-1, Fraction(), name)]
 
 
 def missing_numbers(names: Sequence[str]) -> str | None:
-    """A sentence on numbers that are missing between images in their order; None where none is.
+    """A sentence on gaps in the numbering of images, given in order; None if there is none.
 
-    Images may be numbered in steps (every second frame). Where less than half of the steps are alike, as between time
-    stamps, no number is missing.
+    Images may be numbered in steps (every second frame). If fewer than half of the steps are equal, as with time
+    stamps, there are no gaps.
     """
     if are_decimals(names):
         return None
@@ -61,29 +61,30 @@ def missing_numbers(names: Sequence[str]) -> str | None:
 
 
 def _step(before: str, after: str) -> int | None:
-    """From one number to the next; None where the names differ in more than their last number."""
+    """Difference of the last numbers of two names; None if the names differ in anything else."""
     first, second = (re.fullmatch(r"(.*?)(\d+)(\D*)", Path(name).stem, re.DOTALL) for name in (before, after))
     if first is None or second is None or (first[1], first[3]) != (second[1], second[3]):
         return None
     return int(second[2]) - int(first[2])
 
 
-def own_name(name: str) -> str:
-    """A file's name less its ending and what Cityscapes' names say of its kind."""
+def pairing_name(name: str) -> str:
+    """A file's name without its ending and Cityscapes' suffix, by which it is paired."""
     return _CITYSCAPES.sub("", Path(name).stem)
 
 
-def numbers_of(stem: str) -> str:
-    """All numbers of a name, less leading zeros: `run2_0007` is 2-7."""
+def numbers_in(stem: str) -> str:
+    """All numbers in a name, without leading zeros: `run2_0007` gives `2-7`."""
     return "-".join(str(int(digits)) for digits in re.findall(r"\d+", stem))
 
 
-def numbers_tell(frames: Iterable[str], maps: Iterable[str]) -> bool:
-    """Whether the numbers in two lists of names say which belong together, where the names themselves do not.
+def paired_by_numbers(frames: Iterable[str], maps: Iterable[str]) -> bool:
+    """Whether two lists of names that do not agree can be paired by the numbers in them.
 
-    Where all numbers of one list are larger by one, one is counted from 0 and the other from 1: then their order does.
+    Not if all numbers of one list are larger by one: then one list counts from 0 and the other from 1, and they are
+    paired by order.
     """
-    first, second = ([numbers_of(stem) for stem in stems] for stems in (frames, maps))
+    first, second = ([numbers_in(stem) for stem in stems] for stems in (frames, maps))
     if len(set(first)) < len(first) or len(set(second)) < len(second) or not set(first) & set(second):
         return False
     if all(found.isdigit() for found in (*first, *second)):

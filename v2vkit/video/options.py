@@ -1,4 +1,4 @@
-"""What a user may say about a video file that the file itself leaves open."""
+"""User options for reading a video file."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,9 +9,9 @@ class VideoOptions:
     """How a video file is read.
 
     Attributes:
-        stream: number of the video stream, from 0; None = chosen (`choose_video`).
+        stream: index among the video streams, from 0; None = automatic (`choose_video`).
         deinterlace: whether interlaced frames are deinterlaced.
-        raw_rate: frame rate of streams without time stamps (raw .264, .hevc, .m2v); None = what the stream states.
+        raw_rate: frame rate of streams without time stamps (raw .264, .hevc, .m2v); None = as stated by the stream.
     """
 
     stream: int | None = None

@@ -1,4 +1,4 @@
-"""Where an encoded video goes: into a file that gets its name when it is complete, or into a pipe as it is made."""
+"""Outputs of the encoder: a file that gets its name when it is complete, or a pipe."""
 
 import contextlib
 from pathlib import Path
@@ -10,16 +10,16 @@ from av.container import OutputContainer
 from v2vkit.video.pipes import STANDARD_OUTPUT, PipeWriter
 from v2vkit.video.targets import CONTAINERS, check_target, remove_abandoned, temporary_name
 
-_CLUSTER = 20  # milliseconds
+_CLUSTER = 20  # milliseconds: one frame per Matroska cluster
 
 
 class Output(Protocol):
-    """What `VideoWriter` writes to.
+    """A target of `VideoWriter`.
 
     Attributes:
         name: for messages.
         format: FFmpeg's name of the container.
-        streamed: somebody reads along, so that frames are not to be held back.
+        streamed: a program reads the output while it is written, so the encoder must not delay frames.
     """
 
     name: str
@@ -27,22 +27,22 @@ class Output(Protocol):
     streamed: bool
 
     def open(self) -> OutputContainer:
-        """The container, empty; FFmpeg's errors come as they are."""
+        """The empty container; raises FFmpeg's errors unchanged."""
         ...
 
     def commit(self) -> None:
-        """Gives what is complete its name."""
+        """Gives the complete output its name."""
         ...
 
     def discard(self) -> None:
-        """Removes what is not complete; nothing after `commit`."""
+        """Removes an incomplete output; does nothing after `commit`."""
         ...
 
 
 class FileOutput:
-    """A file under a temporary name beside its target; one that exists is replaced when the new one is complete.
+    """A file under a temporary name beside its target, which is replaced when the new file is complete.
 
-    Of a link, what it leads to is replaced, and it stays a link.
+    If the target is a symbolic link, the file that it points to is replaced.
 
     Raises:
         V2VError: as `check_target`.
@@ -65,7 +65,7 @@ class FileOutput:
         return av.open(f"file:{self._temporary}", "w", format=self.format, options=options)
 
     def commit(self) -> None:
-        """The file gets its name."""
+        """Renames the file to its target."""
         self._temporary.replace(self._target)
 
     def discard(self) -> None:
@@ -75,9 +75,9 @@ class FileOutput:
 
 
 class PipeOutput:
-    """Matroska on standard output; every frame is handed on when it is encoded.
+    """Matroska on standard output; every frame is written as soon as it is encoded.
 
-    Matroska puts frames together in clusters that are written as a whole: here in clusters of one frame each.
+    Matroska writes whole clusters of frames; here each cluster holds one frame.
     """
 
     streamed = True
@@ -93,7 +93,7 @@ class PipeOutput:
         return av.open(self._pipe, "w", format=self.format, options=options)
 
     def commit(self) -> None:
-        """Everything is there already."""
+        """Nothing to do: everything has been written."""
 
     def discard(self) -> None:
-        """What has been read stays read."""
+        """Nothing to do: a pipe cannot be undone."""

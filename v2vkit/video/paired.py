@@ -1,4 +1,4 @@
-"""Pictures of another look that belong to the frames of a source, one for each: found and compared with them."""
+"""Paired pictures: one picture of another look for each frame of a source."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,21 +15,21 @@ from v2vkit.video.footage import Footage, describe, read_frames
 from v2vkit.video.images import read_image
 from v2vkit.video.label_files import Maps, match_maps
 from v2vkit.video.seeking import packet_stamps
-from v2vkit.video.sources import VIDEO_ENDINGS, SourceFiles, find_sources, looking_at
+from v2vkit.video.sources import VIDEO_ENDINGS, SourceFiles, explain_read_errors, find_sources
 from v2vkit.video.thinning import only
 
 _NOTICEABLE = Fraction(102, 100)
-"""Ratio from which proportions or frame rates differ."""
+"""Ratio from which aspect ratios or frame rates count as different."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is paired with one source.
+    """The pictures that are paired with the frames of one source.
 
     Attributes:
         source: a video, or images in the order of the frames.
-        width, height: of its pictures; may differ from the frames', their proportions may not.
-        ticks: time stamps of a video's frames, where they can be sought by them.
+        width, height: of its pictures; may differ from the frames', but not in aspect ratio.
+        ticks: time stamps of a video's frames if it can be sought by them.
     """
 
     source: SourceFiles
@@ -39,7 +39,7 @@ class Pictures:
 
 
 def find_pictures(source: SourceFiles, root: str, *, several: bool) -> SourceFiles:
-    """What below `root` is paired with a source: a folder or video of its name; of a single source, `root` itself.
+    """The video or folder below `root` with the name of the source; for a single source, `root` itself by default.
 
     Args:
         source: a video or image sequence.
@@ -47,49 +47,56 @@ def find_pictures(source: SourceFiles, root: str, *, several: bool) -> SourceFil
         several: there are several sources.
 
     Raises:
-        V2VError: there is nothing of that name, or it is no single video or sequence of images.
+        V2VError: nothing has that name, or it is not exactly one video or image sequence.
     """
     place = Path(root)
-    with looking_at(root):
+    with explain_read_errors(root):
         own = place / source.stem
         named = [own.with_name(f"{own.name}{ending}") for ending in sorted(VIDEO_ENDINGS)]
         found = [path for path in (own, *named) if path.exists()] if place.is_dir() else []
         if not place.exists():
-            raise V2VError(f"{root} does not exist.", "Give the video or folder of the pictures with --picture.")
+            raise V2VError(
+                "file-missing", f"{root} does not exist.", "Give the video or folder of the pictures with --picture."
+            )
         if several and not found:
             what = "has no video or folder of that name" if place.is_dir() else "is not a folder"
             raise V2VError(
-                f"There are several sources, and the pictures of {source.stem} are not clear: {root} {what}.",
+                "source-ambiguous",
+                f"There are several sources, and the pictures of {source.stem} are missing: {root} {what}.",
                 f"Give --picture a folder that holds {source.stem} or {source.stem}.mp4, and so on for every source.",
             )
     if len(found) > 1:
-        raise V2VError(f"{root} holds both {found[0].name} and {found[1].name}.", "Remove one of them.")
+        raise V2VError(
+            "source-ambiguous", f"{root} holds both {found[0].name} and {found[1].name}.", "Remove one of them."
+        )
     chosen = str(found[0]) if found else root
     sources = find_sources([chosen])
     if len(sources) > 1:
         raise V2VError(
-            f"{chosen} holds {len(sources)} videos or folders of images; the pictures of {source.stem} are not clear.",
+            "source-ambiguous",
+            f"{chosen} holds {len(sources)} videos or folders of images; the pictures of {source.stem} are ambiguous.",
             f"Name one of them {source.stem}, as the source.",
         )
     return sources[0]
 
 
 def open_pictures(source: SourceFiles, footage: Footage, pictures: SourceFiles) -> Pictures:
-    """Compares proportions and, of two videos, frame rates.
+    """Opens paired pictures and checks their aspect ratio and, if both are videos, their frame rate.
 
     Args:
-        source, footage: what the pictures are paired with.
-        pictures: of `find_pictures`.
+        source, footage: the source that they are paired with.
+        pictures: result of `find_pictures`.
 
     Raises:
-        V2VError: they differ by more than 2 %, or the pictures cannot be read.
+        V2VError: these differ by more than 2 %, or the pictures cannot be read.
     """
     other = describe(pictures, fps=footage.fps)
     aspects = Fraction(footage.width, footage.height), Fraction(other.width, other.height)
     if max(aspects) > min(aspects) * _NOTICEABLE:
         raise V2VError(
+            "aspect-mismatch",
             f"The frames of {source.path} are {footage.width}x{footage.height}, but the pictures of {pictures.path} "
-            f"are {other.width}x{other.height}, which are other proportions.",
+            f"are {other.width}x{other.height}, which is another aspect ratio.",
             "Pictures may be smaller or larger than their frames, but must show the same part of the scene.",
         )
     if (
@@ -98,6 +105,7 @@ def open_pictures(source: SourceFiles, footage: Footage, pictures: SourceFiles) 
         and max(footage.fps, other.fps) > min(footage.fps, other.fps) * (_NOTICEABLE)
     ):
         raise V2VError(
+            "frame-rate-mismatch",
             f"{source.path} has {float(footage.fps):g} frames per second, but {pictures.path} {float(other.fps):g}.",
             "Frame n of one must show the same moment as frame n of the other.",
         )
@@ -105,7 +113,7 @@ def open_pictures(source: SourceFiles, footage: Footage, pictures: SourceFiles) 
 
 
 def match_pictures(source: SourceFiles, num_frames: int, pictures: Pictures) -> Pictures:
-    """The same pictures, one for each frame: images by name or order as `match_maps`, videos by order.
+    """The same pictures, one for each frame: images are paired as by `match_maps`, videos by frame number.
 
     Raises:
         V2VError: a frame without picture, a picture without frame, or different counts.
@@ -117,6 +125,7 @@ def match_pictures(source: SourceFiles, num_frames: int, pictures: Pictures) -> 
     ticks, exact = _time_stamps(of.path)
     if len(ticks) != num_frames:
         raise V2VError(
+            "frame-count-mismatch",
             f"{source.path} has {num_frames} frames, but {of.path} has {len(ticks)}.",
             "There must be one picture per frame.",
         )
@@ -136,13 +145,13 @@ def _time_stamps(path: str) -> tuple[tuple[int, ...], bool]:
 def read_pictures(
     source: SourceFiles, frames: Sequence[int], *, fps: Fraction, start_pts: int | None = None
 ) -> Iterator[NDArray[np.uint8]]:
-    """The pictures of these numbers, in order, RGB uint8 [h, w, 3].
+    """The pictures of the frames with these numbers, RGB uint8 [h, w, 3].
 
     Args:
-        source: a video, or the images of just these numbers.
+        source: a video, or only the images of these frames.
         frames: ascending.
         fps: rate of the frames.
-        start_pts: time stamp of the first of them, of `Pictures.ticks`.
+        start_pts: time stamp of the first of them, from `Pictures.ticks`.
 
     Raises:
         V2VError: the video or an image cannot be read.

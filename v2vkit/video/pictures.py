@@ -1,4 +1,4 @@
-"""Writing numbered pictures: a folder of PNG files that appears when it is complete, as `VideoWriter`'s file does."""
+"""Writes a folder of numbered PNG files, which gets its name when it is complete."""
 
 import contextlib
 import re
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from v2vkit.errors import V2VError
 from v2vkit.video.targets import (
     check_parent,
+    no_frames,
     refuse_irreplaceable,
     refuse_url,
     remove_abandoned,
@@ -23,39 +24,42 @@ from v2vkit.video.targets import (
 )
 
 _MARK = ".v2vkit-pictures"
-"""An empty file by which a folder of ours is known: only such a one is replaced."""
+"""Empty file that marks folders written by v2vkit; only these are replaced."""
 _NUMBERED = re.compile(r"\d{6,}\.png")
 
 
-def names_folder(target: str) -> bool:
-    """Whether a target means a folder of pictures: one that is there, or a name that ends in a slash."""
+def is_folder_target(target: str) -> bool:
+    """Whether a target is a folder of pictures: an existing folder, or a name that ends in a slash."""
     try:
         return target.endswith("/") or Path(target).is_dir()
     except OSError:
-        return False  # whoever opens it as a file tells what is the matter
+        return False  # opening it as a file reports the error
 
 
 def check_pictures(path: str | Path, *, later: bool = False) -> None:
-    """Refuses a target that cannot become a folder of pictures, before any work.
+    """Refuses targets that cannot become a folder of pictures, before any work.
 
     Args:
         later: as in `check_target`.
 
     Raises:
-        V2VError: a URL, a file, a folder that holds anything but an earlier rendering, or one that cannot be made.
+        V2VError: a URL, a file, a folder that holds anything but an earlier rendering, or one that cannot be created.
     """
     refuse_url(path)
-    with _explained(path):
+    with _explain_errors(path):
         refuse_irreplaceable(path)
         target = Path(path).resolve()
         if target.exists() and not target.is_dir():
-            raise V2VError(f"{path} is a file.", "Name a folder for the pictures, or a video without the slash.")
+            raise V2VError(
+                "folder-required", f"{path} is a file.", "Name a folder for the pictures, or a video without the slash."
+            )
         names = {entry.name for entry in target.iterdir()} if target.exists() else set()
         others = sorted(name for name in names - {_MARK} if _NUMBERED.fullmatch(name) is None)
         if names and (_MARK not in names or others):
             raise V2VError(
-                f"The folder {path} holds {min(others or names)}, which is not of an earlier rendering.",
-                "Name a folder that is empty or not there yet.",
+                "folder-not-empty",
+                f"The folder {path} holds {min(others or names)}, which does not belong to an earlier rendering.",
+                "Name a folder that is empty or does not exist yet.",
             )
         check_parent(target, later=later)
 
@@ -63,14 +67,13 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
 class PictureWriter:
     """Writes frames as 000000.png, 000001.png ... (lossless); use it as a context manager.
 
-    The folder has another name until it is complete. Leaving the block because of an exception, or without having
-    written a frame, leaves nothing.
+    The folder has a temporary name until it is complete. After an exception, or without a frame, nothing remains.
 
     Args:
-        path: the folder; one that is there is replaced, at the end, if it is empty or holds what this class wrote.
+        path: the folder. An existing one is replaced at the end if it is empty or was written by this class.
 
     Attributes:
-        problems, notes: none; as `VideoWriter` has.
+        problems, notes: always empty.
 
     Raises:
         V2VError: the folder holds anything else, is a file, or cannot be written; the disk is full; no frame.
@@ -82,7 +85,7 @@ class PictureWriter:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.num_frames = 0
-        with _explained(self.path):
+        with _explain_errors(self.path):
             self._target = self.path.resolve()
             self._temporary = temporary_name(self._target)
             remove_abandoned(self._target)
@@ -100,8 +103,8 @@ class PictureWriter:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
     def write(self, image: NDArray[np.uint8], *, pts: int | None = None, duration: int | None = None) -> None:
-        """Adds one frame, RGB uint8 [H, W, 3]; pictures have no times."""
-        with _explained(self.path):
+        """Adds one frame, RGB uint8 [H, W, 3]; `pts` and `duration` are ignored."""
+        with _explain_errors(self.path):
             if self.num_frames == 0:
                 self._temporary.mkdir()
                 (self._temporary / _MARK).touch()
@@ -111,19 +114,20 @@ class PictureWriter:
 
     def _finish(self) -> None:
         if not self.num_frames:
-            raise V2VError(f"There are no frames for {self.path}.", "Check that the input has frames.")
-        with _explained(self.path):
+            raise no_frames(self.path)
+        with _explain_errors(self.path):
             if self._target.exists():
-                check_pictures(self.path)  # what came into it meanwhile is not lost either
+                check_pictures(self.path)  # again: files may have been added meanwhile
             replace_folder(self._target, by=self._temporary)
 
 
 @contextlib.contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
+def _explain_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise V2VError(
+            "target-unwritable",
             f"{path} cannot be written: {error.strerror}.",
-            "Choose another folder, or mend its permissions and free space.",
+            "Choose another folder, or check its permissions and free space.",
         ) from None

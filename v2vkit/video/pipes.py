@@ -8,33 +8,33 @@ from collections.abc import Iterator
 from v2vkit.errors import V2VError
 
 STANDARD = "-"
-"""What is typed for standard input (a source) or standard output (a target)."""
+"""Name of standard input (as a source) and standard output (as a target) on the command line."""
 STANDARD_INPUT = "standard input"
 STANDARD_OUTPUT = "standard output"
 
 
 class PipeReader:
-    """Standard input for a demuxer: gives what has come, and has no way to seek.
+    """Standard input for a demuxer; cannot seek.
 
     Attributes:
-        num_bytes: how many have been read.
+        num_bytes: bytes read so far.
     """
 
     def __init__(self) -> None:
         self.num_bytes = 0
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, at least one; none at the end."""
+        """1 to `size` bytes, as soon as any are available; none at the end."""
         data = os.read(0, size)
         self.num_bytes += len(data)
         return data
 
 
 class PipeWriter:
-    """What has been standard output, for a muxer: everything is handed on at once.
+    """Standard output for a muxer, unbuffered.
 
     Raises:
-        BrokenPipeError: whoever read it has gone.
+        BrokenPipeError: the reader has closed the pipe.
     """
 
     def __init__(self, descriptor: int):
@@ -49,7 +49,7 @@ class PipeWriter:
 
 
 def check_standard_input() -> None:
-    """Refuses to wait for a video that somebody would have to type.
+    """Refuses a terminal as standard input.
 
     Raises:
         V2VError: standard input is closed or a terminal.
@@ -58,20 +58,25 @@ def check_standard_input() -> None:
         if not os.isatty(0):
             os.fstat(0)
             return
-    raise V2VError("No video comes from standard input.", "Pipe one into the command: `... | v2v render - out.mp4`.")
+    raise V2VError(
+        "pipe-required",
+        "No video comes from standard input.",
+        "Pipe one into the command: `... | v2v render - out.mp4`.",
+    )
 
 
 def check_standard_output() -> None:
-    """Refuses to write a video onto a screen.
+    """Refuses a terminal as standard output.
 
     Raises:
         V2VError: standard output is closed or a terminal.
     """
     with contextlib.suppress(OSError):
-        if not os.isatty(1) and sys.stdout is not None:  # None: it was closed when the program began
+        if not os.isatty(1) and sys.stdout is not None:  # None: closed when the program started
             os.fstat(1)
             return
     raise V2VError(
+        "pipe-required",
         "Standard output is closed, or a terminal, which cannot show a video.",
         "Pipe it into a program: `v2v render in.mp4 - | ...`.",
     )
@@ -79,8 +84,8 @@ def check_standard_output() -> None:
 
 @contextlib.contextmanager
 def claimed_output() -> Iterator[PipeWriter]:
-    """Standard output for the video alone: whatever else is printed in the block, also by libraries, goes to the
-    standard error output."""
+    """Reserves standard output for the video: everything printed in the block, also by libraries, goes to standard
+    error."""
     sys.stdout.flush()
     ours = os.dup(1)
     os.dup2(2, 1)

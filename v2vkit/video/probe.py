@@ -1,4 +1,4 @@
-"""What a video file is, without decoding more than its first frame."""
+"""Facts about a video file; decodes only its first frame."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,20 +15,20 @@ from v2vkit.video.remarks import remarks_on
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video file.
+    """Facts about a video file.
 
     Attributes:
         width, height: pixels as displayed, after sample aspect ratio and rotation.
-        fps: exact average frame rate, as the file states it; where Matroska does not, that of its time stamps.
+        fps: exact average frame rate as stated by the file; of Matroska that states none, from its time stamps.
         time_base: seconds per tick of the time stamps.
-        start: when the video begins on the file's clock, in seconds.
-        num_frames: as the file states it, or counted with `scan`; None when unknown.
-        duration: seconds, or None when the file does not tell.
-        rotation: counter-clockwise degrees (0, 90, 180, 270) that were needed to lay the picture right.
+        start: begin of the video on the file's clock, in seconds.
+        num_frames: as stated by the file, or counted with `scan`; None = unknown.
+        duration: seconds; None = unknown.
+        rotation: counter-clockwise degrees (0, 90, 180, 270) that turn the stored picture upright.
         has_audio: whether there is an audio stream.
         codec: FFmpeg's name of the codec.
         variable_rate: whether frames are unevenly spaced in time; None unless scanned.
-        remarks: what is done to it that a user may not expect, as sentences to go behind its name.
+        remarks: sentences on conversions that a user may not expect, to be printed after its name.
     """
 
     width: int
@@ -50,9 +50,9 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
 
     Args:
         path: a local video file.
-        scan: also read (not decode) every packet, so that `num_frames` and `variable_rate` are known. The count is
-            that of the packets; a few old codecs pack two frames in one or none.
-        options: how it is read; None = as it comes.
+        scan: also read (not decode) every packet to find `num_frames` and `variable_rate`. Counts packets; a few old
+            codecs store two frames or none in a packet.
+        options: how it is read; None = defaults.
 
     Raises:
         V2VError: the file is missing, empty, damaged, not a video or without a decodable frame.
@@ -60,7 +60,11 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
     with open_video(path, threads=False, options=options) as video:
         frame = next(decode_all(video), None)
         if frame is None:
-            raise V2VError(f"Video {path} has no frames.", "Copy or download the file again, or choose another one.")
+            raise V2VError(
+                "frames-missing",
+                f"Video {path} has no frames.",
+                "Copy or download the file again, or choose another one.",
+            )
         geometry = geometry_of(video.stream, frame)
         width, height = geometry.displayed
         seconds, time_base = _duration(video), video.stream.time_base or Fraction(1, 90000)
@@ -70,7 +74,7 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
         return VideoInfo(
             width=width,
             height=height,
-            fps=_rate_of_stamps(video) if tells_no_rate(video) else frame_rate(video),
+            fps=_rate_of_stamps(video) if lacks_frame_rate(video) else frame_rate(video),
             time_base=time_base,
             start=(video.stream.start_time or 0) * time_base,
             num_frames=num_frames,
@@ -83,15 +87,15 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
         )
 
 
-def tells_no_rate(video: OpenVideo) -> bool:
-    """Matroska without a default duration, as browsers record it, or with that of a tick: 1000 per second then."""
+def lacks_frame_rate(video: OpenVideo) -> bool:
+    """Whether it is Matroska without a usable default duration: none (browsers), or one tick (1000 frames/s)."""
     stream = video.stream
-    untold = stream.average_rate is None or stream.average_rate * (stream.time_base or 0) == 1
-    return untold and "matroska" in video.container.format.name
+    unusable = stream.average_rate is None or stream.average_rate * (stream.time_base or 0) == 1
+    return unusable and "matroska" in video.container.format.name
 
 
 def _rate_of_stamps(video: OpenVideo) -> Fraction:
-    """The average rate by the time stamps of all packets; `frame_rate` where they tell none."""
+    """Average frame rate from the time stamps of all packets; `frame_rate` if they are unusable."""
     video.container.seek(0)
     stamps = [packet.pts for packet in demux(video.container, video.stream) if packet.size and packet.pts is not None]
     if len(stamps) < 2 or max(stamps) == min(stamps) or video.stream.time_base is None:

@@ -7,11 +7,11 @@ from v2vkit.video.container import OpenVideo, is_avi, is_raw
 
 
 def frame_rate(video: OpenVideo) -> Fraction:
-    """The average rate, else the rate that FFmpeg guesses, else 25.
+    """The average frame rate, else FFmpeg's guess, else 25.
 
-    Raw streams have no average: FFmpeg's demuxer says 25 for all. Their headers state a rate, which only the decoder
-    reads; `VideoOptions.raw_rate` goes before it. AVI counts ticks, of which a frame of H.264 may take two: FFmpeg's
-    guess heeds the stream's own rate there.
+    Raw streams have no average (FFmpeg's demuxer always returns 25): `VideoOptions.raw_rate` is used, else the rate in
+    their headers, which the decoder reads. AVI counts ticks, of which an H.264 frame may take two; FFmpeg's guess
+    accounts for that.
     """
     stream = video.stream
     rates = [stream.average_rate, stream.guessed_rate, stream.base_rate]
@@ -23,6 +23,6 @@ def frame_rate(video: OpenVideo) -> Fraction:
 
 
 def stated_frames(video: OpenVideo) -> int | None:
-    """The number of frames that the header states; None where it states none, or counts ticks of AVI instead."""
+    """The number of frames in the header; None if it states none, or counts ticks instead (AVI)."""
     counts_ticks = is_avi(video.container) and frame_rate(video) != video.stream.average_rate
     return None if counts_ticks else video.stream.frames or None

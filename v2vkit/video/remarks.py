@@ -1,4 +1,4 @@
-"""What is done to a video that its user may not expect, in sentences."""
+"""Sentences on what reading does to a video that its user may not expect."""
 
 import av
 from av.container import InputContainer
@@ -12,15 +12,15 @@ from v2vkit.video.rates import frame_rate
 
 
 def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
-    """Sentences on an open video, each to be put behind its name and a colon.
+    """Sentences on an open video, to be printed after its name and a colon.
 
     Args:
-        video: open.
-        first: the first frame that was decoded.
+        video: the open video.
+        first: its first decoded frame.
     """
     found = []
-    if told := _which_stream(video.container, video):
-        found.append(told)
+    if choice := _which_stream(video.container, video):
+        found.append(choice)
     if transfer := transfer_of(first):
         found.append(f"HDR video ({transfer}) is tone-mapped to SDR (BT.709).")
     if has_fields(video.stream, first):
@@ -30,9 +30,9 @@ def remarks_on(video: OpenVideo, first: av.VideoFrame) -> tuple[str, ...]:
             else "interlaced video is left as it is."
         )
     if is_raw(video.container):
-        whence = "--fps" if video.options.raw_rate is not None else "--fps gives another rate"
+        rate_hint = "--fps" if video.options.raw_rate is not None else "--fps gives another rate"
         found.append(
-            f"a raw stream has no time stamps; it is taken at {float(frame_rate(video)):g} frames/s ({whence})."
+            f"a raw stream has no time stamps; it is taken at {float(frame_rate(video)):g} frames/s ({rate_hint})."
         )
     return tuple(found)
 

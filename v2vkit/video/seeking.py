@@ -1,4 +1,4 @@
-"""Where the frames of a file lie, from its packets alone, and decoding from the middle of it, exact by number."""
+"""Frame-exact seeking: finds frames by their packets and decodes from a key frame."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,18 +11,21 @@ from v2vkit.video.continuity import is_joined
 
 
 def find_pts(video: OpenVideo, number: int) -> int | None:
-    """Time stamp of frame `number` from the packets alone; None where they do not tell, or there is no such frame."""
+    """Time stamp of frame `number`, from the packets; None if they do not state it, or there is no such frame."""
     stamps = packet_stamps(video)
     return None if stamps is None or number >= len(stamps) else sorted(stamps)[number]
 
 
 def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] | None:
-    """The time stamps of the packets from the file's beginning on, in the order of decoding; None where packets do not
-    map to frames one to one. With `until` no more are read than are shown so many seconds after the first, and one.
+    """The time stamps of the packets, in decoding order; None if packets do not correspond to frames one to one.
 
-    They do when the first packet is a key frame that is also shown first, and no packet lacks a time stamp, shares one
-    with another, is empty or is marked to be discarded (edit lists). AVI counts packets in the order of decoding, so
-    that with B frames its time stamps are those of other frames.
+    They correspond if the first packet is a key frame that is also shown first, and every packet has data and a time
+    stamp of its own and is not marked to be discarded (edit lists). They do not in AVI, which stamps packets in
+    decoding order.
+
+    Args:
+        video: just opened.
+        until: stop reading this many seconds after the first frame; at most one later packet is included.
     """
     if is_avi(video.container) or is_raw(video.container) or is_joined(video.container):
         return None
@@ -33,7 +36,7 @@ def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] 
         if packet.pts is None or not packet.size or packet.is_discard or (not stamps and not packet.is_keyframe):
             return None
         stamps.append(packet.pts)
-        # No packet is decoded later than it is shown, and later ones are decoded later.
+        # A packet is decoded no later than it is shown, and packets come in decoding order.
         if until is not None and packet.dts is not None and (packet.dts - stamps[0]) * packet.time_base >= until:
             break
     if not stamps or min(stamps) != stamps[0] or len(set(stamps)) != len(stamps):
@@ -42,12 +45,12 @@ def packet_stamps(video: OpenVideo, until: Fraction | None = None) -> list[int] 
 
 
 def from_key_frame(video: OpenVideo, pts: int, *, lead: bool = False) -> Iterator[av.VideoFrame] | None:
-    """Frames from exactly `pts` on, decoded from a key frame at or before it; None when the file does not allow it.
+    """Frames from exactly `pts` on, decoded from a key frame at or before it; None if the file does not allow it.
 
-    With `lead` they begin with the frame before that one.
+    With `lead` they begin one frame earlier.
 
-    A key frame may be followed by frames that are shown before it and refer to the group before (open GOP); starting
-    from a key frame whose own stamp is not after `pts` leaves all of those out.
+    In an open GOP a key frame is followed by frames that are shown before it and refer to the previous group. Starting
+    at a key frame whose stamp is not after `pts` excludes them.
     """
     if is_joined(video.container):
         return None
@@ -56,7 +59,7 @@ def from_key_frame(video: OpenVideo, pts: int, *, lead: bool = False) -> Iterato
     while True:
         video.container.seek(max(back, first_stamp), stream=video.stream, backward=True)
         packets = demux(video.container, video.stream)
-        # In a transport stream a seek lands amid a group of pictures, before the key frame that is sought.
+        # In a transport stream a seek may land inside a group of pictures, before the key frame.
         packet = next((p for p in packets if p.is_keyframe or not p.size or (p.dts is not None and p.dts > pts)), None)
         if packet is None or packet.pts is None:
             return None

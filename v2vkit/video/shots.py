@@ -1,4 +1,4 @@
-"""Where the clips of a source lie: one pass over its frames, small and streaming."""
+"""Splits a source into clips: one streaming pass over its downsized frames."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from v2vkit.video.sources import SourceFiles
 from v2vkit.video.thinning import thin
 
 _COUNTING_SIDE = 32
-"""Longer side when frames are only counted and checked, not compared."""
+"""Longer side in pixels when frames are only counted and checked, not compared."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames of one shot, one after another.
+    """A clip: consecutive frames of one shot.
 
     Attributes:
         frames: their numbers in the source.
-        stop: number of the frame with which the shot goes on, or one more than that of its last.
+        stop: number of the frame at which the shot's next clip begins, or one more than that of the shot's last frame.
         shot: number of the shot.
-        start_pts: time stamp of the first frame when it can be sought by it.
+        start_pts: time stamp of the first frame if it can be sought by it.
     """
 
     frames: tuple[int, ...]
@@ -42,19 +42,19 @@ class Piece:
 
     @property
     def thinned(self) -> bool:
-        """Whether frames between were left out."""
+        """Whether frames were left out to lower the frame rate."""
         return len(self.frames) < self.stop - self.start
 
 
 @dataclass(frozen=True)
 class Shots:
-    """Result of the pass.
+    """The clips of a source.
 
     Attributes:
         pieces: the clips.
         short: (start, stop) of the shots left out because they are shorter than the minimum.
-        num_read: frames read; all frames of the source when it was read to its end.
-        problems: sentences on frames that could not be decoded, or are damaged.
+        num_read: number of frames read; all frames of the source if it was read to its end.
+        problems: sentences on frames that could not be decoded or are damaged.
     """
 
     pieces: tuple[Piece, ...]
@@ -83,16 +83,16 @@ def find_shots(
     whole: bool = False,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Shots:
-    """Reads the source once and divides it into clips.
+    """Reads the source once and splits it into clips.
 
     Args:
         source: video file or image sequence.
         fps: rate of an image sequence, and average rate of a video.
-        rate: frames per second to keep (see `thin`); None = all. Frames left out are in no clip and make no cut.
-        cuts: how shot cuts are found.
-        limits: the part that is used; cuts are looked for in it alone.
+        rate: frames per second to keep (see `thin`); None = all. Other frames are ignored.
+        cuts: shot detection method.
+        limits: the part that is used; cuts are only searched in it.
         min_length, max_length: of a clip, in frames; a longer shot is split evenly.
-        whole: read on to the end of the source although the limits end before, to count its frames.
+        whole: read to the end of the source even if the limits end before, to count its frames.
         progress: called with 1 for every frame read.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where rendered frames go: a video file, a folder of pictures or standard output."""
+"""Sinks of rendered frames: a video file, a folder of pictures or standard output."""
 
 from fractions import Fraction
 from types import TracebackType
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from v2vkit.errors import V2VError
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.outputs import PipeOutput
-from v2vkit.video.pictures import PictureWriter, check_pictures, names_folder
+from v2vkit.video.pictures import PictureWriter, check_pictures, is_folder_target
 from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT, PipeWriter, check_standard_output
 from v2vkit.video.stream import AudioTrack
 from v2vkit.video.targets import check_codec, check_target
@@ -21,11 +21,11 @@ SinkKind = Literal["video", "pictures", "matroska", "y4m"]
 
 
 class Sink(Protocol):
-    """Takes frames one by one; a context manager, complete after its block, and leaving it by an error leaves no file.
+    """Takes frames one by one. A context manager: the output is complete after the block; an error leaves no file.
 
     Attributes:
-        problems: sentences on what could not be carried over; complete after the block.
-        notes: sentences on what was changed on the way; complete after the block.
+        problems: sentences on what could not be copied or kept; complete after the block.
+        notes: sentences on what was converted; complete after the block.
     """
 
     problems: list[str]
@@ -38,33 +38,35 @@ class Sink(Protocol):
     ) -> None: ...
 
     def write(self, image: NDArray[np.uint8], *, pts: int | None = None, duration: int | None = None) -> None:
-        """Adds one frame, RGB uint8 [H, W, 3], shown at `pts` ticks; `duration` counts if it is the last one."""
+        """Adds one frame, RGB uint8 [H, W, 3], shown at `pts` ticks; `duration` is used if it is the last one."""
         ...
 
 
 def sink_kind(target: str, container: PipeFormat | None) -> SinkKind:
-    """What a target means; `container` is what was chosen for standard output."""
+    """The kind of a target; `container`: the format chosen for standard output."""
     if target == STANDARD:
         return container or "matroska"
-    return "pictures" if names_folder(target) else "video"
+    return "pictures" if is_folder_target(target) else "video"
 
 
 NO_SOUND: dict[SinkKind, str] = {"pictures": "pictures have none", "y4m": "y4m has none"}
-"""Why a sink leaves out the sound."""
+"""Kind of sink -> why it has no sound."""
 
 
 def check_sink(target: str, codec: str, container: PipeFormat | None = None) -> None:
-    """Refuses a target that cannot be written, before any work; its folder may still be made until then.
+    """Refuses targets that cannot be written, before any work; their folder may be created later.
 
     Raises:
-        V2VError: as `check_target`, `check_pictures` or `check_standard_output`; a container for another target.
+        V2VError: as `check_target`, `check_pictures` or `check_standard_output`; or `container` for another target.
     """
     kind = sink_kind(target, container)
     if target == STANDARD:
         check_standard_output()
     elif container is not None:
         raise V2VError(
-            f"--container is for standard output (TARGET {STANDARD}), which {target} is not.", "Leave it out."
+            "setting-conflict",
+            f"--container is for standard output (TARGET {STANDARD}), which {target} is not.",
+            "Leave it out.",
         )
     if kind == "pictures":
         check_pictures(target, later=True)
@@ -88,11 +90,11 @@ def open_sink(
     """The sink for a target; nothing is written before the first frame.
 
     Args:
-        target: a video (.mp4, .mov, .mkv), a folder of pictures (see `names_folder`), or `-` for standard output.
-        fps, time_base, crf, codec: as `VideoWriter` takes them; pictures need none.
-        audio: the sound to copy; see `NO_SOUND`.
-        container: what goes to standard output; None = Matroska.
-        pipe: standard output, claimed; needed exactly for `-`.
+        target: a video (.mp4, .mov, .mkv), a folder of pictures (see `is_folder_target`), or `-` for standard output.
+        fps, time_base, crf, codec: as in `VideoWriter`; ignored for pictures.
+        audio: the sound to copy; ignored by sinks in `NO_SOUND`.
+        container: format on standard output; None = Matroska.
+        pipe: standard output (`claimed_output`); required for `-` only.
 
     Raises:
         V2VError: the target cannot be written.

@@ -1,4 +1,4 @@
-"""What the user typed, as a list of sources: video files and sequences of numbered images."""
+"""Resolves the paths that the user gave to sources: video files and sequences of numbered images."""
 
 import glob
 import hashlib
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from v2vkit.errors import V2VError
-from v2vkit.video.file_kinds import IMAGE_ENDINGS, IMAGE_KINDS, VIDEO_ENDINGS, refuse_remote, why_left_out
+from v2vkit.video.file_kinds import IMAGE_ENDINGS, IMAGE_KINDS, VIDEO_ENDINGS, refuse_remote, why_unused
 from v2vkit.video.numbering import are_decimals, decimal_key, missing_numbers
 from v2vkit.video.options import VideoOptions
 
 _DEPTH = 2
-"""How many folders below a given one are looked into: splits of a data set, and its cities."""
+"""Levels of sub-folders that are searched: splits of a data set, and its cities."""
 _MOST_NAMED = 3
 
 
@@ -42,7 +42,7 @@ class SourceFiles:
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that reads digits as numbers: frame2 before frame10."""
+    """Sort key that compares digits as numbers: frame2 before frame10."""
     parts = re.findall(r"(\d+)|(\D+)", name)
     return [*((0, int(digits), "") if digits else (1, 0, text.casefold()) for digits, text in parts), (-1, 0, name)]
 
@@ -50,15 +50,15 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 def find_sources(given: Iterable[str], *, options: VideoOptions | None = None) -> tuple[SourceFiles, ...]:
     """Resolves files, globs, folders of videos, folders of images and folders of such folders, two levels deep.
 
-    Image files (named, or matched by a glob) of one folder are one sequence. `options` go with every video.
+    Image files of one folder, given by name or glob, form one sequence. `options` apply to every video.
 
     Raises:
-        V2VError: a path does not exist, a glob matches nothing, or a folder holds nothing usable or a mixture.
+        V2VError: a path does not exist, a glob matches nothing, or a folder holds no footage or a mixture.
     """
     sources: list[SourceFiles] = []
     loose: dict[Path, set[str]] = {}
     for text in given:
-        with looking_at(text):
+        with explain_read_errors(text):
             for path in _expand(text):
                 if path.is_dir():
                     sources.extend(_in_folder(path, _DEPTH))
@@ -74,14 +74,14 @@ def find_sources(given: Iterable[str], *, options: VideoOptions | None = None) -
 
 
 def left_out(given: Iterable[str]) -> dict[str, str]:
-    """Files that lie among the footage of folders and are not used: file, or pattern of many -> reason.
+    """Files in folders of footage that are not used: file (or pattern, if there are many) -> reason.
 
     Raises:
         V2VError: a folder cannot be read.
     """
     found: dict[str, str] = {}
     for text in given:
-        with looking_at(text):
+        with explain_read_errors(text):
             for path in _expand(text):
                 if path.is_dir():
                     found |= _left_out_of(path)
@@ -92,7 +92,7 @@ def _left_out_of(folder: Path) -> dict[str, str]:
     reasons: dict[tuple[str, str], list[Path]] = {}
     for place in _folders_of(folder, _DEPTH):
         for path in _visible(place):
-            if not path.is_dir() and (reason := why_left_out(path)) is not None:
+            if not path.is_dir() and (reason := why_unused(path)) is not None:
                 alike = f"{place}/*{path.suffix}" if "ending" in reason else str(path)
                 reasons.setdefault((alike, reason), []).append(path)
     found: dict[str, str] = {}
@@ -103,16 +103,17 @@ def _left_out_of(folder: Path) -> dict[str, str]:
 
 
 def sequence_problems(given: str) -> list[str]:
-    """Sentences on a folder of images, to go behind its name: what in it is not used, which numbers are missing."""
+    """Sentences on unused files and missing numbers in a folder of images, to be printed after its name."""
     unused = left_out([given]) if Path(given).is_dir() else {}
     gap = missing_numbers(find_sequence(given).images)
     return [*(f"{Path(path).name}: {reason}" for path, reason in unused.items()), *([gap] if gap else [])]
 
 
 def passed_over(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Sub-folders with videos or images that are not entered, because the folder above holds such files itself.
+    """Sub-folders with videos or images that are not searched, because the folder above holds such files itself.
 
     Args:
+        given: paths as typed.
         known: folders that are used otherwise (label maps).
 
     Returns:
@@ -143,9 +144,12 @@ def find_sequence(given: str) -> SourceFiles:
     found = find_sources([given])
     sequences = [source for source in found if source.images]
     if not sequences:
-        raise V2VError(f"{given} holds videos ({found[0].path}), no images.", "Give a folder of images.")
+        raise V2VError(
+            "footage-missing", f"{given} holds videos ({found[0].path}), no images.", "Give a folder of images."
+        )
     if len(found) > 1:
         raise V2VError(
+            "source-ambiguous",
             f"{given} holds {len(found)} folders of images or videos, and one folder of images is needed.",
             f"Give one of them, such as {sequences[0].path}.",
         )
@@ -153,23 +157,25 @@ def find_sequence(given: str) -> SourceFiles:
 
 
 @contextmanager
-def looking_at(path: str | Path) -> Iterator[None]:
-    """Turns what the file system refuses inside the block into a sentence that names what was looked at."""
+def explain_read_errors(path: str | Path) -> Iterator[None]:
+    """Turns OSErrors inside the block into a V2VError that names the path."""
     try:
         yield
     except OSError as error:
         raise V2VError(
-            f"{path} cannot be read: {error.strerror}.", "Check the name, and the permissions of its folders."
+            "file-unreadable",
+            f"{path} cannot be read: {error.strerror}.",
+            "Check the name, and the permissions of its folders.",
         ) from None
 
 
 def readable(path: str) -> str:
-    """The path as text that can be printed and stored: bytes that are not UTF-8 become a replacement mark."""
+    """The path as valid text: bytes that are not UTF-8 become replacement characters."""
     return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def foreign_name(source: SourceFiles) -> str | None:
-    """Why its names cannot be kept: one is not valid UTF-8, and manifests hold no others; None when all are."""
+def utf8_problem(source: SourceFiles) -> str | None:
+    """Why a source cannot be stored in a manifest: one of its names is not valid UTF-8; None if all are."""
     if readable(source.path) != source.path:
         return "its name is not valid UTF-8; rename it"
     foreign = next((name for name in source.images if readable(name) != name), None)
@@ -182,11 +188,15 @@ def _expand(text: str) -> list[Path]:
     if path.exists():
         return [path]
     if not glob.has_magic(text):
-        raise V2VError(f"{text} does not exist.", "Give video files, folders of videos, or folders of numbered images.")
+        raise V2VError(
+            "file-missing",
+            f"{text} does not exist.",
+            "Give video files, folders of videos, or folders of numbered images.",
+        )
     matching = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
     found = [Path(name) for name in sorted(matching, key=natural_key)]
     if not found:
-        raise V2VError(f"Nothing matches {text}.", "Check the pattern; write it in quotes.")
+        raise V2VError("file-missing", f"Nothing matches {text}.", "Check the pattern; write it in quotes.")
     return found
 
 
@@ -194,22 +204,28 @@ def _visible(folder: Path) -> list[Path]:
     try:
         names = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
-        raise V2VError(f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions.") from None
+        raise V2VError(
+            "file-unreadable", f"The folder {folder} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from None
     return sorted(names, key=lambda path: natural_key(path.name))
 
 
 def _in_folder(folder: Path, depth: int) -> list[SourceFiles]:
-    """The sources in a folder, or where it holds no footage itself, those of its sub-folders."""
+    """The sources in a folder or, if it holds no footage itself, in its sub-folders."""
     found = [source for place in _folders_of(folder, depth) for source in _directly_in(place)]
     if not found:
         reasons = [f"{path}: {reason}" for path, reason in _left_out_of(folder).items()]
         why = f" {'; '.join(reasons[:_MOST_NAMED])}." if reasons else ""
-        raise V2VError(f"The folder {folder} holds no videos and no images that can be read.{why}", "Name another one.")
+        raise V2VError(
+            "footage-missing",
+            f"The folder {folder} holds no videos and no images that can be read.{why}",
+            "Name another one.",
+        )
     return found
 
 
 def _folders_of(folder: Path, depth: int) -> list[Path]:
-    """The folder, and below it as many levels as hold no footage in the folder around them."""
+    """The folder and, if it holds no footage, its sub-folders, to this depth."""
     if depth == 0 or _holds_footage(folder):
         return [folder]
     inside = [path for path in _visible(folder) if path.is_dir()]
@@ -222,6 +238,7 @@ def _directly_in(folder: Path) -> list[SourceFiles]:
     images = [path.name for path in files if path.suffix.lower() in IMAGE_ENDINGS]
     if videos and images:
         raise V2VError(
+            "format-conflict",
             f"The folder {folder} holds both videos ({videos[0].name}) and images ({images[0]}).",
             "Name the files with a pattern such as 'folder/*.mp4'.",
         )
@@ -234,15 +251,16 @@ def _sequence(folder: Path, names: Iterable[str]) -> SourceFiles:
     first = {IMAGE_KINDS[Path(name).suffix.lower()]: Path(name).suffix for name in reversed(ordered)}
     if len(first) > 1:
         raise V2VError(
-            f"The images in {folder} are of several kinds ({', '.join(sorted(first.values()))}), so their order is not "
-            "clear.",
-            f"Name one kind with a pattern such as '{folder}/*{min(first.values())}'.",
+            "format-conflict",
+            f"The images in {folder} have several formats ({', '.join(sorted(first.values()))}), so their order is "
+            "ambiguous.",
+            f"Choose one format with a pattern such as '{folder}/*{min(first.values())}'.",
         )
     return SourceFiles(str(folder), tuple(ordered))
 
 
 def unique_names(stems: Iterable[str]) -> list[str]:
-    """Names for clips: letters, digits, `_` and `-` only, and no two alike (not even in another case)."""
+    """Names for clips: letters, digits, `_` and `-` only, unique even without regard to case."""
     names: list[str] = []
     taken: set[str] = set()
     for stem in stems:
@@ -256,11 +274,11 @@ def unique_names(stems: Iterable[str]) -> list[str]:
 
 
 def checksum(folder: str | Path, names: Iterable[str]) -> str:
-    """SHA-256 over the names and contents of files; what is no regular file, or cannot be read, counts as such."""
+    """SHA-256 over the names and contents of files; unreadable and irregular files count as the text `unreadable`."""
     total = hashlib.sha256()
     for name in names:
         path, content = Path(folder) / name, "unreadable"
-        # A pipe or a device would be read for ever.
+        # Only regular files: reading a pipe or device might never end.
         with suppress(OSError):
             if path.is_file():
                 with path.open("rb") as file:

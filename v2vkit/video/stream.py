@@ -1,4 +1,4 @@
-"""A stream of frames that is read once: every frame carries its time stamp, its shot and what came with it."""
+"""A stream of frames that is read once: each frame carries its time stamp, shot and annotations."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,9 +23,9 @@ class InputFrame:
         image: RGB uint8 [H, W, 3], as displayed; None where only annotations are given.
         pts: time stamp in ticks of the source's `time_base`; None = constant rate.
         duration: ticks for which it is shown if it is the last frame; None = as long as frames are on average.
-        shot: number of its shot, from 0: nothing before the first frame of a shot belongs to it.
-        annotations: those that came with the frame, one for each condition of the model; () = none.
-        flow: backward flow in pixels and confidence that came with it, float32 [3, H, W].
+        shot: number of its shot, from 0.
+        annotations: precomputed annotations of the frame, one for each condition of the model; () = none.
+        flow: precomputed backward flow in pixels and confidence, float32 [3, H, W].
     """
 
     image: Image | None = None
@@ -38,10 +38,9 @@ class InputFrame:
 
 @dataclass(frozen=True)
 class AudioTrack:
-    """The sound that belongs to a stream: the part `span` (as `VideoWriter` takes it) of its audio.
+    """The sound of a stream: the part `span` of its audio (`audio_span` of `VideoWriter`), copied without decoding.
 
-    A regular file is opened once more for it; of a pipe the packets come along with the frames. They are copied, not
-    decoded.
+    `origin` is a file, which is opened again for it, or the feed of a pipe, whose packets arrive with the frames.
     """
 
     origin: str | AudioFeed
@@ -56,17 +55,17 @@ class Source:
         name: for messages.
         width, height: pixels of its frames, as displayed.
         fps: average frame rate.
-        read: makes the iterator over its frames; the first one goes on where opening the source has stopped.
+        read: returns an iterator over its frames; the first call continues the pass that opening has begun.
         time_base: seconds per tick of `pts`; None = constant rate.
-        num_frames: how many there will be; None where nothing tells.
+        num_frames: number of frames; None = unknown.
         audio: the sound that belongs to the frames.
-        repeatable: `frames` may be called again and gives the same frames; a pipe is read once.
-        annotated: the frames come with the annotations that condition the model.
+        repeatable: `frames` may be called again and returns the same frames; False for pipes.
+        annotated: the frames carry the annotations that condition the model.
         missing: reason -> number of frames that lack a part of their annotations.
-        note: a sentence on what its user should know.
-        timed: its file says when each frame is shown, so that no rate is to be given for it.
-        remarks: what is done to it that a user may not expect, as sentences to go behind its name.
-        problems: gives, once the frames have been read, sentences on those that could not be decoded or are damaged.
+        note: a message to the user.
+        timed: it has time stamps, so the user must not set a frame rate.
+        remarks: sentences on conversions that a user may not expect, to be printed after its name.
+        problems: after the frames have been read, returns sentences on frames that could not be decoded or are damaged.
     """
 
     name: str
@@ -86,17 +85,17 @@ class Source:
     problems: Callable[[], list[str]] = list
 
     def frames(self) -> Iterator[InputFrame]:
-        """The frames, each made when it is asked for."""
+        """The frames, produced on demand."""
         return self.read()
 
 
 def with_shots(frames: Iterable[InputFrame], *, method: CutMethod, fps: Fraction) -> Iterator[InputFrame]:
-    """The frames with the numbers of their shots, some frames late; `method` and `fps` as of `number_shots`."""
+    """The frames with their shot numbers, delayed by some frames; `method` and `fps` as in `number_shots`."""
     numbered = number_shots(((frame, image_of(frame)) for frame in frames), method=method, fps=fps)
     return (replace(frame, shot=shot) for frame, shot in numbered)
 
 
 def image_of(frame: InputFrame) -> Image:
-    """The picture of a frame that has one, RGB uint8 [H, W, 3]."""
-    assert frame.image is not None, "only annotations are given"
+    """The picture of a frame, RGB uint8 [H, W, 3]; it must have one."""
+    assert frame.image is not None, "the frame has only annotations"
     return frame.image

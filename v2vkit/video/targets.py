@@ -1,4 +1,4 @@
-"""What can be written as a video: containers, encoders, and whether a target may become one."""
+"""Checks of output targets: containers, encoders, folders, temporary names."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
     "h264_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
     "hevc_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},
 }
-"""Encoders that take yuv420p, and how each is told the quality."""
+"""Encoders that accept yuv420p -> their options for (crf, preset)."""
 HEVC = frozenset(["libx265", "hevc_nvenc"])
 WITHOUT_DELAY = {
     "libx264": {"tune": "zerolatency"},
@@ -28,21 +28,25 @@ WITHOUT_DELAY = {
     "h264_nvenc": {"zerolatency": "1", "delay": "0"},
     "hevc_nvenc": {"zerolatency": "1", "delay": "0"},
 }
-"""Settings of encoders that hold no frame back, at the cost of some size; libsvtav1 has none, and holds back dozens."""
+"""Encoder options without frame delay, at the cost of file size; libsvtav1 has none and delays dozens of frames."""
 
 
 def refuse_url(path: str | Path) -> None:
-    """Refuses what fsspec would open and FFmpeg and the system would not.
+    """Refuses URLs, which fsspec could open but FFmpeg cannot write.
 
     Raises:
         V2VError: the path is a URL.
     """
     if "://" in str(path):
-        raise V2VError(f"{path} is a URL, and a local path is needed.", "Give one, and copy the result from there.")
+        raise V2VError(
+            "url-unsupported",
+            f"{path} is a URL, and a local path is needed.",
+            "Give a local path and copy the result from there.",
+        )
 
 
 def refuse_irreplaceable(path: str | Path) -> None:
-    """Refuses a folder that cannot be replaced by another one.
+    """Refuses folders that must not be replaced.
 
     Raises:
         V2VError: the current folder, one around it, or the root of a file system.
@@ -50,18 +54,20 @@ def refuse_irreplaceable(path: str | Path) -> None:
     folder = Path(path).resolve()
     if folder.exists() and (Path.cwd().is_relative_to(folder) or folder.is_mount()):
         what = "a mount point" if folder.is_mount() else "the folder that you are in, or one around it"
-        raise V2VError(f"{path} is {what}, and would be replaced.", "Name a new folder inside it.")
+        raise V2VError(
+            "target-irreplaceable", f"{path} would be replaced, but is {what}.", "Name a new folder inside it."
+        )
 
 
 def check_target(path: str | Path, *, later: bool = False) -> None:
-    """Refuses a target that cannot become a video, before any work.
+    """Refuses targets that cannot become a video, before any work.
 
     Args:
-        later: the video is written after other work, which may still make the folder for it.
+        path: the target.
+        later: the folder may be missing, because other work creates it first.
 
     Raises:
-        V2VError: a URL, unknown ending, a folder that is missing or not writable, a name that is too long or a
-            folder's.
+        V2VError: a URL or folder, an unknown ending, a name that is too long, or its folder is missing or not writable.
     """
     refuse_url(path)
     try:
@@ -70,63 +76,88 @@ def check_target(path: str | Path, *, later: bool = False) -> None:
         if target.is_symlink():
             target = target.resolve()
             check_parent(target, later=later)
-        temporary_name(target).exists()  # its name is the longer one
-    except (OSError, RuntimeError) as error:  # links that lead to each other
+        temporary_name(target).exists()  # the longest name that is used
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
         reason = getattr(error, "strerror", None) or str(error)
         raise V2VError(
-            f"{path} cannot be written: {reason}.", "Choose another name or folder, or fix its permissions."
+            "target-unwritable",
+            f"{path} cannot be written: {reason}.",
+            "Choose another name or folder, or fix its permissions.",
         ) from None
 
 
 def _check_target(target: Path, *, later: bool) -> None:
     if target.suffix.lower() not in CONTAINERS:
         raise V2VError(
+            "format-unsupported",
             f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
-            "Change the ending, or to render pictures end the name in a slash.",
+            "Change the ending; to write pictures, end the name with a slash.",
         )
     if target.is_dir():
-        raise V2VError(f"{target} is a folder.", "Give the name of a file in it.")
+        raise V2VError("file-required", f"{target} is a folder.", "Give the name of a file in it.")
     check_parent(target, later=later)
 
 
 def check_parent(target: Path, *, later: bool = False) -> None:
-    """Refuses a target whose folder is not there or may not be written to; `later` as in `check_target`.
+    """Refuses targets whose folder does not exist or is not writable; `later` as in `check_target`.
 
     Raises:
-        V2VError: it is so.
-        OSError: the file system does not tell.
+        V2VError: that is so.
+        OSError: the folder cannot be examined.
     """
     folder = target.parent
     if later and not folder.exists():
         folder = next(parent for parent in folder.absolute().parents if parent.exists())
         if not folder.is_dir():
-            raise V2VError(f"The folder {target.parent} cannot be made: {folder} is a file.", "Choose another one.")
+            raise V2VError(
+                "folder-required",
+                f"The folder {target.parent} cannot be created: {folder} is a file.",
+                "Choose another one.",
+            )
     if not folder.is_dir():
         raise missing_folder(folder, target.name)
     if not os.access(folder, os.W_OK):
-        raise V2VError(f"The folder {folder} may not be written to.", "Choose another one.")
+        raise V2VError("target-unwritable", f"The folder {folder} is not writable.", "Choose another one.")
 
 
 def missing_folder(folder: Path, name: str) -> V2VError:
-    """What to say where the folder for a file is not there, or is none."""
+    """The error for a file `name` whose folder does not exist or is a file."""
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
-            return V2VError(f"{place} is a file, and {name} needs a folder there.", "Choose another one.")
-    return V2VError(f"The folder {folder} for {name} does not exist.", f"mkdir -p {shlex.quote(str(folder))}")
+            return V2VError(
+                "folder-required", f"{place} is a file, and {name} needs a folder there.", "Choose another one."
+            )
+    return V2VError(
+        "folder-missing", f"The folder {folder} for {name} does not exist.", f"mkdir -p {shlex.quote(str(folder))}"
+    )
+
+
+def no_frames(target: object) -> V2VError:
+    """The error for a target that was closed without a frame."""
+    return V2VError("frames-missing", f"There are no frames for {target}.", "Check that the input has frames.")
+
+
+def size_changed(number: int, target: object, size: tuple[int, int], first: tuple[int, int]) -> V2VError:
+    """The error for frame `number`, whose (width, height) is not that of the first."""
+    return V2VError(
+        "size-mismatch",
+        f"Frame {number} for {target} is {size[0]}x{size[1]}, the frames before are {first[0]}x{first[1]}.",
+        "All frames of one video must have one size.",
+    )
 
 
 _ASIDE = ".old"
 
 
 def temporary_name(target: Path) -> Path:
-    """Where a video, or a folder of pictures, is written until it is complete."""
+    """Temporary name of a file or folder until it is complete."""
     return target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
 
 
 def replace_folder(target: Path, *, by: Path) -> None:
-    """Move a finished folder, written under `temporary_name`, to its name; what was there is gone only after that.
+    """Renames a finished folder, written under `temporary_name`, to its target, and then removes the old folder.
 
-    Killed in between, the older one has another name, from which `remove_abandoned` brings it back.
+    If the process is killed in between, `remove_abandoned` restores the old folder.
     """
     aside = by.with_name(f"{by.name}{_ASIDE}")
     if target.exists():
@@ -136,11 +167,11 @@ def replace_folder(target: Path, *, by: Path) -> None:
 
 
 def remove_abandoned(target: Path) -> None:
-    """Removes what killed processes left under `temporary_name` of this target; those still at work keep theirs.
+    """Removes files that killed processes left under `temporary_name` of this target; running processes keep theirs.
 
-    A folder that one of them had put aside for its successor, which never came, is put back.
+    Restores an old folder that `replace_folder` had not replaced yet.
     """
-    if os.name != "posix" or not target.parent.is_dir():  # elsewhere asking after a process ends it
+    if os.name != "posix" or not target.parent.is_dir():  # on Windows os.kill(process, 0) ends the process
         return
     name = re.escape(f".{target.stem}") + r"\.(\d+)\.part" + re.escape(target.suffix)
     pattern = re.compile(f"{name}({re.escape(_ASIDE)})?")
@@ -164,14 +195,16 @@ def _is_alive(process: int) -> bool:
 
 
 def check_codec(codec: str) -> None:
-    """Refuses an encoder that is unknown to us or missing in this build of FFmpeg.
+    """Refuses encoders that are not in `CODECS` or missing in this build of FFmpeg.
 
     Raises:
-        V2VError: names the encoders that are there.
+        V2VError: with the names of the available encoders.
     """
     there = [name for name in CODECS if _has_encoder(name)]
     if codec not in there:
-        raise V2VError(f"There is no video encoder {codec!r} here.", f"Choose one of: {', '.join(there)}.")
+        raise V2VError(
+            "codec-unknown", f"The video encoder {codec!r} is not available.", f"Choose one of: {', '.join(there)}."
+        )
 
 
 def _has_encoder(name: str) -> bool:

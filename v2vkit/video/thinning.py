@@ -1,4 +1,4 @@
-"""Footage at a lower frame rate: some of the frames of a video, and never one twice."""
+"""Frame rate reduction: selects frames of a video, and never repeats one."""
 
 from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
@@ -9,19 +9,19 @@ from v2vkit.video.decode import Frame
 
 T = TypeVar("T")
 SAME_RATE = Fraction(2, 1000)
-"""Difference of frame rates that is none where the user says so: of 29.97 and 30, of 23.976 and 24 (1 in 1001)."""
+"""Relative difference up to which frame rates count as equal: 29.97 and 30, 23.976 and 24 (1 in 1001)."""
 
 
 def thin(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> Iterator[tuple[Fraction, T]]:
-    """For each tick (0, 1 / rate, 2 / rate, ...) the item nearest to it in time, each item once at most.
+    """For each tick (0, 1 / rate, 2 / rate, ...) the item nearest to it in time, each item at most once.
 
-    The nearest one and not the one shown then: time stamps are rounded (to milliseconds in .mkv and .webm), so that of
-    a video at 60 frames per second every fourth frame would now be shown just before its tick and now just behind it.
+    Nearest, and not the one shown at that time: time stamps are rounded (to milliseconds in .mkv and .webm), so at
+    60 frames per second every fourth frame would begin randomly just before or just after its tick.
 
     Args:
         items: (seconds after the first one, item), in order.
         rate: ticks per second.
-        own: average number of items per second: the last one is taken to be there for half of 1 / own more.
+        own: average number of items per second; the last item counts for 1 / (2 own) seconds after its time.
     """
     tick = 0
     before: tuple[Fraction, T] | None = None
@@ -37,9 +37,9 @@ def thin(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> 
 
 
 def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
-    """At how many frames per second a video of rate `own` is thinned, so that `wanted` are kept; None = all are.
+    """The rate for `thin` that reduces a video of `own` to about `wanted` frames per second; None = keep all.
 
-    A rate that differs from a multiple of `wanted` by less than 0.2 % counts as that multiple.
+    If `own` is a multiple of `wanted` to within 0.2 %, the result is an exact fraction of `own`.
     """
     if wanted is None:
         return None
@@ -50,6 +50,6 @@ def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
 
 
 def only(frames: Iterable[Frame], numbers: Collection[int] | None) -> Iterator[Frame]:
-    """The frames of these numbers; None = all."""
+    """The frames with these numbers; None = all."""
     chosen = None if numbers is None else frozenset(numbers)
     return (frame for frame in frames if chosen is None or frame.index in chosen)

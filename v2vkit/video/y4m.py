@@ -1,7 +1,7 @@
-"""Raw video on a pipe: YUV4MPEG2 (y4m), which x264, FFmpeg, mpv and most filters take.
+"""Raw video on a pipe: YUV4MPEG2 (y4m), which x264, FFmpeg, mpv and most filters read.
 
-The format has a frame rate and no time stamps, and no place for a colour matrix: BT.601, limited range, as FFmpeg takes
-what is not tagged.
+The format has a frame rate but no time stamps, and no colour matrix: BT.601, limited range, FFmpeg's default for
+untagged video.
 """
 
 from fractions import Fraction
@@ -13,27 +13,28 @@ from av import VideoFrame
 from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
-from v2vkit.errors import V2VError, counted
+from v2vkit.errors import counted
 from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.pipes import PipeWriter
+from v2vkit.video.targets import no_frames, size_changed
 
 
 class Y4mWriter:
     """Writes frames as 4:2:0 to a pipe; use it as a context manager.
 
     Args:
-        pipe: where to.
+        pipe: the target.
         name: of the pipe, for messages.
-        fps: the constant rate that the stream states.
+        fps: constant frame rate of the stream.
         time_base: seconds per tick of `pts`; None = constant rate.
 
     Attributes:
-        problems: a sentence if the frames were not evenly spaced, complete after the block.
-        notes: none.
+        problems: a sentence if the frames were not evenly spaced; complete after the block.
+        notes: always empty.
 
     Raises:
         V2VError: frames of several sizes, or none.
-        BrokenPipeError: whoever reads the pipe has gone.
+        BrokenPipeError: the reader has closed the pipe.
     """
 
     def __init__(self, pipe: PipeWriter, *, name: str, fps: Fraction, time_base: Fraction | None = None):
@@ -50,7 +51,7 @@ class Y4mWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and not self.num_frames:
-            raise V2VError(f"There are no frames for {self.name}.", "Check that the input has frames.")
+            raise no_frames(self.name)
         if self._num_moved:
             self.problems.append(
                 f"y4m has no time stamps: {counted(self._num_moved, 'frame')} of {self.num_frames} would be shown at "
@@ -66,11 +67,7 @@ class Y4mWriter:
             rate = f"{self._fps.numerator}:{self._fps.denominator}"
             self._pipe.write(f"YUV4MPEG2 W{width} H{height} F{rate} Ip A1:1 C420mpeg2 XCOLORRANGE=LIMITED\n".encode())
         if (width, height) != self._size:
-            raise V2VError(
-                f"Frame {self.num_frames} for {self.name} is {width}x{height}, the frames before are "
-                f"{self._size[0]}x{self._size[1]}.",
-                "All frames of one video must have one size.",
-            )
+            raise size_changed(self.num_frames, self.name, (width, height), self._size)
         if pts is not None and self._time_base is not None:
             late = (pts - self._first_pts) * self._time_base - self.num_frames / self._fps
             self._num_moved += abs(late) * self._fps >= Fraction(1, 2)
@@ -83,6 +80,6 @@ class Y4mWriter:
 
 
 def _packed(plane: VideoPlane) -> bytes:
-    """The samples of a plane without the padding behind its rows."""
+    """The samples of a plane without the padding at the end of its rows."""
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return rows[:, : plane.width].tobytes()

@@ -1,6 +1,6 @@
-"""Weights files: the registry of known ones, the store of those that are here, checksums.
+"""Weights files: registry of known files, local store, checksums.
 
-`find` and `require` are what other packages use: a file's path by its name. Nothing here loads a network.
+Other packages use `find` and `require`, which return a file's path by its name. Nothing here loads a network.
 """
 
 from v2vkit.weights.files import check_stored, file_digest

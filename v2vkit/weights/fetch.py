@@ -1,7 +1,7 @@
 """Downloads one weights file into the store: the only code of v2vkit that downloads anything.
 
-An interrupted download goes on where it stopped (HTTP ranges), also in a later call. The file takes its place only when
-size and SHA-256 are right.
+An interrupted download resumes (HTTP ranges), also in a later call. The file enters the store only after its size and
+SHA-256 have been checked.
 """
 
 import contextlib
@@ -19,43 +19,46 @@ from v2vkit.weights.registry import SIZE_TOLERANCE, Entry, how_to_get, in_words,
 from v2vkit.weights.request import (
     CHUNK,
     BrokenConnectionError,
-    UselessPartError,
-    elsewhere,
+    StalePartError,
+    manual_download,
     open_url,
-    other_size,
     read_chunk,
-    refuse_pages,
+    refuse_web_page,
+    wrong_size,
 )
 from v2vkit.weights.store import VARIABLE, Record, content_damage, locate
 
-PAUSES = (1.0, 2.0, 5.0, 10.0)
-"""Seconds before a broken connection is tried again; it is given up after so many tries that brought nothing."""
-NOTICE = 60.0
-"""Seconds between two lines of progress where there is no terminal."""
+RETRY_DELAYS = (1.0, 2.0, 5.0, 10.0)
+"""Seconds before each retry of a broken connection; one more failure in a row without new data ends the download."""
+REPORT_INTERVAL = 60.0
+"""Seconds between two progress lines if there is no terminal."""
 
 Report = Callable[[str], None]
 
 
 def fetch(name: str, *, report: Report = print) -> Path:
-    """Download a known weights file into the store.
+    """Downloads a known weights file into the store.
 
     Args:
-        report: takes lines on what is going on.
+        name: of its registry entry.
+        report: called with progress lines.
 
     Returns:
-        Its path. Nothing is downloaded if the file is here already and its content is right.
+        Its path. Nothing is downloaded if an intact file is already there.
 
     Raises:
-        V2VError: no such entry; it has no URL; the server cannot be reached, does not have the file or sends something
-            else; the connection breaks again and again (what came so far is kept); the disk is full.
+        V2VError: there is no such entry or it has no URL; the server cannot be reached, does not have the file or sends
+            another one; the connection breaks too often (the part received so far is kept); the disk is full.
     """
     entry = known(name)
     present = _present(entry, report)
     if present is not None:
         return present
     if entry.url is None:
-        raise V2VError(f"v2vkit knows no URL for {name}.", f"Get the file yourself: {how_to_get(entry)}")
-    waiting = f"another process is at work on {name}: waiting for it"
+        raise V2VError(
+            "weights-url-missing", f"No URL is known for {name}.", f"Get the file yourself: {how_to_get(entry)}"
+        )
+    waiting = f"waiting for another process that writes {name}"
     with open_entry(entry, lambda: report(waiting)) as folder, explained(folder):
         present = _present(entry, report)
         if present is not None:
@@ -65,7 +68,7 @@ def fetch(name: str, *, report: Report = print) -> Path:
         resumed = _size(part) > 0
         digest = _download(entry, part, report)
         if resumed and not entry.has_digest(digest):
-            report("what an earlier call had downloaded does not fit: starting again")
+            report("the part from an earlier call is of another file: downloading again")
             part.unlink()
             digest = _download(entry, part, report)
         try:
@@ -77,7 +80,7 @@ def fetch(name: str, *, report: Report = print) -> Path:
 
 
 def _present(entry: Entry, report: Report) -> Path | None:
-    """The file if it is here, in the store or in a package, with the right content."""
+    """Path of the file if the store or a package has it with the right checksum."""
     found = locate(entry)
     if found is None:
         return None
@@ -90,33 +93,34 @@ def _present(entry: Entry, report: Report) -> Path | None:
 
 
 def _download(entry: Entry, part: Path, report: Report) -> str:
-    """Bring `part` to the whole file over as many connections as it takes; gives its SHA-256."""
-    fruitless, best = 0, _size(part)
-    with _progress(entry, best, report) as told:
+    """Downloads into `part` with retries until the file is complete; returns its SHA-256."""
+    num_failures, best = 0, _size(part)
+    with _progress(entry, best, report) as report_size:
         while True:
             try:
-                return _connect(entry, part, told)
+                return _connect(entry, part, report_size)
             except BrokenConnectionError as error:
-                fruitless = fruitless + 1 if _size(part) <= best else 1
+                num_failures = num_failures + 1 if _size(part) <= best else 1
                 best = max(best, _size(part))
-                if isinstance(error, UselessPartError):
+                if isinstance(error, StalePartError):
                     part.unlink(missing_ok=True)
-                got = f"{in_words(_size(part))} of {in_words(entry.size or 0)}"
-                if fruitless > len(PAUSES):
+                received = f"received {in_words(_size(part))} of {in_words(entry.size or 0)}"
+                if num_failures > len(RETRY_DELAYS):
                     raise V2VError(
-                        f"Fetching {entry.name} from {entry.url} failed: {error}; {got} are here.",
-                        f"Give the same command again: it goes on from there. {elsewhere(entry)}",
+                        "download-failed",
+                        f"Fetching {entry.name} from {entry.url} failed: {error}; {received}.",
+                        f"Run the same command again to resume. {manual_download(entry)}",
                     ) from None
-                report(f"{error}; {got} are here, trying again")
-            time.sleep(PAUSES[fruitless - 1])
+                report(f"{error}; {received}, trying again")
+            time.sleep(RETRY_DELAYS[num_failures - 1])
 
 
-def _connect(entry: Entry, part: Path, told: Callable[[int], None]) -> str:
-    """Append what one connection brings to `part`; gives the SHA-256 of the whole.
+def _connect(entry: Entry, part: Path, report_size: Callable[[int], None]) -> str:
+    """Appends the data of one connection to `part`; returns the SHA-256 of the whole file.
 
     Raises:
-        BrokenConnectionError: it did not bring the whole rest.
-        V2VError: what comes is not the file, or cannot be written.
+        BrokenConnectionError: the file is still incomplete.
+        V2VError: the server sends something else, or the file cannot be written.
     """
     offset = _size(part)
     if entry.has_size(offset) and entry.has_digest(digest := file_digest(part)):
@@ -126,21 +130,23 @@ def _connect(entry: Entry, part: Path, told: Callable[[int], None]) -> str:
         offset = 0
     with contextlib.closing(open_url(entry, offset)) as response:
         if response.status != 206:
-            offset = 0  # the server knows no ranges: all of it comes again
+            offset = 0  # the server does not support ranges and sends the whole file
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            raise UselessPartError("the server sends another part than was asked for")
+            raise StalePartError("the server sends another range than was requested")
         first = read_chunk(response)
-        refuse_pages(entry, response, first if offset == 0 else b"")
+        refuse_web_page(entry, response, first if offset == 0 else b"")
         length = response.headers.get("Content-Length", "")
         total = offset + int(length) if length.isdigit() else None
         if total is not None and not entry.has_size(total):
-            raise other_size(entry, f"{total} bytes")
+            raise wrong_size(entry, f"{total} bytes")
         _refuse_full_disk(entry, part, offset)
-        return _pour(entry, part, offset, response, first, told)
+        return _receive(entry, part, offset, response, first, report_size)
 
 
-def _pour(entry: Entry, part: Path, offset: int, response: Any, first: bytes, told: Callable[[int], None]) -> str:
-    """Write what comes behind the first `offset` bytes of `part`; gives the SHA-256 of the whole."""
+def _receive(
+    entry: Entry, part: Path, offset: int, response: Any, first: bytes, report_size: Callable[[int], None]
+) -> str:
+    """Writes the response after the first `offset` bytes of `part`; returns the SHA-256 of the whole file."""
     digest = hashlib.sha256()
     with part.open("r+b" if offset else "wb") as file:
         while chunk := file.read(CHUNK) if offset else b"":
@@ -149,9 +155,9 @@ def _pour(entry: Entry, part: Path, offset: int, response: Any, first: bytes, to
         while chunk:
             file.write(chunk)
             digest.update(chunk)
-            told(file.tell())
+            report_size(file.tell())
             if file.tell() > (entry.size or 0) + SIZE_TOLERANCE:
-                raise other_size(entry, "more")
+                raise wrong_size(entry, "more")
             chunk = read_chunk(response)
     if not entry.has_size(_size(part)):
         raise BrokenConnectionError("the connection broke off")
@@ -160,20 +166,20 @@ def _pour(entry: Entry, part: Path, offset: int, response: Any, first: bytes, to
 
 @contextlib.contextmanager
 def _progress(entry: Entry, start: int, report: Report) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line a minute elsewhere; takes the bytes that are here."""
+    """Progress bar on a terminal, else a line a minute; yields a function to call with the bytes received so far."""
     from tqdm import tqdm
 
     last = time.monotonic()
 
-    def told(size: int) -> None:
+    def report_size(size: int) -> None:
         nonlocal last
         bar.update(size - bar.n)
-        if bar.disable and time.monotonic() - last >= NOTICE:
+        if bar.disable and time.monotonic() - last >= REPORT_INTERVAL:
             last = time.monotonic()
             report(f"{entry.name}: {in_words(size)} of {in_words(entry.size or 0)}")
 
     with tqdm(total=entry.size, initial=start, desc=entry.name, unit="B", unit_scale=True, disable=None) as bar:
-        yield told
+        yield report_size
 
 
 def _refuse_full_disk(entry: Entry, part: Path, offset: int) -> None:
@@ -181,7 +187,8 @@ def _refuse_full_disk(entry: Entry, part: Path, offset: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if free < missing:
         raise V2VError(
-            f"{entry.name} needs {in_words(missing)} more in {part.parent}, and {in_words(free)} are free.",
+            "disk-full",
+            f"{entry.name} needs {in_words(missing)} more in {part.parent}, but {in_words(free)} are free.",
             f"Free some space, or set {VARIABLE} to a folder on another disk.",
         )
 

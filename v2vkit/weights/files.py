@@ -1,4 +1,4 @@
-"""What is true of any weights file: its checksum, and whether its tensors are stored in whole."""
+"""Checks of any weights file: checksum, Git LFS pointers, complete tensors."""
 
 import hashlib
 from pathlib import Path
@@ -20,11 +20,13 @@ def file_digest(path: str | Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise V2VError(f"The file {path} cannot be read: {reason}.", "Give the path of a file that exists.") from None
+        raise V2VError(
+            "file-unreadable", f"The file {path} cannot be read: {reason}.", "Give the path of a file that exists."
+        ) from None
 
 
 def refuse_pointer(path: str | Path) -> None:
-    """Refuses what a repository with Git LFS has in place of a large file that has not been fetched.
+    """Refuses Git LFS pointers, the placeholders of large files that have not been fetched.
 
     Raises:
         V2VError: the file is such a pointer.
@@ -34,26 +36,27 @@ def refuse_pointer(path: str | Path) -> None:
         begin = file.read(len(_POINTER))
     if begin == _POINTER:
         raise V2VError(
-            f"{path} is a Git LFS pointer: a note of where the file is kept, in place of the file itself.",
+            "lfs-pointer",
+            f"{path} is a Git LFS pointer, a placeholder for a file that has not been fetched.",
             "Fetch it: git lfs install, then git lfs pull in its repository.",
         )
 
 
 def check_stored(where: str | Path, key: Any, value: Any, *, hint: str) -> None:
-    """Whether an entry of a state dict that somebody else wrote is a tensor with all its numbers stored.
+    """Refuses entries of an untrusted state dict that are not dense tensors with complete storage.
 
     Args:
-        where: the file, for the message.
+        where: the file, for messages.
         key, value: the entry.
-        hint: what to do when it is not usable, for the message.
+        hint: hint of the error.
 
     Raises:
-        V2VError: its name is no text; it is no dense tensor, or is larger than what is stored.
+        V2VError: the key is not a string, or the value is not a dense tensor or larger than its storage.
     """
-    import torch  # as late as this: commands that only name weights begin without it
+    import torch  # imported late: commands that only look up weights do not load it
 
     dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized
     if not isinstance(key, str) or not dense:
-        raise V2VError(f"{where} is not a state dict: `{key}` is not a dense tensor.", hint)
+        raise V2VError("weights-damaged", f"{where} is not a state dict: `{key}` is not a dense tensor.", hint)
     if value.is_meta or value.untyped_storage().nbytes() < value.numel() * value.element_size():
-        raise V2VError(f"{where} is damaged: `{key}` is larger than what is stored.", hint)
+        raise V2VError("weights-damaged", f"{where} is damaged: `{key}` is larger than its stored data.", hint)

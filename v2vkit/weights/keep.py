@@ -1,6 +1,7 @@
-"""Writes into the store: files of the user's, and files that were fetched once they are checked.
+"""Writes files into the store: the user's own, and downloaded ones.
 
-A file is written under another name, checked and renamed; its record comes last. So what has a record is complete.
+A file is written under a temporary name, checked and renamed. Its record is written last, so a file with a record is
+complete.
 """
 
 import contextlib
@@ -21,19 +22,24 @@ _CHUNK = 1 << 20
 
 
 def add(name: str, file: str | Path) -> Path:
-    """Copy a file of the user's into the store.
+    """Copies a user's file into the store.
+
+    Args:
+        name: of its registry entry.
+        file: the file.
 
     Returns:
-        Its path there; the same file again changes nothing.
+        Its path in the store. Adding the same file again changes nothing.
 
     Raises:
-        V2VError: no such entry or file; it is not the file that the registry knows; it is a web page; the store has
+        V2VError: there is no such entry or file; it is not the file of the registry; it is a web page; the store has
             another file under that name, or cannot be written.
     """
     entry, source = known(name), Path(file)
-    if not source.is_file() or not os.access(source, os.R_OK):
-        what = "cannot be read" if source.is_file() else "does not exist"
-        raise V2VError(f"The file {source} {what}.", "Give the path of the weights file.")
+    if not source.is_file():
+        raise V2VError("file-missing", f"The file {source} does not exist.", "Give the path of the weights file.")
+    if not os.access(source, os.R_OK):
+        raise V2VError("file-unreadable", f"The file {source} cannot be read.", "Check its permissions.")
     with open_entry(entry) as folder, explained(folder):
         temporary = folder / "add.part"
         digest = _copy(source, temporary)
@@ -47,48 +53,55 @@ def add(name: str, file: str | Path) -> Path:
 
 
 def check_content(entry: Entry, path: Path, digest: str, where: str) -> None:
-    """Whether a file is what an entry stands for.
+    """Refuses a file that is not the one of a registry entry.
 
     Args:
-        path: the file, not yet in its place.
+        entry: the registry entry.
+        path: the file, still under its temporary name.
         digest: its SHA-256.
-        where: what it came from, for the message.
+        where: its origin (URL or path), for messages.
 
     Raises:
-        V2VError: it is empty, a web page, or of another size or checksum than the registry has.
+        V2VError: it is empty, a web page, or has another size or checksum than in the registry.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(512)
     if is_markup(start):
         raise V2VError(
-            f"{where} is a web page, not weights.", "It is often the error page of a proxy: look at its text."
+            "web-page",
+            f"{where} is a web page, not weights.",
+            "It is often the error page of a proxy: open it to read it.",
         )
     if not entry.has_size(size):
-        wanted = "which are no weights" if entry.size is None else f"{entry.name} has {entry.size}"
-        raise V2VError(f"{where} has {size} bytes, {wanted}.", "Get the file again; it may have been cut off.")
+        wanted = "which cannot be weights" if entry.size is None else f"{entry.name} has {entry.size}"
+        raise V2VError(
+            "weights-mismatch", f"{where} has {size} bytes, {wanted}.", "Get the file again; it may have been cut off."
+        )
     if not entry.has_digest(digest):
         raise V2VError(
+            "weights-mismatch",
             f"{where} is not {entry.name}: its SHA-256 is {digest}, that of {entry.name} begins with {entry.sha256}.",
             f"Get it: {how_to_get(entry)}",
         )
 
 
 def is_markup(start: bytes) -> bool:
-    """Whether a file that begins with `start` is HTML or XML: no weights format begins with `<`."""
+    """Whether a file that begins with `start` is HTML or XML; no weights format begins with `<`."""
     return start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
 
 
 def keep(entry: Entry, temporary: Path, record: Record) -> Path:
-    """Put a checked file into its place in the store; its record comes last.
+    """Renames a checked file to its name in the store, then writes its record; returns its path.
 
     Raises:
-        V2VError: the store has another file there.
+        V2VError: the store already has another file under that name.
     """
     folder = temporary.parent
     present = read_record(entry) if store_damage(entry) is None else None
     if present is not None and present.sha256 != record.sha256:
         raise V2VError(
+            "weights-conflict",
             f"The store has another file for {entry.name} (SHA-256 {present.sha256[:8]}…).",
             f"Remove the folder {folder} to replace it.",
         )
@@ -104,13 +117,14 @@ def keep(entry: Entry, temporary: Path, record: Record) -> Path:
 
 @contextlib.contextmanager
 def open_entry(entry: Entry, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
-    """The entry's folder in the store, made if need be, for this process alone.
+    """The entry's folder in the store, created if missing and locked against other processes.
 
     Args:
-        waiting: called when another process has it, before waiting for that one.
+        entry: the registry entry.
+        waiting: called before waiting for another process that holds the lock.
 
     Raises:
-        V2VError: the folder cannot be made or locked.
+        V2VError: the folder cannot be created or locked.
     """
     import filelock
 
@@ -126,14 +140,16 @@ def open_entry(entry: Entry, waiting: Callable[[], None] = lambda: None) -> Iter
             held = lock.acquire()
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise V2VError(f"The weights store {folder} cannot be used: {reason}.", hint) from None
+        raise V2VError(
+            "weights-store-unwritable", f"The weights store {folder} cannot be used: {reason}.", hint
+        ) from None
     with held:
         yield folder
 
 
 @contextlib.contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn a full disk and the like into a sentence."""
+    """Turns OSErrors inside the block into `write_error`s."""
     try:
         yield
     except OSError as error:
@@ -141,21 +157,23 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def write_error(folder: Path, error: OSError) -> V2VError:
-    """What failed when a file was written into the store, in words."""
+    """The V2VError for an OSError while writing into the store."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(folder).free
         return V2VError(
+            "disk-full",
             f"The disk of the weights store {folder} is full ({in_words(free)} free).",
-            f"Free some space or set {VARIABLE} to a folder on another disk, and give the same command again.",
+            f"Free some space or set {VARIABLE} to a folder on another disk, and run the same command again.",
         )
     return V2VError(
+        "weights-store-unwritable",
         f"The weights store {folder} cannot be written: {error.strerror or type(error).__name__}.",
         f"Set {VARIABLE} to a local folder that can be written.",
     )
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file and give its SHA-256."""
+    """Copies a file; returns its SHA-256."""
     digest = hashlib.sha256()
     with source.open("rb") as reader, target.open("wb") as writer:
         while chunk := reader.read(_CHUNK):
@@ -165,6 +183,6 @@ def _copy(source: Path, target: Path) -> str:
 
 
 def _name(entry: Entry, source: Path) -> str:
-    """The file's name in the store: the published one, or else the entry's with the suffix of the user's file."""
+    """The file's name in the store: the published name, or the entry's name with the suffix of the user's file."""
     suffix = source.suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,16}", source.suffix) else ""
     return entry.file or f"{entry.name}{suffix}"

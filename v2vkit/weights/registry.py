@@ -1,4 +1,4 @@
-"""The weights files that are known (third_party/weights.toml): what for, where from, checksum, licence."""
+"""Registry of known weights files (third_party/weights.toml): purpose, origin, checksum, licence."""
 
 import functools
 import importlib.metadata
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from v2vkit.errors import V2VError
 
 SIZE_TOLERANCE = 1024
-"""Bytes by which a size that is stated in MiB with three decimals may be off."""
+"""Tolerance in bytes of a size that is given in MiB with three decimals."""
 
 
 class Carrier(BaseModel):
-    """A package that holds the file.
+    """A package that contains the file.
 
     Attributes:
         package: its name.
@@ -41,9 +41,9 @@ class Carrier(BaseModel):
 
 
 class Entry(BaseModel):
-    """One weights file; the table's comments say what its keys mean.
+    """One weights file; its keys are explained in the comments of third_party/weights.toml.
 
-    An entry with a `url` has a checksum and a size, so that what was fetched can be checked.
+    An entry with a `url` has a checksum and a size, so downloads can be checked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +70,7 @@ class Entry(BaseModel):
 
     @property
     def size(self) -> int | None:
-        """Bytes, to within `SIZE_TOLERANCE` where only `mib` is known; None where neither is."""
+        """Bytes, accurate to `SIZE_TOLERANCE` if only `mib` is known; None = unknown."""
         return self.bytes if self.bytes is not None or self.mib is None else round(self.mib * 2**20)
 
     def has_size(self, size: int) -> bool:
@@ -80,18 +80,22 @@ class Entry(BaseModel):
         return abs(size - self.size) <= (SIZE_TOLERANCE if self.bytes is None else 0)
 
     def has_digest(self, digest: str) -> bool:
-        """Whether a file with this SHA-256 (64 hex digits) is this one; always, where the registry knows none."""
+        """Whether a file with this SHA-256 (64 hex digits) can be this one; True if the registry has no checksum."""
         return self.sha256 is None or digest.startswith(self.sha256)
 
 
 @functools.cache
 def registry() -> dict[str, Entry]:
-    """Every known file by name: from the package, or beside it where it runs from a checkout."""
+    """Every known file by name; the table is in the package, or beside it in a checkout."""
     package = Path(__file__).parent.parent
     files = (folder / "third_party" / "weights.toml" for folder in (package, package.parent))
     file = next((file for file in files if file.is_file()), None)
     if file is None:
-        raise V2VError("v2vkit's table of weights files is missing.", "Install v2vkit again: pip install v2vkit")
+        raise V2VError(
+            "installation-damaged",
+            "v2vkit's table of weights files is missing.",
+            "Install v2vkit again: pip install v2vkit",
+        )
     tables = tomllib.loads(file.read_text(encoding="utf-8"))
     return {name: Entry(name=name, **table) for name, table in tables.items()}
 
@@ -100,16 +104,16 @@ def known(name: str) -> Entry:
     """The entry of that name.
 
     Raises:
-        V2VError: there is none.
+        V2VError: there is no such entry.
     """
     entries = registry()
     if name not in entries:
-        raise V2VError(f"There are no weights named {name!r}.", f"Give one of {', '.join(entries)}.")
+        raise V2VError("weights-unknown", f"There are no weights named {name!r}.", f"Give one of {', '.join(entries)}.")
     return entries[name]
 
 
 def how_to_get(entry: Entry) -> str:
-    """The command lines that bring a file here, the simplest first."""
+    """The commands that install or fetch a file, joined with "or", the simplest first."""
     lines = [carrier.install for carrier in entry.carriers]
     if entry.url is not None:
         lines.append(f"v2v weights fetch {entry.name}")
@@ -117,7 +121,7 @@ def how_to_get(entry: Entry) -> str:
 
 
 def in_words(size: int) -> str:
-    """A size in bytes, readable."""
+    """A size in bytes as text: `12.3 MB`."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

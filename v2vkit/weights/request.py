@@ -1,7 +1,7 @@
-"""One HTTP request for a weights file, and what can be wrong with the answer.
+"""HTTP request for a weights file, and checks of the response.
 
-urllib is used because it is always there and honours the system's proxies and certificates; pooch and torch.hub, the
-usual downloaders of weights, cannot resume.
+Uses urllib, which is always installed and honours the system's proxies and certificates. pooch and torch.hub, the usual
+downloaders of weights, cannot resume.
 """
 
 import http.client
@@ -16,28 +16,28 @@ from v2vkit.errors import V2VError
 from v2vkit.weights.keep import is_markup
 from v2vkit.weights.registry import Entry
 
-SILENCE = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
+TIMEOUT = 30.0
+"""Seconds without data after which a connection counts as broken."""
 CHUNK = 1 << 18
-"""Bytes that are read at a time."""
+"""Most bytes per read."""
 _MARKUP_TYPES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml", "application/json")
 _TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class BrokenConnectionError(Exception):
-    """A connection that failed in a way that may pass; the text says how."""
+    """A failure that may be temporary; the text describes it."""
 
 
-class UselessPartError(BrokenConnectionError):
-    """What is here of the file does not go with the server's: it has to come from the start."""
+class StalePartError(BrokenConnectionError):
+    """The part received so far does not match the server's file: the download must start from the beginning."""
 
 
 def open_url(entry: Entry, offset: int) -> Any:
-    """The server's answer to a request for an entry's file from byte `offset` on.
+    """The server's response to a request for an entry's file from byte `offset` on.
 
     Raises:
-        BrokenConnectionError: it may work in a moment.
-        V2VError: it will not.
+        BrokenConnectionError: a failure that may be temporary.
+        V2VError: a permanent failure.
     """
     url = entry.url or ""
     headers = {"User-Agent": f"v2vkit/{__version__}", "Accept-Encoding": "identity"}
@@ -45,19 +45,23 @@ def open_url(entry: Entry, offset: int) -> Any:
         headers["Range"] = f"bytes={offset}-"
     try:
         opener = urllib.request.build_opener()  # urlopen would keep the proxies of its first call
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=SILENCE)
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         raise _refusal(entry, error) from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise _failure(entry, getattr(error, "reason", error), first=offset == 0) from None
     if url.startswith("https:") and not response.geturl().startswith("https:"):
         response.close()
-        raise V2VError(f"{url} leads to an address without encryption, {response.geturl()}.", elsewhere(entry))
+        raise V2VError(
+            "connection-insecure",
+            f"{url} redirects to an address without encryption, {response.geturl()}.",
+            manual_download(entry),
+        )
     return response
 
 
 def read_chunk(response: Any) -> bytes:
-    """The next bytes of the answer; none at its end.
+    """The next bytes of the response; none at its end.
 
     Raises:
         BrokenConnectionError: the connection broke off.
@@ -68,73 +72,82 @@ def read_chunk(response: Any) -> bytes:
         raise BrokenConnectionError(f"the connection broke off ({_reason(error)})") from None
 
 
-def refuse_pages(entry: Entry, response: Any, start: bytes) -> None:
-    """Whether the answer is a page for people, as proxies send with status 200.
+def refuse_web_page(entry: Entry, response: Any, start: bytes) -> None:
+    """Refuses web pages, which proxies send with status 200.
 
     Args:
-        start: the first bytes of the file, if they are in this answer.
+        entry: the entry of the requested file.
+        response: the response.
+        start: the first bytes of the file, if they are in this response.
 
     Raises:
-        V2VError: it is.
+        V2VError: the response is a web page.
     """
     if response.headers.get_content_type() in _MARKUP_TYPES or is_markup(start):
         raise V2VError(
-            f"{entry.url} answers with a web page instead of the file, as a proxy does that refuses or wants a login.",
-            f"Open the URL in a browser to see what it says. {elsewhere(entry)}",
+            "web-page",
+            f"{entry.url} returns a web page instead of the file: perhaps a proxy refuses it or requires a login.",
+            f"Open the URL in a browser to read the page. {manual_download(entry)}",
         )
 
 
-def other_size(entry: Entry, size: str) -> V2VError:
-    """The error for an answer that cannot be the file by its size (in words)."""
+def wrong_size(entry: Entry, size: str) -> V2VError:
+    """The error for a response of another size (given as text) than the file."""
     about = "" if entry.bytes is not None else "about "
     return V2VError(
+        "weights-mismatch",
         f"{entry.url} sends {size}, but {entry.name} has {about}{entry.size} bytes: this is another file.",
-        f"A proxy may be in the way. {elsewhere(entry)}",
+        f"A proxy may have replaced it. {manual_download(entry)}",
     )
 
 
-def elsewhere(entry: Entry) -> str:
-    """How to do without this machine's connection."""
-    return f"Or download {entry.url} elsewhere, and then: v2v weights add {entry.name} FILE"
+def manual_download(entry: Entry) -> str:
+    """Hint on how to download the file on another machine."""
+    return f"Or download {entry.url} on another machine, and then: v2v weights add {entry.name} FILE"
 
 
 def _refusal(entry: Entry, error: urllib.error.HTTPError) -> Exception:
-    """What an HTTP error means."""
+    """The exception for an HTTP error."""
     said = f"{error.code} {error.reason}"
     error.close()
     if error.code == 407:
         return _login(entry, said)
     if error.code == 416:
-        return UselessPartError("the server's file is shorter than what is here")
+        return StalePartError("the server's file is shorter than the part received so far")
     if error.code in _TEMPORARY:
         return BrokenConnectionError(f"the server is not ready ({said})")
-    return V2VError(f"{entry.url} cannot be fetched: the server answers {said}.", elsewhere(entry))
+    return V2VError(
+        "download-refused", f"{entry.url} cannot be fetched: the server answers {said}.", manual_download(entry)
+    )
 
 
 def _failure(entry: Entry, cause: Any, *, first: bool) -> Exception:
-    """What it means that no answer came; a name or port that fails at the `first` byte fails for good."""
+    """The exception for a request without a response; an unknown host or refused port is permanent if `first`."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return V2VError(
+            "certificate-invalid",
             f"The certificate of {entry.url} cannot be verified: {cause.verify_message}.",
-            f"If a proxy opens connections, name its certificate in SSL_CERT_FILE. {elsewhere(entry)}",
+            f"If a proxy decrypts connections, set SSL_CERT_FILE to its certificate. {manual_download(entry)}",
         )
-    if "Tunnel connection failed: 407" in str(cause):  # how urllib tells it for https
+    if "Tunnel connection failed: 407" in str(cause):  # urllib's error for https
         return _login(entry, "407")
     if first and (isinstance(cause, (socket.gaierror, ConnectionRefusedError)) or "Tunnel connection" in str(cause)):
         return V2VError(
+            "server-unreachable",
             f"{entry.url} cannot be reached: {_reason(cause)}.",
-            f"Check the network, and HTTPS_PROXY if there is a proxy. {elsewhere(entry)}",
+            f"Check the network, and HTTPS_PROXY if there is a proxy. {manual_download(entry)}",
         )
     return BrokenConnectionError(f"the server cannot be reached ({_reason(cause)})")
 
 
 def _login(entry: Entry, said: str) -> V2VError:
     return V2VError(
-        f"The proxy wants a login before it passes {entry.url} ({said}).",
-        f"Put name and password into HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT). {elsewhere(entry)}",
+        "proxy-login-required",
+        f"The proxy requires a login for {entry.url} ({said}).",
+        f"Put name and password into HTTPS_PROXY (http://NAME:PASSWORD@HOST:PORT). {manual_download(entry)}",
     )
 
 
 def _reason(cause: Any) -> str:
-    """A failure in words."""
+    """A failure as text."""
     return str(getattr(cause, "strerror", None) or cause or type(cause).__name__)

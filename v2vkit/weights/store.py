@@ -1,6 +1,7 @@
-"""The store: one folder per weights file in the user's cache, with a record of the checksum beside the file.
+"""The store: one folder per weights file in the user's cache; a record beside the file holds its checksum.
 
-`V2V_WEIGHTS` names another place for it. A file without a record counts as absent. `keep` writes into the store.
+The environment variable `V2V_WEIGHTS` sets another folder. A file without a record counts as absent. Writing is in
+`v2vkit.weights.keep`.
 """
 
 import os
@@ -19,13 +20,13 @@ RECORD = "record.json"
 
 
 class Record(BaseModel):
-    """What is known of a file in the store.
+    """The record of a file in the store.
 
     Attributes:
         file: its name in the entry's folder.
-        sha256: of its content when it came, 64 hex digits.
+        sha256: of its content when it was stored, 64 hex digits.
         bytes: its size.
-        source: the URL, or the path that it was copied from.
+        source: the URL or path that it came from.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,12 +39,12 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class Found:
-    """A weights file that is here.
+    """A weights file that is present.
 
     Attributes:
         path: the file.
-        origin: `store`, or the name of the package that carries it.
-        sha256: what its content must have: 64 hex digits from the store's record, the registry's digits otherwise.
+        origin: `store`, or the name of the package that contains it.
+        sha256: expected checksum: 64 hex digits from the store's record, or the first digits from the registry.
     """
 
     path: Path
@@ -52,7 +53,7 @@ class Found:
 
 
 def store_folder() -> Path:
-    """Where the store is; it need not exist."""
+    """Folder of the store; it may not exist."""
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
@@ -60,9 +61,9 @@ def store_folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """The path of a known weights file, from the store or else from a package that carries it; None if neither has it.
+    """The path of a known weights file, from the store or else from a package that contains it; None if neither does.
 
-    Sizes are compared, contents are not read (`v2v weights verify` reads them).
+    Checks the size but not the content (`v2v weights verify` does).
 
     Raises:
         V2VError: there is no entry of that name.
@@ -72,11 +73,11 @@ def find(name: str) -> Path | None:
 
 
 def require(name: str) -> Path:
-    """As `find`, for what cannot work without the file.
+    """As `find`, but the file must exist.
 
     Raises:
-        V2VError: the file is not here, or the one in the store is damaged; says which command brings it. Or there is no
-            entry of that name.
+        V2VError: the file is missing or damaged in the store (the hint names the command that installs it), or there is
+            no entry of that name.
     """
     entry = known(name)
     found = locate(entry)
@@ -84,14 +85,16 @@ def require(name: str) -> Path:
         return found.path
     damage = store_damage(entry)
     if damage is not None:
-        raise V2VError(damage, f"Remove the folder {store_folder() / name}, then: {how_to_get(entry)}")
+        raise V2VError(
+            "weights-damaged", damage, f"Remove the folder {store_folder() / name}, then: {how_to_get(entry)}"
+        )
     raise V2VError(
-        "weights-missing", f"The weights {name} are not here ({entry.purpose}).", f"Get them: {how_to_get(entry)}"
+        "weights-missing", f"The weights {name} are not installed ({entry.purpose}).", f"Get them: {how_to_get(entry)}"
     )
 
 
 def locate(entry: Entry) -> Found | None:
-    """Where the file is, in the store or else in a package; None where neither has it in its right size."""
+    """The file in the store or else in a package; None if neither has it with the right size."""
     record = read_record(entry)
     if record is not None and store_damage(entry) is None:
         return Found(store_folder() / entry.name / record.file, "store", record.sha256)
@@ -103,7 +106,7 @@ def locate(entry: Entry) -> Found | None:
 
 
 def read_record(entry: Entry) -> Record | None:
-    """The record of an entry's file in the store; None where there is none that can be read."""
+    """The record of an entry's file in the store; None if it is missing or unreadable."""
     try:
         return Record.model_validate_json((store_folder() / entry.name / RECORD).read_bytes())
     except (OSError, ValidationError):
@@ -111,25 +114,25 @@ def read_record(entry: Entry) -> Record | None:
 
 
 def store_damage(entry: Entry) -> str | None:
-    """What is wrong with an entry's file in the store, without reading its content; None if nothing is, or none is."""
+    """A sentence on damage of an entry's file in the store, without reading its content; None if intact or absent."""
     folder = store_folder() / entry.name
     record = read_record(entry)
     if record is None:
         return f"The record {folder / RECORD} is damaged." if (folder / RECORD).exists() else None
     path = folder / record.file
     if not entry.has_digest(record.sha256) or not entry.has_size(record.bytes):
-        return f"The file {path} is not the {entry.name} that v2vkit knows: it was stored as another one."
+        return f"The file {path} is not the known {entry.name}: another file was stored under this name."
     try:
         size = path.stat().st_size
     except OSError as error:
-        return f"The file {path} is recorded in the store and cannot be read: {error.strerror}."
+        return f"The file {path} has a record in the store but cannot be read: {error.strerror}."
     if size != record.bytes:
-        return f"The file {path} is damaged: it has {size} bytes, {record.bytes} when it was stored."
+        return f"The file {path} is damaged: it has {size} bytes, but {record.bytes} were stored."
     return None
 
 
 def content_damage(entry: Entry, found: Found) -> str | None:
-    """What is wrong with the content of a file that is here; None if its checksum is right. Reads the whole file."""
+    """A sentence on a wrong checksum of a file; None if it is right. Reads the whole file."""
     digest = file_digest(found.path)
     if found.sha256 is None or digest.startswith(found.sha256):
         return None

@@ -1,10 +1,10 @@
-"""Preference study: side-by-side clips with hidden names, a page for raters, a server for answers, and their tally.
+"""Preference study: pairs of clips with hidden names, a page for raters, a server for answers, and their tally.
 
 A study is one folder:
 
-    public/        what raters may see: index.html, study.js, study.css, clips/<id>.mp4; any web server can serve it
+    public/        the raters' page for any web server: index.html, study.js, study.css, clips/<id>.mp4
     key.json       which id is which method; stays outside `public`
-    answers.jsonl  what `v2v study --serve` collected, one answer a line
+    answers.jsonl  answers collected by `v2v study --serve`, one per line
     answers/       files that raters downloaded and sent, put here by hand
-    tally.json     what `v2v study --tally` counted
+    tally.json     result of `v2v study --tally`
 """

@@ -1,7 +1,7 @@
-"""Raters' answers: what one is, the append-only log of the server, and reading all that came in.
+"""Raters' answers: their format, the server's append-only log, and reading all answers of a study.
 
-Answers come from other people's browsers: every field is checked against the key, and what does not fit is refused by
-the server and counted by the tally.
+Answers come from other people's browsers: every field is checked against the key. Invalid answers are refused by the
+server and counted by the tally.
 """
 
 import json
@@ -24,18 +24,18 @@ RATER = r"^[A-Za-z0-9_-]{1,64}$"
 MAX_DOWNLOAD = 16 * 1024 * 1024
 """Largest file of downloaded answers, in bytes."""
 MAX_ANSWERS = 1_000_000
-"""Most answers that a log takes, so that nobody fills the disk through the page."""
+"""Default limit of a log."""
 
 
 class Answer(BaseModel):
     """One choice of one rater.
 
     Attributes:
-        study, trial: ids of the key.
-        rater: random, or from `?rater=` in the address.
-        left, right: clip ids as this rater saw them.
-        choice: the side that was chosen.
-        seconds: from the first frame to the choice.
+        study, trial: ids, as in the key.
+        rater: random id, or from `?rater=` in the address.
+        left, right: ids of the clips as this rater saw them.
+        choice: the chosen side.
+        seconds: time from the first frame to the choice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -56,7 +56,7 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True)
 class Answers:
-    """All that came in: first answers of each rater to each trial, and how many lines or entries did not fit."""
+    """All answers of a study: each rater's first to each trial, and the numbers of unusable and of repeated ones."""
 
     answers: tuple[Answer, ...]
     num_unusable: int = 0
@@ -64,10 +64,10 @@ class Answers:
 
 
 def parse_answer(data: Any, key: Key) -> Answer:
-    """An answer from JSON text (bytes) or decoded JSON, checked against the key.
+    """Parses an answer from JSON text (bytes) or decoded JSON, and checks it against the key.
 
     Raises:
-        ValueError: it is no answer, or not one to this study.
+        ValueError: it is not an answer, or not of this study.
     """
     if isinstance(data, bytes):
         answer = Answer.model_validate_json(data)
@@ -80,21 +80,22 @@ def parse_answer(data: Any, key: Key) -> Answer:
 
 
 class AnswerLog:
-    """Append-only log of answers, one JSON object a line; safe for many threads.
+    """Append-only log of answers, one JSON object per line; thread-safe.
 
-    `add` returns after the line is on the disk, so that an answer that was acknowledged survives a kill. A line that a
-    kill cut off stays where it is and is passed over; the next one begins on a line of its own.
+    `add` returns after the line is on the disk, so that acknowledged answers survive a kill. A line that a kill cut off
+    is kept and skipped when reading; the next one starts on a new line.
 
     Args:
         folder: of the study.
         key: of the study.
+        max_answers: limit of the log, so that nobody fills the disk through the page.
 
     Raises:
         V2VError: the log cannot be read or written.
     """
 
-    def __init__(self, folder: str | Path, key: Key):
-        self._key = key
+    def __init__(self, folder: str | Path, key: Key, *, max_answers: int = MAX_ANSWERS):
+        self._max_answers = max_answers
         self._lock = threading.Lock()
         self._answered: dict[str, dict[str, None]] = {}
         self.num_answers = 0
@@ -120,12 +121,12 @@ class AnswerLog:
         """Appends the answer; False where this rater has answered this trial before, and the first answer stays.
 
         Raises:
-            OSError: the disk is full, or the log has `MAX_ANSWERS`; nothing was acknowledged.
+            OSError: the disk is full, or the log is full; the answer was not kept.
         """
         with self._lock:
             if answer.trial in self._answered.get(answer.rater, ()):
                 return False
-            if self.num_answers >= MAX_ANSWERS:
+            if self.num_answers >= self._max_answers:
                 raise OSError("the log is full")
             line = ("\n" if self._cut_off else "") + answer.model_dump_json() + "\n"
             self._cut_off = True  # until all of it is there
@@ -147,10 +148,10 @@ class AnswerLog:
 
 
 def read_answers(folder: str | Path, key: Key) -> Answers:
-    """The answers of the log and of every `answers/*.json`, each rater's first to each trial.
+    """Reads the answers of the log and of every `answers/*.json`; keeps each rater's first to each trial.
 
     Raises:
-        V2VError: a downloaded file cannot be read, is too large, or is none.
+        V2VError: a downloaded file cannot be read, is too large, or is not a file of answers.
     """
     kept: dict[tuple[str, str], Answer] = {}
     unusable = doubled = 0
@@ -170,7 +171,7 @@ def read_answers(folder: str | Path, key: Key) -> Answers:
 
 
 def _log_lines(path: Path, key: Key) -> Iterator[Answer | None]:
-    """The answers of a log; None for a line that is none (cut off by a kill)."""
+    """The answers of a log; None for an unusable line (cut off by a kill)."""
     with explain_os_errors(str(path), reading=True):
         if not path.exists():
             return
@@ -183,7 +184,11 @@ def _log_lines(path: Path, key: Key) -> Iterator[Answer | None]:
 def _downloaded(path: Path, key: Key) -> Iterator[Answer | None]:
     with explain_os_errors(str(path), reading=True):
         if path.stat().st_size > MAX_DOWNLOAD:
-            raise V2VError(f"{path} is too large for a file of answers.", "Remove it from that folder.")
+            raise V2VError(
+                "answers-damaged",
+                f"{path} has more than {MAX_DOWNLOAD} bytes, too many for a file of answers.",
+                "Remove it from that folder.",
+            )
         text = path.read_bytes()
     try:
         content = json.loads(text)
@@ -191,7 +196,9 @@ def _downloaded(path: Path, key: Key) -> Iterator[Answer | None]:
         assert isinstance(entries, list)
     except (ValueError, RecursionError, TypeError, KeyError, AssertionError):
         raise V2VError(
-            f"{path} is not a file of answers, or is cut off.", "Ask the rater for it again, or remove it."
+            "answers-damaged",
+            f"{path} is not a file of answers, or is cut off.",
+            "Ask the rater for it again, or remove it.",
         ) from None
     for entry in entries:
         yield _or_none(entry, key)

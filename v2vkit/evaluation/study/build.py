@@ -1,4 +1,4 @@
-"""Writes a study: clips under random names, the page, and the key. The folder appears when it is complete."""
+"""Writes a study: clips with random names, the page and the key. The folder appears only when it is complete."""
 
 import os
 import shutil
@@ -21,44 +21,48 @@ from v2vkit.video.footage import read_frames
 from v2vkit.video.targets import check_parent, refuse_irreplaceable, refuse_url, remove_abandoned, temporary_name
 
 _BLOCKS = 16
-"""A degraded copy has so many blocks along its shorter side: coarse at any size."""
+"""Number of blocks along the shorter side of a degraded copy, at any size."""
 _HELD = 4
-"""A degraded copy holds every frame for so many frames."""
+"""Number of frames for which a degraded copy shows the same frame."""
 _STAMP = 946684800
-"""Modification time of every clip (2000-01-01), so that a listing does not tell which method came first."""
+"""Modification time of all clips (2000-01-01), so that a listing does not reveal the order of the methods."""
 
 
 def check_out(path: str | Path) -> None:
-    """Refuses a folder for a study that holds anything already: answers cannot be collected a second time.
+    """Check that a study can be written to this folder, without overwriting anything: answers are irreplaceable.
 
     Raises:
-        V2VError: a URL, a file, a folder with something in it, or one that cannot be made.
+        V2VError: it is a URL, a file or a folder that is not empty, or it cannot be created.
     """
     refuse_url(path)
     with explain_os_errors(str(path)):
         refuse_irreplaceable(path)
         target = Path(path)
         if target.exists() and not target.is_dir():
-            raise V2VError(f"{path} is a file, and the study needs a folder.", "Name another one with --out.")
+            raise V2VError(
+                "folder-required", f"{path} is a file, and the study needs a folder.", "Name another one with --out."
+            )
         if target.is_dir() and any(target.iterdir()):
             raise V2VError(
-                f"The folder {path} is not empty.", "Name a new one with --out; a study is never written over another."
+                "folder-not-empty",
+                f"The folder {path} is not empty.",
+                "Name a new one with --out; a study is never written over another.",
             )
         check_parent(target.resolve(), later=True)
 
 
 def write_study(out: str | Path, key: Key, clips: Sequence[Clip], real: Sequence[Clip] = (), *, crf: int) -> None:
-    """Encode every clip of every trial as H.264 .mp4 without sound, and write page and key.
+    """Encode the clips of all trials as H.264 .mp4 without sound, and write page and key.
 
     Args:
         out: the folder; absent or empty.
-        key: the study.
-        clips: those of the methods, by the names that the trials use.
+        key: the key of the study.
+        clips: the clips of the methods; the trials refer to their names.
         real: real clips of the attention checks.
-        crf: constant quality of the encoder, the same for all.
+        crf: quality of the encoder (constant rate factor), the same for all.
 
     Raises:
-        V2VError: a clip cannot be read or has fewer frames than its file says, or the disk is full.
+        V2VError: a clip cannot be read or has fewer frames than its header says, or the disk is full.
     """
     check_out(out)
     target = Path(out).resolve()
@@ -107,13 +111,14 @@ def _encode(path: Path, clip: Clip, side: Side, crf: int) -> None:
             writer.write(image)
         if writer.num_frames < clip.num_frames:
             raise V2VError(
-                f"{source.path} has {writer.num_frames} frames, its file says at least {clip.num_frames}.",
+                "video-damaged",
+                f"{source.path} has {writer.num_frames} frames, but was expected to have at least {clip.num_frames}.",
                 "Copy or render the file again.",
             )
 
 
 def degrade(frames: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Copies of RGB uint8 [H, W, 3] frames that nobody takes for a camera's: coarse blocks, and a stutter."""
+    """Obviously degraded copies of RGB uint8 [H, W, 3] frames: coarse blocks and a low frame rate."""
     held: NDArray[np.uint8] | None = None
     for index, image in enumerate(frames):
         if held is None or index % _HELD == 0:

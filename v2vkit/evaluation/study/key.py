@@ -35,11 +35,11 @@ class Trial(_Strict):
     """One question: two clips side by side.
 
     Attributes:
-        id: random name, all that the page knows of the trial besides its clip ids.
+        id: random name; the page knows only this and the clip ids.
         kind: `compare` counts as a preference; `real` (real clip against its degraded copy) and `repeat` (an earlier
             pair, swapped) are attention checks and never count.
         clip: name of the clip in the folders of the methods.
-        left, right: the sides as built; every second rater sees them swapped.
+        left, right: the two sides; every second rater sees them swapped.
         repeats: id of the trial that a `repeat` shows again.
     """
 
@@ -56,14 +56,14 @@ class Trial(_Strict):
 
 
 class Key(_Strict):
-    """Everything that a tally needs to know about a study.
+    """The secret part of a study, which the tally needs.
 
     Attributes:
-        study: random id; answers to another study are refused.
-        question: what raters are asked.
-        seed: of order, positions and ids.
-        methods: name -> folder or video, in the order in which they were given.
-        trials: in the order in which they are shown; a rater starts somewhere in this cycle.
+        study: random id; answers with another id are refused.
+        question: the question to raters.
+        seed: seed of order, positions and ids.
+        methods: name -> folder or video, in the order of the command line.
+        trials: in their order; every rater starts at another point of this cycle.
     """
 
     version: Literal[1] = 1
@@ -85,15 +85,21 @@ def read_key(folder: str | Path) -> Key:
         return Key.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise V2VError(
-            f"There is no study in {folder}: {KEY_NAME} is missing.", f"Make one: `v2v study A B --out {folder}`."
+            "study-missing",
+            f"There is no study in {folder}: {KEY_NAME} is missing.",
+            f"Make one: `v2v study A B --out {folder}`.",
         ) from None
     except OSError as error:
-        raise V2VError(f"{path} cannot be read: {error.strerror}.", "Check the name and its permissions.") from None
+        raise V2VError(
+            "file-unreadable", f"{path} cannot be read: {error.strerror}.", "Check its permissions."
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise V2VError(
-            f"{path} is damaged: {where}: {first['msg']}.", "Restore it from a copy, or make the study again."
+            "study-damaged",
+            f"{path} is damaged: {where}: {first['msg']}.",
+            "Restore it from a copy, or make the study again.",
         ) from None
 
 

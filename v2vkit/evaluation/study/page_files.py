@@ -1,6 +1,6 @@
-"""The page that raters see: shipped HTML, JavaScript and CSS, with the trials of a study filled in.
+"""The raters' page: packaged HTML, JavaScript and CSS, with the trials of a study inserted.
 
-The trials stand in the page itself, so that it works from any web server, and even opened as a file.
+The trials are part of the page itself, so that it works from any web server, and even opened as a file.
 """
 
 import html
@@ -12,13 +12,13 @@ from v2vkit.evaluation.study.key import Key
 
 PAGE_FILES = {"index.html": "text/html; charset=utf-8", "study.js": "text/javascript; charset=utf-8"}
 PAGE_FILES |= {"study.css": "text/css; charset=utf-8"}
-"""File of the page -> its media type."""
+"""File name -> media type."""
 _DATA = "{{data}}"
 _QUESTION = "{{question}}"
 
 
 def page_data(key: Key) -> dict[str, object]:
-    """What the page knows: random ids alone. Method, clip name and kind of trial stay in the key."""
+    """The data in the page: only random ids. Method, clip name and kind of trial stay in the key."""
     return {
         "study": key.study,
         "trials": [{"id": trial.id, "left": trial.left.id, "right": trial.right.id} for trial in key.trials],
@@ -27,7 +27,7 @@ def page_data(key: Key) -> dict[str, object]:
 
 def write_page(folder: Path, key: Key) -> None:
     """Write index.html, study.js and study.css into `folder`."""
-    data = json.dumps(page_data(key)).replace("<", "\\u003c")  # the text may not end the script element
+    data = json.dumps(page_data(key)).replace("<", "\\u003c")  # must not close the script element
     for name in PAGE_FILES:
         text = (files("v2vkit.evaluation.study") / "page" / name).read_text(encoding="utf-8")
         if name == "index.html":

@@ -1,4 +1,4 @@
-"""Finds the clips of every method, pairs them by name, and refuses pairs that cannot be compared side by side."""
+"""Finds the clips of every method, pairs them by name, and checks that each pair can be shown side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from v2vkit.video.probe import probe
 from v2vkit.video.sources import SourceFiles, find_sources
 
 _RATE_TOLERANCE = 0.005
-"""Largest relative difference of two frame rates that count as one: 29.97 and 30 do, 24 and 25 do not."""
+"""Largest relative difference of frame rates that count as equal: 29.97 and 30 do, 24 and 25 do not."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip that every method shows.
+    """A clip that all methods have.
 
     Attributes:
-        name: the file's stem, the same in every folder; of single videos that of the first.
+        name: the file's stem, the same in every folder; for single videos, that of the first.
         sources: method -> its video or image sequence.
-        width, height: in pixels, the same for all.
-        fps: frames per second, the same for all.
-        num_frames: that all of them have; longer ones are cut to it.
+        width, height: in pixels, equal for all.
+        fps: frames per second, equal for all.
+        num_frames: number of frames of the shortest; longer ones are cut.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Found:
-    """The clips that every method shows, by name; sentences on those that were cut, and on those that were left out."""
+    """The clips that all methods have, and messages on those that were cut or left out."""
 
     clips: tuple[Clip, ...]
     cut: tuple[str, ...]
@@ -53,22 +53,29 @@ class _Facts:
 
 
 def method_names(paths: Sequence[str], names: Sequence[str] = ()) -> list[str]:
-    """Names for the methods: those given with --name, else the last part of each path without its ending.
+    """The names of the methods: those of --name, else the stem of each path.
 
     Raises:
-        V2VError: two are alike, one is reserved or empty, or their number is not that of the paths.
+        V2VError: two are equal, one is reserved or empty, or their number is not that of the paths.
     """
     if names and len(names) != len(paths):
         raise V2VError(
-            f"There are {counted(len(names), 'name')} for {counted(len(paths), 'method')}.",
+            "count-mismatch",
+            f"{counted(len(names), 'name')} for {counted(len(paths), 'method')}: each needs one.",
             "Give --name once for every method, in the same order.",
         )
     found = list(names) or [_stem(path) for path in paths]
     for name in found:
         if not name.strip() or name in (REAL, DEGRADED):
-            raise V2VError(f"A method cannot be called {name!r}.", "Name the methods with --name, once for each.")
+            raise V2VError(
+                "name-invalid",
+                f"{name!r} is not allowed as the name of a method.",
+                "Name the methods with --name, once for each.",
+            )
         if found.count(name) > 1:
-            raise V2VError(f"Two methods are called {name!r}.", "Name the methods with --name, once for each.")
+            raise V2VError(
+                "name-conflict", f"Two methods have the name {name!r}.", "Name the methods with --name, once for each."
+            )
     return found
 
 
@@ -78,16 +85,16 @@ def _stem(path: str) -> str:
 
 
 def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) -> Found:
-    """The clips that every method shows.
+    """Finds the clips that all methods have.
 
     Args:
         methods: name -> folder of clips, or a single video.
-        fps: rate of image sequences; videos have their own.
-        trim: cut longer clips to the shortest of their pair; without it more than one frame of difference is refused.
+        fps: frame rate of image sequences.
+        trim: cut longer clips to the shortest of their pair; else a difference of more than one frame is an error.
 
     Raises:
-        V2VError: a path cannot be read, no name is in all of them, or the clips of a pair differ in size, rate or
-            duration.
+        V2VError: a path cannot be read, no clip is in all of them, or the clips of a pair differ in size, frame rate or
+            length.
     """
     by_method = {method: _by_stem(path) for method, path in methods.items()}
     if all(_is_one_clip(path, by_method[method]) for method, path in methods.items()):
@@ -96,7 +103,11 @@ def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) ->
     shared = [name for name in next(iter(by_method.values())) if all(name in found for found in by_method.values())]
     if not shared:
         firsts = ", ".join(f"{methods[method]} has {next(iter(found))}" for method, found in by_method.items())
-        raise V2VError(f"No clip has the same name in all folders: {firsts}.", "Name the files of a pair alike.")
+        raise V2VError(
+            "clips-mismatch",
+            f"No clip has the same name in all folders: {firsts}.",
+            "Give the files of a pair the same name.",
+        )
     left_out = [
         f"{methods[method]}: {name} is left out, because not every method has it"
         for method, found in by_method.items()
@@ -112,18 +123,18 @@ def find_clips(methods: dict[str, str], *, fps: Fraction, trim: bool = False) ->
 
 
 def _is_one_clip(path: str, found: dict[str, SourceFiles]) -> bool:
-    """Whether a path is itself a clip (a video, or a folder of images), which pairs with another whatever its name."""
+    """Whether a path is itself a clip (a video or a folder of images); such clips pair whatever their names."""
     return len(found) == 1 and Path(next(iter(found.values())).path).resolve() == Path(path).resolve()
 
 
 def find_real(path: str, names: Sequence[str], *, fps: Fraction, most_seconds: Fraction) -> list[Clip]:
-    """Real clips for the attention checks: those with the names of the study's clips, else all.
+    """Finds the real clips for attention checks: those with names of the study's clips; if there are none, all.
 
     Args:
         path: folder of clips, or a single video.
-        names: of the clips of the study.
-        fps: rate of image sequences.
-        most_seconds: longer ones are cut to this.
+        names: names of the study's clips.
+        fps: frame rate of image sequences.
+        most_seconds: longer clips are cut to this duration.
 
     Raises:
         V2VError: a clip cannot be read.
@@ -143,7 +154,8 @@ def _by_stem(path: str) -> dict[str, SourceFiles]:
     for source in find_sources([path]):
         if source.stem in found:
             raise V2VError(
-                f"{path} holds two clips called {source.stem}: {found[source.stem].path} and {source.path}.",
+                "name-conflict",
+                f"{path} has two clips named {source.stem}: {found[source.stem].path} and {source.path}.",
                 "Rename or remove one of them.",
             )
         found[source.stem] = source
@@ -157,7 +169,8 @@ def _facts(source: SourceFiles, fps: Fraction) -> _Facts:
     info = probe(source.path, scan=True)
     if info.variable_rate:
         raise V2VError(
-            f"Video {source.path} has a variable frame rate, so a pair would not stay in step.",
+            "frame-rate-variable",
+            f"Video {source.path} has a variable frame rate, so a pair would not stay synchronous.",
             "Convert it to a constant rate, or give a folder of its frames.",
         )
     assert info.num_frames is not None, "scan counts the frames"
@@ -170,22 +183,25 @@ def _clip(name: str, sources: dict[str, SourceFiles], *, fps: Fraction, trim: bo
     for method, other in facts.items():
         if (other.width, other.height) != (first.width, first.height):
             raise V2VError(
-                f"{name} is {first.width}x{first.height} of {first_method} and {other.width}x{other.height} of "
-                f"{method}; raters would see which is which.",
-                "Render both at one size.",
+                "size-mismatch",
+                f"{name} is {first.width}x{first.height} from {first_method} and {other.width}x{other.height} from "
+                f"{method}; raters could tell the methods apart by size.",
+                "Render both at the same size.",
             )
         if abs(other.fps / first.fps - 1) > _RATE_TOLERANCE:
             raise V2VError(
-                f"{name} has {float(first.fps):g} frames per second of {first_method} and {float(other.fps):g} of "
+                "frame-rate-mismatch",
+                f"{name} has {float(first.fps):g} frames per second from {first_method} and {float(other.fps):g} from "
                 f"{method}.",
-                "Render both at one rate; --fps sets that of image sequences.",
+                "Render both at the same frame rate; --fps sets that of image sequences.",
             )
     counts = {method: fact.num_frames for method, fact in facts.items()}
     least, most = min(counts.values()), max(counts.values())
     said = ", ".join(f"{counted(count, 'frame')} of {method}" for method, count in counts.items())
     if most - least > 1 and not trim:
         raise V2VError(
-            f"{name} has {said}; both must be equally long.",
+            "frame-count-mismatch",
+            f"{name} has {said}; their lengths must be equal.",
             "Give --trim to cut the longer one at its end, or render the same frames.",
         )
     note = f"{name}: {said}; all are cut to {counted(least, 'frame')}" if most > least else ""

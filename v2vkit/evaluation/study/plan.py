@@ -1,8 +1,8 @@
-"""Which pairs are shown, in which order and position, and where attention checks stand among them. All seeded.
+"""Plans the trials of a study: pairs, order, sides and attention checks, all from a seed.
 
-Every rater walks the same cycle of trials from another point, in one of both directions, and every second one with all
-sides swapped (the page decides this by the rater's id). So each trial comes early and late and each method stands left
-and right equally often over the raters, while a repeated pair stays swapped and far from its first showing.
+Every rater sees the same cycle of trials from another starting point, in one of both directions, and every second rater
+with all sides swapped (the page derives this from the rater's id). Over the raters, each trial is shown early and late
+and each method left and right equally often. A repeated pair is always swapped and far from its first showing.
 """
 
 import itertools
@@ -16,11 +16,11 @@ from v2vkit.evaluation.study.key import DEGRADED, REAL, Side, Trial
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """The random part of a study.
+    """The trials of a study.
 
     Attributes:
         study: random id of the study.
-        trials: in the order of the cycle.
+        trials: the cycle of trials.
     """
 
     study: str
@@ -28,7 +28,7 @@ class TrialPlan:
 
 
 def num_checks(num_comparisons: int, check_every: int) -> int:
-    """How many attention checks make at least one in `check_every` trials: c / (n + c) >= 1 / check_every."""
+    """Number c of attention checks such that one in `check_every` trials is a check: c / (n + c) >= 1 / check_every."""
     return max(1, math.ceil(num_comparisons / (check_every - 1)))
 
 
@@ -40,15 +40,15 @@ def plan_trials(
     check_every: int = 8,
     seed: str = "0",
 ) -> TrialPlan:
-    """Every pair of methods on every clip, with attention checks spread evenly among them.
+    """Plans every pair of methods on every clip, with attention checks spread evenly among them.
 
     Args:
-        clips: names of the clips that every method shows.
+        clips: names of the clips that all methods have.
         methods: two or more names.
-        real_clips: names of real clips; with them a check is a real clip against its degraded copy, without them a
-            repeated pair with its sides swapped.
-        check_every: at least one trial in so many is an attention check; 2 or more.
-        seed: of order, positions and ids.
+        real_clips: names of real clips; a check is then a real clip with its degraded copy, else a repeated pair with
+            its sides swapped.
+        check_every: at least one in this many trials is an attention check; 2 or more.
+        seed: seed of order, sides and ids.
     """
     rng = random.Random(seed)
 
@@ -74,7 +74,7 @@ def plan_trials(
     else:
         checks = []
         for place in places:
-            # Half the cycle away, so that it is not recognised.
+            # From half a cycle away, so that raters do not recognise it.
             first = comparisons[(place + len(comparisons) // 2) % len(comparisons)]
             checks.append(trial("repeat", first.clip, first.right.method, first.left.method, first.id))
     trials: list[Trial] = []
@@ -94,13 +94,13 @@ def _balanced(number: int, rng: random.Random) -> list[bool]:
 
 
 def _places(num_comparisons: int, number: int, rng: random.Random) -> list[int]:
-    """Before which comparison each check stands: one at random in each of `number` equal parts of the cycle."""
+    """The comparison before which each check is placed: a random one in each of `number` equal parts of the cycle."""
     bounds = [index * num_comparisons // number for index in range(number + 1)]
     return [rng.randrange(low, max(high, low + 1)) for low, high in itertools.pairwise(bounds)]
 
 
 def _cycled(names: Sequence[str], number: int, rng: random.Random) -> list[str]:
-    """`number` names in random order; none comes again before all have come."""
+    """`number` names in random order; none is repeated before all others have been used."""
     chosen: list[str] = []
     while len(chosen) < number:
         chosen += rng.sample(list(names), len(names))

@@ -1,6 +1,6 @@
-"""A small web server for a study, on loopback only: the page, its clips, and the answers that come back.
+"""A small web server for a study, on loopback only, for the page, its clips and the answers.
 
-It knows a fixed table of files and three routes, so that no address can lead anywhere else.
+It serves a fixed table of files and three routes, so that no request can reach another file.
 """
 
 import json
@@ -20,7 +20,7 @@ from v2vkit.evaluation.study.page_files import PAGE_FILES
 
 HOST = "127.0.0.1"
 MAX_BODY = 4096
-"""Largest request body in bytes; an answer has about 200."""
+"""Largest request body in bytes; answers have about 200."""
 _CHUNK = 256 * 1024
 _IDLE_SECONDS = 30
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
@@ -33,14 +33,14 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class ServedFile:
-    """A file that may be fetched, and its media type."""
+    """A file that may be requested, and its media type."""
 
     path: Path
     media_type: str
 
 
 def served_files(folder: str | Path, key: Key) -> dict[str, ServedFile]:
-    """Address -> file, of everything that may be fetched.
+    """URL path -> file, for every file that may be requested.
 
     Raises:
         V2VError: a file of the study is missing.
@@ -53,19 +53,21 @@ def served_files(folder: str | Path, key: Key) -> dict[str, ServedFile]:
             table[f"/clips/{side.id}.mp4"] = ServedFile(public / "clips" / f"{side.id}.mp4", "video/mp4")
     for file in table.values():
         if not file.path.is_file():
-            raise V2VError(f"{file.path} is missing.", "Restore it from a copy, or make the study again.")
+            raise V2VError(
+                "study-damaged", f"{file.path} is missing.", "Restore it from a copy, or make the study again."
+            )
     return table
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     """The bytes [start, stop) that a Range header asks for (RFC 9110, 14.2).
 
-    None = the whole file, where the header is absent or not understood; an empty range where it lies outside the file.
+    None = the whole file, if the header is absent or not understood. Empty if the range lies outside the file.
     """
     found = None if header is None else _RANGE.fullmatch(header.strip())
     if found is None or not (found[1] or found[2]):
         return None
-    if not found[1]:  # the last so many bytes
+    if not found[1]:  # the last N bytes
         return size - min(int(found[2]), size), size
     start, stop = int(found[1]), min(int(found[2]) + 1, size) if found[2] else size
     if found[2] and int(found[2]) < start:
@@ -74,14 +76,14 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 class StudyServer(ThreadingHTTPServer):
-    """Serves one study until `shutdown`; a thread for each connection.
+    """Serves one study until `shutdown`, with one thread per connection.
 
     Args:
-        folder: of the study.
-        port: on 127.0.0.1; 0 = any that is free (`server_port` tells which).
+        folder: the folder of the study.
+        port: port on 127.0.0.1; 0 = any free port (see `server_port`).
 
     Raises:
-        V2VError: there is no study, a file of it is missing, or the port is taken.
+        V2VError: there is no study, a file of it is missing, or the port is in use.
     """
 
     daemon_threads = True
@@ -91,12 +93,14 @@ class StudyServer(ThreadingHTTPServer):
     def __init__(self, folder: str | Path, *, port: int = 0):
         self.key = read_key(folder)
         self.files = served_files(folder, self.key)
-        self.log = AnswerLog(folder, self.key)  # first: a port that is taken closes server and log
+        self.log = AnswerLog(folder, self.key)  # before binding: a port in use makes `server_close` close the log, too
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             raise V2VError(
-                f"Port {port} of {HOST} cannot be used: {error.strerror}.", "Name another one with --port; 0 = any."
+                "port-unavailable",
+                f"Port {port} of {HOST} cannot be used: {error.strerror}.",
+                "Give another --port; 0 = any free port.",
             ) from None
 
     @property
@@ -108,7 +112,7 @@ class StudyServer(ThreadingHTTPServer):
         self.log.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A rater who closes the page is no error."""
+        """Ignores closed connections: raters may close the page at any time."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -124,10 +128,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Raters' addresses and times are nobody's business."""
+        """Logs nothing, to protect the raters' privacy."""
 
     def do_GET(self) -> None:
-        self.close_connection |= "Content-Length" in self.headers  # a body nobody reads would be the next request
+        self.close_connection |= "Content-Length" in self.headers  # an unread body would be taken for the next request
         path, _, query = self.path.partition("?")
         if (file := self.server.files.get(path)) is not None:
             self._send_file(file)
@@ -156,16 +160,16 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             new = self.server.log.add(answer)
         except OSError as error:
-            print(f"an answer could not be kept: {error}", file=sys.stderr, flush=True)
+            print(f"an answer could not be saved: {error}", file=sys.stderr, flush=True)
             self._send_json(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "not kept, try again"})
             return
         self._send_json(HTTPStatus.CREATED if new else HTTPStatus.OK, {"kept": True})
 
     def _body(self) -> bytes | None:
-        """The body of a request to the one route that takes one; None where it was refused.
+        """The body of a request to the only route that takes one; None if it was refused.
 
-        A refused body is not read, so the connection ends with the reply. The media type matters: browsers let pages of
-        other sites send forms here unasked, but not JSON.
+        A refused body is not read, so the connection is closed after the reply. The media type is checked because
+        browsers let pages of other sites send forms here, but not JSON.
         """
         length = self.headers.get("Content-Length", "")
         status = None

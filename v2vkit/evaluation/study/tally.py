@@ -1,7 +1,7 @@
-"""From answers to preferences: share of each method per pair with a binomial interval, by rater and by clip.
+"""Counts answers: the share of each method in each pair with a binomial interval, also by rater and by clip.
 
-Raters who fail attention checks are left out and counted. The interval treats every answer as independent, as the
-tables of the papers do; answers of one rater are not quite, so read the table by rater beside it.
+Raters who fail attention checks are left out, and their number is reported. The interval treats all answers as
+independent, as the papers' tables do; those of one rater are not quite, so compare with the shares by rater.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ class Share:
     """How often one method was preferred.
 
     Attributes:
-        wins, num: answers for it, and all.
+        wins, num: number of answers for it, and of all answers.
         share: wins / num; None without answers.
         low, high: confidence interval of the share; [0, 1] without answers.
     """
@@ -35,13 +35,13 @@ class Share:
 
 @dataclass(frozen=True)
 class PairTally:
-    """Two methods against each other.
+    """The comparison of two methods.
 
     Attributes:
         methods: the two names.
-        shares: of each, in the same order.
-        p_value: exact two-sided binomial test of "both are equally liked"; None without answers.
-        left: how often the left side was chosen, which tells of careless raters where it is far from a half.
+        shares: share of each, in the same order.
+        p_value: of the exact two-sided binomial test of "both are preferred equally"; None without answers.
+        left: share of the left side; far from 0.5 it indicates careless raters.
         by_clip, by_rater: name -> share of the first method.
     """
 
@@ -55,7 +55,7 @@ class PairTally:
 
 @dataclass(frozen=True)
 class Rater:
-    """One rater: answers to comparisons, attention checks answered and failed, and whether the answers count."""
+    """One rater: number of answers, of attention checks answered and failed, and whether the answers count."""
 
     comparisons: int
     checks: int
@@ -65,15 +65,15 @@ class Rater:
 
 @dataclass(frozen=True)
 class Tally:
-    """Everything that `v2v study --tally` says.
+    """The result of `v2v study --tally`.
 
     Attributes:
-        interval, confidence, max_failed: how it was counted.
+        interval, confidence, max_failed: the settings.
         pairs: the comparisons.
-        raters: every rater, left out or not.
-        num_left_out: answers to comparisons that do not count, because of their rater's attention checks.
-        num_unusable: entries that are no answers to this study.
-        num_doubled: later, different answers of a rater to the same trial; the first counts.
+        raters: all raters, including those left out.
+        num_left_out: number of answers that do not count, because their rater failed attention checks.
+        num_unusable: number of entries that are not answers to this study.
+        num_doubled: number of later, different answers of a rater to the same trial; the first counts.
     """
 
     study: str
@@ -93,7 +93,7 @@ class Tally:
 
 
 def share_of(wins: int, num: int, *, interval: Interval = "exact", confidence: float = 0.95) -> Share:
-    """Share with its interval: Clopper-Pearson (`exact`; never too narrow) or Wilson's score."""
+    """The share with its interval: Clopper-Pearson (`exact`, conservative) or Wilson score."""
     from scipy.stats import binomtest
 
     if num == 0:
@@ -113,10 +113,11 @@ def tally(
     """Count the answers to a study.
 
     Args:
-        key: of the study.
+        key: the key of the study.
         given: all answers.
-        max_failed: a rater who fails a larger part of the attention checks is left out, as is one who answered none.
-        interval, confidence: of every share.
+        max_failed: raters who fail a larger share of their attention checks are left out, as are those without any.
+        interval: kind of the shares' confidence interval.
+        confidence: its confidence level.
     """
     trials = {trial.id: trial for trial in key.trials}
     by_rater: dict[str, list[Answer]] = defaultdict(list)
@@ -167,8 +168,8 @@ def tally(
 def _notes(key: Key) -> tuple[str, ...]:
     if any(trial.kind == "repeat" for trial in key.trials):
         return (
-            "Attention checks are repeated pairs: where methods are nearly equal, careful raters fail them too. "
-            "--real makes checks with one right answer.",
+            "Attention checks are repeated pairs, which careful raters also fail if the methods are nearly equal; "
+            "--real gives checks with one right answer.",
         )
     return ()
 
@@ -189,7 +190,7 @@ def _p_value(wins: int, num: int) -> float | None:
 
 
 def _rater(answers: Sequence[Answer], trials: dict[str, Trial], max_failed: float) -> Rater:
-    """A repeated pair counts as a check once both showings are answered."""
+    """Counts a rater's answers; a repeated pair is a check only if both showings are answered."""
     chosen = {answer.trial: trials[answer.trial].method_of(answer.chosen) for answer in answers}
     passed = []
     for trial_id, method in chosen.items():
@@ -208,7 +209,7 @@ def _rater(answers: Sequence[Answer], trials: dict[str, Trial], max_failed: floa
 
 
 def table(found: Tally) -> str:
-    """The tally as text, laid out as in the papers: method, share [low, high], answers."""
+    """The tally as text, as in the papers: method, share [low, high], number of answers."""
     lines: list[str] = [f'"{found.question}"']
     width = max((len(name) for pair in found.pairs for name in pair.methods), default=0)
     for pair in found.pairs:
@@ -218,7 +219,7 @@ def table(found: Tally) -> str:
         for method, share in zip(pair.methods, pair.shares, strict=True):
             lines.append(f"  {method.ljust(width)}  {_cell(share)}  {share.wins}")
         if pair.p_value is not None:
-            lines.append(f"  equally liked: p = {pair.p_value:.2g}; left side chosen: {_cell(pair.left)}")
+            lines.append(f"  equal preference: p = {pair.p_value:.2g}; left side chosen: {_cell(pair.left)}")
         for heading, shares in (("clip", pair.by_clip), ("rater", pair.by_rater)):
             if shares:
                 lines.append(f"  {first} by {heading}:")
@@ -237,13 +238,13 @@ def _summary(found: Tally) -> list[str]:
     failed = sum(not rater.counts and rater.checks > 0 for rater in raters)
     unchecked = sum(not rater.checks for rater in raters)
     said = [
-        f"Intervals: {found.confidence:.0%}, {kind}, answers taken as independent.",
+        f"Intervals: {found.confidence:.0%}, {kind}, assuming independent answers.",
         f"Attention checks: {sum(rater.failed for rater in raters)} of {sum(rater.checks for rater in raters)} failed. "
         f"Left out: {counted(failed, 'rater')} who failed more than {found.max_failed:.0%} of theirs, "
-        f"{counted(unchecked, 'rater')} who answered none; {counted(found.num_left_out, 'answer')} in all.",
+        f"{counted(unchecked, 'rater')} who answered none; {counted(found.num_left_out, 'answer')} in total.",
     ]
     if found.num_doubled:
-        said.append(f"{counted(found.num_doubled, 'answer')} to a trial that the rater had answered before: not used.")
+        said.append(f"Not used: {counted(found.num_doubled, 'answer')} to a trial that the rater had answered before.")
     if found.num_unusable:
-        said.append(f"Not used: {counted(found.num_unusable, 'record')}, cut off or not of this study.")
+        said.append(f"Not used: {counted(found.num_unusable, 'record')} that were cut off or not of this study.")
     return [*said, *found.notes]

@@ -1,1 +1,1 @@
-"""From shards to batches: which sequences a step trains on, how they are read, cached, augmented and loaded ahead."""
+"""Training data, from shards to batches: sampling, reading, caching, augmentation and loading in advance."""

@@ -1,4 +1,4 @@
-"""A batch of training sequences as tensors, and what is done to it as a whole: mirror, downsample, move to a device.
+"""A batch of training sequences as tensors, and operations on it: mirror, downsample, move to a device.
 
 B sequences, T frames, C channels of the source map, H x W pixels.
 """
@@ -19,13 +19,14 @@ class VideoBatch:
     Attributes:
         x: real frames [B, T, 3, H, W] in [-1, 1].
         s: source maps [B, T, C, H, W] in [0, 1].
-        flow: stride k -> backward flow [B, T, 2, H, W] in pixels; frame i points into frame i - k. Zero where absent.
-        confidence: stride k -> [B, T, 1, H, W] in [0, 1]; zero where the flow is absent.
-        regions: ids of the regions that features are averaged over, int32 [B, T, 1, H, W] at the size on disk, however
-            often the rest is downsampled; None = there are no features.
-        from_nothing: the sequences begin without real frames (dropped history).
+        flow: stride k -> backward flow [B, T, 2, H, W] in pixels; frame i points into frame i - k. Zero if
+            there is none.
+        confidence: stride k -> [B, T, 1, H, W] in [0, 1]; zero where there is no flow.
+        regions: ids of the regions that features are averaged over, int32 [B, T, 1, H, W], never downsampled; None =
+            there are no features.
+        from_nothing: the sequences begin without past frames (dropped history).
 
-    On its way to a device `x` and `s` may still be uint8 in [0, 255]; `to_device` makes floats of them.
+    Before `to_device`, `x` and `s` may be uint8 in [0, 255].
     """
 
     x: Tensor
@@ -36,7 +37,7 @@ class VideoBatch:
     from_nothing: bool = False
 
     def pin_memory(self) -> "VideoBatch":
-        """The same in page-locked memory, from which a GPU copies beside the step (torch's loader calls this)."""
+        """The batch in page-locked memory, which a GPU copies asynchronously (called by torch's loader)."""
         return map_tensors(self, Tensor.pin_memory)
 
 
@@ -53,7 +54,7 @@ def map_tensors(batch: VideoBatch, function: Callable[[Tensor], Tensor]) -> Vide
 
 
 def to_device(batch: VideoBatch, device: torch.device) -> VideoBatch:
-    """The batch in floats on a device; copied while the host goes on where it is in page-locked memory."""
+    """The batch as floats on a device; from page-locked memory it is copied asynchronously."""
     moved = map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
     if moved.x.dtype == torch.uint8:
         moved = replace(moved, x=frames_to_float(moved.x), s=maps_to_float(moved.s))
@@ -61,17 +62,17 @@ def to_device(batch: VideoBatch, device: torch.device) -> VideoBatch:
 
 
 def frames_to_float(x: Tensor) -> Tensor:
-    """uint8 frames in [-1, 1]."""
+    """uint8 frames -> float32 in [-1, 1]."""
     return x.float() / 127.5 - 1
 
 
 def maps_to_float(s: Tensor) -> Tensor:
-    """uint8 source maps in [0, 1]."""
+    """uint8 source maps -> float32 in [0, 1]."""
     return s.float() / 255
 
 
 def mirrored(batch: VideoBatch) -> VideoBatch:
-    """The batch seen in a mirror: every map flipped left to right, horizontal flow negated."""
+    """The batch mirrored left to right: every map flipped, horizontal flow negated."""
     flipped = map_tensors(batch, lambda tensor: tensor.flip(-1))
     return replace(flipped, flow={k: mirrored_flow(w) for k, w in batch.flow.items()})
 
@@ -82,9 +83,9 @@ def mirrored_flow(flow: Tensor) -> Tensor:
 
 
 def downsampled(batch: VideoBatch, times: int) -> VideoBatch:
-    """The batch at 1 / 2^times of its size, maps as the generator's pyramid makes them, flow in the new pixels.
+    """The batch at 1 / 2^times of its size, downsampled as in the generator's pyramid, with flow in the new pixels.
 
-    Regions stay at their size: ids cannot be mixed.
+    Regions keep their size, because ids cannot be averaged.
     """
     pairs = {k: downsampled_flow(w, batch.confidence[k], times) for k, w in batch.flow.items()}
     return replace(
@@ -97,9 +98,9 @@ def downsampled(batch: VideoBatch, times: int) -> VideoBatch:
 
 
 def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """The confidence-weighted mean of the flow: wild vectors must not spoil the good ones beside them.
+    """Downsamples flow by its confidence-weighted mean, so that outliers do not distort reliable vectors nearby.
 
-    Where nothing is trusted it is the plain mean.
+    Where the confidence is 0 it is the plain mean.
     """
     for _ in range(times):
         share = halve(confidence)
@@ -109,12 +110,12 @@ def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tens
 
 
 def stack(sequences: list[VideoBatch]) -> VideoBatch:
-    """Sequences of one length as a batch: [B, T, ...]; one alone is not copied."""
+    """Sequences of one length as a batch: [B, T, ...]; a single one is not copied."""
     return joined(sequences, lambda tensors: torch.stack(tensors) if tensors[1:] else tensors[0][None])
 
 
 def joined(parts: list[VideoBatch], join: Callable[[list[Tensor]], Tensor]) -> VideoBatch:
-    """`join` applied to each kind of tensors."""
+    """The batch of which each tensor is `join` of the parts' tensors."""
     regions = [part.regions for part in parts if part.regions is not None]
     return VideoBatch(
         join([part.x for part in parts]),

@@ -1,4 +1,4 @@
-"""The conditions of a training frame: their files, and the source map as it is on disk or after augmentation."""
+"""Source maps of training frames, unchanged or augmented, and the annotation files that they are made from."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,11 @@ Files = dict[tuple[int, str], bytes]
 
 
 def condition_files(reader: ClipReader, source: Conditioning, clip: str, t: int, use: Use, *, regions: bool) -> Files:
-    """The annotation files of a frame from which everything here is made.
+    """Reads the annotation files of a frame.
 
     Args:
         use: `channels` for `frame_map`, `augment` for `augmented_map`.
-        regions: also those that `frame_regions` reads.
+        regions: include the files that `frame_regions` needs.
     """
     files: Files = {}
     for position, condition in enumerate(source.conditions):
@@ -30,7 +30,7 @@ def condition_files(reader: ClipReader, source: Conditioning, clip: str, t: int,
 
 
 def frame_map(source: Conditioning, files: Files, size: Size) -> Bytes:
-    """s_t as it is on disk, uint8 [C, H, W], 255 = 1.
+    """Source map s_t without augmentation, uint8 [C, H, W], 255 = 1.
 
     Args:
         size: (width, height) of the frame.
@@ -39,17 +39,17 @@ def frame_map(source: Conditioning, files: Files, size: Size) -> Bytes:
 
 
 def augmented_map(source: Conditioning, files: Files, image: Bytes, change: Change, size: Size) -> Bytes:
-    """s_t after augmentation, uint8 [C, H, W]: the annotation is moved, then drawn.
+    """Source map s_t after augmentation, uint8 [C, H, W]: the annotation is transformed, then drawn.
 
     Args:
-        image: the frame, already moved, RGB uint8 [H, W, 3].
+        image: the augmented frame, RGB uint8 [H, W, 3].
         size: (width, height) of the frame.
     """
     return source.channels(source.augment(_decoded(source, files, size), change), image)
 
 
 def frame_regions(source: Conditioning, files: Files, size: Size) -> Regions:
-    """The regions of the frame on disk, int32 [H, W]; for models that have some."""
+    """The regions of the frame without augmentation, int32 [H, W]; the model must have a condition with regions."""
     condition = source.with_regions
     assert condition is not None, f"{source.names} has no regions"
     own = {extension: data for (i, extension), data in files.items() if source.conditions[i] is condition}

@@ -1,4 +1,4 @@
-"""Training sequences as tensors: read from several artifacts, cached, augmented, mirrored and downsampled."""
+"""Reads training sequences from the artifacts as tensors: cached, augmented, mirrored and downsampled."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -36,22 +36,22 @@ Cached = dict[Any, Any]  # arrays, tensors or the bytes of files (`Files`), by n
 
 
 class VideoDataset:
-    """Windows of frames, maps and flow as tensors; what they are made of stays in memory up to a limit.
+    """Windows of frames, maps and flow as tensors, with a cache in memory.
 
-    What is kept is the last thing before augmentation, or before the mirror where there is none: with augmentation the
-    frame and its annotation files, without it the frame and its source map, and where frames are downsampled the
-    finished tensors, because downsampling is the longest part of the work.
+    The cache holds the last step before anything random: with augmentation, the frame and its annotation files;
+    without, the frame and its source map; if frames are downsampled, the finished tensors, because downsampling takes
+    longest.
 
     Args:
-        reader: of the frames, the conditions' artifacts and the flow.
-        source: the conditions, from which source maps are made.
-        strides: K^s of the flow.
-        flip: mirror half of the sequences.
-        downsample: how often frames, maps and flow are halved.
+        reader: reads frames, the conditions' artifacts and flow.
+        source: the conditions.
+        strides: strides K^s of the flow, in frames of a sequence.
+        flip: whether sequences may be mirrored.
+        downsample: downsamplings by two of frames, maps and flow.
         regions: also load the regions that features are averaged over.
-        compact: give frames and source maps in uint8, for `to_device` to make floats of: a quarter of the bytes on the
-            way to a GPU. Where frames are downsampled they are floats anyway.
-        cache_bytes: limit of what is kept in memory.
+        compact: give frames and source maps as uint8, a quarter of the bytes to copy to a GPU; `to_device` converts
+            them. Downsampled frames are floats anyway.
+        cache_bytes: size limit of the cache.
     """
 
     def __init__(
@@ -73,27 +73,27 @@ class VideoDataset:
         self._cache: OrderedDict[tuple[Any, ...], Cached] = OrderedDict()
 
     def empty(self, cache_bytes: int) -> "VideoDataset":
-        """The same data set with nothing in memory and another limit, for another process."""
+        """A copy with an empty cache and another limit, for another process."""
         other = copy(self)
         other.cache_bytes, other.cached_bytes, other._cache = cache_bytes, 0, OrderedDict()
         return other
 
     def load(self, window: Window, *, flip: bool = False, change: Change | None = None) -> VideoBatch:
-        """The tensors of one window [T, ...], downsampled as often as set.
+        """The tensors of one window [T, ...].
 
         Args:
             flip: mirror it left to right, flow included.
-            change: shift, turn and zoom it, leave parts of people out.
+            change: augmentation: shift, rotation and zoom, left-out parts of people.
 
         Raises:
-            V2VError: a shard is missing or corrupt, a file cannot be decoded; names it.
+            V2VError: a shard is missing or damaged, or a file cannot be decoded; the message names it.
         """
-        # Frame by frame: a coarse stage never holds a whole window at the finest size.
+        # Frame by frame, so that a coarse stage never holds a whole window at full size.
         changes = [None if change is None else change.at(t) for t in window.times]
         return joined([self._frame(window, i, flip, change) for i, change in enumerate(changes)], torch.cat)
 
     def _frame(self, window: Window, i: int, flip: bool, change: Change | None) -> VideoBatch:
-        """Frame i of a window, T = 1."""
+        """Frame i of a window as a batch with T = 1."""
         clip, t = window.clip, window.times[i]
         if change is not None:
             cached = self._cached((clip, t, "files"), partial(self._read_files, clip, t, "augment"))
@@ -106,10 +106,10 @@ class VideoDataset:
         flow, confidence = {}, {}
         for k in self.strides:
             found: Cached = {}
-            if i >= k:  # a flow that points before the window has no frame to pair with
+            if i >= k:  # flow into a frame before the window is not needed
                 key = (clip, t, k * window.stride)
                 if change is not None:
-                    moved = _moved_flow(self._cached(key, partial(self._read_flow, *key)), change)
+                    moved = _augmented_flow(self._cached(key, partial(self._read_flow, *key)), change)
                     found = _flow_tensors(moved, flip, self.downsample)
                 else:
                     found = self._prepared(key, partial(self._read_flow, *key), _flow_tensors, flip)
@@ -123,7 +123,7 @@ class VideoDataset:
         tensors: Callable[[Arrays, bool, int], Cached],
         flip: bool,
     ) -> Cached:
-        """The tensors of what `read` gives, without augmentation."""
+        """The tensors of the arrays that `read` gives, without augmentation."""
         if self.downsample:
             return self._cached(
                 (*key, "mirrored" if flip else "finished"), lambda: tensors(read(), flip, self.downsample)
@@ -131,7 +131,7 @@ class VideoDataset:
         return tensors(self._cached(key, read), flip, 0)
 
     def _cached(self, key: tuple[Any, ...], make: Callable[[], Cached]) -> Cached:
-        """What `make` gives, kept as long as there is room for it."""
+        """The result of `make`, cached while there is room (least recently used goes first)."""
         if key in self._cache:
             self._cache.move_to_end(key)
             return self._cache[key]
@@ -150,7 +150,7 @@ class VideoDataset:
         return self.reader.clips[clip].width, self.reader.clips[clip].height
 
     def _read_files(self, clip: int, t: int, use: Use) -> Cached:
-        """A frame, and the files of its annotations as they are; `augment` is what augmentation works on."""
+        """A frame and its undecoded annotation files."""
         name = self.reader.clips[clip].name
         x = self.reader.frame(name, t)
         return {"x": x, **condition_files(self.reader, self.source, name, t, use, regions=self._regions)}
@@ -165,7 +165,7 @@ class VideoDataset:
         return arrays
 
     def _read_flow(self, clip: int, t: int, stride: int) -> Arrays:
-        """Flow and confidence (as bytes) of a frame; empty where there are none."""
+        """Flow and confidence (as uint8) of a frame; empty if there is none."""
         pair = self.reader.flow(self.reader.clips[clip].name, t, stride)
         if pair is None:
             return {}
@@ -184,6 +184,7 @@ class VideoDataset:
         x, s = arrays["x"], arrays["s"]
         if x.shape[:2] != s.shape[1:]:
             raise V2VError(
+                "size-mismatch",
                 f"Frame {sample_key(self.reader.clips[clip].name, t)} is {x.shape[1]}x{x.shape[0]}, but its source map "
                 f"is {s.shape[2]}x{s.shape[1]}.",
                 "Make the maps again from these frames.",
@@ -206,7 +207,7 @@ def _num_bytes(cached: Cached) -> int:
 
 
 def _flow_tensors(arrays: Arrays, flip: bool, downsample: int) -> Cached:
-    """The same of its flow and confidence, where there are any."""
+    """The tensors of a frame's flow and confidence; empty if there is none."""
     if not arrays:
         return {}
     w = torch.from_numpy(arrays["flow"]).permute(2, 0, 1)[None].contiguous()
@@ -215,8 +216,8 @@ def _flow_tensors(arrays: Arrays, flip: bool, downsample: int) -> Cached:
     return {"flow": w, "confidence": c}
 
 
-def _moved_flow(arrays: Arrays, change: Change) -> Arrays:
-    """The flow between two frames that are both augmented."""
+def _augmented_flow(arrays: Arrays, change: Change) -> Arrays:
+    """The flow between two frames after augmentation of both."""
     if not arrays:
         return {}
     vectors, moved = move_flow(arrays["flow"], arrays["confidence"].astype(np.float32), change.move)

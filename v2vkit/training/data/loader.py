@@ -1,6 +1,6 @@
-"""Loading batches: what is drawn for each sequence, and, for a GPU, worker processes that work ahead of the step.
+"""Loads batches: draws the augmentation of each sequence and, for a GPU, loads in advance in worker processes.
 
-The batches and their order do not depend on the number of workers: a batch is a pure function of its `BatchPlan`.
+Batches and their order do not depend on the number of workers: a batch is a pure function of its `BatchPlan`.
 """
 
 import signal
@@ -26,17 +26,17 @@ from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.schedule import Schedule, frames_at
 
 _MOST_WORKERS = 4
-"""Beside a GPU, where no number is set."""
+"""Default for training on a GPU."""
 _AHEAD = 2
-"""Batches that each worker has ready; a batch at 2048x1024 is large."""
+"""Batches that each worker loads in advance; few, because a batch at 2048x1024 is large."""
 
 
 def clip_sampler(config: TrainConfig, clips: tuple[ClipInfo, ...], *, schedule: Schedule, context: int) -> ClipSampler:
-    """The sampler of a training.
+    """The sampler for these settings.
 
     Args:
-        schedule: of the method.
-        context: its given frames (L).
+        schedule: the method's schedule.
+        context: number L of real frames before the generated ones.
     """
     data = config.data
     return ClipSampler(
@@ -46,13 +46,13 @@ def clip_sampler(config: TrainConfig, clips: tuple[ClipInfo, ...], *, schedule: 
         data.batch_size,
         data.seed,
         data.max_frame_stride,
-        # Without context every frame is made from nothing, and there is no history to drop.
+        # Without context there is no history to drop.
         (data.drop_history if context else 0.0) if data.first_frame == "self" else None,
     )
 
 
 def load_batch(config: TrainConfig, dataset: VideoDataset, plan: BatchPlan) -> VideoBatch:
-    """The sequences of a batch, each mirrored and augmented by itself; a pure function of the plan.
+    """Loads a batch, each sequence with its own mirroring and augmentation; a pure function of the plan.
 
     Raises:
         V2VError: as `VideoDataset.load`.
@@ -67,10 +67,10 @@ def load_batch(config: TrainConfig, dataset: VideoDataset, plan: BatchPlan) -> V
 def _draw(
     config: TrainConfig, dataset: VideoDataset, epoch: int, window: Window, number: int
 ) -> tuple[bool, Change | None]:
-    """Whether a sequence is mirrored, and its augmentation."""
+    """Draws whether a sequence is mirrored, and its augmentation."""
     rng = sequence_rng(config.data.seed, epoch, number)
     if config.data.first_frame == "self":
-        rng.random()  # the sampler's, for dropped history
+        rng.random()  # the sampler's draw for dropped history
     flip = dataset.flip and bool(rng.random() < 0.5)
     if not (config.data.augment or config.data.drop_parts):
         return flip, None
@@ -79,16 +79,22 @@ def _draw(
     return flip, Change(move, config.data.drop_parts, (config.data.seed, epoch, number, 0))
 
 
-def num_loader_workers(config: TrainConfig, dataset: VideoDataset, device: torch.device) -> int:
-    """Processes that load batches: those set, else none on a CPU and up to four beside a GPU.
+def num_loader_workers(
+    config: TrainConfig, dataset: VideoDataset, device: torch.device, *, cores: int | None = None
+) -> int:
+    """Number of loader processes: as set, else 0 on a CPU and up to 4 on a GPU.
 
-    On a CPU they would take cores from the step and slow it many times over. Processes cannot see `memory://`.
+    On a CPU they would take cores from the training step and slow it down many times. Other processes cannot read
+    `memory://`.
+
+    Args:
+        cores: available CPU cores; None = those that this process may use.
     """
     if config.hardware.loader_workers is not None:
         return config.hardware.loader_workers
     if device.type == "cpu" or not dataset.reader.shared:
         return 0
-    return max(1, min(_MOST_WORKERS, allowed_cores() - 1))
+    return max(1, min(_MOST_WORKERS, (cores or allowed_cores()) - 1))
 
 
 @contextmanager
@@ -100,18 +106,19 @@ def open_batches(
     *,
     parallel: Parallel = ALONE,
 ) -> Iterator[Iterator[VideoBatch]]:
-    """This process's share of the batches of `plans`, on the device, in their order; leaving the context ends the
-    workers.
+    """This process's share of the batches of `plans`, on the device, in order; leaving the context stops the workers.
 
-    Without workers a batch is loaded when it is asked for.
+    Without workers each batch is loaded on demand.
 
     Raises:
-        V2VError: from the iterator: as `load_batch`, whoever loads; or a worker was killed.
+        V2VError: from the iterator, as `load_batch`; or a worker was killed.
     """
     workers = num_loader_workers(config, dataset, device)
     if workers and not dataset.reader.shared:
         raise V2VError(
-            "Loader workers cannot read a workspace in memory://.", "Give --loader-workers 0 or another workspace."
+            "workspace-unsupported",
+            "Loader workers cannot read a workspace in memory://.",
+            "Give --loader-workers 0 or another workspace.",
         )
     mine = (_shared(plan, parallel) for plan in plans)
     if not workers:
@@ -132,7 +139,7 @@ def open_batches(
     try:
         yield (to_device(batch, device) for batch in _unwrapped(iterator))
     finally:
-        iterator._shutdown_workers()  # type: ignore[attr-defined]  # else they live until this object is collected
+        iterator._shutdown_workers()  # type: ignore[attr-defined]  # else they live until garbage collection
 
 
 def _shared(plan: BatchPlan, parallel: Parallel) -> BatchPlan:
@@ -153,20 +160,21 @@ def _unwrapped(results: Iterator[Any]) -> Iterator[VideoBatch]:
         if "DataLoader worker" not in str(error):
             raise
         raise V2VError(
+            "worker-killed",
             "A loader worker was killed, most likely because memory ran out.",
-            "Give the same command again with fewer --loader-workers; training goes on from its snapshot.",
+            "Give the same command with fewer --loader-workers; training resumes from its snapshot.",
         ) from error
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a worker raised. torch's loader would make another exception of it."""
+    """An exception raised in a worker; torch's loader would change its type."""
 
     error: Exception
 
 
 class _BatchDataset(torch.utils.data.Dataset[Any]):
-    """Batches by their plans, in a worker."""
+    """Maps plans to batches, in a worker."""
 
     def __init__(self, config: TrainConfig, dataset: VideoDataset):
         self._config, self._dataset = config, dataset
@@ -179,7 +187,7 @@ class _BatchDataset(torch.utils.data.Dataset[Any]):
 
 
 class _Plans(torch.utils.data.Sampler[BatchPlan]):
-    """The plans in their order, for torch's loader."""
+    """Gives torch's loader the plans in order."""
 
     def __init__(self, plans: Iterable[BatchPlan]):
         self._plans = plans
@@ -190,14 +198,15 @@ class _Plans(torch.utils.data.Sampler[BatchPlan]):
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes that are started in this context never see Ctrl-C, which is the main process's business.
+    """Processes that are started in this context do not receive Ctrl-C; only the main process handles it.
 
-    A worker could only ignore it once it has imported everything. In this process it arrives when the context ends.
+    Workers cannot ignore it by themselves before their imports are done. In this process a Ctrl-C is delivered when the
+    context ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # its start would unblock the signal
+    resource_tracker.ensure_running()  # starting it later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -206,9 +215,9 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _start_worker(number: int) -> None:
-    """One thread for OpenCV (torch has one in a worker anyway); Ctrl-C is ignored where it could not be blocked."""
+    """Set OpenCV to one thread (torch has one in workers anyway); ignore Ctrl-C where it cannot be blocked."""
     import cv2
 
-    die_with_parent()  # torch's own look for it can take a minute on a busy machine
+    die_with_parent()  # torch's own check can take a minute on a busy machine
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)

@@ -1,7 +1,7 @@
-"""Which sequences the batches of an epoch are made of.
+"""Draws the sequences of every batch of an epoch.
 
-Everything here is a pure function of (seed, epoch), so a resumed run draws what the stopped one would have drawn,
-whatever the number of processes and loader workers.
+Everything is a pure function of (seed, epoch), so a resumed run draws the same sequences as an uninterrupted one, with
+any number of processes and loader workers.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,13 +29,13 @@ class Window:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What one batch is made of: windows of one length.
+    """The sequences of one batch: windows of equal length.
 
     Attributes:
-        epoch: in which it is trained on.
+        epoch: the epoch that it belongs to.
         windows: one per sequence.
-        numbers: of the sequences, in the order in which the epoch drew them; `sequence_rng` draws by it.
-        from_nothing: its sequences begin without real frames (dropped history).
+        numbers: number of each sequence in the epoch's order of drawing, for `sequence_rng`.
+        from_nothing: its sequences begin without past frames (dropped history).
     """
 
     epoch: int
@@ -50,30 +50,30 @@ class BatchPlan:
 
 
 def sequence_rng(seed: int, epoch: int, number: int) -> np.random.Generator:
-    """What is drawn for one sequence: first whether its history is dropped (if any is), then its augmentation."""
+    """Random generator of one sequence: first for dropped history (if enabled), then for augmentation."""
     return np.random.default_rng([seed, epoch, number, 1])
 
 
 @dataclass(frozen=True)
 class ClipSampler:
-    """Draws the sequences of an epoch and makes batches of sequences that are alike.
+    """Draws the sequences of an epoch and groups them into batches.
 
-    A sequence is a window of context + generated frames that never crosses a clip's end. Its clip is drawn in
-    proportion to the clip's length, its start uniformly; a clip that is shorter than the window is used whole. An epoch
-    generates about as many frames as the clips have.
+    A sequence is a window of context and generated frames within a clip. The clip is drawn with a probability
+    proportional to its length, the start uniformly; a clip shorter than the window is used whole. An epoch generates
+    about as many frames as the clips have.
 
-    The sequences of a batch have one length and agree on whether history is dropped: they are sorted by both, so that a
-    short clip shortens only batches of short clips. The last sequences of an epoch that do not fill a batch change
-    sides, at random in such a way that the share of dropped history stays what is set.
+    All sequences of a batch have the same length, and all or none have dropped history: they are sorted by both, so
+    that a short clip shortens only batches of short clips. Where the sequences with dropped history do not fill a
+    batch, some are switched at random, which keeps the share of dropped history on average.
 
     Attributes:
         clips: all clips; those with no frame beyond the context are never drawn.
         frames_at: epoch -> generated frames per sequence.
-        context: real frames before them (L).
+        context: number L of real frames before them.
         batch_size: sequences per batch.
-        seed: of everything that is drawn.
-        max_stride: frames of a window lie 1 to this many frames apart, as far as its clip reaches.
-        drop_history: share of the sequences that begin from nothing; None = videos do not begin so.
+        seed: seed of all draws.
+        max_stride: frames of a window lie 1 to this many frames apart, as far as the clip is long enough.
+        drop_history: share of the sequences that begin without past frames; None = not enabled.
     """
 
     clips: tuple[ClipInfo, ...]
@@ -85,31 +85,31 @@ class ClipSampler:
     drop_history: float | None = None
 
     def batches(self, epoch: int) -> tuple[BatchPlan, ...]:
-        """The batches of one epoch (counted from 0); the same for every call."""
+        """The batches of one epoch (counted from 0); every call gives the same."""
         rng = np.random.default_rng([self.seed, epoch])
         windows = self._windows(rng, self.frames_at(epoch))
         dropped = self._dropped(rng, epoch, len(windows))
         order = list(range(len(windows)))
-        if self.batch_size > 1:  # alone, sequences stay in the order of drawing
+        if self.batch_size > 1:  # batches of one keep the order of drawing
             order.sort(key=lambda number: (dropped[number], windows[number].num_frames))
         groups = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        if self.batch_size > 1:  # or every epoch would go from short to long sequences
+        if self.batch_size > 1:  # else every epoch would begin with short and end with long sequences
             groups = [groups[i] for i in rng.permutation(len(groups))]
         return tuple(self._batch(rng, epoch, windows, dropped, group) for group in groups)
 
     def remaining(self, num_epochs: int, *, epoch: int, batch: int) -> Iterator[BatchPlan]:
-        """The batches of all epochs up to `num_epochs`, from number `batch` of `epoch` on."""
+        """The batches from number `batch` of `epoch` to the end of `num_epochs` epochs."""
         for number in range(epoch, num_epochs):
             yield from self.batches(number)[batch if number == epoch else 0 :]
 
     def num_generated(self, batch: BatchPlan) -> int:
-        """Frames that a batch generates, over all its sequences."""
+        """Number of frames generated for a batch, over all its sequences."""
         return (batch.num_frames - self.context) * len(batch.windows)
 
     def _windows(self, rng: np.random.Generator, num_frames: int) -> list[Window]:
-        """The sequences of an epoch, as many as fill its batches."""
+        """The windows of an epoch; their number is a multiple of the batch size."""
         usable = [(number, clip.num_frames) for number, clip in enumerate(self.clips) if clip.num_frames > self.context]
-        # Summed once: `rng.choice` with these weights would add them all up again for every window.
+        # Cumulative sum once; `rng.choice` with weights would compute it for every window.
         up_to = np.cumsum(np.array([frames for _, frames in usable], np.float64) / sum(f for _, f in usable))
         up_to /= up_to[-1]
         windows: list[Window] = []
@@ -128,7 +128,7 @@ class ClipSampler:
         return windows[:wanted]
 
     def _dropped(self, rng: np.random.Generator, epoch: int, number: int) -> list[bool]:
-        """Which sequences begin from nothing: a multiple of the batch size, on average the share that is set."""
+        """Which sequences have dropped history: a multiple of the batch size, on average the share that is set."""
         share = self.drop_history
         if share is None:
             return [False] * number

@@ -1,4 +1,4 @@
-"""What a method is: what is trained, as one object. `Trainer.fit` trains it, whatever it is."""
+"""The interface of a training method, which `Trainer.fit` trains."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from v2vkit.training.terms import LossTerm
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where in training a step is.
+    """The position of a step in training.
 
     Attributes:
         epoch: counted from 0.
         progress: epochs done, with fraction.
-        num_frames: generated frames that a sequence has at most in this epoch.
-        scale: multiplies a loss before its gradients are taken (float16; else it changes nothing).
+        num_frames: largest number of generated frames per sequence in this epoch.
+        scale: loss -> scaled loss, before gradients are taken (float16; else the identity).
     """
 
     epoch: int
@@ -37,36 +37,36 @@ class StepContext:
 
 
 class Method(Protocol):
-    """Networks, losses, one step and a picture of it. A batch is trained on in chunks, each an optimiser step."""
+    """Networks, losses, training step and sample picture. A batch is divided into chunks, one optimiser step each."""
 
     headline: ClassVar[tuple[str, ...]]
     """Losses that the progress bar shows."""
 
     def networks(self) -> Networks:
-        """What is trained, by name, and which optimiser updates which."""
+        """Name -> network, with the name of its optimiser."""
 
     def losses(self) -> tuple[LossTerm, ...]:
         """The losses that are on."""
 
     def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[Any]:
-        """The parts of a batch that `step` takes, in order; each sees what the ones before it have left.
+        """The chunks of a batch, in order; each continues from the state that `step` on the one before has left.
 
         Args:
-            batch: [B, T, ...], the first `MethodSpec.context` frames being given ones.
-            skip: generated frames for which real ones stand in, to measure what comes after them.
+            batch: [B, T, ...]; the first `MethodSpec.context` frames are real ones.
+            skip: number of generated frames to replace by real ones (the plan measures only the chunks after them).
         """
 
     def step(self, chunk: Any, at: StepContext) -> dict[str, Tensor]:
-        """Compute every loss on a chunk and put the gradients, scaled by `at.scale`, into the weights' `grad`.
+        """Compute every loss on a chunk and store the gradients, scaled by `at.scale`, in the weights' `grad`.
 
-        Networks without a gradient afterwards are not updated in this step.
+        Networks without gradients are not updated in this step.
 
         Returns:
             The unweighted losses by name, for logs.
         """
 
     def sample(self, chunk: Any) -> NDArray[np.uint8]:
-        """A picture [H, W, 3] of what was made of a chunk in `step`."""
+        """A picture [H, W, 3] of the outputs of `step` on a chunk."""
 
     def num_frames(self, chunk: Any) -> int:
         """Frames that a chunk trains on, for the progress bar."""
@@ -74,22 +74,21 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """What there is to know about a method before its networks are built.
+    """Description of a method, available before its networks are built. Most fields are functions of the settings.
 
     Attributes:
-        losses: settings -> every loss that it has, on or off.
-        unused: settings that mean nothing to it; given, they are refused. So are the weights of other methods' losses.
-        context: given frames before the generated ones of a sequence (L).
-        schedule: settings -> when what happens.
+        losses: settings -> all its losses, on or off.
+        unused: settings that it does not use; they are refused, as are the loss weights of other methods.
+        context: number L of real frames before the generated ones of a sequence.
+        schedule: settings -> its schedule.
         strides: settings -> strides of the flow that it reads, in frames of a sequence.
-        coarser: settings -> checkpoint of the workspace that it starts from, unless another is named; None = from none.
-        check: settings -> raises V2VError for those that do not fit together, beyond what the losses need.
-        build: settings, source maps, device, processes -> freshly initialised, a pure function of the seed.
-        describe: settings, source maps -> the fields of `ModelInfo` that say what is in the model file.
-        check_start: settings, source maps, width and height that are trained at, folder -> raises V2VError where the
-            model in it cannot be started from.
-        inherit: state, folder, width and height -> copies the weights of the model in it; a line per network for the
-            plan.
+        coarser: settings -> default checkpoint of the workspace to start from; None = random weights.
+        check: settings -> raises V2VError if they do not fit together, beyond what the losses need.
+        build: settings, conditions, device, processes -> the method with random weights, a pure function of the seed.
+        describe: settings, conditions -> the fields `generator`, `encoder` and `first_frame` of `ModelInfo`.
+        check_start: settings, conditions, (width, height) of training, folder -> raises V2VError if training cannot
+            start from the model in the folder.
+        inherit: state, folder, (width, height) -> copies the weights of that model; returns lines for the plan.
     """
 
     name: str

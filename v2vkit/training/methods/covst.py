@@ -1,4 +1,4 @@
-"""COVST (Chen et al. 2017), a baseline of the vid2vid paper: pix2pixHD with features moved along given flow."""
+"""COVST (Chen et al. 2017), a baseline of the vid2vid paper: pix2pixHD with features warped with given flow."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def _build(config: TrainConfig, source: Conditioning, device: torch.device, para
 
 
 def _check(config: TrainConfig) -> None:
-    _layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
+    _layers(config, conditioning_of("face"))  # refuses invalid sizes; the domain does not matter
 
 
 def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
@@ -44,7 +44,7 @@ COVST: MethodSpec = MethodSpec(
     unused=(*VIDEO_ONLY, *SFLOW_ONLY),
     context=0,
     schedule=video_schedule,
-    strides=lambda config: (1,),  # the generator moves its features along it
+    strides=lambda config: (1,),  # the generator warps its features with it
     coarser=lambda config: None,
     check=_check,
     build=_build,

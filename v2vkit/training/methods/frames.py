@@ -1,8 +1,8 @@
-"""What vid2vid, pix2pixHD and COVST share: a generator of frames, one after another, against discriminators.
+"""The common method of vid2vid, pix2pixHD and COVST: a generator of successive frames, trained with discriminators.
 
 One step generates a chunk, computes every loss on it and takes the gradients of all networks. The discriminators see
 fakes that are detached from the generator's graph (`adversarial`), so that G's and D's gradients come from one forward
-pass: real frames pass through D once, and the generator's update never computes weight gradients of D.
+pass: real frames pass through D once, and weight gradients of D are never computed for the generator.
 
 Shapes: B batch; a window has L context frames and then the generated ones.
 """
@@ -52,7 +52,7 @@ SFLOW_ONLY = ("edge_network", "laplacian_epochs", "flow_epochs", "balance_edges"
 
 @dataclass
 class Chunk:
-    """Some frames of a batch, by their numbers in the window; `outputs` are there after the step."""
+    """Consecutive frames of a batch, by their numbers in the window; `step` fills `outputs`."""
 
     sequence: VideoBatch
     state: WindowState
@@ -61,7 +61,7 @@ class Chunk:
 
 
 class FrameMethod:
-    """A generator of frames, its discriminators, and where they are asked for E and the perceptual network."""
+    """A generator of frames, its discriminators and, if used, feature encoder E and perceptual network."""
 
     headline: ClassVar[tuple[str, ...]] = ("G_GAN", "D_GAN_fake")
 
@@ -77,11 +77,11 @@ class FrameMethod:
         parallel: Parallel = ALONE,
         edges: slice | None = None,
     ):
-        """Freshly initialised networks, a pure function of the seed.
+        """Builds the networks with random weights, a pure function of the seed.
 
         Args:
-            source: what conditions the generator.
-            generator: its layers.
+            source: the conditions.
+            generator: configuration of the generator.
             terms: the method's losses, on or off.
             edges: the channel of the source map that an edge network sees and discriminators do not.
         """
@@ -105,7 +105,7 @@ class FrameMethod:
             _lay_out(network.module, config, device)
 
     def networks(self) -> dict[str, Network]:
-        """G and each discriminator with optimisers of their own; E with G's."""
+        """G, each discriminator with its own optimiser, and E with G's."""
         found = {"generator": Network(self.generator, "generator", prefix="")}
         found |= {name: Network(module, name) for name, module in self.discriminators.items()}
         if self.encoder is not None:
@@ -117,7 +117,7 @@ class FrameMethod:
         return self.terms
 
     def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[Chunk]:
-        """The generated frames of a batch of windows, `--chunk` at a time."""
+        """The generated frames of a batch of windows in chunks of `--chunk` frames."""
         state = begin_window(batch, self.generator, from_nothing=batch.from_nothing)
         if skip:
             state.x_fake = [x.clone() for x in batch.x[:, state.context : state.context + skip].unbind(1)]
@@ -127,11 +127,11 @@ class FrameMethod:
             yield Chunk(batch, state, frames)
 
     def num_frames(self, chunk: Chunk) -> int:
-        """Frames of this chunk, in all of a batch's sequences."""
+        """Frames of this chunk over all sequences of the batch."""
         return len(chunk.frames) * self.config.data.batch_size
 
     def step(self, chunk: Chunk, at: StepContext) -> dict[str, Tensor]:
-        """Generate the chunk, compute every loss on it, and put the gradients of all networks into their weights."""
+        """Generate the chunk, compute every loss on it, and store the gradients of all networks."""
         config = self.config
         with autocast(config.hardware.precision, chunk.sequence.x.device):
             chunk.outputs = self.generate(chunk, at)
@@ -147,11 +147,11 @@ class FrameMethod:
             bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
         weights = self._weights(at)
-        direct = reconstruction_losses(weights, generated)
+        reconstruction = reconstruction_losses(weights, generated)
         of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
         adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
-        self._find_gradients(generated, direct, adversarial, at)
-        return direct.terms | adversarial.generator.terms | adversarial.terms
+        self._find_gradients(generated, reconstruction, adversarial, at)
+        return reconstruction.terms | adversarial.generator.terms | adversarial.terms
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
         """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""
@@ -166,7 +166,7 @@ class FrameMethod:
         return sample_grid(self.source, chunk.sequence, chunk.frames, chunk.outputs)
 
     def features(self, chunk: Chunk, *, train_from: int = 0) -> dict[int, Tensor] | None:
-        """What E says of every frame that the chunk's source maps are taken from (`feature_maps`); None without E."""
+        """Feature channels of every frame whose source map the chunk uses (`feature_maps`); None without E."""
         if self.encoder is None:
             return None
         return feature_maps(
@@ -181,7 +181,7 @@ class FrameMethod:
         )
 
     def _weights(self, at: StepContext) -> dict[LossTerm, float]:
-        """The losses of sequences as long as in this epoch, and what they weigh now."""
+        """The losses that this epoch's sequences are long enough for, with their weights now."""
         ramp = self.config.schedule.loss_ramp
         return {
             term: term.factor(self.config)
@@ -191,9 +191,9 @@ class FrameMethod:
         }
 
     def _find_gradients(
-        self, generated: GeneratedChunk, direct: Losses, adversarial: AdversarialLosses, at: StepContext
+        self, generated: GeneratedChunk, reconstruction: Losses, adversarial: AdversarialLosses, at: StepContext
     ) -> None:
-        """Put the scaled gradients of every network that was used into its weights' `grad`."""
+        """Store the scaled gradients of every network that was used in its weights' `grad`."""
         outputs, fakes = generated.outputs, generated.detached
         heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
         total = adversarial.generator.total
@@ -203,13 +203,13 @@ class FrameMethod:
             parameters = list(self.discriminators[name].parameters())
             gradients = torch.autograd.grad(at.scale(loss), parameters)
             for parameter, gradient in zip(parameters, gradients, strict=True):
-                # In the layout of the weights: fused Adam relies on it, and does not check it on a CPU.
+                # Fused Adam needs gradients in the memory layout of the weights, and does not check it on a CPU.
                 same = gradient.stride() == parameter.stride()
                 parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
-        if direct.total is None:
+        if reconstruction.total is None:
             torch.autograd.backward(heads, list(of_fakes))
         else:
-            scaled = at.scale(direct.total)
+            scaled = at.scale(reconstruction.total)
             torch.autograd.backward([scaled, *heads], [torch.ones_like(scaled), *of_fakes])
 
 
@@ -217,7 +217,7 @@ def reconstruction_losses(weights: dict[LossTerm, float], chunk: GeneratedChunk)
     """The losses of a chunk that need no discriminator.
 
     Args:
-        weights: row -> its weight; those of discriminators are passed over.
+        weights: row -> its weight; rows with a discriminator are skipped.
     """
     losses = Losses()
     for term, weight in weights.items():
@@ -229,50 +229,50 @@ def reconstruction_losses(weights: dict[LossTerm, float], chunk: GeneratedChunk)
 
 
 def _discriminator_config(config: TrainConfig, network: str, source_channels: int) -> Any:
-    """The layers of the discriminator of that name: `image`, `face`, or `videoN`."""
+    """The configuration of the discriminator of that name: `image`, `face`, or `videoN`."""
     of = config.adversaries
-    # A finer picture gets a discriminator with one more scale, whose coarser ones see what they saw before.
+    # Each finer stage adds a discriminator scale; the coarser ones keep their input sizes.
     sizes = of.discriminator_scales or DISCRIMINATORS[config.model.preset]["num_scales"]
     layers: dict[str, Any] = {"num_scales": sizes + config.scale - 1, "finer_scales": config.scale - 1}
     layers |= {} if config.model.norm is None else {"norm": config.model.norm}
     layers |= {} if of.discriminator_width is None else {"width": of.discriminator_width}
     if network.startswith("video"):
         return video_discriminator_config(config.model.preset, num_frames=of.video_frames, **layers)
-    if network == "face":  # small: two sizes fewer, and one at least
+    if network == "face":  # on small crops: two scales fewer, but at least one
         number = max(1, layers["num_scales"] - 2)
         layers |= {"num_scales": number, "finer_scales": min(number - 1, layers["finer_scales"])}
     return image_discriminator_config(config.model.preset, source_channels=source_channels, **layers)
 
 
 def _lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
-    """Memory layout and compilation, in place: names of weights stay."""
+    """Set memory layout and compilation in place, which keeps the names of weights."""
     hardware = config.hardware
     if device.type == "cuda" if hardware.channels_last is None else hardware.channels_last:
         module.to(memory_format=torch.channels_last)
     if hardware.compile and device.type != "meta":
-        # D's graph is used for two gradients, so the compiled one may not give its buffers away in the first.
+        # Two gradients are taken from D's graph, so the first must not free the buffers of the compiled one.
         functorch.donated_buffer = False
         module.compile()
 
 
 def build_encoder_config(config: TrainConfig) -> EncoderConfig | None:
-    """The feature encoder's layers; None where there is none."""
+    """The configuration of the feature encoder; None without features."""
     dims = config.model.feature_dims
     return encoder_config(config.model.preset, dims=dims) if dims else None
 
 
 def sizes_of(config: TrainConfig) -> dict[str, Any]:
-    """The sizes of the generator that were given instead of the preset's."""
+    """The settings of the generator that override the preset's."""
     names = ("width", "num_down", "num_blocks", "num_blocks_fine", "upsample", "norm")
     return {name: value for name in names if (value := config.value(name)) is not None}
 
 
 def generator_channels(config: TrainConfig, source: Conditioning) -> int:
-    """Channels that a generator is conditioned on: the source map's and the features'."""
+    """Input channels of a generator per frame: source map and features."""
     return source.num_channels + config.model.feature_dims
 
 
 def video_schedule(config: TrainConfig) -> Schedule:
-    """The schedule of sequences that grow."""
+    """The schedule with growing sequences."""
     names = [of.name for of in dataclasses.fields(Schedule) if of.name != "names"]  # such phases have no setting
     return Schedule(**{name: config.value(name) for name in names})

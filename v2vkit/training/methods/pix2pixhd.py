@@ -1,4 +1,4 @@
-"""pix2pixHD (Wang et al. 2018) on single frames: the model of first frames, and by itself a baseline without time."""
+"""pix2pixHD (Wang et al. 2018) on single frames: the first-frame model, and a baseline without temporal modelling."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ VIDEO_ONLY = (
     "sparse",
     "loss_ramp",
 )
-"""Settings of video models that a generator of single images knows nothing of."""
+"""Settings of video models that image generators do not use."""
 
 
 def image_method_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
@@ -40,7 +40,7 @@ def image_method_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 
 
 def image_layers(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> ImageGeneratorConfig:
-    """The layers: the preset, with the sizes that were given instead of it."""
+    """The generator's configuration: the preset with the settings that override it."""
     sizes = sizes_of(config)
     if "num_blocks_fine" in sizes:
         sizes["num_blocks_enhancer"] = sizes.pop("num_blocks_fine")
@@ -54,7 +54,7 @@ def image_layers(config: TrainConfig, source: Conditioning, *, covst: float = 0.
 
 
 def describe_images(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> dict[str, Any]:
-    """What is in the model file; a video of single images begins from nothing."""
+    """Fields of `ModelInfo` for image models; a video of single images needs no past frames."""
     generator = image_layers(config, source, covst=covst)
     return {"network": generator, "encoder": build_encoder_config(config), "first_frame": "self"}
 
@@ -76,7 +76,7 @@ def _build(config: TrainConfig, source: Conditioning, device: torch.device, para
 
 
 def _check(config: TrainConfig) -> None:
-    image_layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
+    image_layers(config, conditioning_of("face"))  # refuses invalid sizes; the domain does not matter
 
 
 PIX2PIXHD: MethodSpec = MethodSpec(

@@ -1,4 +1,4 @@
-"""The methods that `v2v train` knows: a row each. Loads none of them, so that `--help` stays quick."""
+"""The table of training methods. It loads none of them, so that `--help` stays fast."""
 
 import importlib
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method as `--help` and the names of checkpoints need it.
+    """A method, with what is needed without loading it.
 
     Attributes:
         place: `module:NAME` of its `MethodSpec`.
         summary: a few words for the help.
-        staged: trained in spatial stages, each with a checkpoint of its own name; else the method's name is its
-            checkpoint's.
-        defaults: settings that have another default with it.
-        perceptual: networks of its perceptual loss where none is named, the first that is here.
+        staged: trained in spatial stages, each with a checkpoint named after it; else the checkpoint has the method's
+            name.
+        defaults: settings with another default for this method.
+        perceptual: networks for the perceptual loss if none is named; the first whose weights are found is used.
     """
 
     place: str
@@ -34,7 +34,7 @@ class MethodRow:
 METHODS: dict[str, MethodRow] = {
     "vid2vid": MethodRow("v2vkit.training.methods.vid2vid:VID2VID", "video to video, coarse to fine", staged=True),
     "pix2pixhd": MethodRow("v2vkit.training.methods.pix2pixhd:PIX2PIXHD", "single images (first frames, a baseline)"),
-    "covst": MethodRow("v2vkit.training.methods.covst:COVST", "pix2pixhd with features moved by given flow"),
+    "covst": MethodRow("v2vkit.training.methods.covst:COVST", "pix2pixhd with features warped with given flow"),
     "s-flow": MethodRow(
         "v2vkit.training.methods.s_flow:S_FLOW",
         "labels and edges to independent frames, trained for consistent flow (S-Flow GAN)",
@@ -51,13 +51,13 @@ METHODS: dict[str, MethodRow] = {
 
 
 def method_spec(name: str) -> "MethodSpec":
-    """What there is to know about the method of that name.
+    """Loads the description of the method of that name.
 
     Raises:
-        V2VError: there is none of that name.
+        V2VError: there is no such method.
     """
     if name not in METHODS:
-        raise V2VError(f"There is no method {name}.", f"Known: {', '.join(METHODS)}.")
+        raise V2VError("method-unknown", f"There is no method {name}.", f"Known: {', '.join(METHODS)}.")
     module, _, attribute = METHODS[name].place.partition(":")
     spec: MethodSpec = getattr(importlib.import_module(module), attribute)
     return spec

@@ -202,7 +202,7 @@ def _check(config: TrainConfig) -> None:
     laplacian, flow = phase_epochs(config)
     if flow > epochs or (edge_layers(config) is not None and laplacian >= epochs):
         raise V2VError(
-            "setting-out-of-range",
+            "setting-invalid",
             f"Of {epochs} epochs, {laplacian} on Laplacian edges and {flow} with L_flow leave none for the rest.",
             "Give fewer --laplacian-epochs or --flow-epochs, or --edge-network none.",
         )

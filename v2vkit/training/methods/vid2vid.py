@@ -1,4 +1,4 @@
-"""vid2vid (Wang et al. 2018): frames from source maps and past frames, coarse to fine, sequences growing longer."""
+"""vid2vid (Wang et al. 2018): frames from source maps and past frames, trained coarse to fine, short to long."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 
 
 def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
-    """The layers: the preset, with the sizes that were given instead of it."""
+    """The generator's configuration: the preset with the settings that override it."""
     skip = config.model.picture_skip and source.has("shows_frame")
     return generator_config(
         config.model.preset,
@@ -42,13 +42,13 @@ def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
         composition=config.model.composition,
         flow=config.model.flow,
         num_scales=config.scale,
-        zero_history=config.model.norm == "batch",  # the published weights know it no other way
+        zero_history=config.model.norm == "batch",  # as the published weights, which have batch norm
         **sizes_of(config),
     )
 
 
 def build_vid2vid(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
-    """Freshly initialised networks of the settings' spatial stage."""
+    """The networks of the settings' spatial stage, with random weights."""
     return FrameMethod(
         config,
         source,
@@ -63,11 +63,14 @@ def build_vid2vid(config: TrainConfig, source: Conditioning, device: torch.devic
 def _check(config: TrainConfig) -> None:
     if config.halvings < 0:
         raise V2VError(
+            "setting-conflict",
             f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",
             f"Give --num-scales {config.scale} or more, or leave it out.",
         )
     if config.schedule.fix_epochs and config.scale == 1:
-        raise V2VError("--fix-epochs is for finer stages: spatial-1 has only one scale.", "Leave it out.")
+        raise V2VError(
+            "setting-unused", "--fix-epochs is for finer stages: spatial-1 has only one scale.", "Leave it out."
+        )
 
 
 def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Augmentation by affine moves: frame, maps and flow stay joined."""
+"""Affine augmentation: frame, maps and flow stay aligned."""
 
 import cv2
 import numpy as np
@@ -48,7 +48,7 @@ def test_a_shift_moves_pixels_ids_and_points_alike() -> None:
     assert np.array_equal(move_points(np.float32([[10, 20]]), SHIFT), [[13, 18]])
 
 
-def test_moved_ids_are_never_mixed() -> None:
+def test_warped_ids_are_never_interpolated() -> None:
     ids = np.zeros((64, 64), np.uint8)
     ids[20:40, 20:40] = 7
     moved = move_ids(ids, turned())
@@ -56,14 +56,14 @@ def test_moved_ids_are_never_mixed() -> None:
     assert np.allclose(np.argwhere(moved == 7).mean(0), np.argwhere(ids == 7).mean(0), atol=1)
 
 
-def test_points_land_where_the_picture_lands() -> None:
+def test_points_move_as_the_picture_does() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     cv2.circle(image, (40, 22), 3, (255, 255, 255), -1)
     y, x = np.argwhere(move_image(image, turned())[..., 0] > 128).mean(0)
     assert np.allclose(move_points(np.float32([[40, 22]]), turned())[0], [x, y], atol=0.5)
 
 
-def test_moved_flow_still_takes_the_moved_frame_into_the_one_before() -> None:
+def test_warped_flow_maps_the_warped_frame_to_the_previous_one() -> None:
     before = texture()
     flow = np.zeros((64, 64, 2), np.float32)
     flow[...] = (-4.0, 2.0)
@@ -86,7 +86,7 @@ def test_moved_flow_still_takes_the_moved_frame_into_the_one_before() -> None:
     assert confidence[32, 32] == 1
 
 
-def test_wild_vectors_do_not_spoil_the_trusted_ones_beside_them() -> None:
+def test_vectors_without_confidence_do_not_spread_to_confident_neighbours() -> None:
     flow, confidence = np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32)
     flow[:, 32:], confidence[:, 32:] = (-14, 0), 0
     for scale in (1, 255):  # confidence may come as bytes
@@ -96,13 +96,13 @@ def test_wild_vectors_do_not_spoil_the_trusted_ones_beside_them() -> None:
         assert np.abs(vectors[moved == 0]).max() > 10  # what nobody trusts is moved like the rest
 
 
-def test_nothing_outside_the_frame_is_trusted() -> None:
+def test_flow_from_outside_the_frame_has_no_confidence() -> None:
     _, confidence = move_flow(np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32), SHIFT)
     assert confidence[:, :2].max() == 0
     assert confidence[-1].max() == 0
 
 
-def test_nothing_is_trusted_that_points_outside_the_moved_frame() -> None:
+def test_flow_that_points_outside_the_warped_frame_has_no_confidence() -> None:
     """What a pixel came from has been moved out of the frame, although the pixel has not."""
     flow = np.zeros((64, 64, 2), np.float32)
     flow[..., 0] = 6  # the camera pans: every pixel was six to the right
@@ -115,7 +115,7 @@ def test_nothing_is_trusted_that_points_outside_the_moved_frame() -> None:
     assert moved[32, 32] == 1
 
 
-def test_a_moved_face_is_drawn_anew() -> None:
+def test_an_augmented_face_is_redrawn() -> None:
     """The same thin lines as at any other place: moving the drawn picture instead would blur them."""
     angles = np.linspace(0, np.pi, 17)
     landmarks = np.zeros((68, 2), np.float32)
@@ -137,7 +137,7 @@ def test_a_moved_face_is_drawn_anew() -> None:
 
 
 @pytest.mark.parametrize("canny", [True, False])
-def test_a_moved_face_has_edges_of_the_background_only_where_others_have(canny: bool) -> None:
+def test_an_augmented_face_has_edges_of_the_background_only_where_others_have(canny: bool) -> None:
     landmarks, frame, move = np.round(face_landmarks(45, 34, 30), 3), photo(80, 90), turned(5, 1.0, 80)
     files = {
         "sketch.png": encode_png(draw_sketch(frame, landmarks, canny=canny)[0]),
@@ -150,7 +150,7 @@ def test_a_moved_face_has_edges_of_the_background_only_where_others_have(canny: 
     assert np.array_equal(found, with_edges if canny else without)
 
 
-def test_moved_people_are_drawn_anew() -> None:
+def test_augmented_people_are_redrawn() -> None:
     """Strokes are as wide as elsewhere, in the stage's setting; points that are missing do not appear."""
     someone = person(32, 6, 50)
     someone.body[4] = 0
@@ -189,7 +189,7 @@ def test_parts_are_left_out_anew_for_every_frame() -> None:
     assert not drawn(1.0, 0).any()
 
 
-def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_augmentation_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.TempPathFactory) -> None:
     dataset = open_dataset(make_workspace(tmp_path_factory.mktemp("moving") / "work").work, strides=(1,))
     still, lively = SMALL, SMALL.model_copy(update={"augment": 1.0})
     loads = [
@@ -204,7 +204,7 @@ def test_jitter_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pytest.Tem
     assert set(first.s.unique().tolist()) <= {0.0, 1.0}
 
 
-def test_moves_stay_within_their_strength() -> None:
+def test_affine_maps_stay_within_their_strength() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         move = draw_move(rng, 0.5, (100, 60))

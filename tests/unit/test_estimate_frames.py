@@ -42,24 +42,24 @@ class Together:
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 50])
 def test_every_frame_is_given_in_order_with_its_result(length: int) -> None:
     estimators = [Together(), Together()]
-    looked_at = list(look_at_frames(CountedClip(length), estimators))
-    assert [int(image[0, 0, 0]) for image, _ in looked_at] == list(range(length))
-    assert [result for _, result in looked_at] == [10 * t for t in range(length)]
+    estimated = list(look_at_frames(CountedClip(length), estimators))
+    assert [int(image[0, 0, 0]) for image, _ in estimated] == list(range(length))
+    assert [result for _, result in estimated] == [10 * t for t in range(length)]
     sizes = [size for estimator in estimators for size in estimator.sizes]
     assert sum(sizes) == length
     assert len(sizes) == -(-length // 8), "eight at once, and the rest"
 
 
 def test_an_estimator_that_takes_one_image_is_called_for_each() -> None:
-    looked_at = look_at_frames(CountedClip(20), [lambda image: int(image[0, 0, 0]) + 1])
-    assert [result for _, result in looked_at] == list(range(1, 21))
+    estimated = look_at_frames(CountedClip(20), [lambda image: int(image[0, 0, 0]) + 1])
+    assert [result for _, result in estimated] == list(range(1, 21))
 
 
 def test_frames_are_drawn_only_so_far_ahead() -> None:
     clip = CountedClip(200)
-    looked_at = look_at_frames(clip, [Together(), Together()])
-    next(looked_at)
-    looked_at.close()
+    estimated = look_at_frames(clip, [Together(), Together()])
+    next(estimated)
+    estimated.close()
     assert len(clip.drawn) <= 4 * 8
 
 

@@ -1,17 +1,17 @@
-"""Where a subject is in its frame, and windows that put it elsewhere."""
+"""Alignment: the placement of a subject, and windows that move it to another."""
 
 import numpy as np
 import pytest
 
 from tests.faces import face_landmarks
 from tests.people import body
-from v2vkit.conditions.alignment import Placement, place_face, place_people, typical
+from v2vkit.conditions.alignment import Placement, median_placement, place_face, place_people
 from v2vkit.conditions.people import Person
 from v2vkit.inference.framing import align_window
 from v2vkit.video.framing import Window, reframe
 
 
-def test_a_face_is_placed_alike_however_it_is_moved_and_enlarged() -> None:
+def test_the_placement_of_a_face_follows_shift_and_scale() -> None:
     face = face_landmarks(0, 0, 60)
     here, there = place_face(face), place_face(face * 1.5 + np.float32([30, -7]))
     assert here is not None
@@ -41,10 +41,10 @@ def test_people_are_placed_by_the_head_and_shoulders_of_the_largest() -> None:
     assert place_people(None) is None
 
 
-def test_what_is_typical_is_the_median() -> None:
+def test_median_placement_ignores_missing_subjects() -> None:
     rows = [Placement(x=x, y=2 * x, size=size) for x, size in ((1, 9), (3, 4), (90, 5))]
-    assert typical([rows[0], None, rows[1], rows[2]]) == Placement(x=3, y=6, size=5)
-    assert typical([None, None]) is None
+    assert median_placement([rows[0], None, rows[1], rows[2]]) == Placement(x=3, y=6, size=5)
+    assert median_placement([None, None]) is None
 
 
 @pytest.mark.parametrize("window", [Window(0, 0, 400, 300), Window(50, 20, 200, 150)])
