@@ -39,15 +39,12 @@ def test_jpeg_keeps_full_colour_resolution() -> None:
     assert (decoded[:, ::2, 0] - decoded[:, 1::2, 0]).mean() > 150
 
 
-@pytest.mark.parametrize(
-    ("size", "code"),
-    [((60000, 60000), "image-damaged"), ((2**31 - 1, 2), "image-damaged"), ((20000, 20000), "image-too-large")],
-)
-def test_decompression_bombs_are_refused_unopened(size: tuple[int, int], code: str) -> None:
+@pytest.mark.parametrize("size", [(60000, 60000), (2**31 - 1, 2), (20000, 20000), (9000, 9000)])
+def test_decompression_bombs_are_refused_unopened(size: tuple[int, int]) -> None:
     bomb = _png(*size)
     tracemalloc.start()
     for decode in (decode_image, decode_gray):
-        with raises(code, "clip/000000"):
+        with raises("image-too-large", "clip/000000"):
             decode(bomb, "frame clip/000000")
     assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
     tracemalloc.stop()

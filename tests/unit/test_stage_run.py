@@ -128,7 +128,7 @@ def test_wrong_setup_is_raised_before_the_disk_is_touched(tmp_path: Path, worker
 
 
 @pytest.mark.parametrize(
-    ("damage", "code"), [("flip", "shard-damaged"), ("truncate", "shard-damaged"), ("delete", "shard-missing")]
+    ("damage", "code"), [("flip", "shard-damaged"), ("truncate", "artifact-damaged"), ("delete", "artifact-damaged")]
 )
 def test_corrupt_input_shard_is_found_and_named(tmp_path: Path, damage: str, code: str) -> None:
     work, options = _make(tmp_path)

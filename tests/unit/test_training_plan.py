@@ -72,7 +72,7 @@ FLOW = ("predicted flow", "warped real frame", "temporal consistency")
         ({"flow": False}, dict.fromkeys((*FLOW, "mask"), "--no-flow")),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
-        ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
+        ({"domain": "face"}, {"face discriminator": "only for poses"}),
         (
             {"perceptual": "off"},
             dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),
@@ -104,7 +104,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     for text in ("s per step", "peak memory", "MiB of tensors per frame", "spatial-1: missing; nothing was done"):
         assert text in done.output
     assert "plan: spatial-2" in done.output
-    assert f"start     {work}/checkpoints/spatial-1, which has still to be trained" in done.output
+    assert f"start     {work}/checkpoints/spatial-1, which is not trained yet" in done.output
     assert "spatial-2: missing; nothing was done" in done.output
     assert done.output.count("s per step") >= 2
     assert sorted(Folder(work).names()) == before
@@ -122,7 +122,7 @@ def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
     for drop_history, told in ((0.0, True), (0.5, False)):
         config = ONE.model_copy(update={"drop_history": drop_history})
         plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
-        assert ("no sequence begins from nothing" in plan) == told
+        assert ("no sequence begins without past frames" in plan) == told
 
 
 @pytest.mark.parametrize(("clip_frames", "chunk", "steps"), [(6, 4, 1), (6, 2, 1), (12, 2, 2)])

@@ -14,7 +14,7 @@ from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
-from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
+from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import VideoGenerator, history_from_images
@@ -76,7 +76,7 @@ def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunO
     coarse, fine = evaluated("spatial-1"), evaluated("spatial-2")
     assert REAL_COARSE in coarse["summary"]
     assert REAL_COARSE not in fine["summary"]
-    assert any("16x12, enlarged to 32x24" in note for note in coarse["notes"])
+    assert any("16x12, upsampled to 32x24" in note for note in coarse["notes"])
     best, sharp = coarse["summary"][REAL_COARSE], coarse["summary"][REAL]
     assert best["psnr"]["mean"] > coarse["summary"][OURS]["psnr"]["mean"]
     assert best["warp_error"]["mean"] < sharp["warp_error"]["mean"]  # of noise, little is left to move

@@ -46,7 +46,7 @@ class Rollout:
         The first frame's source map replaces those of missing past frames, as in training.
         """
         length = self.generator.config.history
-        current = self._halved(self._tensor(s))
+        current = self._downsampled(self._tensor(s))
         stack = [*(self.sources or [current] * length), current]
         self.sources = stack[1:]
         return torch.cat(stack, 1)
@@ -60,7 +60,7 @@ class Rollout:
                 with _computing(self.generator, self.precision):
                     outputs = self.generator(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had generated it
-                scales = pyramid(self._halved(first), self.generator.config.num_scales)
+                scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
@@ -97,7 +97,7 @@ class Rollout:
             sources: source maps float32 [C, H, W] in [0, 1].
         """
         twice = [*sources, *sources] if len(sources) == 1 else sources
-        stack = torch.cat([self._halved(self._tensor(s)) for s in twice])
+        stack = torch.cat([self._downsampled(self._tensor(s)) for s in twice])
         with torch.inference_mode(), _computing(self.generator, self.precision):
             x = self.generator(stack, None, first_frame=True)[-1].x_fake
         if self.halvings:
@@ -107,7 +107,7 @@ class Rollout:
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
-    def _halved(self, x: Tensor) -> Tensor:
+    def _downsampled(self, x: Tensor) -> Tensor:
         return halve(x, self.halvings)
 
 

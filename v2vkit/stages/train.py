@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.classes.remap import final_table
+from v2vkit.classes.table import ids_of
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, load_inputs
 from v2vkit.stages.train_plan import (
+    artifact_of,
     check_training,
     maps_only,
     not_used,
@@ -22,6 +25,7 @@ from v2vkit.stages.train_plan import (
     training_inputs,
     training_sources,
 )
+from v2vkit.stages.train_report import report_segmenter
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import METHODS, method_spec
 
@@ -36,12 +40,12 @@ if TYPE_CHECKING:
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts of the workspace, and the network of the perceptual loss."""
+    """Fill in the domain from the artifacts of the workspace, and what the method leaves open."""
     from v2vkit.training.check import refuse_unused
-    from v2vkit.training.perceptual import resolve_perceptual
 
-    refuse_unused(config, method_spec(config.method))
-    config = resolve_perceptual(config, work / f"checkpoints/{config.checkpoint}")
+    spec = method_spec(config.method)
+    refuse_unused(config, spec)
+    config = spec.resolve(_with_label_ids(config, work), work)
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:
@@ -65,6 +69,20 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         "artifact-missing",
         f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
         f"Make some with {', '.join(wanted.values())}.",
+    )
+
+
+def _with_label_ids(config: TrainConfig, work: Folder) -> TrainConfig:
+    """Names of classes in --foreground as ids, by the class table of the labels.
+
+    Raises:
+        V2VError: the labels have no class table, or it has no such class.
+    """
+    if all(isinstance(label, int) for label in config.model.foreground):
+        return config
+    labels = load_input(work, "labels")
+    return config.model_copy(
+        update={"foreground": ids_of(config.model.foreground, final_table(labels.config), "--foreground")}
     )
 
 
@@ -103,7 +121,6 @@ class _Run:
 def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
-    from v2vkit.conditions.clips import ClipReader
     from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text
     from v2vkit.training.trainer import new_state
@@ -115,7 +132,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     device = parallel.device or pick_device(config.hardware.device)
     work = Folder(build.options.work)
     dataset = VideoDataset(
-        ClipReader(work, maps_only(build.inputs)),
+        spec.open_reader(config, work, maps_only(build.inputs)),
         source_config(config, build.inputs, work),
         strides=spec.strides(config),
         flip=config.data.flip,
@@ -150,7 +167,7 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
 
     config: TrainConfig = build.config
     source, reader = dataset.source, dataset.reader
-    clip, maps = reader.clips[0], [build.inputs[kind] for kind in source.artifacts]
+    clip, maps = reader.clips[0], [build.inputs[artifact_of(config, kind)] for kind in source.artifacts]
     return ModelInfo(
         method=config.method,
         stage=config.checkpoint,
@@ -190,6 +207,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Print the plan, train, and return the checkpoint's files."""
     from v2vkit.checkpoint.model_file import MODEL, save_model
     from v2vkit.checkpoint.snapshot import forget_damaged
+    from v2vkit.training.data.labelled import LabelledReader
     from v2vkit.training.parallel import open_parallel
     from v2vkit.training.plan import SMALLER
     from v2vkit.training.trainer import Trainer
@@ -230,7 +248,11 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
             trainer.writer.close()
     if not first:
         return ()
-    return (entry_of(MODEL, build.folder.read(MODEL)),)
+    reader = opened.dataset.reader
+    measured = (
+        report_segmenter(build.folder, reader, config.hardware.device) if isinstance(reader, LabelledReader) else ()
+    )
+    return (entry_of(MODEL, build.folder.read(MODEL)), *measured)
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:

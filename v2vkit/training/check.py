@@ -61,10 +61,11 @@ def refuse_unused(config: TrainConfig, spec: MethodSpec) -> None:
     Raises:
         V2VError: it does not use one.
     """
-    others = (method_spec(name) for name in METHODS if name != spec.name)
+    others = [method_spec(name) for name in METHODS if name != spec.name]
     own = {term.weight for term in spec.losses(config)}
     weights = {term.weight: None for other in others for term in other.losses(config) if term.weight is not None}
     foreign = [weight for weight in weights if weight not in own]
+    foreign += [name for other in others for name in other.own if name not in spec.own]
     if given := config.given(*spec.unused, *foreign):
         raise V2VError(
             "setting-unused",

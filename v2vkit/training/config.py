@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
+from v2vkit.classes.table import ClassName
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
@@ -30,8 +31,11 @@ class ModelSettings(SettingsGroup):
     preset: Preset = setting(
         "small", "Size of the networks: tiny for a few CPU cores, paper as in the paper.", common=True
     )
-    foreground: tuple[int, ...] = setting(
-        (), "Label id of the foreground, which gets a generator branch of its own, eq. 9 (street).", common=True
+    foreground: tuple[ClassName, ...] = setting(
+        (),
+        "Label of the foreground, by id or name, which gets a generator branch of its own, eq. 9 (street).",
+        common=True,
+        metavar="ID|NAME",
     )
     num_labels: int | None = setting(
         None, "Number of label classes (street); default: highest id in the label maps + 1.", ge=1, le=255
@@ -84,6 +88,11 @@ class ModelSettings(SettingsGroup):
         None,
         "Normalisation of G and D: instance (default), or batch (as the published weights).",
     )
+
+    @property
+    def foreground_ids(self) -> tuple[int, ...]:
+        """`foreground` once names have been looked up in the class table, which the stage does first."""
+        return tuple(label for label in self.foreground if isinstance(label, int))
 
 
 class ScheduleSettings(SettingsGroup):
@@ -195,6 +204,49 @@ class AdversarySettings(SettingsGroup):
     )
     discriminator_width: int | None = setting(
         None, "Channels of the discriminators' first layer; default: the preset's.", ge=1, le=512
+    )
+
+
+class SegmenterSettings(SettingsGroup):
+    """Segmenter."""
+
+    network: Literal["auto", "lite0-fpn", "deeplabv3-resnet50", "deeplabv3-resnet101", "deeplabv3-mobilenet"] = setting(
+        "auto",
+        "Network of --method segmenter: DeepLabV3, as in the paper, or EfficientNet-lite0 with a feature pyramid, "
+        "whose ImageNet weights come with the extra `perceptual`; auto: the latter where its weights are there, else "
+        "deeplabv3-resnet50.",
+        since="0.1",
+    )
+    network_weights: str | None = setting(
+        None,
+        "Weights to start from: of torchvision's DeepLabV3, whose last layer is made anew; for lite0-fpn those of the "
+        "encoder, from the store (`v2v weights list`) when not given.",
+        metavar="FILE",
+        affects_output=False,
+        since="0.1",
+    )
+    pretrained: bool = setting(True, "Start lite0-fpn from the encoder's ImageNet weights.", since="0.1")
+    class_weight: tuple[str, ...] = setting(
+        (),
+        "Weight of a class in the loss, by name or id, others 1; `balanced` for all classes by the inverse square root "
+        "of their share of the pixels.",
+        metavar="CLASS=WEIGHT|balanced",
+        since="0.1",
+    )
+    focal: float = setting(
+        0.0, "Gamma of the focal loss: how much less easy pixels count; 2 in its paper, 0 = cross entropy.", ge=0, le=10
+    )
+    held_out: float = setting(
+        0.2,
+        "Share of the labelled frames, the last ones of every shot, that are not trained on but measured in the end.",
+        ge=0,
+        le=0.9,
+        since="0.1",
+    )
+    train_on: Literal["labels", "sparse-labels"] | None = setting(
+        None,
+        "Artifact with the label maps; sparse-labels where there is one, else labels, when not given.",
+        since="0.1",
     )
 
 
@@ -336,6 +388,7 @@ class TrainConfig(StageConfig):
     schedule: ScheduleSettings = ScheduleSettings()
     losses: LossSettings = LossSettings()
     adversaries: AdversarySettings = AdversarySettings()
+    segmenter: SegmenterSettings = SegmenterSettings()
     data: DataSettings = DataSettings()
     hardware: HardwareSettings = HardwareSettings()
     output: OutputSettings = OutputSettings()

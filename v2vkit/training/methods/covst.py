@@ -8,7 +8,7 @@ from v2vkit.conditions.conditioning import Conditioning, conditioning_of
 from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
-from v2vkit.training.methods.frames import SFLOW_ONLY, FrameMethod, build_encoder_config, video_schedule
+from v2vkit.training.methods.frames import FrameMethod, build_encoder_config, video_schedule
 from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY, describe_images, image_layers, image_method_losses
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.start import check_start, inherit
@@ -41,7 +41,7 @@ def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
 COVST: MethodSpec = MethodSpec(
     name="covst",
     losses=image_method_losses,
-    unused=(*VIDEO_ONLY, *SFLOW_ONLY),
+    unused=VIDEO_ONLY,
     context=0,
     schedule=video_schedule,
     strides=lambda config: (1,),  # the generator warps its features with it

@@ -46,9 +46,6 @@ from v2vkit.training.schedule import Schedule, ramp_factor
 from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met
 from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
 
-SFLOW_ONLY = ("edge_network", "laplacian_epochs", "flow_epochs", "balance_edges")
-"""Settings of S-Flow's generator and phases, of which other methods know nothing."""
-
 
 @dataclass
 class Chunk:

@@ -12,7 +12,7 @@ from v2vkit.models.unet import UNetConfig
 from v2vkit.training.adversarial import image_adversary
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec, StepContext
-from v2vkit.training.methods.frames import SFLOW_ONLY, Chunk, FrameMethod, sizes_of
+from v2vkit.training.methods.frames import Chunk, FrameMethod, sizes_of
 from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.reconstruction import image_losses
@@ -72,7 +72,6 @@ PIX2PIX: MethodSpec = MethodSpec(
     losses=_losses,
     unused=(
         *VIDEO_ONLY,
-        *SFLOW_ONLY,
         *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share", "feature_dims"),
         *("picture_skip", "num_blocks", "num_blocks_fine", "num_enhancers"),
     ),

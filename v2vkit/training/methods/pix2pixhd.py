@@ -10,7 +10,7 @@ from v2vkit.models.presets import image_generator_config
 from v2vkit.training.adversarial import image_adversary
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
-from v2vkit.training.methods.frames import SFLOW_ONLY, FrameMethod, build_encoder_config, generator_channels, sizes_of
+from v2vkit.training.methods.frames import FrameMethod, build_encoder_config, generator_channels, sizes_of
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.reconstruction import image_losses
 from v2vkit.training.schedule import Schedule
@@ -82,16 +82,7 @@ def _check(config: TrainConfig) -> None:
 PIX2PIXHD: MethodSpec = MethodSpec(
     name="pix2pixhd",
     losses=image_method_losses,
-    unused=(
-        *VIDEO_ONLY,
-        *SFLOW_ONLY,
-        "first_frames",
-        "double_every",
-        "max_frames",
-        "chunk",
-        "max_frame_stride",
-        "covst_share",
-    ),
+    unused=(*VIDEO_ONLY, "first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),
     context=0,
     schedule=_schedule,
     strides=lambda config: (),

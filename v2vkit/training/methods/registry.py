@@ -47,6 +47,7 @@ METHODS: dict[str, MethodRow] = {
         defaults={"gan": "bce", "discriminator_scales": 1, "lambda_l1": 100.0, "lambda_feature": 0.0},
         perceptual=(),
     ),
+    "segmenter": MethodRow("v2vkit.training.methods.segmenter:SEGMENTER", "label maps from frames, for `v2v segment`"),
 }
 
 

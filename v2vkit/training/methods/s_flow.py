@@ -222,6 +222,7 @@ S_FLOW: MethodSpec = MethodSpec(
         *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share", "feature_dims"),
         "picture_skip",
     ),
+    own=("edge_network", "laplacian_epochs", "flow_epochs", "balance_edges"),
     context=0,
     schedule=phase_schedule,
     strides=lambda config: (),

@@ -13,7 +13,6 @@ from v2vkit.training.adversarial import face_adversary, image_adversary, video_a
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.frames import (
-    SFLOW_ONLY,
     FrameMethod,
     build_encoder_config,
     generator_channels,
@@ -38,7 +37,7 @@ def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
         config.model.preset,
         source_channels=generator_channels(config, source),
         picture=source.slice_of("shows_frame").start if skip else None,
-        foreground=config.model.foreground,
+        foreground=config.model.foreground_ids,
         composition=config.model.composition,
         flow=config.model.flow,
         num_scales=config.scale,
@@ -84,7 +83,7 @@ def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
 VID2VID: MethodSpec = MethodSpec(
     name="vid2vid",
     losses=_losses,
-    unused=("num_enhancers", "covst_share", *SFLOW_ONLY),
+    unused=("num_enhancers", "covst_share"),
     context=HISTORY,
     schedule=video_schedule,
     strides=lambda config: read_strides(VID2VID.losses(config), config),
