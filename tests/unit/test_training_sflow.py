@@ -24,6 +24,7 @@ from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_edges import STAGE as EDGES
 from v2vkit.stages.train import STAGE as TRAIN
+from v2vkit.training import perceptual
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.methods import s_flow
@@ -213,3 +214,22 @@ def test_the_plan_names_the_phases(data: Data) -> None:
     said = [line for line in run(TRAIN, CONFIG, options).message.splitlines() if line.startswith("  phase")]
     for name, line in zip((LAPLACIAN, JOINT, LAST), said, strict=True):
         assert f"({name})" in line
+
+
+def test_the_perceptual_loss_takes_the_first_network_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here: set[str] = set()
+    monkeypatch.setattr(perceptual.weights, "find", lambda name: Path(name) if name in here else None)
+    monkeypatch.setattr(perceptual.weights, "require", Path)
+    config = CONFIG.model_copy(update={"perceptual": "auto"})
+
+    def chosen(method: str) -> str:
+        other = config.model_copy(update={"method": method})
+        return str(perceptual.resolve_perceptual(other, Folder(str(tmp_path))).losses.perceptual)
+
+    assert chosen("s-flow") == "off"
+    here.add("lite0")
+    assert (chosen("s-flow"), chosen("pix2pixhd"), chosen("pix2pix")) == ("lite0", "off", "off")
+    here.add("vgg19")
+    assert (chosen("s-flow"), chosen("pix2pixhd"), chosen("pix2pix")) == ("vgg19", "vgg19", "off")
