@@ -105,7 +105,7 @@ def test_what_most_people_use_comes_first_then_every_group() -> None:
         "Discriminators",
         "Training data",
         "Hardware",
-        "Snapshots and logs",
+        "Plan, snapshots and logs",
     ]
     assert 10 <= len(found["Most used"]) <= 14
     assert {"method", "stage", "preset", "epochs", "learning_rate", "device"} <= set(found["Most used"])

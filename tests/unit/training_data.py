@@ -52,6 +52,7 @@ SMALL = TrainConfig(
     threads=1,
     sample_every=0,
     tensorboard=False,
+    measure=False,
 )
 
 

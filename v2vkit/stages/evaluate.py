@@ -52,7 +52,8 @@ class EvaluateConfig(StageConfig):
     )
     segmenter: str | None = setting(
         None,
-        "Weights of a segmentation network (as for `v2v segment`) with the model's labels, for label fidelity.",
+        "Segmentation network with the model's labels, for label fidelity: weights of torchvision's DeepLabV3 or "
+        "LR-ASPP, or the folder of a segmenter's checkpoint.",
         metavar="FILE",
     )
     segmenter_keep: tuple[int, ...] = setting(

@@ -51,6 +51,12 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
             "--feature-dims excludes --first-frame image: the image model does not take these features.",
             "Train with --first-frame self or real.",
         )
+    if config.schedule.budget is not None and not config.output.measure:
+        raise V2VError(
+            "setting-conflict",
+            "--budget needs measured steps, and --no-measure forbids them.",
+            "Leave one of them out.",
+        )
     _check_processes(config)
     _check_sides(config, spec, *next(iter(sizes)))
 

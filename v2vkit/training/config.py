@@ -19,6 +19,7 @@ from v2vkit.config import (
     setting,
     settings_of,
 )
+from v2vkit.training.budget import DurationSetting
 from v2vkit.training.methods.registry import METHODS
 
 MAX_TEMPORAL_SCALES = 5
@@ -99,6 +100,14 @@ class ScheduleSettings(SettingsGroup):
     """Schedule and optimiser."""
 
     epochs: int = setting(40, "Number of epochs.", ge=1, le=100000, common=True)
+    budget: DurationSetting | None = setting(
+        None,
+        "Longest time that a stage trains (`90 s`, `4 min`, `2 h`). Steps measured at the start decide how many epochs "
+        "fit; decay and the growth of sequences are scaled with them. At least a tenth of the epochs, and two, are "
+        "trained. Not given: all epochs.",
+        metavar="DURATION",
+        since="0.1",
+    )
     learning_rate: float = setting(2e-4, "Learning rate of Adam (betas 0.5, 0.999).", gt=0, le=1, common=True)
     decay: float = setting(
         0.5,
@@ -329,8 +338,13 @@ class HardwareSettings(SettingsGroup):
 
 
 class OutputSettings(SettingsGroup):
-    """Snapshots and logs."""
+    """Plan, snapshots and logs."""
 
+    measure: bool = setting(
+        True,
+        "Measure a few steps before training, for the time and memory in the plan; --budget needs it.",
+        affects_output=False,
+    )
     save_every: float = setting(
         60.0, "Seconds between snapshots, from which training resumes.", ge=0, affects_output=False
     )

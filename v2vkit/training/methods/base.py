@@ -27,8 +27,8 @@ class StepContext:
     """The position of a step in training.
 
     Attributes:
-        epoch: counted from 0.
-        progress: epochs done, with fraction.
+        epoch: of the full schedule, counted from 0.
+        progress: epochs of the full schedule done, with fraction.
         num_frames: largest number of generated frames per sequence in this epoch.
         scale: loss -> scaled loss, before gradients are taken (float16; else the identity).
     """

@@ -271,5 +271,5 @@ def generator_channels(config: TrainConfig, source: Conditioning) -> int:
 
 def video_schedule(config: TrainConfig) -> Schedule:
     """The schedule with growing sequences."""
-    names = [of.name for of in dataclasses.fields(Schedule) if of.name != "names"]  # such phases have no setting
+    names = [of.name for of in dataclasses.fields(Schedule) if of.name not in ("full_epochs", "names")]
     return Schedule(**{name: config.value(name) for name in names})
