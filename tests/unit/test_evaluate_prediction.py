@@ -12,6 +12,7 @@ from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.prediction_models import NUM_LABELS, save_predictor
 from tests.unit.rendering import save_untrained
 from v2vkit.config import make_config
+from v2vkit.evaluation.metrics.contract import PerFrame
 from v2vkit.evaluation.prediction import (
     MIOU,
     PredictionScores,
@@ -60,11 +61,12 @@ def test_scores_are_summed_over_starts_by_step() -> None:
     ones, zeros = np.ones((2, 2), np.uint8), np.zeros((2, 2), np.uint8)
     for step, found in ((1, zeros), (2, ones), (1, zeros)):
         scores.add_labels("a", step, found, zeros, 2)
-        image = np.repeat(found[..., None], 3, 2)
-        scores.add_frame(
-            "b", step, image, image, {"sum": lambda image, real: float(image.sum()), "no": lambda a, b: None}
-        )
-    assert scores.curves() == {MIOU: {"a": [1.0, 0.0]}, "sum": {"b": [0.0, 12.0]}}
+    black, white = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    metrics = {"sum": PerFrame(lambda batch: [float(image.sum()) for image in batch.images])}
+    metrics["none"] = PerFrame(lambda batch: [None] * len(batch.images))
+    for start, images in (("1", [black, white]), ("2", [white, white])):
+        scores.add_frames("b", images, images, metrics, start=start)
+    assert scores.curves() == {MIOU: {"a": [1.0, 0.0]}, "sum": {"b": [6.0, 12.0]}}
     assert at_horizon([1.0, 0.0, 0.5], 3, mean=True) == 0.5
     assert at_horizon([1.0, 0.0, 0.5], 3, mean=False) == 0.5
     lines = summary_text(scores.curves()).splitlines()
@@ -101,7 +103,7 @@ def test_every_model_stands_beside_the_baselines(
     assert evaluate(data, tmp_path, video="spatial-1", columns=3) == []
     found = report(tmp_path)
     assert (found["observe"], found["starts"]) == (3, 6)
-    assert list(found["curves"]) == ["mIoU", "MS-SSIM", "SSIM", "PSNR"]
+    assert list(found["curves"]) == ["mIoU", "PSNR dB", "SSIM", "MS-SSIM"]
     labels = found["curves"]["mIoU"]
     assert list(labels) == ["predictor", "copy the last labels", "warp the last labels by the last flow"]
     frames = found["curves"]["SSIM"]

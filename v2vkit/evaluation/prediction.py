@@ -3,7 +3,7 @@
 Protocol (Wu et al. 2020): observe 4 frames, predict 10; values at the next frame and means over the next 5 and 10.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.conditions.flow import warp_backward
+from v2vkit.evaluation.metrics.contract import Batch, Metric
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
-FrameMetric = Callable[[Image, Image], float | None]
-"""Predicted frame, real frame -> value; None = it does not apply to this size."""
 
 COPY_LABELS, WARP_LABELS = "copy the last labels", "warp the last labels by the last flow"
 REPEAT_FRAME, WARP_FRAME = "repeat the last frame", "warp the last frame by the last flow"
@@ -42,11 +41,19 @@ class PredictionScores:
         found, steps = confusion(labels, real, num_labels), self.confusions.setdefault(method, {})
         steps[step] = steps.get(step, np.zeros_like(found)) + found
 
-    def add_frame(self, method: str, step: int, image: Image, real: Image, metrics: Mapping[str, FrameMetric]) -> None:
-        """Measure one predicted frame."""
+    def add_frames(
+        self, method: str, images: Sequence[Image], real: Sequence[Image], metrics: Mapping[str, Metric], *, start: str
+    ) -> None:
+        """Measure the predicted frames of one start, from step 1 on; metrics of sets only collect them.
+
+        Args:
+            start: a name of the start.
+        """
+        batch = Batch(method, start, start, range(len(images)), images, real)
         for name, metric in metrics.items():
-            if (value := metric(image, real)) is not None:
-                self.values.setdefault(name, {}).setdefault(method, {}).setdefault(step, []).append(value)
+            for step, value in enumerate(metric.update(batch), 1):
+                if isinstance(value, float):
+                    self.values.setdefault(name, {}).setdefault(method, {}).setdefault(step, []).append(value)
 
     def curves(self) -> dict[str, dict[str, list[float]]]:
         """Metric -> method -> value at each step, from 1."""
@@ -127,6 +134,15 @@ def summary_text(curves: Mapping[str, Mapping[str, Sequence[float]]], *, digits:
             lines.append("  ".join([method.ljust(width), *cells]))
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
+
+
+def sets_text(sets: Mapping[str, Mapping[str, Mapping[str, Any]]], *, digits: int = 4) -> str:
+    """One table per metric of whole sets of predicted frames: metric -> method -> values (`Metric.compute`)."""
+    lines = []
+    for metric, methods in sets.items():
+        width = max(len(name) for name in (metric, *methods))
+        lines += [metric, *(f"{name.ljust(width)}  {found['value']:.{digits}f}" for name, found in methods.items()), ""]
+    return "\n".join(lines).rstrip()
 
 
 def at_horizon(values: Sequence[float], k: int, *, mean: bool) -> float:

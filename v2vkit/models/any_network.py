@@ -12,9 +12,10 @@ from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
 from v2vkit.models.mcnet import MCNet, MCNetConfig
 from v2vkit.models.predictor import LabelPredictor, PredictorConfig
 from v2vkit.models.prednet import PredNet, PredNetConfig
+from v2vkit.models.segmenter import SegmenterConfig, build_segmenter
 
 AnyNetworkConfig = Annotated[
-    AnyGeneratorConfig | PredictorConfig | PredNetConfig | MCNetConfig, Field(discriminator="kind")
+    AnyGeneratorConfig | SegmenterConfig | PredictorConfig | PredNetConfig | MCNetConfig, Field(discriminator="kind")
 ]
 """Stored as JSON; `kind` selects the configuration."""
 
@@ -27,4 +28,4 @@ def build_network(config: AnyNetworkConfig) -> nn.Module:
         return PredNet(config)
     if isinstance(config, MCNetConfig):
         return MCNet(config)
-    return build_generator(config)
+    return build_segmenter(config) if isinstance(config, SegmenterConfig) else build_generator(config)

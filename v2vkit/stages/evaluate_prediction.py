@@ -38,6 +38,7 @@ def evaluate_prediction(
     *,
     checkpoint: str | None,
     video: str | None,
+    metrics: tuple[str, ...],
     frames: int,
     every: int,
     out: str | None,
@@ -52,6 +53,7 @@ def evaluate_prediction(
         work: workspace with the models.
         checkpoint: the only model to measure; None = predictor, prednet and mcnet, those that are there.
         video: checkpoint of the model that makes frames of predicted labels; None = labels only.
+        metrics: of predicted frames; none = all whose needs are met.
         frames: number of frames to predict.
         every: distance between two starts in frames.
         out: folder of the report; None = <work>/evaluation/prediction.
@@ -62,12 +64,21 @@ def evaluate_prediction(
     Raises:
         V2VError: a model or an artifact is missing, they do not fit together, or no shot is long enough.
     """
-    from v2vkit.evaluation.prediction import PredictionScores, plot_curves, report_json, summary_text
+    from v2vkit.evaluation.prediction import PredictionScores, plot_curves, report_json, sets_text, summary_text
 
     target = Folder(out or f"{work}/evaluation/prediction")
     target.refuse_unwritable()
     choose_threads(threads)
-    plan, short = open_prediction(data, Folder(work), checkpoint, video, frames, every, device)
+    plan, short = open_prediction(
+        data,
+        Folder(work),
+        checkpoint=checkpoint,
+        video=video,
+        metrics=metrics,
+        frames=frames,
+        every=every,
+        device=device,
+    )
     scores, sheet = PredictionScores(), _Sheet()
     starts = [(shot, start) for shot in plan.shots for start in _starts(plan, shot)]
     shown_start = starts[len(starts) // 2]
@@ -77,9 +88,12 @@ def evaluate_prediction(
             shown.update()
     curves = scores.curves()
     print(summary_text(curves))
+    sets = {name: values for name, metric in plan.metrics.items() if (values := metric.compute())}
+    if sets:
+        print(f"\n{sets_text(sets)}")
     notes = _notes(plan, len(starts))
     print("\n".join(f"  {note}" for note in notes))
-    about = {"data": data, "observe": plan.observe, "starts": len(starts), "notes": notes}
+    about = {"data": data, "observe": plan.observe, "starts": len(starts), "notes": notes, "sets": sets}
     target.write(JSON_NAME, (json.dumps(report_json(curves, about), indent=1) + "\n").encode())
     target.write(PLOT_NAME, plot_curves(curves, title=f"{work} on {data}"))
     target.write(SHEET_NAME, _picture(sheet, columns))
@@ -143,6 +157,7 @@ def _measure_frames(
     sheet: "_Sheet | None",
 ) -> None:
     from v2vkit.conditions.flow import warp_backward
+    from v2vkit.evaluation.metrics.contract import REAL
     from v2vkit.evaluation.prediction import REPEAT_FRAME, WARP_FRAME, motion_ahead
     from v2vkit.inference.prediction import predicted_frames
 
@@ -156,11 +171,13 @@ def _measure_frames(
             methods[f"{name} + {plan.video[1].stage}"] = _rendered(plan, network, past, observed)
     if sheet is not None:
         sheet.rows["real frames"] = [observed[-1], *real]
+    start = "/".join(map(str, past[0]))
+    scores.add_frames(REAL, real, real, plan.metrics, start=start)
     for name, found in methods.items():
-        for step, image in enumerate(islice(found, plan.frames), 1):
-            scores.add_frame(name, step, image, real[step - 1], plan.metrics)
-            if sheet is not None and name not in (REPEAT_FRAME, WARP_FRAME):
-                sheet.rows.setdefault(name, [observed[-1]]).append(image)
+        images = list(islice(found, plan.frames))
+        scores.add_frames(name, images, real, plan.metrics, start=start)
+        if sheet is not None and name not in (REPEAT_FRAME, WARP_FRAME):
+            sheet.rows[name] = [observed[-1], *images]
 
 
 def _label_maps(plan: PredictionPlan, places: list[tuple[str, int]]) -> "list[LabelMap]":
@@ -206,7 +223,7 @@ def _notes(plan: PredictionPlan, starts: int) -> list[str]:
     ]
     if not plan.flow:
         found.append("Warping baselines are left out: they need flow of stride 1 (`v2v extract-flow`).")
-    return found if plan.label_models else [found[0], *found[2:]]
+    return [*(found if plan.label_models else [found[0], *found[2:]]), *plan.left_out]
 
 
 def _picture(sheet: _Sheet, columns: int) -> bytes:

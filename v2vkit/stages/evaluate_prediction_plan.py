@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.conditions.labels import LabelsCondition
-    from v2vkit.evaluation.prediction import FrameMetric
+    from v2vkit.evaluation.metrics.contract import Metric
     from v2vkit.models.any_generator import AnyGenerator
 
 CHECKPOINTS = ("predictor", "prednet", "mcnet")
+_Metrics = tuple[dict[str, "Metric"], list[str]]
+_USUAL = ("ms_ssim", "ssim", "psnr", "lpips", "lite0_distance", "vfid_i3d", "fvd")
+"""Metrics of prediction boards; the report says why one of them is left out."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class PredictionPlan:
         flow: whether it has flow of stride 1.
         shots: its shots as (clip, number of the frame), those that are long enough.
         observe, frames, every: as in `admissible_starts`.
-        metrics: of predicted frames; empty = there are no frames.
+        metrics: of predicted frames, by their headings; empty = there are no frames.
+        left_out: why usual metrics are left out.
     """
 
     label_models: "dict[str, nn.Module]"
@@ -46,16 +50,26 @@ class PredictionPlan:
     observe: int
     frames: int
     every: int
-    metrics: "Mapping[str, FrameMetric]"
+    metrics: "Mapping[str, Metric]"
+    left_out: list[str]
 
 
 def open_prediction(
-    data: str, work: Folder, checkpoint: str | None, video: str | None, frames: int, every: int, device: str
+    data: str,
+    work: Folder,
+    *,
+    checkpoint: str | None,
+    video: str | None,
+    metrics: tuple[str, ...],
+    frames: int,
+    every: int,
+    device: str,
 ) -> tuple[PredictionPlan, list[str]]:
     """Open models and footage, with the shots that are too short as problems."""
     from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.engine.devices import pick_device
+    from v2vkit.evaluation.prediction import admissible_starts
     from v2vkit.inference.prediction import num_observed, predicts_labels, refuse_other_classes
     from v2vkit.inference.workspace import shots_of
 
@@ -97,6 +111,8 @@ def open_prediction(
             f"No shot in {data} has {observe} frames to observe and {frames} to predict.",
             "Give fewer --frames, or ingest longer shots; a cut ends a shot.",
         )
+    starts = sum(len(admissible_starts(len(shot), observe=observe, frames=frames, every=every)) for shot in shots)
+    found = frame_metrics(metrics, reader.clips[0], starts, frames, str(where)) if "frames" in manifests else ({}, [])
     plan = PredictionPlan(
         label_models,
         frame_models,
@@ -108,16 +124,30 @@ def open_prediction(
         observe,
         frames,
         every,
-        frame_metrics() if "frames" in manifests else {},
+        *found,
     )
     return plan, short
 
 
-def frame_metrics() -> "Mapping[str, FrameMetric]":
-    """The metrics of predicted frames."""
-    from v2vkit.evaluation.metrics import ms_ssim, psnr, ssim
+def frame_metrics(names: tuple[str, ...], clip: ClipInfo, starts: int, frames: int, device: str) -> _Metrics:
+    """The metrics of predicted frames by their headings, and why others are left out.
 
-    return {"MS-SSIM": ms_ssim, "SSIM": ssim, "PSNR": psnr}
+    Args:
+        names: those that were asked for; none = all whose needs are met.
+        clip: whose frames have the common size.
+        starts, frames: number of starts and of predicted frames of each.
+    """
+    from v2vkit.evaluation.choose import Available, choose
+    from v2vkit.evaluation.metrics.registry import Need, open_metric
+    from v2vkit.evaluation.metrics.setup import Setup
+
+    others: tuple[Need, ...] = ("flow", "landmarks", "people", "labels")
+    hint = "Choose other metrics."
+    missing: dict[Need, tuple[str, str]] = dict.fromkeys(others, ("it does not measure predictions", hint))
+    choice = choose(names, Available(missing, clip.height, clip.width, (frames,) * starts))
+    setup = Setup(clip.height, clip.width, dict(choice.weights), device)
+    found = {row.heading: open_metric(row, setup) for row in choice.rows}
+    return found, [f"{name} is left out: {error}" for name, error in choice.left_out.items() if name in _USUAL]
 
 
 def _has_flow(manifests: dict[str, Manifest]) -> bool:

@@ -138,7 +138,9 @@ class FramePredictionMethod:
             for _ in chunk.frames:
                 frame, chunk.state[0] = self.generator.predict(chunk.state[0])
                 chunk.outputs.append(frame.float())
-        weights = weights_now(self.terms, self.config, self.schedule, num_frames=at.num_frames, progress=at.progress)
+        weights = weights_now(
+            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
+        )
         direct = reconstruction_losses(weights, chunk)
         chunk.state[0] = self.detach(chunk.state[0])
         if not self.discriminators:

@@ -210,7 +210,9 @@ class PredictorMethod:
             for _ in chunk.frames:
                 chunk.outputs.append(self.generator(chunk.state[0].maps))
                 chunk.state[0] = advance_history(chunk.state[0], chunk.outputs[-1], self.layers)
-        weights = weights_now(self.terms, self.config, self.schedule, num_frames=at.num_frames, progress=at.progress)
+        weights = weights_now(
+            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
+        )
         direct = reconstruction_losses(weights, chunk)
         of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
         adversarial = adversarial_losses(self.config, of_networks, self.discriminators, chunk)
