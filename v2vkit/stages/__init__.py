@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
     "predict": "Predict the next label maps of every shot with a trained predictor.",
     "render": "Render a video from a source video, pictures or maps with a trained model.",
+    "live": "Render a camera or another stream as it comes, and drop late frames.",
+    "export": "Export a model as ONNX graphs or torch.export programs.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "run": "Run the stages of a recipe in order; resumable.",
