@@ -13,6 +13,7 @@ NAMES = (
     "tracking",
     "data_path",
     "busy_neighbour",
+    "independent_frames",
 )
 
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     make_edges: WorkFunction
     make_sketches: WorkFunction
     make_toy: StageFunction
+    predict: WorkFunction
     render: WorkFunction
     sample_style: WorkFunction
     segment: WorkFunction

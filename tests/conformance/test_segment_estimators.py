@@ -139,6 +139,7 @@ def _open_in_worker(case: Case) -> Callable[[int], bytes]:
     return lambda seed: _bytes(estimator, noise(66, 90, seed))
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_bits(case: Case) -> None:
     here = _open_in_worker(case)
     with LocalEngine(_open_in_worker, case, workers=2) as engine:

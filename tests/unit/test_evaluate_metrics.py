@@ -11,6 +11,7 @@ from torchvision.models.segmentation import lraspp_mobilenet_v3_large
 
 from tests.errors import raises
 from tests.flow_scenes import write_frames
+from tests.networks import segmenter_weights
 from tests.unit.rendering import save_untrained
 from tests.unit.training_data import make_workspace
 from v2vkit import weights
@@ -47,6 +48,7 @@ def test_only_the_metrics_that_were_asked_for_are_computed(work: Path) -> None:
 
 
 @needs_lite0
+@pytest.mark.slow
 def test_by_default_everything_is_computed_that_can_be_and_the_rest_has_a_reason(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +99,15 @@ def test_label_fidelity_is_measured_with_a_network_that_has_the_models_labels(tm
         _evaluate(tmp_path, metrics=("label_fidelity",), segmenter=voc)
     with raises("label-id-out-of-range", "21"):
         _evaluate(tmp_path, metrics=("label_fidelity",), segmenter=voc, segmenter_keep=(21,))
+
+
+def test_label_fidelity_is_measured_with_a_trained_segmenter(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "data", num_clips=1, clip_frames=4, enlarged=2)
+    save_untrained(tmp_path, "street", size=(64, 48))
+    segmenter_weights(tmp_path / "checkpoints/segmenter", num_labels=12)
+    report = _evaluate(tmp_path, metrics=("label_fidelity",), segmenter=f"{tmp_path}/checkpoints/segmenter")
+    assert 0 <= report["summary"][OURS]["label_fidelity"]["miou"] < 1
+    assert report["metrics"]["label_fidelity"]["backbone"].startswith("trained")
 
 
 @needs_lite0

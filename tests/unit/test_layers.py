@@ -178,7 +178,7 @@ def test_everything_imported_is_declared() -> None:
         for entry in entries
     }
     module_of = {"opencv_python": "cv2", "pillow": "PIL", "dlib_bin": "dlib", "openexr": "OpenEXR"}
-    module_of |= {"scikit_image": "skimage", "scikit_learn": "sklearn"}
+    module_of |= {"scikit_image": "skimage", "scikit_learn": "sklearn", "clean_fid": "cleanfid"}
     modules = {module_of.get(name, name) for name in declared} | {"v2vkit", "tests", "benchmarks"}
     for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
         for module in _imports(path):

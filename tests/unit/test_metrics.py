@@ -15,7 +15,7 @@ from v2vkit.config import IGNORE
 from v2vkit.evaluation.metrics.backbones import Backbone, weights_note
 from v2vkit.evaluation.metrics.contract import MISSED, OURS, REAL, SOURCE, Batch, Metric
 from v2vkit.evaluation.metrics.frechet import Moments, frechet_distance
-from v2vkit.evaluation.metrics.label_fidelity import LabelFidelity, borders, confusion, scores
+from v2vkit.evaluation.metrics.label_fidelity import LabelFidelity, borders
 from v2vkit.evaluation.metrics.pose_error import pose_error
 from v2vkit.evaluation.metrics.registry import METRICS, metric_names, open_metric, rows
 from v2vkit.evaluation.metrics.repeated import Repeated
@@ -133,22 +133,6 @@ def test_distances_on_lite0_order_damage_and_say_what_they_are_made_of() -> None
 
 def _labels(text: str) -> NDArray[np.uint8]:
     return np.array([[IGNORE if c == "." else int(c) for c in line] for line in text.split()], np.uint8)
-
-
-def test_scores_are_those_worked_out_by_hand() -> None:
-    counts = confusion(_labels("0011 0.12"), _labels("0001 .122"), 3)
-    # expected 0: three right of 0 0 0 | found 0 0 1; 1: found 1, unknown; 2: found 1, 2
-    found = scores(counts)
-    assert counts.tolist() == [[2, 1, 0, 0], [0, 1, 0, 1], [0, 1, 1, 0]]
-    assert found["pixel_accuracy"] == pytest.approx(4 / 7)
-    assert found["iou"] == pytest.approx([2 / 3, 1 / 4, 1 / 2])
-    assert found["miou"] == pytest.approx((2 / 3 + 1 / 4 + 1 / 2) / 3)
-
-
-def test_a_class_that_is_nowhere_expected_does_not_count() -> None:
-    found = scores(confusion(_labels("0012"), _labels("0011"), 3))
-    assert found["iou"] == [1.0, 0.5, None]
-    assert found["miou"] == 0.75
 
 
 def test_borders_are_pixels_beside_another_label() -> None:

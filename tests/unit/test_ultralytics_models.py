@@ -165,6 +165,7 @@ def test_weights_for_something_else_are_refused(tmp_path: Path) -> None:
         YoloPose(weights=tmp_path / "hands.pt")
 
 
+@pytest.mark.slow
 def test_nothing_is_changed_asked_for_or_left_behind(tmp_path: Path) -> None:
     """In a process of its own: what ultralytics does when it is imported, and when a file is read, is undone."""
     needs_ultralytics()
@@ -223,6 +224,7 @@ print("done")
     assert [path for path in home.rglob("*") if "ltralytics" in path.name] == []
 
 
+@pytest.mark.slow
 def test_an_ultralytics_that_was_opened_otherwise_is_refused(tmp_path: Path) -> None:
     needs_ultralytics()
     weights = yolo_weights(tmp_path / "s.pt", "segment")

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "import-checkpoint": "Make a checkpoint from the published weights of vid2vid.",
     "encode-features": "Encode the appearance of every region of the frames with a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
+    "predict": "Predict the next label maps of every shot with a trained predictor.",
     "render": "Render a video from a source video, pictures or maps with a trained model.",
     "live": "Render a camera or another stream as it comes, and drop late frames.",
     "export": "Export a model as ONNX graphs or torch.export programs.",

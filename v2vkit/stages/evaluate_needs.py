@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
-from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.checkpoint.model_file import MODEL, ModelInfo
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.errors import V2VError
 from v2vkit.estimators.registry import chosen, open_estimator
@@ -124,7 +125,9 @@ def _segmenter(weights: str | None, keep: tuple[int, ...], info: ModelInfo, devi
     """
     from v2vkit.conditions.label_ids import keep_labels
 
-    network = open_estimator("segment", "torchvision", weights=weights, device=device)
+    assert weights is not None, "without it the metric is not chosen"
+    name, file = ("trained", Path(weights) / MODEL) if Path(weights).is_dir() else ("torchvision", Path(weights))
+    network = open_estimator("segment", name, weights=file, device=device)
     if unknown := [label for label in keep if not 0 <= label < network.num_labels]:
         raise V2VError(
             "label-id-out-of-range",

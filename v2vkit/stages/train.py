@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.methods.base import Method
     from v2vkit.training.parallel import Parallel
+    from v2vkit.training.schedule import Schedule
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
@@ -115,14 +116,16 @@ class _Run:
     info: "ModelInfo"
     device: "torch.device"
     threads: Threads
+    schedule: "Schedule"
     plan: str
 
 
 def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
+    from v2vkit.training.continuing import fitted_epochs, refuse_finished
     from v2vkit.training.data.dataset import VideoDataset
-    from v2vkit.training.plan import measure_phases, plan_text
+    from v2vkit.training.plan import measure_phases, plan_text, schedule_within_budget
     from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
@@ -138,11 +141,20 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         flip=config.data.flip,
         downsample=config.halvings,
         compact=device.type != "cpu",
-        regions=config.model.feature_dims > 0,
+        regions=spec.regions(config),
     )
     info = _describe(build, dataset)
     start = start_folder(config, work)
-    costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
+    first = parallel.rank == 0
+    snapshot = read_progress(build.folder) if config.schedule.budget or build.continued else None
+    if snapshot is not None and snapshot.fingerprint != build.fingerprint and snapshot.sha256 != build.continued:
+        snapshot = None  # of a training that this one replaces
+    measured = first and config.output.measure
+    costs = measure_phases(config, dataset, device, processes=parallel.num_processes) if measured else {}
+    decided = None if snapshot is None else fitted_epochs(config, snapshot)
+    schedule, budget = schedule_within_budget(config, dataset, device, costs, decided=decided, parallel=parallel)
+    if build.continued and snapshot is not None:
+        refuse_finished(config, snapshot, build.folder, epochs=schedule.epochs)
     method = spec.build(config, dataset.source, device, parallel)
     state = new_state(config, method, device, parallel)
     if start is None:
@@ -151,12 +163,15 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         started = spec.inherit(state, start, info.output_size)
     else:  # only where `_ahead` plans
         started = [f"{start.url}, which is not trained yet"]
-    if build.continued and (snapshot := read_progress(build.folder)):
+    if build.continued and snapshot is not None:
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
-    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started) + not_used(config, work)
+    plan = ""
+    if first:
+        plan = plan_text(config, dataset, device, costs, started, schedule=schedule, budget=budget)
+        plan += not_used(config, work)
     if plan and device.type == "cpu":
         plan += f"\n  threads   {threads}"
-    return _Run(method, state, dataset, info, device, threads, plan)
+    return _Run(method, state, dataset, info, device, threads, schedule, plan)
 
 
 def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
@@ -227,8 +242,8 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     trainer = Trainer(
         config=config,
         dataset=opened.dataset,
-        schedule=spec.schedule(config),
-        context=spec.context,
+        schedule=opened.schedule,
+        context=spec.context(config),
         folder=build.folder,
         fingerprint=build.fingerprint,
         save_model=lambda state: save_model(

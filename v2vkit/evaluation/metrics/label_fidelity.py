@@ -16,6 +16,7 @@ from v2vkit.config import IGNORE
 from v2vkit.evaluation.metrics.contract import REAL, SOURCE, Batch, Image, Metric, Value, Values
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.setup import LabelMap, Segmenter, Setup
+from v2vkit.evaluation.segmentation import Confusion, counted_in, no_confusion
 
 RARE = 0.01
 """Share of the labelled pixels below which a class is called rare."""
@@ -24,38 +25,6 @@ THIN = 6
 _WORST = 4
 
 Counts = NDArray[np.int64]
-
-
-def confusion(found: LabelMap, expected: LabelMap, num_labels: int) -> Counts:
-    """Pixels by (expected, found) label, [num_labels, num_labels + 1]; the last column is what was not recognised.
-
-    Pixels whose expected label is 255 (ignore) are not counted.
-    """
-    counted = expected != IGNORE
-    columns = np.where(found < num_labels, found, num_labels).astype(np.int64)[counted]
-    rows = expected.astype(np.int64)[counted]
-    size = num_labels * (num_labels + 1)
-    return np.bincount(rows * (num_labels + 1) + columns, minlength=size).reshape(num_labels, num_labels + 1)
-
-
-def scores(counts: Counts) -> Values:
-    """Pixel accuracy and IoU from a confusion matrix.
-
-    Returns:
-        `pixel_accuracy`, `miou` (mean over the classes that are expected somewhere) and `iou`: per class, None for a
-        class that is expected nowhere.
-    """
-    right = np.diagonal(counts).astype(np.float64)
-    expected, found = counts.sum(1), counts[:, :-1].sum(0)
-    union = expected + found - right
-    iou = [float(r / u) if e else None for r, u, e in zip(right, union, expected, strict=True)]
-    known = [value for value in iou if value is not None]
-    total = counts.sum()
-    return {
-        "pixel_accuracy": float(right.sum() / total) if total else None,
-        "miou": float(np.mean(known)) if known else None,
-        "iou": iou,
-    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +49,8 @@ class LabelFidelity:
         self.about: Mapping[str, Any] = {"backbone": segmenter.name}
         self._segmenter = segmenter
         self._find = Repeated(lambda images: [segmenter.label(image) for image in images])
-        self._counts: dict[str, Counts] = {}
+        self._counts: dict[str, Confusion] = {}
+        self._none = no_confusion(segmenter.num_labels)
         self._border: Counts = np.zeros(segmenter.num_labels, np.int64)
         self._measured: str | None = None  # the method beside which the expected labels' borders are counted
         self._worst: dict[str, list[_Worst]] = {}
@@ -94,11 +64,10 @@ class LabelFidelity:
         values: list[Value] = []
         rows = zip(batch.times, batch.images, found, expected, strict=True)
         for time, image, labels, wanted in rows:
-            counts = confusion(labels, wanted, self._segmenter.num_labels)
-            self._counts[batch.method] = self._counts.get(batch.method, 0) + counts
+            self._counts[batch.method] = counted_in(self._counts.get(batch.method, self._none), wanted, labels)
             if batch.method == self._measured:
                 self._border += borders(wanted, self._segmenter.num_labels)
-            accuracy = scores(counts)["pixel_accuracy"]
+            accuracy = _known(counted_in(self._none, wanted, labels).accuracy)
             values.append(accuracy)
             if accuracy is not None:
                 self._remember(batch.method, _Worst(accuracy, f"{batch.shot} {time}", image, wanted, labels))
@@ -109,30 +78,28 @@ class LabelFidelity:
         self._worst[method] = sorted(worst, key=lambda w: w.accuracy)[:_WORST]
 
     def compute(self) -> dict[str, Values]:
-        oracle = scores(self._counts[REAL]) if REAL in self._counts else None
-        return {method: self._values(method, counts, oracle) for method, counts in self._counts.items()}
+        return {method: self._values(method, counts) for method, counts in self._counts.items()}
 
-    def _values(self, method: str, counts: Counts, oracle: Values | None) -> Values:
-        own = scores(counts)
-        values: Values = {"value": own["miou"], "miou": own["miou"], "pixel_accuracy": own["pixel_accuracy"]}
+    def _values(self, method: str, counts: Confusion) -> Values:
+        oracle = self._counts.get(REAL)
+        miou, accuracy = _known(counts.mean_iou), _known(counts.accuracy)
+        values: Values = {"value": miou, "miou": miou, "pixel_accuracy": accuracy}
         if oracle is not None:
-            for key in ("miou", "pixel_accuracy"):
-                values[f"{key}_of_oracle"] = own[key] / oracle[key] if own[key] is not None and oracle[key] else None
-        pixels = counts.sum(1)
-        values["classes"] = [self._class(label, own, oracle, pixels) for label in np.flatnonzero(pixels).tolist()]
+            values["miou_of_oracle"] = _ratio(miou, oracle.mean_iou)
+            values["pixel_accuracy_of_oracle"] = _ratio(accuracy, oracle.accuracy)
+        shares = counts.pixels.sum(1) / max(1, counts.pixels.sum())
+        values["classes"] = [self._class(int(k), counts, oracle, float(shares[k])) for k in np.flatnonzero(shares)]
         values["worst_frames"] = [[w.where, round(w.accuracy, 6)] for w in self._worst.get(method, [])]
         return values
 
-    def _class(self, label: int, own: Values, oracle: Values | None, pixels: Counts) -> dict[str, Any]:
-        area = self._counts[self._measured or REAL].sum(1)[label]
-        found: dict[str, Any] = {"id": label, "iou": own["iou"][label]}
+    def _class(self, label: int, counts: Confusion, oracle: Confusion | None, share: float) -> dict[str, Any]:
+        area = self._counts[self._measured or REAL].pixels.sum(1)[label]
+        found: dict[str, Any] = {"id": label, "iou": _known(float(counts.iou[label]))}
         if self._segmenter.classes:
             found["name"] = self._segmenter.classes[label]
         if oracle is not None:
-            found["oracle"] = oracle["iou"][label]
-        found["share"] = float(pixels[label] / pixels.sum())
-        found["rare"] = bool(found["share"] < RARE)
-        found["thin"] = bool(2 * area < THIN * self._border[label])
+            found["oracle"] = _known(float(oracle.iou[label]))
+        found |= {"share": share, "rare": share < RARE, "thin": bool(2 * area < THIN * self._border[label])}
         return found
 
     def pictures(self) -> dict[str, Image]:
@@ -144,6 +111,14 @@ class LabelFidelity:
             for method, frames in self._worst.items()
             if method != REAL
         }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _ratio(value: float | None, oracle: float) -> float | None:
+    return value / oracle if value is not None and oracle > 0 else None
 
 
 def borders(labels: LabelMap, num_labels: int) -> Counts:
