@@ -19,6 +19,7 @@ from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import Style
 from v2vkit.models.any_generator import AnyGenerator, is_independent
+from v2vkit.models.generator import Output
 
 Image = NDArray[np.uint8]
 
@@ -38,7 +39,7 @@ class Session:
         first_frames: L real frames [L, H, W, 3] that replace the first L of each shot.
         first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
-        precision: as in `Rollout`.
+        precision, forward: as in `Rollout`.
     """
 
     generator: AnyGenerator
@@ -47,6 +48,7 @@ class Session:
     first_frame_model: AnyGenerator | None = None
     style: Style | None = None
     precision: Precision = "fp32"
+    forward: Callable[..., list[Output]] | None = None
     _rollout: Rollout | None = field(default=None, init=False)
     _shot: int = field(default=0, init=False)
 
@@ -55,7 +57,9 @@ class Session:
         if self._rollout is None or frame.frame.shot != self._shot:
             given = [] if self.first_frames is None else list(self.first_frames)
             model = None if given else self.first_frame_model
-            self._rollout = Rollout(self.generator, self.halvings, model, self.precision, given=given)
+            self._rollout = Rollout(
+                self.generator, self.halvings, model, self.precision, given=given, forward=self.forward
+            )
             self._shot = frame.frame.shot
         return self._rollout.image(frame.conditioning(self.style))
 

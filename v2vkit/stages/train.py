@@ -233,7 +233,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         config=config,
         dataset=opened.dataset,
         schedule=opened.schedule,
-        context=spec.context,
+        context=spec.context(config),
         folder=build.folder,
         fingerprint=build.fingerprint,
         save_model=lambda state: save_model(

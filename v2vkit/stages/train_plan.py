@@ -158,7 +158,7 @@ def open_dataset(
         flip=config.data.flip,
         downsample=config.halvings,
         compact=device.type != "cpu",
-        regions=config.model.feature_dims > 0,
+        regions=spec.regions(config),
     )
 
 
