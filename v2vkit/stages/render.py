@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from v2vkit.video.stream import Source
 
 
+_EDITS = ("relabel", "in_region", "objects", "in_frames", "track")
+"""Settings of `parse_edits`."""
+
+
 class RenderConfig(StageConfig):
     """Render a video with the finest checkpoint of the workspace.
 
@@ -109,11 +113,34 @@ class RenderConfig(StageConfig):
         "default: checkpoints/pix2pixhd of the workspace.",
         metavar="FOLDER",
     )
-    style: int = setting(
-        0, "Number of the style, from 0 (models trained with --feature-dims; see `v2v sample-style`).", ge=0
+    style: str = setting(
+        "0",
+        "Number of the style, from 0, or a styles.json whose first style is taken (models trained with --feature-dims; "
+        "see `v2v sample-style`).",
+        metavar="N|FILE",
     )
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
+    )
+    track: bool | None = setting(
+        None,
+        "Give every object of the label maps one id through its shot, so that it keeps its style; default: if the "
+        "training maps were tracked (`v2v track`), or if objects are found in a video.",
+    )
+    relabel: tuple[str, ...] = setting(
+        (),
+        "Give the pixels of one label another one, by ids or names, such as tree=building; all at once, so that "
+        "tree=building and building=tree swap them.",
+        metavar="FROM=TO",
+    )
+    in_region: str | None = setting(
+        None, "Relabel only in this rectangle of the frame, in pixels from the top left corner.", metavar="X,Y,W,H"
+    )
+    objects: tuple[int, ...] = setting(
+        (), "Relabel only the object with this id in the instance maps (after tracking).", metavar="ID"
+    )
+    in_frames: str | None = setting(
+        None, "Relabel only frames A to B - 1 of the output, counted from 0; A: and :B are open.", metavar="A:B"
     )
     crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
@@ -124,7 +151,7 @@ class RenderConfig(StageConfig):
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
 
-    _number = field_validator("fps", mode="before")(as_text)
+    _number = field_validator("fps", "style", mode="before")(as_text)
 
     @field_validator("fps")
     @classmethod
@@ -146,6 +173,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.edits import open_editor, parse_edits
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
@@ -159,6 +187,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
+    edits = parse_edits(info, **{name: config.value(name) for name in _EDITS})
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
     session = Session(
@@ -170,7 +199,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         precision=config.precision,
     )
     source = _open_source(config, info)
-    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
+    editor = open_editor(info, source, edits)
+    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device, editor=editor)
     warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
@@ -189,7 +219,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
-    for note in filter(None, (source.note, squeezed(info, source), *remarks)):
+    notes = () if editor is None else editor.notes
+    for note in filter(None, (source.note, squeezed(info, source), *notes, *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -204,7 +235,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
     print("\n".join([*sink.notes, _summary(config, source, count)]))
-    return [*problems_of(source, info, missed), *sink.problems]
+    edited = [] if editor is None else editor.problems()
+    return [*problems_of(source, info, missed), *edited, *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
@@ -270,6 +302,7 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         start=config.start,
         duration=config.duration,
         options=VideoOptions(config.stream, not config.keep_interlaced),
+        track=config.track,
     )
 
 
