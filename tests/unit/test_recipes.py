@@ -80,8 +80,10 @@ def test_recipes_follow_the_published_table(name: str) -> None:
 SCHEDULES = {
     "toy": [(5, 4)],
     "toy-styles": [(8, 4)],
+    "predict-toy": [(5, 3), (5, 3), (5, 3), (4, 4)],
     "toy-cg": [(5, 4)],
     "frames": [(20, 10)],
+    "cg2real": [(40, 20)],
     "face": [(15, 9)],
     "face-fine": [(16, 9), (8, 8)],
     "face-1gpu": [(20, 20), (20, 20)],

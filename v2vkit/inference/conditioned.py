@@ -77,7 +77,7 @@ def conditioned_frames(
         V2VError: as `open_live` and `open_locator`; while reading, as the source and `crop_shots`.
     """
     if source.annotated:
-        frames = source.frames() if editor is None else edited(source.frames(), editor)
+        frames = source.frames() if editor is None else edited(source.frames(), editor, flow=info.generator.takes_flow)
         return (stored(frame, info) for frame in frames)
     live = open_live(info, source.name, device=device, edit=None if editor is None else editor.edit_shot)
     locate = open_locator(info, align=align, device=device)
@@ -87,12 +87,13 @@ def conditioned_frames(
     return estimated(crop_shots(source, numbered, info, locate), live)
 
 
-def edited(frames: Iterable[InputFrame], editor: LabelEditor) -> Iterator[InputFrame]:
-    """The frames with edited annotations."""
+def edited(frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool) -> Iterator[InputFrame]:
+    """The frames with edited annotations; without their flow, which tracking used, unless the model takes it."""
     for _, shot in groupby(frames, key=attrgetter("shot")):
         editor.shot()
         for frame in shot:
-            yield replace(frame, annotations=editor.edit(frame.annotations, frame.flow))
+            annotations = editor.edit(frame.annotations, frame.flow)
+            yield replace(frame, annotations=annotations, flow=frame.flow if flow else None)
 
 
 def estimated(frames: Iterable[InputFrame], live: MapMaker) -> Iterator[ConditionedFrame]:
@@ -107,4 +108,4 @@ def stored(frame: InputFrame, info: ModelInfo) -> ConditionedFrame:
     """The frame conditioned on the annotations that came with it."""
     s = to_unit(info.conditioning.channels(frame.annotations))
     regions = info.conditioning.regions(frame.annotations) if info.encoder is not None else None
-    return ConditionedFrame(s, frame, flow=frame.flow if info.generator.takes_flow else None, regions=regions)
+    return ConditionedFrame(s, frame, flow=frame.flow, regions=regions)

@@ -37,12 +37,16 @@ EditShot = Callable[[Iterable[tuple[Image, tuple[Any, ...]]]], Iterator[tuple[Im
 _DRAWING_THREADS = 2
 
 
-def open_live(info: ModelInfo, source: str, *, device: str = "cpu", edit: EditShot | None = None) -> MapMaker:
+def open_live(
+    info: ModelInfo, source: str, *, device: str = "cpu", causal: bool = False, edit: EditShot | None = None
+) -> MapMaker:
     """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
     Args:
         source: name of the video, for messages.
         device: where estimators that are torch networks run (`v2vkit.engine.devices`), wherever they ran for training.
+        causal: without look-ahead, which changes smoothing and gap filling; each frame is yielded before the next one
+            is read.
         edit: applied to the annotations of every shot before they are drawn.
 
     Raises:
@@ -55,12 +59,13 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu", edit: EditSh
         partial(
             condition.annotate,
             estimator=_open(condition, origin, device),
-            settings=origin.settings,
+            settings=origin.settings | ({"causal": True} if causal else {}),
             size=(info.width, info.height),
+            together=1 if causal else None,
         )
         for condition, origin in info.conditions
     ]
-    together = min(condition.together for condition, _ in info.conditions)
+    together = 1 if causal else min(condition.together for condition, _ in info.conditions)
 
     def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
