@@ -23,7 +23,7 @@ from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_pro
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
-from v2vkit.conditions.settings import Origin
+from v2vkit.conditions.settings import Origin, TrackerSettings
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig
@@ -55,6 +55,7 @@ class ModelInfo(BaseModel):
         network: configuration of the network's layers.
         conditioning: the conditions, in the order of their channels.
         origins: for each condition, the stage, settings and estimator that made its annotations.
+        tracks: how `v2v track` made the object ids of the label maps; None = they are those of the label maps.
         encoder: configuration of E, whose vectors are appended to the source maps; None = no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
         halvings: downsamplings by two of the source maps before the generator; above 0 for the coarse scales of a model
@@ -79,6 +80,7 @@ class ModelInfo(BaseModel):
     encoder: EncoderConfig | None = None
     conditioning: Conditioning
     origins: tuple[Origin, ...]
+    tracks: Origin | None = None
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
     halvings: int = Field(default=0, ge=0, le=8)
@@ -95,7 +97,14 @@ class ModelInfo(BaseModel):
         parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
         if (problem := settings_problem(self.conditioning, self.origins)) is not None:
             raise ValueError(problem)
+        if self.tracks is not None:
+            TrackerSettings.model_validate(self.tracks.settings)
         return self
+
+    @property
+    def tracker(self) -> TrackerSettings | None:
+        """The settings by which objects were tracked; None = they were not."""
+        return None if self.tracks is None else TrackerSettings.model_validate(self.tracks.settings)
 
     @property
     def generator(self) -> AnyGeneratorConfig:

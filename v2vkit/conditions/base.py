@@ -62,6 +62,7 @@ class Condition(BaseModel, Generic[A]):
         name: its name in the registry.
         artifact: kind of the artifact that holds the annotations.
         required, optional: extensions of a frame's files in it.
+        replaced: extension -> kind of another artifact that holds a better file, which is read where it exists.
         arrays: description of the arrays that `given` takes instead of an annotation; empty = none.
         reads: use -> the files that `decode` needs for it; uses that are not listed are not supported.
         layers: extension -> how `show` draws the file, the best first.
@@ -94,6 +95,7 @@ class Condition(BaseModel, Generic[A]):
     artifact: ClassVar[str]
     required: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
+    replaced: ClassVar[Mapping[str, str]] = {}
     arrays: ClassVar[str] = ""
     reads: ClassVar[Mapping[Use, tuple[str, ...]]]
     layers: ClassVar[Mapping[str, OpenLayer]] = {}

@@ -31,10 +31,15 @@ MapMaker = Callable[[Iterable[Image]], Iterator[EstimatedFrame]]
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.regions`, None if the model has none;
 `found`: the estimators found something in this frame."""
 
+EditShot = Callable[[Iterable[tuple[Image, tuple[Any, ...]]]], Iterator[tuple[Image, tuple[Any, ...]]]]
+"""(frame, annotations) of one shot in order -> the same with edited annotations."""
+
 _DRAWING_THREADS = 2
 
 
-def open_live(info: ModelInfo, source: str, *, device: str = "cpu", causal: bool = False) -> MapMaker:
+def open_live(
+    info: ModelInfo, source: str, *, device: str = "cpu", causal: bool = False, edit: EditShot | None = None
+) -> MapMaker:
     """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
     Args:
@@ -42,6 +47,7 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu", causal: bool
         device: where estimators that are torch networks run (`v2vkit.engine.devices`), wherever they ran for training.
         causal: without look-ahead, which changes smoothing and gap filling; each frame is yielded before the next one
             is read.
+        edit: applied to the annotations of every shot before they are drawn.
 
     Raises:
         V2VError: a condition cannot be estimated, or an estimator or the device is missing.
@@ -63,7 +69,8 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu", causal: bool
 
     def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
-            for batch in batched(annotate(annotators, frames), together):
+            annotated = annotate(annotators, frames)
+            for batch in batched(annotated if edit is None else edit(annotated), together):
                 prepared = info.conditioning.prepare([annotations for _, annotations in batch])
                 images = [image for image, _ in batch]
                 yield from [*pool.map(draw, images, prepared)]  # all are drawn before the first is yielded

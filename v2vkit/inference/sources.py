@@ -134,6 +134,7 @@ def open_source(
     start: float = 0.0,
     duration: float | None = None,
     options: VideoOptions | None = None,
+    track: bool | None = None,
 ) -> Source:
     """Opens the input of rendering.
 
@@ -148,13 +149,14 @@ def open_source(
             stamps.
         start, duration: the part of a video that is used, in seconds.
         options: how a video is decoded; None = the defaults.
+        track: as in `open_workspace_source`.
 
     Raises:
         V2VError: the input cannot be read, or the model does not take it.
     """
     kind = source_kind(path, info, maps=maps)
     if kind == "workspace":
-        return open_workspace_source(Folder(path), info)
+        return open_workspace_source(Folder(path), info, track=track)
     if info.generator.takes_flow:
         raise V2VError(
             "flow-required",

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from v2vkit.video.stream import Source
 
 
+_EDITS = ("relabel", "in_region", "objects", "in_frames", "track")
+"""Settings of `parse_edits`."""
+
+
 class RenderConfig(StageConfig):
     """Render a video with the finest checkpoint of the workspace.
 
@@ -111,11 +115,34 @@ class RenderConfig(StageConfig):
         "default: checkpoints/pix2pixhd of the workspace.",
         metavar="FOLDER",
     )
-    style: int = setting(
-        0, "Number of the style, from 0 (models trained with --feature-dims; see `v2v sample-style`).", ge=0
+    style: str = setting(
+        "0",
+        "Number of the style, from 0, or a styles.json whose first style is taken (models trained with --feature-dims; "
+        "see `v2v sample-style`).",
+        metavar="N|FILE",
     )
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
+    )
+    track: bool | None = setting(
+        None,
+        "Give every object of the label maps one id through its shot, so that it keeps its style; default: if the "
+        "training maps were tracked (`v2v track`), or if objects are found in a video.",
+    )
+    relabel: tuple[str, ...] = setting(
+        (),
+        "Give the pixels of one label another one, by ids or names, such as tree=building; all at once, so that "
+        "tree=building and building=tree swap them.",
+        metavar="FROM=TO",
+    )
+    in_region: str | None = setting(
+        None, "Relabel only in this rectangle of the frame, in pixels from the top left corner.", metavar="X,Y,W,H"
+    )
+    objects: tuple[int, ...] = setting(
+        (), "Relabel only the object with this id in the instance maps (after tracking).", metavar="ID"
+    )
+    in_frames: str | None = setting(
+        None, "Relabel only frames A to B - 1 of the output, counted from 0; A: and :B are open.", metavar="A:B"
     )
     edge_weights: str | None = setting(
         None,
@@ -149,7 +176,7 @@ class RenderConfig(StageConfig):
         ge=32,
     )
 
-    _number = field_validator("fps", mode="before")(as_text)
+    _number = field_validator("fps", "style", mode="before")(as_text)
 
     @field_validator("fps")
     @classmethod
@@ -174,6 +201,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
+    from v2vkit.inference.edits import open_editor, parse_edits
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
@@ -189,6 +217,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     info = resized(info, config.size)
+    edits = parse_edits(info, **{name: config.value(name) for name in _EDITS})
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
     weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
@@ -203,7 +232,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     )
     sessions = [session, *(replace(session, generator=other) for other in variants[1:])]
     source = _open_source(config, info)
-    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
+    editor = open_editor(info, source, edits)
+    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device, editor=editor)
     if config.tile is None:
         warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
         backend = choose_backend(config.backend, session.generator, info, config.precision)
@@ -232,7 +262,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
-    for note in filter(None, (*told, source.note, squeezed(info, source), *remarks)):
+    notes = () if editor is None else editor.notes
+    for note in filter(None, (*told, source.note, squeezed(info, source), *notes, *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -255,7 +286,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(
             f"{len(sessions)} variants: they differ by {mean:.2f} of 255 levels (mean over pixels, pairs and frames)."
         )
-    return [*problems_of(source, info, missed), *sink.problems]
+    edited = [] if editor is None else editor.problems()
+    return [*problems_of(source, info, missed), *edited, *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
@@ -333,6 +365,7 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
         start=config.start,
         duration=config.duration,
         options=VideoOptions(config.stream, not config.keep_interlaced),
+        track=config.track,
     )
 
 

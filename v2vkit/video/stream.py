@@ -61,6 +61,7 @@ class Source:
         audio: the sound that belongs to the frames.
         repeatable: `frames` may be called again and returns the same frames; False for pipes.
         annotated: the frames carry the annotations that condition the model.
+        tracked: object ids of the annotations are the same over a shot, because `v2v track` made them.
         missing: reason -> number of frames that lack a part of their annotations.
         note: a message to the user.
         timed: it has time stamps, so the user must not set a frame rate.
@@ -78,6 +79,7 @@ class Source:
     audio: AudioTrack | None = None
     repeatable: bool = True
     annotated: bool = False
+    tracked: bool = False
     missing: Mapping[str, int] = field(default_factory=dict)
     note: str | None = None
     timed: bool = False
