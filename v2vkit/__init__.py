@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     make_sketches: WorkFunction
     make_toy: StageFunction
     render: WorkFunction
+    report: WorkFunction
     sample_style: WorkFunction
     segment: WorkFunction
     show: WorkFunction

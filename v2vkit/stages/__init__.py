@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "render": "Render a video from a source video, pictures or maps with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
+    "report": "Make one HTML page about a workspace: recipe, data, losses, samples, metrics, videos.",
     "run": "Run the stages of a recipe in order; resumable.",
     "show": "Make a contact sheet or video of an artifact.",
     "check": "Check sources or a workspace before long work: names, counts, ids, sizes.",
