@@ -1,9 +1,10 @@
 """`v2v render`: renders a video from a video, pictures, label maps or a workspace."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from fractions import Fraction
-from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
@@ -12,9 +13,11 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
+from v2vkit.stages.render_checks import keep_source, refuse_idle_encoder, refuse_idle_history, state_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
+    from v2vkit.inference.continuing import Rest
+    from v2vkit.inference.session import Session
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.video.label_files import MapKind
     from v2vkit.video.pipes import PipeWriter
@@ -37,7 +42,8 @@ class RenderConfig(StageConfig):
     without history. Rendering is one pass in constant memory with one output frame per input frame: a video keeps its
     time stamps and audio; a folder or --maps gives a constant rate and no sound. TARGET is a video or, if it is a
     folder or ends in a slash, a folder of numbered pictures (000000.png; no sound). An existing video is replaced when
-    the new one is complete, an existing folder only if it is empty or an earlier rendering.
+    the new one is complete, an existing folder only if it is empty or an earlier rendering. Ctrl-C completes TARGET
+    with the frames so far; pressed twice, it leaves TARGET as it was.
 
     SOURCE - reads a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - writes to standard output, with
     messages on standard error. The latency is about 10 frames, because cuts, smoothing and crops look ahead.
@@ -115,6 +121,28 @@ class RenderConfig(StageConfig):
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
     )
+    refresh: int = setting(
+        0, "Start afresh from nothing every N frames of a shot, cross-faded over 8; 0 = never.", ge=0, metavar="N"
+    )
+    anchor_colours: bool = setting(
+        False,
+        "Keep the mean and contrast of the colours at those of the first 48 frames of the shot; slow changes of the "
+        "scene are removed as well.",
+    )
+    max_frames: int | None = setting(None, "Stop after this many frames, as Ctrl-C does.", ge=1)
+    save_state: str | None = setting(
+        None, "Write the state after the last frame, from which --resume-state continues.", metavar="FILE"
+    )
+    resume_state: str | None = setting(
+        None,
+        "Continue a rendering that ended early: the same SOURCE continues after its last rendered frame, with exactly "
+        "the frames of one go; another SOURCE is taken as the continuation.",
+        metavar="FILE",
+    )
+    provenance: bool = setting(
+        True,
+        "Say in the metadata of the video (or of every picture) that it is synthetic, with program, version and model.",
+    )
     crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     container: Literal["matroska", "y4m"] | None = setting(
@@ -146,19 +174,23 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.continuing import until
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
+    from v2vkit.inference.provenance import synthetic_comment
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
     from v2vkit.inference.sources import problems_of
+    from v2vkit.inference.state import save_state
     from v2vkit.inference.styles import find_style
     from v2vkit.inference.views import side_by_side
-    from v2vkit.video.sinks import open_sink
+    from v2vkit.video.sinks import end_sound, open_sink
 
-    _keep_source(config)
-    _refuse_idle(config)
+    keep_source(config.source, config.target)
+    refuse_idle_encoder(config.target, config.container, config.model_fields_set)
     threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
+    refuse_idle_history(config.refresh, info)
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
     session = Session(
@@ -168,13 +200,19 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
+        refresh=config.refresh,
+        anchor_colours=config.anchor_colours,
     )
     source = _open_source(config, info)
     frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
+    rest = _resume(config, session, info, source, frames)
+    source, frames = rest.source, rest.frames
     warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
-    rendered = follow_idle_cores(session.render(made_ahead(frames, device)), threads)
+    stop = Event()
+    ahead = until(made_ahead(frames, device), stop, most=config.max_frames)
+    rendered = follow_idle_cores(session.render(ahead), threads)
     sink = open_sink(
         config.target,
         fps=source.fps,
@@ -184,12 +222,13 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         codec=config.codec,
         container=config.container,
         pipe=pipe,
+        comment=synthetic_comment(info) if config.provenance else None,
     )
     if threads.reduced and device.type == "cpu":
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
-    for note in filter(None, (source.note, squeezed(info, source), *remarks)):
+    for note in filter(None, (rest.note, source.note, squeezed(info, source), *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -199,58 +238,35 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and
     # two teams would exceed the cores.
     count = missed = 0
-    with sink, progress(source.num_frames, desc="render") as shown:
+    with sink, progress(source.num_frames, desc="render") as shown, first_interrupt(_STOPPING, stop) as asked:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
+        if stop.is_set():
+            end_sound(sink)
+        if asked.is_set() and not count:
+            raise KeyboardInterrupt
+    if config.save_state is not None:
+        done, settings = rest.num_before + count, state_settings(dict(config))
+        save_state(config.save_state, session, info, source=source.name, num_frames=done, settings=settings)
     print("\n".join([*sink.notes, _summary(config, source, count)]))
-    return [*problems_of(source, info, missed), *sink.problems]
+    stopped = [f"stopped by Ctrl-C after {counted(count, 'frame')} of {source.name}"] if asked.is_set() else []
+    return [*stopped, *problems_of(source, info, missed), *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
     """The final message: what was written."""
     from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT
-    from v2vkit.video.sinks import NO_SOUND, sink_kind
+    from v2vkit.video.sinks import NO_METADATA, NO_SOUND, sink_kind
 
     kind = sink_kind(config.target, config.container)
     target = STANDARD_OUTPUT if config.target == STANDARD else config.target
     lost = f" The sound is left out: {NO_SOUND[kind]}." if kind in NO_SOUND and source.audio is not None else ""
+    if config.provenance and kind in NO_METADATA:
+        lost += " It does not say that it is synthetic: y4m has no metadata."
     if kind == "pictures":
         return f"{target}: {counted(count, 'picture')}.{lost}"
     return f"{target}: {counted(count, 'frame')}, {float(source.fps):g} frames per second.{lost}"
-
-
-def _refuse_idle(config: RenderConfig) -> None:
-    """Refuse settings of a video encoder where none is used."""
-    from v2vkit.video.sinks import sink_kind
-
-    kind = sink_kind(config.target, config.container)
-    if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
-        what = "y4m" if kind == "y4m" else config.target
-        raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
-
-
-def _keep_source(config: RenderConfig) -> None:
-    """Refuse to overwrite the source, also if the two paths lead to the same file.
-
-    Raises:
-        V2VError: TARGET is SOURCE.
-    """
-    from v2vkit.video.pipes import STANDARD
-
-    if STANDARD in (config.source, config.target):
-        return
-    try:
-        same = Path(config.target).samefile(config.source)
-    except (OSError, ValueError):
-        return  # one of them does not exist: opening it later raises a better error
-    if same:
-        what = "folder" if Path(config.source).is_dir() else "video"
-        raise V2VError(
-            "target-is-source",
-            f"{config.target} is the source {what} {config.source} and would be overwritten.",
-            "Name another target.",
-        )
 
 
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
@@ -273,6 +289,23 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     )
 
 
+def _resume(
+    config: RenderConfig,
+    session: "Session",
+    info: "ModelInfo",
+    source: "Source",
+    frames: "Iterator[ConditionedFrame]",
+) -> "Rest":
+    """What is left to render: everything, or the rest after a saved state, which is put into the session."""
+    from v2vkit.inference.continuing import Rest, rest_of
+    from v2vkit.inference.state import load_state
+
+    if config.resume_state is None:
+        return Rest(source, frames)
+    state = load_state(config.resume_state, session, info, settings=state_settings(dict(config)))
+    return rest_of(source, frames, state, session)
+
+
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
     """The image model that makes the first frames; none where real ones are given."""
     from v2vkit.inference.first_frames import find_first_frame_model
@@ -286,6 +319,9 @@ def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelIn
             "Give one of them.",
         )
     return None
+
+
+_STOPPING = "Stopping: TARGET is completed with the frames so far. Ctrl-C again leaves it as it was."
 
 
 def _check(config: RenderConfig) -> None:
