@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.proportions import Proportions
 from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.framing import crop_shots, open_locator
@@ -50,7 +51,14 @@ class ConditionedFrame:
 
 
 def conditioned_frames(
-    source: Source, info: ModelInfo, *, cuts: CutMethod | None = None, align: bool = False, device: str = "cpu"
+    source: Source,
+    info: ModelInfo,
+    *,
+    cuts: CutMethod | None = None,
+    align: bool = False,
+    device: str = "cpu",
+    target: Proportions | None = None,
+    paste_back: bool = False,
 ) -> Iterator[ConditionedFrame]:
     """The frames of a source with their conditions, prepared exactly as for training.
 
@@ -64,18 +72,20 @@ def conditioned_frames(
         cuts: how cuts are detected; None = as in the training footage.
         align: shift and zoom each shot, see `open_locator`.
         device: where the estimator runs, as in `open_live`.
+        target: proportions that the subject gets, which keeps its place with `paste_back`; None = its own.
+        paste_back: keep the uncropped frames, see `v2vkit.inference.transfer`.
 
     Raises:
         V2VError: as `open_live` and `open_locator`; while reading, as the source and `crop_shots`.
     """
     if source.annotated:
         return (stored(frame, info) for frame in source.frames())
-    live = open_live(info, source.name, device=device)
+    live = open_live(info, source.name, device=device, target=target, keep_place=paste_back)
     locate = open_locator(info, align=align, device=device)
     method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
 
     frames = with_shots(source.frames(), method=method, fps=source.fps)
-    return estimated(crop_shots(source, frames, info, locate), live)
+    return estimated(crop_shots(source, frames, info, locate, keep_original=paste_back), live)
 
 
 def estimated(frames: Iterable[InputFrame], live: MapMaker) -> Iterator[ConditionedFrame]:

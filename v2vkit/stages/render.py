@@ -85,6 +85,16 @@ class RenderConfig(StageConfig):
         "Zoom and shift every shot of the video so that its first face (or body) has the typical size and position of "
         "the training footage: for other people and other cameras.",
     )
+    retarget: bool = setting(
+        False,
+        "Give the landmarks (or the skeleton) of the video the proportions and the place of the training footage: per "
+        "part of the face, or limb lengths, height and ground line. The first 48 frames of a shot are looked at first.",
+    )
+    paste_back: bool = setting(
+        False,
+        "Put the rendered face back into the frame of the video, with a soft edge and in its full size: for face swap "
+        "and anonymisation. With --retarget, the face keeps its place.",
+    )
     fps: str | None = setting(
         None,
         "Frame rate of a folder of pictures or label maps, such as 25 (default: that of the training footage), or of "
@@ -182,6 +192,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.sources import problems_of
     from v2vkit.inference.state import save_state
     from v2vkit.inference.styles import find_style
+    from v2vkit.inference.transfer import find_proportions, paste_back, refuse_paste_back
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import end_sound, open_sink
 
@@ -191,6 +202,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     refuse_idle_history(config.refresh, info)
+    if config.paste_back:
+        refuse_paste_back(info, compare=config.compare)
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
     session = Session(
@@ -204,7 +217,15 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         anchor_colours=config.anchor_colours,
     )
     source = _open_source(config, info)
-    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
+    frames = conditioned_frames(
+        source,
+        info,
+        cuts=config.cuts,
+        align=config.align,
+        device=config.device,
+        target=find_proportions(info, Folder(options.work)) if config.retarget else None,
+        paste_back=config.paste_back,
+    )
     rest = _resume(config, session, info, source, frames)
     source, frames = rest.source, rest.frames
     warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
@@ -233,6 +254,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
         picture = side_by_side(info.conditioning, frame, image) if config.compare else image
+        picture = paste_back(frame, image) if config.paste_back else picture
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and

@@ -62,7 +62,7 @@ def refuse_idle_history(refresh: int, info: "ModelInfo") -> None:
 
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
-    *("style", "refresh", "anchor_colours"),
+    *("retarget", "paste_back", "style", "refresh", "anchor_colours"),
 )
 
 
