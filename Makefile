@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FULL := $(VENV)/.full
+# A process per core, each with one thread; a test file stays in one process, so that what it builds is built once.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types docs docs-check wheel-check bench check clean
+.PHONY: help setup demo test test-all coverage lint format types docs docs-check site wheel-check bench check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,8 +33,14 @@ demo: $(READY) ## Make a toy street, train on it, and render a video and a conta
 	@echo "contact sheet (source, output, real): runs/demo/evaluation/spatial-1/contact.png"
 	@echo "measures over time:                runs/demo/evaluation/spatial-1/evaluation.png"
 
-test: $(FULL) ## Run the tests
-	$(BIN)/python -m pytest
+test: $(FULL) ## Run the tests, minutes (all but those marked slow)
+	$(PYTEST) -m "not slow"
+
+test-all: $(FULL) ## Run every test: kills, several processes, real training too
+	$(PYTEST)
+
+coverage: $(FULL) ## Run every test and say which lines of v2vkit none runs
+	$(PYTEST) --cov=v2vkit --cov-report=term-missing:skip-covered
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .
@@ -53,6 +61,9 @@ docs-check: $(READY) ## Fail if docs/cli.md or docs/errors.md is out of date
 	@$(BIN)/python docs/generate_cli.py $(VENV)/cli.md && diff -u docs/cli.md $(VENV)/cli.md
 	@$(BIN)/python docs/generate_errors.py $(VENV)/errors.md && diff -u docs/errors.md $(VENV)/errors.md
 
+site: $(READY) ## Build the documentation site into site/; fails on broken links
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir site && echo "site/index.html"
+
 wheel-check: $(READY) ## Build the wheel and check that it holds recipes, registry and py.typed
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
 	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml|v2vkit/py.typed' | grep -qx 3 && echo "the wheel holds the recipes, the registry of weights and py.typed"
@@ -60,7 +71,7 @@ wheel-check: $(READY) ## Build the wheel and check that it holds recipes, regist
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks
 
-check: lint types docs-check wheel-check test ## Everything that CI runs
+check: lint types docs-check site wheel-check test-all ## Everything that CI runs
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache

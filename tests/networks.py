@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchvision.models import segmentation
+from torchvision.models import detection, segmentation
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.model_file import MODEL, ModelInfo, save_model
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.labels import LabelsCondition
+from v2vkit.conditions.settings import Origin
+from v2vkit.models.segmenter import SegmenterConfig, build_segmenter
 
 LRASPP = "lraspp_mobilenet_v3_large"
 
@@ -43,6 +50,37 @@ def torchvision_weights(path: Path, *, architecture: str = LRASPP, num_classes: 
     state = random_network(architecture, num_classes).state_dict()
     torch.save({"model": state, **beside} if beside else state, path)
     return path
+
+
+def maskrcnn_weights(path: Path, *, num_classes: int = 6) -> Path:
+    """A random Mask R-CNN whose masks are everywhere, so that it finds something."""
+    torch.manual_seed(0)
+    network = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=num_classes)
+    torch.nn.init.constant_(network.roi_heads.mask_predictor.mask_fcn_logits.bias, 1.0)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def segmenter_weights(folder: Path, *, num_labels: int = 5) -> Path:
+    """The model file of a random segmenter."""
+    torch.manual_seed(0)
+    config = SegmenterConfig(network="lite0-fpn", num_classes=num_labels)
+    network = build_segmenter(config)
+    with torch.no_grad():
+        network.classifier.weight.mul_(50)
+    info = ModelInfo(
+        method="segmenter",
+        stage="segmenter",
+        fingerprint="f" * 64,
+        network=config,
+        conditioning=Conditioning.of(LabelsCondition(num_labels=num_labels)),
+        origins=(Origin(stage="ingest"),),
+        width=80,
+        height=64,
+        frames={},
+    )
+    save_model(Folder(str(folder)), network.state_dict(), info)
+    return folder / MODEL
 
 
 def brightness_weights(path: Path) -> Path:

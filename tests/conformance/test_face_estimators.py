@@ -152,6 +152,7 @@ def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:
     return lambda dx: found(estimator, photo(dx=dx)).tobytes()
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_bits(case: tuple[str, dict[str, Any]]) -> None:
     here = _open_in_worker(case)
     with LocalEngine(_open_in_worker, case, workers=2) as engine:

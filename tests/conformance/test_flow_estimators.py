@@ -19,7 +19,11 @@ LEARNED = {"ptlflow"}
 SIZES = [(64, 80), (61, 47), (16, 16), (7, 9), (1, 1), (12, 200), (130, 257)]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join([case[0], *case[1].values()]))
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case, marks=[pytest.mark.slow] * (case[0] in LEARNED)) for case in CASES],
+    ids=["-".join([case[0], *case[1].values()]) for case in CASES],
+)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     name, settings = request.param
     if name == "ptlflow":
@@ -129,6 +133,7 @@ def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:
     return function
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_bits(case: tuple[str, dict[str, Any]]) -> None:
     here = _open_in_worker(case)
     with LocalEngine(_open_in_worker, case, workers=2) as engine:

@@ -186,6 +186,7 @@ def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:
     return lambda dx: found(estimator, photo(dx=dx)).tobytes()
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_bits(name: str, settings: dict[str, Any]) -> None:
     here = _open_in_worker((name, settings))
     with LocalEngine(_open_in_worker, (name, settings), workers=2) as engine:
@@ -193,6 +194,7 @@ def test_spawned_workers_give_the_same_bits(name: str, settings: dict[str, Any])
     assert results == {dx: here(dx) for dx in (-5, 0, 3, 8)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sees")
 def test_it_is_silent(name: str) -> None:
     """No environment variable stops MediaPipe's log lines, so the adapter does."""

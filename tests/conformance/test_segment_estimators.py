@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from tests.errors import raises
-from tests.networks import needs_ultralytics, noise, torchvision_weights, yolo_weights
+from tests.networks import (
+    maskrcnn_weights,
+    needs_ultralytics,
+    noise,
+    segmenter_weights,
+    torchvision_weights,
+    yolo_weights,
+)
 from v2vkit.engine.local import LocalEngine
 from v2vkit.estimators.base import SegmentEstimator
 from v2vkit.estimators.registry import open_estimator, rows_of
@@ -19,9 +26,11 @@ from v2vkit.estimators.registry import open_estimator, rows_of
 CASES = [
     ("torchvision", "lraspp_mobilenet_v3_large"),
     ("torchvision", "deeplabv3_resnet50"),
+    ("trained", "lite0-fpn"),
+    ("maskrcnn", "resnet50"),
     ("yolo", "yolo11n"),
 ]
-INSTANCES = {"yolo"}
+INSTANCES = {"yolo", "maskrcnn"}
 SIZES = [(64, 80), (61, 47), (16, 16), (7, 9), (1, 1), (2, 300), (130, 57)]
 
 Case = tuple[str, dict[str, Any]]
@@ -35,6 +44,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         needs_ultralytics()
         yolo_weights(path, "segment", name=network)
         return name, {"weights": str(path)}
+    if name == "trained":
+        return name, {"weights": str(segmenter_weights(path.parent)), "input_side": 64}
+    if name == "maskrcnn":
+        return name, {"weights": str(maskrcnn_weights(path)), "input_side": 64, "min_score": 0.0}
     torchvision_weights(path, architecture=network)
     return name, {"weights": str(path), "input_side": 64}
 
@@ -126,6 +139,7 @@ def _open_in_worker(case: Case) -> Callable[[int], bytes]:
     return lambda seed: _bytes(estimator, noise(66, 90, seed))
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_bits(case: Case) -> None:
     here = _open_in_worker(case)
     with LocalEngine(_open_in_worker, case, workers=2) as engine:
@@ -156,10 +170,12 @@ def test_wrong_weights_are_refused_and_nothing_in_them_runs(name: str, tmp_path:
     (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     with raises("weights-missing", "--weights"):
         open_estimator("segment", name)
-    with raises("weights-missing", "yolo11n-seg.pt"):
+    kind = "model" if name == "trained" else "weights"
+    with raises(f"{kind}-missing", "yolo11n-seg.pt"):
         open_estimator("segment", name, weights=str(tmp_path / "yolo11n-seg.pt"))
     for file in ("text.pt", "empty.pt", "trap.pt", "other.pt", "list.pt", "cut.pt"):
-        foreign = name == "torchvision" and file == "other.pt"  # a state dict, of no network that it knows
-        with raises("weights-unsupported" if foreign else "weights-damaged", file):
+        # A state dict, of no network that it knows.
+        foreign = name in ("torchvision", "maskrcnn") and file == "other.pt"
+        with raises("weights-unsupported" if foreign else f"{kind}-damaged", file):
             open_estimator("segment", name, weights=str(tmp_path / file))
     assert not (tmp_path / "mark").exists()

@@ -76,7 +76,7 @@ class InvertConfig(StageConfig):
     """Inverted frames."""
 
     offset: int = setting(0, "Added after inverting.", ge=0, le=255)
-    delay: float = setting(0.0, "Seconds per frame.", affects_output=False)
+    waits_at: str = setting("", "Never finish this clip.", affects_output=False)
     fail: bool = setting(False, "Refuse to open.")
 
 
@@ -86,7 +86,8 @@ def open_invert(config: InvertConfig) -> Opened:
 
     def function(clip: Clip) -> Iterator[Sample]:
         for t in range(clip.info.num_frames):
-            time.sleep(config.delay)
+            while clip.info.name == config.waits_at:
+                time.sleep(1)
             image = 255 - clip.frame(t) + np.uint8(config.offset)
             yield Sample(t, {"inv.png": encode_png(image)}, missing="third frame" if t == 2 else None)
 
@@ -107,12 +108,15 @@ class SumConfig(StageConfig):
     """A running sum over each shot."""
 
     stop: str = setting("", "Raise at this clip.", affects_output=False)
+    waits_at: str = setting("", "Never finish this clip.", affects_output=False)
 
 
 def open_sum(config: SumConfig) -> Opened:
     def function(clip: Clip) -> Iterator[Sample]:
         if clip.info.name == config.stop:
             raise V2VError("stopped", f"Stopped at {clip.info.name}.", "Go on.")
+        while clip.info.name == config.waits_at:
+            time.sleep(1)
         total = 0 if clip.before is None else int(clip.before["sum.txt"])
         for t in range(clip.info.num_frames):
             total += int(clip.frame(t).sum())

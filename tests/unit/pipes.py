@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-_PATIENCE = 120  # seconds after which a process that hangs is ended, so that the test fails instead of waiting for ever
+_PATIENCE = 800  # seconds after which a process that hangs is ended, so that the test fails instead of waiting for ever
 
 
 @contextlib.contextmanager

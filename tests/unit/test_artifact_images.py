@@ -13,12 +13,12 @@ from v2vkit.artifacts.images import decode_gray, decode_image, encode_jpeg, enco
 
 
 def _png(width: int, height: int, *, rows: int = 1) -> bytes:
-    """A grey PNG that claims to be width x height and packs zeros tightly."""
+    """A grey PNG that claims to be width x height and packs zeros tightly, of a long row the first million."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    packed = zlib.compress(bytes((width + 1) * rows), 9)
+    packed = zlib.compress(bytes(min(width + 1, 10**6) * rows), 9)
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
@@ -39,15 +39,12 @@ def test_jpeg_keeps_full_colour_resolution() -> None:
     assert (decoded[:, ::2, 0] - decoded[:, 1::2, 0]).mean() > 150
 
 
-@pytest.mark.parametrize(
-    ("size", "code"),
-    [((60000, 60000), "image-damaged"), ((2**31 - 1, 2), "image-damaged"), ((20000, 20000), "image-too-large")],
-)
-def test_decompression_bombs_are_refused_unopened(size: tuple[int, int], code: str) -> None:
+@pytest.mark.parametrize("size", [(60000, 60000), (2**31 - 1, 2), (20000, 20000), (9000, 9000)])
+def test_decompression_bombs_are_refused_unopened(size: tuple[int, int]) -> None:
     bomb = _png(*size)
     tracemalloc.start()
     for decode in (decode_image, decode_gray):
-        with raises(code, "clip/000000"):
+        with raises("image-too-large", "clip/000000"):
             decode(bomb, "frame clip/000000")
     assert tracemalloc.get_traced_memory()[1] < 32 * 2**20
     tracemalloc.stop()

@@ -179,7 +179,7 @@ def test_a_plan_can_say_how_remote_shards_are_read(
     remote = ClipReader(Folder(f"slowstore://{made}"), kinds)
     assert remote.note == f"0.0 GB of remote shards through the cache {cache_folder()} of 100 GB"
     monkeypatch.setenv("V2V_CACHE_GB", "1e-6")
-    assert "too small: shards are downloaded again" in str(remote.note)
+    assert "too small: shards are downloaded repeatedly (V2V_CACHE_GB)" in str(remote.note)
 
 
 def test_a_reader_goes_to_another_process(made: Path) -> None:

@@ -20,6 +20,7 @@ def test_score_counts_switches_and_leaves_small_objects_out() -> None:
     assert benchmark.score([[truth] * 4], [small], least=16) == (0, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropped", [0.0, 0.1])
 def test_tracks_switch_a_tenth_as_often_as_ids_of_each_frame(dropped: float) -> None:
     streets = benchmark.clips(num_clips=2, num_frames=24)

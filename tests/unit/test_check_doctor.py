@@ -35,7 +35,7 @@ def test_a_sound_workspace_is_in_order(tmp_path: Path, capsys: pytest.CaptureFix
     assert "everything is in order" in output
 
 
-@pytest.mark.parametrize("setting", [{"labels": "maps"}, {"instances": "maps"}, {"allow_palette": True}], ids=str)
+@pytest.mark.parametrize("setting", [{"labels": "maps"}, {"depth": "maps"}, {"allow_palette": True}], ids=str)
 def test_maps_beside_no_sources_are_refused(tmp_path: Path, setting: dict[str, object]) -> None:
     with raises("setting-unused", f"--{next(iter(setting)).replace('_', '-')}"):
         CHECK.call(CheckConfig(**setting), make_workspace(tmp_path))

@@ -72,13 +72,14 @@ def tensors(batch: VideoBatch) -> list[torch.Tensor]:
 
 
 def no_workers_left() -> bool:
-    for _ in range(100):
+    for _ in range(10_000):
         if not multiprocessing.active_children():
             return True
         time.sleep(0.05)
     return False
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_batches_in_the_same_order(work: str) -> None:
     dataset = open_dataset(work, flip=True)
     expected = batches(dataset, workers=0)
@@ -124,6 +125,7 @@ def test_the_error_of_a_worker_arrives_as_its_sentence(work: str) -> None:
     assert no_workers_left()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_of(work: str) -> None:
     with raises("worker-killed", "--loader-workers"):
         batches(of_kind(Dying, work), workers=1)
@@ -164,10 +166,11 @@ if __name__ == "__main__":
     with open_batches(config, dataset, sampler.batches(0), CPU) as stream:
         next(stream)
         print("ready", *[p.pid for p in __import__("multiprocessing").active_children()], flush=True)
-        time.sleep(400)
+        time.sleep(3600)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process(work: str, tmp_path: Path, stop: signal.Signals) -> None:
@@ -189,9 +192,9 @@ def test_a_stopped_run_leaves_no_process(work: str, tmp_path: Path, stop: signal
         os.killpg(process.pid, stop)
     else:
         process.kill()
-    _, told = process.communicate(timeout=250)
+    _, told = process.communicate(timeout=800)
     assert told.count("Traceback") == (stop == signal.SIGINT)
-    for _ in range(900):
+    for _ in range(8000):
         if not any(_alive(int(pid)) for pid in pids):
             return
         time.sleep(0.1)

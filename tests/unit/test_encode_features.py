@@ -113,6 +113,7 @@ def test_frames_are_halved_as_the_encoder_saw_them_in_training(options: RunOptio
         assert np.abs(feature.vector - whole[:, inside].mean(1)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(options: RunOptions, tmp_path: Path) -> None:
     save_feature_model(options.work)
     digests = []

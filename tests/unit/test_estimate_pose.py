@@ -175,6 +175,7 @@ def test_wrong_settings_are_refused(values: dict[str, object]) -> None:
         make_config(PoseConfig, values, "test")
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
     picture = data.astronaut()[:256:2, ::2]

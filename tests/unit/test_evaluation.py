@@ -17,17 +17,19 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from tests.errors import raises
 from v2vkit.artifacts.folder import Folder
-from v2vkit.evaluation.compare import OURS, REAL, REPEAT, SOURCE, Before, Row, evaluate_clip
-from v2vkit.evaluation.metrics import (
-    PSNR_CAP,
-    landmark_error,
-    ms_ssim,
-    ms_ssim_scales,
-    psnr,
-    ssim,
-    warp_error,
-)
-from v2vkit.evaluation.report import JSON_NAME, PLOT_NAME, notes, plot, summarize, table, write_report
+from v2vkit.errors import V2VError
+from v2vkit.evaluation.compare import BATCH, Before, Row, evaluate_clip
+from v2vkit.evaluation.metrics.contract import OURS, REAL, REPEAT, SOURCE, Metric
+from v2vkit.evaluation.metrics.landmark_error import landmark_error
+from v2vkit.evaluation.metrics.ms_ssim import ms_ssim, ms_ssim_scales
+from v2vkit.evaluation.metrics.psnr import PSNR_CAP, psnr
+from v2vkit.evaluation.metrics.registry import open_metric
+from v2vkit.evaluation.metrics.registry import rows as metric_rows
+from v2vkit.evaluation.metrics.setup import Setup
+from v2vkit.evaluation.metrics.ssim import ssim
+from v2vkit.evaluation.metrics.warp_error import warp_error
+from v2vkit.evaluation.report import JSON_NAME, PLOT_NAME, notes, plot, table, write_report
+from v2vkit.evaluation.summary import summarize
 
 Image = NDArray[np.uint8]
 PHOTO: Image = data.astronaut()
@@ -134,14 +136,21 @@ def _flow(count: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]
         yield None if t == 0 else (np.zeros((24, 32, 2), np.float32), np.ones((24, 32), np.float32))
 
 
-def _evaluate(**changes: object) -> list[Row]:
-    face = _Face()
+PAIRED = ("psnr", "ssim", "ms_ssim")
+
+
+def _metrics(*names: str, face: "_Face | None" = None) -> dict[str, Metric]:
+    setup = Setup(24, 32, {}, face=face)
+    return {row.name: open_metric(row, setup) for row in metric_rows(names)}
+
+
+def _evaluate(*, names: tuple[str, ...] = (*PAIRED, "warp_error", "landmark_error"), **changes: object) -> list[Row]:
+    beside = {"flow": _flow(4), "landmarks": [_landmarks(level) for level in (100, 110, 120, 130)]}
     arguments: dict = {
         "real": _frames([100, 110, 120, 130]),
         "methods": {OURS: _frames([90, 112, 122, 10]), SOURCE: _frames([0, 0, 0, 0])},
-        "flow": _flow(4),
-        "landmarks": [_landmarks(level) for level in (100, 110, 120, 130)],
-        "face": face,
+        "metrics": _metrics(*names, face=_Face()),
+        "beside": beside | changes.pop("beside", {}),  # type: ignore[operator]
     }
     return evaluate_clip("c", **(arguments | changes))
 
@@ -152,31 +161,34 @@ def test_every_method_is_measured_on_the_same_frames() -> None:
         (method, t) for method in (OURS, SOURCE, REPEAT, REAL) for t in (1, 2, 3)
     }
     by = {(row.method, row.frame): row for row in rows}
-    assert by[OURS, 1].psnr == pytest.approx(20 * math.log10(255 / 2), abs=1e-3)
-    assert by[REPEAT, 2].psnr == pytest.approx(20 * math.log10(255 / 20), abs=1e-3)
-    assert by[REAL, 1].psnr is None
-    assert by[OURS, 1].warp_error == pytest.approx(22 / 255, abs=1e-6)
-    assert by[REAL, 1].warp_error == pytest.approx(10 / 255, abs=1e-6)
-    assert by[REPEAT, 1].warp_error == 0
-    assert by[OURS, 2].landmark_error == pytest.approx(2 / 100, abs=1e-5)
-    assert by[REPEAT, 3].landmark_error == pytest.approx(30 / 100, abs=1e-5)
-    assert by[REAL, 3].landmark_error == pytest.approx(0, abs=1e-6)
-    assert by[OURS, 3].face_missed
-    assert by[OURS, 3].landmark_error is None
-    assert by[SOURCE, 1].face_missed
+    assert by[OURS, 1].values["psnr"] == pytest.approx(20 * math.log10(255 / 2), abs=1e-3)
+    assert by[REPEAT, 2].values["psnr"] == pytest.approx(20 * math.log10(255 / 20), abs=1e-3)
+    assert "psnr" not in by[REAL, 1].values
+    assert by[OURS, 1].values["warp_error"] == pytest.approx(22 / 255, abs=1e-6)
+    assert by[REAL, 1].values["warp_error"] == pytest.approx(10 / 255, abs=1e-6)
+    assert by[REPEAT, 1].values["warp_error"] == 0
+    assert by[OURS, 2].values["landmark_error"] == pytest.approx(2 / 100, abs=1e-5)
+    assert by[REPEAT, 3].values["landmark_error"] == pytest.approx(30 / 100, abs=1e-5)
+    assert by[REAL, 3].values["landmark_error"] == pytest.approx(0, abs=1e-6)
+    assert by[OURS, 3].missed == ("landmark_error",)
+    assert "landmark_error" not in by[OURS, 3].values
+    assert by[SOURCE, 1].missed == ("landmark_error",)
 
 
 def test_a_source_without_face_expects_none_and_a_repeated_picture_is_searched_once() -> None:
     face = _Face()
-    rows = _evaluate(landmarks=[None, None, _landmarks(120), _landmarks(130)], face=face)
-    assert all(row.landmark_error is None and not row.face_missed for row in rows if row.frame == 1)
+    rows = _evaluate(
+        metrics=_metrics("landmark_error", face=face),
+        beside={"landmarks": [None, None, _landmarks(120), _landmarks(130)]},
+    )
+    assert all(not row.values and not row.missed for row in rows if row.frame == 1)
     assert face.calls == 2 * 3 + 1  # ours, source and real twice each; the repeated frame once
 
 
-def test_without_flow_and_face_only_pictures_are_compared() -> None:
-    rows = _evaluate(flow=None, landmarks=None, face=None)
-    assert all(row.warp_error is None and row.landmark_error is None and not row.face_missed for row in rows)
-    assert all(row.psnr is not None for row in rows if row.method == OURS)
+def test_metrics_whose_needs_are_not_there_have_no_value() -> None:
+    found = evaluate_clip("c", _frames([100, 110]), {OURS: _frames([90, 112])}, metrics=_metrics(*PAIRED, "warp_error"))
+    assert {tuple(row.values) for row in found if row.method == OURS} == {PAIRED}
+    assert {tuple(row.values) for row in found if row.method == REAL} == {()}
 
 
 def test_more_given_frames_are_left_out_for_everybody() -> None:
@@ -188,7 +200,7 @@ def test_more_given_frames_are_left_out_for_everybody() -> None:
     [
         ({"methods": {OURS: _frames([1, 2, 3])}}, "frame-count-mismatch", ["ours", "clip c", "3"]),
         ({"methods": {OURS: _frames([1, 2, 3, 4, 5])}}, "frame-count-mismatch", ["ours", "clip c", "4"]),
-        ({"flow": _flow(2)}, "frame-count-mismatch", ["flow", "clip c", "2"]),
+        ({"beside": {"flow": _flow(2)}}, "frame-count-mismatch", ["flow", "clip c", "2"]),
         (
             {"methods": {OURS: (np.zeros((24, 24, 3), np.uint8) for _ in range(4))}},
             "size-mismatch",
@@ -212,24 +224,50 @@ def test_only_the_last_frames_of_each_video_are_held() -> None:
             alive.append(sum(reference() is not None for reference in made))
             yield image
 
-    evaluate_clip("c", frames(), {OURS: frames()})
+    evaluate_clip("c", frames(), {OURS: frames()}, metrics=_metrics(*PAIRED))
     assert len(made) == 80
-    # Of two videos the frame before and the one now, the first one that is repeated, and one being made.
-    assert max(alive) <= 6
+    # Of two videos a batch and the frame before it, the first one that is repeated, and one being made.
+    assert max(alive) <= 2 * (BATCH + 1) + 2
 
 
 def _drifting(num: int = 9) -> list[Row]:
-    return [Row("c", t, OURS, psnr=30.0 - t, ssim=0.5) for t in range(1, num + 1)]
+    return [Row("c", t, OURS, {"psnr": 30.0 - t, "ssim": 0.5}) for t in range(1, num + 1)]
 
 
 def test_summary_shows_drift() -> None:
     values = summarize(_drifting())[OURS]["psnr"]
-    assert values == {"mean": 25.0, "median": 25.0, "first_third": 28.0, "last_third": 22.0, "num": 9}
-    assert summarize(_drifting())[OURS]["landmark_error"] is None
+    thirds = {"mean": 25.0, "median": 25.0, "first_third": 28.0, "last_third": 22.0, "num": 9}
+    assert values == thirds | {"first_30": None, "last_30": None, "drift": None}
+    assert "landmark_error" not in summarize(_drifting())[OURS]
+
+
+def test_drift_is_the_last_30_frames_less_the_first_30_of_shots_that_have_both() -> None:
+    long = [Row("long", t, OURS, {"psnr": 40.0 - (t > 30) - (t > 60)}) for t in range(1, 91)]
+    short = [Row("short", t, OURS, {"psnr": 0.0}) for t in range(1, 60)]
+    values = summarize([*long, *short])[OURS]["psnr"]
+    assert (values["first_30"], values["last_30"], values["drift"]) == (40.0, 38.0, -2.0)
+    assert "-2.00" in table(summarize([*long, *short]))
+
+
+def test_values_are_set_against_those_of_the_real_frames() -> None:
+    found = summarize(
+        [Row("c", t, method, {"warp_error": e}) for t in (1, 2) for method, e in ((OURS, 0.3), (REAL, 0.2))]
+    )
+    assert found[OURS]["warp_error"]["of_real"] == 1.5
+    assert "of_real" not in found[REAL]["warp_error"]
+    assert "1.50" in table(found)
+
+
+def test_values_of_sets_stand_beside_those_of_frames() -> None:
+    sets = {"fid": {OURS: {"value": 12.34567891, "num_frames": 9}}}
+    found = summarize(_drifting(), sets)
+    assert found[OURS]["fid"] == {"value": 12.345679, "num_frames": 9}
+    assert "12.35" in table(found)
+    assert plot(_drifting(), found) != plot(_drifting(), summarize(_drifting()))
 
 
 def test_thirds_are_of_each_shot_not_of_all() -> None:
-    rows = [*_drifting(9), *(Row("long", t, OURS, psnr=10.0 if t <= 30 else 20.0) for t in range(1, 91))]
+    rows = [*_drifting(9), *(Row("long", t, OURS, {"psnr": 10.0 if t <= 30 else 20.0}) for t in range(1, 91))]
     values = summarize(rows)[OURS]["psnr"]
     assert values["first_third"] == pytest.approx((3 * 28 + 30 * 10) / 33, abs=1e-5)
     assert values["last_third"] == pytest.approx((3 * 22 + 30 * 20) / 33, abs=1e-5)
@@ -238,11 +276,18 @@ def test_thirds_are_of_each_shot_not_of_all() -> None:
 def test_thirds_and_the_plot_run_through_the_clips_of_a_shot() -> None:
     whole = _drifting(9)
     split = [
-        Row("c" if t <= 4 else "d", t if t <= 4 else t - 5, OURS, psnr=30.0 - t, ssim=0.5, shot="c", offset=5 * (t > 4))
+        Row(
+            "c" if t <= 4 else "d",
+            t if t <= 4 else t - 5,
+            OURS,
+            {"psnr": 30.0 - t, "ssim": 0.5},
+            shot="c",
+            offset=5 * (t > 4),
+        )
         for t in range(1, 10)
     ]
     assert summarize(split) == summarize(whole)
-    assert plot(split) == plot(whole)
+    assert plot(split, summarize(split)) == plot(whole, summarize(whole))
 
 
 def test_a_clip_goes_on_where_its_shot_was() -> None:
@@ -250,16 +295,16 @@ def test_a_clip_goes_on_where_its_shot_was() -> None:
     rows = _evaluate(before=Before("a", 7, first), skip_first=8)
     by = {(row.method, row.frame): row for row in rows}
     assert {row.frame for row in rows} == {1, 2, 3}
-    assert by[REPEAT, 1].psnr == pytest.approx(20 * math.log10(255 / 50), abs=1e-3)
+    assert by[REPEAT, 1].values["psnr"] == pytest.approx(20 * math.log10(255 / 50), abs=1e-3)
     assert (by[OURS, 1].shot, by[OURS, 1].time) == ("a", 8)
     assert {row.frame for row in _evaluate(before=Before("a", 7, first))} == {0, 1, 2, 3}
 
 
 def test_very_short_clips_have_a_summary() -> None:
-    values = summarize([Row("c", 1, OURS, psnr=7.0)])[OURS]["psnr"]
+    values = summarize([Row("c", 1, OURS, {"psnr": 7.0})])[OURS]["psnr"]
     assert values["mean"] == 7.0
     assert values["last_third"] is None
-    assert "7.00" in table(summarize([Row("c", 1, OURS, psnr=7.0)]))
+    assert "7.00" in table(summarize([Row("c", 1, OURS, {"psnr": 7.0})]))
 
 
 def test_report_files(tmp_path: Path) -> None:
@@ -280,18 +325,22 @@ def test_report_files(tmp_path: Path) -> None:
 
 
 def test_table_has_a_line_per_method_and_a_column_per_measured_metric() -> None:
-    lines = table(summarize(_evaluate())).splitlines()
+    lines = table(summarize(_evaluate())).split("\n\n")[0].splitlines()
     assert [line.split("  ")[0] for line in lines[1:]] == [OURS, REPEAT, SOURCE, REAL]
     assert "PSNR" in lines[0]
     assert "1/3" in lines[1], "one face of three was not found"
-    without = table(summarize(_evaluate(flow=None, landmarks=None, face=None)))
+    without = table(summarize(_evaluate(names=PAIRED)))
     assert "warp" not in without
     assert "no face" not in without
 
 
+def _plot(rows: list[Row]) -> bytes:
+    return plot(rows, summarize(rows))
+
+
 def test_plot_shows_the_values() -> None:
-    low = plot([Row("c", t, OURS, psnr=10.0) for t in range(1, 5)])
-    high = plot([Row("c", t, OURS, psnr=10.0 + t) for t in range(1, 5)])
+    low = _plot([Row("c", t, OURS, {"psnr": 10.0}) for t in range(1, 5)])
+    high = _plot([Row("c", t, OURS, {"psnr": 10.0 + t}) for t in range(1, 5)])
     assert low != high
 
 
@@ -301,12 +350,12 @@ def test_plot_shows_every_method(changed: str) -> None:
 
     def rows(middle: float) -> list[Row]:
         return [
-            Row("c", t, method, warp_error=middle if (method, t) == (changed, 2) else 0.1 * t)
+            Row("c", t, method, {"warp_error": middle if (method, t) == (changed, 2) else 0.1 * t})
             for method in (OURS, REPEAT, SOURCE, REAL)
             for t in (1, 2, 3)
         ]
 
-    assert plot(rows(0.2)) != plot(rows(0.15))
+    assert _plot(rows(0.2)) != _plot(rows(0.15))
 
 
 def test_the_table_tells_which_way_is_better() -> None:
@@ -315,14 +364,27 @@ def test_the_table_tells_which_way_is_better() -> None:
     assert arrows == {"PSNR dB": "↑", "SSIM": "↑", "MS-SSIM": "↑", "warp error": "↓", "landmark error": "↓"}
 
 
+def _notes(height: int, width: int, **rest: object) -> list[str]:
+    return notes(metric_rows(), height=height, width=width, **rest)  # type: ignore[arg-type]
+
+
 def test_notes_tell_about_fewer_scales() -> None:
-    assert any("4 scales" in note for note in notes(128, 128))
-    assert any("left out" in note for note in notes(16, 64))
-    assert not any("scales" in note for note in notes(256, 256))
+    assert any("4 scales" in note for note in _notes(128, 128))
+    assert not any("scales" in note for note in _notes(256, 256))
 
 
 def test_notes_tell_only_what_was_measured() -> None:
-    assert any("Landmark error" in note for note in notes(64, 64))
-    assert any("Warp error is left out" in note for note in notes(64, 64, flow=False))
-    assert not any("Landmark error" in note for note in notes(64, 64, faces=False))
-    assert any("are 32x16, upsampled to 64x32" in note for note in notes(32, 64, coarse=(32, 16)))
+    assert any("Landmark error" in note for note in _notes(64, 64))
+    assert not any("Landmark error" in note for note in notes(metric_rows(PAIRED), height=64, width=64))
+    assert any("are 32x16, upsampled to 64x32" in note for note in _notes(32, 64, coarse=(32, 16)))
+
+
+def test_notes_tell_what_was_left_out_and_what_is_not_to_be_trusted() -> None:
+    said = _notes(
+        64,
+        64,
+        left_out={"fid": V2VError("weights-missing", "fid: no weights.", "Get them.")},
+        warnings={"kid": "9 frames"},
+    )
+    assert any("fid" in note and "no weights" in note for note in said)
+    assert any("kid" in note and "9 frames" in note for note in said)

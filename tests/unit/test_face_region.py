@@ -1,4 +1,4 @@
-"""The discriminator of faces: where it looks, and that it takes part in training."""
+"""The face discriminator: the regions that it sees, and its part in training."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -67,6 +67,7 @@ def test_forward_backward_finds_an_occlusion() -> None:
 
 def test_forward_backward_never_trusts_nonsense() -> None:
     forward = _constant_flow(6, 8, 0, 0)
+    assert confidence_forward_backward(forward, forward).all()
     for value in (np.nan, np.inf, -1000.0, 1e9):
         assert not confidence_forward_backward(_constant_flow(6, 8, value, value), forward).any()
         assert not confidence_forward_backward(forward, _constant_flow(6, 8, value, value)).any()

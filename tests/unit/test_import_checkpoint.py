@@ -90,7 +90,7 @@ def test_the_checkpoint_makes_the_frames_of_the_published_network(tmp_path: Path
     flags = ["--domain", "street", "--size", "48x32", "--foreground", "1", "--foreground", "3"]
     result = CliRunner().invoke(cli, ["import-checkpoint", *files, *flags, "--work", str(tmp_path / "w")])
     assert result.exit_code == 0, result.output
-    assert "2 scales, width 8, 2 halvings, 3 blocks, 5 source channels" in result.output
+    assert "2 scales, width 8, 2 downsamplings, 3 blocks, 5 source channels" in result.output
     folder = find_model(Folder(str(tmp_path / "w")), None)
     assert folder.url.endswith("checkpoints/spatial-2")
     generator, info = load_model(folder)
@@ -584,12 +584,12 @@ def test_channels_that_fit_by_accident_are_asked_about(tmp_path: Path, channels:
 def test_labels_that_were_counted_and_odd_sizes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _import(tmp_path, _saved(tmp_path, _state(_coarse())), **STREET)
     told = capsys.readouterr().out
-    assert "taken for 4 labels and instance edges" in told
-    assert "48x32 is none" in told
+    assert "assumed to be 4 labels and instance edges" in told
+    assert "at 48x32" in told
     _import(tmp_path, _saved(tmp_path, _state(_coarse())), overwrite=True, **(STREET | {"size": "64x32"}), num_labels=4)
     told = capsys.readouterr().out
-    assert "taken for" not in told
-    assert "is none" not in told
+    assert "assumed" not in told
+    assert "multiples of" not in told
 
 
 def test_another_published_network_is_named(tmp_path: Path) -> None:

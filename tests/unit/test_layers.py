@@ -22,7 +22,7 @@ LAYERS = [
     {"estimators", "models", "toyworld"},
     {"pipeline"},
     {"artifacts", "video", "engine"},
-    {"errors", "config", "progress", "weights"},
+    {"errors", "config", "progress", "weights", "classes"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 OWNERS = {
@@ -178,7 +178,7 @@ def test_everything_imported_is_declared() -> None:
         for entry in entries
     }
     module_of = {"opencv_python": "cv2", "pillow": "PIL", "dlib_bin": "dlib", "openexr": "OpenEXR"}
-    module_of |= {"scikit_image": "skimage", "scikit_learn": "sklearn"}
+    module_of |= {"scikit_image": "skimage", "scikit_learn": "sklearn", "clean_fid": "cleanfid"}
     modules = {module_of.get(name, name) for name in declared} | {"v2vkit", "tests", "benchmarks"}
     for path in [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
         for module in _imports(path):

@@ -60,7 +60,7 @@ def test_signatures_show_the_settings_of_all_groups() -> None:
     assert shown["preset"].default == "small"
     assert shown["epochs"].default == 40
     assert shown["continue_"].default is False
-    assert inspect.signature(v2vkit.evaluate).parameters["data"].default is inspect.Parameter.empty
+    assert inspect.signature(v2vkit.render).parameters["source"].default is inspect.Parameter.empty
 
 
 def test_a_stage_runs_and_tells_what_it_did(tmp_path: Path) -> None:

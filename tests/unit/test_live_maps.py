@@ -105,7 +105,7 @@ def test_help_tells_for_how_long_the_last_is_held(command: str) -> None:
 
 
 def test_help_tells_from_which_score_points_count() -> None:
-    assert f"Points that score less are missing; {MIN_SCORE:g} when not given" in _help("estimate-pose")
+    assert f"default: {MIN_SCORE:g}, at which points flicker least" in _help("estimate-pose")
 
 
 def _help(command: str) -> str:

@@ -184,6 +184,7 @@ def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
         _make(tmp_path)
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
     clips = {name: [photo(190, 210, dx=dx * t) for t in range(4)] for name, dx in (("a", 2), ("b", -3), ("c", 0))}
@@ -293,6 +294,7 @@ def test_mediapipe_finds_small_faces_in_tiles() -> None:
         np.testing.assert_allclose((points - (left, top)).mean(0), 0.5 * expected.mean(0), atol=1.5)
 
 
+@pytest.mark.slow
 def test_mediapipe_is_silent() -> None:
     """No environment variable stops its log lines, so the adapter does."""
     pytest.importorskip("mediapipe")
@@ -318,6 +320,7 @@ def test_mediapipe_is_silent() -> None:
     assert done.stderr.splitlines() == ["still there"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux tells of libraries' threads")
 @pytest.mark.parametrize("task", ["face", "pose"])
 def test_a_mediapipe_estimator_that_is_given_up_takes_its_threads_with_it(task: str) -> None:

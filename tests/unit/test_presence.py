@@ -71,7 +71,7 @@ def test_masks_of_0_and_255_are_told_with_what_puts_it_right(
     assert "hold only 0 and 255" in problem
     assert "--ids 255=1" in problem
     assert "label ids that occur nowhere: 1\n" in capsys.readouterr().out
-    sources = CheckConfig(sources=config.sources, labels=config.labels)
+    sources = CheckConfig(sources=config.sources, labels=config.label_maps.labels)
     assert CHECK.call(sources, options(tmp_path)) == [problem]
     assert CHECK.call(sources.model_copy(update={"ids": ("255=1",)}), options(tmp_path)) == []
 
@@ -125,8 +125,8 @@ def test_wrong_ids_are_refused(ids: list[str], told: str) -> None:
 def test_ids_need_label_maps() -> None:
     with raises("setting-invalid", "--ids", "--labels"):
         make_config(IngestConfig, {"sources": ["a"], "ids": ["255=1"]}, "test")
-    with raises("setting-unused", "--ids"):
-        CHECK.call(CheckConfig(ids=("255=1",)), RunOptions())
+    with raises("setting-invalid", "--ids", "--labels"):
+        make_config(CheckConfig, {"ids": ["255=1"]}, "test")
 
 
 def test_one_label_and_ignored_pixels_may_be_meant(tmp_path: Path) -> None:

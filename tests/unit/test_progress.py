@@ -85,7 +85,7 @@ def test_a_line_comes_also_while_nothing_is_finished(monkeypatch: pytest.MonkeyP
     stream = Log()
     with progress(10, desc="flow", stream=stream, clock=clock):
         clock.now += 1
-        assert written.wait(30)
+        assert written.wait(600)
     assert lines(stream)[0] == "flow: 0 % (0 of 10 frames)"
 
 

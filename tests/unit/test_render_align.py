@@ -8,6 +8,7 @@ from skimage import data
 
 from tests.errors import raises
 from tests.faces import photo
+from tests.networks import torchvision_weights
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.checkpoint.model_file import ModelInfo
@@ -84,7 +85,7 @@ def test_what_cannot_be_aligned_is_told_before_work_starts(tmp_path: Path) -> No
     nobody = write_file(tmp_path / "nobody.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3)
     with raises("subject-missing", "nobody.mp4"):
         render(nobody, target, tmp_path, align=True)
-    segmented = {"segment": "deeplab", "weights": None}
+    segmented = {"segment": "torchvision", "weights": str(torchvision_weights(tmp_path / "w.pth"))}
     save_untrained(tmp_path, "street", maps_stage="segment", maps=segmented, placement=WANTED)
     with raises("alignment-unsupported", "--align"):
         render(source, target, tmp_path, align=True)

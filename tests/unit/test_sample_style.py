@@ -103,7 +103,7 @@ def test_no_picture_where_the_model_is_another_one(options: RunOptions, capsys: 
     save_feature_model(options.work, seed=1)
     run(STAGE, StyleConfig(), options)
     where = f"{options.work}/checkpoints/spatial-1"
-    assert f"No preview.png: the model {where} is another one now." in capsys.readouterr().out
+    assert f"No preview.png: the model {where} has changed." in capsys.readouterr().out
     assert not (Path(options.work) / "styles/preview.png").exists()
     assert status(STAGE, StyleConfig(), options) == "done"
 
@@ -111,7 +111,7 @@ def test_no_picture_where_the_model_is_another_one(options: RunOptions, capsys: 
 def test_no_picture_where_the_model_is_gone(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
     (Path(options.work) / "checkpoints/spatial-1/model.safetensors").unlink()
     run(STAGE, StyleConfig(), options)
-    assert "No preview.png: the model checkpoints/spatial-1 is not there." in capsys.readouterr().out
+    assert "No preview.png: the model checkpoints/spatial-1 is missing." in capsys.readouterr().out
     assert not (Path(options.work) / "styles/preview.png").exists()
 
 

@@ -103,9 +103,10 @@ def test_what_most_people_use_comes_first_then_every_group() -> None:
         "Schedule and optimiser",
         "Weights of the losses",
         "Discriminators",
+        "Segmenter",
         "Training data",
         "Hardware",
-        "Snapshots and logs",
+        "Plan, snapshots and logs",
     ]
     assert 10 <= len(found["Most used"]) <= 14
     assert {"method", "stage", "preset", "epochs", "learning_rate", "device"} <= set(found["Most used"])

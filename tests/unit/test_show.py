@@ -305,7 +305,7 @@ def test_an_artifact_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: p
     (tmp_path / "frames/manifest.json").mkdir()
     with raises("file-required", "manifest.json"):
         read_manifest(folder)
-    with raises("name-too-long"):
+    with raises("file-unreadable"):
         _show(tmp_path, "a" * 300, "sheet.png")
 
 

@@ -19,7 +19,7 @@ from v2vkit.evaluation.study.key import Key
 from v2vkit.evaluation.study.server import StudyServer
 from v2vkit.evaluation.study.tally import tally
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 OPEN = "!document.getElementById('choose-left').disabled"
 READY = "!document.getElementById('start').disabled"
 DONE = "Number(document.getElementById('bar').getAttribute('aria-valuenow'))"
@@ -129,7 +129,7 @@ def test_a_static_session_by_touch_ends_with_a_download(made: tuple[Path, Key], 
             page.until(f"{DONE} === {count}")
         assert "download your answers" in page.until(SAVED)
         page.click("#download")
-        end = time.monotonic() + 20
+        end = time.monotonic() + 600
         while not (files := list(tmp_path.glob("answers-*.json"))) and time.monotonic() < end:
             time.sleep(0.05)
         assert page.errors() == []

@@ -51,7 +51,7 @@ def served(made: tuple[Path, Key]) -> Iterator[StudyServer]:
 def _ask(
     port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     try:
         connection.request(method, path, body, headers or {})
         reply = connection.getresponse()
@@ -66,7 +66,7 @@ def _post(port: int, said: Any) -> int:
 
 
 def _raw(port: int, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -276,6 +276,7 @@ def test_parsing_takes_bytes_and_decoded_json() -> None:
     assert parse_answer(said.model_dump_json().encode(), key) == parse_answer(said.model_dump(), key) == said
 
 
+@pytest.mark.slow
 def test_killed_while_it_collects_it_has_every_acknowledged_answer(made: tuple[Path, Key]) -> None:
     folder, key = made
     (folder / "answers.jsonl").unlink(missing_ok=True)
@@ -329,10 +330,10 @@ def test_ctrl_c_ends_it_with_a_count(made: tuple[Path, Key]) -> None:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[0]
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + "api/study", timeout=20) as reply:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url + "api/study", timeout=600) as reply:
             assert json.load(reply) == {"study": key.study}
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=800)
     finally:
         process.kill()
         process.wait()

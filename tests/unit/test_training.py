@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tests.errors import raises
 from tests.unit.training_data import (
     SMALL,
+    Begun,
     begin,
     make_workspace,
     open_dataset,
@@ -49,9 +50,21 @@ def dataset(work: str) -> VideoDataset:
     return open_dataset(work)
 
 
+@pytest.fixture(scope="module")
+def whole_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture(scope="module")
+def whole(dataset: VideoDataset, whole_folder: Path) -> Begun:
+    """Training from the beginning to the end, which nobody changes."""
+    return train_into(SMALL, dataset, whole_folder)
+
+
 @pytest.mark.parametrize("stop_at", [1, 7, 13])
-def test_resumed_training_is_bit_equal(dataset: VideoDataset, tmp_path: Path, stop_at: int) -> None:
-    whole = train_into(SMALL, dataset, tmp_path / "whole")
+def test_resumed_training_is_bit_equal(
+    whole: Begun, whole_folder: Path, dataset: VideoDataset, tmp_path: Path, stop_at: int
+) -> None:
     halted = train_into(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
     assert 0 < halted.state.steps < whole.state.steps
     resumed = train_into(SMALL, dataset, tmp_path / "halves")
@@ -59,14 +72,13 @@ def test_resumed_training_is_bit_equal(dataset: VideoDataset, tmp_path: Path, st
     for name, module in whole.state.modules.items():
         assert same(module.state_dict(), resumed.state.modules[name].state_dict()), name
     assert same(whole.state.ema, resumed.state.ema)
-    assert same(load_file(tmp_path / "whole/model.safetensors"), load_file(tmp_path / "halves/model.safetensors"))
+    assert same(load_file(whole_folder / "model.safetensors"), load_file(tmp_path / "halves/model.safetensors"))
 
 
-def test_training_changes_every_network(dataset: VideoDataset, tmp_path: Path) -> None:
+def test_training_changes_every_network(dataset: VideoDataset, whole: Begun) -> None:
     before = begin(SMALL, dataset.source, CPU)
-    after = train_into(SMALL, dataset, tmp_path)
     for name, module in before.state.modules.items():
-        assert not same(module.state_dict(), after.state.modules[name].state_dict()), name
+        assert not same(module.state_dict(), whole.state.modules[name].state_dict()), name
 
 
 def test_the_average_follows_the_weights_by_its_decay(dataset: VideoDataset) -> None:
@@ -218,7 +230,9 @@ def test_a_step_needs_its_flow(work: str) -> None:
 def test_flow_in_the_window_pairs_with_frames_of_the_window(dataset: VideoDataset) -> None:
     sequence = _sequence(dataset)
     assert not sequence.confidence[3][:, :3].any()
+    assert sequence.confidence[3][:, 3:].any()
     assert not sequence.confidence[1][:, 0].any()
+    assert sequence.confidence[1][:, 1:].any()
 
 
 def test_mirroring_turns_the_flow_around(dataset: VideoDataset) -> None:
@@ -245,11 +259,17 @@ def test_stage_writes_a_model_that_loads_and_a_second_run_does_nothing(work: str
         run(TRAIN, config.model_copy(update={"learning_rate": 1e-3}), options)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "other"])
-def test_damaged_models_are_refused(work: str, tmp_path: Path, damage: str) -> None:
-    options = make_workspace(tmp_path)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint's folder."""
+    options = make_workspace(tmp_path_factory.mktemp("trained"), num_clips=1, clip_frames=6)
     run(TRAIN, SMALL.model_copy(update={"epochs": 1, "decay": 0.0}), options)
-    path = tmp_path / "checkpoints/spatial-1/model.safetensors"
+    return Path(options.work, "checkpoints/spatial-1")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "other"])
+def test_damaged_models_are_refused(trained: Path, tmp_path: Path, damage: str) -> None:
+    path = shutil.copytree(trained, tmp_path / "spatial-1") / "model.safetensors"
     data = bytearray(path.read_bytes())
     if damage == "truncate":
         data = data[: len(data) // 2]

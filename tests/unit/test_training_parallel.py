@@ -1,5 +1,6 @@
 """Several processes on one training run, over gloo on the CPU."""
 
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset,
 from v2vkit.training.config import TrainConfig
 
 pytest.importorskip("lightning")
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = SMALL.model_copy(
@@ -109,7 +111,7 @@ def launch(command: list[str], *, processes: int, code: int = 0) -> list[str]:
         )
         for rank in range(processes)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in started]
+    outputs = [process.communicate(timeout=800)[0] for process in started]
     assert [process.returncode for process in started] == [code] * processes, outputs
     return outputs
 
@@ -155,6 +157,18 @@ def test_two_processes_train_like_one(tmp_path: Path, dims: int) -> None:
     assert "plan:" not in outputs[1]
     alone, together = (load_file(path / "checkpoints/spatial-1/model.safetensors") for path in (one, two))
     assert _apart(alone, together, config, one) < 0.1
+
+
+def test_every_process_trains_the_epochs_that_the_first_one_fits_into_the_budget(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(_SCRIPT)
+    make_workspace(tmp_path / "work", clip_frames=3)
+    config = ONE.model_copy(update={"batch_size": 2, "epochs": 3, "drop_history": 0.0, "foreground": ()})
+    settings = json.loads(config.model_dump_json()) | {"budget": "0.001 s", "measure": True}
+    first, _ = launch([str(script), str(tmp_path / "work"), json.dumps(settings), "0"], processes=2)
+    assert "0.001 s: 2 of 3 epochs" in first
+    progress = json.loads((tmp_path / "work/checkpoints/spatial-1/state.json").read_text())
+    assert progress["epoch"] == progress["fitted"]["epochs"] == 2
 
 
 def test_a_finer_scale_waits_for_the_first_process_to_finish_the_coarser_one(tmp_path: Path) -> None:

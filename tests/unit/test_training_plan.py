@@ -30,7 +30,8 @@ CPU = torch.device("cpu")
 ONE = SMALL.model_copy(
     update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
-WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_")]
+_OTHERS = {"lambda_dned"}  # of losses that vid2vid has not
+WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_") and name not in _OTHERS]
 EVERYTHING = ONE.model_copy(
     update={"domain": "pose", "perceptual": "vgg19", "perceptual_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0)
 )
@@ -71,7 +72,7 @@ FLOW = ("predicted flow", "warped real frame", "temporal consistency")
         ({"flow": False}, dict.fromkeys((*FLOW, "mask"), "--no-flow")),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
-        ({"domain": "face"}, {"discriminator of faces": "only for poses"}),
+        ({"domain": "face"}, {"face discriminator": "only for poses"}),
         (
             {"perceptual": "off"},
             dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),
@@ -103,7 +104,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     for text in ("s per step", "peak memory", "MiB of tensors per frame", "spatial-1: missing; nothing was done"):
         assert text in done.output
     assert "plan: spatial-2" in done.output
-    assert f"start     {work}/checkpoints/spatial-1, which has still to be trained" in done.output
+    assert f"start     {work}/checkpoints/spatial-1, which is not trained yet" in done.output
     assert "spatial-2: missing; nothing was done" in done.output
     assert done.output.count("s per step") >= 2
     assert sorted(Folder(work).names()) == before
@@ -121,14 +122,14 @@ def test_the_plan_says_that_the_beginning_is_not_trained(work: str) -> None:
     for drop_history, told in ((0.0, True), (0.5, False)):
         config = ONE.model_copy(update={"drop_history": drop_history})
         plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
-        assert ("no sequence begins from nothing" in plan) == told
+        assert ("no sequence begins without past frames" in plan) == told
 
 
 @pytest.mark.parametrize(("clip_frames", "chunk", "steps"), [(6, 4, 1), (6, 2, 1), (12, 2, 2)])
 def test_the_plan_says_how_many_steps_were_measured(tmp_path: Path, clip_frames: int, chunk: int, steps: int) -> None:
     """One step warms up where there are several; a short clip has no room for two more."""
     options = make_workspace(tmp_path, num_clips=1, clip_frames=clip_frames)
-    config = ONE.model_copy(update={"chunk": chunk, "temporal_scales": 0})
+    config = ONE.model_copy(update={"chunk": chunk, "temporal_scales": 0, "measure": True})
     plan = run(STAGE, config, RunOptions(work=options.work, dry_run=True)).message
     assert f"(measured on {steps} step{'s' * (steps > 1)})" in plan
 
@@ -163,7 +164,7 @@ def test_the_plan_counts_what_loading_takes(dataset: VideoDataset) -> None:
     slow = Slow(dataset.reader, dataset.source, strides=(1,))
     costs = measure_phases(config, slow, CPU)
     (cost,) = costs.values()
-    assert 0.3 <= cost.seconds_to_load < 1.0
+    assert cost.seconds_to_load >= 0.3
     assert slow.changes == slow.loaded > 0
     # An epoch has 24 windows of one frame, each with two frames of context.
     as_fast = {kind: replace(cost, seconds_per_frame=2.0) for kind, cost in costs.items()}

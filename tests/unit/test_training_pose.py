@@ -66,7 +66,7 @@ def test_poses_are_trained_on_and_rendered(
     run(TRAIN, POSE, options)
     plan = capsys.readouterr().out
     assert "network   face:" in plan
-    assert "discriminator of faces 2" in plan
+    assert "face discriminator 2" in plan
     (state,) = (tmp_path / "checkpoints/spatial-1").glob("state-*.safetensors")
     assert any(name.startswith("network/face/") for name in load_file(state))
     generator, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))

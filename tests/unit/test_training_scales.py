@@ -14,7 +14,7 @@ from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
-from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE
+from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import VideoGenerator, history_from_images
@@ -41,9 +41,17 @@ def stage(base: TrainConfig, name: str, **changes: object) -> TrainConfig:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
     """A workspace in which `all` has trained two scales."""
-    options = make_workspace(tmp_path_factory.mktemp("scales") / "work")
+    options = make_workspace(tmp_path_factory.mktemp("scales") / "work", clip_frames=6)
     run(STAGE, stage(TWO, "all", fix_epochs=1), options)
     return options
+
+
+@pytest.fixture(scope="module")
+def one_scale(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A workspace with a model of a single scale."""
+    options = make_workspace(tmp_path_factory.mktemp("one") / "work", num_clips=1, clip_frames=6)
+    run(STAGE, SHORT, options)
+    return options.work
 
 
 def test_all_trains_every_scale_from_the_one_before(trained: RunOptions) -> None:
@@ -76,7 +84,7 @@ def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunO
     coarse, fine = evaluated("spatial-1"), evaluated("spatial-2")
     assert REAL_COARSE in coarse["summary"]
     assert REAL_COARSE not in fine["summary"]
-    assert any("16x12, enlarged to 32x24" in note for note in coarse["notes"])
+    assert any("16x12, upsampled to 32x24" in note for note in coarse["notes"])
     best, sharp = coarse["summary"][REAL_COARSE], coarse["summary"][REAL]
     assert best["psnr"]["mean"] > coarse["summary"][OURS]["psnr"]["mean"]
     assert best["warp_error"]["mean"] < sharp["warp_error"]["mean"]  # of noise, little is left to move
@@ -117,6 +125,7 @@ def test_only_the_new_scale_trains_at_first(trained: RunOptions, tmp_path: Path)
     assert not same(before.scales[0].state_dict(), after.scales[0].state_dict())
 
 
+@pytest.mark.slow
 def test_discriminators_go_on_from_the_coarser_stage(trained: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
     run(STAGE, stage(TWO, "spatial-2", seed=5), RunOptions(work=trained.work, overwrite=True))
     text = capsys.readouterr().out
@@ -225,10 +234,9 @@ def test_heads_compute_in_float32_under_autocast() -> None:
     ],
 )
 def test_stages_that_do_not_fit_are_refused(
-    tmp_path: Path, changes: dict[str, object], code: str, names: list[str]
+    one_scale: str, tmp_path: Path, changes: dict[str, object], code: str, names: list[str]
 ) -> None:
-    options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
-    run(STAGE, SHORT, options)
+    options = RunOptions(work=shutil.copytree(one_scale, str(tmp_path / "work")))
     with raises(code, *names):
         run(STAGE, SHORT.model_copy(update=changes), RunOptions(work=options.work, overwrite=True))
     load_model(find_model(Folder(options.work), "spatial-1"))  # nothing was thrown away

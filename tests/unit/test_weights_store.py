@@ -463,7 +463,7 @@ def _start(url: str, most: int = 0) -> subprocess.Popen[str]:
 
 def test_a_full_disk_is_reported_and_the_part_received_is_kept(net: Server, folder: Path) -> None:
     process = _start(net.url, most=150_000)
-    output, _ = process.communicate(timeout=250)
+    output, _ = process.communicate(timeout=800)
     assert "disk-full" in output.splitlines()
     assert 0 < (folder / "net/net.pth.part").stat().st_size <= 150_000
     assert fetch("net", report=_quiet).read_bytes() == DATA
@@ -489,7 +489,7 @@ def test_two_processes_fetch_once(net: Server, folder: Path) -> None:
     go_on = threading.Event()
 
     def held(request: Handler) -> None:
-        go_on.wait(60)
+        go_on.wait(800)
         request.answer()
 
     net.faults = [held]
@@ -500,8 +500,8 @@ def test_two_processes_fetch_once(net: Server, folder: Path) -> None:
     assert second.stdout is not None
     assert second.stdout.readline().startswith("waiting for another process")
     go_on.set()
-    first.communicate(timeout=250)
-    output, _ = second.communicate(timeout=250)
+    first.communicate(timeout=800)
+    output, _ = second.communicate(timeout=800)
     assert "net is here already" in output
     assert net.asked == [None]
     assert (folder / "net/net.pth").read_bytes() == DATA
@@ -514,11 +514,11 @@ def test_a_killed_fetch_is_resumed(net: Server, folder: Path) -> None:
     def stalls(request: Handler) -> None:
         request.answer(cut=300_000)
         sent.set()
-        go_on.wait(60)
+        go_on.wait(800)
 
     net.faults = [stalls]
     process = _start(net.url)
-    assert sent.wait(60)
+    assert sent.wait(800)
     part = folder / "net/net.pth.part"
     while not (part.exists() and part.stat().st_size >= 100_000):
         assert process.poll() is None

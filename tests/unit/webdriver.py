@@ -35,7 +35,7 @@ class Browser:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as reply:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as reply:
                 return json.load(reply)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from None
@@ -46,7 +46,7 @@ class Browser:
     def run(self, script: str) -> Any:
         return self._call("POST", "/execute/sync", {"script": script, "args": []})
 
-    def until(self, expression: str, seconds: float = 20) -> Any:
+    def until(self, expression: str, seconds: float = 600) -> Any:
         """The value of a JavaScript expression as soon as it is truthy."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -106,7 +106,7 @@ def browser(downloads: Path, *, size: tuple[int, int] = (1200, 800)) -> Iterator
     }
     options["args"] = [*options["args"], f"--window-size={size[0]},{size[1]}"]  # type: ignore[misc]
     try:
-        for _ in range(200):
+        for _ in range(10_000):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break

@@ -234,7 +234,11 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
                 "Name another folder.",
             ) from error
         if error.errno == errno.ENAMETOOLONG:
-            raise V2VError("name-too-long", f"The name {path} is too long.", "Give a shorter one.") from error
+            raise V2VError(
+                "file-unreadable" if reading else "target-unwritable",
+                f"The name {path} is too long.",
+                "Give a shorter one.",
+            ) from error
         if error.errno == errno.EISDIR:
             raise V2VError(
                 "file-required", f"{path} is a folder.", "Give the name of a file, or move the folder away."

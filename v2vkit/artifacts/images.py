@@ -22,7 +22,9 @@ def check_header(data: bytes, where: str = "an image") -> tuple[int, int, str]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             width, height, mode = image.width, image.height, image.mode
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError as error:
+        raise V2VError("image-too-large", f"{where} is too large ({error}).", "Use a smaller image.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise V2VError("image-damaged", f"{where} is not a PNG or JPEG image ({error}).", "Replace the file.") from None
     if width * height > MAX_PIXELS:
         raise V2VError(

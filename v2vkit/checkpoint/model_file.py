@@ -102,15 +102,15 @@ class ModelInfo(BaseModel):
 
     @property
     def generator(self) -> AnyGeneratorConfig:
-        """The layers of the generator.
+        """The configuration of the generator.
 
         Raises:
-            V2VError: the network makes no frames.
+            V2VError: the network is not a generator of frames.
         """
         if not isinstance(self.network, get_args(AnyGeneratorConfig)):
             raise V2VError(
                 "model-mismatch",
-                f"The checkpoint {self.stage} holds a network of --method {self.method}, which makes no frames.",
+                f"The checkpoint {self.stage} is of --method {self.method}, which does not generate frames.",
                 "Name a checkpoint that does, such as spatial-1.",
             )
         return self.network

@@ -22,8 +22,18 @@ NETWORKS = "networks.safetensors"
 _SCALER = ("scale", "_growth_tracker")  # the state of a GradScaler
 
 
+class FittedSchedule(BaseModel):
+    """What a time budget was found to leave of a schedule: `epochs` of `full_epochs`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: str
+    epochs: int
+    full_epochs: int
+
+
 class Progress(BaseModel):
-    """Position of training: the next batch, and the file of the snapshot."""
+    """Position of training: the next batch, the file of the snapshot, and the schedule that a budget has left."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,9 +43,10 @@ class Progress(BaseModel):
     epoch: int
     batch: int
     steps: int
+    fitted: FittedSchedule | None = None
 
 
-def save_state(folder: Folder, state: TrainState, *, fingerprint: str) -> None:
+def save_state(folder: Folder, state: TrainState, *, fingerprint: str, fitted: FittedSchedule | None = None) -> None:
     """Write everything that an exact resume needs, then remove the snapshot before.
 
     Sharded moments must have been collected before (`Parallel.collect`).
@@ -59,6 +70,7 @@ def save_state(folder: Folder, state: TrainState, *, fingerprint: str) -> None:
         epoch=state.epoch,
         batch=state.batch,
         steps=state.steps,
+        fitted=fitted,
     )
     folder.write(STATE, progress.model_dump_json().encode())
     for name in folder.names():

@@ -126,24 +126,24 @@ class ClipReader:
         return decode_kitti(data, f"flow{stride} of {sample_key(clip, t)}")
 
 
-def count_labels(work: Folder, labels: Manifest) -> int:
-    """The highest id in the label maps of a workspace, plus one.
+def count_labels(work: Folder, labels: Manifest, kind: str = "labels") -> int:
+    """The highest id in the label maps of a workspace, plus one; `kind` is that of their artifact.
 
     Raises:
         V2VError: a missing or corrupt shard.
     """
     count = len(labels.shards)
-    shards = tracked(label_ids(work, labels), total=count, desc="counting labels", unit="shard", leave=False)
+    shards = tracked(label_ids(work, labels, kind), total=count, desc="counting labels", unit="shard", leave=False)
     return 1 + max((max(ids - {IGNORE}, default=0) for ids in shards), default=0)
 
 
-def label_ids(work: Folder, labels: Manifest) -> Iterator[frozenset[int]]:
+def label_ids(work: Folder, labels: Manifest, kind: str = "labels") -> Iterator[frozenset[int]]:
     """The ids that occur in each shard of the label maps of a workspace, including 255 (ignore).
 
     Raises:
         V2VError: a missing or corrupt shard.
     """
-    return (_shard_label_ids(f"{work.url}/labels", entry) for entry in labels.shards)
+    return (_shard_label_ids(f"{work.url}/{kind}", entry) for entry in labels.shards)
 
 
 @cache  # by the shard's checksum: one command asks several times

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.classes.colours import palette_of
+from v2vkit.classes.table import ClassTable
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 
@@ -41,6 +43,15 @@ def are_label_ids(ids: Iterable[int]) -> bool:
     """
     known = set(ids) - {IGNORE}
     return len(known & _CITYSCAPES) >= _ENOUGH and known <= _VOID | _CITYSCAPES
+
+
+def are_train_ids(ids: Iterable[int]) -> bool:
+    """Whether ids that occur are Cityscapes' `trainIds` (0 road, 2 building, 10 sky ... 18 bicycle).
+
+    As labelIds those three are unlabeled, rectification border and rail track, hardly ever all without a higher id.
+    """
+    known = set(ids) - {IGNORE}
+    return {0, 2, 10} <= known <= set(range(19))
 
 
 def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.bool_]:
@@ -105,6 +116,11 @@ def palette() -> NDArray[np.uint8]:
 _PALETTE = palette()
 
 
-def colorize(ids: NDArray[Any]) -> NDArray[np.uint8]:
-    """Label ids [H, W] -> RGB uint8 [H, W, 3]; instance ids above 255 wrap around."""
-    return _PALETTE[ids.astype(np.int64) % 256]
+def colorize(ids: NDArray[Any], table: ClassTable | None = None) -> NDArray[np.uint8]:
+    """Label ids [H, W] -> RGB uint8 [H, W, 3]; instance ids above 255 wrap around.
+
+    Args:
+        table: whose colours the classes have; those without one, and all where there is no table, have `palette`'s.
+    """
+    colours = _PALETTE if table is None else palette_of(table, _PALETTE)
+    return colours[ids.astype(np.int64) % 256]

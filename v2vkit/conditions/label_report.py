@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from v2vkit.conditions.label_ids import are_label_ids
+from v2vkit.classes.table import ClassTable, built_in
+from v2vkit.conditions.label_ids import are_label_ids, are_train_ids
 from v2vkit.config import IGNORE
 from v2vkit.errors import counted
 
@@ -65,16 +66,31 @@ def label_problems(labels: Mapping[int, int], num_labels: int | None, *, given: 
     return []
 
 
-def label_lines(labels: Mapping[int, int], num_labels: int | None) -> Iterator[str]:
+def table_problem(ids: Collection[int], table: ClassTable) -> str | None:
+    """What tells that label maps have ids of another table, although this one has them all; None = nothing.
+
+    Args:
+        ids: those that occur.
+    """
+    if table == built_in("cityscapes") and are_train_ids(ids):
+        return (
+            "The label ids look like Cityscapes' trainIds (0 road ... 18 bicycle), not its labelIds (7 road ... 33 "
+            "bicycle), for which --classes cityscapes stands: give --classes cityscapes-train."
+        )
+    return None
+
+
+def label_lines(labels: Mapping[int, int], num_labels: int | None, table: ClassTable | None = None) -> Iterator[str]:
     """Lines with the share of every label, and the ids below `num_labels` that occur nowhere.
 
     Args:
         labels: id -> number of pixels.
+        table: has their names.
     """
-    total = sum(labels.values())
+    total, names = sum(labels.values()), {} if table is None else table.names
     for label, count in sorted(labels.items()):
         name = "ignore" if label == IGNORE else str(label)
-        yield f"  label {name:>6}: {100 * count / total:6.2f} % of the pixels"
+        yield f"  label {name:>6}: {100 * count / total:6.2f} % of the pixels  {names.get(label, '')}".rstrip()
     absent = sorted(set(range(num_labels or 0)) - set(labels))
     if absent:
         yield f"  label ids that occur nowhere: {_runs(absent)}"

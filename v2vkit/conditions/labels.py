@@ -6,9 +6,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from v2vkit.artifacts.images import decode_gray, encode_png
+from v2vkit.classes.remap import final_table
+from v2vkit.classes.table import ClassTableSetting
 from v2vkit.conditions.augment import Change, move_ids
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.given import check_ids
@@ -19,6 +21,9 @@ from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.config import IGNORE
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import gives_instances
+
+SPARSE_LABELS = "sparse-labels"
+"""Kind of the artifact with label maps of some of the frames: training data of a segmenter, and of nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,7 @@ class LabelsCondition(Condition[LabelMap]):
     Attributes:
         num_labels: number of labels; ids are below it.
         edges: whether there is a channel of edges.
+        classes: names and colours of the labels; None = they are not known.
     """
 
     artifact: ClassVar[str] = "labels"
@@ -87,16 +93,33 @@ class LabelsCondition(Condition[LabelMap]):
     name: Literal["labels"] = "labels"
     num_labels: int = Field(ge=1, le=255)
     edges: bool = True
+    classes: ClassTableSetting | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Classes that are not known are left out, as they were before there were any."""
+        data: dict[str, Any] = handler(self)
+        if self.classes is None:
+            data.pop("classes", None)
+        return data
 
     def __str__(self) -> str:
         return f"{self.num_labels} labels, {'with' if self.edges else 'no'} edges"
 
     @classmethod
     def configured(cls, settings: Mapping[str, Any], count_labels: Callable[[], int]) -> Self:
-        number = settings.get("num_labels")
-        return cls.model_validate(
-            {"num_labels": count_labels() if number is None else number, "edges": settings.get("edges", True)}
-        )
+        number, table = settings.get("num_labels"), final_table(settings)
+        if number is None:
+            number = count_labels() if table is None else table.num_labels
+        return cls.model_validate({"num_labels": number, "edges": settings.get("edges", True), "classes": table})
+
+    def same_channels(self, other: Condition[Any]) -> bool:
+        """Colours do not matter, names do where both are known."""
+        if not isinstance(other, LabelsCondition):
+            return False
+        names = [None if of.classes is None else of.classes.names for of in (self, other)]
+        same_names = None in names or names[0] == names[1]
+        return same_names and (self.num_labels, self.edges) == (other.num_labels, other.edges)
 
     def given(self, value: Any, *, size: Size) -> LabelMap:
         if isinstance(value, np.ndarray):
@@ -149,7 +172,7 @@ class LabelsCondition(Condition[LabelMap]):
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         hot = channels[: self.num_labels]
-        image = colorize(np.where(hot.max(0) > 0, hot.argmax(0), IGNORE).astype(np.uint8))
+        image = colorize(np.where(hot.max(0) > 0, hot.argmax(0), IGNORE).astype(np.uint8), self.classes)
         if self.edges:
             image[channels[-1] > 0] //= 2
         return image

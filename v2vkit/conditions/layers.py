@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_gray, decode_image
+from v2vkit.classes.table import ClassTable
 from v2vkit.conditions.label_ids import colorize
 
 Image = NDArray[np.uint8]
@@ -19,10 +20,12 @@ class Layer:
     Attributes:
         render: (bytes, name for messages) -> RGB uint8 [H, W, 3].
         note: explains the colours; may be empty.
+        legend: (name, RGB) of the colours; may be empty.
     """
 
     render: Callable[[bytes, str], Image]
     note: str = ""
+    legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
 
 
 OpenLayer = Callable[[Sequence[bytes]], Layer]
@@ -32,6 +35,19 @@ OpenLayer = Callable[[Sequence[bytes]], Layer]
 def ids_layer(examples: Sequence[bytes]) -> Layer:
     """Maps of ids (labels, instances, parts): one colour per id."""
     return Layer(lambda data, where: colorize(decode_gray(data, where)), "one colour per id, black = 255 (ignore)")
+
+
+def classes_layer(examples: Sequence[bytes], table: ClassTable) -> Layer:
+    """Label maps in the colours of their classes, with those that occur in the examples as a legend."""
+    occurring = set[int]().union(*(np.unique(decode_gray(data, "a label map")).tolist() for data in examples))
+    shown = sorted(label for label in occurring if label in table.names)
+    colours = colorize(np.array([shown]), table)[0].tolist() if shown else []
+    legend = tuple((table.names[label], tuple(colour)) for label, colour in zip(shown, colours, strict=True))
+    return Layer(
+        lambda data, where: colorize(decode_gray(data, where), table),
+        f"classes of {table.name}, black = 255 (ignore)",
+        legend,
+    )
 
 
 def gray_layer(examples: Sequence[bytes]) -> Layer:

@@ -10,14 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.classes.table import ClassTable
 from v2vkit.conditions.flow import flow_color
 from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.label_ids import colorize
-from v2vkit.conditions.layers import Layer, OpenLayer, photo_layer
+from v2vkit.conditions.labels import LabelsCondition
+from v2vkit.conditions.layers import Layer, OpenLayer, classes_layer, photo_layer
 from v2vkit.conditions.region_features import features_from_json
 from v2vkit.conditions.registry import condition_classes
 
 Image = NDArray[np.uint8]
+Legend = Sequence[tuple[str, tuple[int, int, int]]]
 
 TILE_SIDE = 256
 """Longest side of a picture on a contact sheet; smaller ones keep their size."""
@@ -26,6 +29,7 @@ BLANK = 208
 """Grey level of the empty field of a frame without a file."""
 
 _GAP, _LINE = 4, 18
+_LEGEND_WIDTH = 130
 _BANDS_SIDE = 128
 _PAPER, _INK = 255, 0
 
@@ -72,16 +76,19 @@ def sort_layers(extensions: set[str]) -> list[str]:
     return [found for pattern, _ in _patterns() for found in sorted(extensions) if re.fullmatch(pattern, found)]
 
 
-def open_layer(extension: str, examples: Sequence[bytes]) -> Layer:
+def open_layer(extension: str, examples: Sequence[bytes], table: ClassTable | None = None) -> Layer:
     """How to show files with this extension.
 
     Args:
         extension: without the leading dot; one that `sort_layers` gives.
         examples: some of the files, which set the colour scale.
+        table: the classes of label maps, where they are known.
 
     Raises:
         V2VError: an example is damaged.
     """
+    if table is not None and extension in LabelsCondition.required:
+        return classes_layer(examples, table)
     return next(make(examples) for pattern, make in _patterns() if re.fullmatch(pattern, extension))
 
 
@@ -105,13 +112,16 @@ def _write(sheet: Image, text: str, x: int, y: int, width: int) -> None:
     cv2.putText(sheet, text, (x, y + _LINE - 5), font, scale, (_INK, _INK, _INK), 1, cv2.LINE_AA)
 
 
-def contact_sheet(pictures: Sequence[Image | None], captions: Sequence[str], *, columns: int, title: str) -> Image:
+def contact_sheet(
+    pictures: Sequence[Image | None], captions: Sequence[str], *, columns: int, title: str, legend: Legend = ()
+) -> Image:
     """Pictures in rows, each above its caption, under a title.
 
     Args:
         pictures: RGB uint8 [H, W, 3] of any sizes, at least one; None is shown as an empty field.
         captions: one per picture.
         columns: pictures per row.
+        legend: (name, RGB) of colours, shown below.
 
     Returns:
         RGB uint8 [H, W, 3].
@@ -131,4 +141,16 @@ def contact_sheet(pictures: Sequence[Image | None], captions: Sequence[str], *, 
         else:
             sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
         _write(sheet, caption, x, y + height, width)
-    return sheet
+    return np.concatenate([sheet, _legend(legend, sheet.shape[1])]) if legend else sheet
+
+
+def _legend(legend: Legend, width: int) -> Image:
+    """Squares of the colours with their names, in rows."""
+    per_row = max(1, (width - _GAP) // _LEGEND_WIDTH)
+    rows = -(-len(legend) // per_row)
+    picture = np.full((rows * _LINE + _GAP, width, 3), _PAPER, np.uint8)
+    for i, (name, colour) in enumerate(legend):
+        y, x = i // per_row * _LINE, _GAP + i % per_row * _LEGEND_WIDTH
+        picture[y + 3 : y + _LINE - 3, x : x + _LINE] = colour
+        _write(picture, name, x + _LINE + _GAP, y, _LEGEND_WIDTH - _LINE - 2 * _GAP)
+    return picture

@@ -81,6 +81,8 @@ ESTIMATORS: list[Row] = [
     Row("pose", "mediapipe", "v2vkit.estimators.mediapipe_pose:MediapipePose", _PARTS, _MEDIAPIPE, at_once=2),
     Row("pose", "yolo", "v2vkit.estimators.ultralytics_models:YoloPose", ("weights", "device"), _YOLO),
     Row("segment", "torchvision", "v2vkit.estimators.torchvision_segment:TorchvisionSegment", _SEGMENT),
+    Row("segment", "trained", "v2vkit.inference.trained_segment:TrainedSegment", _SEGMENT),
+    Row("segment", "maskrcnn", "v2vkit.estimators.torchvision_instances:MaskRCNN", _SEGMENT, instances=True),
     Row("segment", "yolo", "v2vkit.estimators.ultralytics_models:YoloSegment", _SEGMENT, _YOLO, instances=True),
 ]
 """The first of a task is its default."""

@@ -1,187 +1,194 @@
-"""Summarises the rows of all frames as a table, a JSON file and a plot over time."""
+"""The report of an evaluation: tables, a JSON file and a plot."""
 
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.evaluation.compare import OURS, REAL, REAL_COARSE, REPEAT, SOURCE, Row
-from v2vkit.evaluation.metrics import ms_ssim_scales
+from v2vkit.errors import V2VError
+from v2vkit.evaluation.compare import Row
+from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE, REPEAT, SOURCE
+from v2vkit.evaluation.metrics.ms_ssim import ms_ssim_scales
+from v2vkit.evaluation.metrics.registry import MetricRow
+from v2vkit.evaluation.summary import DRIFT_FRAMES, Summary, measured_in, methods_of
 
 JSON_NAME = "evaluation.json"
 PLOT_NAME = "evaluation.png"
 
-
-class Metric(NamedTuple):
-    """A column of the report: field of `Row`, heading, whether more is better, digits to print."""
-
-    field: str
-    heading: str
-    more_is_better: bool
-    digits: int
-
-
-METRICS = (
-    Metric("psnr", "PSNR dB", True, 2),
-    Metric("ssim", "SSIM", True, 4),
-    Metric("ms_ssim", "MS-SSIM", True, 4),
-    Metric("warp_error", "warp error", False, 4),
-    Metric("landmark_error", "landmark error", False, 4),
-)
-_ORDER = (OURS, REPEAT, SOURCE, REAL_COARSE, REAL)
 _COLOURS = {OURS: "#1f77b4", REPEAT: "#d62728", SOURCE: "#ff7f0e", REAL_COARSE: "#999999", REAL: "#555555"}
-
-Summary = dict[str, dict[str, Any]]
-
-
-def summarize(rows: Sequence[Row]) -> Summary:
-    """Method -> metric -> mean, median, means of the first and last third of each shot (drift), number of frames.
-
-    A metric without frames is None. `frames` is the number of frames, `faces_missed` that of frames in which the
-    expected face was not found; these are left out of the landmark error, so read the two together.
-    """
-    lengths: dict[str, tuple[int, int]] = {}
-    for row in rows:
-        low, high = lengths.get(_shot(row), (row.time, row.time))
-        lengths[_shot(row)] = min(low, row.time), max(high, row.time)
-
-    def third(row: Row) -> int:
-        low, high = lengths[_shot(row)]
-        return 3 * (row.time - low) // (high - low + 1)
-
-    found: Summary = {}
-    for method in _methods(rows):
-        mine = [row for row in rows if row.method == method]
-        entry: dict[str, Any] = {"frames": len(mine), "faces_missed": sum(row.face_missed for row in mine)}
-        for metric in METRICS:
-            pairs = [(third(row), getattr(row, metric.field)) for row in mine]
-            entry[metric.field] = _statistics([(k, value) for k, value in pairs if value is not None])
-        found[method] = entry
-    return found
-
-
-def _shot(row: Row) -> str:
-    return row.shot or row.clip
-
-
-def _methods(rows: Iterable[Row]) -> list[str]:
-    names = dict.fromkeys(row.method for row in rows)
-    return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else -1, name))
-
-
-def _statistics(values: list[tuple[int, float]]) -> dict[str, float | int | None] | None:
-    if not values:
-        return None
-
-    def over(function: Callable[[list[float]], Any], *thirds: int) -> float | None:
-        chosen = [value for k, value in values if k in thirds]
-        return round(float(function(chosen)), 6) if chosen else None
-
-    return {
-        "mean": over(np.mean, 0, 1, 2),
-        "median": over(np.median, 0, 1, 2),
-        "first_third": over(np.mean, 0),
-        "last_third": over(np.mean, 2),
-        "num": len(values),
-    }
 
 
 def notes(
+    metrics: Sequence[MetricRow],
+    *,
     height: int,
     width: int,
-    *,
     skip_first: int = 1,
     coarse: tuple[int, int] | None = None,
-    faces: bool = True,
-    flow: bool = True,
+    left_out: Mapping[str, V2VError] | None = None,
+    warnings: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Notes on how the numbers were computed, needed to compare them with others.
 
     Args:
+        metrics: that were computed.
         height, width: size of the frames.
         skip_first: as in `evaluate_clip`.
         coarse: (width, height) of the model's output before upsampling; None if it was not upsampled.
-        faces: whether landmarks were compared.
-        flow: whether there was flow of stride 1.
+        left_out: metric -> why.
+        warnings: metric -> why its value is not to be trusted.
     """
-    scales = ms_ssim_scales(height, width)
+    names = {metric.name for metric in metrics}
     first = "frame of every shot is" if skip_first == 1 else f"{skip_first} frames of every shot are"
-    said = [
+    lines = [
         f"The first {first} left out of the averages, because a baseline shows {'it' if skip_first == 1 else 'them'}."
     ]
-    if scales == 0:
-        said.append(f"MS-SSIM is left out: {width}x{height} is smaller than the 22 pixels that two scales need.")
-    elif scales < 5:
-        said.append(f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1).")
-    said.append(
-        "Warp error: mean |x_t - warp(x_t-1, w)|, colours in [0, 1], flow w and its confidence from the real frames."
-        if flow
-        else "Warp error is left out: it needs flow of stride 1 (`v2v extract-flow`) of the real frames."
-    )
+    scales = ms_ssim_scales(height, width)
+    if "ms_ssim" in names and scales < 5:
+        lines.append(
+            f"MS-SSIM has {scales} scales instead of 5 at {width}x{height} (first weights, rescaled to sum 1)."
+        )
+    if "warp_error" in names:
+        lines.append(
+            "Warp error: mean |x_t - warp(x_t-1, w)|, colours in [0, 1]; flow w and confidence of the real frames."
+        )
     if coarse is not None:
-        said.append(
+        lines.append(
             f"The model's frames are {coarse[0]}x{coarse[1]}, upsampled to {width}x{height}. Blur lowers warp error: "
             f'compare with "{REAL_COARSE}", the real frames at that resolution.'
         )
-    if faces:
-        said.append(
+    if "landmark_error" in names:
+        lines.append(
             "Landmark error: mean over 68 points / outer eye distance; frames in which no face was found are left out."
         )
-    return said
+    if "pose_error" in names:
+        lines.append(
+            "Pose error: mean over key points / diagonal of the person; frames in which nobody was found are left out."
+        )
+    lines += [f"{name}: {reason}." for name, reason in (warnings or {}).items()]
+    return lines + _left_out(left_out or {})
+
+
+def _left_out(errors: Mapping[str, V2VError]) -> list[str]:
+    """A sentence for each reason, with the metrics that it keeps out."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for name, error in errors.items():
+        reasons[f"{error.message.removeprefix(f'{name}: ')} {error.hint}"].append(name)
+    return [f"Left out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def table(summary: Summary) -> str:
-    """Table of methods by metrics: mean (first -> last third of the shots)."""
-    columns = [m for m in METRICS if any(entry[m.field] is not None for entry in summary.values())]
-    faces = any(entry["faces_missed"] or entry["landmark_error"] for entry in summary.values())
-    head = ["", *(f"{m.heading} {'↑' if m.more_is_better else '↓'}" for m in columns), *(["no face"] if faces else [])]
+    """Methods by metrics as text.
+
+    First metrics of frames: means, with first -> last third of the shots in brackets. Then metrics of sets, warp error
+    / that of the real frames, and drift where shots are long enough.
+    """
+    measured = measured_in(summary)
+    frames = [m for m in measured if m.of == "frame"]
+    parts = [_frames_table(summary, frames), _further_table(summary, measured), _classes_table(summary)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _frames_table(summary: Summary, columns: Sequence[MetricRow]) -> str:
+    missing = [
+        m
+        for m in columns
+        if m.missed
+        and any(
+            (entry.get(m.name) or {}).get("num", 0) or (entry.get(m.name) or {}).get("missed", 0)
+            for entry in summary.values()
+        )
+    ]
+    head = ["", *(_heading(m) for m in columns), *(m.missed for m in missing)]
     lines = [head]
     for method, entry in summary.items():
-        cells = [_cell(entry[m.field], m.digits) for m in columns]
-        missed = [f"{entry['faces_missed']}/{entry['frames']}"] if faces else []
+        cells = [_cell(entry.get(m.name), m.digits) for m in columns]
+        missed = [f"{(entry.get(m.name) or {}).get('missed', 0)}/{entry['frames']}" for m in missing]
         lines.append([method, *cells, *missed])
-    widths = [max(len(line[k]) for line in lines) for k in range(len(head))]
+    return _aligned(lines) if columns else ""
+
+
+def _further_table(summary: Summary, measured: Sequence[MetricRow]) -> str:
+    """Metrics of sets, ratios to the real frames, and drift."""
+    columns: list[tuple[str, dict[str, str]]] = []
+    for metric in measured:
+        entries = {method: entry[metric.name] for method, entry in summary.items() if entry.get(metric.name)}
+        if metric.of == "set":
+            columns.append((_heading(metric), {m: _number(e.get("value"), metric.digits) for m, e in entries.items()}))
+            continue
+        if metric.name == "warp_error" and any("of_real" in e for e in entries.values()):
+            columns.append(("warp error / real", {m: _number(e.get("of_real"), 2) for m, e in entries.items()}))
+        if any(e.get("drift") is not None for e in entries.values()):
+            drifts = {m: _number(e.get("drift"), metric.digits, signed=True) for m, e in entries.items()}
+            columns.append((f"{metric.heading}, last {DRIFT_FRAMES} - first {DRIFT_FRAMES}", drifts))
+    if not columns:
+        return ""
+    head = ["", *summary]
+    return _aligned([head, *([heading, *(cells.get(method, "-") for method in summary)] for heading, cells in columns)])
+
+
+def _classes_table(summary: Summary) -> str:
+    """IoU per class of our output, beside the oracle's."""
+    found = (summary.get(OURS, {}).get("label_fidelity") or {}).get("classes")
+    if not found:
+        return ""
+    lines = [["class", "IoU", "oracle", "share", ""]]
+    for entry in sorted(found, key=lambda entry: entry["share"], reverse=True):
+        marks = ", ".join(mark for mark in ("thin", "rare") if entry[mark])
+        name = entry.get("name", str(entry["id"]))
+        lines.append([name, _number(entry["iou"], 3), _number(entry.get("oracle"), 3), f"{entry['share']:.2%}", marks])
+    return _aligned(lines)
+
+
+def _heading(metric: MetricRow) -> str:
+    return f"{metric.heading} {'↑' if metric.better == 'higher' else '↓'}"
+
+
+def _number(value: float | None, digits: int, *, signed: bool = False) -> str:
+    return "-" if value is None else f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _cell(values: dict[str, Any] | None, digits: int) -> str:
+    if values is None or values["mean"] is None:
+        return "-"
+    mean, first, last = (_number(values[key], digits) for key in ("mean", "first_third", "last_third"))
+    return f"{mean} ({first} -> {last})"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
-def _cell(values: dict[str, Any] | None, digits: int) -> str:
-    if values is None:
-        return "-"
-    mean, *ends = (
-        "-" if values[key] is None else f"{values[key]:.{digits}f}" for key in ("mean", "first_third", "last_third")
-    )
-    return f"{mean} ({ends[0]} -> {ends[1]})"
-
-
-def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
-    """PNG with one panel per metric: mean over shots by frame number in the shot, one line per method."""
+def plot(rows: Sequence[Row], summary: Summary, *, title: str = "") -> bytes:
+    """PNG with a panel per metric: of frames over the frame number in the shot (mean over shots), of sets as bars."""
     # Without pyplot, which keeps global state and looks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    present = [m for m in METRICS if any(getattr(row, m.field) is not None for row in rows)]
+    present = measured_in(summary)
     figure = Figure(figsize=(8, 0.6 + 2.1 * max(1, len(present))), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(max(1, len(present)), 1, sharex=True, squeeze=False)[:, 0]
+    axes = figure.subplots(max(1, len(present)), 1, squeeze=False)[:, 0]
     lines: dict[str, Any] = {}
     for metric, axis in zip(present, axes, strict=False):
-        for method in _methods(rows):
-            frames, values = _over_time(rows, method, metric.field)
+        if metric.of == "set":
+            _bars(axis, summary, metric)
+            continue
+        for method in methods_of(rows):
+            frames, values = _over_time(rows, method, metric.name)
             if frames:
                 style = "--" if method in (REAL, REAL_COARSE) else "-"
                 (lines[method],) = axis.plot(frames, values, style, color=_COLOURS.get(method), linewidth=1.4)
-        axis.set_ylabel(
-            f"{metric.heading} {'(more is better)' if metric.more_is_better else '(less is better)'}", fontsize=8
-        )
+        axis.set_ylabel(_label(metric), fontsize=8)
+        axis.set_xlabel("frame of the shot", fontsize=8)
         axis.grid(alpha=0.3)
-    axes[-1].set_xlabel("frame of the shot")
     figure.suptitle(title, fontsize=10)
     figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=4, fontsize=8)
     buffer = io.BytesIO()
@@ -190,14 +197,39 @@ def plot(rows: Sequence[Row], *, title: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def _over_time(rows: Sequence[Row], method: str, field: str) -> tuple[list[int], list[float]]:
+def _bars(axis: Any, summary: Summary, metric: MetricRow) -> None:
+    values = {method: (entry.get(metric.name) or {}).get("value") for method, entry in summary.items()}
+    there = {method: value for method, value in values.items() if value is not None}
+    axis.barh(list(there), list(there.values()), color=[_COLOURS.get(method, "#1f77b4") for method in there])
+    axis.invert_yaxis()
+    axis.set_xlabel(_label(metric), fontsize=8)
+    axis.tick_params(labelsize=8)
+
+
+def _label(metric: MetricRow) -> str:
+    return f"{metric.heading} ({'more' if metric.better == 'higher' else 'less'} is better)"
+
+
+def _over_time(rows: Sequence[Row], method: str, name: str) -> tuple[list[int], list[float]]:
     at: dict[int, list[float]] = defaultdict(list)
     for row in rows:
-        value = getattr(row, field)
-        if row.method == method and value is not None:
-            at[row.time].append(value)
+        if row.method == method and name in row.values:
+            at[row.time].append(row.values[name])
     frames = sorted(at)
     return frames, [float(np.mean(at[frame])) for frame in frames]
+
+
+def about_metrics(metrics: Sequence[MetricRow], about: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the report says of each metric: which way is better, unit, source, and backbone, layer, weights and size."""
+    return {
+        metric.name: {
+            "better": metric.better,
+            "unit": metric.unit,
+            "source": metric.source,
+            **about.get(metric.name, {}),
+        }
+        for metric in metrics
+    }
 
 
 def write_report(
@@ -215,11 +247,12 @@ def write_report(
     Raises:
         V2VError: the disk is full or the folder cannot be written.
     """
-    frames = [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows]
-    text = json.dumps({**about, "summary": summary, "frames": frames}, indent=1, allow_nan=False)
+    text = json.dumps({**about, "summary": summary, "frames": list(map(_plain, rows))}, indent=1, allow_nan=False)
     folder.write(JSON_NAME, (text + "\n").encode())
-    folder.write(PLOT_NAME, plot(rows, title=title))
+    folder.write(PLOT_NAME, plot(rows, summary, title=title))
 
 
-def _rounded(value: Any) -> Any:
-    return round(value, 6) if isinstance(value, float) else value
+def _plain(row: Row) -> dict[str, Any]:
+    values = {name: round(value, 6) for name, value in row.values.items()}
+    where = {"clip": row.clip, "frame": row.frame, "method": row.method}
+    return {**where, **values, "missed": list(row.missed), "shot": row.shot, "offset": row.offset}

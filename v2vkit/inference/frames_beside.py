@@ -1,4 +1,4 @@
-"""The frames that a folder of label maps belongs to: a simulator's, from which edges and pictures are made."""
+"""The frames beside a folder of label maps (such as a simulator's), for conditions that are made from frames."""
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -21,16 +21,19 @@ Image = NDArray[np.uint8]
 def open_frames(
     labels: SourceFiles, frames: str, info: ModelInfo, *, size: tuple[int, int], fps: Fraction
 ) -> Callable[[], Iterator[Image]]:
-    """What reads the frames of label maps, RGB uint8 [H, W, 3] as the model's footage, one for each in their order.
+    """Opens the frames of label maps; gives a function that reads them, cropped and resized as the training footage.
 
     Args:
         labels: the label maps.
-        frames: video or folder of images, paired with them as `ingest --picture` pairs.
+        frames: video or folder of images, paired with the label maps as by `ingest --picture`.
         size: (width, height) of the label maps.
-        fps: rate of the label maps.
+        fps: frame rate of the label maps.
+
+    Returns:
+        Function that yields one frame RGB uint8 [H, W, 3] for each label map, in order.
 
     Raises:
-        V2VError: a frame is missing, there are too many, or they show another part of the scene (proportions).
+        V2VError: a frame is missing, there are too many, or they have another aspect ratio.
     """
     count = len(labels.images)
     footage = Footage(size[0], size[1], fps, count)
@@ -46,21 +49,21 @@ def open_frames(
 
 
 def refuse_missing_frames(conditioning: Conditioning, frames: str | None) -> None:
-    """Whether the frames beside label maps are given where the model needs them, and only there.
+    """Check that frames beside label maps are given if and only if the model needs them.
 
     Raises:
-        V2VError: they are not.
+        V2VError: they are missing, or not needed.
     """
     of_frames = [condition.artifact for condition in conditioning.conditions if condition.from_frame]
     if of_frames and frames is None:
         raise V2VError(
-            "frames-required",
-            f"This model is conditioned on {' and '.join(of_frames)} of the frames, and label maps alone have none.",
-            "Give the video or folder of the frames that they belong to with --frames, or a workspace with --maps.",
+            "frame-required",
+            f"This model is conditioned on {' and '.join(of_frames)}, which are made from frames that label maps lack.",
+            "Give the video or folder of their frames with --frames, or a workspace with --maps.",
         )
     if frames is not None and not of_frames:
         raise V2VError(
             "setting-unused",
-            f"This model is conditioned on {conditioning.names}, for which it needs no frames.",
+            f"This model is conditioned on {conditioning.names} and needs no frames.",
             "Leave out --frames.",
         )

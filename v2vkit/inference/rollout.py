@@ -1,5 +1,6 @@
 """Generates a video frame by frame, each from source maps and the model's own past frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,7 +49,7 @@ class Rollout:
         The first frame's source map replaces those of missing past frames, as in training.
         """
         length = self.generator.config.history
-        current = self._halved(self._tensor(s))
+        current = self._downsampled(self._tensor(s))
         stack = [*(self.sources or [current] * length), current]
         self.sources = stack[1:]
         return torch.cat(stack, 1)
@@ -62,7 +63,7 @@ class Rollout:
                 with _computing(self.generator, self.precision):
                     outputs = self.generator(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had generated it
-                scales = pyramid(self._halved(first), self.generator.config.num_scales)
+                scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
             if self.anchor is not None:
                 outputs = self.anchor.correct(outputs)
@@ -92,10 +93,26 @@ class Rollout:
             x = enlarge(x, (s.shape[1], s.shape[2]), self.halvings)
         return to_image(x[0])
 
+    def images_at_once(self, sources: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
+        """Frames of a generator without a past (`is_independent`), made in one batch; as `image` of each.
+
+        A frame of a batch does not depend on how many others there are, from two on; one alone is made twice.
+
+        Args:
+            sources: source maps float32 [C, H, W] in [0, 1].
+        """
+        twice = [*sources, *sources] if len(sources) == 1 else sources
+        stack = torch.cat([self._downsampled(self._tensor(s)) for s in twice])
+        with torch.inference_mode(), _computing(self.generator, self.precision):
+            x = self.generator(stack, None, first_frame=True)[-1].x_fake
+        if self.halvings:
+            x = enlarge(x, (sources[0].shape[1], sources[0].shape[2]), self.halvings)
+        return [to_image(frame) for frame in x[: len(sources)]]
+
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
-    def _halved(self, x: Tensor) -> Tensor:
+    def _downsampled(self, x: Tensor) -> Tensor:
         return halve(x, self.halvings)
 
 

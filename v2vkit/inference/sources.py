@@ -25,7 +25,8 @@ from v2vkit.video.file_kinds import IMAGE_ENDINGS
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
 from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
-from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, match_maps, parse_ids, read_map
+from v2vkit.video.label_files import MapKind, Maps, check_maps, match_maps, read_map
+from v2vkit.video.label_reading import LabelRules
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import SourceFiles, find_sequence, sequence_problems
@@ -119,8 +120,8 @@ def problems_of(source: Source, info: ModelInfo, num_missed: int) -> list[str]:
         num_missed: number of frames in which nothing was found (`ConditionedFrame.found`).
     """
     missing = {**source.missing, **({info.conditioning.nothing: num_missed} if num_missed else {})}
-    told = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
-    return [*told, *(f"{source.name}: {problem}" for problem in source.problems())]
+    messages = [f"{reason}: {counted(number, 'frame')} of {source.name}" for reason, number in missing.items()]
+    return [*messages, *(f"{source.name}: {problem}" for problem in source.problems())]
 
 
 def open_source(
@@ -201,13 +202,7 @@ def open_label_source(
             another size.
     """
     files = find_sequence(folder)
-    rules = LabelRules(
-        info.conditioning.num_labels,
-        bool(info.frames.get("allow_palette")),
-        ids=parse_ids(info.frames.get("ids", ())),
-        depth_scale=info.frames.get("depth_scale"),
-        depth_inverse=bool(info.frames.get("depth_inverse")),
-    )
+    rules = LabelRules.of_settings(info.frames, num_labels=info.conditioning.num_labels)
     roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
     refuse_missing_maps(info.conditioning, roots)
     refuse_missing_frames(info.conditioning, frames)

@@ -9,11 +9,12 @@ from pydantic import Field
 from torch import nn
 
 from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
+from v2vkit.models.segmenter import SegmenterConfig, build_segmenter
 
-AnyNetworkConfig = Annotated[AnyGeneratorConfig, Field(discriminator="kind")]
+AnyNetworkConfig = Annotated[AnyGeneratorConfig | SegmenterConfig, Field(discriminator="kind")]
 """Stored as JSON; `kind` selects the configuration."""
 
 
 def build_network(config: AnyNetworkConfig) -> nn.Module:
     """A newly initialised network of this configuration."""
-    return build_generator(config)
+    return build_segmenter(config) if isinstance(config, SegmenterConfig) else build_generator(config)

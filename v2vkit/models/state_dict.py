@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from v2vkit.errors import V2VError
 from v2vkit.weights import check_stored
@@ -54,6 +54,26 @@ def read_wrapped_state(path: str | Path, *, hint: str) -> tuple[State, tuple[str
         notes.append(f"{path}: `{prefix}` was taken off every name")
         state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
     return state, tuple(notes)
+
+
+def load_exactly(network: nn.Module, state: State, *, what: str, hint: str) -> None:
+    """Loads a state dict that must have the network's names and shapes, no more and no less.
+
+    Counters of batches, which only training reads, may be absent.
+
+    Args:
+        what: the sentence for another network's weights, without its reason.
+
+    Raises:
+        V2VError: a tensor is missing, has another shape, or belongs to none of the network's.
+    """
+    own = network.state_dict()
+    state = {key: value for key, value in own.items() if key.endswith(".num_batches_tracked")} | state
+    for key in [*own, *state]:
+        if key not in own or key not in state or own[key].shape != state[key].shape:
+            problem = "is missing" if key not in state else "has another shape" if key in own else "is unknown"
+            raise V2VError("weights-unsupported", f"{what}: `{key}` {problem}.", hint)
+    network.load_state_dict(state)
 
 
 def _load(path: str | Path, hint: str) -> Any:

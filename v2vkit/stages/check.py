@@ -1,9 +1,7 @@
 """`v2v check`: checks sources or a workspace before long work."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
-
-from pydantic import field_validator
+from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import refuse_incomplete
@@ -13,6 +11,8 @@ from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
 from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_again, refuse_workspaces
 from v2vkit.progress import progress, tracked
+from v2vkit.stages.check_against import compare_labels
+from v2vkit.video.label_settings import LabelMapSettings
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
@@ -34,29 +34,28 @@ class CheckConfig(StageConfig):
     sources: tuple[str, ...] = setting(
         (), "Videos, folders or patterns, as for ingest.", argument=True, metavar="[SOURCE...]"
     )
-    labels: str | None = setting(None, "Folder of label maps of the sources.", metavar="FOLDER")
-    instances: str | None = setting(None, "Folder of instance maps of the sources.", metavar="FOLDER")
     depth: str | None = setting(None, "Folder of depth maps of the sources.", metavar="FOLDER")
     densepose: str | None = setting(None, "Folder of DensePose maps of the sources.", metavar="FOLDER")
     picture: str | None = setting(
         None, "Video or folder with the same frames in another look, as for ingest.", metavar="VIDEO|FOLDER"
     )
-    allow_palette: bool = setting(False, "Use the palette indices of palette PNGs as label ids.")
-    ids: tuple[str, ...] = setting((), "Replace label id FROM by TO, as for ingest.", metavar="FROM=TO")
-    num_labels: int | None = setting(None, "Number of labels; ids must be lower.", ge=1, le=255)
     min_frames: int = setting(3, "Least number of frames of a clip.", ge=1)
+    against: str | None = setting(
+        None,
+        "Also compare the labels with those of this workspace: share of each class, size of its segments, length of "
+        "boundaries, classes only in one. A model that is trained on one of them is driven by the other.",
+        metavar="WORKSPACE",
+    )
+    label_maps: LabelMapSettings = LabelMapSettings()
 
-    @field_validator("ids")
-    @classmethod
-    def _pairs(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
-        from v2vkit.video.label_files import parse_ids
+    if TYPE_CHECKING:  # settings are given by their own names, whatever their group
 
-        parse_ids(ids)
-        return ids
+        def __init__(self, **settings: Any) -> None: ...
 
 
 def _expected() -> dict[str, list[tuple[str, ...]]]:
     """Artifact -> files of a frame: one file for each tuple of alternative extensions."""
+    from v2vkit.conditions.labels import SPARSE_LABELS
     from v2vkit.conditions.region_features import EXTENSION
     from v2vkit.conditions.registry import condition_classes
 
@@ -64,11 +63,12 @@ def _expected() -> dict[str, list[tuple[str, ...]]]:
         condition.artifact: [(extension,) for extension in condition.required] for condition in condition_classes()
     }
     # The first frames of a clip have no flow.
-    return {"frames": [FRAME_EXTENSIONS], **maps, "flow": [], "features": [(EXTENSION,)]}
+    return {"frames": [FRAME_EXTENSIONS], **maps, SPARSE_LABELS: [], "flow": [], "features": [(EXTENSION,)]}
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:
     from v2vkit.artifacts.shard import load_shard
+    from v2vkit.classes.remap import final_table
     from v2vkit.conditions.label_report import label_lines, label_problems
     from v2vkit.conditions.presence import nothing_found
 
@@ -83,7 +83,7 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
                 problems.append(str(error))
             else:
                 problems += _check_frames(kind, manifest, number, shard)
-                if kind == "labels":
+                if kind in ("labels", "sparse-labels"):
                     labels.update(_count_labels(manifest, number, shard))
             shown.update(entry.num_samples)
     lengths = [clip.num_frames for clip in manifest.clips]
@@ -107,8 +107,10 @@ def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: Check
         if len(sizes) > 1:
             problems.append(f"Frames have {len(sizes)} sizes; ingest again with one --size.")
     if labels:
-        num_labels = config.num_labels or manifest.config.get("num_labels")
-        for line in label_lines(labels, num_labels):
+        table = final_table(manifest.config)
+        num_labels = config.label_maps.num_labels or manifest.config.get("num_labels")
+        num_labels = num_labels or (None if table is None else table.num_labels)
+        for line in label_lines(labels, num_labels, table):
             print(line)
         problems += label_problems(labels, num_labels, given=manifest.stage == "ingest")
     elif text := nothing_found(kind, manifest):
@@ -163,20 +165,18 @@ def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
 
 def _check_sources(config: CheckConfig) -> list[str]:
     """The checks that `ingest` makes first, without ingesting."""
-    from v2vkit.conditions.label_report import mask_problem
+    from v2vkit.conditions.label_report import mask_problem, table_problem
     from v2vkit.video.collect import collect
-    from v2vkit.video.label_files import LabelRules, MapKind, match_maps, parse_ids
+    from v2vkit.video.label_files import MapKind, match_maps
     from v2vkit.video.paired import match_pictures
     from v2vkit.video.sources import find_sources, left_out
 
     given: dict[MapKind, str | None] = {
-        "labels": config.labels,
-        "instances": config.instances,
         "depth": config.depth,
         "densepose": config.densepose,
     }
-    roots = {what: root for what, root in given.items() if root is not None}
-    rules = LabelRules(config.num_labels, config.allow_palette, parse_ids(config.ids))
+    roots = config.label_maps.folders | {what: root for what, root in given.items() if root is not None}
+    rules = config.label_maps.rules
     refuse_workspaces(config.sources)
     sources = find_sources(config.sources)
     materials, skipped = collect(sources, roots, rules, fps=DEFAULT_RATE, pictures=config.picture)
@@ -196,7 +196,7 @@ def _check_sources(config: CheckConfig) -> list[str]:
         assert count is not None, "image sequences have a length"
         try:
             for item in material.maps:
-                match_maps(material.source, count, item)
+                match_maps(material.source, count, item, sparse=config.label_maps.may_lack(item.what))
             if material.pictures is not None:
                 match_pictures(material.source, count, material.pictures)
         except V2VError as error:
@@ -213,7 +213,9 @@ def _check_sources(config: CheckConfig) -> list[str]:
         for remark in footage.remarks:
             print(f"  {remark}")
     ids = frozenset[int]().union(*(material.label_ids for material in materials))
-    if problem := mask_problem(ids, config.num_labels):
+    if problem := mask_problem(ids, config.label_maps.num_labels):
+        damaged.append(problem)
+    if (table := config.label_maps.table) is not None and (problem := table_problem(ids, table)):
         damaged.append(problem)
     return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
 
@@ -259,10 +261,12 @@ def _check_images(source: "SourceFiles") -> list[str]:
 
 
 def _check(config: CheckConfig, options: RunOptions) -> list[str]:
+    if config.sources and config.against is not None:
+        raise V2VError("setting-conflict", "--against compares workspaces, not sources.", "Leave out either.")
     if config.sources:
         return _check_sources(config)
-    names = ("labels", "instances", "depth", "densepose", "picture", "allow_palette", "ids")
-    beside = {f"--{name.replace('_', '-')}": getattr(config, name) for name in names}
+    names = ("labels", "instances", "depth", "densepose", "picture", "allow_palette", "ids", "classes", "remap")
+    beside = {f"--{name.replace('_', '-')}": config.value(name) for name in names}
     if given := [flag for flag, value in beside.items() if value]:
         raise V2VError(
             "setting-unused",
@@ -296,6 +300,8 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
             problems.append(f"{kind} was made from {parent}, which is missing; run {make_again(parent, found[kind])}.")
     for kind, parent in made_from_others(found):
         problems.append(f"{kind} was made from another version of {parent}; run {make_again(kind, found[kind])}.")
+    if config.against is not None:
+        problems += compare_labels(work, Folder(config.against))
     if not problems:
         print("everything is in order")
     return problems

@@ -1,32 +1,28 @@
 """`v2v evaluate`: measures a trained model on held-out clips, next to simple baselines."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice, tee
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.config import Precision, StageConfig, setting
-from v2vkit.engine.cores import choose_threads
-from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.errors import V2VError, counted
-from v2vkit.pipeline.stage import Command, RunOptions, load_inputs
+from v2vkit.evaluation.metrics.registry import metric_names
+from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import Progress, progress
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.artifacts.manifest import ClipInfo
     from v2vkit.conditions.clips import ClipReader
-    from v2vkit.estimators.base import FaceEstimator
     from v2vkit.evaluation.compare import Row
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.conditioned import ConditionedFrame
-    from v2vkit.inference.styles import Style
-    from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.stages.evaluate_plan import Opened
 
     Image = NDArray[np.uint8]
 
@@ -35,14 +31,36 @@ class EvaluateConfig(StageConfig):
     """Measure a trained model on the clips of another workspace.
 
     DATA is a workspace of held-out footage: frames, the model's maps and, for the warp error, flow. Each shot is
-    rendered from its maps alone, joined where it is split into clips, and compared with its real frames: PSNR, SSIM,
-    MS-SSIM, warp error, and for faces the landmark error. A model trained with --feature-dims is rendered in style 0 of
-    --work. Baselines: "repeat first frame", "source shown as is", and for a coarse scale the real frames downsampled to
-    its size and upsampled again. Writes evaluation.json, a plot over time and a contact sheet (source | output | real),
-    and prints a table.
+    rendered from its maps alone, joined where it is split into clips, and compared with its real frames. A model
+    trained with --feature-dims is rendered in style 0 of --work. All metrics are computed whose needs are met (--list
+    shows them); what is left out, and why, is printed. Baselines: "repeat first frame", "source shown as is", and for
+    a coarse scale the real frames downsampled to its size and upsampled again. With --unpaired, DATA needs no frames:
+    its maps are rendered, and the set of outputs is compared with the set of other real frames. Writes
+    evaluation.json, a plot over time and a contact sheet (source | output | real), and prints tables.
     """
 
-    data: str = setting(..., "Workspace with the held-out footage.", argument=True)
+    data: str | None = setting(None, "Workspace with the held-out footage.", argument=True)
+    metrics: tuple[str, ...] = setting(
+        (), "Metric to compute; default: all whose needs are met.", metavar="NAME", choices=metric_names
+    )
+    list: bool = setting(False, "Print the table of metrics (needs, weights, counts, sources) and do nothing else.")
+    unpaired: str | None = setting(
+        None,
+        "Workspace with real frames to compare with, where DATA has none beside its maps: FID, KID, VFID, FVD, label "
+        "fidelity, landmark and pose error only.",
+        metavar="REAL",
+    )
+    segmenter: str | None = setting(
+        None,
+        "Segmentation network with the model's labels, for label fidelity: weights of torchvision's DeepLabV3 or "
+        "LR-ASPP, or the folder of a segmenter's checkpoint.",
+        metavar="FILE",
+    )
+    segmenter_keep: tuple[int, ...] = setting(
+        (),
+        "Class of the segmentation network, in the order of the model's labels; default: all.",
+        metavar="ID",
+    )
     checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.")
     out: str | None = setting(None, "Folder for the report; default: <work>/evaluation/<checkpoint>.", metavar="FOLDER")
     first_frame_model: str | None = setting(
@@ -57,140 +75,64 @@ class EvaluateConfig(StageConfig):
     threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """The opened model and footage.
-
-    Attributes:
-        checkpoint, info, generator, first_frame_model, style, precision: the model, on the device.
-        reader, manifests: the held-out footage.
-        shots: its clips by shot; only shots that are long enough.
-        short: the clips of shots that are too short.
-        skip_first: as in `evaluate_clip`.
-        face: estimator of the landmarks in a face model's frames; None for other models.
-        out: the folder of the report.
-    """
-
-    checkpoint: Folder
-    info: "ModelInfo"
-    generator: "AnyGenerator"
-    first_frame_model: "AnyGenerator | None"
-    style: "Style | None"
-    precision: Precision
-    reader: "ClipReader"
-    manifests: dict[str, Manifest]
-    shots: list[list[ClipInfo]]
-    short: list[ClipInfo]
-    skip_first: int
-    face: "FaceEstimator | None"
-    out: Folder
+def _check(config: EvaluateConfig) -> None:
+    if config.data is None and not config.list:
+        raise V2VError("setting-required", "DATA is missing: the workspace to measure on.", "Give `v2v evaluate DATA`.")
 
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
+    if config.list:
+        from v2vkit.evaluation.choose import list_metrics
+
+        print(list_metrics())
+        return []
     from v2vkit.checkpoint.model_file import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.workspace import lacking_instances, other_maps
+    from v2vkit.stages.evaluate_plan import length, open_evaluation
 
-    opened = _open(config, options)
+    opened = open_evaluation(config, options)
     info, reader = opened.info, opened.reader
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, info))
     if (note := other_maps(info, opened.manifests)) is not None:
         print(note)
-    sheet = Sheet(max(_length(shot) for shot in opened.shots), config.columns)
+    sheet = Sheet(max(length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
     lacking = [f"{reason}: {counted(number, 'frame')}" for reason, number in lacking_instances(info, reader).items()]
     return [*lacking, *(f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short)]
 
 
-def _open(config: EvaluateConfig, options: RunOptions) -> _Opened:
-    """Open the model and the footage; all errors of the set-up are raised here."""
-    from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
-    from v2vkit.conditions.clips import ClipReader
-    from v2vkit.inference.first_frames import find_first_frame_model
-    from v2vkit.inference.live import open_face
-    from v2vkit.inference.styles import find_style
-    from v2vkit.inference.workspace import shots_of
+def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":
+    """Metrics of every method on every frame; the longest shot also fills the contact sheet."""
+    from v2vkit.evaluation.compare import measure_real
+    from v2vkit.stages.evaluate_plan import length
 
-    choose_threads(config.threads)
-    work = Folder(options.work)
-    checkpoint = find_model(work, config.checkpoint)
-    generator, info = load_model(checkpoint)
-    style = find_style(work, None, 0, info)
-    device = pick_device(config.device)
-    first_frame_model = find_first_frame_model(work, config.first_frame_model, info)
-    data = Folder(config.data)
-    with_flow = info.generator.takes_flow or (data / "flow").exists(MANIFEST)
-    kinds = ("frames", *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
-    manifests = load_inputs(data, kinds)
-    if not manifests["frames"].num_frames:
-        raise V2VError(
-            "frames-missing", f"The artifact frames in {config.data} has no frames.", "Name another workspace."
-        )
-    out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
-    if out.is_file:
-        raise V2VError(
-            "folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another one with --out."
-        )
-    out.refuse_unwritable()
-    reader = ClipReader(data, manifests)
-    refuse_other_sizes(info, reader.clips, config.data)
-    skip_first = info.generator.history if info.first_frame == "real" else 1
-    shots, short = list[list[ClipInfo]](), list[ClipInfo]()
-    for shot in shots_of(reader.clips):
-        if _length(shot) > skip_first:
-            shots.append(shot)
-        else:
-            short.extend(shot)
-    if not shots:
-        raise V2VError(
-            "clip-too-short",
-            f"No shot in {config.data} has more than {counted(skip_first, 'frame')}, which the averages leave out.",
-            "Ingest longer footage.",
-        )
-    return _Opened(
-        checkpoint=checkpoint,
-        info=info,
-        generator=generator.to(device),
-        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
-        style=style,
-        precision=config.precision,
-        reader=reader,
-        manifests=manifests,
-        shots=shots,
-        short=short,
-        skip_first=skip_first,
-        face=None
-        if (number := info.conditioning.of_task("face")) is None
-        else open_face(info.origins[number].settings),
-        out=out,
-    )
-
-
-def _length(shot: list[ClipInfo]) -> int:
-    return sum(clip.num_frames for clip in shot)
-
-
-def _measure(opened: _Opened, sheet: "Sheet") -> "list[Row]":
-    """Measures of every method on every frame; the longest shot also fills the contact sheet."""
     rows: list[Row] = []
-    total, longest = sum(_length(shot) for shot in opened.shots), max(opened.shots, key=_length)
+    longest = max(opened.shots, key=length)
+    real = [] if opened.real is None else opened.real.shots
+    total = sum(length(shot) for shot in (*opened.shots, *real))
     with progress(total, desc="evaluate") as shown:
         for shot in opened.shots:
             rows += _measure_shot(opened, shot, sheet if shot is longest else None, shown)
+        for shot in real:
+            assert opened.real is not None
+            measure_real(shot[0].name, _counted(_real(opened.real.reader, shot), shown), opened.metrics)
     return rows
 
 
-def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", shown: Progress) -> "Iterator[Row]":
-    from v2vkit.evaluation.compare import OURS, REAL_COARSE, SOURCE, Before, evaluate_clip
+def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None", shown: Progress) -> "Iterator[Row]":
+    from v2vkit.evaluation.compare import Before, evaluate_clip
+    from v2vkit.evaluation.metrics.contract import OURS, REAL_COARSE, SOURCE
     from v2vkit.inference.rollout import made_coarse
 
-    info, reader, face = opened.info, opened.reader, opened.face
+    info, reader, paired = opened.info, opened.reader, opened.real is None
     rendered, conditioned = tee(_rendered(opened, shot))
     sources: Iterator[Image] = (info.conditioning.preview(frame.s) for frame, _ in conditioned)
     ours = _counted((image for _, image in rendered), shown)
-    real = _real(reader, shot)
+    real = _real(reader, shot) if paired else None
     if sheet is not None:
-        sources, ours, real = sheet.keep(sources), sheet.keep(ours), sheet.keep(real)
+        sources, ours = sheet.keep(sources), sheet.keep(ours)
+        real = None if real is None else sheet.keep(real)
     before: Before | None = None
     for clip in shot:
         frames = range(clip.num_frames)
@@ -198,31 +140,42 @@ def _measure_shot(opened: _Opened, shot: list[ClipInfo], sheet: "Sheet | None", 
             OURS: islice(ours, clip.num_frames),
             SOURCE: islice(sources, clip.num_frames),
         }
-        if info.halvings:
+        if info.halvings and paired:
             methods[REAL_COARSE] = (made_coarse(reader.frame(clip.name, t), info.halvings) for t in frames)
         yield from evaluate_clip(
             clip.name,
-            islice(real, clip.num_frames),
+            None if real is None else islice(real, clip.num_frames),
             methods,
+            metrics=opened.metrics,
             before=before,
-            flow=(reader.flow(clip.name, t, 1) for t in frames) if "flow" in opened.manifests else None,
-            landmarks=(_landmarks(reader, clip, t) for t in frames) if face is not None else None,
-            face=face,
+            beside={name: map(partial(read, clip.name), frames) for name, read in opened.beside.items()},
             skip_first=opened.skip_first,
         )
-        first = reader.frame(shot[0].name, 0) if before is None else before.first
+        first = before.first if before is not None else reader.frame(shot[0].name, 0) if paired else None
         before = Before(shot[0].name, clip.num_frames + (0 if before is None else before.num_frames), first)
 
 
-def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
-    """Write the report and print its table."""
+def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
+    """Write the report and print its tables."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.checkpoint.model_file import halved_size
-    from v2vkit.evaluation.report import JSON_NAME, notes, summarize, table, write_report
+    from v2vkit.evaluation.metrics.contract import WithPictures
+    from v2vkit.evaluation.report import JSON_NAME, about_metrics, notes, table, write_report
+    from v2vkit.evaluation.summary import summarize
     from v2vkit.inference.rollout import renders_in
 
-    info, first, out = opened.info, opened.shots[0][0], opened.out
+    info, first, out, choice = opened.info, opened.shots[0][0], opened.out, opened.choice
     coarse = halved_size(first.width, first.height, info.halvings) if info.halvings else None
+    frames = opened.manifests["frames"] if opened.real is None else opened.real.manifest
+    said = notes(
+        choice.rows,
+        height=first.height,
+        width=first.width,
+        skip_first=opened.skip_first,
+        coarse=coarse,
+        left_out=choice.left_out,
+        warnings=choice.warnings,
+    )
     about = {
         "model": {
             "checkpoint": opened.checkpoint.url,
@@ -231,26 +184,29 @@ def _report(opened: _Opened, rows: "list[Row]", sheet: "Sheet", config: Evaluate
             "precision": renders_in(opened.generator, opened.precision),
         },
         "data": config.data,
-        "frames_fingerprint": opened.manifests["frames"].fingerprint,
-        "notes": notes(
-            first.height,
-            first.width,
-            skip_first=opened.skip_first,
-            coarse=coarse,
-            faces=opened.face is not None,
-            flow=any(row.warp_error is not None for row in rows),
-        ),
+        **({} if config.unpaired is None else {"unpaired": config.unpaired}),
+        "frames_fingerprint": frames.fingerprint,
+        "size": [first.width, first.height],
+        "shots": len(opened.shots),
+        "metrics": about_metrics(choice.rows, {name: metric.about for name, metric in opened.metrics.items()}),
+        "left_out": {name: str(error) for name, error in choice.left_out.items()},
+        "notes": said,
     }
-    summary = summarize(rows)
+    summary = summarize(rows, {name: metric.compute() for name, metric in opened.metrics.items()})
     print(table(summary))  # before writing, which may fail
-    for note in about["notes"]:
+    for note in said:
         print(f"  {note}")
     write_report(out, rows, summary, about=about, title=f"{options.work} on {config.data}")
-    out.write("contact.png", encode_png(sheet.picture()))
-    print(f"{out.url}/{JSON_NAME}, evaluation.png, contact.png")
+    pictures = {"contact": sheet.picture()}
+    for metric in opened.metrics.values():
+        if isinstance(metric, WithPictures):
+            pictures |= metric.pictures()
+    for name, picture in pictures.items():
+        out.write(f"{name}.png", encode_png(picture))
+    print(f"{out.url}/{', '.join([JSON_NAME, 'evaluation.png', *(f'{name}.png' for name in pictures)])}")
 
 
-def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[ConditionedFrame, Image]]":
+def _rendered(opened: "Opened", shot: "list[ClipInfo]") -> "Iterator[tuple[ConditionedFrame, Image]]":
     """The model's frames for a shot, from its maps (and its first real frames where the model needs them)."""
     import numpy as np
 
@@ -273,16 +229,8 @@ def _rendered(opened: _Opened, shot: list[ClipInfo]) -> "Iterator[tuple[Conditio
     return session.render(stored(frame, info) for frame in frames)
 
 
-def _real(reader: "ClipReader", shot: list[ClipInfo]) -> "Iterator[Image]":
+def _real(reader: "ClipReader", shot: "list[ClipInfo]") -> "Iterator[Image]":
     return (reader.frame(clip.name, t) for clip in shot for t in range(clip.num_frames))
-
-
-def _landmarks(reader: "ClipReader", clip: ClipInfo, t: int) -> "NDArray[np.float32] | None":
-    """The landmarks of the real frame; None where no face was found in it."""
-    from v2vkit.conditions.landmarks import landmarks_from_json
-
-    file = landmarks_from_json(reader.read("sketches", clip.name, t, "json"))
-    return file.landmarks if file.found else None
 
 
 def _counted(frames: "Iterator[Image]", shown: Progress) -> "Iterator[Image]":
@@ -295,4 +243,5 @@ COMMAND = Command(
     name="evaluate",
     config=EvaluateConfig,
     call=_evaluate,
+    check=_check,
 )

@@ -1,6 +1,7 @@
 """`v2v ingest`: cuts footage, with its maps and pictures, into clips, resizes them and packs them into shards."""
 
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import Manifest, fingerprint
-from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting
+from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting, settings_of
 from v2vkit.estimators.registry import estimators_of, rows_of
 from v2vkit.pipeline.stage import Opened, PerClip, Stage, refuse_workspaces
 from v2vkit.stages.ingest_clip import MAP_KINDS, conditions_beside, ingest_clip
 from v2vkit.stages.ingest_plan import plan_ingest
+from v2vkit.video.label_settings import LabelMapSettings
 
 if TYPE_CHECKING:
     from v2vkit.conditions.base import Condition
-    from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.label_files import MapKind
+    from v2vkit.video.label_reading import LabelRules
     from v2vkit.video.sources import SourceFiles
 
 
@@ -68,19 +71,6 @@ class IngestConfig(StageConfig):
     clip_frames: int = setting(64, "Maximum frames of a clip; a longer shot is split evenly.", ge=1)
     min_frames: int = setting(8, "Minimum frames of a clip; shorter shots are left out and listed.", ge=1)
     shard_frames: int = setting(64, "Maximum frames of a shard; a longer clip has its own shard.", ge=1)
-    labels: str | None = setting(
-        None,
-        "Folder with one label map (PNG of ids, 255 = ignore) per frame; with several sources, one sub-folder per "
-        "source, with its name (optional with one source).",
-        metavar="FOLDER",
-        affects_output=False,
-    )
-    instances: str | None = setting(
-        None,
-        "Folder with one instance map (16-bit PNG) per frame, arranged like --labels.",
-        metavar="FOLDER",
-        affects_output=False,
-    )
     picture: str | None = setting(
         None,
         "Video or folder of images with the same frames in another look, one per frame (for example from a simulator); "
@@ -110,14 +100,11 @@ class IngestConfig(StageConfig):
         metavar="FOLDER",
         affects_output=False,
     )
-    num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
-    allow_palette: bool = setting(False, "Use the palette indices of palette PNGs as label ids.")
-    ids: tuple[str, ...] = setting(
-        (),
-        "Replace label id FROM by TO; 255=1 for masks of 0 and 255, whose 255 would be ignored.",
-        metavar="FROM=TO",
-        since="0.1",
-    )
+    label_maps: LabelMapSettings = LabelMapSettings()
+
+    if TYPE_CHECKING:  # settings are given by their own names, whatever their group
+
+        def __init__(self, **settings: Any) -> None: ...
 
     _found_anywhere = field_validator("face_weights")(as_absolute)
 
@@ -134,13 +121,6 @@ class IngestConfig(StageConfig):
     @classmethod
     def _rate(cls, text: str | None) -> str | None:
         return None if text is None else str(parse_rate(text))
-
-    @field_validator("ids")
-    @classmethod
-    def _pairs(cls, ids: tuple[str, ...]) -> tuple[str, ...]:
-        from v2vkit.video.label_files import parse_ids
-
-        return tuple(f"{old}={new}" for old, new in parse_ids(ids))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -159,19 +139,16 @@ class IngestConfig(StageConfig):
             raise ValueError(f"the face estimator {self.face} takes no --face-weights; leave it out, or use {others}")
         if self.crop != "face" and self.face != type(self).model_fields["face"].default:
             raise ValueError(f"--face belongs to --crop face, and crop is {self.crop}; leave it out")
-        if self.instances is not None and self.labels is None:
-            raise ValueError("--instances needs --labels")
         if self.depth is None and (self.depth_scale is not None or self.depth_inverse):
             raise ValueError("--depth-scale and --depth-inverse belong to --depth, which is not given")
-        if self.ids and self.labels is None:
-            raise ValueError("--ids belongs to --labels, which is not given")
         return self
 
     @property
     def map_folders(self) -> dict["MapKind", str]:
         """Kind of map -> the user's folder."""
-        folders: dict[MapKind, str | None] = {kind: getattr(self, kind) for kind in MAP_KINDS}
-        return {what: folder for what, folder in folders.items() if folder is not None}
+        given: dict[MapKind, str | None] = {"depth": self.depth, "densepose": self.densepose}
+        beside = {what: folder for what, folder in given.items() if folder is not None}
+        return self.label_maps.folders | beside
 
     @property
     def found(self) -> "tuple[SourceFiles, ...]":
@@ -189,15 +166,7 @@ class IngestConfig(StageConfig):
     @property
     def label_rules(self) -> "LabelRules":
         """How maps are checked and read."""
-        from v2vkit.video.label_files import LabelRules, parse_ids
-
-        return LabelRules(
-            self.num_labels,
-            self.allow_palette,
-            ids=parse_ids(self.ids),
-            depth_scale=self.depth_scale,
-            depth_inverse=self.depth_inverse,
-        )
+        return replace(self.label_maps.rules, depth_scale=self.depth_scale, depth_inverse=self.depth_inverse)
 
 
 def source_checksums(config: IngestConfig) -> dict[str, str]:
@@ -211,6 +180,8 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
 
     refuse_workspaces(config.sources)
     sums = checksums(config.found, config.map_folders, pictures=config.picture)
+    if (description := config.label_rules.panoptic) is not None:
+        sums["segments of the label maps"] = checksum(Path(description).parent, [Path(description).name])
     if config.face_weights is not None:
         sums["face weights"] = checksum(Path(config.face_weights).parent, [Path(config.face_weights).name])
     return sums
@@ -218,13 +189,16 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
 
 def side_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
     """The side outputs (maps and pictures): artifact -> extensions of its files."""
-    from v2vkit.conditions.labels import LabelsCondition
+    from v2vkit.conditions.labels import SPARSE_LABELS, LabelsCondition
     from v2vkit.conditions.picture import PictureCondition
 
-    made: list[type[Condition[Any]]] = [LabelsCondition] if config.labels is not None else []
+    made: list[type[Condition[Any]]] = [LabelsCondition] if config.label_maps.labels is not None else []
     made += [condition for condition in conditions_beside() if condition.beside in config.map_folders]
     made += [PictureCondition] if config.picture is not None else []
-    return {condition.artifact: (*condition.required, *condition.optional) for condition in made}
+    files = {condition.artifact: (*condition.required, *condition.optional) for condition in made}
+    if config.label_maps.sparse_labels:
+        files = {SPARSE_LABELS: files.pop(LabelsCondition.artifact), **files}
+    return files
 
 
 def open_ingest(config: IngestConfig) -> Opened:
@@ -267,7 +241,7 @@ def migrate(old: Manifest) -> Manifest:
         inputs[key] = checksum
     config = {**old.config, "fps": fps}
     # Not validated by the model: an old manifest is compared, not refused.
-    about = {name: extras(IngestConfig, name) for name in IngestConfig.model_fields}
+    about = {name: extras(IngestConfig, name) for name in settings_of(IngestConfig)}
     # Settings that were added later do not count at their defaults (`fingerprinted`).
     unrelated = {name for name, extra in about.items() if extra["since"] or not extra["affects_output"]}
     counting = {name: value for name, value in config.items() if name not in unrelated}

@@ -10,7 +10,8 @@ from v2vkit.pipeline.stage import Clip, Sample
 
 if TYPE_CHECKING:
     from v2vkit.conditions.base import Condition
-    from v2vkit.video.label_files import LabelRules, MapKind
+    from v2vkit.video.label_files import MapKind
+    from v2vkit.video.label_reading import LabelRules
     from v2vkit.video.sources import SourceFiles
 
 MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances", "depth", "densepose")
@@ -64,7 +65,7 @@ def ingest_clip(
         maps = {
             what: reframe_ids(read_map(what, Path(folders[what]) / plan[what]["files"][t], rules), window, size)
             for what in MAP_KINDS
-            if what in plan
+            if what in plan and plan[what]["files"][t]  # sparse labels: a frame without a map has no name
         }
         yield Sample(t, files | _map_files(maps, plan) | ({} if looks is None else next(looks, {})))
         count += 1

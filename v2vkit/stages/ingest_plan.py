@@ -82,7 +82,10 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 continue
             pictures = material.pictures
             try:
-                maps = tuple(match_maps(material.source, shots.num_read, maps) for maps in material.maps)
+                maps = tuple(
+                    match_maps(material.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
+                    for maps in material.maps
+                )
                 if pictures is not None:
                     pictures = match_pictures(material.source, shots.num_read, pictures)
             except V2VError as error:
@@ -128,13 +131,15 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
 
 def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterator[str]:
     """Notes on suspicious label ids, although each is allowed."""
-    from v2vkit.conditions.label_report import mask_problem
+    from v2vkit.conditions.label_report import mask_problem, table_problem
 
     ids = frozenset[int]().union(*(material.label_ids for material in materials))
-    if problem := mask_problem(ids, config.num_labels):
+    if problem := mask_problem(ids, config.label_maps.num_labels):
+        yield problem
+    if (table := config.label_maps.table) is not None and (problem := table_problem(ids, table)):
         yield problem
     for old, new in config.label_rules.ids:
-        if new not in ids:
+        if new not in ids and config.label_maps.remap is None:  # which changes ids once more
             yield f"--ids {old}={new}: no label map holds the id {old}."
 
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from fractions import Fraction
 from threading import Event
 from typing import TYPE_CHECKING, Literal
@@ -17,7 +18,13 @@ from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
-from v2vkit.stages.render_checks import keep_source, refuse_idle_encoder, refuse_idle_history, state_settings
+from v2vkit.stages.render_checks import (
+    keep_source,
+    refuse_idle_encoder,
+    refuse_idle_history,
+    refuse_several,
+    state_settings,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,6 +160,19 @@ class RenderConfig(StageConfig):
         True,
         "Say in the metadata of the video (or of every picture) that it is synthetic, with program, version and model.",
     )
+    edge_weights: str | None = setting(
+        None,
+        "Weights a1,...,a6 of the edge network's six outputs, from the finest to the coarsest, then the fused one "
+        "(models of --method s-flow); each choice is another variant of the scene. Default: equal weights.",
+        metavar="A1,...,A6",
+    )
+    edge_seed: int | None = setting(None, "Seed that draws these weights at random.", ge=0, lt=1 << 63)
+    edge_variants: int = setting(
+        0,
+        "Number of variants to render side by side, with the seeds from --edge-seed on (default: from 0); 0 = off.",
+        ge=0,
+        le=16,
+    )
     crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     container: Literal["matroska", "y4m"] | None = setting(
@@ -185,6 +205,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.continuing import until
+    from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.provenance import synthetic_comment
@@ -206,8 +227,10 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         refuse_paste_back(info, compare=config.compare)
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
+    weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
+    variants = make_variants(generator.to(device), weights=weights, seed=config.edge_seed, number=config.edge_variants)
     session = Session(
-        generator.to(device),
+        variants[0],
         halvings=info.halvings,
         first_frames=read_first_frames(config.first_frames, info),
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
@@ -216,6 +239,9 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         refresh=config.refresh,
         anchor_colours=config.anchor_colours,
     )
+    if len(variants) > 1:
+        refuse_several(config.model_fields_set)
+    sessions = [session, *(replace(session, generator=other) for other in variants[1:])]
     source = _open_source(config, info)
     frames = conditioned_frames(
         source,
@@ -233,7 +259,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
     stop = Event()
     ahead = until(made_ahead(frames, device), stop, most=config.max_frames)
-    rendered = follow_idle_cores(session.render(ahead), threads)
+    rendered = session.render(ahead) if len(sessions) == 1 else render_variants(sessions, ahead)
+    rendered = follow_idle_cores(rendered, threads)
     sink = open_sink(
         config.target,
         fps=source.fps,
@@ -253,6 +280,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
+        if len(sessions) > 1:
+            distances.append(variant_distance(image, len(sessions)))
         picture = side_by_side(info.conditioning, frame, image) if config.compare else image
         picture = paste_back(frame, image) if config.paste_back else picture
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
@@ -260,6 +289,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and
     # two teams would exceed the cores.
     count = missed = 0
+    distances: list[float] = []
     with sink, progress(source.num_frames, desc="render") as shown, first_interrupt(_STOPPING, stop) as asked:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
@@ -272,6 +302,11 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         done, settings = rest.num_before + count, state_settings(dict(config))
         save_state(config.save_state, session, info, source=source.name, num_frames=done, settings=settings)
     print("\n".join([*sink.notes, _summary(config, source, count)]))
+    if distances:
+        mean = sum(distances) / len(distances)
+        print(
+            f"{len(sessions)} variants: they differ by {mean:.2f} of 255 levels (mean over pixels, pairs and frames)."
+        )
     stopped = [f"stopped by Ctrl-C after {counted(count, 'frame')} of {source.name}"] if asked.is_set() else []
     return [*stopped, *problems_of(source, info, missed), *sink.problems]
 

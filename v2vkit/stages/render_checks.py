@@ -60,9 +60,28 @@ def refuse_idle_history(refresh: int, info: "ModelInfo") -> None:
         )
 
 
+def refuse_several(given: set[str]) -> None:
+    """Refuse settings that are for one rendering where several stand side by side.
+
+    Args:
+        given: names of the settings that the user gave.
+
+    Raises:
+        V2VError: there is one.
+    """
+    for name in ("save_state", "resume_state", "paste_back"):
+        if name in given:
+            raise V2VError(
+                "setting-conflict",
+                f"--{name.replace('_', '-')} is for one rendering, and --edge-variants makes several.",
+                "Choose one variant with --edge-seed.",
+            )
+
+
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
-    *("retarget", "paste_back", "style", "refresh", "anchor_colours"),
+    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "refresh"),
+    "anchor_colours",
 )
 
 

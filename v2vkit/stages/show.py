@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder, explain_os_errors
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, one_rate, read_manifest
 from v2vkit.artifacts.shard import Shard, load_shard, sample_key
+from v2vkit.classes.remap import final_table
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Command, RunOptions
@@ -26,9 +27,10 @@ _EXAMPLES = 24  # frames of a video that decide the layer and its scale for all
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of an artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sketches, poses, densepose, depth, pictures, flow, features,
-    styles, checkpoints/spatial-1) or its folder. A sheet shows frames spread evenly over all clips, a video shows every
-    frame; frames without a file are grey. For checkpoints the newest sample grid is shown, for styles their preview.
+    ARTIFACT is a kind in the workspace (frames, labels, sparse-labels, sketches, poses, densepose, depth, pictures,
+    edges, flow, features, styles, checkpoints/spatial-1) or its folder. A sheet shows frames spread evenly over all
+    clips, a video shows every frame; frames without a file are grey. For checkpoints the newest sample grid is shown,
+    for styles their preview.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")
@@ -250,14 +252,14 @@ def _sheet(config: ShowConfig, folder: Folder, manifest: Manifest) -> "Image":
     reader = _Reader(folder, manifest)
     picks = _spread(_all_frames(manifest, config.clip), config.frames)
     name, files = _choose_layer(config.layer, reader, picks, more=" or more --frames")
-    layer = open_layer(name, [data for data in files if data is not None])
+    layer = open_layer(name, [data for data in files if data is not None], final_table(manifest.config))
     pictures = [
         None if data is None else layer.render(data, f"{pick.key}.{name}")
         for pick, data in zip(picks, files, strict=True)
     ]
     captions = [f"{pick.clip.name} {pick.t}" for pick in picks]
     title = f"{config.artifact}: {name}" + (f"; {layer.note}" if layer.note else "")
-    return contact_sheet(pictures, captions, columns=config.columns, title=title)
+    return contact_sheet(pictures, captions, columns=config.columns, title=title, legend=layer.legend)
 
 
 def _write_video(config: ShowConfig, folder: Folder, manifest: Manifest) -> None:
@@ -275,7 +277,7 @@ def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks:
 
     reader = _Reader(folder, manifest)
     name, examples = _choose_layer(config.layer, reader, _spread(picks, _EXAMPLES))
-    layer = open_layer(name, [data for data in examples if data is not None])
+    layer = open_layer(name, [data for data in examples if data is not None], final_table(manifest.config))
     for pick in tracked(picks, total=len(picks), desc=config.artifact):
         data = reader.read(pick, name)
         if data is None:

@@ -11,6 +11,8 @@ from pydantic import field_validator
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.artifacts.shard import read_index
+from v2vkit.classes.remap import final_table
+from v2vkit.classes.table import ClassName, ids_of
 from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Clip, Opened, PerClip, Sample, Stage, make_again
@@ -39,11 +41,12 @@ class TrackConfig(StageConfig):
     --things are the objects. Ids start at 1 in every shot.
     """
 
-    things: tuple[int, ...] = setting(
+    things: tuple[ClassName, ...] = setting(
         (),
-        "Label whose objects are tracked; default: all labels with instances. Cityscapes' instance maps contain "
-        "surfaces too: name the labels of cars, people, ...",
-        metavar="ID",
+        "Label whose objects are tracked, by id or name; default: the things of the class table, or all labels "
+        "with instances without one. Cityscapes' instance maps contain surfaces too: name the labels of cars, people "
+        "and so on, or ingest with --classes.",
+        metavar="ID|NAME",
     )
     bridge: float = setting(
         1.0, "Seconds for which an object that is not found keeps its id; after that it gets a new one.", ge=0, le=60
@@ -56,10 +59,15 @@ class TrackConfig(StageConfig):
 
     @field_validator("things")
     @classmethod
-    def _ids(cls, things: tuple[int, ...]) -> tuple[int, ...]:
-        if not all(0 <= label < 255 for label in things):
+    def _ids(cls, things: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if not all(0 <= label < 255 for label in things if isinstance(label, int)):
             raise ValueError("things are label ids from 0 to 254")
-        return tuple(sorted(set(things)))
+        return tuple(sorted(set(things), key=lambda label: (isinstance(label, str), label)))
+
+    @property
+    def thing_ids(self) -> tuple[int, ...]:
+        """`things` once names have been looked up in the class table, which the stage does first; ascending."""
+        return tuple(label for label in self.things if isinstance(label, int))
 
 
 def track_clip(clip: Clip, *, config: TrackConfig) -> Iterator[Sample]:
@@ -77,7 +85,7 @@ def track_clip(clip: Clip, *, config: TrackConfig) -> Iterator[Sample]:
     from v2vkit.engine.threads import prefetch
 
     bridge = round(config.bridge * Fraction(clip.info.fps))
-    settings = TrackSettings(config.things, bridge, config.min_overlap, config.min_pixels)
+    settings = TrackSettings(config.thing_ids, bridge, config.min_overlap, config.min_pixels)
     state = TrackState()
     if clip.before is not None:
         where = f"the last frame before {clip.info.name}"
@@ -123,7 +131,12 @@ def open_tracks(config: TrackConfig) -> Opened:
 
 
 def _resolve(config: TrackConfig, work: Folder) -> TrackConfig:
-    """Use the flow if there is one of stride 1."""
+    """Use the flow if there is one of stride 1, and the things of the class table if there is one."""
+    labels = read_manifest(work / "labels")
+    table = None if labels is None else final_table(labels.config)
+    wanted = config.things or tuple(of.id for of in (table.classes if table else ()) if of.thing and not of.ignore)
+    if wanted:
+        config = config.model_copy(update={"things": tuple(sorted(set(ids_of(wanted, table, "--things"))))})
     if config.flow is not None:
         return config
     flow = read_manifest(work / "flow")
@@ -154,10 +167,10 @@ def check_inputs(config: TrackConfig, inputs: dict[str, Manifest], work: Folder)
             f"Remake them: {make_again('labels', labels)}; {make_again('flow', flow)}.",
         )
     number = labels.config.get("num_labels")
-    if number is not None and config.things and config.things[-1] >= number:
+    if number is not None and config.thing_ids and config.thing_ids[-1] >= number:
         raise V2VError(
             "label-id-out-of-range",
-            f"--things {config.things[-1]} is out of range: label ids are 0 to {number - 1}.",
+            f"--things {config.thing_ids[-1]} is out of range: label ids are 0 to {number - 1}.",
             "Give ids that the label maps have.",
         )
     instances = any(_has_instances(work / "labels", entry.name) for entry in labels.shards)

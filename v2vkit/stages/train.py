@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of
+from v2vkit.classes.remap import final_table
+from v2vkit.classes.table import ids_of
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import V2VError
-from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_inputs
+from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, load_inputs
 from v2vkit.stages.train_plan import (
+    artifact_of,
     check_training,
     maps_only,
     not_used,
@@ -22,6 +25,7 @@ from v2vkit.stages.train_plan import (
     training_inputs,
     training_sources,
 )
+from v2vkit.stages.train_report import report_segmenter
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import METHODS, method_spec
 
@@ -33,15 +37,16 @@ if TYPE_CHECKING:
     from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.methods.base import Method
     from v2vkit.training.parallel import Parallel
+    from v2vkit.training.schedule import Schedule
 
 
 def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Fill in the domain from the artifacts of the workspace, and the network of the perceptual loss."""
+    """Fill in the domain from the artifacts of the workspace, and what the method leaves open."""
     from v2vkit.training.check import refuse_unused
-    from v2vkit.training.perceptual import resolve_perceptual
 
-    refuse_unused(config, method_spec(config.method))
-    config = resolve_perceptual(config, work / f"checkpoints/{config.checkpoint}")
+    spec = method_spec(config.method)
+    refuse_unused(config, spec)
+    config = spec.resolve(_with_label_ids(config, work), work)
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:
@@ -65,6 +70,20 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
         "artifact-missing",
         f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",
         f"Make some with {', '.join(wanted.values())}.",
+    )
+
+
+def _with_label_ids(config: TrainConfig, work: Folder) -> TrainConfig:
+    """Names of classes in --foreground as ids, by the class table of the labels.
+
+    Raises:
+        V2VError: the labels have no class table, or it has no such class.
+    """
+    if all(isinstance(label, int) for label in config.model.foreground):
+        return config
+    labels = load_input(work, "labels")
+    return config.model_copy(
+        update={"foreground": ids_of(config.model.foreground, final_table(labels.config), "--foreground")}
     )
 
 
@@ -97,15 +116,16 @@ class _Run:
     info: "ModelInfo"
     device: "torch.device"
     threads: Threads
+    schedule: "Schedule"
     plan: str
 
 
 def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
-    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.training.continuing import fitted_epochs, refuse_finished
     from v2vkit.training.data.dataset import VideoDataset
-    from v2vkit.training.plan import measure_phases, plan_text
+    from v2vkit.training.plan import measure_phases, plan_text, schedule_within_budget
     from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
@@ -115,7 +135,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     device = parallel.device or pick_device(config.hardware.device)
     work = Folder(build.options.work)
     dataset = VideoDataset(
-        ClipReader(work, maps_only(build.inputs)),
+        spec.open_reader(config, work, maps_only(build.inputs)),
         source_config(config, build.inputs, work),
         strides=spec.strides(config),
         flip=config.data.flip,
@@ -125,7 +145,16 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     )
     info = _describe(build, dataset)
     start = start_folder(config, work)
-    costs = {} if parallel.rank else measure_phases(config, dataset, device, processes=parallel.num_processes)
+    first = parallel.rank == 0
+    snapshot = read_progress(build.folder) if config.schedule.budget or build.continued else None
+    if snapshot is not None and snapshot.fingerprint != build.fingerprint and snapshot.sha256 != build.continued:
+        snapshot = None  # of a training that this one replaces
+    measured = first and config.output.measure
+    costs = measure_phases(config, dataset, device, processes=parallel.num_processes) if measured else {}
+    decided = None if snapshot is None else fitted_epochs(config, snapshot)
+    schedule, budget = schedule_within_budget(config, dataset, device, costs, decided=decided, parallel=parallel)
+    if build.continued and snapshot is not None:
+        refuse_finished(config, snapshot, build.folder, epochs=schedule.epochs)
     method = spec.build(config, dataset.source, device, parallel)
     state = new_state(config, method, device, parallel)
     if start is None:
@@ -134,12 +163,15 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         started = spec.inherit(state, start, info.output_size)
     else:  # only where `_ahead` plans
         started = [f"{start.url}, which is not trained yet"]
-    if build.continued and (snapshot := read_progress(build.folder)):
+    if build.continued and snapshot is not None:
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
-    plan = "" if parallel.rank else plan_text(config, dataset, device, costs, started) + not_used(config, work)
+    plan = ""
+    if first:
+        plan = plan_text(config, dataset, device, costs, started, schedule=schedule, budget=budget)
+        plan += not_used(config, work)
     if plan and device.type == "cpu":
         plan += f"\n  threads   {threads}"
-    return _Run(method, state, dataset, info, device, threads, plan)
+    return _Run(method, state, dataset, info, device, threads, schedule, plan)
 
 
 def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
@@ -151,7 +183,7 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
 
     config: TrainConfig = build.config
     source, reader = dataset.source, dataset.reader
-    clip, maps = reader.clips[0], [build.inputs[kind] for kind in source.artifacts]
+    clip, maps = reader.clips[0], [build.inputs[artifact_of(config, kind)] for kind in source.artifacts]
     return ModelInfo(
         method=config.method,
         stage=config.checkpoint,
@@ -192,6 +224,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Print the plan, train, and return the checkpoint's files."""
     from v2vkit.checkpoint.model_file import MODEL, save_model
     from v2vkit.checkpoint.snapshot import forget_damaged
+    from v2vkit.training.data.labelled import LabelledReader
     from v2vkit.training.parallel import open_parallel
     from v2vkit.training.plan import SMALLER
     from v2vkit.training.trainer import Trainer
@@ -211,7 +244,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     trainer = Trainer(
         config=config,
         dataset=opened.dataset,
-        schedule=spec.schedule(config),
+        schedule=opened.schedule,
         context=spec.context,
         folder=build.folder,
         fingerprint=build.fingerprint,
@@ -232,7 +265,11 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
             trainer.writer.close()
     if not first:
         return ()
-    return (entry_of(MODEL, build.folder.read(MODEL)),)
+    reader = opened.dataset.reader
+    measured = (
+        report_segmenter(build.folder, reader, config.hardware.device) if isinstance(reader, LabelledReader) else ()
+    )
+    return (entry_of(MODEL, build.folder.read(MODEL)), *measured)
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:

@@ -10,18 +10,23 @@ from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
-from v2vkit.weights import file_digest
+from v2vkit.weights import file_digest, require
 
 if TYPE_CHECKING:
     from v2vkit.conditions.conditioning import Conditioning
 
 
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
-    artifacts = tuple(condition_class(name).artifact for name in config.conditions)
     spec = method_spec(config.method)
+    artifacts = tuple(artifact_of(config, condition_class(name).artifact) for name in config.conditions)
     coarser = None if config.start_from else spec.coarser(config)
     below = () if coarser is None else (f"checkpoints/{coarser}",)
     return ("frames", *artifacts, *(("flow",) if spec.strides(config) else ()), *below)
+
+
+def artifact_of(config: TrainConfig, kind: str) -> str:
+    """The artifact that is read for a condition whose annotations are of that kind."""
+    return method_spec(config.method).artifacts(config).get(kind, kind)
 
 
 def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
@@ -46,8 +51,10 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
                 "Give the folder of a checkpoint, or of a copy.",
             )
         sources["--start-from"] = read_info(start).identity
-    weights = config.losses.perceptual_weights
-    return sources | ({"perceptual weights": file_digest(weights)} if weights else {})
+    files = {"perceptual weights": config.losses.perceptual_weights, "weights": config.segmenter.network_weights}
+    if config.model.edge_network in ("vgg16", "hed"):
+        files["edge network weights"] = str(require(config.model.edge_network))
+    return sources | {name: file_digest(path) for name, path in files.items() if path}
 
 
 def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> dict[str, str]:
@@ -64,7 +71,7 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
                 f"--start-from {start.url} is the folder that this training writes to.",
                 "Copy that folder, and start from the copy.",
             )
-    return check_presence(work, maps_only(manifests), foreground=config.model.foreground)
+    return check_presence(work, maps_only(manifests), foreground=config.model.foreground_ids)
 
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
@@ -120,13 +127,13 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     artifacts = [condition_class(name).artifact for name in names]
     found = configure(
         names,
-        {kind: manifests[kind].config | own for kind in artifacts},
-        count_labels=lambda kind: count_labels(work, manifests[kind]),
+        {kind: manifests[artifact_of(config, kind)].config | own for kind in artifacts},
+        count_labels=lambda kind: count_labels(work, manifests[artifact_of(config, kind)], artifact_of(config, kind)),
     )
     if config.data.flip and not found.mirrors:
         raise V2VError(
             "setting-conflict", f"--flip mirrors frames, which {found.names} does not allow.", "Leave it out."
         )
     if found.has("foreground"):
-        check_foreground(config.model.foreground, found.num_labels)
+        check_foreground(config.model.foreground_ids, found.num_labels)
     return found

@@ -1,7 +1,11 @@
 """The settings of `v2v train`, in groups."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
+from v2vkit.classes.table import ClassName
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
@@ -15,6 +19,7 @@ from v2vkit.config import (
     setting,
     settings_of,
 )
+from v2vkit.training.budget import DurationSetting
 from v2vkit.training.methods.registry import METHODS
 
 MAX_TEMPORAL_SCALES = 5
@@ -27,8 +32,11 @@ class ModelSettings(SettingsGroup):
     preset: Preset = setting(
         "small", "Size of the networks: tiny for a few CPU cores, paper as in the paper.", common=True
     )
-    foreground: tuple[int, ...] = setting(
-        (), "Label id of the foreground, which gets a generator branch of its own, eq. 9 (street).", common=True
+    foreground: tuple[ClassName, ...] = setting(
+        (),
+        "Label of the foreground, by id or name, which gets a generator branch of its own, eq. 9 (street).",
+        common=True,
+        metavar="ID|NAME",
     )
     num_labels: int | None = setting(
         None, "Number of label classes (street); default: highest id in the label maps + 1.", ge=1, le=255
@@ -67,6 +75,12 @@ class ModelSettings(SettingsGroup):
     num_enhancers: int = setting(
         0, "Local enhancers (pix2pixhd, covst); each doubles the resolution of the generator.", ge=0, le=5
     )
+    edge_network: Literal["scratch", "vgg16", "hed", "none"] = setting(
+        "scratch",
+        "Initial weights of the edge network DNED (s-flow): random, or vgg16 or hed of `v2v weights`; none = the "
+        "generator gets the Laplacian edges.",
+        since="0.1",
+    )
     covst_share: float = setting(
         0.8, "Weight of the warped features of the last frame where the flow is certain (covst).", gt=0, le=1
     )
@@ -76,11 +90,24 @@ class ModelSettings(SettingsGroup):
         "Normalisation of G and D: instance (default), or batch (as the published weights).",
     )
 
+    @property
+    def foreground_ids(self) -> tuple[int, ...]:
+        """`foreground` once names have been looked up in the class table, which the stage does first."""
+        return tuple(label for label in self.foreground if isinstance(label, int))
+
 
 class ScheduleSettings(SettingsGroup):
     """Schedule and optimiser."""
 
     epochs: int = setting(40, "Number of epochs.", ge=1, le=100000, common=True)
+    budget: DurationSetting | None = setting(
+        None,
+        "Longest time that a stage trains (`90 s`, `4 min`, `2 h`). Steps measured at the start decide how many epochs "
+        "fit; decay and the growth of sequences are scaled with them. At least a tenth of the epochs, and two, are "
+        "trained. Not given: all epochs.",
+        metavar="DURATION",
+        since="0.1",
+    )
     learning_rate: float = setting(2e-4, "Learning rate of Adam (betas 0.5, 0.999).", gt=0, le=1, common=True)
     decay: float = setting(
         0.5,
@@ -100,6 +127,21 @@ class ScheduleSettings(SettingsGroup):
     fix_epochs: int = setting(
         0, "First epochs in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
     )
+    laplacian_epochs: int | None = setting(
+        None,
+        "First epochs, which train on Laplacian edges without the edge network (s-flow); default: a third of --epochs.",
+        ge=0,
+        le=100000,
+        since="0.1",
+    )
+    flow_epochs: int | None = setting(
+        None,
+        "Last epochs, which train on pairs of frames with the loss of their optical flow (s-flow, eq. 8); default: a "
+        "third of --epochs, 0 = none.",
+        ge=0,
+        le=100000,
+        since="0.1",
+    )
     loss_ramp: float = setting(
         0.0,
         "Epochs over which a loss that starts only with longer sequences (video discriminators) ramps up.",
@@ -118,7 +160,9 @@ class LossSettings(SettingsGroup):
     lambda_face: float = setting(
         0.0, "Weight of the loss of a face discriminator (pose); 0 = none, 2 in the paper's recipes.", ge=0
     )
-    lambda_l1: float = setting(0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs.", ge=0)
+    lambda_l1: float = setting(
+        0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs. Default for pix2pix: 100.", ge=0
+    )
     perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
         "auto",
         "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off. The weights of lite0 and hed "
@@ -130,12 +174,18 @@ class LossSettings(SettingsGroup):
     )
     lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which uses the same network.", ge=0)
-    lambda_flow: float = setting(10.0, "Weight of the flow losses (eq. 8).", ge=0)
+    lambda_flow: float = setting(
+        10.0, "Weight of the flow losses (eq. 8); with s-flow of L_flow (default there: 1).", ge=0
+    )
     lambda_warp: float = setting(
         10.0,
         "Weight of the temporal consistency loss: generated frames warped with the real flow; more means less flicker.",
         ge=0,
         since="0.1",
+    )
+    lambda_dned: float = setting(1.0, "Weight of the edge network's loss (s-flow, eq. 4).", ge=0, since="0.1")
+    balance_edges: bool = setting(
+        False, "Weight pixels in that loss so that edges count as much as all others, as in HED.", since="0.1"
     )
     lambda_mask: float = setting(
         1.0, "Weight of the mask loss, which favours warping over generating where the flow is certain.", ge=0
@@ -145,7 +195,10 @@ class LossSettings(SettingsGroup):
 class AdversarySettings(SettingsGroup):
     """Discriminators."""
 
-    gan: Literal["lsgan", "hinge"] = setting("lsgan", "Adversarial loss: least squares or hinge.")
+    gan: Literal["lsgan", "hinge", "bce"] = setting(
+        "lsgan",
+        "Adversarial loss: least squares, hinge or binary cross-entropy. Default for s-flow and pix2pix: bce.",
+    )
     temporal_scales: int = setting(
         2, "Number of video discriminators; number s sees frames K^s apart. 0 = none.", ge=0, le=MAX_TEMPORAL_SCALES
     )
@@ -153,12 +206,56 @@ class AdversarySettings(SettingsGroup):
     sparse: bool = setting(False, "Video discriminators see only windows of frames that do not overlap.")
     discriminator_scales: int | None = setting(
         None,
-        "Scales of the discriminators in spatial-1, one more in each finer stage; default: the preset's.",
+        "Scales of the discriminators in spatial-1, one more in each finer stage; default: the preset's, 1 for s-flow "
+        "and pix2pix.",
         ge=1,
         le=4,
     )
     discriminator_width: int | None = setting(
         None, "Channels of the discriminators' first layer; default: the preset's.", ge=1, le=512
+    )
+
+
+class SegmenterSettings(SettingsGroup):
+    """Segmenter."""
+
+    network: Literal["auto", "lite0-fpn", "deeplabv3-resnet50", "deeplabv3-resnet101", "deeplabv3-mobilenet"] = setting(
+        "auto",
+        "Network of --method segmenter: DeepLabV3, as in the paper, or EfficientNet-lite0 with a feature pyramid, "
+        "whose ImageNet weights come with the extra `perceptual`; auto: the latter where its weights are there, else "
+        "deeplabv3-resnet50.",
+        since="0.1",
+    )
+    network_weights: str | None = setting(
+        None,
+        "Weights to start from: of torchvision's DeepLabV3, whose last layer is made anew; for lite0-fpn those of the "
+        "encoder, from the store (`v2v weights list`) when not given.",
+        metavar="FILE",
+        affects_output=False,
+        since="0.1",
+    )
+    pretrained: bool = setting(True, "Start lite0-fpn from the encoder's ImageNet weights.", since="0.1")
+    class_weight: tuple[str, ...] = setting(
+        (),
+        "Weight of a class in the loss, by name or id, others 1; `balanced` for all classes by the inverse square root "
+        "of their share of the pixels.",
+        metavar="CLASS=WEIGHT|balanced",
+        since="0.1",
+    )
+    focal: float = setting(
+        0.0, "Gamma of the focal loss: how much less easy pixels count; 2 in its paper, 0 = cross entropy.", ge=0, le=10
+    )
+    held_out: float = setting(
+        0.2,
+        "Share of the labelled frames, the last ones of every shot, that are not trained on but measured in the end.",
+        ge=0,
+        le=0.9,
+        since="0.1",
+    )
+    train_on: Literal["labels", "sparse-labels"] | None = setting(
+        None,
+        "Artifact with the label maps; sparse-labels where there is one, else labels, when not given.",
+        since="0.1",
     )
 
 
@@ -241,8 +338,13 @@ class HardwareSettings(SettingsGroup):
 
 
 class OutputSettings(SettingsGroup):
-    """Snapshots and logs."""
+    """Plan, snapshots and logs."""
 
+    measure: bool = setting(
+        True,
+        "Measure a few steps before training, for the time and memory in the plan; --budget needs it.",
+        affects_output=False,
+    )
     save_every: float = setting(
         60.0, "Seconds between snapshots, from which training resumes.", ge=0, affects_output=False
     )
@@ -300,9 +402,17 @@ class TrainConfig(StageConfig):
     schedule: ScheduleSettings = ScheduleSettings()
     losses: LossSettings = LossSettings()
     adversaries: AdversarySettings = AdversarySettings()
+    segmenter: SegmenterSettings = SegmenterSettings()
     data: DataSettings = DataSettings()
     hardware: HardwareSettings = HardwareSettings()
     output: OutputSettings = OutputSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_method(cls, values: Any) -> Any:
+        """Settings that were not given have the method's defaults."""
+        row = METHODS.get(str(values.get("method"))) if isinstance(values, Mapping) else None
+        return values if row is None else {**row.defaults, **values}
 
     if TYPE_CHECKING:  # settings are given by their own names, whatever their group
 

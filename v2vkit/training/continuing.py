@@ -14,7 +14,7 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.terms import may_change
 
-_FREE = ("epochs", "decay", "learning_rate", "double_every", "max_frames")
+_FREE = ("epochs", "budget", "decay", "learning_rate", "double_every", "max_frames")
 """Settings that may change, besides loss weights."""
 
 
@@ -54,14 +54,33 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
             f"The training in {folder.url} has no snapshot to resume.",
             "Give --overwrite instead of --continue.",
         )
-    if progress.epoch >= config.schedule.epochs:
+    refuse_finished(config, progress, folder, epochs=fitted_epochs(config, progress) or config.schedule.epochs)
+    return progress.sha256
+
+
+def fitted_epochs(config: TrainConfig, progress: Progress) -> int | None:
+    """The epochs that this budget was found to leave of this schedule when the training of the snapshot began.
+
+    None = it was another budget or another number of epochs, or no budget.
+    """
+    asked, fitted = config.schedule, progress.fitted
+    same = fitted is not None and (fitted.budget, fitted.full_epochs) == (str(asked.budget), asked.epochs)
+    return fitted.epochs if same and fitted is not None else None
+
+
+def refuse_finished(config: TrainConfig, progress: Progress, folder: Folder, *, epochs: int) -> None:
+    """Whether epochs are left after a snapshot.
+
+    Raises:
+        V2VError: none are.
+    """
+    if progress.epoch >= epochs:
         raise V2VError(
             "training-finished",
-            f"The training in {folder.url} has finished {counted(progress.epoch, 'epoch')}; --epochs is "
-            f"{config.schedule.epochs}, so nothing is left to train.",
-            "Raise --epochs.",
+            f"The training in {folder.url} has finished {counted(progress.epoch, 'epoch')}; with these settings there "
+            f"are {epochs}, so nothing is left to train.",
+            "Raise --epochs." if config.schedule.budget is None else "Raise --budget or --epochs.",
         )
-    return progress.sha256
 
 
 def _belongs(progress: Progress, old: Manifest) -> bool:

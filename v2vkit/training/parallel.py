@@ -64,6 +64,10 @@ class Parallel:
         """The first process's answer, in every process."""
         return yes if self._fabric is None else bool(self._fabric.broadcast(yes))
 
+    def first_number(self, number: int) -> int:
+        """The first process's number, in every process."""
+        return number if self._fabric is None else int(self._fabric.broadcast(number))
+
     def wait(self) -> None:
         """Wait until all processes have reached this call."""
         if self._fabric is not None:

@@ -1,4 +1,4 @@
-"""Which network the perceptual loss looks through, chosen before training starts. Loads no network."""
+"""Chooses the network of the perceptual loss before training starts, without loading it."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from v2vkit import weights
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import METHODS
 
 
 @dataclass(frozen=True)
@@ -13,10 +14,10 @@ class PerceptualRow:
     """A network of the perceptual loss.
 
     Attributes:
-        title: its name in words.
+        title: its name in the plan.
         entry: its weights in the registry (`v2v weights list`).
         maps: the feature maps that are compared.
-        min_side: fewest pixels of a frame's shorter side.
+        min_side: smallest number of pixels of a frame's shorter side.
     """
 
     title: str
@@ -33,16 +34,17 @@ NETWORKS = {
 
 
 def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
-    """Settings with the network named and its weights file filled in.
+    """The settings with `auto` resolved and the weights file filled in.
 
-    `auto` is the network of the training that `folder` already holds, so that weights that are fetched later do not
-    change it; otherwise VGG-19 where the store has it, otherwise none. Without a loss that looks through it, none.
+    `auto` is the network of the training that exists in `folder`, so that weights fetched later do not change it; else
+    the first of the method's networks whose weights are found (VGG-19), else `off`. If no loss uses the network, it is
+    `off`.
 
     Args:
-        folder: of the checkpoint that is trained.
+        folder: the folder of the checkpoint to train.
 
     Raises:
-        V2VError: the network that was asked for has no weights here (`weights-missing`).
+        V2VError: the chosen network has no weights here (`weights-missing`).
     """
     losses = config.losses
     choice = losses.perceptual if losses.perceptual != "auto" else _automatic(config, folder)
@@ -61,11 +63,11 @@ def _automatic(config: TrainConfig, folder: Folder) -> str:
                 return str(Manifest.model_validate_json(folder.read(name)).config["perceptual"])
             except (ValueError, KeyError):  # damaged, or older: the stage reports the first, the second is stale
                 break
-    return "vgg19" if weights.find("vgg19") else "off"
+    return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
 
 
 def source_text(config: TrainConfig) -> str:
-    """For the plan: which maps of which network, and where its weights come from."""
+    """The network, its feature maps and its weights, for the plan."""
     row = NETWORKS[config.losses.perceptual]
     found = weights.find(row.entry)
     given = config.losses.perceptual_weights

@@ -13,6 +13,7 @@ import torch
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import computes_in
+from v2vkit.training.budget import epochs_within
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import to_device
 from v2vkit.training.data.dataset import VideoDataset
@@ -20,8 +21,8 @@ from v2vkit.training.data.loader import clip_sampler, load_batch, num_loader_wor
 from v2vkit.training.data.sampler import BatchPlan, Window
 from v2vkit.training.methods.base import MethodSpec, StepContext
 from v2vkit.training.methods.registry import method_spec
-from v2vkit.training.parallel import ALONE
-from v2vkit.training.schedule import Phase, phases
+from v2vkit.training.parallel import ALONE, Parallel
+from v2vkit.training.schedule import Phase, Schedule, phases, shortened
 from v2vkit.training.terms import losses_on, losses_text
 from v2vkit.training.trainer import new_state, take_step
 
@@ -78,7 +79,7 @@ def measure(
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk
     context, measured = spec.context, chunk_frames * (num_steps + 1)
-    in_phase = [term.num_frames for term in method.losses() if term.num_frames <= phase.num_frames]
+    in_phase = [term.num_frames for term in method.losses() if term.counts_at(phase.full_first, phase.num_frames)]
     seen_before = max(in_phase, default=1) - 1
     windows = _longest_windows(
         dataset, context + max(phase.num_frames, seen_before + measured), config.data.batch_size // processes
@@ -123,7 +124,7 @@ def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> lis
 
 def _kind(config: TrainConfig, spec: MethodSpec, phase: Phase) -> Kind:
     on = losses_on(spec.losses(config), config)
-    return phase.newest_only, sum(term.num_frames <= phase.num_frames for term in on)
+    return phase.newest_only, sum(term.counts_at(phase.full_first, phase.num_frames) for term in on)
 
 
 def measure_phases(
@@ -147,6 +148,68 @@ def measure_phases(
         with fitting("This training", device, SMALLER):
             costs[kind] = measure(config, dataset, device, phase=longest[kind], processes=processes)
     return costs
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """The generated frames of a phase, and the seconds that training on them takes, loading included."""
+
+    phase: Phase
+    frames: int
+    seconds: float
+
+
+def phase_times(
+    config: TrainConfig, dataset: VideoDataset, device: torch.device, costs: dict[Kind, Cost], schedule: Schedule
+) -> list[PhaseTime]:
+    """What the phases of a schedule take, by what was measured on the full one; 0 s where nothing was measured."""
+    spec = method_spec(config.method)
+    sampler = clip_sampler(config, dataset.reader.clips, schedule=schedule, context=spec.context)
+    workers = num_loader_workers(config, dataset, device)
+    # What one kind has loaded, the next one finds in memory.
+    loading = max((cost.seconds_to_load for cost in costs.values()), default=0.0)
+    # Without workers the step and loading take turns.
+    both = max if workers else sum
+    found = []
+    for phase in phases(schedule):
+        batches = [batch for epoch in range(phase.first, phase.last + 1) for batch in sampler.batches(epoch)]
+        frames = sum(map(sampler.num_generated, batches))
+        per_frame = costs[_kind(config, spec, phase)].seconds_per_frame if costs else 0.0
+        to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
+        found.append(PhaseTime(phase, frames, both((frames * per_frame, to_load))))
+    return found
+
+
+def schedule_within_budget(
+    config: TrainConfig,
+    dataset: VideoDataset,
+    device: torch.device,
+    costs: dict[Kind, Cost],
+    *,
+    decided: int | None = None,
+    parallel: Parallel = ALONE,
+) -> tuple[Schedule, str]:
+    """The method's schedule, shortened where `--budget` leaves fewer epochs, and a line for the plan.
+
+    Args:
+        costs: as the first process measured them.
+        decided: the epochs that the budget left when this training began, if it began before.
+    """
+    full, budget = method_spec(config.method).schedule(config), config.schedule.budget
+    if budget is None:
+        return full, ""
+    if decided is not None:
+        return shortened(full, decided), f"{budget}: {decided} of {full.epochs} epochs, as when this training began"
+
+    def seconds(schedule: Schedule) -> float:
+        return sum(found.seconds for found in phase_times(config, dataset, device, costs, schedule))
+
+    found = 0 if parallel.rank else epochs_within(full, budget.seconds, time_of=seconds)
+    schedule = shortened(full, parallel.first_number(found))
+    text = f"{budget}: {schedule.epochs} of {full.epochs} epochs"
+    if not parallel.rank and seconds(schedule) > budget.seconds:
+        text += f", the fewest that are trained ({_duration(seconds(schedule))})"
+    return schedule, text
 
 
 def memory_of(device: torch.device) -> int:
@@ -173,12 +236,20 @@ def plan_text(
     device: torch.device,
     costs: dict[Kind, Cost],
     started: list[str],
+    *,
+    schedule: Schedule | None = None,
+    budget: str = "",
 ) -> str:
-    """The plan as text: data, networks, their initial weights (`started`), losses, phases, `costs`."""
+    """The plan as text: data, networks, their initial weights (`started`), losses, phases, `costs`.
+
+    Args:
+        costs: as measured; {} = not measured.
+        schedule: where it is not the full one.
+        budget: what the time budget leaves of it, in words.
+    """
     spec = method_spec(config.method)
-    schedule, context = spec.schedule(config), spec.context
+    schedule, context = schedule or spec.schedule(config), spec.context
     clips = dataset.reader.clips
-    sampler = clip_sampler(config, clips, schedule=schedule, context=context)
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
         f"plan: {config.checkpoint}, {config.model.preset}, {dataset.source.names}, {device}",
@@ -196,27 +267,26 @@ def plan_text(
     lines += [f"  start     {line}" for line in started]
     lines += [f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule)]
     lines.append(f"  rate      {_rate_text(config, schedule.epochs, schedule.decay_epochs)}")
-    total, per_frame = 0.0, 0.0
-    # What one kind of epoch has loaded is in the cache for the next.
-    loading = max(cost.seconds_to_load for cost in costs.values())
-    for phase in phases(schedule):
-        epochs = range(phase.first, phase.last + 1)
-        batches = [batch for epoch in epochs for batch in sampler.batches(epoch)]
-        frames = sum(map(sampler.num_generated, batches))
-        cost = costs[_kind(config, spec, phase)]
-        # Without workers, steps and loading alternate.
-        both = max if workers else sum
-        to_load = loading / max(1, workers) * sum(batch.num_frames for batch in batches)
-        seconds = both((frames * cost.seconds_per_frame, to_load))
-        total, per_frame = total + seconds, seconds / frames
+    lines += [f"  budget    {budget}"] * bool(budget)
+    times = phase_times(config, dataset, device, costs, schedule)
+    for time_of in times:
+        phase = time_of.phase
+        named = f" ({phase.name})" if phase.name else ""
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
-        lines.append(
-            f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
-            f"{frames} frames{alone}, {cost.seconds_per_step:.3f} s per step, "
-            f"{cost.peak_bytes / 2**30:.2f} GiB, {_duration(seconds)}"
+        text = (
+            f"  phase     epochs {phase.first + 1}-{phase.last + 1}{named}: up to {phase.num_frames} frames per "
+            f"sequence, {time_of.frames} frames{alone}"
         )
+        if costs:
+            cost = costs[_kind(config, spec, phase)]
+            text += f", {cost.seconds_per_step:.3f} s per step, {cost.peak_bytes / 2**30:.2f} GiB"
+            text += f", {_duration(time_of.seconds)}"
+        lines.append(text)
     precision = computes_in(config.hardware.precision, device)
-    cost = costs[_kind(config, spec, phases(schedule)[-1])]
+    if not costs:
+        return "\n".join([*lines, f"  cost      in {precision}; time and memory not measured (--no-measure)"])
+    total, per_frame = sum(found.seconds for found in times), times[-1].seconds / times[-1].frames
+    cost = costs[_kind(config, spec, times[-1].phase)]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     lines.append(
         f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, "

@@ -4,7 +4,7 @@ Source: vid2vid specification 1.10 (clip length doubles every few epochs; learni
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,9 @@ class Schedule:
         double_every: epochs after which this number doubles; 0 = never.
         max_frames: its upper limit.
         fix_epochs: first epochs in which only the newest spatial scale trains.
+        full_epochs: epochs before the schedule was shortened (`shortened`), the unit of `double_every` and
+            `fix_epochs`; None = it was not.
+        names: (first epoch, name) of phases that train other losses or networks, in order; of the full schedule.
     """
 
     epochs: int
@@ -26,6 +29,8 @@ class Schedule:
     double_every: int = 0
     max_frames: int = 1
     fix_epochs: int = 0
+    full_epochs: int | None = None
+    names: tuple[tuple[int, str], ...] = ()
 
     @property
     def decay_epochs(self) -> int:
@@ -39,18 +44,44 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs [first, last] with sequences of `num_frames` frames, training all scales or only the newest."""
+    """Epochs [first, last] with sequences of `num_frames` frames, training all scales or only the newest.
+
+    `name` as in `Schedule.names`; `full_first` is `first` in epochs of the full schedule.
+    """
 
     first: int
     last: int
     num_frames: int
     newest_only: bool = False
+    name: str = ""
+    full_first: int = field(default=0, compare=False)
+
+
+def least_epochs(schedule: Schedule) -> int:
+    """The fewest epochs to which a schedule is shortened: a tenth of them, and two where there are two."""
+    return max(min(2, schedule.epochs), math.ceil(schedule.epochs / 10))
+
+
+def shortened(schedule: Schedule, epochs: int) -> Schedule:
+    """The full schedule in fewer epochs: decay, progression and `fix_epochs` keep their share of all epochs."""
+    assert schedule.full_epochs is None, "a full schedule"
+    return schedule if epochs == schedule.epochs else replace(schedule, epochs=epochs, full_epochs=schedule.epochs)
+
+
+def full_epoch(schedule: Schedule, epoch: int) -> int:
+    """The epoch of the full schedule that lies as far into it as `epoch` into this one."""
+    return epoch if schedule.full_epochs is None else epoch * schedule.full_epochs // schedule.epochs
+
+
+def full_progress(schedule: Schedule, progress: float) -> float:
+    """Epochs done, with fraction, in epochs of the full schedule."""
+    return progress if schedule.full_epochs is None else progress * schedule.full_epochs / schedule.epochs
 
 
 def frames_at(schedule: Schedule, epoch: int) -> int:
     """Generated frames per sequence in `epoch` (counted from 0): n0 2^(epoch // double_every), capped."""
     cap = max(1, schedule.max_frames)
-    doublings = epoch // schedule.double_every if schedule.double_every else 0
+    doublings = full_epoch(schedule, epoch) // schedule.double_every if schedule.double_every else 0
     # 2^30 frames are above any cap; a larger shift would make a huge integer.
     return min(cap, schedule.first_frames << min(doublings, 30))
 
@@ -83,8 +114,10 @@ def phases(schedule: Schedule) -> list[Phase]:
     """The phases of the schedule, in order."""
     found: list[Phase] = []
     for epoch in range(schedule.epochs):
-        phase = Phase(epoch, epoch, frames_at(schedule, epoch), epoch < schedule.fix_epochs)
-        if found and (found[-1].num_frames, found[-1].newest_only) == (phase.num_frames, phase.newest_only):
+        full = full_epoch(schedule, epoch)
+        name = next((name for first, name in reversed(schedule.names) if full >= first), "")
+        phase = Phase(epoch, epoch, frames_at(schedule, epoch), full < schedule.fix_epochs, name, full)
+        if found and replace(found[-1], last=epoch) == replace(phase, first=found[-1].first):
             found[-1] = replace(found[-1], last=epoch)
         else:
             found.append(phase)

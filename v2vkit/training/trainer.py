@@ -11,7 +11,7 @@ import torch
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
-from v2vkit.checkpoint.snapshot import load_state, save_state
+from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state
 from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
 from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
@@ -23,7 +23,7 @@ from v2vkit.training.data.loader import clip_sampler, open_batches
 from v2vkit.training.data.sampler import ClipSampler
 from v2vkit.training.methods.base import Method, StepContext
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.schedule import Schedule, frames_at, learning_rate_factor
+from v2vkit.training.schedule import Schedule, frames_at, full_epoch, full_progress, learning_rate_factor
 
 
 def new_state(config: TrainConfig, method: Method, device: torch.device, parallel: Parallel = ALONE) -> TrainState:
@@ -112,6 +112,7 @@ class Trainer:
     """Trains a method to the end of its schedule, resuming a stopped run exactly.
 
     Attributes:
+        schedule: of the method, shortened where a budget has left fewer epochs.
         dataset: the training windows; their first `context` frames are real ones.
         folder: for snapshots, the model file and sample grids.
         fingerprint: of this run; its snapshot is resumed.
@@ -163,8 +164,12 @@ class Trainer:
                 num_batches = len(sampler.batches(epoch))
                 values: dict[str, float] = {}
                 for number in range(state.batch, num_batches):
-                    progress_in_epochs = epoch + number / num_batches
-                    at = StepContext(epoch, progress_in_epochs, frames_at(self.schedule, epoch), state.scaler.scale)
+                    at = StepContext(
+                        full_epoch(self.schedule, epoch),
+                        full_progress(self.schedule, epoch + number / num_batches),
+                        frames_at(self.schedule, epoch),
+                        state.scaler.scale,
+                    )
                     for chunk in method.chunks(next(loaded)):
                         values = self._step(method, state, chunk, at)
                         shown.update(method.num_frames(chunk))
@@ -223,5 +228,10 @@ class Trainer:
     def _save(self, state: TrainState) -> None:
         self.parallel.collect(state.optimizers.values())
         if self.parallel.rank == 0:
-            save_state(self.folder, state, fingerprint=self.fingerprint)
+            budget, schedule = self.config.schedule.budget, self.schedule
+            full = schedule.full_epochs or schedule.epochs
+            fitted = (
+                None if budget is None else FittedSchedule(budget=str(budget), epochs=schedule.epochs, full_epochs=full)
+            )
+            save_state(self.folder, state, fingerprint=self.fingerprint, fitted=fitted)
             self.save_model(state)

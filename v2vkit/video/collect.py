@@ -7,7 +7,8 @@ from pathlib import Path
 from v2vkit.errors import V2VError
 from v2vkit.progress import progress
 from v2vkit.video.footage import Footage, describe
-from v2vkit.video.label_files import LabelRules, MapKind, Maps, check_maps, find_maps
+from v2vkit.video.label_files import MapKind, Maps, check_maps, find_maps
+from v2vkit.video.label_reading import LabelRules
 from v2vkit.video.numbering import missing_numbers
 from v2vkit.video.paired import Pictures, find_pictures, open_pictures
 from v2vkit.video.sources import SourceFiles, checksum, explain_read_errors, readable, unique_names, utf8_problem

@@ -50,7 +50,10 @@ def read_ids(path: str | Path, *, what: Literal["label", "instance"], allow_pale
         raise V2VError(
             "pixel-format-unsupported",
             f"The {what} map {path} has {channels[header.colour]} instead of one channel of ids.",
-            "Convert colours to ids with the table of your data set, and save a single-channel PNG.",
+            "Save a single-channel PNG of ids."
+            if what == "instance"
+            else "If the colours are classes, give their table with --classes (cityscapes, camvid, a TOML file); "
+            "otherwise save a single-channel PNG of ids.",
         )
     if header.colour == GREY and header.bits < 8:
         raise V2VError(

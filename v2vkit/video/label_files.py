@@ -1,7 +1,6 @@
 """Reads, checks and pairs users' maps of frames: labels, instances, depth, DensePose."""
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -9,13 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.video.densepose_files import read_iuv
 from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
 from v2vkit.video.file_kinds import IMAGE_ENDINGS
-from v2vkit.video.id_files import read_ids
+from v2vkit.video.label_reading import LabelRules, read_instances, read_labels
 from v2vkit.video.numbering import numbers_in, paired_by_numbers, pairing_name
 from v2vkit.video.sources import SourceFiles, explain_read_errors, natural_key, readable
 
@@ -34,75 +32,6 @@ _ENDS: dict[MapKind, tuple[str, ...]] = {
     "instances": ("_instanceIds", "_instanceTrainIds"),
 }
 """Name suffixes of Cityscapes' maps, which lie in one folder together with colour pictures; preferred one first."""
-
-
-@dataclass(frozen=True)
-class LabelRules:
-    """How maps are read, checked and remapped.
-
-    Attributes:
-        num_labels: label ids must be below it; None = any id.
-        allow_palette: read the stored numbers of palette PNGs as ids; else palettes are refused.
-        ids: (id in the file, new id); all are replaced at once, before any check.
-        depth_scale: stored units per metre of depth maps; None = unknown.
-        depth_inverse: depth maps hold disparity.
-    """
-
-    num_labels: int | None = None
-    allow_palette: bool = False
-    ids: tuple[tuple[int, int], ...] = ()
-    depth_scale: float | None = None
-    depth_inverse: bool = False
-
-
-def parse_ids(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of label ids from texts such as `255=1`.
-
-    Raises:
-        ValueError: not FROM=TO, with FROM up to 65535 and TO up to 255, or one FROM twice.
-    """
-    found = []
-    for text in texts:
-        match = re.fullmatch(r"([0-9]{1,5})=([0-9]{1,3})", text.strip())
-        if match is None or int(match[1]) > 65535 or int(match[2]) > IGNORE:
-            raise ValueError(f"{text!r} is not FROM=TO with two label ids, such as 255=1")
-        found.append((int(match[1]), int(match[2])))
-    if len(dict(found)) < len(found):
-        raise ValueError("an id is mapped twice")
-    return tuple(found)
-
-
-def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
-    """Label ids after `rules.ids`, uint8 [H, W]; 255 = ignore.
-
-    Raises:
-        V2VError: not a PNG, damaged, with colours or a palette instead of ids, or with an id out of range.
-    """
-    stored = read_ids(path, what="label", allow_palette=rules.allow_palette)
-    ids = stored.copy() if rules.ids else stored
-    for old, new in rules.ids:
-        ids[stored == old] = new
-    limit = 256 if rules.num_labels is None else rules.num_labels
-    wrong = ids[(ids >= limit) & (ids != IGNORE)]
-    if wrong.size:
-        allowed = f"0 to {limit - 1}" if rules.num_labels is not None else "0 to 254"
-        larger = "Ingest with a larger --num-labels, or map the ids to those with --ids FROM=TO."
-        hint = larger if limit < 256 else "Instance ids go into --instances; map label ids to those."
-        raise V2VError(
-            "label-id-out-of-range",
-            f"Label map {path} holds the id {int(wrong.max())}, but ids may be {allowed} (and 255 = ignore).",
-            hint,
-        )
-    return ids.astype(np.uint8)
-
-
-def read_instances(path: str | Path) -> NDArray[np.uint16]:
-    """Instance ids, uint16 [H, W].
-
-    Raises:
-        V2VError: not a PNG, damaged, or with colours or a palette instead of ids.
-    """
-    return read_ids(path, what="instance", allow_palette=False).astype(np.uint16)
 
 
 def _one(what: MapKind) -> str:
@@ -189,7 +118,7 @@ def read_map(what: MapKind, path: str | Path, rules: LabelRules) -> NDArray[np.g
         return read_depth(path, scale=rules.depth_scale, inverse=rules.depth_inverse)[0]
     if what == "densepose":
         return read_iuv(path)
-    return read_labels(path, rules) if what == "labels" else read_instances(path)
+    return read_labels(path, rules) if what == "labels" else read_instances(path, rules)
 
 
 def check_maps(
@@ -235,17 +164,23 @@ def check_maps(
     return frozenset(occurring)
 
 
-def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
+def match_maps(source: SourceFiles, num_frames: int, maps: Maps, *, sparse: bool = False) -> Maps:
     """The same maps in the order of the source's frames, one for each.
 
     Paired by name (without the ending and Cityscapes' suffixes) if any name of an image agrees. Else by the numbers in
     the names if these are unique in each list, so 7_rgb belongs to 7_ids. Else, and if all numbers of one list are
     larger by one (one list counts from 0, the other from 1), by natural order.
 
+    Args:
+        sparse: frames may have no map, for which there is an empty name then; a video's frames are told by the last
+            number in a map's name, counted from 0.
+
     Raises:
         V2VError: a frame without map, a map without frame, or different counts; names the first one.
     """
     folder, what = maps.folder, maps.what
+    if sparse and not source.images:
+        return _by_frame_number(source, num_frames, maps)
     frames = [pairing_name(name) for name in source.images]
     by_stem = {pairing_name(name): name for name in maps.names}
     known = set(frames)
@@ -255,7 +190,7 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
         known = set(frames)
     if known & set(by_stem):
         lost = next((stem for stem in frames if stem not in by_stem), None)
-        if lost is not None:
+        if lost is not None and not sparse:
             ending = Path(maps.names[0]).suffix
             raise V2VError(
                 "map-missing",
@@ -269,7 +204,7 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
                 f"{folder} has the {_one(what)} {by_stem[spare]}, but {source.path} has no such frame.",
                 "Remove it, or add the frame.",
             )
-        return replace(maps, names=tuple(by_stem[stem] for stem in frames))
+        return replace(maps, names=tuple(by_stem.get(stem, "") for stem in frames))
     if len(maps.names) != num_frames:
         raise V2VError(
             "frame-count-mismatch",
@@ -277,3 +212,20 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
             f"There must be one {_one(what)} per frame.",
         )
     return maps
+
+
+def _by_frame_number(source: SourceFiles, num_frames: int, maps: Maps) -> Maps:
+    """The maps of some of a video's frames, in their order; an empty name where a frame has none."""
+    names = [""] * num_frames
+    for name in maps.names:
+        numbers = numbers_in(pairing_name(name)).split("-")[-1]
+        number = int(numbers) if numbers else num_frames
+        if number >= num_frames or names[number]:
+            other = f", as {names[number]} does" if number < num_frames else ""
+            raise V2VError(
+                "map-unmatched",
+                f"The {_one(maps.what)} {name} belongs to no frame of {source.path}{other}: there are {num_frames}.",
+                f"The last number in a name is the frame's, 0 to {num_frames - 1}.",
+            )
+        names[number] = name
+    return replace(maps, names=tuple(names))

@@ -197,12 +197,12 @@ def _clip(name: str, sources: dict[str, SourceFiles], *, fps: Fraction, trim: bo
             )
     counts = {method: fact.num_frames for method, fact in facts.items()}
     least, most = min(counts.values()), max(counts.values())
-    said = ", ".join(f"{counted(count, 'frame')} of {method}" for method, count in counts.items())
+    lengths = ", ".join(f"{counted(count, 'frame')} of {method}" for method, count in counts.items())
     if most - least > 1 and not trim:
         raise V2VError(
             "frame-count-mismatch",
-            f"{name} has {said}; their lengths must be equal.",
+            f"{name} has {lengths}; their lengths must be equal.",
             "Give --trim to cut the longer one at its end, or render the same frames.",
         )
-    note = f"{name}: {said}; all are cut to {counted(least, 'frame')}" if most > least else ""
+    note = f"{name}: {lengths}; all are cut to {counted(least, 'frame')}" if most > least else ""
     return Clip(name, sources, first.width, first.height, first.fps, least), note

@@ -237,14 +237,14 @@ def _summary(found: Tally) -> list[str]:
     raters = found.raters.values()
     failed = sum(not rater.counts and rater.checks > 0 for rater in raters)
     unchecked = sum(not rater.checks for rater in raters)
-    said = [
+    lines = [
         f"Intervals: {found.confidence:.0%}, {kind}, assuming independent answers.",
         f"Attention checks: {sum(rater.failed for rater in raters)} of {sum(rater.checks for rater in raters)} failed. "
         f"Left out: {counted(failed, 'rater')} who failed more than {found.max_failed:.0%} of theirs, "
         f"{counted(unchecked, 'rater')} who answered none; {counted(found.num_left_out, 'answer')} in total.",
     ]
     if found.num_doubled:
-        said.append(f"Not used: {counted(found.num_doubled, 'answer')} to a trial that the rater had answered before.")
+        lines.append(f"Not used: {counted(found.num_doubled, 'answer')} to a trial that the rater had answered before.")
     if found.num_unusable:
-        said.append(f"Not used: {counted(found.num_unusable, 'record')} that were cut off or not of this study.")
-    return [*said, *found.notes]
+        lines.append(f"Not used: {counted(found.num_unusable, 'record')} that were cut off or not of this study.")
+    return [*lines, *found.notes]

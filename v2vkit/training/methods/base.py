@@ -1,6 +1,6 @@
 """The interface of a training method, which `Trainer.fit` trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.train_state import Networks, TrainState
+from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.parallel import Parallel
+from v2vkit.training.perceptual import resolve_perceptual
 from v2vkit.training.schedule import Schedule
 from v2vkit.training.terms import LossTerm
 
@@ -24,8 +27,8 @@ class StepContext:
     """The position of a step in training.
 
     Attributes:
-        epoch: counted from 0.
-        progress: epochs done, with fraction.
+        epoch: of the full schedule, counted from 0.
+        progress: epochs of the full schedule done, with fraction.
         num_frames: largest number of generated frames per sequence in this epoch.
         scale: loss -> scaled loss, before gradients are taken (float16; else the identity).
     """
@@ -85,10 +88,14 @@ class MethodSpec:
         coarser: settings -> default checkpoint of the workspace to start from; None = random weights.
         check: settings -> raises V2VError if they do not fit together, beyond what the losses need.
         build: settings, conditions, device, processes -> the method with random weights, a pure function of the seed.
-        describe: settings, conditions -> the fields `generator`, `encoder` and `first_frame` of `ModelInfo`.
+        describe: settings, conditions -> the fields `network`, `encoder` and `first_frame` of `ModelInfo`.
         check_start: settings, conditions, (width, height) of training, folder -> raises V2VError if training cannot
             start from the model in the folder.
         inherit: state, folder, (width, height) -> copies the weights of that model; returns lines for the plan.
+        resolve: settings, workspace -> settings with what was left open filled in.
+        open_reader: settings, workspace, manifests -> the frames to train on.
+        artifacts: settings -> {kind of a condition's artifact: kind that is read in its place}.
+        own: settings that only this method uses; other methods refuse them.
     """
 
     name: str
@@ -103,3 +110,11 @@ class MethodSpec:
     describe: Callable[[TrainConfig, Conditioning], dict[str, Any]]
     check_start: Callable[[TrainConfig, Conditioning, tuple[int, int], Folder], None]
     inherit: Callable[[TrainState, Folder, tuple[int, int]], list[str]]
+    resolve: Callable[[TrainConfig, Folder], TrainConfig] = lambda config, work: resolve_perceptual(
+        config, work / f"checkpoints/{config.checkpoint}"
+    )
+    open_reader: Callable[[TrainConfig, Folder, dict[str, Manifest]], ClipReader] = lambda config, work, manifests: (
+        ClipReader(work, manifests)
+    )
+    artifacts: Callable[[TrainConfig], Mapping[str, str]] = lambda config: {}
+    own: tuple[str, ...] = ()

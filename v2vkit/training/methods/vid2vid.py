@@ -37,7 +37,7 @@ def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
         config.model.preset,
         source_channels=generator_channels(config, source),
         picture=source.slice_of("shows_frame").start if skip else None,
-        foreground=config.model.foreground,
+        foreground=config.model.foreground_ids,
         composition=config.model.composition,
         flow=config.model.flow,
         num_scales=config.scale,
