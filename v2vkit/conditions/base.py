@@ -180,7 +180,13 @@ class Condition(BaseModel, Generic[A]):
         """
 
     def annotate(
-        self, frames: Iterable[Image], estimator: Callable[[Image], Any], settings: Mapping[str, Any], *, size: Size
+        self,
+        frames: Iterable[Image],
+        estimator: Callable[[Image], Any],
+        settings: Mapping[str, Any],
+        *,
+        size: Size,
+        together: int | None = None,
     ) -> Iterator[tuple[Image, A]]:
         """Frames of one shot with their annotations, in order: the estimator runs on small batches, then `follow`.
 
@@ -188,10 +194,11 @@ class Condition(BaseModel, Generic[A]):
             frames: consecutive frames, RGB uint8 [H, W, 3]; read only as far ahead as needed.
             estimator: of the condition's `task`.
             settings, size: as in `follow`.
+            together: frames per batch of the estimator; None = as the class says.
         """
 
         def looked_at() -> Iterator[tuple[Image, Any]]:
-            for images in batched(frames, self.together):
+            for images in batched(frames, together or self.together):
                 yield from zip(images, look_at(estimator, images), strict=True)
 
         return self.follow(looked_at(), settings, size=size)

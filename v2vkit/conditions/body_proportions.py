@@ -11,7 +11,7 @@ A limb's length is the 90th percentile over the frames: projection makes limbs s
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,14 @@ class BodyProportions(BaseModel):
     hip: Pair | None = None
     neck: Pair | None = None
     ground: float | None = Field(default=None, allow_inf_nan=False)
+
+    def scaled(self, across: float, down: float) -> Self:
+        """In frames that are wider and higher by these factors."""
+        both = (across * down) ** 0.5
+        places = {name: (at[0] * across, at[1] * down) for name in ("hip", "neck") if (at := getattr(self, name))}
+        lengths = tuple(None if length is None else length * both for length in self.lengths)
+        ground = None if self.ground is None else self.ground * down
+        return self.model_copy(update={**places, "lengths": lengths, "ground": ground})
 
 
 def measure_body(frames: Iterable[Persons]) -> BodyProportions | None:

@@ -11,7 +11,7 @@ spread d_p along each axis. With D for the driver and T for the target:
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,12 @@ class FaceProportions(BaseModel):
     size: float = Field(gt=0, allow_inf_nan=False)
     points: tuple[Pair, ...] = Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS)
     spreads: tuple[Pair, ...] = Field(min_length=len(PARTS), max_length=len(PARTS))
+
+    def scaled(self, across: float, down: float) -> Self:
+        """In frames that are wider and higher by these factors; the shape of the face stays."""
+        return self.model_copy(
+            update={"x": self.x * across, "y": self.y * down, "size": self.size * (across * down) ** 0.5}
+        )
 
 
 class _Pose(NamedTuple):

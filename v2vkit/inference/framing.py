@@ -81,6 +81,22 @@ def crop_shots(
         raise _nothing_found(source, info)
 
 
+def crop_causally(frames: Iterable[InputFrame], info: ModelInfo, locate: Locate | None) -> Iterator[InputFrame]:
+    """The frames cropped and resized as the model's footage was, each before the next one is read.
+
+    The first frame in which the subject is found decides the window of all later ones. Frames before it are cropped to
+    their middle.
+
+    Args:
+        frames, locate: as in `crop_shots`.
+    """
+    window: Window | None = None
+    for frame in frames:
+        if locate is not None and window is None:
+            window = locate(image_of(frame))
+        yield _framed(frame, info, window)
+
+
 def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | None, Iterator[InputFrame]]:
     """The window found in the first `HOLD_FRAMES` frames of a shot (None if there is none), and all its frames."""
     frames = iter(shot)
@@ -194,7 +210,7 @@ def _open_face(info: ModelInfo) -> FaceEstimator:
     return open_face({"face": info.frames.get("face"), "weights": info.frames.get("face_weights")})
 
 
-def _framed(frame: InputFrame, info: ModelInfo, window: Window | None, keep_original: bool) -> InputFrame:
+def _framed(frame: InputFrame, info: ModelInfo, window: Window | None, keep_original: bool = False) -> InputFrame:
     image = image_of(frame)
     if keep_original:
         frame = replace(frame, original=image, window=window or _usual_window(image, info))

@@ -40,6 +40,7 @@ def open_live(
     source: str,
     *,
     device: str = "cpu",
+    causal: bool = False,
     target: Proportions | None = None,
     keep_place: bool = False,
 ) -> MapMaker:
@@ -48,6 +49,8 @@ def open_live(
     Args:
         source: name of the video, for messages.
         device: where estimators that are torch networks run (`v2vkit.engine.devices`), wherever they ran for training.
+        causal: without look-ahead, which changes smoothing and gap filling; each frame is yielded before the next one
+            is read.
         target, keep_place: as in `retargeting`; None = the subject keeps its proportions.
 
     Raises:
@@ -60,15 +63,16 @@ def open_live(
         partial(
             condition.annotate,
             estimator=_open(condition, origin, device),
-            settings=origin.settings,
+            settings=origin.settings | ({"causal": True} if causal else {}),
             size=(info.width, info.height),
+            together=1 if causal else None,
         )
         for condition, origin in info.conditions
     ]
     if target is not None and (subject := info.conditioning.with_subject) is not None:
         at = info.conditioning.conditions.index(subject)
         annotators[at] = retargeting(annotators[at], subject, target, keep_place=keep_place)
-    together = min(condition.together for condition, _ in info.conditions)
+    together = 1 if causal else min(condition.together for condition, _ in info.conditions)
 
     def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:

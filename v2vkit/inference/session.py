@@ -20,6 +20,7 @@ from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import Style
 from v2vkit.models.any_generator import AnyGenerator, is_independent
+from v2vkit.models.generator import Output
 
 Image = NDArray[np.uint8]
 
@@ -42,7 +43,7 @@ class Session:
         first_frames: L real frames [L, H, W, 3] that replace the first L of each shot.
         first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
-        precision: as in `Rollout`.
+        precision, forward: as in `Rollout`.
         refresh: start afresh from nothing every so many frames of a shot, cross-faded; 0 = never.
         anchor_colours: keep mean and spread of the colours at those of the beginning of the shot (`ColourAnchor`).
         rollouts: of the shot in the making: one, or during a cross-fade the old one and its successor.
@@ -55,6 +56,7 @@ class Session:
     first_frame_model: AnyGenerator | None = None
     style: Style | None = None
     precision: Precision = "fp32"
+    forward: Callable[..., list[Output]] | None = None
     refresh: int = 0
     anchor_colours: bool = False
     rollouts: list[Rollout] = field(default_factory=list, init=False)
@@ -83,7 +85,9 @@ class Session:
 
     def _begin(self, given: list[Image], anchor: ColourAnchor | None) -> Rollout:
         model = None if given else self.first_frame_model
-        return Rollout(self.generator, self.halvings, model, self.precision, given=given, anchor=anchor)
+        return Rollout(
+            self.generator, self.halvings, model, self.precision, given=given, anchor=anchor, forward=self.forward
+        )
 
     def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:
         """Every frame with its rendering; several at once where none depends on another (`frames_at_once`).
@@ -94,7 +98,8 @@ class Session:
         first = next(iterator, None)
         if first is None:
             return
-        number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2])
+        several = not self.anchor_colours  # whose frames depend on those before
+        number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2]) if several else 1
         rollout = Rollout(self.generator, self.halvings, precision=self.precision)
         for batch in batched(chain([first], iterator), number):
             if number == 1:

@@ -45,7 +45,7 @@ class RenderState(BaseModel):
         source: name of the source.
         num_frames: frames of the source that have been rendered, in all runs.
         shot, age: as in `Session`.
-        rollouts: one, or two during a cross-fade.
+        rollouts: one, two during a cross-fade, none of a model whose frames are independent of each other.
         channels_last: names of the tensors with that memory layout.
     """
 
@@ -56,8 +56,8 @@ class RenderState(BaseModel):
     source: str
     num_frames: int = Field(ge=0)
     shot: int = Field(ge=0)
-    age: int = Field(ge=1)
-    rollouts: tuple[RolloutState, ...] = Field(min_length=1, max_length=2)
+    age: int = Field(ge=0)
+    rollouts: tuple[RolloutState, ...] = Field(max_length=2)
     channels_last: tuple[str, ...] = ()
 
 
@@ -114,7 +114,12 @@ def load_state(path: str, session: Session, info: ModelInfo, *, settings: dict[s
     placed = {name: _placed(tensor, name in of_last).to(device) for name, tensor in tensors.items()}
     model = None if session.first_frames is not None else session.first_frame_model
     session.rollouts = [
-        _rollout(Rollout(session.generator, session.halvings, model, session.precision), of, i, placed)
+        _rollout(
+            Rollout(session.generator, session.halvings, model, session.precision, forward=session.forward),
+            of,
+            i,
+            placed,
+        )
         for i, of in enumerate(state.rollouts)
     ]
     if problem := _misfit(session.rollouts, info):
@@ -172,7 +177,7 @@ def _numbered(tensors: dict[str, Tensor], prefix: str) -> list[Tensor]:
 def _misfit(rollouts: Iterable[Rollout], info: ModelInfo) -> str | None:
     """What does not fit the model: compared with a rollout that has made one frame; None = everything fits."""
     for rollout in rollouts:
-        fresh = Rollout(rollout.generator, rollout.halvings, precision=rollout.precision)
+        fresh = Rollout(rollout.generator, rollout.halvings, precision=rollout.precision, forward=rollout.forward)
         fresh.step(np.zeros((rollout.generator.config.source_channels, info.height, info.width), np.float32))
         for mine, of in ((rollout.history or (), fresh.history or ()), (rollout.sources, fresh.sources)):
             if [tensor.shape for tensor in mine] != [tensor.shape for tensor in of]:

@@ -11,6 +11,7 @@ from v2vkit.conditions.body_proportions import BodyProportions
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.face_proportions import FaceProportions
 from v2vkit.conditions.proportions import typical_proportions
+from v2vkit.config import Size
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.pipeline.stage import load_inputs
@@ -47,6 +48,16 @@ def find_proportions(info: ModelInfo, work: Folder) -> FaceProportions | BodyPro
             "Render without --retarget, or train it again.",
         )
     return found
+
+
+def at_size(
+    found: FaceProportions | BodyProportions, info: ModelInfo, size: Size | None
+) -> FaceProportions | BodyProportions:
+    """The proportions in frames of another size; `info`: as trained."""
+    if size is None:
+        return found
+    across, down = size.width / info.width, size.height / info.height
+    return found.scaled(across, down)
 
 
 def refuse_paste_back(info: ModelInfo, *, compare: bool) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.errors import V2VError, counted
+from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.render_checks import (
@@ -23,6 +24,7 @@ from v2vkit.stages.render_checks import (
     refuse_idle_encoder,
     refuse_idle_history,
     refuse_several,
+    refuse_size_and_tile,
     state_settings,
 )
 
@@ -181,6 +183,16 @@ class RenderConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
+    backend: Backend = setting("torch", BACKEND)
+    size: SizeSetting | None = setting(
+        None, "Size of the frames, other than that of the training footage; the farther from it, the worse they look."
+    )
+    tile: int | None = setting(
+        None,
+        "Generate larger frames in overlapping tiles of this many pixels, where a whole frame does not fit into "
+        "memory. Tiles differ a little in brightness.",
+        ge=32,
+    )
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -203,6 +215,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.size import resized
+    from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.conditioned import conditioned_frames
     from v2vkit.inference.continuing import until
     from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
@@ -213,18 +227,21 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.sources import problems_of
     from v2vkit.inference.state import save_state
     from v2vkit.inference.styles import find_style
-    from v2vkit.inference.transfer import find_proportions, paste_back, refuse_paste_back
+    from v2vkit.inference.tiles import tiled
+    from v2vkit.inference.transfer import at_size, find_proportions, paste_back, refuse_paste_back
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import end_sound, open_sink
 
     keep_source(config.source, config.target)
     refuse_idle_encoder(config.target, config.container, config.model_fields_set)
+    refuse_size_and_tile(config.size, config.tile, maps=config.maps, backend=config.backend)
     threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
     refuse_idle_history(config.refresh, info)
     if config.paste_back:
         refuse_paste_back(info, compare=config.compare)
+    trained, info = info, resized(info, config.size)
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
     weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
@@ -242,19 +259,25 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     if len(variants) > 1:
         refuse_several(config.model_fields_set)
     sessions = [session, *(replace(session, generator=other) for other in variants[1:])]
-    source = _open_source(config, info)
+    source, work = _open_source(config, info), Folder(options.work)
     frames = conditioned_frames(
         source,
         info,
         cuts=config.cuts,
         align=config.align,
         device=config.device,
-        target=find_proportions(info, Folder(options.work)) if config.retarget else None,
+        target=at_size(find_proportions(trained, work), trained, config.size) if config.retarget else None,
         paste_back=config.paste_back,
     )
+    if config.tile is None:
+        warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+        backend = choose_backend(config.backend, session.generator, info, config.precision)
+        session.forward = backend.forward
+        told = [] if config.backend == "torch" else [str(backend)]
+    else:
+        session.forward, told = tiled(session.generator, config.tile, info.generator), []
     rest = _resume(config, session, info, source, frames)
     source, frames = rest.source, rest.frames
-    warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
     stop = Event()
@@ -276,7 +299,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
-    for note in filter(None, (rest.note, source.note, squeezed(info, source), *remarks)):
+    for note in filter(None, (*told, rest.note, source.note, squeezed(info, source), *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:

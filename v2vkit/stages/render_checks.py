@@ -8,6 +8,7 @@ from v2vkit.errors import V2VError
 
 if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.config import Size
     from v2vkit.video.sinks import PipeFormat
 
 
@@ -42,6 +43,20 @@ def keep_source(source: str, target: str) -> None:
             f"{target} is the source {what} {source} and would be overwritten.",
             "Name another target.",
         )
+
+
+def refuse_size_and_tile(size: "Size | None", tile: int | None, *, maps: bool, backend: str) -> None:
+    """Refuse another size or tiles where they cannot work.
+
+    Raises:
+        V2VError: finished maps have a size of their own, or the back end takes no tiles.
+    """
+    if size is not None and maps:
+        raise V2VError(
+            "setting-conflict", "Finished maps (--maps) have a size, and --size is another.", "Leave one out."
+        )
+    if tile is not None and backend != "torch":
+        raise V2VError("setting-conflict", f"--tile is for --backend torch, not {backend}.", "Leave one of them out.")
 
 
 def refuse_idle_history(refresh: int, info: "ModelInfo") -> None:
@@ -81,7 +96,7 @@ def refuse_several(given: set[str]) -> None:
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
     *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "refresh"),
-    "anchor_colours",
+    *("anchor_colours", "tile"),
 )
 
 
