@@ -23,6 +23,7 @@ from v2vkit.inference.backend_names import Backend
 from v2vkit.inference.backends import Forward, choose_backend
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.edge_variants import make_variants
+from v2vkit.inference.edits import NO_EDITS, Edits, open_editor
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
@@ -98,7 +99,7 @@ class Model:
         annotations: Iterable[Any] | Mapping[str, Any],
         *,
         frames: Any = None,
-        style: int = 0,
+        style: int | Path = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
         """Frames of one shot from its annotations: T in, T out, computed lazily in constant memory.
@@ -113,7 +114,7 @@ class Model:
                 the conditions' names, or an iterable of dicts.
             frames: the frames themselves, RGB uint8 [T, H, W, 3]; needed by faces whose sketches have background edges,
                 and used for edges and pictures that are not given.
-            style: number of the style, for models with features (`sample_style`).
+            style: number of the style, for models with features (`sample_style`), or a `styles.json`.
             first_frames: L real frames to begin from, RGB uint8 [L, H, W, 3] of the model's size, or their folder.
 
         Yields:
@@ -143,7 +144,8 @@ class Model:
         frames: Path | None = None,
         stream: int | None = None,
         keep_interlaced: bool = False,
-        style: int = 0,
+        style: int | Path = 0,
+        edits: Edits = NO_EDITS,
         first_frames: Any = None,
     ) -> Iterator[Image]:
         """The frames that `v2v render` makes of a video, a folder of pictures or label maps, or a workspace.
@@ -154,6 +156,7 @@ class Model:
         Args:
             source, align, start, duration, cuts, fps, maps, instances, depth, densepose, frames, stream,
                 keep_interlaced: as of `v2v render`.
+            edits: new labels, and whether objects are tracked (`Edits`).
             style, first_frames: as in `generate`.
 
         Yields:
@@ -187,8 +190,12 @@ class Model:
             start=start,
             duration=duration,
             options=VideoOptions(stream, not keep_interlaced),
+            track=edits.track,
         )
-        conditioned = conditioned_frames(opened, self.info, cuts=cuts, align=align, device=str(self.device))
+        editor = open_editor(self.info, opened, edits)
+        conditioned = conditioned_frames(
+            opened, self.info, cuts=cuts, align=align, device=str(self.device), editor=editor
+        )
         remarks = [f"{opened.name}: {remark}" for remark in opened.remarks]
         for note in filter(None, (opened.note, squeezed(self.info, opened), *remarks)):
             warnings.warn(note, stacklevel=2)
@@ -198,19 +205,19 @@ class Model:
             for frame, image in session.render(made_ahead(conditioned, self.device)):
                 missed += not frame.found
                 yield image
-            for problem in problems_of(opened, self.info, missed):
+            for problem in [*problems_of(opened, self.info, missed), *(editor.problems() if editor else [])]:
                 warnings.warn(problem, stacklevel=2)
 
         return images()
 
-    def _session(self, style: int, first_frames: Any) -> Session:
+    def _session(self, style: int | Path, first_frames: Any) -> Session:
         given = self._first_frames(first_frames)
         return Session(
             self.generator,
             halvings=self.info.halvings,
             first_frames=given,
             first_frame_model=self._first_frame_model if given is None else None,
-            style=find_style(self.work, self.styles, style, self.info),
+            style=find_style(self.work, self.styles, style if isinstance(style, int) else os.fspath(style), self.info),
             precision=self.precision,
             forward=self.forward,
         )
