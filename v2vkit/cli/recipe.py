@@ -22,7 +22,8 @@ class RecipeConfig(StageConfig):
 
     Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. A table of a
     command that makes no artifact (evaluate, render) runs every time. In a recipe, `{work}` in a text is replaced by
-    the workspace, and the key `work` gives one table its own workspace.
+    the workspace, and the key `work` gives one table its own workspace. Settings that all tables of a stage share
+    stand once, in [defaults.STAGE].
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)
@@ -50,8 +51,9 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
         work = str(values.pop("work", options.work))
         settings = make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")
         steps.append((target, settings, replace(options, work=work)))
-        if isinstance(target, Command) and target.check is not None:
-            target.check(settings)
+        check = target.check if isinstance(target, Command) else target.precheck
+        if check is not None:
+            check(settings)
     problems: list[str] = []
     pending: set[tuple[str, str]] = set()
     for number, (target, settings, where) in enumerate(steps, 1):

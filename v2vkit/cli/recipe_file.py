@@ -10,6 +10,8 @@ from v2vkit.errors import V2VError
 _WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\[^\\"]')
 _LOST_BACKSLASH = re.compile(r"\b[A-Za-z]:(\\(?:t|n|r|x08|x0c))")
 """In the `repr` of texts: a drive letter followed by an escape such as a tab, where a backslash was meant."""
+DEFAULTS = "defaults"
+"""Table of a recipe with the settings that tables of one command share: `[defaults.train]`."""
 _BACKSLASHES = (
     "A backslash in double quotes starts an escape: write C:/folder/file, or 'C:\\folder\\file' in single quotes."
 )
@@ -29,10 +31,12 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
     Args:
         path: a file; if there is none, the name of a shipped recipe, with or without `.toml`.
 
-    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several.
+    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several. `[defaults.name]` holds
+    settings of every table of that name; a table's own settings replace them.
 
     Raises:
-        V2VError: the file is missing, is not TOML, has no tables, or has keys outside of tables.
+        V2VError: the file is missing, is not TOML, has no tables, has keys outside of tables, or has defaults of a
+            stage that it does not run.
     """
     shipped = shipped_recipes()
     file = Path(path)
@@ -57,6 +61,7 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
             f"Recipe {path} holds the path {lost[0]}..., in which {lost[1]} is an escape sequence.",
             _BACKSLASHES,
         )
+    shared = _defaults(path, tables)
     steps: list[tuple[str, dict[str, Any]]] = []
     for name, body in tables.items():
         for table in body if isinstance(body, list) else [body]:
@@ -66,7 +71,29 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
                     f"Recipe {path}: `{name}` is not a table.",
                     f"Write `[{name}]` on a line of its own above its settings.",
                 )
-            steps.append((name, table))
+            steps.append((name, shared.get(name, {}) | table))
     if not steps:
         raise V2VError("recipe-damaged", f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
     return steps
+
+
+def _defaults(path: str | Path, tables: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Takes `[defaults.name]` out of a recipe's tables: name -> settings.
+
+    Raises:
+        V2VError: `defaults` holds something other than tables, or a table of a stage that the recipe does not run.
+    """
+    found = tables.pop(DEFAULTS, {})
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        raise V2VError(
+            "recipe-damaged",
+            f"Recipe {path}: `{DEFAULTS}` holds settings outside of a stage's table.",
+            f"Write them under the stage that they are for, such as [{DEFAULTS}.train].",
+        )
+    if unused := [name for name in found if name not in tables]:
+        raise V2VError(
+            "table-unknown",
+            f"Recipe {path} has [{DEFAULTS}.{unused[0]}], but no table [{unused[0]}].",
+            f"Its tables: {', '.join(tables) or 'none'}.",
+        )
+    return found
