@@ -10,7 +10,9 @@ from v2vkit.cli.main import cli, load
 from v2vkit.cli.recipe_file import read_recipe
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
+from v2vkit.evaluation.papers.published import PUBLISHED
 from v2vkit.pipeline.stage import Stage
+from v2vkit.training.check import refuse_unused
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.schedule import Phase, Schedule, flow_strides, frames_at, learning_rate_factor, phases
@@ -88,6 +90,23 @@ def test_paper_recipes_have_the_settings_that_the_paper_states(name: str) -> Non
         assert config.model.foreground == ((24, 26) if name.startswith("street") else ())
 
 
+@pytest.mark.parametrize("name", ["tables-toy", "tables-street", "tables-face"])
+def test_recipes_of_tables_evaluate_what_they_train_and_show_what_they_evaluate(name: str) -> None:
+    steps = read_recipe(str(PIPELINES / f"{name}.toml"))
+    trained = training(name)
+    for config in trained:
+        refuse_unused(config, method_spec(config.method))
+    reports = [table for command, table in steps if command == "evaluate"]
+    assert {table["checkpoint"] for table in reports} == {config.checkpoint for config in trained}
+    places = [table["out"] for table in reports]
+    assert len(set(places)) == len(places) == 2 * (len(trained) + 1), "short and long, and ground-truth flow"
+    ((_, table),) = (step for step in steps if step[0] == "table")
+    labels = dict(row.split("=") for row in table["row"])
+    assert set(labels) == {place.rpartition("/")[2] for place in places}
+    if (published := PUBLISHED.get(table.get("published", "none"))) is not None:
+        assert set(published.rows) <= set(labels.values())
+
+
 @pytest.mark.parametrize("name", ["street-paper", "street-published", "face-paper", "pose-paper", "pose-published"])
 def test_paper_recipes_refuse_to_start_without_vgg(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before ingest: nothing is written."""
@@ -102,10 +121,12 @@ def test_paper_recipes_refuse_to_start_without_vgg(name: str, tmp_path: Path, mo
 def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path) -> None:
     recipe = tmp_path / "a.toml"
     recipe.write_text(
-        "[defaults.train]\nepochs = 3\ndomain = 'face'\n[[train]]\n[[train]]\nepochs = 5\n[ingest]\nsize = '64x64'\n"
+        "[defaults.train]\nepochs = 3\ndomain = 'face'\n[[train]]\n[[train]]\nepochs = 5\n"
+        "[[train]]\ndefaults = false\nepochs = 7\n[ingest]\nsize = '64x64'\n"
     )
     face = {"epochs": 3, "domain": "face"}
-    assert read_recipe(recipe) == [("train", face), ("train", face | {"epochs": 5}), ("ingest", {"size": "64x64"})]
+    trained = [("train", face), ("train", face | {"epochs": 5}), ("train", {"epochs": 7})]
+    assert read_recipe(recipe) == [*trained, ("ingest", {"size": "64x64"})]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +135,7 @@ def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path
         ("[defaults.train]\nepochs = 3\n[ingest]", "table-unknown", "[defaults.train]"),
         ("[defaults]\nepochs = 3\n[train]", "recipe-damaged", "`defaults`"),
         ("[[defaults]]\nepochs = 3\n[train]", "recipe-damaged", "`defaults`"),
+        ("[train]\ndefaults = 'no'", "recipe-damaged", "[train]"),
         ("[defaults.train]\nepochs = 3", "table-unknown", "[defaults.train]"),
     ],
 )
@@ -125,6 +147,9 @@ def test_defaults_that_belong_to_no_table_are_refused(tmp_path: Path, text: str,
 
 # recipe -> per stage: epochs at the full learning rate, epochs in which it falls
 SCHEDULES = {
+    "tables-toy": [(5, 4)] * 6,
+    "tables-street": [(20, 10)] * 6,
+    "tables-face": [(15, 9)] * 5,
     "toy": [(5, 4)],
     "toy-cg": [(5, 4)],
     "frames": [(20, 10)],

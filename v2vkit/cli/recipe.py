@@ -23,7 +23,7 @@ class RecipeConfig(StageConfig):
     Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. A table of a
     command that makes no artifact (evaluate, render) runs every time. In a recipe, `{work}` in a text is replaced by
     the workspace, and the key `work` gives one table its own workspace. Settings that all tables of a stage share
-    stand once, in [defaults.STAGE].
+    stand once, in [defaults.STAGE]; `defaults = false` leaves them out of one table.
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)

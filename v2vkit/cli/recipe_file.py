@@ -11,7 +11,8 @@ _WINDOWS_PATH = re.compile(r'"[A-Za-z]:\\[^\\"]')
 _LOST_BACKSLASH = re.compile(r"\b[A-Za-z]:(\\(?:t|n|r|x08|x0c))")
 """In the `repr` of texts: a drive letter followed by an escape such as a tab, where a backslash was meant."""
 DEFAULTS = "defaults"
-"""Table of a recipe with the settings that tables of one command share: `[defaults.train]`."""
+"""Table of a recipe with the settings that tables of one command share: `[defaults.train]`; `defaults = false` in a
+table leaves them out."""
 _BACKSLASHES = (
     "A backslash in double quotes starts an escape: write C:/folder/file, or 'C:\\folder\\file' in single quotes."
 )
@@ -32,7 +33,7 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
         path: a file; if there is none, the name of a shipped recipe, with or without `.toml`.
 
     A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several. `[defaults.name]` holds
-    settings of every table of that name; a table's own settings replace them.
+    settings of every table of that name; a table's own settings replace them, and `defaults = false` leaves them out.
 
     Raises:
         V2VError: the file is missing, is not TOML, has no tables, has keys outside of tables, or has defaults of a
@@ -71,10 +72,27 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
                     f"Recipe {path}: `{name}` is not a table.",
                     f"Write `[{name}]` on a line of its own above its settings.",
                 )
-            steps.append((name, shared.get(name, {}) | table))
+            steps.append((name, _with_defaults(path, name, table, shared.get(name, {}))))
     if not steps:
         raise V2VError("recipe-damaged", f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
     return steps
+
+
+def _with_defaults(path: str | Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """A table's settings, with the shared ones unless it has `defaults = false`.
+
+    Raises:
+        V2VError: `defaults` is something else than true or false.
+    """
+    wanted = table.get(DEFAULTS, True)
+    if not isinstance(wanted, bool):
+        raise V2VError(
+            "recipe-damaged",
+            f"Recipe {path}, table [{name}]: `{DEFAULTS}` is neither true nor false.",
+            f"Write `{DEFAULTS} = false` to leave out [{DEFAULTS}.{name}], or remove the line.",
+        )
+    own = {key: value for key, value in table.items() if key != DEFAULTS}
+    return shared | own if wanted else own
 
 
 def _defaults(path: str | Path, tables: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ A frame passes `inference.sources` (read) -> `inference.conditioned` (shots, cro
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -37,6 +37,7 @@ class Session:
         first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
         precision: as in `Rollout`.
+        given_flow: warp with the flow of the frames in place of the predicted flow (`VideoGenerator`).
     """
 
     generator: AnyGenerator
@@ -45,6 +46,7 @@ class Session:
     first_frame_model: AnyGenerator | None = None
     style: Style | None = None
     precision: Precision = "fp32"
+    given_flow: bool = False
     _rollout: Rollout | None = field(default=None, init=False)
     _shot: int = field(default=0, init=False)
 
@@ -55,6 +57,11 @@ class Session:
             model = None if given else self.first_frame_model
             self._rollout = Rollout(self.generator, self.halvings, model, self.precision, given=given)
             self._shot = frame.frame.shot
+        if self.given_flow:
+            known = frame.flow is not None and frame.flow[2].any()  # not where a clip starts
+            return self._rollout.image(
+                replace(frame, flow=None).conditioning(self.style), frame.flow if known else None
+            )
         return self._rollout.image(frame.conditioning(self.style))
 
     def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
     "render": "Render a video from a source video, pictures or maps with a trained model.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
+    "table": "Put evaluations of several models into one table, with published numbers beside.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "run": "Run the stages of a recipe in order; resumable.",
     "show": "Make a contact sheet or video of an artifact.",

@@ -354,6 +354,14 @@ class TrainConfig(StageConfig):
         choices=condition_names,
         since="0.1",
     )
+    variant: str | None = setting(
+        None,
+        "Name of a variant, such as no-flow, whose checkpoints/<stage>-<variant> lies beside that of the plain model; "
+        "finer stages start from the same variant.",
+        metavar="NAME",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$",
+        affects_output=False,
+    )
     start_from: str | None = setting(
         None,
         "Checkpoint folder whose weights training starts from, such as a copy of this stage's; default: the coarser "
@@ -399,7 +407,11 @@ class TrainConfig(StageConfig):
     @property
     def checkpoint(self) -> str:
         """Name of the checkpoint that this training writes."""
-        return self.stage if METHODS[self.method].staged else self.method
+        return self.named(self.stage if METHODS[self.method].staged else self.method)
+
+    def named(self, checkpoint: str) -> str:
+        """The name of the variant's checkpoint of a stage or method."""
+        return checkpoint if self.variant is None else f"{checkpoint}-{self.variant}"
 
     def flag(self, name: str) -> str:
         """The flag that changes a setting from its default (`--no-…` for switches that are on)."""
