@@ -9,9 +9,11 @@ NAMES = (
     "render",
     "train_step",
     "generate_frame",
+    "backends",
     "tracking",
     "data_path",
     "busy_neighbour",
+    "independent_frames",
 )
 
 

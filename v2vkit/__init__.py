@@ -52,12 +52,15 @@ if TYPE_CHECKING:
     encode_features: WorkFunction
     estimate_pose: WorkFunction
     evaluate: WorkFunction
+    export: WorkFunction
     extract_flow: WorkFunction
     import_checkpoint: WorkFunction
     ingest: WorkFunction
+    live: WorkFunction
     make_edges: WorkFunction
     make_sketches: WorkFunction
     make_toy: StageFunction
+    predict: WorkFunction
     render: WorkFunction
     sample_style: WorkFunction
     segment: WorkFunction

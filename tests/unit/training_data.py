@@ -93,7 +93,7 @@ def model_info(config: TrainConfig, dataset: VideoDataset) -> ModelInfo:
         fingerprint="f",
         **method_spec(config.method).describe(config, dataset.source),
         conditioning=dataset.source,
-        origins=made_by("ingest"),
+        origins=made_by("ingest") * len(dataset.source.conditions),
         width=32,
         height=24,
         frames={},
@@ -148,7 +148,7 @@ def trainer_of(
         config=config,
         dataset=dataset,
         schedule=spec.schedule(config),
-        context=spec.context,
+        context=spec.context(config),
         folder=place,
         fingerprint=info.fingerprint,
         save_model=lambda state: save_model(

@@ -82,6 +82,7 @@ class Condition(BaseModel, Generic[A]):
         from_frame: whether its annotations are made from the frame alone, without an estimator (`of_frame`).
         crop: `ingest --crop` as published models with square frames had it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
+        shows_edges: whether its channel is an edge map of the frame.
         signed: whether published generators saw its channels in [-1, 1].
         published: how the annotations of published models were made.
         published_images: whether there is a published image generator for it.
@@ -113,6 +114,7 @@ class Condition(BaseModel, Generic[A]):
     from_frame: ClassVar[bool] = False
     crop: ClassVar[str] = "none"
     shows_frame: ClassVar[bool] = False
+    shows_edges: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     published: ClassVar[Origin | None] = None
     published_images: ClassVar[bool] = False
@@ -178,7 +180,13 @@ class Condition(BaseModel, Generic[A]):
         """
 
     def annotate(
-        self, frames: Iterable[Image], estimator: Callable[[Image], Any], settings: Mapping[str, Any], *, size: Size
+        self,
+        frames: Iterable[Image],
+        estimator: Callable[[Image], Any],
+        settings: Mapping[str, Any],
+        *,
+        size: Size,
+        together: int | None = None,
     ) -> Iterator[tuple[Image, A]]:
         """Frames of one shot with their annotations, in order: the estimator runs on small batches, then `follow`.
 
@@ -186,10 +194,11 @@ class Condition(BaseModel, Generic[A]):
             frames: consecutive frames, RGB uint8 [H, W, 3]; read only as far ahead as needed.
             estimator: of the condition's `task`.
             settings, size: as in `follow`.
+            together: frames per batch of the estimator; None = as the class says.
         """
 
         def looked_at() -> Iterator[tuple[Image, Any]]:
-            for images in batched(frames, self.together):
+            for images in batched(frames, together or self.together):
                 yield from zip(images, look_at(estimator, images), strict=True)
 
         return self.follow(looked_at(), settings, size=size)

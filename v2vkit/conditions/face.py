@@ -102,7 +102,9 @@ class FaceCondition(Condition[FaceLandmarks]):
         self, looked_at: Iterable[tuple[F, Landmarks | None]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, FaceLandmarks]]:
         wanted = TimeSettings.model_validate(settings)
-        followed = follow_face(looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing)
+        followed = follow_face(
+            looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing, causal=wanted.causal
+        )
         for (frame, _), points, found in followed:
             yield frame, FaceLandmarks(points, size, found)
 

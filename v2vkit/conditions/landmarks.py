@@ -82,9 +82,10 @@ def follow_face(
     *,
     smooth: int = 0,
     missing: Missing = "hold",
+    causal: bool = False,
 ) -> Iterator[tuple[F, Landmarks | None, bool]]:
     """Landmarks of one clip, gaps filled and smoothed: (frame, landmarks or None, found); see `smooth_estimates`."""
-    return smooth_estimates(frames, estimate, FACE, window=smooth, missing=missing)
+    return smooth_estimates(frames, estimate, FACE, window=smooth, missing=missing, causal=causal)
 
 
 def landmarks_to_json(landmarks: Landmarks | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:

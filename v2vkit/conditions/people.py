@@ -220,12 +220,14 @@ def follow_people(
     smooth: int = 0,
     missing: Missing = "hold",
     min_score: float = 0.0,
+    causal: bool = False,
 ) -> Iterator[tuple[F, Persons | None, bool]]:
     """People of one clip, gaps filled and smoothed: (frame, people or None, found); see `smooth_estimates`.
 
     Args:
         estimate: a pose estimator, RGB uint8 [H, W, 3] -> float32 [people, 25, 3], or a reader of its results.
         min_score: points that score less count as missing.
+        smooth, missing, causal: as in `smooth_estimates` (`smooth` is its window).
     """
     return smooth_estimates(
         frames,
@@ -233,6 +235,7 @@ def follow_people(
         PEOPLE,
         window=smooth,
         missing=missing,
+        causal=causal,
     )
 
 

@@ -124,7 +124,12 @@ class PoseCondition(Condition[People]):
         """As in `Condition`; from an estimator's float32 [people, 25, 3], or the people in a file."""
         wanted = PoseSettings.model_validate(settings)
         followed = follow_people(
-            looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing, min_score=wanted.point_score
+            looked_at,
+            itemgetter(1),
+            smooth=wanted.smooth,
+            missing=wanted.missing,
+            min_score=wanted.point_score,
+            causal=wanted.causal,
         )
         for (frame, _), persons, found in followed:
             yield frame, People(persons or (), size, found)

@@ -28,10 +28,12 @@ class TimeSettings(AnnotationSettings):
     Attributes:
         smooth: window in frames, 0 = off.
         missing: `hold` fills frames in which nothing was found, `blank` leaves them empty.
+        causal: without look-ahead, for live rendering; no stage sets it.
     """
 
     smooth: int = Field(default=0, ge=0, le=99)
     missing: Missing = "hold"
+    causal: bool = False
 
 
 class Origin(BaseModel):

@@ -75,6 +75,22 @@ def crop_shots(
         raise _nothing_found(source, info)
 
 
+def crop_causally(frames: Iterable[InputFrame], info: ModelInfo, locate: Locate | None) -> Iterator[InputFrame]:
+    """The frames cropped and resized as the model's footage was, each before the next one is read.
+
+    The first frame in which the subject is found decides the window of all later ones. Frames before it are cropped to
+    their middle.
+
+    Args:
+        frames, locate: as in `crop_shots`.
+    """
+    window: Window | None = None
+    for frame in frames:
+        if locate is not None and window is None:
+            window = locate(image_of(frame))
+        yield _framed(frame, info, window)
+
+
 def look_ahead(shot: Iterable[InputFrame], locate: Locate) -> tuple[Window | None, Iterator[InputFrame]]:
     """The window found in the first `HOLD_FRAMES` frames of a shot (None if there is none), and all its frames."""
     frames = iter(shot)

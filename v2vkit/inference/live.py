@@ -34,12 +34,14 @@ each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.r
 _DRAWING_THREADS = 2
 
 
-def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> MapMaker:
+def open_live(info: ModelInfo, source: str, *, device: str = "cpu", causal: bool = False) -> MapMaker:
     """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
     Args:
         source: name of the video, for messages.
         device: where estimators that are torch networks run (`v2vkit.engine.devices`), wherever they ran for training.
+        causal: without look-ahead, which changes smoothing and gap filling; each frame is yielded before the next one
+            is read.
 
     Raises:
         V2VError: a condition cannot be estimated, or an estimator or the device is missing.
@@ -51,12 +53,13 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> MapMaker:
         partial(
             condition.annotate,
             estimator=_open(condition, origin, device),
-            settings=origin.settings,
+            settings=origin.settings | ({"causal": True} if causal else {}),
             size=(info.width, info.height),
+            together=1 if causal else None,
         )
         for condition, origin in info.conditions
     ]
-    together = min(condition.together for condition, _ in info.conditions)
+    together = 1 if causal else min(condition.together for condition, _ in info.conditions)
 
     def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:

@@ -1,5 +1,6 @@
 """Generates a video frame by frame, each from source maps and the model's own past frames."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,7 @@ class Rollout:
         precision: number format of the convolutions; `auto` leaves imported networks in float32.
         num_first: frames that the first-frame model has generated so far.
         given: remaining real first frames, RGB uint8 [H, W, 3], oldest first.
+        forward: runs the generator (`v2vkit.inference.backends`, `tiles`); None = the generator itself.
     """
 
     generator: AnyGenerator
@@ -39,6 +41,7 @@ class Rollout:
     sources: list[Tensor] = field(default_factory=list)
     num_first: int = 0
     given: list[NDArray[np.uint8]] = field(default_factory=list)
+    forward: Callable[..., list[Output]] | None = None
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
         """Store a frame's source map [C, H, W]; returns s_{t-L} … s_t as [1, (L+1) C, H, W].
@@ -62,8 +65,9 @@ class Rollout:
             first = self._first_frame(s)
             if first is None:
                 with _computing(self.generator, self.precision):
-                    given = {} if flow is None else {"given_flow": self._flow_levels(flow)}
-                    outputs = self.generator(stack, self.history, first_frame=self.history is None, **given)
+                    run = self.forward or self.generator
+                    replaced = {} if flow is None else {"given_flow": self._flow_levels(flow)}
+                    outputs = run(stack, self.history, first_frame=self.history is None, **replaced)
             else:  # at every scale, as if the generator had generated it
                 scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
@@ -96,6 +100,22 @@ class Rollout:
         if self.halvings:
             x = enlarge(x, (s.shape[1], s.shape[2]), self.halvings)
         return to_image(x[0])
+
+    def images_at_once(self, sources: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
+        """Frames of a generator without a past (`is_independent`), made in one batch; as `image` of each.
+
+        A frame of a batch does not depend on how many others there are, from two on; one alone is made twice.
+
+        Args:
+            sources: source maps float32 [C, H, W] in [0, 1].
+        """
+        twice = [*sources, *sources] if len(sources) == 1 else sources
+        stack = torch.cat([self._downsampled(self._tensor(s)) for s in twice])
+        with torch.inference_mode(), _computing(self.generator, self.precision):
+            x = self.generator(stack, None, first_frame=True)[-1].x_fake
+        if self.halvings:
+            x = enlarge(x, (sources[0].shape[1], sources[0].shape[2]), self.halvings)
+        return [to_image(frame) for frame in x[: len(sources)]]
 
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, StageConfig, as_text, parse_rate, setting
+from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError, counted
+from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 
@@ -115,6 +117,19 @@ class RenderConfig(StageConfig):
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
     )
+    edge_weights: str | None = setting(
+        None,
+        "Weights a1,...,a6 of the edge network's six outputs, from the finest to the coarsest, then the fused one "
+        "(models of --method s-flow); each choice is another variant of the scene. Default: equal weights.",
+        metavar="A1,...,A6",
+    )
+    edge_seed: int | None = setting(None, "Seed that draws these weights at random.", ge=0, lt=1 << 63)
+    edge_variants: int = setting(
+        0,
+        "Number of variants to render side by side, with the seeds from --edge-seed on (default: from 0); 0 = off.",
+        ge=0,
+        le=16,
+    )
     crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     container: Literal["matroska", "y4m"] | None = setting(
@@ -123,6 +138,16 @@ class RenderConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
+    backend: Backend = setting("torch", BACKEND)
+    size: SizeSetting | None = setting(
+        None, "Size of the frames, other than that of the training footage; the farther from it, the worse they look."
+    )
+    tile: int | None = setting(
+        None,
+        "Generate larger frames in overlapping tiles of this many pixels, where a whole frame does not fit into "
+        "memory. Tiles differ a little in brightness.",
+        ge=32,
+    )
 
     _number = field_validator("fps", mode="before")(as_text)
 
@@ -145,12 +170,16 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.size import resized
+    from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
     from v2vkit.inference.sources import problems_of
     from v2vkit.inference.styles import find_style
+    from v2vkit.inference.tiles import tiled
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import open_sink
 
@@ -159,22 +188,34 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
+    info = resized(info, config.size)
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
+    weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
+    variants = make_variants(generator.to(device), weights=weights, seed=config.edge_seed, number=config.edge_variants)
     session = Session(
-        generator.to(device),
+        variants[0],
         halvings=info.halvings,
         first_frames=read_first_frames(config.first_frames, info),
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
     )
+    sessions = [session, *(replace(session, generator=other) for other in variants[1:])]
     source = _open_source(config, info)
     frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
-    warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+    if config.tile is None:
+        warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+        backend = choose_backend(config.backend, session.generator, info, config.precision)
+        session.forward = backend.forward
+        told = [] if config.backend == "torch" else [str(backend)]
+    else:
+        session.forward, told = tiled(session.generator, config.tile, info.generator), []
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
-    rendered = follow_idle_cores(session.render(made_ahead(frames, device)), threads)
+    ahead = made_ahead(frames, device)
+    rendered = session.render(ahead) if len(sessions) == 1 else render_variants(sessions, ahead)
+    rendered = follow_idle_cores(rendered, threads)
     sink = open_sink(
         config.target,
         fps=source.fps,
@@ -189,21 +230,29 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
-    for note in filter(None, (source.note, squeezed(info, source), *remarks)):
+    for note in filter(None, (*told, source.note, squeezed(info, source), *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
+        if len(sessions) > 1:
+            distances.append(variant_distance(image, len(sessions)))
         picture = side_by_side(info.conditioning, frame, image) if config.compare else image
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and
     # two teams would exceed the cores.
     count = missed = 0
+    distances: list[float] = []
     with sink, progress(source.num_frames, desc="render") as shown:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
     print("\n".join([*sink.notes, _summary(config, source, count)]))
+    if distances:
+        mean = sum(distances) / len(distances)
+        print(
+            f"{len(sessions)} variants: they differ by {mean:.2f} of 255 levels (mean over pixels, pairs and frames)."
+        )
     return [*problems_of(source, info, missed), *sink.problems]
 
 
@@ -228,6 +277,14 @@ def _refuse_idle(config: RenderConfig) -> None:
     if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
         what = "y4m" if kind == "y4m" else config.target
         raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
+    if config.size is not None and config.maps:
+        raise V2VError(
+            "setting-conflict", "Finished maps (--maps) have a size, and --size is another.", "Leave one out."
+        )
+    if config.tile is not None and config.backend != "torch":
+        raise V2VError(
+            "setting-conflict", f"--tile is for --backend torch, not {config.backend}.", "Leave one of them out."
+        )
 
 
 def _keep_source(config: RenderConfig) -> None:

@@ -142,7 +142,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         flip=config.data.flip,
         downsample=config.halvings,
         compact=device.type != "cpu",
-        regions=config.model.feature_dims > 0,
+        regions=spec.regions(config),
     )
     info = _describe(build, dataset)
     start = start_folder(config, work)
@@ -244,7 +244,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         config=config,
         dataset=opened.dataset,
         schedule=opened.schedule,
-        context=spec.context,
+        context=spec.context(config),
         folder=build.folder,
         fingerprint=build.fingerprint,
         save_model=lambda state: save_model(

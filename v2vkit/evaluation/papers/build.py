@@ -70,7 +70,7 @@ def build_tables(
     preferences: Preferences | None = None,
     baselines: bool = True,
 ) -> list[Table]:
-    """One table for each set of clips, in the order of the results.
+    """One table for each set of clips, the one with fewest frames (short sequences) first.
 
     Args:
         results: the reports.
@@ -94,7 +94,7 @@ def build_tables(
     for result in results:
         groups.setdefault(result.group, []).append(result)
     tables = []
-    for group in groups.values():
+    for group in sorted(groups.values(), key=lambda group: _num_frames(group[0])):
         named = _named(group, labels)
         if named:
             tables.append(_table(named, metrics, published, preferences or {}, baselines))
@@ -170,10 +170,13 @@ def _model(result: Result) -> dict[str, Any]:
 
 def _title(result: Result) -> str:
     report, (width, height) = result.report, result.report["size"]
-    frames = result.summary.get(OURS, {}).get("frames", 0)
     against = f", against {report['unpaired']}" if report.get("unpaired") else ""
     shots = counted(report.get("shots", 0), "shot")
-    return f"{result.data}{against}: {counted(frames, 'frame')} of {shots}, {width}x{height}"
+    return f"{result.data}{against}: {counted(_num_frames(result), 'frame')} of {shots}, {width}x{height}"
+
+
+def _num_frames(result: Result) -> int:
+    return int(result.summary.get(OURS, {}).get("frames", 0))
 
 
 def _notes(

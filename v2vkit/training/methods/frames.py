@@ -38,12 +38,13 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.features import feature_maps
 from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.gradients import store_gradients
 from v2vkit.training.methods.base import StepContext
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.reconstruction import Losses
 from v2vkit.training.sample_grid import sample_grid
-from v2vkit.training.schedule import Schedule, ramp_factor
-from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met
+from v2vkit.training.schedule import Schedule
+from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met, weights_now
 from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
 
 
@@ -72,6 +73,7 @@ class FrameMethod:
         terms: tuple[LossTerm, ...],
         schedule: Schedule,
         parallel: Parallel = ALONE,
+        edges: slice | None = None,
     ):
         """Builds the networks with random weights, a pure function of the seed.
 
@@ -79,13 +81,15 @@ class FrameMethod:
             source: the conditions.
             generator: configuration of the generator.
             terms: the method's losses, on or off.
+            edges: the channel of the source map that an edge network sees and discriminators do not.
         """
         self.config, self.source, self.parallel = config, source, parallel
-        self.terms, self.schedule = losses_on(terms, config), schedule
+        self.terms, self.schedule, self.edges = losses_on(terms, config), schedule, edges
         torch.manual_seed(config.data.seed)
         self.generator = build_generator(generator).to(device)
+        shown = source.num_channels - (0 if edges is None else edges.stop - edges.start)
         self.discriminators = {
-            term.network: Discriminator(_discriminator_config(config, term.network, source.num_channels)).to(device)
+            term.network: Discriminator(_discriminator_config(config, term.network, shown)).to(device)
             for term in self.terms
             if term.network is not None
         }
@@ -96,7 +100,7 @@ class FrameMethod:
         self.perceptual = None if weights is None else open_perceptual(config.losses.perceptual, weights).to(device)
         self.generator.checkpointing = config.hardware.gradient_checkpointing
         for network in self.networks().values():
-            _lay_out(network.module, config, device)
+            lay_out(network.module, config, device)
 
     def networks(self) -> dict[str, Network]:
         """G, each discriminator with its own optimiser, and E with G's."""
@@ -127,16 +131,8 @@ class FrameMethod:
     def step(self, chunk: Chunk, at: StepContext) -> dict[str, Tensor]:
         """Generate the chunk, compute every loss on it, and store the gradients of all networks."""
         config = self.config
-        train_from = config.scale - 1 if at.epoch < self.schedule.fix_epochs else 0
         with autocast(config.hardware.precision, chunk.sequence.x.device):
-            chunk.outputs = generate_chunk(
-                self.generator,
-                chunk.sequence,
-                chunk.state,
-                chunk.frames,
-                train_from=train_from,
-                features=self.features(chunk, train_from=train_from),
-            )
+            chunk.outputs = self.generate(chunk, at)
         generated = GeneratedChunk(
             chunk.sequence,
             chunk.state,
@@ -145,6 +141,7 @@ class FrameMethod:
             hallucinated=isinstance(self.generator, VideoGenerator),
             perceptual=self.perceptual,
             parallel=self.parallel,
+            edges=self.edges,
             bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
         weights = self._weights(at)
@@ -153,6 +150,14 @@ class FrameMethod:
         adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
         self._find_gradients(generated, reconstruction, adversarial, at)
         return reconstruction.terms | adversarial.generator.terms | adversarial.terms
+
+    def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
+        """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""
+        train_from = self.config.scale - 1 if at.epoch < self.schedule.fix_epochs else 0
+        features = self.features(chunk, train_from=train_from)
+        return generate_chunk(
+            self.generator, chunk.sequence, chunk.state, chunk.frames, train_from=train_from, features=features
+        )
 
     def sample(self, chunk: Chunk) -> NDArray[np.uint8]:
         """The sample grid of the chunk's first sequence."""
@@ -175,13 +180,9 @@ class FrameMethod:
 
     def _weights(self, at: StepContext) -> dict[LossTerm, float]:
         """The losses that this epoch's sequences are long enough for, with their weights now."""
-        ramp = self.config.schedule.loss_ramp
-        return {
-            term: term.factor(self.config)
-            * ramp_factor(self.schedule, term.num_frames, progress=at.progress, ramp=ramp)
-            for term in self.terms
-            if term.num_frames <= at.num_frames
-        }
+        return weights_now(
+            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
+        )
 
     def _find_gradients(
         self, generated: GeneratedChunk, reconstruction: Losses, adversarial: AdversarialLosses, at: StepContext
@@ -189,28 +190,22 @@ class FrameMethod:
         """Store the scaled gradients of every network that was used in its weights' `grad`."""
         outputs, fakes = generated.outputs, generated.detached
         heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
-        total = adversarial.generator.total
-        assert total is not None
-        of_fakes = torch.autograd.grad(at.scale(total), [*fakes.x_fake, *fakes.h], retain_graph=True)
-        for name, loss in adversarial.discriminators.items():
-            parameters = list(self.discriminators[name].parameters())
-            gradients = torch.autograd.grad(at.scale(loss), parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                # Fused Adam needs gradients in the memory layout of the weights, and does not check it on a CPU.
-                same = gradient.stride() == parameter.stride()
-                parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
-        if reconstruction.total is None:
-            torch.autograd.backward(heads, list(of_fakes))
-        else:
-            scaled = at.scale(reconstruction.total)
-            torch.autograd.backward([scaled, *heads], [torch.ones_like(scaled), *of_fakes])
+        store_gradients(
+            heads,
+            [*fakes.x_fake, *fakes.h],
+            reconstruction.total,
+            adversarial,
+            self.discriminators,
+            at.scale,
+        )
 
 
-def reconstruction_losses(weights: dict[LossTerm, float], chunk: GeneratedChunk) -> Losses:
+def reconstruction_losses(weights: dict[LossTerm, float], chunk: Any) -> Losses:
     """The losses of a chunk that need no discriminator.
 
     Args:
         weights: row -> its weight; rows with a discriminator are skipped.
+        chunk: what the rows' functions take.
     """
     losses = Losses()
     for term, weight in weights.items():
@@ -237,7 +232,7 @@ def _discriminator_config(config: TrainConfig, network: str, source_channels: in
     return image_discriminator_config(config.model.preset, source_channels=source_channels, **layers)
 
 
-def _lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
+def lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
     """Set memory layout and compilation in place, which keeps the names of weights."""
     hardware = config.hardware
     if device.type == "cuda" if hardware.channels_last is None else hardware.channels_last:
@@ -267,5 +262,5 @@ def generator_channels(config: TrainConfig, source: Conditioning) -> int:
 
 def video_schedule(config: TrainConfig) -> Schedule:
     """The schedule with growing sequences."""
-    names = [of.name for of in dataclasses.fields(Schedule) if of.name != "full_epochs"]
+    names = [of.name for of in dataclasses.fields(Schedule) if of.name not in ("full_epochs", "names")]
     return Schedule(**{name: config.value(name) for name in names})

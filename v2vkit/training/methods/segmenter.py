@@ -177,7 +177,7 @@ SEGMENTER: MethodSpec = MethodSpec(
         *("upsample", "norm", "picture_skip", "depth_near", "depth_far", "drop_parts", "gan", "perceptual"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
     ),
-    context=0,
+    context=lambda config: 0,
     schedule=lambda config: Schedule(config.schedule.epochs, config.schedule.decay),
     strides=lambda config: (),
     coarser=lambda config: None,
