@@ -151,6 +151,7 @@ SCHEDULES = {
     "tables-street": [(20, 10)] * 6,
     "tables-face": [(15, 9)] * 5,
     "toy": [(5, 4)],
+    "toy-styles": [(8, 4)],
     "predict-toy": [(5, 3), (5, 3), (5, 3), (4, 4)],
     "toy-cg": [(5, 4)],
     "frames": [(20, 10)],
