@@ -7,11 +7,12 @@ from click.testing import CliRunner
 
 from tests.errors import raises
 from v2vkit.cli.main import cli, load
+from v2vkit.cli.recipe import read_steps
 from v2vkit.cli.recipe_file import read_recipe
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.papers.published import PUBLISHED
-from v2vkit.pipeline.stage import Stage
+from v2vkit.pipeline.stage import RunOptions, Stage
 from v2vkit.training.check import refuse_unused
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
@@ -127,6 +128,15 @@ def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path
     face = {"epochs": 3, "domain": "face"}
     trained = [("train", face), ("train", face | {"epochs": 5}), ("train", {"epochs": 7})]
     assert read_recipe(recipe) == [*trained, ("ingest", {"size": "64x64"})]
+
+
+def test_shared_settings_are_set_where_they_are_shared() -> None:
+    """`--set train.foreground` would also reach the image models and the ablation of the foreground."""
+    steps = read_steps("tables-toy", ("defaults.train.foreground=[3]",), RunOptions(work="w"), load)
+    trained = [config for _, config, _ in steps if isinstance(config, TrainConfig)]
+    assert [config.model.foreground for config in trained] == [(3,), (3,), (3,), (), (), ()]
+    with raises("table-unknown", "[defaults.segment]"):
+        read_steps("tables-toy", ("defaults.segment.keep=[3]",), RunOptions(work="w"), load)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ def shipped_recipes() -> dict[str, Path]:
     return {} if found is None else {file.stem: file for file in sorted(found.glob("*.toml"))}
 
 
-def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
+def read_recipe(
+    path: str | Path, shared_changes: Sequence[tuple[str, str, Any]] = ()
+) -> list[tuple[str, dict[str, Any]]]:
     """The stages of a TOML recipe, in its order.
 
     Args:
         path: a file; if there is none, the name of a shipped recipe, with or without `.toml`.
+        shared_changes: stage, key and value of shared settings that replace those of the recipe.
 
     A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several. `[defaults.name]` holds
     settings of every table of that name; a table's own settings replace them, and `defaults = false` leaves them out.
@@ -62,6 +66,10 @@ def read_recipe(path: str | Path) -> list[tuple[str, dict[str, Any]]]:
             f"Recipe {path} holds the path {lost[0]}..., in which {lost[1]} is an escape sequence.",
             _BACKSLASHES,
         )
+    for name, key, value in shared_changes:
+        defaults = tables.setdefault(DEFAULTS, {})
+        if isinstance(defaults, dict) and isinstance(defaults.setdefault(name, {}), dict):
+            defaults[name][key] = value
     shared = _defaults(path, tables)
     steps: list[tuple[str, dict[str, Any]]] = []
     for name, body in tables.items():
