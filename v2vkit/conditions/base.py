@@ -62,6 +62,7 @@ class Condition(BaseModel, Generic[A]):
         name: its name in the registry.
         artifact: kind of the artifact that holds the annotations.
         required, optional: extensions of a frame's files in it.
+        replaced: extension -> kind of another artifact that holds a better file, which is read where it exists.
         arrays: description of the arrays that `given` takes instead of an annotation; empty = none.
         reads: use -> the files that `decode` needs for it; uses that are not listed are not supported.
         layers: extension -> how `show` draws the file, the best first.
@@ -94,6 +95,7 @@ class Condition(BaseModel, Generic[A]):
     artifact: ClassVar[str]
     required: ClassVar[tuple[str, ...]]
     optional: ClassVar[tuple[str, ...]] = ()
+    replaced: ClassVar[Mapping[str, str]] = {}
     arrays: ClassVar[str] = ""
     reads: ClassVar[Mapping[Use, tuple[str, ...]]]
     layers: ClassVar[Mapping[str, OpenLayer]] = {}
@@ -273,6 +275,23 @@ class Condition(BaseModel, Generic[A]):
     def align(self, annotation: A) -> Placement | None:
         """Where the subject is in the frame; None = there is none. Only where `has_subject`."""
         raise NotImplementedError(f"{self.name} has no subject")
+
+    def measure(self, annotations: Iterable[A]) -> Any:
+        """The proportions of the subject over several frames, for `retarget`; None = no subject. With `has_subject`."""
+        raise NotImplementedError(f"{self.name} has no subject")
+
+    def retarget(self, annotation: A, driver: Any, target: Any, *, keep_place: bool = False) -> A:
+        """The annotation with the proportions and place of another subject; only where `has_subject`.
+
+        Args:
+            driver, target: proportions of its own subject and of the other, from `measure`.
+            keep_place: change the proportions only (faces).
+        """
+        raise NotImplementedError(f"{self.name} has no subject")
+
+    def retarget_frame(self, image: Image, driver: Any, target: Any) -> Image:
+        """The frame moved and scaled as the subject is by `retarget`, where drawings show parts of it."""
+        return image
 
     @abstractmethod
     def preview(self, channels: NDArray[np.float32]) -> Image:

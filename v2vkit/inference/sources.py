@@ -78,6 +78,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("start", "duration"), "--start and --duration select a part of a video", ("video", "pipe")),
     (("cuts",), "--cuts finds the shots of a video", ("video", "pipe", "pictures")),
     (("align",), "--align reframes a video", ("video", "pipe", "pictures")),
+    (("retarget",), "--retarget changes landmarks or key points of a video", ("video", "pipe", "pictures")),
+    (("paste_back",), "--paste-back puts a face back into a video", ("video", "pipe", "pictures")),
     (("instances",), "--instances is for a folder of label maps", ("labels",)),
     (("depth",), "--depth is for a folder of label maps", ("labels",)),
     (("densepose",), "--densepose is for a folder of label maps", ("labels",)),
@@ -134,6 +136,7 @@ def open_source(
     start: float = 0.0,
     duration: float | None = None,
     options: VideoOptions | None = None,
+    track: bool | None = None,
 ) -> Source:
     """Opens the input of rendering.
 
@@ -148,13 +151,14 @@ def open_source(
             stamps.
         start, duration: the part of a video that is used, in seconds.
         options: how a video is decoded; None = the defaults.
+        track: as in `open_workspace_source`.
 
     Raises:
         V2VError: the input cannot be read, or the model does not take it.
     """
     kind = source_kind(path, info, maps=maps)
     if kind == "workspace":
-        return open_workspace_source(Folder(path), info)
+        return open_workspace_source(Folder(path), info, track=track)
     if info.generator.takes_flow:
         raise V2VError(
             "flow-required",

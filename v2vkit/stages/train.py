@@ -45,7 +45,29 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
 
     spec = method_spec(config.method)
     refuse_unused(config, spec)
-    config = spec.resolve(_with_label_ids(config, work), work)
+    return _with_tracks(_with_conditions(spec.resolve(_with_label_ids(config, work), work), work), work)
+
+
+def _with_tracks(config: TrainConfig, work: Folder) -> TrainConfig:
+    """Tracks are read where the workspace has some; a segmenter learns from labels alone.
+
+    Raises:
+        V2VError: they are asked for, and nothing takes them.
+    """
+    from v2vkit.conditions.clips import tracks_beside
+    from v2vkit.conditions.registry import condition_class
+
+    kinds = [condition_class(name).artifact for name in config.conditions]
+    takes = "labels" in kinds and config.method != "segmenter"
+    if config.model.tracks and not takes:
+        raise V2VError("setting-unused", "--tracks is for models conditioned on labels.", "Leave it out.")
+    if config.model.tracks is None and takes and tracks_beside(work, kinds):
+        return config.model_copy(update={"tracks": True})
+    return config
+
+
+def _with_conditions(config: TrainConfig, work: Folder) -> TrainConfig:
+    """The domain from the artifacts of the workspace, where no conditions are given."""
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:
@@ -168,11 +190,13 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
     """The description of the model that will be trained."""
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.conditions.clips import typical_placement
+    from v2vkit.conditions.proportions import typical_proportions
     from v2vkit.conditions.settings import Origin
 
     config: TrainConfig = build.config
     source, reader = dataset.source, dataset.reader
     clip, maps = reader.clips[0], [build.inputs[artifact_of(config, kind)] for kind in source.artifacts]
+    tracks = build.inputs.get("tracks")
     return ModelInfo(
         method=config.method,
         stage=config.checkpoint,
@@ -180,11 +204,13 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
         **method_spec(config.method).describe(config, source),
         conditioning=source,
         origins=tuple(Origin(stage=of.stage, settings=of.config, estimator=of.estimator) for of in maps),
+        tracks=None if tracks is None else Origin(stage=tracks.stage, settings=tracks.config),
         width=clip.width,
         height=clip.height,
         halvings=config.halvings,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
         placement=typical_placement(reader, source),
+        proportions=typical_proportions(reader, source),
     )
 
 

@@ -26,7 +26,8 @@ def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     artifacts = tuple(artifact_of(config, condition_class(name).artifact) for name in config.conditions)
     coarser = None if config.start_from else spec.coarser(config)
     below = () if coarser is None else (f"checkpoints/{coarser}",)
-    return ("frames", *artifacts, *(("flow",) if spec.strides(config) else ()), *below)
+    tracks = ("tracks",) if config.model.tracks else ()
+    return ("frames", *artifacts, *tracks, *(("flow",) if spec.strides(config) else ()), *below)
 
 
 def artifact_of(config: TrainConfig, kind: str) -> str:

@@ -43,6 +43,11 @@ class ModelSettings(SettingsGroup):
         None, "Number of label classes (street); default: highest id in the label maps + 1.", ge=1, le=255
     )
     edges: bool = setting(True, "Condition also on edges between instances (street).")
+    tracks: bool | None = setting(
+        None,
+        "Take object ids from the artifact tracks of `v2v track` (street); default: if the workspace has it.",
+        since="0.1",
+    )
     depth_near: float | None = setting(
         None,
         "Nearest depth in metres that the network resolves (depth ingested with --depth-scale); default: 1.",
