@@ -18,7 +18,7 @@ from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.presets import generator_config
 
 Row = tuple[str, float, str]
-REPEATS = 15
+REPEATS = 9
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,23 @@ def test_a_window_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
         COMMAND.check(LiveConfig(camera=0))
 
 
+def test_a_window_shows_frames_until_q_is_pressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, keys = list[list[int]](), iter([-1, ord("q")])
+    for name in ("namedWindow", "resizeWindow", "destroyWindow"):
+        monkeypatch.setattr(live_sinks.cv2, name, lambda *given: None)
+    monkeypatch.setattr(live_sinks.cv2, "imshow", lambda title, image: shown.append(image[0, 0].tolist()))
+    monkeypatch.setattr(live_sinks.cv2, "waitKey", lambda wait: next(keys))
+    monkeypatch.setattr(live_sinks.cv2, "getWindowProperty", lambda title, what: 1.0)
+    red = np.zeros((4, 6, 3), np.uint8)
+    red[..., 0] = 255
+    with live_sinks.WindowSink() as sink:
+        sink.write(red)
+        assert not sink.closed
+        sink.write(red)
+        assert sink.closed
+    assert shown == [[0, 0, 255]] * 2, "OpenCV takes blue first"
+
+
 def test_virtual_camera_gets_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     pyvirtualcam = pytest.importorskip("pyvirtualcam")
     sent = []

@@ -9,6 +9,7 @@ import torch
 
 from tests.errors import raises
 from tests.unit.rendering import render, save_untrained
+from v2vkit import load
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
@@ -17,11 +18,14 @@ from v2vkit.config import Size
 from v2vkit.inference import backends
 from v2vkit.inference.backend_names import ON_CPU, Backend
 from v2vkit.inference.backends import Forward, choose_backend, refuse_backend
+from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.session import Session
 from v2vkit.inference.tiles import spans, tiled
-from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.any_generator import AnyGenerator, build_generator
 from v2vkit.models.generator import Output, VideoGenerator
 from v2vkit.models.presets import generator_config
+from v2vkit.models.unet import UNetConfig
 
 
 def _model(work: Path, **changes: object) -> tuple[AnyGenerator, ModelInfo]:
@@ -88,6 +92,43 @@ def test_measuring_runs_every_back_end(tmp_path: Path) -> None:
     assert set(spent) == {"torch", "compile"}
     assert calls
     assert not any(calls)
+
+
+def test_a_loaded_model_renders_with_a_back_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, info = _model(tmp_path)
+    calls: list[bool] = []
+
+    def fake(generator: AnyGenerator, info: ModelInfo, open_graph: object) -> Forward:
+        def forward(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+            calls.append(first_frame)
+            return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
+
+        return forward
+
+    monkeypatch.setattr(backends, "open_graphs", fake)
+    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
+    labels = np.zeros((3, info.height, info.width), np.uint8)
+    frames = list(load(tmp_path, device="cpu", backend="onnxruntime").generate(labels))
+    assert calls == [True, False, False]
+    for frame, other in zip(frames, load(tmp_path, device="cpu").generate(labels), strict=True):
+        np.testing.assert_array_equal(frame, other)
+    with raises("backend-unknown", "tensorrt"):
+        load(tmp_path, device="cpu", backend="tensorrt")  # type: ignore[arg-type]
+
+
+def test_independent_frames_go_through_the_back_end_one_by_one() -> None:
+    """Without one, several are generated in a batch, for which no graph is traced."""
+    config = UNetConfig(in_channels=3, width=8, num_down=2)
+    generator = build_generator(config).eval()
+    sizes: list[int] = []
+
+    def forward(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+        sizes.append(source.shape[0])
+        return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
+
+    frames = [ConditionedFrame(np.zeros((3, 16, 16), np.float32))] * 5
+    assert len(list(Session(generator, forward=forward).render(frames))) == 5
+    assert sizes == [1] * 5
 
 
 def test_back_ends_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

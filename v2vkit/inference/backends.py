@@ -9,7 +9,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -98,9 +98,12 @@ def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, prec
         precision: as in `Rollout`.
 
     Raises:
-        V2VError: a package is missing, the device or precision is not one of the back end, or compiling fails.
+        V2VError: there is no such back end, a package is missing, the device or precision is not one of the back end,
+            or compiling fails.
     """
     device = next(generator.parameters()).device
+    if name not in get_args(Backend):
+        raise V2VError("backend-unknown", f"There is no back end {name!r}.", f"Known: {', '.join(get_args(Backend))}.")
     if name != "auto":
         refuse_backend(name, device.type, precision)
         return Chosen(name, _open(name, generator, info, precision), {})

@@ -19,6 +19,8 @@ from v2vkit.conditions.given import check_image
 from v2vkit.config import Precision, Size, parse_rate
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
+from v2vkit.inference.backend_names import Backend
+from v2vkit.inference.backends import Forward, choose_backend
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.edge_variants import make_variants
 from v2vkit.inference.edits import NO_EDITS, Edits, open_editor
@@ -49,6 +51,7 @@ class Model:
         precision: number format of the convolutions.
         work: the workspace in which styles and the first-frame model are searched.
         styles, first_frame_model: folders to use instead of the workspace's.
+        forward: runs the generator; None = torch.
     """
 
     generator: AnyGenerator
@@ -58,6 +61,7 @@ class Model:
     work: Folder
     styles: str | None = None
     first_frame_model: str | None = None
+    forward: Forward | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.info.stage}, {self.info.conditioning.names}, {self.size}, {self.device})"
@@ -215,6 +219,7 @@ class Model:
             first_frame_model=self._first_frame_model if given is None else None,
             style=find_style(self.work, self.styles, style if isinstance(style, int) else os.fspath(style), self.info),
             precision=self.precision,
+            forward=self.forward,
         )
 
     def _first_frames(self, given: Any) -> Image | None:
@@ -257,6 +262,7 @@ def load(
     precision: Precision = "auto",
     styles: Path | None = None,
     first_frame_model: Path | None = None,
+    backend: Backend = "torch",
 ) -> Model:
     """Open a trained model.
 
@@ -270,6 +276,7 @@ def load(
         styles: folder of styles (default: `styles` of the checkpoint's workspace).
         first_frame_model: checkpoint folder of the model that makes first frames (default: `checkpoints/pix2pixhd` of
             the workspace).
+        backend: what runs the network: torch, compile, onnxruntime, openvino or auto, as of `v2v render`.
 
     Raises:
         V2VError: the model is missing, damaged or of another version, or the device is missing or has too little memory
@@ -292,7 +299,7 @@ def load(
         None if first_frame_model is None else os.fspath(first_frame_model),
     )
     warm_up(model.generator, info.width, info.height, info.halvings, precision)
-    return model
+    return replace(model, forward=choose_backend(backend, model.generator, info, precision).forward)
 
 
 def _find(path: str) -> tuple[Folder, str]:

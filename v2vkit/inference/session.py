@@ -73,6 +73,7 @@ class Session:
         if first is None:
             return
         number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2])
+        number = 1 if self.forward is not None else number  # back ends have graphs for one frame
         rollout = Rollout(self.generator, self.halvings, precision=self.precision)
         for batch in batched(chain([first], iterator), number):
             if number == 1:

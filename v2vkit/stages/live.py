@@ -173,14 +173,17 @@ def _open_source(config: LiveConfig, info: "ModelInfo") -> "Source":
     from v2vkit.inference.sources import open_source
     from v2vkit.video.camera import open_camera_source
 
-    if config.camera is not None:
-        return open_camera_source(config.camera)
+    captured = config.camera if config.source is None or "://" not in config.source else config.source
+    if captured is not None:
+        if info.generator.takes_flow:
+            raise V2VError(
+                "flow-required",
+                "This model (COVST) warps its features with flow that has to be given; a camera gives none.",
+                "Give a workspace with maps and flow, and --maps.",
+            )
+        return open_camera_source(captured)
     assert config.source is not None, "checked before"
-    return (
-        open_camera_source(config.source)
-        if "://" in config.source
-        else open_source(config.source, info, maps=config.maps)
-    )
+    return open_source(config.source, info, maps=config.maps)
 
 
 def _open_sink(config: LiveConfig, source: "Source", pipe: "PipeWriter | None") -> "Sink | WindowSink | CameraSink":

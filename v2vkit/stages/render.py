@@ -240,7 +240,9 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         session.forward = backend.forward
         told = [] if config.backend == "torch" else [str(backend)]
     else:
-        session.forward, told = tiled(session.generator, config.tile, info.generator), []
+        told = []
+        for each in sessions:
+            each.forward = tiled(each.generator, config.tile, info.generator)
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
     ahead = made_ahead(frames, device)
@@ -312,6 +314,10 @@ def _refuse_idle(config: RenderConfig) -> None:
     if config.size is not None and config.maps:
         raise V2VError(
             "setting-conflict", "Finished maps (--maps) have a size, and --size is another.", "Leave one out."
+        )
+    if config.edge_variants > 1 and config.backend != "torch":
+        raise V2VError(
+            "setting-conflict", f"--edge-variants are for --backend torch, not {config.backend}.", "Leave one out."
         )
     if config.tile is not None and config.backend != "torch":
         raise V2VError(

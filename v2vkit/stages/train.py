@@ -18,9 +18,8 @@ from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, l
 from v2vkit.stages.train_plan import (
     artifact_of,
     check_training,
-    maps_only,
     not_used,
-    source_config,
+    open_dataset,
     start_folder,
     training_inputs,
     training_sources,
@@ -146,7 +145,6 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
     from v2vkit.training.continuing import fitted_epochs, refuse_finished
-    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text, schedule_within_budget
     from v2vkit.training.trainer import new_state
 
@@ -156,15 +154,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     threads = choose_threads(config.hardware.threads)
     device = parallel.device or pick_device(config.hardware.device)
     work = Folder(build.options.work)
-    dataset = VideoDataset(
-        spec.open_reader(config, work, maps_only(build.inputs)),
-        source_config(config, build.inputs, work),
-        strides=spec.strides(config),
-        flip=config.data.flip,
-        downsample=config.halvings,
-        compact=device.type != "cpu",
-        regions=spec.regions(config),
-    )
+    dataset = open_dataset(config, build.inputs, work, device)
     info = _describe(build, dataset)
     start = start_folder(config, work)
     first = parallel.rank == 0

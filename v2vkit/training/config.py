@@ -339,9 +339,10 @@ class HardwareSettings(SettingsGroup):
         "Recompute the generator's activations in the backward pass: less memory, more time.",
         affects_output=False,
     )
-    shard: bool = setting(
+    zero: bool = setting(
         False,
-        "Shard the optimiser states over the processes of torchrun: less memory for each than the plan shows.",
+        "Shard the optimiser states over the processes of torchrun (ZeRO stage 1): less memory for each than the plan "
+        "shows.",
         affects_output=False,
     )
     channels_last: bool | None = setting(

@@ -108,7 +108,7 @@ def check_live_sink(target: str) -> None:
         other = "Give another target with --to, such as out.mp4."
         displays = ("DISPLAY", "WAYLAND_DISPLAY")
         if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
-            raise V2VError("display-missing", "There is no display to open a window on.", other)
+            raise V2VError("display-missing", "There is no display for a window.", other)
         if "GUI:                           NONE" in cv2.getBuildInformation():
             raise V2VError("display-missing", "This build of OpenCV has no windows (opencv-python-headless).", other)
     if target == CAMERA and importlib.util.find_spec("pyvirtualcam") is None:
