@@ -12,6 +12,7 @@ NAMES = (
     "tracking",
     "data_path",
     "busy_neighbour",
+    "independent_frames",
 )
 
 

@@ -9,6 +9,7 @@ from tests.unit.training_data import SMALL, Begun, begin, model_info
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_network, save_model
 from v2vkit.checkpoint.train_state import model_weights
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import settings_of
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
@@ -17,23 +18,28 @@ from v2vkit.training.methods.registry import METHODS, method_spec
 from v2vkit.training.terms import losses_on
 from v2vkit.training.trainer import take_step
 
-SOURCE = of_domain("street")
+DOMAINS = {"s-flow": "cg2real"}  # all others: street
 SIZES = {name: SMALL.value(name) for name in ("preset", "width", "num_down", "num_blocks", "discriminator_width")}
 EVERY = pytest.mark.parametrize("name", METHODS)
 
 
 def config_of(name: str) -> TrainConfig:
-    open_settings = {"network": "lite0-fpn"}  # what the stage fills in
+    domain, open_settings = DOMAINS.get(name, "street"), {"network": "lite0-fpn"}  # what the stage fills in
     return TrainConfig(
-        method=name, domain="street", device="cpu", precision="fp32", lambda_l1=1.0, **SIZES, **open_settings
+        method=name, domain=domain, device="cpu", precision="fp32", lambda_l1=1.0, **SIZES, **open_settings
     )
+
+
+def source_of(name: str) -> Conditioning:
+    return of_domain(DOMAINS.get(name, "street"))
 
 
 def batch_for(config: TrainConfig, num_frames: int = 4) -> VideoBatch:
     spec = method_spec(config.method)
     generator = torch.Generator().manual_seed(0)
     length = spec.context + num_frames
-    x, s = (torch.rand(1, length, channels, 24, 32, generator=generator) for channels in (3, SOURCE.num_channels))
+    channels = source_of(config.method).num_channels
+    x, s = (torch.rand(1, length, channels, 24, 32, generator=generator) for channels in (3, channels))
     strides = spec.strides(config)
     flow = {stride: torch.zeros(1, length, 2, 24, 32) for stride in strides}
     return VideoBatch(x * 2 - 1, s, flow, {stride: torch.ones(1, length, 1, 24, 32) for stride in strides})
@@ -41,7 +47,7 @@ def batch_for(config: TrainConfig, num_frames: int = 4) -> VideoBatch:
 
 @pytest.fixture
 def begun(name: str) -> Begun:
-    return begin(config_of(name), SOURCE)
+    return begin(config_of(name), source_of(name))
 
 
 @EVERY
@@ -58,7 +64,7 @@ def test_its_row_settings_and_losses_are_known(name: str) -> None:
 
 @EVERY
 def test_networks_are_a_function_of_the_seed_and_each_has_an_optimiser(name: str, begun: Begun) -> None:
-    other = begin(config_of(name), SOURCE)
+    other = begin(config_of(name), source_of(name))
     for key, network in begun.method.networks().items():
         assert network.optimizer in begun.state.optimizers
         for a, b in zip(network.module.parameters(), other.state.modules[key].parameters(), strict=True):
@@ -73,9 +79,9 @@ def test_networks_are_a_function_of_the_seed_and_each_has_an_optimiser(name: str
 def test_steps_over_a_batch_log_its_losses_and_change_weights(name: str, begun: Begun, skip: int) -> None:
     method, state = begun.method, begun.state
     before = {key: tensor.clone() for key, tensor in model_weights(state.networks).items()}
-    frames, logged = 0, set()
+    frames, logged, last = 0, set(), method.config.schedule.epochs - 1
     for chunk in method.chunks(batch_for(method.config), skip=skip):
-        values = take_step(method, state, chunk, StepContext(0, 0.0, 16, state.scaler.scale))
+        values = take_step(method, state, chunk, StepContext(last, float(last), 16, state.scaler.scale))
         logged |= values.keys()
         frames += method.num_frames(chunk)
         picture = method.sample(chunk)
@@ -89,7 +95,7 @@ def test_steps_over_a_batch_log_its_losses_and_change_weights(name: str, begun: 
 @EVERY
 def test_its_model_file_is_read_back(name: str, begun: Begun, tmp_path: object) -> None:
     class Dataset:
-        source = SOURCE
+        source = source_of(name)
 
     folder = Folder(str(tmp_path))
     save_model(folder, model_weights(begun.state.networks), model_info(begun.method.config, Dataset()))

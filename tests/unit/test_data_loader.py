@@ -79,6 +79,7 @@ def no_workers_left() -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_batches_in_the_same_order(work: str) -> None:
     dataset = open_dataset(work, flip=True)
     expected = batches(dataset, workers=0)

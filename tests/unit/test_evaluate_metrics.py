@@ -48,6 +48,7 @@ def test_only_the_metrics_that_were_asked_for_are_computed(work: Path) -> None:
 
 
 @needs_lite0
+@pytest.mark.slow
 def test_by_default_everything_is_computed_that_can_be_and_the_rest_has_a_reason(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,7 @@ def _open_colours(config: FramesConfig) -> Opened:
     return Opened(_two_colours)
 
 
+@pytest.mark.slow
 def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path: Path) -> None:
     assert isinstance(SOURCE.make, PerClip)
     colours = replace(SOURCE, make=replace(SOURCE.make, open=_open_colours))

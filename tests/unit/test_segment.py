@@ -209,6 +209,7 @@ def test_labels_that_came_with_the_frames_are_not_overwritten_unasked(tmp_path: 
     assert manifest.stage == "segment"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segment", ["torchvision", "yolo"])
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, segment: str) -> None:
     if segment == "yolo":

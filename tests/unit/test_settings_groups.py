@@ -103,6 +103,7 @@ def test_what_most_people_use_comes_first_then_every_group() -> None:
         "Schedule and optimiser",
         "Weights of the losses",
         "Discriminators",
+        "Segmenter",
         "Training data",
         "Hardware",
         "Plan, snapshots and logs",

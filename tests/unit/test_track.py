@@ -183,6 +183,7 @@ def test_the_bridge_is_in_seconds(tmp_path: Path) -> None:
     assert _manifest(tmp_path).counts == {"objects": 4, "bridged gaps": 1}
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_a_byte_and_a_stopped_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_memory_switches_change_no_loss_and_no_gradient(dataset: VideoDataset, s
         assert (a - b).norm() <= 1e-9 * steepest
 
 
+@pytest.mark.slow
 def test_compiled_networks_compute_the_same_losses(dataset: VideoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Traced and differentiated as torch.compile does; only the code generator, which takes minutes, is left out."""
     compiled: list[torch.nn.Module] = []
@@ -131,6 +132,7 @@ def test_a_float16_step_that_overflows_is_left_out(dataset: VideoDataset) -> Non
     assert trainer.state.scaler.get_scale() == 2.0**59
 
 
+@pytest.mark.slow
 def test_float16_resumes_with_its_scale(dataset: VideoDataset, tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"precision": "fp16", "max_frames": 3, "temporal_scales": 1})
     whole = train_into(config, dataset, tmp_path / "whole")

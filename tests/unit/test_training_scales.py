@@ -125,6 +125,7 @@ def test_only_the_new_scale_trains_at_first(trained: RunOptions, tmp_path: Path)
     assert not same(before.scales[0].state_dict(), after.scales[0].state_dict())
 
 
+@pytest.mark.slow
 def test_discriminators_go_on_from_the_coarser_stage(trained: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
     run(STAGE, stage(TWO, "spatial-2", seed=5), RunOptions(work=trained.work, overwrite=True))
     text = capsys.readouterr().out

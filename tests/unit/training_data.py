@@ -93,7 +93,7 @@ def model_info(config: TrainConfig, dataset: VideoDataset) -> ModelInfo:
         fingerprint="f",
         **method_spec(config.method).describe(config, dataset.source),
         conditioning=dataset.source,
-        origins=made_by("ingest"),
+        origins=made_by("ingest") * len(dataset.source.conditions),
         width=32,
         height=24,
         frames={},

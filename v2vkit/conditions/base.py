@@ -82,6 +82,7 @@ class Condition(BaseModel, Generic[A]):
         from_frame: whether its annotations are made from the frame alone, without an estimator (`of_frame`).
         crop: `ingest --crop` as published models with square frames had it.
         shows_frame: whether its channels are a picture of the frame: red, green, blue.
+        shows_edges: whether its channel is an edge map of the frame.
         signed: whether published generators saw its channels in [-1, 1].
         published: how the annotations of published models were made.
         published_images: whether there is a published image generator for it.
@@ -113,6 +114,7 @@ class Condition(BaseModel, Generic[A]):
     from_frame: ClassVar[bool] = False
     crop: ClassVar[str] = "none"
     shows_frame: ClassVar[bool] = False
+    shows_edges: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     published: ClassVar[Origin | None] = None
     published_images: ClassVar[bool] = False

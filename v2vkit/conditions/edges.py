@@ -57,6 +57,7 @@ class EdgesCondition(Condition[EdgeMap]):
     making: ClassVar[str] = "`v2v make-edges`"
     mirrors: ClassVar[bool] = True
     from_frame: ClassVar[bool] = True
+    shows_edges: ClassVar[bool] = True
 
     name: Literal["edges"] = "edges"
     kernel: Kernel = "cross"

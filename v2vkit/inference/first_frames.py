@@ -7,8 +7,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model
 from v2vkit.errors import V2VError
 from v2vkit.inference.framing import frame_images
-from v2vkit.models.any_generator import AnyGenerator
-from v2vkit.models.image_generator import FrameGenerator
+from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.video.images import read_image
 from v2vkit.video.sources import find_sequence
 
@@ -41,7 +40,7 @@ def find_first_frame_model(work: Folder, folder: str | None, info: ModelInfo) ->
             "Run `v2v train --method pix2pixhd`, or name one with --first-frame-model FOLDER.",
         )
     generator, found = load_model(place)
-    if not isinstance(generator, FrameGenerator) or generator.config.takes_flow:
+    if not is_independent(generator.config):
         raise V2VError(
             "model-mismatch",
             f"{place.url} is not an image model for first frames.",

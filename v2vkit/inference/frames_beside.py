@@ -57,7 +57,7 @@ def refuse_missing_frames(conditioning: Conditioning, frames: str | None) -> Non
     of_frames = [condition.artifact for condition in conditioning.conditions if condition.from_frame]
     if of_frames and frames is None:
         raise V2VError(
-            "frames-required",
+            "frame-required",
             f"This model is conditioned on {' and '.join(of_frames)}, which are made from frames that label maps lack.",
             "Give the video or folder of their frames with --frames, or a workspace with --maps.",
         )

@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, get_args
@@ -20,6 +20,7 @@ from v2vkit.config import Precision, Size, parse_rate
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import conditioned_frames
+from v2vkit.inference.edge_variants import make_variants
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
@@ -74,6 +75,19 @@ class Model:
     def fps(self) -> Fraction:
         """Frames per second of the footage that it was trained on."""
         return self.info.rate
+
+    def variant(self, edge_weights: Sequence[float] | None = None, *, edge_seed: int | None = None) -> "Model":
+        """The same model with other weights a_i of its edge network: another variant of every scene (s-flow).
+
+        Args:
+            edge_weights: six numbers of 0 or more, the finest side output first, the fused map last.
+            edge_seed: draws them instead.
+
+        Raises:
+            V2VError: the model has no edge network, both are given, or they are not such numbers.
+        """
+        (generator,) = make_variants(self.generator, weights=edge_weights, seed=edge_seed)
+        return replace(self, generator=generator)
 
     def generate(
         self,

@@ -1,5 +1,6 @@
 """Generates a video frame by frame, each from source maps and the model's own past frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +87,22 @@ class Rollout:
         if self.halvings:
             x = enlarge(x, (s.shape[1], s.shape[2]), self.halvings)
         return to_image(x[0])
+
+    def images_at_once(self, sources: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
+        """Frames of a generator without a past (`is_independent`), made in one batch; as `image` of each.
+
+        A frame of a batch does not depend on how many others there are, from two on; one alone is made twice.
+
+        Args:
+            sources: source maps float32 [C, H, W] in [0, 1].
+        """
+        twice = [*sources, *sources] if len(sources) == 1 else sources
+        stack = torch.cat([self._downsampled(self._tensor(s)) for s in twice])
+        with torch.inference_mode(), _computing(self.generator, self.precision):
+            x = self.generator(stack, None, first_frame=True)[-1].x_fake
+        if self.halvings:
+            x = enlarge(x, (sources[0].shape[1], sources[0].shape[2]), self.halvings)
+        return [to_image(frame) for frame in x[: len(sources)]]
 
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)

@@ -18,10 +18,12 @@ from v2vkit.engine.threads import batched, map_in_threads, prefetch
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import Style
-from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.any_generator import AnyGenerator, is_independent
 
 Image = NDArray[np.uint8]
 
+_PIXELS = 1 << 20
+"""Of a batch of independent frames."""
 _BATCH = 4
 """Frames; more gain little, and the source maps of all of them are in memory."""
 
@@ -58,9 +60,33 @@ class Session:
         return self._rollout.image(frame.conditioning(self.style))
 
     def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:
-        """Every frame with its rendering."""
-        for frame in frames:
-            yield frame, self.step(frame)
+        """Every frame with its rendering; several at once where none depends on another (`frames_at_once`).
+
+        What a batch makes of a frame is what `step` makes of it, up to the rounding of sums.
+        """
+        iterator = iter(frames)
+        first = next(iterator, None)
+        if first is None:
+            return
+        number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2])
+        rollout = Rollout(self.generator, self.halvings, precision=self.precision)
+        for batch in batched(chain([first], iterator), number):
+            if number == 1:
+                images = [self.step(frame) for frame in batch]
+            else:
+                images = rollout.images_at_once([frame.conditioning(self.style) for frame in batch])
+            yield from zip(batch, images, strict=True)
+
+
+def frames_at_once(generator: AnyGenerator, height: int, width: int) -> int:
+    """How many frames of a video `generator` makes in one batch: one, unless they are independent of each other.
+
+    Networks that normalise over a batch would make one frame depend on the others. Large frames are made one by one:
+    their activations take the memory, and a batch gains nothing.
+    """
+    if not is_independent(generator.config) or generator.config.norm != "instance":
+        return 1
+    return max(1, min(_BATCH, _PIXELS // (height * width)))
 
 
 def made_ahead(frames: Iterable[ConditionedFrame], device: torch.device) -> Iterator[ConditionedFrame]:
@@ -101,6 +127,10 @@ def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0,
     zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
     with fitting("The model", device, "Close other programs that use that memory, or give another --device."):
-        Rollout(generator, halvings, precision=precision).step(zeros)
+        rollout, number = Rollout(generator, halvings, precision=precision), frames_at_once(generator, height, width)
+        if number == 1:
+            rollout.step(zeros)
+        else:
+            rollout.images_at_once([zeros] * number)
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -7,6 +7,7 @@ from v2vkit.models.discriminator import DiscriminatorConfig, video_channels
 from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.models.image_generator import ImageGeneratorConfig
+from v2vkit.models.unet import UNetConfig
 
 GENERATORS: dict[Preset, dict[str, int]] = {
     "tiny": {"width": 32, "num_down": 3, "num_blocks": 4, "num_blocks_fine": 2},
@@ -18,6 +19,13 @@ IMAGE_GENERATORS: dict[Preset, dict[str, int]] = {
     "small": {"width": 64, "num_down": 3, "num_blocks": 6, "num_blocks_enhancer": 3},
     "paper": {"width": 64, "num_down": 4, "num_blocks": 9, "num_blocks_enhancer": 3},
 }
+UNETS: dict[Preset, dict[str, int]] = {
+    "tiny": {"width": 32, "num_down": 5},
+    "small": {"width": 64, "num_down": 7},
+    "paper": {"width": 64, "num_down": 8},
+}
+EDGE_NETWORKS: dict[Preset, int] = {"tiny": 8, "small": 32, "paper": 64}
+"""Width of DNED, where it is trained from scratch."""
 DISCRIMINATORS: dict[Preset, dict[str, int]] = {
     "tiny": {"width": 32, "num_layers": 3, "num_scales": 2},
     "small": {"width": 64, "num_layers": 3, "num_scales": 2},
@@ -52,6 +60,11 @@ def image_generator_config(
     values = {**IMAGE_GENERATORS[preset], "in_channels": source_channels, "num_enhancers": num_enhancers, **changes}
     values["width"] = (width or IMAGE_GENERATORS[preset]["width"]) >> num_enhancers
     return make_config(ImageGeneratorConfig, values, f"image generator `{preset}`")
+
+
+def unet_config(preset: Preset, *, source_channels: int, **changes: Any) -> UNetConfig:
+    """pix2pix's U-Net of that size; `changes` are other fields of `UNetConfig`."""
+    return make_config(UNetConfig, {**UNETS[preset], "in_channels": source_channels, **changes}, f"U-Net `{preset}`")
 
 
 def encoder_config(preset: Preset, *, dims: int) -> EncoderConfig:

@@ -11,22 +11,22 @@ _THREADS = 2
 
 
 class EdgesConfig(StageConfig):
-    """Find the edges of every frame: grey, Gaussian, Laplacian, threshold.
+    """Detect the edges of every frame: grey, Gaussian, Laplacian, threshold.
 
-    For every frame: edges.png, 255 on 0. Models with --condition edges (or --domain cg2real, labels and edges) are
-    conditioned on them; `v2v render` makes those of the driving frames on the fly, with the same settings.
+    Writes one file per frame, edges.png, 255 on 0. They condition models trained with --condition edges or --domain
+    cg2real (labels and edges). `v2v render` makes the edges of its source on the fly with the same settings.
     """
 
-    kernel: Kernel = setting("cross", "The Laplacian: cross = 4 neighbours, square = 8 (thicker diagonals).")
+    kernel: Kernel = setting("cross", "Laplacian kernel: cross has 4 neighbours, square has 8.")
     sigma: float = setting(
         SIGMA,
-        "Gaussian before the Laplacian, in pixels; more of it keeps only coarse edges, 0 = none.",
+        "Standard deviation of the Gaussian before it, in pixels; higher values keep only coarse edges, 0 = none.",
         ge=0,
         le=MAX_SIGMA,
     )
     threshold: float = setting(
         THRESHOLD,
-        "Response above which a pixel is an edge, in grey levels of 255; more gives fewer edges.",
+        "Response above which a pixel is an edge, in grey levels of 255; higher values give fewer edges.",
         ge=0,
         le=4096,
     )

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -115,6 +116,19 @@ class RenderConfig(StageConfig):
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
     )
+    edge_weights: str | None = setting(
+        None,
+        "Weights a1,...,a6 of the edge network's six outputs, from the finest to the coarsest, then the fused one "
+        "(models of --method s-flow); each choice is another variant of the scene. Default: equal weights.",
+        metavar="A1,...,A6",
+    )
+    edge_seed: int | None = setting(None, "Seed that draws these weights at random.", ge=0, lt=1 << 63)
+    edge_variants: int = setting(
+        0,
+        "Number of variants to render side by side, with the seeds from --edge-seed on (default: from 0); 0 = off.",
+        ge=0,
+        le=16,
+    )
     crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
     codec: str = setting("libx264", "Video encoder.")
     container: Literal["matroska", "y4m"] | None = setting(
@@ -146,6 +160,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
@@ -161,20 +176,25 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     generator, info = load_model(checkpoint)
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
+    weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
+    variants = make_variants(generator.to(device), weights=weights, seed=config.edge_seed, number=config.edge_variants)
     session = Session(
-        generator.to(device),
+        variants[0],
         halvings=info.halvings,
         first_frames=read_first_frames(config.first_frames, info),
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
     )
+    sessions = [session, *(replace(session, generator=other) for other in variants[1:])]
     source = _open_source(config, info)
     frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device)
     warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
-    rendered = follow_idle_cores(session.render(made_ahead(frames, device)), threads)
+    ahead = made_ahead(frames, device)
+    rendered = session.render(ahead) if len(sessions) == 1 else render_variants(sessions, ahead)
+    rendered = follow_idle_cores(rendered, threads)
     sink = open_sink(
         config.target,
         fps=source.fps,
@@ -193,17 +213,25 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
+        if len(sessions) > 1:
+            distances.append(variant_distance(image, len(sessions)))
         picture = side_by_side(info.conditioning, frame, image) if config.compare else image
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and
     # two teams would exceed the cores.
     count = missed = 0
+    distances: list[float] = []
     with sink, progress(source.num_frames, desc="render") as shown:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
     print("\n".join([*sink.notes, _summary(config, source, count)]))
+    if distances:
+        mean = sum(distances) / len(distances)
+        print(
+            f"{len(sessions)} variants: they differ by {mean:.2f} of 255 levels (mean over pixels, pairs and frames)."
+        )
     return [*problems_of(source, info, missed), *sink.problems]
 
 

@@ -10,7 +10,7 @@ from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
-from v2vkit.weights import file_digest
+from v2vkit.weights import file_digest, require
 
 if TYPE_CHECKING:
     from v2vkit.conditions.conditioning import Conditioning
@@ -52,6 +52,8 @@ def training_sources(config: TrainConfig) -> dict[str, str]:
             )
         sources["--start-from"] = read_info(start).identity
     files = {"perceptual weights": config.losses.perceptual_weights, "weights": config.segmenter.network_weights}
+    if config.model.edge_network in ("vgg16", "hed"):
+        files["edge network weights"] = str(require(config.model.edge_network))
     return sources | {name: file_digest(path) for name, path in files.items() if path}
 
 

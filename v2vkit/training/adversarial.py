@@ -14,13 +14,27 @@ from torch import Tensor
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast
 from v2vkit.models.discriminator import Discriminator, image_input, video_input
-from v2vkit.models.losses import DiscriminatorOutput, feature_matching, hinge_discriminator, hinge_generator, lsgan
+from v2vkit.models.losses import (
+    DiscriminatorOutput,
+    bce,
+    feature_matching,
+    hinge_discriminator,
+    hinge_generator,
+    lsgan,
+)
 from v2vkit.models.temporal import temporal_windows
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.face_region import cut_faces, find_faces
 from v2vkit.training.generated import GeneratedChunk, join
 from v2vkit.training.reconstruction import Losses
 from v2vkit.training.terms import POSE, VIDEO_DISCRIMINATORS, LossTerm
+
+_GAN: dict[str, tuple[Callable[[DiscriminatorOutput], Tensor], Callable[..., Tensor]]] = {
+    "lsgan": (partial(lsgan, real=True), lsgan),
+    "hinge": (hinge_generator, hinge_discriminator),
+    "bce": (partial(bce, real=True), bce),
+}
+"""Adversarial loss -> the generator's and the discriminator's."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +81,13 @@ class AdversarialLosses:
         D's loss is half the sum over the fakes of its real and fake terms (specification 1.9).
         """
         assert term.network is not None
-        hinge, key = config.adversaries.gan == "hinge", term.key
-        gan = torch.stack([hinge_generator(fake) if hinge else lsgan(fake, real=True) for fake in fakes]).sum()
+        key = term.key
+        of_generator, loss = _GAN[config.adversaries.gan]
+        gan = torch.stack([of_generator(fake) for fake in fakes]).sum()
         matching = torch.stack([feature_matching(fake, real) for fake in fakes]).sum()
         gan, matching = gan * share, matching * share
         self.generator.add(f"G_{key}", gan, weight)
         self.generator.add(f"G_{key}_Feat", matching, weight * config.losses.lambda_feature)
-        loss = hinge_discriminator if hinge else lsgan
         d_real = loss(real, real=True) * len(fakes) * share
         d_fake = torch.stack([loss(fake, real=False) for fake in fakes]).sum() * share
         self.discriminators[term.network] = (d_real + d_fake) / 2
@@ -122,7 +136,8 @@ def face_adversary(config: TrainConfig) -> tuple[LossTerm, ...]:
 def image_inputs(chunk: GeneratedChunk) -> DiscriminatorInputs:
     """Frames with their source maps: generated frames and, for video generators, hallucinated images."""
     fakes = [images for images in (chunk.detached.x_fake, chunk.detached.h) if images]
-    return DiscriminatorInputs(image_input(chunk.s, chunk.x), [image_input(chunk.s, join(images)) for images in fakes])
+    s = chunk.s_without_edges
+    return DiscriminatorInputs(image_input(s, chunk.x), [image_input(s, join(images)) for images in fakes])
 
 
 def video_inputs(chunk: GeneratedChunk, *, scale: int, num_frames: int, sparse: bool) -> DiscriminatorInputs | None:

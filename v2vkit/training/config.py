@@ -1,6 +1,9 @@
 """The settings of `v2v train`, in groups."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
 
 from v2vkit.classes.table import ClassName
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
@@ -72,6 +75,12 @@ class ModelSettings(SettingsGroup):
     num_enhancers: int = setting(
         0, "Local enhancers (pix2pixhd, covst); each doubles the resolution of the generator.", ge=0, le=5
     )
+    edge_network: Literal["scratch", "vgg16", "hed", "none"] = setting(
+        "scratch",
+        "Initial weights of the edge network DNED (s-flow): random, or vgg16 or hed of `v2v weights`; none = the "
+        "generator gets the Laplacian edges.",
+        since="0.1",
+    )
     covst_share: float = setting(
         0.8, "Weight of the warped features of the last frame where the flow is certain (covst).", gt=0, le=1
     )
@@ -118,6 +127,21 @@ class ScheduleSettings(SettingsGroup):
     fix_epochs: int = setting(
         0, "First epochs in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
     )
+    laplacian_epochs: int | None = setting(
+        None,
+        "First epochs, which train on Laplacian edges without the edge network (s-flow); default: a third of --epochs.",
+        ge=0,
+        le=100000,
+        since="0.1",
+    )
+    flow_epochs: int | None = setting(
+        None,
+        "Last epochs, which train on pairs of frames with the loss of their optical flow (s-flow, eq. 8); default: a "
+        "third of --epochs, 0 = none.",
+        ge=0,
+        le=100000,
+        since="0.1",
+    )
     loss_ramp: float = setting(
         0.0,
         "Epochs over which a loss that starts only with longer sequences (video discriminators) ramps up.",
@@ -136,7 +160,9 @@ class LossSettings(SettingsGroup):
     lambda_face: float = setting(
         0.0, "Weight of the loss of a face discriminator (pose); 0 = none, 2 in the paper's recipes.", ge=0
     )
-    lambda_l1: float = setting(0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs.", ge=0)
+    lambda_l1: float = setting(
+        0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs. Default for pix2pix: 100.", ge=0
+    )
     perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
         "auto",
         "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off. The weights of lite0 and hed "
@@ -148,12 +174,18 @@ class LossSettings(SettingsGroup):
     )
     lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which uses the same network.", ge=0)
-    lambda_flow: float = setting(10.0, "Weight of the flow losses (eq. 8).", ge=0)
+    lambda_flow: float = setting(
+        10.0, "Weight of the flow losses (eq. 8); with s-flow of L_flow (default there: 1).", ge=0
+    )
     lambda_warp: float = setting(
         10.0,
         "Weight of the temporal consistency loss: generated frames warped with the real flow; more means less flicker.",
         ge=0,
         since="0.1",
+    )
+    lambda_dned: float = setting(1.0, "Weight of the edge network's loss (s-flow, eq. 4).", ge=0, since="0.1")
+    balance_edges: bool = setting(
+        False, "Weight pixels in that loss so that edges count as much as all others, as in HED.", since="0.1"
     )
     lambda_mask: float = setting(
         1.0, "Weight of the mask loss, which favours warping over generating where the flow is certain.", ge=0
@@ -163,7 +195,10 @@ class LossSettings(SettingsGroup):
 class AdversarySettings(SettingsGroup):
     """Discriminators."""
 
-    gan: Literal["lsgan", "hinge"] = setting("lsgan", "Adversarial loss: least squares or hinge.")
+    gan: Literal["lsgan", "hinge", "bce"] = setting(
+        "lsgan",
+        "Adversarial loss: least squares, hinge or binary cross-entropy. Default for s-flow and pix2pix: bce.",
+    )
     temporal_scales: int = setting(
         2, "Number of video discriminators; number s sees frames K^s apart. 0 = none.", ge=0, le=MAX_TEMPORAL_SCALES
     )
@@ -171,7 +206,8 @@ class AdversarySettings(SettingsGroup):
     sparse: bool = setting(False, "Video discriminators see only windows of frames that do not overlap.")
     discriminator_scales: int | None = setting(
         None,
-        "Scales of the discriminators in spatial-1, one more in each finer stage; default: the preset's.",
+        "Scales of the discriminators in spatial-1, one more in each finer stage; default: the preset's, 1 for s-flow "
+        "and pix2pix.",
         ge=1,
         le=4,
     )
@@ -370,6 +406,13 @@ class TrainConfig(StageConfig):
     data: DataSettings = DataSettings()
     hardware: HardwareSettings = HardwareSettings()
     output: OutputSettings = OutputSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_method(cls, values: Any) -> Any:
+        """Settings that were not given have the method's defaults."""
+        row = METHODS.get(str(values.get("method"))) if isinstance(values, Mapping) else None
+        return values if row is None else {**row.defaults, **values}
 
     if TYPE_CHECKING:  # settings are given by their own names, whatever their group
 

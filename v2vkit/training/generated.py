@@ -46,6 +46,7 @@ class GeneratedChunk:
         perceptual: the network of the perceptual loss, if a loss needs it.
         parallel: the other processes of this run.
         bodies: the channels of `s` that show skeletons of people.
+        edges: the channel of `s` that is an edge map, where an edge network sees it (S-Flow); discriminators do not.
     """
 
     sequence: VideoBatch
@@ -56,6 +57,7 @@ class GeneratedChunk:
     perceptual: PerceptualNetwork | None = None
     parallel: Parallel = field(default=ALONE)
     bodies: slice = field(default_factory=lambda: slice(None))
+    edges: slice | None = None
 
     @cached_property
     def detached(self) -> DetachedFakes:
@@ -71,6 +73,15 @@ class GeneratedChunk:
     def s(self) -> Tensor:
         """Its source maps [n B, C, H, W]."""
         return join([self.sequence.s[:, t] for t in self.frames])
+
+    @cached_property
+    def s_without_edges(self) -> Tensor:
+        """What discriminators see of the source maps: all, but not `edges`."""
+        return (
+            self.s
+            if self.edges is None
+            else torch.cat([self.s[:, : self.edges.start], self.s[:, self.edges.stop :]], 1)
+        )
 
     @cached_property
     def fakes(self) -> list[Tensor]:

@@ -6,6 +6,7 @@ from v2vkit import weights
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import METHODS
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
     """The settings with `auto` resolved and the weights file filled in.
 
     `auto` is the network of the training that exists in `folder`, so that weights fetched later do not change it; else
-    VGG-19 if the store has it, else `off`. If no loss uses the network, it is `off`.
+    the first of the method's networks whose weights are found (VGG-19), else `off`. If no loss uses the network, it is
+    `off`.
 
     Args:
         folder: the folder of the checkpoint to train.
@@ -61,7 +63,7 @@ def _automatic(config: TrainConfig, folder: Folder) -> str:
                 return str(Manifest.model_validate_json(folder.read(name)).config["perceptual"])
             except (ValueError, KeyError):  # damaged, or older: the stage reports the first, the second is stale
                 break
-    return "vgg19" if weights.find("vgg19") else "off"
+    return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
 
 
 def source_text(config: TrainConfig) -> str:

@@ -79,7 +79,7 @@ def measure(
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk
     context, measured = spec.context, chunk_frames * (num_steps + 1)
-    in_phase = [term.num_frames for term in method.losses() if term.num_frames <= phase.num_frames]
+    in_phase = [term.num_frames for term in method.losses() if term.counts_at(phase.full_first, phase.num_frames)]
     seen_before = max(in_phase, default=1) - 1
     windows = _longest_windows(
         dataset, context + max(phase.num_frames, seen_before + measured), config.data.batch_size // processes
@@ -124,7 +124,7 @@ def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> lis
 
 def _kind(config: TrainConfig, spec: MethodSpec, phase: Phase) -> Kind:
     on = losses_on(spec.losses(config), config)
-    return phase.newest_only, sum(term.num_frames <= phase.num_frames for term in on)
+    return phase.newest_only, sum(term.counts_at(phase.full_first, phase.num_frames) for term in on)
 
 
 def measure_phases(
@@ -271,10 +271,11 @@ def plan_text(
     times = phase_times(config, dataset, device, costs, schedule)
     for time_of in times:
         phase = time_of.phase
+        named = f" ({phase.name})" if phase.name else ""
         alone = f", scale {config.scale} alone" if phase.newest_only else ""
         text = (
-            f"  phase     epochs {phase.first + 1}-{phase.last + 1}: up to {phase.num_frames} frames per sequence, "
-            f"{time_of.frames} frames{alone}"
+            f"  phase     epochs {phase.first + 1}-{phase.last + 1}{named}: up to {phase.num_frames} frames per "
+            f"sequence, {time_of.frames} frames{alone}"
         )
         if costs:
             cost = costs[_kind(config, spec, phase)]

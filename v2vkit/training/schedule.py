@@ -4,7 +4,7 @@ Source: vid2vid specification 1.10 (clip length doubles every few epochs; learni
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Schedule:
         fix_epochs: first epochs in which only the newest spatial scale trains.
         full_epochs: epochs before the schedule was shortened (`shortened`), the unit of `double_every` and
             `fix_epochs`; None = it was not.
+        names: (first epoch, name) of phases that train other losses or networks, in order; of the full schedule.
     """
 
     epochs: int
@@ -29,6 +30,7 @@ class Schedule:
     max_frames: int = 1
     fix_epochs: int = 0
     full_epochs: int | None = None
+    names: tuple[tuple[int, str], ...] = ()
 
     @property
     def decay_epochs(self) -> int:
@@ -42,12 +44,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs [first, last] with sequences of `num_frames` frames, training all scales or only the newest."""
+    """Epochs [first, last] with sequences of `num_frames` frames, training all scales or only the newest.
+
+    `name` as in `Schedule.names`; `full_first` is `first` in epochs of the full schedule.
+    """
 
     first: int
     last: int
     num_frames: int
     newest_only: bool = False
+    name: str = ""
+    full_first: int = field(default=0, compare=False)
 
 
 def least_epochs(schedule: Schedule) -> int:
@@ -107,8 +114,10 @@ def phases(schedule: Schedule) -> list[Phase]:
     """The phases of the schedule, in order."""
     found: list[Phase] = []
     for epoch in range(schedule.epochs):
-        phase = Phase(epoch, epoch, frames_at(schedule, epoch), full_epoch(schedule, epoch) < schedule.fix_epochs)
-        if found and (found[-1].num_frames, found[-1].newest_only) == (phase.num_frames, phase.newest_only):
+        full = full_epoch(schedule, epoch)
+        name = next((name for first, name in reversed(schedule.names) if full >= first), "")
+        phase = Phase(epoch, epoch, frames_at(schedule, epoch), full < schedule.fix_epochs, name, full)
+        if found and replace(found[-1], last=epoch) == replace(phase, first=found[-1].first):
             found[-1] = replace(found[-1], last=epoch)
         else:
             found.append(phase)

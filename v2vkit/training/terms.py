@@ -67,6 +67,14 @@ FROM_NOTHING = Need(
     "are for --first-frame self",
     ("drop_history",),
 )
+EDGES = Need(
+    lambda config: config.conditions_have("shows_edges"),
+    lambda config: "only for --condition edges",
+    "are for --condition edges",
+    ("edge_network", "laplacian_epochs", "balance_edges"),
+)
+EDGE_NETWORK = Need(lambda config: config.model.edge_network != "none", lambda config: "--edge-network none")
+PAIRS = Need(lambda config: config.schedule.flow_epochs != 0, lambda config: "--flow-epochs 0")
 PERCEPTUAL = Need(
     lambda config: config.losses.perceptual not in ("auto", "off"),
     lambda config: "v2v weights fetch vgg19, or --perceptual lite0",
@@ -74,7 +82,19 @@ PERCEPTUAL = Need(
 )
 PREDICTED_FLOW = Need(lambda config: config.model.flow, lambda config: "--no-flow")
 VIDEO_DISCRIMINATORS = Need(lambda config: config.adversaries.temporal_scales > 0, lambda config: "--temporal-scales 0")
-NEEDS = (STREET, POSE, MIRRORED, PARTS, PICTURE, DEPTH, FROM_NOTHING, PERCEPTUAL, PREDICTED_FLOW, VIDEO_DISCRIMINATORS)
+NEEDS = (
+    STREET,
+    POSE,
+    MIRRORED,
+    PARTS,
+    PICTURE,
+    DEPTH,
+    FROM_NOTHING,
+    EDGES,
+    PERCEPTUAL,
+    PREDICTED_FLOW,
+    VIDEO_DISCRIMINATORS,
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +111,7 @@ class LossTerm:
         network: name of the discriminator that is built and trained for it, if it is on.
         strides: strides of the flow that it reads, in frames of the sequence.
         num_frames: generated frames that a sequence needs; it starts in the epoch in which sequences have as many.
+        begins: first epoch (counted from 0) in which it is on.
         min_side: pixels that the shorter side of a frame needs.
         compute: chunk -> unweighted loss (rows with a network: its input), or None if this chunk has none; None = the
             method computes it together with other losses.
@@ -105,6 +126,7 @@ class LossTerm:
     network: str | None = None
     strides: tuple[int, ...] = ()
     num_frames: int = 1
+    begins: int = 0
     min_side: int = 1
     compute: Callable[[Any], Any] | None = None
 
@@ -114,6 +136,10 @@ class LossTerm:
         if not reasons and self.weight is not None and not config.value(self.weight):
             reasons = [f"{config.flag(self.weight)} 0"]
         return reasons[0] if reasons else ""
+
+    def counts_at(self, epoch: int, num_frames: int) -> bool:
+        """Whether a loss that is on counts in that epoch, with sequences of so many generated frames."""
+        return epoch >= self.begins and num_frames >= self.num_frames
 
     def factor(self, config: TrainConfig) -> float:
         """The weight of the loss, if it is on."""

@@ -72,6 +72,7 @@ class FrameMethod:
         terms: tuple[LossTerm, ...],
         schedule: Schedule,
         parallel: Parallel = ALONE,
+        edges: slice | None = None,
     ):
         """Builds the networks with random weights, a pure function of the seed.
 
@@ -79,13 +80,15 @@ class FrameMethod:
             source: the conditions.
             generator: configuration of the generator.
             terms: the method's losses, on or off.
+            edges: the channel of the source map that an edge network sees and discriminators do not.
         """
         self.config, self.source, self.parallel = config, source, parallel
-        self.terms, self.schedule = losses_on(terms, config), schedule
+        self.terms, self.schedule, self.edges = losses_on(terms, config), schedule, edges
         torch.manual_seed(config.data.seed)
         self.generator = build_generator(generator).to(device)
+        shown = source.num_channels - (0 if edges is None else edges.stop - edges.start)
         self.discriminators = {
-            term.network: Discriminator(_discriminator_config(config, term.network, source.num_channels)).to(device)
+            term.network: Discriminator(_discriminator_config(config, term.network, shown)).to(device)
             for term in self.terms
             if term.network is not None
         }
@@ -127,16 +130,8 @@ class FrameMethod:
     def step(self, chunk: Chunk, at: StepContext) -> dict[str, Tensor]:
         """Generate the chunk, compute every loss on it, and store the gradients of all networks."""
         config = self.config
-        train_from = config.scale - 1 if at.epoch < self.schedule.fix_epochs else 0
         with autocast(config.hardware.precision, chunk.sequence.x.device):
-            chunk.outputs = generate_chunk(
-                self.generator,
-                chunk.sequence,
-                chunk.state,
-                chunk.frames,
-                train_from=train_from,
-                features=self.features(chunk, train_from=train_from),
-            )
+            chunk.outputs = self.generate(chunk, at)
         generated = GeneratedChunk(
             chunk.sequence,
             chunk.state,
@@ -145,6 +140,7 @@ class FrameMethod:
             hallucinated=isinstance(self.generator, VideoGenerator),
             perceptual=self.perceptual,
             parallel=self.parallel,
+            edges=self.edges,
             bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
         weights = self._weights(at)
@@ -153,6 +149,14 @@ class FrameMethod:
         adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
         self._find_gradients(generated, reconstruction, adversarial, at)
         return reconstruction.terms | adversarial.generator.terms | adversarial.terms
+
+    def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
+        """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""
+        train_from = self.config.scale - 1 if at.epoch < self.schedule.fix_epochs else 0
+        features = self.features(chunk, train_from=train_from)
+        return generate_chunk(
+            self.generator, chunk.sequence, chunk.state, chunk.frames, train_from=train_from, features=features
+        )
 
     def sample(self, chunk: Chunk) -> NDArray[np.uint8]:
         """The sample grid of the chunk's first sequence."""
@@ -180,7 +184,7 @@ class FrameMethod:
             term: term.factor(self.config)
             * ramp_factor(self.schedule, term.num_frames, progress=at.progress, ramp=ramp)
             for term in self.terms
-            if term.num_frames <= at.num_frames
+            if term.counts_at(at.epoch, at.num_frames)
         }
 
     def _find_gradients(
@@ -267,5 +271,5 @@ def generator_channels(config: TrainConfig, source: Conditioning) -> int:
 
 def video_schedule(config: TrainConfig) -> Schedule:
     """The schedule with growing sequences."""
-    names = [of.name for of in dataclasses.fields(Schedule) if of.name != "full_epochs"]
+    names = [of.name for of in dataclasses.fields(Schedule) if of.name not in ("full_epochs", "names")]
     return Schedule(**{name: config.value(name) for name in names})

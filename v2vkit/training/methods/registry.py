@@ -1,8 +1,9 @@
 """The table of training methods. It loads none of them, so that `--help` stays fast."""
 
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from v2vkit.errors import V2VError
 
@@ -19,17 +20,33 @@ class MethodRow:
         summary: a few words for the help.
         staged: trained in spatial stages, each with a checkpoint named after it; else the checkpoint has the method's
             name.
+        defaults: settings with another default for this method.
+        perceptual: networks for the perceptual loss if none is named; the first whose weights are found is used.
     """
 
     place: str
     summary: str
     staged: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    perceptual: tuple[str, ...] = ("vgg19",)
 
 
 METHODS: dict[str, MethodRow] = {
     "vid2vid": MethodRow("v2vkit.training.methods.vid2vid:VID2VID", "video to video, coarse to fine", staged=True),
     "pix2pixhd": MethodRow("v2vkit.training.methods.pix2pixhd:PIX2PIXHD", "single images (first frames, a baseline)"),
     "covst": MethodRow("v2vkit.training.methods.covst:COVST", "pix2pixhd with features warped with given flow"),
+    "s-flow": MethodRow(
+        "v2vkit.training.methods.s_flow:S_FLOW",
+        "labels and edges to independent frames, trained for consistent flow (S-Flow GAN)",
+        defaults={"gan": "bce", "discriminator_scales": 1, "lambda_flow": 1.0},
+        perceptual=("vgg19", "lite0"),
+    ),
+    "pix2pix": MethodRow(
+        "v2vkit.training.methods.pix2pix:PIX2PIX",
+        "single images by a U-Net (a baseline)",
+        defaults={"gan": "bce", "discriminator_scales": 1, "lambda_l1": 100.0, "lambda_feature": 0.0},
+        perceptual=(),
+    ),
     "segmenter": MethodRow("v2vkit.training.methods.segmenter:SEGMENTER", "label maps from frames, for `v2v segment`"),
 }
 

@@ -1,0 +1,87 @@
+"""pix2pix (Isola et al. 2017) on single frames: a U-Net against a PatchGAN, with 100 times L1. A baseline."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.models.generator import Output
+from v2vkit.models.presets import unet_config
+from v2vkit.models.unet import UNetConfig
+from v2vkit.training.adversarial import image_adversary
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.base import MethodSpec, StepContext
+from v2vkit.training.methods.frames import Chunk, FrameMethod, sizes_of
+from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY
+from v2vkit.training.parallel import Parallel
+from v2vkit.training.reconstruction import image_losses
+from v2vkit.training.schedule import Schedule
+from v2vkit.training.start import check_start, inherit
+from v2vkit.training.terms import LossTerm
+
+_SIZES = ("width", "num_down", "upsample", "norm")
+
+
+def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
+    return (*image_adversary(config), *image_losses(config))
+
+
+def _layers(config: TrainConfig, source: Conditioning) -> UNetConfig:
+    sizes = {name: value for name, value in sizes_of(config).items() if name in _SIZES}
+    return unet_config(config.model.preset, source_channels=source.num_channels, **sizes)
+
+
+class Pix2PixMethod(FrameMethod):
+    """As `FrameMethod`; dropout, the noise of pix2pix, is a function of the place in training: resume is exact."""
+
+    def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
+        place = [self.config.data.seed, at.epoch, round(at.progress * 2**32), chunk.frames[0], self.parallel.rank]
+        device = chunk.sequence.x.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+            return super().generate(chunk, at)
+
+
+def _schedule(config: TrainConfig) -> Schedule:
+    return Schedule(config.schedule.epochs, config.schedule.decay)
+
+
+def _build(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> Pix2PixMethod:
+    return Pix2PixMethod(
+        config,
+        source,
+        device,
+        generator=_layers(config, source),
+        terms=PIX2PIX.losses(config),
+        schedule=_schedule(config),
+        parallel=parallel,
+    )
+
+
+def _check(config: TrainConfig) -> None:
+    _layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
+
+
+def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
+    return {"network": _layers(config, source)}
+
+
+PIX2PIX: MethodSpec = MethodSpec(
+    name="pix2pix",
+    losses=_losses,
+    unused=(
+        *VIDEO_ONLY,
+        *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share", "feature_dims"),
+        *("picture_skip", "num_blocks", "num_blocks_fine", "num_enhancers"),
+    ),
+    context=0,
+    schedule=_schedule,
+    strides=lambda config: (),
+    coarser=lambda config: None,
+    check=_check,
+    build=_build,
+    describe=_describe,
+    check_start=lambda config, source, size, folder: check_start(folder, _layers(config, source), source, size),
+    inherit=inherit,
+)
