@@ -159,8 +159,8 @@ def test_settings_of_flow_need_flow(tmp_path):
 
 
 def test_left_out_frames_are_refused(tmp_path):
-    video = write_file(tmp_path / "street.mp4", pan(16))
-    folder = write_flow(tmp_path / "flow", "flo", constant((3, 1)), range(16))
+    video = write_file(tmp_path / "street.mp4", pan(16, step=(2, 1)))
+    folder = write_flow(tmp_path / "flow", "flo", constant((2, 1)), range(16))
     with raises("setting-conflict", "--fps"):
         ingest(tmp_path / "work", video, flow=folder, fps="12.5", min_frames=4, cuts="none")
 

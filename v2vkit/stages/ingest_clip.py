@@ -27,7 +27,7 @@ def ingest_clip(
     sources: tuple["SourceFiles", ...],
     roots: dict["MapKind", str],
     pictures: str | None = None,
-    flow: FlowMapSettings = FlowMapSettings(),
+    flow: FlowMapSettings | None = None,
 ) -> Iterator[Sample]:
     """Frames, maps and pictures of one clip.
 
@@ -60,7 +60,11 @@ def ingest_clip(
     every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
     frames = only(every, plan.get("frames"))
     looks = None if pictures is None else _pictures(clip, source, pictures, several=len(sources) > 1)
-    moved = None if flow.flow is None else _flow(clip, map_folder(source, flow.flow, several=len(sources) > 1), flow)
+    moved = (
+        None
+        if flow is None or flow.flow is None
+        else _flow(clip, map_folder(source, flow.flow, several=len(sources) > 1), flow)
+    )
     window, size = Window(*plan["crop"]), (info.width, info.height)
     count = 0
     for t, frame in enumerate(frames):
