@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     encode_features: WorkFunction
     estimate_pose: WorkFunction
     evaluate: WorkFunction
+    export_dataset: StageFunction
     extract_flow: WorkFunction
     import_checkpoint: WorkFunction
     ingest: WorkFunction

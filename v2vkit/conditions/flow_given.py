@@ -62,7 +62,7 @@ def read_given_flow(path: str | Path, *, scale: Scale | None = None) -> Flow:
     flow, confidence = _read_npy(path) if Path(path).suffix.lower() == ".npy" else read_flow(path)
     size = flow.shape[1], flow.shape[0]
     across, down = default_scale(str(path), size) if scale is None else scale
-    return (flow * np.float32((across, down))).astype(np.float32), confidence
+    return (flow * np.array((across, down), np.float32)).astype(np.float32), confidence
 
 
 def _read_npy(path: str | Path) -> Flow:
@@ -144,7 +144,7 @@ def reframe_flow(flow: FloatMap, confidence: FloatMap, window: Window, size: tup
 
     Confidence becomes 0 where flow points outside the new frame.
     """
-    factor = np.float32((size[0] / window.width, size[1] / window.height))
+    factor = np.array((size[0] / window.width, size[1] / window.height), np.float32)
     cropped = reframe_ids(flow, window, size).astype(np.float32) * factor
     trust = reframe_ids(confidence, window, size).astype(np.float32)
     return cropped, trust * _inside(cropped)

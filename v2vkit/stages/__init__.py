@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "encode-features": "Encode the appearance of every region of the frames with a model's encoder.",
     "sample-style": "Fit a Gaussian mixture to the features of every class, to draw styles from.",
     "render": "Render a video from a source video, pictures or maps with a trained model.",
+    "export-dataset": "Write rendered frames and their labels as a data set: Cityscapes, COCO or YOLO.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "run": "Run the stages of a recipe in order; resumable.",

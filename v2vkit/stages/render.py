@@ -63,6 +63,9 @@ class RenderConfig(StageConfig):
         metavar="FOLDER",
     )
     densepose: str | None = setting(None, "Folder with one DensePose map per label map of SOURCE.", metavar="FOLDER")
+    keep_names: bool = setting(
+        False, "Name the pictures in the folder TARGET like those of the folder SOURCE (without Cityscapes' suffixes)."
+    )
     compare: bool = setting(
         False, "Write source map | output side by side; for a video or pictures: frame | source map | output."
     )
@@ -204,6 +207,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         codec=config.codec,
         container=config.container,
         pipe=pipe,
+        names=source.names if config.keep_names else (),
     )
     if threads.reduced and device.type == "cpu":
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
@@ -253,6 +257,10 @@ def _refuse_idle(config: RenderConfig) -> None:
     from v2vkit.video.sinks import sink_kind
 
     kind = sink_kind(config.target, config.container)
+    if config.keep_names and kind != "pictures":
+        raise V2VError(
+            "setting-unused", f"--keep-names names pictures, and {config.target} is no folder.", "Leave it out."
+        )
     if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
         what = "y4m" if kind == "y4m" else config.target
         raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
