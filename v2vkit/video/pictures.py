@@ -25,7 +25,7 @@ from v2vkit.video.targets import (
 )
 
 _MARK = ".v2vkit-pictures"
-"""File that marks folders written by v2vkit, with the names of pictures that are not numbered; only these are replaced."""
+"""Marks folders written by v2vkit, which alone are replaced; holds the names of pictures that are not numbered."""
 _NUMBERED = re.compile(r"\d{6,}\.png")
 
 
