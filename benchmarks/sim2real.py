@@ -1,9 +1,13 @@
 """What rendering a simulator's streets is worth: one table after `v2v run pipelines/sim2real-toy.toml --work WORK`.
 
-`python -m benchmarks.sim2real WORK`: for each kind of frames of the simulated streets (raw CG, three models, real), how
-near it is to the real frames (lite0 distance, KID of EfficientNet-lite0), its warp error by the exact flow divided by the
-real frames', its label fidelity (mean IoU that the segmenter trained on real frames reaches, divided by that on the real
-frames), and train-on-synthetic-test-on-real: mean IoU, on real frames of other streets, of a segmenter trained on it.
+`python -m benchmarks.sim2real WORK` measures each kind of frames of the simulated streets (raw CG, three models, real):
+
+- lite0 distance and KID of EfficientNet-lite0 to the real frames of the same streets;
+- warp error by the exact flow, divided by that of the real frames;
+- label fidelity: mean IoU of the segmenter trained on the real frames, divided by what it reaches on them (that
+  segmenter has seen these streets);
+- train on synthetic, test on real: mean IoU and pixel accuracy, on real frames of other streets, of a segmenter that
+  was trained on these frames.
 """
 
 import sys
@@ -16,7 +20,7 @@ from PIL import Image
 
 from v2vkit import weights
 from v2vkit.conditions.flow_io import decode_kitti
-from v2vkit.evaluation.metrics import kernel_distance, lite0_distance
+from v2vkit.evaluation.metrics import lite0_distance, sets
 from v2vkit.evaluation.metrics.contract import REAL, Batch
 from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.warp_error import warp_error
@@ -59,14 +63,14 @@ def warping(work: Path, street: str, frames: Frames) -> float:
     for path in sorted((work / "simulated" / "flow" / street).glob("*.png")):
         t = int(path.stem)
         errors.append(warp_error(frames[t], frames[t - 1], *decode_kitti(path.read_bytes())))
-    return float(np.mean(errors))
+    return float(np.mean([error for error in errors if error is not None]))
 
 
 def measured(work: Path, name: str, folder: str, judge: TrainedSegment, real: dict[str, Frames]) -> list[float]:
     """lite0 distance, KID, warp error, mean IoU by `judge`, and mean IoU on the test streets of its own segmenter."""
     height, width = next(iter(real.values()))[0].shape[:2]
     setup = Setup(height, width, {"lite0": weights.require("lite0")}, device="cpu")
-    distance, kernel = lite0_distance.open_metric(setup), kernel_distance.open_lite0(setup)
+    distance, kernel = lite0_distance.open_metric(setup), sets.open_kid_lite0(setup)
     near: list[float] = []
     warps: list[float] = []
     found = no_confusion(judge.num_labels)

@@ -5,6 +5,7 @@ sequence: noise that changed from frame to frame would teach a video model to fl
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,11 +73,10 @@ def jittered(
     ]
     x, y = (columns + shifts[0]).astype(np.float32), (rows + shifts[1]).astype(np.float32)
 
-    def moved(ids: NDArray[np.generic]) -> NDArray[np.generic]:
-        found = cv2.remap(ids, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-        return np.asarray(found, ids.dtype)
+    def moved(ids: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(cv2.remap(ids, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), ids.dtype)
 
-    return moved(labels), None if instances is None else moved(instances)  # type: ignore[return-value]
+    return moved(labels), None if instances is None else moved(instances)
 
 
 def without_thin(
