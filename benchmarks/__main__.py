@@ -9,6 +9,7 @@ NAMES = (
     "render",
     "train_step",
     "generate_frame",
+    "backends",
     "tracking",
     "data_path",
     "busy_neighbour",

@@ -1,17 +1,23 @@
 """The plain formulation of a training step and of a frame: one pass per term, as the specification describes it.
 
 What v2vkit computes in other ways (shared passes, layers of its own) is compared with this, in the benchmark and in the
-tests, so nothing here uses those ways: torch's own layers one after another, frame after frame, a discriminator pass
-per loss term. One spatial scale, LSGAN. Shapes as in `v2vkit.training.methods.frames`.
+tests. With `stock` nothing here uses those ways: torch's own layers one after another (`use_stock_layers`), frame after
+frame, a discriminator pass per loss term, warping by `grid_sample`, Adam parameter by parameter, as the published code
+does. Without, the layers, the warp and Adam are v2vkit's, so that the formulations alone are compared. One spatial
+scale, LSGAN. Shapes as in `v2vkit.training.methods.frames`.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from v2vkit.checkpoint.train_state import TrainState
-from v2vkit.models.blocks import InstanceNorm, ReflectConv
+from v2vkit.models.blocks import InstanceNorm, NarrowConv, ReflectConv
 from v2vkit.models.discriminator import Discriminator, image_input, video_input
 from v2vkit.models.generator import Output, Scale, VideoGenerator, add_foreground, advance, blend
 from v2vkit.models.losses import feature_matching, lsgan
@@ -27,10 +33,11 @@ from v2vkit.training.window import WindowState
 
 @dataclass(frozen=True)
 class Training:
-    """A method, and the state of its training."""
+    """A method, and the state of its training; `stock`: made of torch's own parts (`use_stock_parts`)."""
 
     method: FrameMethod
     state: TrainState
+    stock: bool = False
 
 
 def use_stock_layers(network: nn.Module) -> None:
@@ -44,14 +51,50 @@ def use_stock_layers(network: nn.Module) -> None:
             conv = nn.Conv2d(child.in_channels, child.out_channels, child.kernel_size[0])
             conv.weight, conv.bias = child.weight, child.bias
             layer = nn.Sequential(nn.ReflectionPad2d(child.border), conv)
+        elif isinstance(child, NarrowConv):
+            layer = nn.Conv2d(
+                child.in_channels, child.out_channels, child.kernel_size[0], child.stride[0], int(child.padding[0])
+            )
+            layer.weight, layer.bias = child.weight, child.bias
         else:
             use_stock_layers(child)
             continue
         setattr(network, name, layer)
 
 
-def plain_frame(generator: VideoGenerator, source: Tensor, history: Tensor) -> Output:
-    """One frame from the stacked source maps and past frames: the coarse generator G0 (specification 1.2, eq. 4, 9)."""
+def use_stock_parts(training: Training) -> Training:
+    """The same training with torch's own layers, warp and unfused Adam."""
+    for module in training.state.modules.values():
+        use_stock_layers(module)
+    for optimizer in training.state.optimizers.values():
+        for group in optimizer.param_groups:
+            group["fused"] = group["foreach"] = False
+    return Training(training.method, training.state, stock=True)
+
+
+def plain_warp(image: Tensor, flow: Tensor) -> Tensor:
+    """`v2vkit.models.warp.warp` as the published code computes it: `grid_sample` in normalised coordinates."""
+    height, width = image.shape[-2:]
+    x = torch.linspace(-1, 1, width, device=image.device).expand(height, width)
+    y = torch.linspace(-1, 1, height, device=image.device)[:, None].expand(height, width)
+    moved = torch.stack([flow[:, 0] / ((width - 1) / 2), flow[:, 1] / ((height - 1) / 2)], -1)
+    grid = torch.stack([x, y], -1)[None] + moved
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+@contextmanager
+def _warping(function: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """The losses warp by this function."""
+    with patch("v2vkit.models.losses.warp", function):
+        yield
+
+
+def plain_frame(generator: VideoGenerator, source: Tensor, history: Tensor, *, stock: bool = True) -> Output:
+    """One frame from the stacked source maps and past frames: the coarse generator G0 (specification 1.2, eq. 4, 9).
+
+    Args:
+        stock: warp by `grid_sample`.
+    """
     (scale,) = generator.scales
     assert isinstance(scale, Scale)
     encoded = scale.source_encoder(source) + scale.history_encoder(history)
@@ -65,7 +108,7 @@ def plain_frame(generator: VideoGenerator, source: Tensor, history: Tensor) -> O
     flow_maps = scale.flow_branch(encoded)
     flow = scale.flow_head(flow_maps) * scale.flow_multiplier
     mask = torch.sigmoid(scale.mask_head(flow_maps))
-    warped = warp(history[:, -3:], flow)
+    warped = (plain_warp if stock else warp)(history[:, -3:], flow)
     return Output(x_fake=blend(warped, h, mask), h=h, flow=flow, mask=mask, warped=warped)
 
 
@@ -95,13 +138,14 @@ def plain_chunk(training: Training, sequence: VideoBatch, state: WindowState, fr
     assert isinstance(generator, VideoGenerator)
     for frame in frames:
         source = torch.cat([sequence.s[:, t] for t in range(frame - state.context, frame + 1)], 1)
-        outputs.append(plain_frame(generator, source, state.history[0]))
+        outputs.append(plain_frame(generator, source, state.history[0], stock=training.stock))
         state.history = advance(state.history, outputs[-1:], length=state.context)
     x_fake = [*state.x_fake, *(output.x_fake for output in outputs)]
     state.x_fake += [output.x_fake.detach() for output in outputs]
     generated = GeneratedChunk(sequence, state, frames, outputs)
     weights = {term: term.factor(config) for term in training.method.losses()}
-    direct = reconstruction_losses(weights, generated)
+    with _warping(plain_warp if training.stock else warp):
+        direct = reconstruction_losses(weights, generated)
 
     s, x = (torch.cat([maps[:, t] for t in frames], 0) for maps in (sequence.s, sequence.x))
     of_x, of_h, of_video = parts = Losses(), Losses(), Losses()

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.plain import Training, plain_chunk, use_stock_layers
+from benchmarks.plain import Training, plain_chunk, use_stock_parts
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
 from v2vkit.conditions.labels import LabelMap
 from v2vkit.config import Precision
@@ -113,11 +113,8 @@ def begin(config: TrainConfig, work: Workload) -> Training:
 
 
 def begin_plain(work: Workload) -> Training:
-    """The networks of `config`, made of torch's own layers."""
-    training = begin(work.config().model_copy(update={"channels_last": False}), work)
-    for module in training.state.modules.values():
-        use_stock_layers(module)
-    return training
+    """The training of `config` made of torch's own layers, warp and Adam."""
+    return use_stock_parts(begin(work.config().model_copy(update={"channels_last": False}), work))
 
 
 def plain_step(training: Training, sequence: VideoBatch) -> dict[str, float]:

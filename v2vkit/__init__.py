@@ -25,6 +25,9 @@ _PLACES = {
     "DepthMap": "v2vkit.conditions.depth",
     "EdgeMap": "v2vkit.conditions.edges",
     "DensePoseMap": "v2vkit.conditions.densepose",
+    "Edits": "v2vkit.inference.edits",
+    "Relabelling": "v2vkit.conditions.edits",
+    "relabel": "v2vkit.conditions.edits",
     "Outcome": "v2vkit.pipeline.runner",
     "V2VError": "v2vkit.errors",
 }
@@ -36,12 +39,15 @@ if TYPE_CHECKING:
     from v2vkit.conditions.densepose import DensePoseMap as DensePoseMap
     from v2vkit.conditions.depth import DepthMap as DepthMap
     from v2vkit.conditions.edges import EdgeMap as EdgeMap
+    from v2vkit.conditions.edits import Relabelling as Relabelling
+    from v2vkit.conditions.edits import relabel as relabel
     from v2vkit.conditions.face import FaceLandmarks as FaceLandmarks
     from v2vkit.conditions.labels import LabelMap as LabelMap
     from v2vkit.conditions.people import Person as Person
     from v2vkit.conditions.picture import Picture as Picture
     from v2vkit.conditions.pose import People as People
     from v2vkit.errors import V2VError as V2VError
+    from v2vkit.inference.edits import Edits as Edits
     from v2vkit.inference.model import Model as Model
     from v2vkit.inference.model import load as load
     from v2vkit.pipeline.runner import Outcome as Outcome
@@ -52,14 +58,18 @@ if TYPE_CHECKING:
     encode_features: WorkFunction
     estimate_pose: WorkFunction
     evaluate: WorkFunction
+    export: WorkFunction
     export_dataset: StageFunction
     extract_flow: WorkFunction
     import_checkpoint: WorkFunction
     ingest: WorkFunction
+    live: WorkFunction
     make_edges: WorkFunction
     make_sketches: WorkFunction
     make_toy: StageFunction
+    predict: WorkFunction
     render: WorkFunction
+    report: WorkFunction
     sample_style: WorkFunction
     segment: WorkFunction
     show: WorkFunction

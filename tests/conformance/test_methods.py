@@ -37,7 +37,7 @@ def source_of(name: str) -> Conditioning:
 def batch_for(config: TrainConfig, num_frames: int = 4) -> VideoBatch:
     spec = method_spec(config.method)
     generator = torch.Generator().manual_seed(0)
-    length = spec.context + num_frames
+    length = spec.context(config) + num_frames
     channels = source_of(config.method).num_channels
     x, s = (torch.rand(1, length, channels, 24, 32, generator=generator) for channels in (3, channels))
     strides = spec.strides(config)

@@ -38,10 +38,12 @@ def standard_input(data: bytes) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def started(*arguments: str, stdin: int = subprocess.PIPE) -> Iterator[subprocess.Popen[bytes]]:
-    """`v2v render ARGUMENTS` in a process of its own with pipes at all ends."""
-    command = [sys.executable, "-m", "v2vkit.cli.main", "render", *arguments, "--device", "cpu", "--threads", "1"]
-    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def started(
+    *arguments: str, stdin: int = subprocess.PIPE, command: str = "render"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`v2v COMMAND ARGUMENTS` in a process of its own with pipes at all ends."""
+    line = [sys.executable, "-m", "v2vkit.cli.main", command, *arguments, "--device", "cpu", "--threads", "1"]
+    process = subprocess.Popen(line, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     watchdog = threading.Timer(_PATIENCE, process.kill)
     watchdog.start()
     try:

@@ -6,11 +6,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.generate_frame import run as run_frame
-from benchmarks.plain import Training, plain_chunk, plain_frame
+from benchmarks.plain import Training, plain_chunk, plain_frame, plain_warp
 from benchmarks.train_step import CONTEXT, Workload, begin, begin_plain, make_sequence
 from benchmarks.train_step import run as run_step
 from tests.unit.training_data import train_chunk
+from v2vkit.models.blocks import InstanceNorm, NarrowConv
 from v2vkit.models.generator import VideoGenerator
+from v2vkit.models.warp import warp
 from v2vkit.training.window import begin_window
 
 TINY = Workload(
@@ -53,6 +55,20 @@ def test_networks_of_stock_layers_make_the_same_frame() -> None:
         a, b = ours(source, [history])[-1], plain_frame(stock, source, history)
     for field in ("x_fake", "h", "mask", "warped"):
         torch.testing.assert_close(getattr(a, field), getattr(b, field), rtol=0, atol=1e-3)
+
+
+def test_published_warp_and_ours_agree() -> None:
+    image, flow = torch.rand(2, 3, 24, 32), torch.randn(2, 2, 24, 32) * 9
+    torch.testing.assert_close(plain_warp(image, flow), warp(image, flow), rtol=0, atol=2e-5)
+
+
+def test_the_plain_step_has_none_of_our_parts() -> None:
+    """Ratios to a step that shares our faster parts would flatter."""
+    training = begin_plain(TINY)
+    layers = [layer for network in training.state.modules.values() for layer in network.modules()]
+    assert not any(isinstance(layer, NarrowConv | InstanceNorm) for layer in layers)
+    assert training.stock
+    assert not any(group["fused"] for of in training.state.optimizers.values() for group in of.param_groups)
 
 
 def test_our_step_needs_less_arithmetic() -> None:

@@ -36,7 +36,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     for block in BLOCKS:
         exec(compile(block, str(PAGE), "exec"), names)
         shown.append(capsys.readouterr().out)
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 11
     assert len(names["frames"]) == 12
     assert (tmp_path / "work/checkpoints/spatial-1/model.safetensors").is_file()
     assert "checkpoints/spatial-1" in shown[0]

@@ -79,6 +79,8 @@ def test_recipes_follow_the_published_table(name: str) -> None:
 # recipe -> per stage: epochs at the full learning rate, epochs in which it falls
 SCHEDULES = {
     "toy": [(5, 4)],
+    "toy-styles": [(8, 4)],
+    "predict-toy": [(5, 3), (5, 3), (5, 3), (4, 4)],
     "toy-cg": [(5, 4)],
     "frames": [(20, 10)],
     "cg2real": [(40, 20)],

@@ -192,3 +192,40 @@ def test_a_mixture_of_one_number() -> None:
     mixture = Mixture(weights=(1.0,), means=((0.5,),), covariances=(((0.01,),),))
     assert mixture.draw(np.random.default_rng(0)).shape == (1,)
     assert fit_mixture(np.random.default_rng(0).normal(0, 0.1, (40, 1)), max_components=3, seed=0).dims == 1
+
+
+def test_objects_of_two_shots_differ_and_areas_do_not(styles: Styles) -> None:
+    style, road, car = Style(styles, 1), 3 << 16, (3 << 16) + 1
+    np.testing.assert_array_equal(style.vector(road, 0), style.vector(road, 1))
+    assert not np.array_equal(style.vector(car, 0), style.vector(car, 1)), "ids begin at 1 in every shot"
+    regions = np.array([[road, car]], np.int32)
+    np.testing.assert_array_equal(style.paint(regions, 1)[:, 0, 1], style.vector(car, 1))
+    assert not np.array_equal(style.paint(regions, 1), style.paint(regions))
+
+
+def test_an_object_that_appears_late_changes_no_other_one(styles: Styles) -> None:
+    early, late = Style(styles, 1), Style(styles, 1)
+    first = (3 << 16) + 1
+    alone = [early.paint(np.full((2, 2), first, np.int32))[:, 0, 0] for _ in range(3)]
+    late.paint(np.full((2, 2), first, np.int32))
+    both = late.paint(np.array([[first, (3 << 16) + 2]], np.int32))
+    np.testing.assert_array_equal(both[:, 0, 0], alone[-1])
+
+
+def test_a_component_is_chosen_and_a_class_is_kept(styles: Styles) -> None:
+    means = np.asarray(styles.classes[3].means)
+    for number, mean in enumerate(means):
+        chosen = styles.model_copy(update={"components": {3: number}})
+        drawn = [Style(chosen, seed).vector((3 << 16) + seed) for seed in range(30)]
+        assert all(np.abs(means - vector).sum(1).argmin() == number for vector in drawn), mean
+    kept = styles.model_copy(update={"keep": (3,)})
+    first, second = (Style(kept, seed) for seed in kept.seeds[:2])
+    np.testing.assert_array_equal(first.vector((3 << 16) + 4), second.vector((3 << 16) + 4))
+    assert not np.array_equal(first.vector(7 << 16), second.vector(7 << 16))
+
+
+@pytest.mark.parametrize("components", [{3: 9}, {8: 0}, {3: -1}])
+def test_components_that_do_not_exist_are_damage(styles: Styles, tmp_path: Path, components: dict[int, int]) -> None:
+    data = json.loads(styles.model_dump_json()) | {"components": components}
+    with raises("styles-damaged", "styles.json"):
+        load_styles(_write(tmp_path, json.dumps(data)))

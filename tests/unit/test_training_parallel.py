@@ -48,6 +48,28 @@ if __name__ == "__main__":
     run(STAGE, TrainConfig.model_validate_json(sys.argv[2]), RunOptions(work=sys.argv[1]))
 """
 
+# Trains with the settings argv[2]; before any restart, the second process dies after two steps and a snapshot.
+_DIES_ONCE = """
+import os, sys, time
+from dataclasses import replace
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.pipeline.runner import run
+from v2vkit.stages.train import STAGE
+from v2vkit.training.config import TrainConfig
+from v2vkit.training.trainer import Trainer
+if __name__ == "__main__":
+    fit, first = Trainer.fit, os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+    def watched(trainer, method, state):
+        print("STEPS", state.steps, flush=True)
+        fit(replace(trainer, stop_after=(lambda now: now.steps >= 2) if first else None), method, state)
+        if first and os.environ["RANK"] == "1":
+            os._exit(9)
+        while first:
+            time.sleep(1)  # until the launcher ends this process
+    Trainer.fit = watched
+    run(STAGE, TrainConfig.model_validate_json(sys.argv[2]), RunOptions(work=sys.argv[1]))
+"""
+
 # Runs the stage with the settings argv[2]; the first process finishes its folder late.
 _LATE = """
 import os, sys, time
@@ -216,11 +238,11 @@ def test_sharded_and_resumed_training_is_bit_equal(tmp_path: Path) -> None:
     script.write_text(_SCRIPT)
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     printed = {}
-    for work, shard, steps in ((whole, False, 0), (halved, True, 2), (halved, True, 0)):
+    for work, zero, steps in ((whole, False, 0), (halved, True, 2), (halved, True, 0)):
         make_workspace(work, clip_frames=6)
-        config = PAIR.model_copy(update={"shard": shard, "feature_dims": 3})
+        config = PAIR.model_copy(update={"zero": zero, "feature_dims": 3})
         command = [str(script), str(work), config.model_dump_json(), str(steps)]
-        printed[shard] = launch(command, processes=2, code=9 if steps else 0)
+        printed[zero] = launch(command, processes=2, code=9 if steps else 0)
     assert same(_states(whole), _states(halved))
     full, *shares = (int(text.split("MOMENTS ")[1].split()[0]) for text in (printed[False][0], *printed[True]))
     assert sum(shares) == full
@@ -235,7 +257,7 @@ def test_training_resumes_on_another_number_of_processes(tmp_path: Path, process
     short = PAIR.model_copy(update={"max_frames": 3, "chunk": 3, "epochs": 2, "decay": 0.0})  # two steps
     for work, number, steps in ((whole, 1, 0), (changed, processes[0], 1), (changed, processes[1], 0)):
         make_workspace(work, clip_frames=5)
-        config = short.model_copy(update={"shard": number > 1})
+        config = short.model_copy(update={"zero": number > 1})
         launch([str(script), str(work), config.model_dump_json(), str(steps)], processes=number, code=9 if steps else 0)
     alone, together = _states(whole), _states(changed)
     assert alone.keys() == together.keys()
@@ -247,3 +269,29 @@ def test_training_resumes_on_another_number_of_processes(tmp_path: Path, process
     names = [name for name in alone if name.startswith("optimizer/image/") and name.endswith("/exp_avg")]
     a, b = (torch.cat([state[name].flatten() for name in names]) for state in (alone, together))
     assert float((a - b).norm() / a.norm()) < 0.2
+
+
+def test_a_launcher_that_restarts_a_dead_process_gets_the_same_weights(tmp_path: Path) -> None:
+    """`torchrun --max-restarts`: all processes are started again, and resume from the snapshot."""
+    plain, fragile = tmp_path / "train.py", tmp_path / "fragile.py"
+    plain.write_text(_SCRIPT)
+    fragile.write_text(_DIES_ONCE)
+    whole, restarted = tmp_path / "whole", tmp_path / "restarted"
+    for work in (whole, restarted):
+        make_workspace(work, clip_frames=6)
+    launch([str(plain), str(whole), PAIR.model_dump_json(), "0"], processes=2)
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "1",
+        "--monitor-interval",
+        "1",
+    ]
+    launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    (printed,) = launch([*launcher, str(fragile), str(restarted), PAIR.model_dump_json()], processes=1)
+    assert "STEPS 0" in printed
+    assert "STEPS 2" in printed
+    assert same(_states(whole), _states(restarted))

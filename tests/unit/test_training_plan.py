@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 ONE = SMALL.model_copy(
     update={"epochs": 1, "decay": 0.0, "max_frames": 3, "temporal_scales": 1, "threads": 1, "chunk": 3}
 )
-_OTHERS = {"lambda_dned"}  # of losses that vid2vid has not
+_OTHERS = {"lambda_dned", "lambda_labels", "lambda_frames"}  # of losses that vid2vid has not
 WEIGHTS = [name for name in settings_of(TrainConfig) if name.startswith("lambda_") and name not in _OTHERS]
 EVERYTHING = ONE.model_copy(
     update={"domain": "pose", "perceptual": "vgg19", "perceptual_weights": "vgg.pth"} | dict.fromkeys(WEIGHTS, 3.0)

@@ -148,7 +148,7 @@ def trainer_of(
         config=config,
         dataset=dataset,
         schedule=spec.schedule(config),
-        context=spec.context,
+        context=spec.context(config),
         folder=place,
         fingerprint=info.fingerprint,
         save_model=lambda state: save_model(

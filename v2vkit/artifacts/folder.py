@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import fsspec
 
+from v2vkit.artifacts.network import network_error, refuse_credentials
 from v2vkit.errors import V2VError
 
 try:
@@ -19,6 +20,7 @@ except ImportError:  # Windows
 _TEMPORARY = ".tmp-"
 _OURS = re.compile(rf"{re.escape(_TEMPORARY)}\d+-")
 _READ_ONLY = frozenset(("http", "https", "github", "git", "zip", "tar", "data", "reference"))  # nothing can be renamed
+_STORES = frozenset(("s3", "s3a", "gs", "gcs"))
 
 
 class Folder:
@@ -36,6 +38,7 @@ class Folder:
                 f"The folder {url!r} is the root of the file system.",
                 "Give another one, such as `--work work`.",
             )
+        refuse_credentials(self.url)
         protocol, there, _ = self.url.partition("://")
         if there and ("::" in self.url or protocol in _READ_ONLY):
             raise V2VError(
@@ -44,7 +47,9 @@ class Folder:
                 "Give a local folder, or one in an object store such as s3://bucket/folder.",
             )
         try:
-            self.fs, self.path = fsspec.url_to_fs(self.url)
+            # Without the cache of listings, which does not see what other processes write.
+            uncached = {"use_listings_cache": False} if protocol in _STORES else {}
+            self.fs, self.path = fsspec.url_to_fs(self.url, **uncached)
         except (ImportError, ValueError, OSError) as error:
             raise V2VError(
                 "folder-unreachable",
@@ -70,7 +75,8 @@ class Folder:
     @property
     def is_file(self) -> bool:
         """Whether the path is a file."""
-        return bool(self.fs.isfile(self.path))
+        with explain_os_errors(self.path, reading=True):
+            return bool(self.fs.isfile(self.path))
 
     def _full(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -86,10 +92,12 @@ class Folder:
         return [name for name in names if not name.startswith(_TEMPORARY)]
 
     def exists(self, name: str) -> bool:
-        return bool(self.fs.exists(self._full(name)))
+        with explain_os_errors(self._full(name), reading=True):
+            return bool(self.fs.exists(self._full(name)))
 
     def size(self, name: str) -> int:
-        return int(self.fs.size(self._full(name)))
+        with explain_os_errors(self._full(name), reading=True):
+            return int(self.fs.size(self._full(name)))
 
     def read(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
         """The bytes [start, stop) of a file.
@@ -115,7 +123,8 @@ class Folder:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        self.fs.get_file(self._full(name), path)
+        with explain_os_errors(self._full(name), reading=True):
+            self.fs.get_file(self._full(name), path)
 
     def write(self, name: str, data: bytes) -> None:
         with self.create(name) as file:
@@ -186,10 +195,11 @@ class Folder:
 
     def clean(self) -> None:
         """Remove temporary files left by a killed writer."""
-        try:
-            found = self.fs.ls(self.path, detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        with explain_os_errors(self.path, reading=True):
+            try:
+                found = self.fs.ls(self.path, detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return
         for path in found:
             if _OURS.match(str(path).rsplit("/", 1)[-1]):
                 with contextlib.suppress(OSError):
@@ -214,17 +224,21 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if (explained := network_error(error, path)) is not None:
+            raise explained from error
+        if not isinstance(error, OSError):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise V2VError(
                 "disk-full",
                 f"The disk is full: {path} could not be written.",
                 "Free some space and rerun the command; finished parts are kept.",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(error, PermissionError):
             raise V2VError(
                 "file-unreadable" if reading else "target-unwritable",
-                f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno)}.",
+                f"{path} cannot be {'read' if reading else 'written'}: {os.strerror(error.errno or errno.EACCES)}.",
                 "Check its permissions." if reading else "Give a folder that you may write to.",
             ) from error
         if error.errno == errno.ENOENT and not reading:  # /proc, a broken link, a drive that is not there

@@ -23,7 +23,8 @@ from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_pro
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
-from v2vkit.conditions.settings import Origin
+from v2vkit.conditions.proportions import Proportions
+from v2vkit.conditions.settings import Origin, TrackerSettings
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig
@@ -55,6 +56,7 @@ class ModelInfo(BaseModel):
         network: configuration of the network's layers.
         conditioning: the conditions, in the order of their channels.
         origins: for each condition, the stage, settings and estimator that made its annotations.
+        tracks: how `v2v track` made the object ids of the label maps; None = they are those of the label maps.
         encoder: configuration of E, whose vectors are appended to the source maps; None = no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
         halvings: downsamplings by two of the source maps before the generator; above 0 for the coarse scales of a model
@@ -63,6 +65,7 @@ class ModelInfo(BaseModel):
         frames: settings of `ingest`; rendering crops and resizes in the same way.
         placement: typical position and size of the face or body in the training footage, in pixels of its frames;
             None = unknown.
+        proportions: of that face or body, for `render --retarget`; None = unknown.
         epochs, steps: how long it was trained.
         method: the training method.
         stage: name of the checkpoint.
@@ -79,12 +82,14 @@ class ModelInfo(BaseModel):
     encoder: EncoderConfig | None = None
     conditioning: Conditioning
     origins: tuple[Origin, ...]
+    tracks: Origin | None = None
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
     halvings: int = Field(default=0, ge=0, le=8)
     first_frame: str = "self"
     frames: dict[str, Any]
     placement: Placement | None = None
+    proportions: Proportions | None = None
     epochs: int = 0
     steps: int = 0
 
@@ -95,7 +100,14 @@ class ModelInfo(BaseModel):
         parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
         if (problem := settings_problem(self.conditioning, self.origins)) is not None:
             raise ValueError(problem)
+        if self.tracks is not None:
+            TrackerSettings.model_validate(self.tracks.settings)
         return self
+
+    @property
+    def tracker(self) -> TrackerSettings | None:
+        """The settings by which objects were tracked; None = they were not."""
+        return None if self.tracks is None else TrackerSettings.model_validate(self.tracks.settings)
 
     @property
     def generator(self) -> AnyGeneratorConfig:
@@ -148,7 +160,8 @@ def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> N
     """Write a model's weights (`model_weights`) with their description."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     # Absent parts are left out, so that models without them have the same bytes as before these fields existed.
-    text = info.model_dump_json(exclude={name for name in ("encoder", "placement") if getattr(info, name) is None})
+    absent = {name for name in ("encoder", "placement", "proportions") if getattr(info, name) is None}
+    text = info.model_dump_json(exclude=absent)
     folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
 
 

@@ -56,6 +56,9 @@ class LazyGroup(click.Group):
 _RUN_OPTIONS: dict[str, dict[str, Any]] = {
     "work": {"default": "work", "show_default": True, "envvar": "V2V_WORK"},
     "workers": {"type": click.IntRange(0), "default": 0},
+    "engine": {"type": click.Choice(["local", "ray"]), "default": "local", "show_default": True},
+    "address": {"default": "", "metavar": "HOST:PORT"},
+    "worker_gpus": {"type": click.FloatRange(0), "default": 0.0, "metavar": "NUMBER"},
     "overwrite": {"is_flag": True},
     "continue_": {"is_flag": True},
     "dry_run": {"is_flag": True},
@@ -68,7 +71,11 @@ def _run_option(name: str) -> click.Option:
 
 def load(name: str) -> Any:
     """The Stage or Command object behind a command name."""
-    if name == "run":  # the one command that calls the others
+    if name == "estimate-cost":  # like `run`, it calls the others
+        from v2vkit.cli.estimate_cost import cost_command
+
+        return cost_command(load)
+    if name == "run":
         from v2vkit.cli.recipe import recipe_command
 
         return recipe_command(load)

@@ -56,12 +56,12 @@ def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Para
         return click.Argument(
             [name], nargs=-1 if several else 1, type=_click_type(kind), required=required, metavar=metavar
         )
-    flag = name.replace("_", "-")
+    flag = name.strip("_").replace("_", "-")  # a setting whose flag is a word of Python ends in an underscore
     text = (field.description or "") + _note(field, several)
     if kind is bool:
         return click.Option([f"--{flag}/--no-{flag}"], default=None, help=text)
     return click.Option(
-        [f"--{flag}"],
+        [f"--{flag}", name],
         type=_click_type(kind),
         default=None,
         multiple=several,

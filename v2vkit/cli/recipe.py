@@ -10,9 +10,10 @@ import click
 from v2vkit.cli.recipe_file import read_recipe
 from v2vkit.config import StageConfig, make_config, setting
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.makers import ENGINE_OPTIONS
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import Command, RunOptions, Stage
-from v2vkit.stages import COMMANDS
+from v2vkit.stages import COMMANDS, OF_RECIPES
 
 
 class RecipeConfig(StageConfig):
@@ -36,20 +37,37 @@ def recipe_command(load: Callable[[str], Any]) -> Command:
         name="run",
         config=RecipeConfig,
         call=lambda config, options: _run_recipe(config, options, load),
-        options=("work", "workers", "overwrite", "continue_"),
+        options=("work", *ENGINE_OPTIONS, "overwrite", "continue_"),
         resumes=True,
     )
 
 
-def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str], Any]) -> list[str]:
-    """Check every table of the recipe first, then run them."""
+def read_steps(
+    recipe: str, assignments: tuple[str, ...], options: RunOptions, load: Callable[[str], Any]
+) -> list[tuple[Stage | Command, StageConfig, RunOptions]]:
+    """The tables of a recipe, each as a command, its settings and the options of its run.
+
+    Args:
+        assignments: the values of `--set`.
+        load: gives the other commands by name.
+
+    Raises:
+        V2VError: the recipe cannot be read, or a table names no command or has a wrong setting.
+    """
     steps = []
-    for name, table in _override(read_recipe(config.recipe), config.set):
-        target = _known(name, config.recipe, load)
+    for name, table in _override(read_recipe(recipe), assignments):
+        target = _known(name, recipe, load)
         values = _place(table, options.work)
         work = str(values.pop("work", options.work))
-        settings = make_config(target.config, values, f"recipe {config.recipe}, table [{name}]")
+        settings = make_config(target.config, values, f"recipe {recipe}, table [{name}]")
         steps.append((target, settings, replace(options, work=work)))
+    return steps
+
+
+def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str], Any]) -> list[str]:
+    """Check every table of the recipe first, then run them."""
+    steps = read_steps(config.recipe, config.set, options, load)
+    for target, settings, _ in steps:
         if isinstance(target, Command) and target.check is not None:
             target.check(settings)
     problems: list[str] = []
@@ -88,8 +106,8 @@ def _place(value: Any, work: str) -> Any:
 
 
 def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
-    if name not in COMMANDS or name == "run":
-        known = ", ".join(command for command in COMMANDS if command != "run")
+    if name not in COMMANDS or name in OF_RECIPES:
+        known = ", ".join(command for command in COMMANDS if command not in OF_RECIPES)
         raise V2VError(
             "command-unknown", f"Recipe {recipe} has a table [{name}], which is not a command.", f"Known: {known}."
         )

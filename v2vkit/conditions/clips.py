@@ -1,6 +1,6 @@
 """Random access to the frames, maps and flow of clips, joined over several artifacts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
-from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.artifacts.shard_cache import cache_note
@@ -17,6 +17,7 @@ from v2vkit.conditions.alignment import Placement, median_placement
 from v2vkit.conditions.base import Bytes, Condition, Use
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow_io import decode_kitti
+from v2vkit.conditions.labels import TRACKS
 from v2vkit.conditions.regions import Regions
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
@@ -90,10 +91,15 @@ class ClipReader:
         Raises:
             V2VError: a file is missing.
         """
-        kind = condition.artifact
-        names = dict.fromkeys(name for use in uses for name in condition.reads[use])
-        present = [name for name in names if name not in condition.optional or self.has(kind, clip, t, name)]
-        return {name: self.read(kind, clip, t, name) for name in present}
+        kinds = {name: self.kind_of(condition, name) for use in uses for name in condition.reads[use]}
+        optional = condition.optional
+        present = {name: at for name, at in kinds.items() if name not in optional or self.has(at, clip, t, name)}
+        return {name: self.read(kind, clip, t, name) for name, kind in present.items()}
+
+    def kind_of(self, condition: Condition[Any] | type[Condition[Any]], extension: str) -> str:
+        """The artifact that a file of a condition is read from: instance maps come from `tracks`, if that is open."""
+        better = condition.replaced.get(extension, "")
+        return better if better in self._artifacts else condition.artifact
 
     def annotation(self, condition: Condition[Any], clip: str, t: int, *uses: Use) -> Any:
         """The annotation of a frame, from the files that a condition needs for these uses.
@@ -124,6 +130,14 @@ class ClipReader:
             return None
         data = self.read("flow", clip, t, f"flow{stride}.png")
         return decode_kitti(data, f"flow{stride} of {sample_key(clip, t)}")
+
+
+def tracks_beside(work: Folder, kinds: Iterable[str]) -> tuple[str, ...]:
+    """The artifacts of a workspace that replace files of these kinds: `tracks`, if there are labels and it is finished.
+
+    An unfinished one is left out.
+    """
+    return (TRACKS,) if "labels" in kinds and (work / TRACKS).exists(MANIFEST) else ()
 
 
 def count_labels(work: Folder, labels: Manifest, kind: str = "labels") -> int:

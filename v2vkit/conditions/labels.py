@@ -22,6 +22,8 @@ from v2vkit.config import IGNORE
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import gives_instances
 
+TRACKS = "tracks"
+"""Kind of the artifact with instance ids that stay the same over a shot."""
 SPARSE_LABELS = "sparse-labels"
 """Kind of the artifact with label maps of some of the frames: training data of a segmenter, and of nothing else."""
 
@@ -73,6 +75,7 @@ class LabelsCondition(Condition[LabelMap]):
     artifact: ClassVar[str] = "labels"
     required: ClassVar[tuple[str, ...]] = ("label.png",)
     optional: ClassVar[tuple[str, ...]] = ("inst.png",)
+    replaced: ClassVar[Mapping[str, str]] = {"inst.png": TRACKS}
     arrays: ClassVar[str] = "label ids (whole numbers, 255 = none) [H, W]"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(
         ("channels", "augment", "regions"), ("label.png", "inst.png")

@@ -28,10 +28,28 @@ class TimeSettings(AnnotationSettings):
     Attributes:
         smooth: window in frames, 0 = off.
         missing: `hold` fills frames in which nothing was found, `blank` leaves them empty.
+        causal: without look-ahead, for live rendering; no stage sets it.
     """
 
     smooth: int = Field(default=0, ge=0, le=99)
     missing: Missing = "hold"
+    causal: bool = False
+
+
+class TrackerSettings(AnnotationSettings):
+    """Settings of `track`.
+
+    Attributes:
+        things: ids of the labels whose objects are tracked; empty = those of every instance.
+        bridge: longest gap in seconds.
+        min_overlap: smallest overlap of a match.
+        min_pixels: smaller connected areas are ignored (without instance maps).
+    """
+
+    things: tuple[int, ...] = ()
+    bridge: float = Field(default=1.0, ge=0, le=60)
+    min_overlap: float = Field(default=0.2, gt=0, le=1)
+    min_pixels: int = Field(default=16, ge=1)
 
 
 class Origin(BaseModel):

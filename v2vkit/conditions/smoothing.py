@@ -77,12 +77,42 @@ def smooth(items: Iterable[T | None], kind: Interpolation[T], window: int) -> It
         window: number of frames; an even number counts as the next odd one.
     """
     radius = window // 2
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(window / 4, 1e-6)) ** 2).astype(np.float32)
+    weights = _gaussian(window)
     around: deque[T | None] = deque([None] * (2 * radius + 1), maxlen=2 * radius + 1)
     for count, current in enumerate(chain(items, [None] * radius), start=1):
         around.append(current)
         if count > radius:
             yield None if around[radius] is None else kind.mean(around, weights)
+
+
+def hold_last(found: Iterable[T | None]) -> Iterator[T | None]:
+    """Fill gaps without look-ahead: the last result is repeated; frames before the first one stay None."""
+    last: T | None = None
+    for current in found:
+        last = last if current is None else current
+        yield last
+
+
+def smooth_causal(items: Iterable[T | None], kind: Interpolation[T], window: int) -> Iterator[T | None]:
+    """Smooth in time without look-ahead: the earlier half of the Gaussian of `smooth`, renormalised.
+
+    It yields without delay. The result lags behind motion, by a fifth of the window at constant speed.
+
+    Args:
+        items, window: as in `smooth`.
+    """
+    radius = window // 2
+    weights = _gaussian(window)
+    past: deque[T | None] = deque([None] * (radius + 1), maxlen=radius + 1)
+    for current in items:
+        past.append(current)
+        yield None if current is None else kind.mean([*past, *([None] * radius)], weights)
+
+
+def _gaussian(window: int) -> Weights:
+    """Weights of the frames around one, with a standard deviation of a quarter of the window."""
+    radius = window // 2
+    return np.exp(-0.5 * (np.arange(-radius, radius + 1) / max(window / 4, 1e-6)) ** 2).astype(np.float32)
 
 
 def smooth_estimates(
@@ -92,6 +122,7 @@ def smooth_estimates(
     *,
     window: int = 0,
     missing: Missing = "hold",
+    causal: bool = False,
 ) -> Iterator[tuple[F, T | None, bool]]:
     """Estimate, fill gaps and smooth the frames of one clip: (frame, result or None, found) in frame order.
 
@@ -103,6 +134,7 @@ def smooth_estimates(
         estimate: an estimator, or a reader of its results.
         window: of `smooth` in frames, 0 = off.
         missing: `hold` fills frames in which nothing was found (`fill_gaps`), `blank` leaves them None.
+        causal: without look-ahead (`hold_last`, `smooth_causal`): each frame is yielded before the next is read.
     """
     buffered: deque[tuple[F, bool]] = deque()
 
@@ -115,9 +147,9 @@ def smooth_estimates(
     things: Iterator[T | None] = estimates()
     # mypy infers `T | None` for the T of both calls
     if missing == "hold":
-        things = fill_gaps(things, kind)  # type: ignore[arg-type]
+        things = hold_last(things) if causal else fill_gaps(things, kind)  # type: ignore[arg-type]
     if window > 1:
-        things = smooth(things, kind, window)  # type: ignore[arg-type]
+        things = (smooth_causal if causal else smooth)(things, kind, window)  # type: ignore[arg-type]
     for thing in things:
         frame, found = buffered.popleft()
         yield frame, None if thing is None else kind.rounded(thing), found

@@ -27,9 +27,11 @@ the same ids for the same maps and flow.
 """
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 
+from v2vkit.conditions.settings import TrackerSettings
 from v2vkit.conditions.track_matching import (
     FloatMap,
     Labels,
@@ -69,6 +71,11 @@ class TrackSettings:
     bridge: int = 15
     min_overlap: float = 0.2
     min_pixels: int = 16
+
+
+def track_settings(stored: TrackerSettings, fps: Fraction) -> TrackSettings:
+    """The tracker's settings from those of `v2v track`, which count time in seconds."""
+    return TrackSettings(stored.things, round(stored.bridge * fps), stored.min_overlap, stored.min_pixels)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def _initialize(setup: Callable[[Any], Callable[[Any], Any]], argument: Any) -> 
     """Set this worker up; `_ready` raises a failure later, since an error in an initializer only breaks the pool."""
     die_with_parent()
     try:
-        _single_thread()
+        single_thread()
         _state["function"] = setup(argument)
     except Exception as error:
         _state["error"] = error
@@ -43,7 +43,7 @@ def die_with_parent() -> None:
         threading.Thread(target=wait, args=(parent,), daemon=True).start()
 
 
-def _single_thread() -> None:
+def single_thread() -> None:
     """Limit this worker to one thread: N workers with N threads each would compete for N cores."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
@@ -96,8 +96,12 @@ class LocalEngine(Generic[T, R]):
             raise
         return self
 
-    def map(self, tasks: Iterable[T]) -> Iterator[tuple[T, R]]:
+    def map(self, tasks: Iterable[T], *, tell: Callable[[str], object] = print) -> Iterator[tuple[T, R]]:
         """(task, result) pairs, in order of completion.
+
+        Args:
+            tasks: drawn as workers become free.
+            tell: not used: this engine retries nothing.
 
         Raises:
             V2VError: raised by the function, or a worker process was killed.

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.proportions import Proportions
 from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
+from v2vkit.inference.edits import LabelEditor
 from v2vkit.inference.framing import crop_shots, open_locator
 from v2vkit.inference.live import MapMaker, open_live
 from v2vkit.inference.styles import Style
@@ -44,13 +46,21 @@ class ConditionedFrame:
     def conditioning(self, style: Style | None) -> NDArray[np.float32]:
         """The generator's input channels: source map, features in that style, flow; the last two only if present."""
         assert style is None or self.regions is not None, "features need regions"
-        features = None if style is None or self.regions is None else style.paint(self.regions)
+        features = None if style is None or self.regions is None else style.paint(self.regions, self.frame.shot)
         parts = [part for part in (self.s, features, self.flow) if part is not None]
         return np.concatenate(parts) if len(parts) > 1 else self.s
 
 
 def conditioned_frames(
-    source: Source, info: ModelInfo, *, cuts: CutMethod | None = None, align: bool = False, device: str = "cpu"
+    source: Source,
+    info: ModelInfo,
+    *,
+    cuts: CutMethod | None = None,
+    align: bool = False,
+    device: str = "cpu",
+    editor: LabelEditor | None = None,
+    target: Proportions | None = None,
+    paste_back: bool = False,
 ) -> Iterator[ConditionedFrame]:
     """The frames of a source with their conditions, prepared exactly as for training.
 
@@ -64,18 +74,38 @@ def conditioned_frames(
         cuts: how cuts are detected; None = as in the training footage.
         align: shift and zoom each shot, see `open_locator`.
         device: where the estimator runs, as in `open_live`.
+        editor: tracks and edits label maps (`open_editor`).
+        target: proportions that the subject gets, which keeps its place with `paste_back`; None = its own.
+        paste_back: keep the uncropped frames, see `v2vkit.inference.transfer`.
 
     Raises:
         V2VError: as `open_live` and `open_locator`; while reading, as the source and `crop_shots`.
     """
     if source.annotated:
-        return (stored(frame, info) for frame in source.frames())
-    live = open_live(info, source.name, device=device)
+        frames = source.frames() if editor is None else edited(source.frames(), editor, flow=info.generator.takes_flow)
+        return (stored(frame, info) for frame in frames)
+    live = open_live(
+        info,
+        source.name,
+        device=device,
+        edit=None if editor is None else editor.edit_shot,
+        target=target,
+        keep_place=paste_back,
+    )
     locate = open_locator(info, align=align, device=device)
     method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
 
-    frames = with_shots(source.frames(), method=method, fps=source.fps)
-    return estimated(crop_shots(source, frames, info, locate), live)
+    numbered = with_shots(source.frames(), method=method, fps=source.fps)
+    return estimated(crop_shots(source, numbered, info, locate, keep_original=paste_back), live)
+
+
+def edited(frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool) -> Iterator[InputFrame]:
+    """The frames with edited annotations; without their flow, which tracking used, unless the model takes it."""
+    for _, shot in groupby(frames, key=attrgetter("shot")):
+        editor.shot()
+        for frame in shot:
+            annotations = editor.edit(frame.annotations, frame.flow)
+            yield replace(frame, annotations=annotations, flow=frame.flow if flow else None)
 
 
 def estimated(frames: Iterable[InputFrame], live: MapMaker) -> Iterator[ConditionedFrame]:

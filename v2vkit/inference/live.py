@@ -14,6 +14,7 @@ from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import annotate, to_unit, was_found
 from v2vkit.conditions.domains import domains_that
+from v2vkit.conditions.proportions import Annotate, Proportions, retargeting
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import Origin
 from v2vkit.engine.threads import batched
@@ -31,15 +32,31 @@ MapMaker = Callable[[Iterable[Image]], Iterator[EstimatedFrame]]
 each, in order, with a bounded look-ahead. `regions`: as in `v2vkit.conditions.regions`, None if the model has none;
 `found`: the estimators found something in this frame."""
 
+EditShot = Callable[[Iterable[tuple[Image, tuple[Any, ...]]]], Iterator[tuple[Image, tuple[Any, ...]]]]
+"""(frame, annotations) of one shot in order -> the same with edited annotations."""
+
 _DRAWING_THREADS = 2
 
 
-def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> MapMaker:
+def open_live(
+    info: ModelInfo,
+    source: str,
+    *,
+    device: str = "cpu",
+    causal: bool = False,
+    edit: EditShot | None = None,
+    target: Proportions | None = None,
+    keep_place: bool = False,
+) -> MapMaker:
     """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
     Args:
         source: name of the video, for messages.
         device: where estimators that are torch networks run (`v2vkit.engine.devices`), wherever they ran for training.
+        causal: without look-ahead, which changes smoothing and gap filling; each frame is yielded before the next one
+            is read.
+        edit: applied to the annotations of every shot before they are drawn.
+        target, keep_place: as in `retargeting`; None = the subject keeps its proportions.
 
     Raises:
         V2VError: a condition cannot be estimated, or an estimator or the device is missing.
@@ -47,20 +64,25 @@ def open_live(info: ModelInfo, source: str, *, device: str = "cpu") -> MapMaker:
     for condition, origin in info.conditions:
         _check_weights(condition, origin)
         condition.refuse_other_footage(origin, source)
-    annotators = [
+    annotators: list[Annotate] = [
         partial(
             condition.annotate,
             estimator=_open(condition, origin, device),
-            settings=origin.settings,
+            settings=origin.settings | ({"causal": True} if causal else {}),
             size=(info.width, info.height),
+            together=1 if causal else None,
         )
         for condition, origin in info.conditions
     ]
-    together = min(condition.together for condition, _ in info.conditions)
+    if target is not None and (subject := info.conditioning.with_subject) is not None:
+        at = info.conditioning.conditions.index(subject)
+        annotators[at] = retargeting(annotators[at], subject, target, keep_place=keep_place)
+    together = 1 if causal else min(condition.together for condition, _ in info.conditions)
 
     def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:
         with ThreadPoolExecutor(_DRAWING_THREADS) as pool:
-            for batch in batched(annotate(annotators, frames), together):
+            annotated = annotate(annotators, frames)
+            for batch in batched(annotated if edit is None else edit(annotated), together):
                 prepared = info.conditioning.prepare([annotations for _, annotations in batch])
                 images = [image for image, _ in batch]
                 yield from [*pool.map(draw, images, prepared)]  # all are drawn before the first is yielded

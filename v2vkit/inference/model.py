@@ -19,8 +19,11 @@ from v2vkit.conditions.given import check_image
 from v2vkit.config import Precision, Size, parse_rate
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
+from v2vkit.inference.backend_names import Backend
+from v2vkit.inference.backends import Forward, choose_backend
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.edge_variants import make_variants
+from v2vkit.inference.edits import NO_EDITS, Edits, open_editor
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
@@ -48,6 +51,7 @@ class Model:
         precision: number format of the convolutions.
         work: the workspace in which styles and the first-frame model are searched.
         styles, first_frame_model: folders to use instead of the workspace's.
+        forward: runs the generator; None = torch.
     """
 
     generator: AnyGenerator
@@ -57,6 +61,7 @@ class Model:
     work: Folder
     styles: str | None = None
     first_frame_model: str | None = None
+    forward: Forward | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.info.stage}, {self.info.conditioning.names}, {self.size}, {self.device})"
@@ -94,7 +99,7 @@ class Model:
         annotations: Iterable[Any] | Mapping[str, Any],
         *,
         frames: Any = None,
-        style: int = 0,
+        style: int | Path = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
         """Frames of one shot from its annotations: T in, T out, computed lazily in constant memory.
@@ -109,7 +114,7 @@ class Model:
                 the conditions' names, or an iterable of dicts.
             frames: the frames themselves, RGB uint8 [T, H, W, 3]; needed by faces whose sketches have background edges,
                 and used for edges and pictures that are not given.
-            style: number of the style, for models with features (`sample_style`).
+            style: number of the style, for models with features (`sample_style`), or a `styles.json`.
             first_frames: L real frames to begin from, RGB uint8 [L, H, W, 3] of the model's size, or their folder.
 
         Yields:
@@ -139,7 +144,8 @@ class Model:
         frames: Path | None = None,
         stream: int | None = None,
         keep_interlaced: bool = False,
-        style: int = 0,
+        style: int | Path = 0,
+        edits: Edits = NO_EDITS,
         first_frames: Any = None,
     ) -> Iterator[Image]:
         """The frames that `v2v render` makes of a video, a folder of pictures or label maps, or a workspace.
@@ -150,6 +156,7 @@ class Model:
         Args:
             source, align, start, duration, cuts, fps, maps, instances, depth, densepose, frames, stream,
                 keep_interlaced: as of `v2v render`.
+            edits: new labels, and whether objects are tracked (`Edits`).
             style, first_frames: as in `generate`.
 
         Yields:
@@ -183,8 +190,12 @@ class Model:
             start=start,
             duration=duration,
             options=VideoOptions(stream, not keep_interlaced),
+            track=edits.track,
         )
-        conditioned = conditioned_frames(opened, self.info, cuts=cuts, align=align, device=str(self.device))
+        editor = open_editor(self.info, opened, edits)
+        conditioned = conditioned_frames(
+            opened, self.info, cuts=cuts, align=align, device=str(self.device), editor=editor
+        )
         remarks = [f"{opened.name}: {remark}" for remark in opened.remarks]
         for note in filter(None, (opened.note, squeezed(self.info, opened), *remarks)):
             warnings.warn(note, stacklevel=2)
@@ -194,20 +205,21 @@ class Model:
             for frame, image in session.render(made_ahead(conditioned, self.device)):
                 missed += not frame.found
                 yield image
-            for problem in problems_of(opened, self.info, missed):
+            for problem in [*problems_of(opened, self.info, missed), *(editor.problems() if editor else [])]:
                 warnings.warn(problem, stacklevel=2)
 
         return images()
 
-    def _session(self, style: int, first_frames: Any) -> Session:
+    def _session(self, style: int | Path, first_frames: Any) -> Session:
         given = self._first_frames(first_frames)
         return Session(
             self.generator,
             halvings=self.info.halvings,
             first_frames=given,
             first_frame_model=self._first_frame_model if given is None else None,
-            style=find_style(self.work, self.styles, style, self.info),
+            style=find_style(self.work, self.styles, style if isinstance(style, int) else os.fspath(style), self.info),
             precision=self.precision,
+            forward=self.forward,
         )
 
     def _first_frames(self, given: Any) -> Image | None:
@@ -250,6 +262,7 @@ def load(
     precision: Precision = "auto",
     styles: Path | None = None,
     first_frame_model: Path | None = None,
+    backend: Backend = "torch",
 ) -> Model:
     """Open a trained model.
 
@@ -263,6 +276,7 @@ def load(
         styles: folder of styles (default: `styles` of the checkpoint's workspace).
         first_frame_model: checkpoint folder of the model that makes first frames (default: `checkpoints/pix2pixhd` of
             the workspace).
+        backend: what runs the network: torch, compile, onnxruntime, openvino or auto, as of `v2v render`.
 
     Raises:
         V2VError: the model is missing, damaged or of another version, or the device is missing or has too little memory
@@ -285,7 +299,7 @@ def load(
         None if first_frame_model is None else os.fspath(first_frame_model),
     )
     warm_up(model.generator, info.width, info.height, info.halvings, precision)
-    return model
+    return replace(model, forward=choose_backend(backend, model.generator, info, precision).forward)
 
 
 def _find(path: str) -> tuple[Folder, str]:

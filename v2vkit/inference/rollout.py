@@ -1,6 +1,6 @@
 """Generates a video frame by frame, each from source maps and the model's own past frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
+from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import Output, advance
@@ -29,6 +30,8 @@ class Rollout:
         precision: number format of the convolutions; `auto` leaves imported networks in float32.
         num_first: frames that the first-frame model has generated so far.
         given: remaining real first frames, RGB uint8 [H, W, 3], oldest first.
+        anchor: corrects the colours of the generator's frames before they become history; None = they stay.
+        forward: runs the generator (`v2vkit.inference.backends`, `tiles`); None = the generator itself.
     """
 
     generator: AnyGenerator
@@ -39,6 +42,8 @@ class Rollout:
     sources: list[Tensor] = field(default_factory=list)
     num_first: int = 0
     given: list[NDArray[np.uint8]] = field(default_factory=list)
+    anchor: ColourAnchor | None = None
+    forward: Callable[..., list[Output]] | None = None
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
         """Store a frame's source map [C, H, W]; returns s_{t-L} … s_t as [1, (L+1) C, H, W].
@@ -58,10 +63,13 @@ class Rollout:
             first = self._first_frame(s)
             if first is None:
                 with _computing(self.generator, self.precision):
-                    outputs = self.generator(stack, self.history, first_frame=self.history is None)
+                    run = self.forward or self.generator
+                    outputs = run(stack, self.history, first_frame=self.history is None)
             else:  # at every scale, as if the generator had generated it
                 scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
+            if self.anchor is not None:
+                outputs = self.anchor.correct(outputs)
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
 

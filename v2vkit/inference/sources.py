@@ -80,6 +80,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("cuts",), "--cuts finds the shots of a video", ("video", "pipe", "pictures")),
     (("keep_names",), "--keep-names names pictures like those of a folder", ("pictures", "labels")),
     (("align",), "--align reframes a video", ("video", "pipe", "pictures")),
+    (("retarget",), "--retarget changes landmarks or key points of a video", ("video", "pipe", "pictures")),
+    (("paste_back",), "--paste-back puts a face back into a video", ("video", "pipe", "pictures")),
     (("instances",), "--instances is for a folder of label maps", ("labels",)),
     (("depth",), "--depth is for a folder of label maps", ("labels",)),
     (("densepose",), "--densepose is for a folder of label maps", ("labels",)),
@@ -136,6 +138,7 @@ def open_source(
     start: float = 0.0,
     duration: float | None = None,
     options: VideoOptions | None = None,
+    track: bool | None = None,
 ) -> Source:
     """Opens the input of rendering.
 
@@ -150,13 +153,14 @@ def open_source(
             stamps.
         start, duration: the part of a video that is used, in seconds.
         options: how a video is decoded; None = the defaults.
+        track: as in `open_workspace_source`.
 
     Raises:
         V2VError: the input cannot be read, or the model does not take it.
     """
     kind = source_kind(path, info, maps=maps)
     if kind == "workspace":
-        return open_workspace_source(Folder(path), info)
+        return open_workspace_source(Folder(path), info, track=track)
     if info.generator.takes_flow:
         raise V2VError(
             "flow-required",

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.preview import contact_sheet
 from v2vkit.conditions.regions import Regions
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
@@ -12,6 +13,8 @@ from v2vkit.inference.styles import Style, Styles
 from v2vkit.models.any_generator import AnyGenerator
 
 Image = NDArray[np.uint8]
+
+_COLUMNS = 4
 
 
 def side_by_side(source: Conditioning, frame: ConditionedFrame, image: Image) -> Image:
@@ -23,7 +26,7 @@ def side_by_side(source: Conditioning, frame: ConditionedFrame, image: Image) ->
 def style_sheet(
     generator: AnyGenerator, info: ModelInfo, styles: Styles, s: NDArray[np.float32], regions: Regions
 ) -> Image:
-    """A source map and its first frame in every style, side by side: RGB uint8 [H, n W, 3].
+    """A contact sheet of a source map and its first frame in every style, RGB uint8, at most four pictures a row.
 
     Args:
         generator: in evaluation mode; it must not need given first frames.
@@ -35,4 +38,6 @@ def style_sheet(
     images = [info.conditioning.preview(s)]
     for seed in styles.seeds:
         images.append(Rollout(generator, info.halvings).image(frame.conditioning(Style(styles, seed))))
-    return np.concatenate(images, 1)
+    captions = ["source map", *(f"style {number}" for number in range(len(styles.seeds)))]
+    title = f"{info.stage}: one frame in {len(styles.seeds)} styles"
+    return contact_sheet(images, captions, columns=_COLUMNS, title=title)

@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest, one_rate
+from v2vkit.artifacts.shots import continues
 from v2vkit.checkpoint.model_file import ModelInfo, refuse_other_sizes
 from v2vkit.conditions.base import Condition, Use
-from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.clips import ClipReader, tracks_beside
 from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.labels import TRACKS, LabelsCondition
 from v2vkit.conditions.settings import Origin
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import load_inputs
@@ -46,7 +48,8 @@ def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
     if not knows_instances(info):
         return {}
     frames = ((clip.name, t) for clip in reader.clips for t in range(clip.num_frames))
-    number = sum(not reader.has("labels", name, t, "inst.png") for name, t in frames)
+    kind = reader.kind_of(LabelsCondition, "inst.png")
+    number = sum(not reader.has(kind, name, t, "inst.png") for name, t in frames)
     return {"no instances, with which the model was trained": number} if number else {}
 
 
@@ -56,18 +59,25 @@ def knows_instances(info: ModelInfo) -> bool:
     return any(condition.uses_instances(origin.settings, features=features) for condition, origin in info.conditions)
 
 
-def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
+def open_workspace_source(work: Folder, info: ModelInfo, *, track: bool | None = None) -> Source:
     """Opens the annotations of a workspace; consecutive clips of one shot are rendered without a break.
 
-    Includes the frames, if the workspace has them, and flow, if the model takes it.
+    Includes the frames, if the workspace has them, flow, if the model or tracking takes it, and the object ids of
+    `v2v track`, if there are some.
+
+    Args:
+        track: False = the ids of the label maps, even if the workspace has tracks.
 
     Raises:
         V2VError: an artifact is missing, empty or of another size; the clips have several frame rates; a shard is
             missing or damaged.
     """
     kinds = info.conditioning.artifacts
-    others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", info.generator.takes_flow)]
-    manifests = load_inputs(work, (*kinds, *(other for other, wanted in others if wanted)))
+    tracks = () if track is False else tracks_beside(work, kinds)
+    tracking = not tracks and (info.tracks is not None if track is None else track)
+    flow = info.generator.takes_flow or (tracking and (work / "flow").exists(MANIFEST))
+    others = [("frames", (work / "frames").exists(MANIFEST)), ("flow", flow)]
+    manifests = load_inputs(work, (*kinds, *tracks, *(other for other, wanted in others if wanted)))
     manifest = manifests[kinds[0]]
     missing = {reason: count for kind in kinds for reason, count in manifests[kind].missing.items()}
     if not manifest.num_frames:
@@ -92,6 +102,7 @@ def open_workspace_source(work: Folder, info: ModelInfo) -> Source:
         ),
         num_frames=manifest.num_frames,
         annotated=True,
+        tracked=TRACKS in manifests,
         missing={**missing, **lacking_instances(info, reader)},
         note=other_maps(info, manifests),
     )
@@ -131,19 +142,11 @@ def shots_of(clips: Iterable[ClipInfo]) -> list[list[ClipInfo]]:
     """The clips grouped by shot, in order."""
     shots: list[list[ClipInfo]] = []
     for clip in clips:
-        if shots and _continues(shots[-1][-1], clip):
+        if shots and continues(shots[-1][-1], clip):
             shots[-1].append(clip)
         else:
             shots.append([clip])
     return shots
-
-
-def _continues(before: ClipInfo, clip: ClipInfo) -> bool:
-    """Whether a clip continues the one before: next part of the same shot (long shots are split) with the same crop."""
-    if "file" not in clip.source:
-        return False
-    same_shot = all(before.source.get(key) == clip.source.get(key) for key in ("file", "shot", "crop"))
-    return same_shot and before.source.get("stop") == clip.source.get("start")
 
 
 def _flow_channels(reader: ClipReader, clip: ClipInfo, t: int) -> NDArray[np.float32]:

@@ -31,6 +31,14 @@ DISCRIMINATORS: dict[Preset, dict[str, int]] = {
     "small": {"width": 64, "num_layers": 3, "num_scales": 2},
     "paper": {"width": 64, "num_layers": 3, "num_scales": 2},
 }
+PREDNETS: dict[Preset, tuple[int, ...]] = {
+    "tiny": (3, 8, 16, 32),
+    "small": (3, 24, 48, 96),
+    "paper": (3, 48, 96, 192),
+}
+"""Channels of PredNet's layers; as published for KITTI."""
+MCNETS: dict[Preset, int] = {"tiny": 8, "small": 32, "paper": 64}
+"""Width of MCNet."""
 ENCODERS: dict[Preset, dict[str, int]] = {
     "tiny": {"width": 8, "num_down": 4},
     "small": {"width": 16, "num_down": 4},

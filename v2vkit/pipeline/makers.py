@@ -1,15 +1,18 @@
 """How a stage makes its artifact: clip by clip in processes, or as a whole. The runner treats both alike."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
+from v2vkit.engine.choice import EngineName, EngineOptions
 from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import counted
 from v2vkit.pipeline.mapping import Opened, map_units
+
+ENGINE_OPTIONS = ("workers", "engine", "address", "worker_gpus")
+"""Fields of `RunOptions` that say where shards are made."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class RunOptions:
 
     Attributes:
         work: the workspace, a local folder or an fsspec URL.
-        workers: number of processes; 0 = one per core.
+        workers, engine, address, worker_gpus: where shards are made; as in `EngineOptions`.
         overwrite: replace an artifact made with other settings.
         continue_: resume an artifact made with other settings, where the stage can.
         dry_run: check everything and print the plan and its cost, without doing it.
@@ -26,9 +29,17 @@ class RunOptions:
 
     work: str = "work"
     workers: int = 0
+    engine: EngineName = "local"
+    address: str = ""
+    worker_gpus: float = 0.0
     overwrite: bool = False
     continue_: bool = False
     dry_run: bool = False
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """The options of the engine."""
+        return EngineOptions(self.engine, self.workers, self.address, self.worker_gpus)
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ class PerClip:
     side_outputs: Callable[[Any], dict[str, tuple[str, ...]]] = lambda config: {}
     carries_over: bool = False
 
-    options: ClassVar[tuple[str, ...]] = ("work", "workers", "overwrite", "dry_run")
+    options: ClassVar[tuple[str, ...]] = ("work", *ENGINE_OPTIONS, "overwrite", "dry_run")
     shared: ClassVar[bool] = False
     previews: ClassVar[bool] = False
     continued: ClassVar[None] = None
@@ -136,6 +147,7 @@ class PerClip:
 
     def rehearse(self, build: Build, started: Manifest) -> tuple[str, list[str]]:
         """Open the function, and count its clips and frames."""
+        build.options.engine_options.check()
         self.open(build.config)
         frames, clips = counted(started.num_frames, "frame"), counted(len(started.clips), "clip")
         shards = counted(len(started.units), "shard")
@@ -144,6 +156,7 @@ class PerClip:
 
     def make(self, build: Build, started: Manifest) -> Manifest | None:
         """Map the clips through the engine."""
+        build.options.engine_options.check()
         return map_units(
             started,
             open=self.open,
@@ -152,7 +165,7 @@ class PerClip:
             kind=build.kind,
             side_outputs=self.side_outputs(build.config),
             inputs=build.inputs,
-            workers=build.options.workers or os.cpu_count() or 1,
+            engine=build.options.engine_options,
             begin=build.begin,
             carries_over=self.carries_over,
         )

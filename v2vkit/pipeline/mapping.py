@@ -1,16 +1,18 @@
 """Maps a stage's function over the clips of every shard."""
 
 import contextlib
+import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry, write_manifest
+from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, Manifest, ShardEntry, write_manifest
 from v2vkit.artifacts.shard import Shard, ShardIndex, ShardWriter, load_shard, read_index, sample_key, shard_name
 from v2vkit.artifacts.shots import continues
-from v2vkit.engine.local import LocalEngine
+from v2vkit.engine.choice import Engine, EngineOptions, make_engine
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.units import Unit, in_waves, units_of
 from v2vkit.progress import progress
 
 if TYPE_CHECKING:
@@ -107,25 +109,24 @@ class _Job:
     shards: dict[str, tuple[ShardEntry, ...]]
     fingerprint: str
     carries_over: bool
+    may_be_elsewhere: bool
+    """The worker may be on another machine, which must see the workspace."""
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """The clips of a shard; `before` is the last clip of the previous shard if the first clip continues its shot."""
-
-    number: int
-    clips: tuple[ClipInfo, ...]
-    before: ClipInfo | None = None
-
-
-def _set_up(job: _Job) -> Callable[[_Unit], ShardIndex]:
+def _set_up(job: _Job) -> Callable[[Unit], ShardIndex]:
     opened = job.open(job.config)
     return lambda unit: _make_shard(job, opened, unit)
 
 
-def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
+def _make_shard(job: _Job, opened: Opened, unit: Unit) -> ShardIndex:
     """One shard of the output (and of each side output) from the shards of the inputs with the same number."""
     work = Folder(job.work)
+    if job.may_be_elsewhere and not (work / job.kind).exists(PARTIAL):
+        raise V2VError(
+            "workspace-unshared",
+            f"A worker on {platform.node()} does not see the workspace {job.work}.",
+            "Put it on a file system that every node mounts at the same path, or into an object store.",
+        )
     shards = {kind: load_shard(work / kind, entries[unit.number]) for kind, entries in job.shards.items()}
     name = shard_name(unit.number)
     route = {extension: kind for kind, extensions in job.side_outputs.items() for extension in extensions}
@@ -165,7 +166,7 @@ def _make_shard(job: _Job, opened: Opened, unit: _Unit) -> ShardIndex:
     return index
 
 
-def _last_files(folder: Folder, unit: _Unit) -> dict[str, bytes]:
+def _last_files(folder: Folder, unit: Unit) -> dict[str, bytes]:
     """The files of the last frame before a unit, from the previous shard."""
     if unit.before is None:
         return {}
@@ -185,7 +186,7 @@ def map_units(
     kind: str,
     side_outputs: dict[str, tuple[str, ...]],
     inputs: dict[str, Manifest],
-    workers: int,
+    engine: EngineOptions,
     begin: Callable[[], None],
     carries_over: bool = False,
 ) -> Manifest:
@@ -193,13 +194,14 @@ def map_units(
 
     Args:
         started: the manifest without results.
+        engine: where the shards are made.
         begin: called once the estimator is open, before the first write.
         carries_over: as in `PerClip`.
 
     Raises:
         V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards are kept.
     """
-    units = _units(started, carries_over)
+    units = units_of(started, carries_over)
     for name, manifest in inputs.items():
         if len(manifest.shards) != len(units):
             raise V2VError(
@@ -224,18 +226,18 @@ def map_units(
         shards={name: manifest.shards for name, manifest in inputs.items()},
         fingerprint=started.fingerprint,
         carries_over=carries_over,
+        may_be_elsewhere=engine.name == "ray",
     )
-    workers = min(workers, len(todo)) if work.shared else 1
     total = sum(clip.num_frames for clip in started.clips)
     kept = sum(index.entry.num_samples for index in done.values())
-    engine: LocalEngine[_Unit, ShardIndex] = LocalEngine(_set_up, job, workers)
+    mapper: Engine[Unit, ShardIndex] = make_engine(engine, _set_up, job, num_tasks=len(todo), shared=work.shared)
     begun = False
     try:
-        with engine, progress(total, desc=kind, done=kept) as shown:
+        with mapper, progress(total, desc=kind, done=kept) as shown:
             begin()
             begun = True
-            for wave in _waves(units, todo):
-                for unit, index in engine.map(wave):
+            for wave in in_waves(units, todo):
+                for unit, index in mapper.map(wave, tell=shown.write):
                     done[unit.number] = index
                     shown.update(index.entry.num_samples)
     except BaseException:
@@ -244,6 +246,9 @@ def map_units(
         for written in (*side_outputs, kind) if begun else ():
             (work / written).clean()
         raise
+    if engine.name == "ray":  # temporary files of workers that died
+        for written in (*side_outputs, kind):
+            (work / written).clean()
     indices = [done[unit.number] for unit in units]
     for side in side_outputs:
         entries = [_finished(work / side, unit, started.fingerprint) for unit in units]
@@ -270,26 +275,7 @@ def map_units(
     )
 
 
-def _units(started: Manifest, carries_over: bool) -> list[_Unit]:
-    units: list[_Unit] = []
-    for number, clips in enumerate(started.units):
-        last = units[-1].clips[-1] if carries_over and units and units[-1].clips else None
-        units.append(_Unit(number, clips, last if clips and continues(last, clips[0]) else None))
-    return units
-
-
-def _waves(units: list[_Unit], todo: list[_Unit]) -> list[list[_Unit]]:
-    """Units grouped by when they can be made: one that continues a shot is a wave later than the previous unit."""
-    depths: list[int] = []
-    for unit in units:
-        depths.append(0 if unit.before is None else depths[-1] + 1)
-    waves: dict[int, list[_Unit]] = {}
-    for unit in todo:
-        waves.setdefault(depths[unit.number], []).append(unit)
-    return [waves[depth] for depth in sorted(waves)]
-
-
-def _finished(folder: Folder, unit: _Unit, fingerprint: str) -> ShardIndex | None:
+def _finished(folder: Folder, unit: Unit, fingerprint: str) -> ShardIndex | None:
     """The index of a shard that an earlier run with the same fingerprint finished; None if there is none."""
     name = shard_name(unit.number)
     index = read_index(folder, name)

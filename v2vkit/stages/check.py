@@ -55,7 +55,7 @@ class CheckConfig(StageConfig):
 
 def _expected() -> dict[str, list[tuple[str, ...]]]:
     """Artifact -> files of a frame: one file for each tuple of alternative extensions."""
-    from v2vkit.conditions.labels import SPARSE_LABELS
+    from v2vkit.conditions.labels import SPARSE_LABELS, TRACKS
     from v2vkit.conditions.region_features import EXTENSION
     from v2vkit.conditions.registry import condition_classes
 
@@ -63,7 +63,8 @@ def _expected() -> dict[str, list[tuple[str, ...]]]:
         condition.artifact: [(extension,) for extension in condition.required] for condition in condition_classes()
     }
     # The first frames of a clip have no flow.
-    return {"frames": [FRAME_EXTENSIONS], **maps, SPARSE_LABELS: [], "flow": [], "features": [(EXTENSION,)]}
+    others: dict[str, list[tuple[str, ...]]] = {TRACKS: [("inst.png",)], "flow": [], "features": [(EXTENSION,)]}
+    return {"frames": [FRAME_EXTENSIONS], **maps, SPARSE_LABELS: [], **others}
 
 
 def _check_artifact(folder: Folder, kind: str, manifest: Manifest, config: CheckConfig) -> list[str]:

@@ -36,6 +36,9 @@ EXTRAS = {
     "tensorboard": ("tensorboard", "training curves"),
     "exr": ("OpenEXR", "depth maps in EXR files"),
     "hed": ("h5py", "edge networks that start from a trained HED (.h5)"),
+    "export": ("onnxruntime", "export of models, and rendering with onnxruntime"),
+    "openvino": ("openvino", "rendering with OpenVINO"),
+    "camera": ("pyvirtualcam", "live rendering into a virtual camera"),
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
 }

@@ -27,6 +27,11 @@ class EncodeConfig(StageConfig):
     """
 
     checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.", affects_output=False)
+    tracks: bool | None = setting(
+        None,
+        "Take object ids from the artifact tracks of `v2v track` (labels); default: if the workspace has it.",
+        since="0.1",
+    )
     device: str = setting("cpu", f"Device of the encoder: {DEVICES}.", affects_output=False)
 
 
@@ -41,7 +46,7 @@ class Resolved(EncodeConfig):
 
 
 def encode_clip(
-    clip: Clip, *, encoder: "FeatureEncoder", condition: "Condition[Any]", halvings: int
+    clip: Clip, *, encoder: "FeatureEncoder", condition: "Condition[Any]", halvings: int, tracks: bool = False
 ) -> Iterator[Sample]:
     """The features of every frame of a clip, in order.
 
@@ -50,6 +55,7 @@ def encode_clip(
         encoder: E, on its device.
         condition: the condition whose regions are encoded.
         halvings: `ModelInfo.encoder_halvings`.
+        tracks: read object ids from the artifact tracks.
 
     Raises:
         V2VError: a frame is missing, damaged, or of another size than its clip or its map.
@@ -59,11 +65,19 @@ def encode_clip(
     from v2vkit.estimators.torch_weights import one_thread
     from v2vkit.inference.features import describe_frame
 
-    kind, size = condition.artifact, (clip.info.width, clip.info.height)
+    size = clip.info.width, clip.info.height
     for t in range(clip.info.num_frames):
         image = clip.frame(t)
-        names = [name for name in condition.reads["regions"] if _is_there(clip, condition, name, t)]
-        annotation = condition.decode({name: clip.read(kind, name, t) for name in names}, size=size)
+        kinds = {
+            name: condition.replaced.get(name, condition.artifact) if tracks else condition.artifact
+            for name in condition.reads["regions"]
+        }
+        files = {
+            name: clip.read(kind, name, t)
+            for name, kind in kinds.items()
+            if name not in condition.optional or clip.has(kind, name, t)
+        }
+        annotation = condition.decode(files, size=size)
         regions = condition.regions(annotation)
         if regions.shape != image.shape[:2]:
             raise V2VError(
@@ -77,11 +91,6 @@ def encode_clip(
         yield Sample(t, {EXTENSION: features_to_json(found)})
 
 
-def _is_there(clip: Clip, condition: "Condition[Any]", extension: str, t: int) -> bool:
-    """Whether to read a file: always if it is required, so that a missing one raises."""
-    return extension not in condition.optional or clip.has(condition.artifact, extension, t)
-
-
 def open_encoder(config: Resolved) -> Opened:
     """Open the encoder of the checkpoint; raises V2VError if the device is not available."""
     from v2vkit.checkpoint.model_file import load_encoder
@@ -90,7 +99,13 @@ def open_encoder(config: Resolved) -> Opened:
     encoder, info = load_encoder(Folder(config.folder))
     condition = info.conditioning.with_regions
     assert condition is not None, "a model with an encoder has regions"
-    function = partial(encode_clip, encoder=encoder.to(device), condition=condition, halvings=info.encoder_halvings)
+    function = partial(
+        encode_clip,
+        encoder=encoder.to(device),
+        condition=condition,
+        halvings=info.encoder_halvings,
+        tracks=bool(config.tracks),
+    )
     return Opened(function, {"name": f"encoder of {info.stage}", "version": info.identity})
 
 
@@ -101,12 +116,19 @@ def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
     when the workspace is moved.
     """
     from v2vkit.checkpoint.model_file import find_model, read_info, refuse_without_features
+    from v2vkit.conditions.clips import tracks_beside
 
     folder = find_model(work, config.checkpoint)
-    refuse_without_features(read_info(folder), folder)
+    info = read_info(folder)
+    refuse_without_features(info, folder)
+    with_regions = info.conditioning.with_regions
+    kinds = () if with_regions is None else (with_regions.artifact,)
+    tracks = config.tracks if config.tracks is not None or not tracks_beside(work, kinds) else True
+    if tracks and "labels" not in kinds:
+        raise V2VError("setting-unused", "--tracks is for models conditioned on labels.", "Leave it out.")
     name = folder.url.removeprefix(f"{work.url}/")
     inside = ".." not in PurePosixPath(name).parts
-    found = {"checkpoint": name if inside else folder.url, "folder": folder.url}
+    found = {"checkpoint": name if inside else folder.url, "folder": folder.url, "tracks": tracks}
     return Resolved(**(dict(config) | found))
 
 
@@ -115,7 +137,7 @@ def _inputs(config: Resolved) -> tuple[str, ...]:
 
     condition = read_info(Folder(config.folder)).conditioning.with_regions
     assert condition is not None, "a model with an encoder has regions"
-    return ("frames", condition.artifact)
+    return ("frames", condition.artifact, *(("tracks",) if config.tracks else ()))
 
 
 def _sources(config: Resolved) -> dict[str, str]:

@@ -69,6 +69,16 @@ class EvaluateConfig(StageConfig):
         "default: checkpoints/pix2pixhd of --work.",
         metavar="FOLDER",
     )
+    prediction: bool = setting(
+        False,
+        "Measure models of prediction instead (predictor, prednet, mcnet): observe and predict from every admissible "
+        "start.",
+    )
+    frames: int = setting(10, "Predicted frames (--prediction).", ge=1, le=1000)
+    every: int = setting(1, "Frames between two starts (--prediction).", ge=1, le=1000)
+    video: str | None = setting(
+        None, "Checkpoint of the model that makes the video of predicted labels (--prediction)."
+    )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
@@ -86,6 +96,9 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
         print(list_metrics())
         return []
+    if config.prediction:
+        return _predict(config, options)
+    _refuse_prediction_settings(config)
     from v2vkit.checkpoint.model_file import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.workspace import lacking_instances, other_maps
@@ -100,6 +113,20 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     _report(opened, _measure(opened, sheet), sheet, config, options)
     lacking = [f"{reason}: {counted(number, 'frame')}" for reason, number in lacking_instances(info, reader).items()]
     return [*lacking, *(f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short)]
+
+
+def _predict(config: EvaluateConfig, options: RunOptions) -> list[str]:
+    from v2vkit.stages.evaluate_prediction import evaluate_prediction
+
+    names = ("checkpoint", "video", "metrics", "frames", "every", "out", "columns", "device", "threads")
+    assert config.data is not None, "checked"
+    return evaluate_prediction(config.data, options.work, **{name: getattr(config, name) for name in names})
+
+
+def _refuse_prediction_settings(config: EvaluateConfig) -> None:
+    given = [f"--{name}" for name in ("frames", "every", "video") if name in config.model_fields_set]
+    if given:
+        raise V2VError("setting-unused", f"{' and '.join(given)} need --prediction.", "Add it, or leave them out.")
 
 
 def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":

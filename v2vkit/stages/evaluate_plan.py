@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
 from v2vkit.checkpoint.model_file import ModelInfo, find_model, load_model, refuse_other_sizes
-from v2vkit.conditions.clips import ClipReader
+from v2vkit.conditions.clips import ClipReader, tracks_beside
 from v2vkit.config import Precision
 from v2vkit.engine.cores import choose_threads
 from v2vkit.engine.devices import pick_device
@@ -144,7 +144,8 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
 def _inputs(data: Folder, info: ModelInfo, *, paired: bool) -> dict[str, Manifest]:
     with_flow = info.generator.takes_flow or (paired and (data / "flow").exists(MANIFEST))
     frames = ("frames",) if paired else ()
-    kinds = (*frames, *info.conditioning.artifacts, *(("flow",) if with_flow else ()))
+    tracks = tracks_beside(data, info.conditioning.artifacts)
+    kinds = (*frames, *info.conditioning.artifacts, *tracks, *(("flow",) if with_flow else ()))
     manifests = load_inputs(data, kinds)
     if not manifests[kinds[0]].num_frames:
         raise V2VError(

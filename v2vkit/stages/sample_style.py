@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest, ShardEntry, entry_of, read_manifest
+from v2vkit.classes.remap import final_table
+from v2vkit.classes.table import ClassName, ids_of
 from v2vkit.config import StageConfig, setting
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Build, Stage, Whole, load_inputs
+from v2vkit.weights import file_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,11 +26,71 @@ class StyleConfig(StageConfig):
     Reads the features of `v2v encode-features` and writes styles.json: a mixture per class (label, or part of a face),
     one over all classes for classes without features, and a seed per style. A style gives every object of a video one
     vector, the same in all its frames: `v2v render --style K`. preview.png shows the first frame in every style.
+
+    Only regions of more than 1/64 of the frame count, or all of a class where none is larger. A class without features
+    is drawn from the mixture over all classes. A vector depends on the style, the class and the object's id alone, so
+    an object that appears late changes no other one.
     """
 
     num_styles: int = setting(4, "Number of styles, numbered from 0.", ge=1, le=64)
     max_components: int = setting(5, "Maximum components of a class's mixture; BIC selects the number.", ge=1, le=32)
     seed: int = setting(0, "Seed of the fit and of the styles.", ge=0, lt=1 << 32)
+    class_: tuple[str, ...] = setting(
+        (),
+        "Draw a class from one component of its mixture, numbered from 0, such as road=3; the class by id or name.",
+        metavar="CLASS=N",
+        since="0.1",
+    )
+    keep: tuple[ClassName, ...] = setting(
+        (),
+        "Class that looks in all styles as in style 0, by id or name, so that only the others vary.",
+        metavar="ID|NAME",
+        since="0.1",
+    )
+    from_: str | None = setting(
+        None,
+        "Take the look of the classes that a reference shows from it: a video or picture whose maps the model can "
+        "make, or a workspace with frames and maps.",
+        metavar="FILE",
+        since="0.1",
+    )
+
+    @property
+    def components(self) -> dict[int, int]:
+        """Label -> component, once names have been looked up in the class table, which the stage does first."""
+        return {int(label): int(number) for label, number in (of.split("=") for of in self.class_)}
+
+
+def _resolve(config: StyleConfig, work: Folder) -> StyleConfig:
+    """Names of classes as ids, by the class table of the labels.
+
+    Raises:
+        V2VError: a class or component cannot be read, or a name is unknown.
+    """
+    labels = read_manifest(work / "labels")
+    table = None if labels is None else final_table(labels.config)
+    chosen: dict[int, int] = {}
+    for text in config.class_:
+        name, _, number = (part.strip() for part in text.partition("="))
+        if not name or not number.isdecimal() or len(number) > 3:
+            raise V2VError("setting-invalid", f"--class {text} is not CLASS=N.", "Write --class road=3.")
+        (label,) = ids_of([int(name) if name.isdecimal() else name], table, "--class")
+        if chosen.setdefault(label, int(number)) != int(number):
+            raise V2VError("label-duplicate", f"--class names the class {name} twice.", "Name every class once.")
+    keep = tuple(sorted(set(ids_of(config.keep, table, "--keep"))))
+    if wrong := [label for label in (*chosen, *keep) if not 0 <= label < 255]:
+        raise V2VError("label-id-out-of-range", f"{wrong[0]} is no label id.", "Give ids from 0 to 254.")
+    return config.model_copy(
+        update={"class_": tuple(f"{label}={number}" for label, number in sorted(chosen.items())), "keep": keep}
+    )
+
+
+def _sources(config: StyleConfig) -> dict[str, str]:
+    """The reference as an input, by its content: of a workspace, by the fingerprint of its frames."""
+    if config.from_ is None:
+        return {}
+    frames = read_manifest(Folder(config.from_) / "frames")
+    return {"--from": file_digest(config.from_) if frames is None else frames.fingerprint}
 
 
 def _frames(folder: Folder, manifest: Manifest) -> "Iterator[tuple[RegionFeatures, ...]]":
@@ -44,6 +108,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Fit the mixtures, and write the styles and their preview."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.inference.mixtures import fit_styles
+    from v2vkit.inference.reference import with_reference
     from v2vkit.inference.styles import PREVIEW, STYLES
 
     config: StyleConfig = build.config
@@ -55,6 +120,17 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         num_styles=config.num_styles,
         seed=config.seed,
     )
+    if config.from_ is not None:
+        place = _model_place(Folder(build.options.work), features, styles)
+        if place is None:
+            raise V2VError(
+                "model-missing",
+                f"--from needs the model {features.config['checkpoint']} that made the features; it is missing or has "
+                "changed.",
+                "Run `v2v encode-features --overwrite`.",
+            )
+        styles = with_reference(styles, place, config.from_, max_components=config.max_components, seed=config.seed)
+    styles = _with_choices(styles, config)
     components = ", ".join(f"{label}: {len(mixture.weights)}" for label, mixture in styles.classes.items())
     print(f"{len(styles.seeds)} styles of {len(styles.classes)} classes (components by label: {components}).")
     files = {STYLES: (styles.model_dump_json(indent=1) + "\n").encode()}
@@ -67,6 +143,28 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     return tuple(entry_of(name, data) for name, data in files.items())
 
 
+def _with_choices(styles: "Styles", config: StyleConfig) -> "Styles":
+    """The styles with the components and classes that the user chose.
+
+    Raises:
+        V2VError: a class has no mixture, or no such component.
+    """
+    for label, number in config.components.items():
+        if label not in styles.classes:
+            raise V2VError(
+                "class-unknown",
+                f"--class: the features have no class {label}.",
+                f"They have {', '.join(map(str, styles.classes))}.",
+            )
+        if number >= (count := len(styles.classes[label].weights)):
+            raise V2VError(
+                "component-unknown",
+                f"--class: the mixture of class {label} has no component {number}.",
+                f"It has {counted(count, 'component')}, numbered from 0.",
+            )
+    return styles.model_copy(update={"components": config.components, "keep": config.keep})
+
+
 def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.uint8] | None":
     """The first frame of the workspace in every style, by the model that made the features; None without that model."""
     from v2vkit.checkpoint.model_file import load_model, read_info
@@ -75,14 +173,15 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     from v2vkit.inference.styles import PREVIEW
     from v2vkit.inference.views import style_sheet
 
-    places = _model_places(work, str(features.config["checkpoint"]))
-    place = next((place for place in places if read_info(place).identity == styles.model), None)
+    place = _model_place(work, features, styles)
     if place is None:
+        places = _model_places(work, str(features.config["checkpoint"]))
         where = places[0].url if places else features.config["checkpoint"]
         print(f"No {PREVIEW}: the model {where} " + ("has changed." if places else "is missing."))
         return None
     info = read_info(place)
-    maps = {kind: read_manifest(work / kind) for kind in info.conditioning.artifacts}
+    tracks = ("tracks",) if features.config.get("tracks") else ()
+    maps = {kind: read_manifest(work / kind) for kind in (*info.conditioning.artifacts, *tracks)}
     there = {kind: manifest for kind, manifest in maps.items() if manifest is not None}
     if info.first_frame != "self" or len(there) < len(maps):
         lacking = len(there) < len(maps)
@@ -97,6 +196,14 @@ def _preview(work: Folder, features: Manifest, styles: "Styles") -> "NDArray[np.
     name = reader.clips[0].name
     s = to_unit(reader.channels(info.conditioning, name, 0))
     return style_sheet(generator, info, styles, s, reader.regions(info.conditioning, name, 0))
+
+
+def _model_place(work: Folder, features: Manifest, styles: "Styles") -> Folder | None:
+    """The folder of the model that made the features; None if it is missing or has changed."""
+    from v2vkit.checkpoint.model_file import read_info
+
+    places = _model_places(work, str(features.config["checkpoint"]))
+    return next((place for place in places if read_info(place).identity == styles.model), None)
 
 
 def _model_places(work: Folder, name: str) -> list[Folder]:
@@ -123,5 +230,7 @@ STAGE = Stage(
     output=lambda config: "styles",
     make=Whole(_build),
     inputs=lambda config: ("features",),
+    sources=_sources,
+    resolve=_resolve,
     check=_check,
 )

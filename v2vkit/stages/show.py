@@ -27,10 +27,10 @@ _EXAMPLES = 24  # frames of a video that decide the layer and its scale for all
 class ShowConfig(StageConfig):
     """Make a contact sheet or video of an artifact.
 
-    ARTIFACT is a kind in the workspace (frames, labels, sparse-labels, sketches, poses, densepose, depth, pictures,
-    edges, flow, features, styles, checkpoints/spatial-1) or its folder. A sheet shows frames spread evenly over all
-    clips, a video shows every frame; frames without a file are grey. For checkpoints the newest sample grid is shown,
-    for styles their preview.
+    ARTIFACT is a kind in the workspace (frames, labels, sparse-labels, tracks, sketches, poses, densepose, depth,
+    pictures, edges, flow, features, styles, checkpoints/spatial-1) or its folder. A sheet shows frames spread evenly
+    over all clips, a video shows every frame; frames without a file are grey. For checkpoints the newest sample grid is
+    shown, for styles their preview.
     """
 
     artifact: str = setting(..., "Kind or folder of the artifact.", argument=True, metavar="ARTIFACT")

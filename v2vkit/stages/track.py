@@ -80,12 +80,12 @@ def track_clip(clip: Clip, *, config: TrackConfig) -> Iterator[Sample]:
         V2VError: a map is missing, damaged or of another size than its clip.
     """
     from v2vkit.artifacts.images import decode_gray, encode_png
-    from v2vkit.conditions.tracking import TrackSettings, track_frame
+    from v2vkit.conditions.settings import TrackerSettings
+    from v2vkit.conditions.tracking import track_frame, track_settings
     from v2vkit.conditions.tracks import TrackState, decode_state, encode_state
     from v2vkit.engine.threads import prefetch
 
-    bridge = round(config.bridge * Fraction(clip.info.fps))
-    settings = TrackSettings(config.thing_ids, bridge, config.min_overlap, config.min_pixels)
+    settings = track_settings(TrackerSettings.model_validate(config.model_dump()), Fraction(clip.info.fps))
     state = TrackState()
     if clip.before is not None:
         where = f"the last frame before {clip.info.name}"

@@ -18,9 +18,8 @@ from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, l
 from v2vkit.stages.train_plan import (
     artifact_of,
     check_training,
-    maps_only,
     not_used,
-    source_config,
+    open_dataset,
     start_folder,
     training_inputs,
     training_sources,
@@ -46,7 +45,29 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
 
     spec = method_spec(config.method)
     refuse_unused(config, spec)
-    config = spec.resolve(_with_label_ids(config, work), work)
+    return _with_tracks(_with_conditions(spec.resolve(_with_label_ids(config, work), work), work), work)
+
+
+def _with_tracks(config: TrainConfig, work: Folder) -> TrainConfig:
+    """Tracks are read where the workspace has some; a segmenter learns from labels alone.
+
+    Raises:
+        V2VError: they are asked for, and nothing takes them.
+    """
+    from v2vkit.conditions.clips import tracks_beside
+    from v2vkit.conditions.registry import condition_class
+
+    kinds = [condition_class(name).artifact for name in config.conditions]
+    takes = "labels" in kinds and config.method != "segmenter"
+    if config.model.tracks and not takes:
+        raise V2VError("setting-unused", "--tracks is for models conditioned on labels.", "Leave it out.")
+    if config.model.tracks is None and takes and tracks_beside(work, kinds):
+        return config.model_copy(update={"tracks": True})
+    return config
+
+
+def _with_conditions(config: TrainConfig, work: Folder) -> TrainConfig:
+    """The domain from the artifacts of the workspace, where no conditions are given."""
     if config.condition:  # one spelling of one list
         return config.model_copy(update={"domain": None, "condition": config.conditions})
     if config.conditions:
@@ -124,7 +145,6 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
     from v2vkit.training.continuing import fitted_epochs, refuse_finished
-    from v2vkit.training.data.dataset import VideoDataset
     from v2vkit.training.plan import measure_phases, plan_text, schedule_within_budget
     from v2vkit.training.trainer import new_state
 
@@ -134,15 +154,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     threads = choose_threads(config.hardware.threads)
     device = parallel.device or pick_device(config.hardware.device)
     work = Folder(build.options.work)
-    dataset = VideoDataset(
-        spec.open_reader(config, work, maps_only(build.inputs)),
-        source_config(config, build.inputs, work),
-        strides=spec.strides(config),
-        flip=config.data.flip,
-        downsample=config.halvings,
-        compact=device.type != "cpu",
-        regions=config.model.feature_dims > 0,
-    )
+    dataset = open_dataset(config, build.inputs, work, device)
     info = _describe(build, dataset)
     start = start_folder(config, work)
     first = parallel.rank == 0
@@ -178,11 +190,13 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
     """The description of the model that will be trained."""
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.conditions.clips import typical_placement
+    from v2vkit.conditions.proportions import typical_proportions
     from v2vkit.conditions.settings import Origin
 
     config: TrainConfig = build.config
     source, reader = dataset.source, dataset.reader
     clip, maps = reader.clips[0], [build.inputs[artifact_of(config, kind)] for kind in source.artifacts]
+    tracks = build.inputs.get("tracks")
     return ModelInfo(
         method=config.method,
         stage=config.checkpoint,
@@ -190,11 +204,13 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
         **method_spec(config.method).describe(config, source),
         conditioning=source,
         origins=tuple(Origin(stage=of.stage, settings=of.config, estimator=of.estimator) for of in maps),
+        tracks=None if tracks is None else Origin(stage=tracks.stage, settings=tracks.config),
         width=clip.width,
         height=clip.height,
         halvings=config.halvings,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
         placement=typical_placement(reader, source),
+        proportions=typical_proportions(reader, source),
     )
 
 
@@ -243,7 +259,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         config=config,
         dataset=opened.dataset,
         schedule=opened.schedule,
-        context=spec.context,
+        context=spec.context(config),
         folder=build.folder,
         fingerprint=build.fingerprint,
         save_model=lambda state: save_model(

@@ -1,6 +1,7 @@
 """The inputs of `v2v train`, and the checks that they fit together."""
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
@@ -8,12 +9,16 @@ from v2vkit.artifacts.manifest import MANIFEST, Manifest
 from v2vkit.conditions.registry import CONDITIONS, condition_class
 from v2vkit.config import check_foreground
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import load_inputs
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.weights import file_digest, require
 
 if TYPE_CHECKING:
+    import torch
+
     from v2vkit.conditions.conditioning import Conditioning
+    from v2vkit.training.data.dataset import VideoDataset
 
 
 def training_inputs(config: TrainConfig) -> tuple[str, ...]:
@@ -21,7 +26,8 @@ def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     artifacts = tuple(artifact_of(config, condition_class(name).artifact) for name in config.conditions)
     coarser = None if config.start_from else spec.coarser(config)
     below = () if coarser is None else (f"checkpoints/{coarser}",)
-    return ("frames", *artifacts, *(("flow",) if spec.strides(config) else ()), *below)
+    tracks = ("tracks",) if config.model.tracks else ()
+    return ("frames", *artifacts, *tracks, *(("flow",) if spec.strides(config) else ()), *below)
 
 
 def artifact_of(config: TrainConfig, kind: str) -> str:
@@ -137,3 +143,62 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
     if found.has("foreground"):
         check_foreground(config.model.foreground_ids, found.num_labels)
     return found
+
+
+def open_dataset(
+    config: TrainConfig, inputs: dict[str, Manifest], work: Folder, device: "torch.device"
+) -> "VideoDataset":
+    """The footage that a training reads; `config` is resolved."""
+    from v2vkit.training.data.dataset import VideoDataset
+
+    spec = method_spec(config.method)
+    return VideoDataset(
+        spec.open_reader(config, work, maps_only(inputs)),
+        source_config(config, inputs, work),
+        strides=spec.strides(config),
+        flip=config.data.flip,
+        downsample=config.halvings,
+        compact=device.type != "cpu",
+        regions=spec.regions(config),
+    )
+
+
+@dataclass(frozen=True)
+class TrainingTime:
+    """Measured time of a training.
+
+    Attributes:
+        device: where it was measured.
+        seconds: that the whole schedule takes on this footage; a `--budget` is not applied.
+        num_frames: frames of this footage.
+        peak_bytes: peak memory of a step.
+    """
+
+    device: str
+    seconds: float
+    num_frames: int
+    peak_bytes: int
+
+
+def time_training(config: TrainConfig, work: Folder) -> TrainingTime:
+    """Measure a training on the artifacts of a workspace, as the plan does, and extrapolate to its whole schedule.
+
+    Checkpoints that it starts from need not exist. `config` is resolved.
+
+    Raises:
+        V2VError: artifacts are missing, or the training does not fit into memory.
+    """
+    from v2vkit.engine.devices import pick_device
+    from v2vkit.training.plan import measure_phases, phase_times
+
+    inputs = load_inputs(work, tuple(kind for kind in training_inputs(config) if not kind.startswith("checkpoints/")))
+    device = pick_device(config.hardware.device)
+    dataset = open_dataset(config, inputs, work, device)
+    costs = measure_phases(config, dataset, device)
+    times = phase_times(config, dataset, device, costs, method_spec(config.method).schedule(config))
+    return TrainingTime(
+        str(device),
+        sum(found.seconds for found in times),
+        sum(clip.num_frames for clip in dataset.reader.clips),
+        max(cost.peak_bytes for cost in costs.values()),
+    )

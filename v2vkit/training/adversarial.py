@@ -7,6 +7,7 @@ graph, and from the same graph of D come the gradients with respect to the fakes
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -183,11 +184,12 @@ def adversarial_losses(
     config: TrainConfig,
     terms: dict[LossTerm, float],
     discriminators: dict[str, Discriminator],
-    chunk: GeneratedChunk,
+    chunk: Any,
 ) -> AdversarialLosses:
     """The losses of all discriminators on a chunk.
 
     Args:
+        chunk: what the rows' functions take.
         terms: row of a discriminator -> its weight.
         discriminators: by the names that the rows use.
     """

@@ -26,10 +26,10 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     _refuse_without_effect(config, spec)
     frames = manifests["frames"]
     longest = max((clip.num_frames for clip in frames.clips), default=0)
-    if longest <= spec.context:
+    if longest <= spec.context(config):
         raise V2VError(
             "clip-too-short",
-            f"The longest clip has {longest} frames; training needs at least {spec.context + 1}.",
+            f"The longest clip has {longest} frames; training needs at least {spec.context(config) + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}

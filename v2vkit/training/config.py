@@ -19,6 +19,7 @@ from v2vkit.config import (
     setting,
     settings_of,
 )
+from v2vkit.models.prediction import OBSERVE
 from v2vkit.training.budget import DurationSetting
 from v2vkit.training.methods.registry import METHODS
 
@@ -42,6 +43,11 @@ class ModelSettings(SettingsGroup):
         None, "Number of label classes (street); default: highest id in the label maps + 1.", ge=1, le=255
     )
     edges: bool = setting(True, "Condition also on edges between instances (street).")
+    tracks: bool | None = setting(
+        None,
+        "Take object ids from the artifact tracks of `v2v track` (street); default: if the workspace has it.",
+        since="0.1",
+    )
     depth_near: float | None = setting(
         None,
         "Nearest depth in metres that the network resolves (depth ingested with --depth-scale); default: 1.",
@@ -83,6 +89,9 @@ class ModelSettings(SettingsGroup):
     )
     covst_share: float = setting(
         0.8, "Weight of the warped features of the last frame where the flow is certain (covst).", gt=0, le=1
+    )
+    observe: int = setting(
+        OBSERVE, "Observed frames before the first predicted one (methods of prediction).", ge=1, le=64, since="0.1"
     )
     upsample: Upsample | None = setting(None, "Upsampling layers of the generator; default: the preset's.")
     norm: Literal["instance", "batch"] | None = setting(
@@ -174,6 +183,12 @@ class LossSettings(SettingsGroup):
     )
     lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
     lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which uses the same network.", ge=0)
+    lambda_labels: float = setting(
+        10.0, "Weight of the cross-entropy of predicted labels (predictor).", ge=0, since="0.1"
+    )
+    lambda_frames: float = setting(
+        50.0, "Weight of the pixel losses of predicted frames (prednet, mcnet).", ge=0, since="0.1"
+    )
     lambda_flow: float = setting(
         10.0, "Weight of the flow losses (eq. 8); with s-flow of L_flow (default there: 1).", ge=0
     )
@@ -347,9 +362,10 @@ class HardwareSettings(SettingsGroup):
         "Recompute the generator's activations in the backward pass: less memory, more time.",
         affects_output=False,
     )
-    shard: bool = setting(
+    zero: bool = setting(
         False,
-        "Shard the optimiser states over the processes of torchrun: less memory for each than the plan shows.",
+        "Shard the optimiser states over the processes of torchrun (ZeRO stage 1): less memory for each than the plan "
+        "shows.",
         affects_output=False,
     )
     channels_last: bool | None = setting(

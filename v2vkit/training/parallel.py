@@ -46,9 +46,9 @@ class Parallel:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def adam(self, parameters: Iterable[Tensor], *, shard: bool, **settings: Any) -> torch.optim.Optimizer:
-        """Adam; with `shard` every process keeps the moments of a share of the weights and updates only that share."""
-        if not shard or self._fabric is None:
+    def adam(self, parameters: Iterable[Tensor], *, zero: bool, **settings: Any) -> torch.optim.Optimizer:
+        """Adam; with `zero` every process keeps the moments of a share of the weights and updates only that share."""
+        if not zero or self._fabric is None:
             return torch.optim.Adam(parameters, **settings)
         from torch.distributed.optim import ZeroRedundancyOptimizer
 

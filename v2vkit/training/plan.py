@@ -78,7 +78,7 @@ def measure(
     method = spec.build(config, dataset.source, device, ALONE)
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk
-    context, measured = spec.context, chunk_frames * (num_steps + 1)
+    context, measured = spec.context(config), chunk_frames * (num_steps + 1)
     in_phase = [term.num_frames for term in method.losses() if term.counts_at(phase.full_first, phase.num_frames)]
     seen_before = max(in_phase, default=1) - 1
     windows = _longest_windows(
@@ -164,7 +164,7 @@ def phase_times(
 ) -> list[PhaseTime]:
     """What the phases of a schedule take, by what was measured on the full one; 0 s where nothing was measured."""
     spec = method_spec(config.method)
-    sampler = clip_sampler(config, dataset.reader.clips, schedule=schedule, context=spec.context)
+    sampler = clip_sampler(config, dataset.reader.clips, schedule=schedule, context=spec.context(config))
     workers = num_loader_workers(config, dataset, device)
     # What one kind has loaded, the next one finds in memory.
     loading = max((cost.seconds_to_load for cost in costs.values()), default=0.0)
@@ -248,7 +248,7 @@ def plan_text(
         budget: what the time budget leaves of it, in words.
     """
     spec = method_spec(config.method)
-    schedule, context = schedule or spec.schedule(config), spec.context
+    schedule, context = schedule or spec.schedule(config), spec.context(config)
     clips = dataset.reader.clips
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [

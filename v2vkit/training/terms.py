@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.schedule import Schedule, frames_at
+from v2vkit.training.schedule import Schedule, frames_at, ramp_factor
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,22 @@ class LossTerm:
 def losses_on(terms: Iterable[LossTerm], config: TrainConfig) -> tuple[LossTerm, ...]:
     """The losses that are on with these settings."""
     return tuple(term for term in terms if not term.why_off(config))
+
+
+def weights_now(
+    terms: Iterable[LossTerm], config: TrainConfig, schedule: Schedule, *, epoch: int, num_frames: int, progress: float
+) -> dict[LossTerm, float]:
+    """The losses that sequences of `num_frames` generated frames are long enough for, with their weights.
+
+    Args:
+        progress: epochs done, with fraction.
+    """
+    ramp = config.schedule.loss_ramp
+    return {
+        term: term.factor(config) * ramp_factor(schedule, term.num_frames, progress=progress, ramp=ramp)
+        for term in terms
+        if term.counts_at(epoch, num_frames)
+    }
 
 
 def needs_met(terms: Iterable[LossTerm], need: Need, config: TrainConfig) -> bool:

@@ -30,14 +30,14 @@ def new_state(config: TrainConfig, method: Method, device: torch.device, paralle
     """The state before the first step: new optimisers, EMA equal to the weights.
 
     Args:
-        parallel: the processes over which `--shard` distributes the optimiser states.
+        parallel: the processes over which `--zero` distributes the optimiser states.
     """
     networks = method.networks()
     names = dict.fromkeys(network.optimizer for network in networks.values())
     optimizers = {
         name: parallel.adam(
             parameters_of(networks, name),
-            shard=config.hardware.shard,
+            zero=config.hardware.zero,
             lr=config.schedule.learning_rate,
             betas=(0.5, 0.999),
             fused=device.type in ("cpu", "cuda"),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
+from v2vkit.video.png_header import with_comment
 from v2vkit.video.targets import (
     check_parent,
     no_frames,
@@ -74,6 +75,7 @@ class PictureWriter:
     Args:
         path: the folder. An existing one is replaced at the end if it is empty or was written by this class.
         names: of the frames in order, without ending; empty = numbers.
+        comment: stored in every picture (`v2vkit.video.png_header.with_comment`); None = none.
 
     Attributes:
         problems, notes: always empty.
@@ -82,12 +84,11 @@ class PictureWriter:
         V2VError: the folder holds anything else, is a file, or cannot be written; the disk is full; no frame.
     """
 
-    def __init__(self, path: str | Path, *, names: Sequence[str] = ()):
+    def __init__(self, path: str | Path, *, names: Sequence[str] = (), comment: str | None = None):
         check_pictures(path)
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise V2VError("name-conflict", f"Two frames would be {twice[0]}.png.", "Rename one of them.")
-        self._names = tuple(names)
-        self.path = Path(path)
+        self.path, self._names, self._comment = Path(path), tuple(names), comment
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.num_frames = 0
@@ -115,8 +116,9 @@ class PictureWriter:
                 self._temporary.mkdir()
                 (self._temporary / _MARK).write_text("".join(f"{name}.png\n" for name in self._names), "utf-8")
             _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            png = data.tobytes() if self._comment is None else with_comment(data.tobytes(), self._comment)
             name = self._names[self.num_frames] if self._names else f"{self.num_frames:06d}"
-            (self._temporary / f"{name}.png").write_bytes(data.tobytes())
+            (self._temporary / f"{name}.png").write_bytes(png)
         self.num_frames += 1
 
     def _finish(self) -> None:

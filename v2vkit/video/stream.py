@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from v2vkit.video.audio import Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.cuts import CutMethod, number_shots
+from v2vkit.video.framing import Window
 
 Image = NDArray[np.uint8]
 
@@ -26,6 +27,7 @@ class InputFrame:
         shot: number of its shot, from 0.
         annotations: precomputed annotations of the frame, one for each condition of the model; () = none.
         flow: precomputed backward flow in pixels and confidence, float32 [3, H, W].
+        original, window: the picture before it was cropped, and the crop window; None where they are not needed.
     """
 
     image: Image | None = None
@@ -34,6 +36,8 @@ class InputFrame:
     shot: int = 0
     annotations: tuple[Any, ...] = ()
     flow: NDArray[np.float32] | None = None
+    original: Image | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Source:
         audio: the sound that belongs to the frames.
         repeatable: `frames` may be called again and returns the same frames; False for pipes.
         annotated: the frames carry the annotations that condition the model.
+        tracked: object ids of the annotations are the same over a shot, because `v2v track` made them.
         missing: reason -> number of frames that lack a part of their annotations.
         note: a message to the user.
         timed: it has time stamps, so the user must not set a frame rate.
@@ -79,6 +84,7 @@ class Source:
     audio: AudioTrack | None = None
     repeatable: bool = True
     annotated: bool = False
+    tracked: bool = False
     missing: Mapping[str, int] = field(default_factory=dict)
     note: str | None = None
     timed: bool = False

@@ -55,7 +55,7 @@ class Method(Protocol):
         """The chunks of a batch, in order; each continues from the state that `step` on the one before has left.
 
         Args:
-            batch: [B, T, ...]; the first `MethodSpec.context` frames are real ones.
+            batch: [B, T, ...]; the first frames (`MethodSpec.context`) are real ones.
             skip: number of generated frames to replace by real ones (the plan measures only the chunks after them).
         """
 
@@ -82,7 +82,7 @@ class MethodSpec:
     Attributes:
         losses: settings -> all its losses, on or off.
         unused: settings that it does not use; they are refused, as are the loss weights of other methods.
-        context: number L of real frames before the generated ones of a sequence.
+        context: settings -> number L of real frames before the generated ones of a sequence.
         schedule: settings -> its schedule.
         strides: settings -> strides of the flow that it reads, in frames of a sequence.
         coarser: settings -> default checkpoint of the workspace to start from; None = random weights.
@@ -95,13 +95,14 @@ class MethodSpec:
         resolve: settings, workspace -> settings with what was left open filled in.
         open_reader: settings, workspace, manifests -> the frames to train on.
         artifacts: settings -> {kind of a condition's artifact: kind that is read in its place}.
-        own: settings that only this method uses; other methods refuse them.
+        own: settings that only methods which list them use; the others refuse them.
+        regions: settings -> whether it reads the regions of frames.
     """
 
     name: str
     losses: Callable[[TrainConfig], tuple[LossTerm, ...]]
     unused: tuple[str, ...]
-    context: int
+    context: Callable[[TrainConfig], int]
     schedule: Callable[[TrainConfig], Schedule]
     strides: Callable[[TrainConfig], tuple[int, ...]]
     coarser: Callable[[TrainConfig], str | None]
@@ -118,3 +119,4 @@ class MethodSpec:
     )
     artifacts: Callable[[TrainConfig], Mapping[str, str]] = lambda config: {}
     own: tuple[str, ...] = ()
+    regions: Callable[[TrainConfig], bool] = lambda config: config.model.feature_dims > 0

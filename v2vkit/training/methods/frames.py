@@ -38,12 +38,13 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.features import feature_maps
 from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.gradients import store_gradients
 from v2vkit.training.methods.base import StepContext
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.reconstruction import Losses
 from v2vkit.training.sample_grid import sample_grid
-from v2vkit.training.schedule import Schedule, ramp_factor
-from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met
+from v2vkit.training.schedule import Schedule
+from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met, weights_now
 from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
 
 
@@ -99,7 +100,7 @@ class FrameMethod:
         self.perceptual = None if weights is None else open_perceptual(config.losses.perceptual, weights).to(device)
         self.generator.checkpointing = config.hardware.gradient_checkpointing
         for network in self.networks().values():
-            _lay_out(network.module, config, device)
+            lay_out(network.module, config, device)
 
     def networks(self) -> dict[str, Network]:
         """G, each discriminator with its own optimiser, and E with G's."""
@@ -179,13 +180,9 @@ class FrameMethod:
 
     def _weights(self, at: StepContext) -> dict[LossTerm, float]:
         """The losses that this epoch's sequences are long enough for, with their weights now."""
-        ramp = self.config.schedule.loss_ramp
-        return {
-            term: term.factor(self.config)
-            * ramp_factor(self.schedule, term.num_frames, progress=at.progress, ramp=ramp)
-            for term in self.terms
-            if term.counts_at(at.epoch, at.num_frames)
-        }
+        return weights_now(
+            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
+        )
 
     def _find_gradients(
         self, generated: GeneratedChunk, reconstruction: Losses, adversarial: AdversarialLosses, at: StepContext
@@ -193,28 +190,22 @@ class FrameMethod:
         """Store the scaled gradients of every network that was used in its weights' `grad`."""
         outputs, fakes = generated.outputs, generated.detached
         heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
-        total = adversarial.generator.total
-        assert total is not None
-        of_fakes = torch.autograd.grad(at.scale(total), [*fakes.x_fake, *fakes.h], retain_graph=True)
-        for name, loss in adversarial.discriminators.items():
-            parameters = list(self.discriminators[name].parameters())
-            gradients = torch.autograd.grad(at.scale(loss), parameters)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                # Fused Adam needs gradients in the memory layout of the weights, and does not check it on a CPU.
-                same = gradient.stride() == parameter.stride()
-                parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
-        if reconstruction.total is None:
-            torch.autograd.backward(heads, list(of_fakes))
-        else:
-            scaled = at.scale(reconstruction.total)
-            torch.autograd.backward([scaled, *heads], [torch.ones_like(scaled), *of_fakes])
+        store_gradients(
+            heads,
+            [*fakes.x_fake, *fakes.h],
+            reconstruction.total,
+            adversarial,
+            self.discriminators,
+            at.scale,
+        )
 
 
-def reconstruction_losses(weights: dict[LossTerm, float], chunk: GeneratedChunk) -> Losses:
+def reconstruction_losses(weights: dict[LossTerm, float], chunk: Any) -> Losses:
     """The losses of a chunk that need no discriminator.
 
     Args:
         weights: row -> its weight; rows with a discriminator are skipped.
+        chunk: what the rows' functions take.
     """
     losses = Losses()
     for term, weight in weights.items():
@@ -241,7 +232,7 @@ def _discriminator_config(config: TrainConfig, network: str, source_channels: in
     return image_discriminator_config(config.model.preset, source_channels=source_channels, **layers)
 
 
-def _lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
+def lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
     """Set memory layout and compilation in place, which keeps the names of weights."""
     hardware = config.hardware
     if device.type == "cuda" if hardware.channels_last is None else hardware.channels_last:

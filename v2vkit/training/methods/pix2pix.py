@@ -75,7 +75,7 @@ PIX2PIX: MethodSpec = MethodSpec(
         *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share", "feature_dims"),
         *("picture_skip", "num_blocks", "num_blocks_fine", "num_enhancers"),
     ),
-    context=0,
+    context=lambda config: 0,
     schedule=_schedule,
     strides=lambda config: (),
     coarser=lambda config: None,

@@ -48,6 +48,9 @@ METHODS: dict[str, MethodRow] = {
         perceptual=(),
     ),
     "segmenter": MethodRow("v2vkit.training.methods.segmenter:SEGMENTER", "label maps from frames, for `v2v segment`"),
+    "predictor": MethodRow("v2vkit.training.methods.predictor:PREDICTOR", "future label maps"),
+    "prednet": MethodRow("v2vkit.training.methods.prednet:PREDNET", "future frames by PredNet (a baseline)"),
+    "mcnet": MethodRow("v2vkit.training.methods.mcnet:MCNET", "future frames by MCNet (a baseline)"),
 }
 
 

@@ -223,7 +223,7 @@ S_FLOW: MethodSpec = MethodSpec(
         "picture_skip",
     ),
     own=("edge_network", "laplacian_epochs", "flow_epochs", "balance_edges"),
-    context=0,
+    context=lambda config: 0,
     schedule=phase_schedule,
     strides=lambda config: (),
     coarser=lambda config: None,

@@ -178,7 +178,7 @@ SEGMENTER: MethodSpec = MethodSpec(
         *("label_jitter", "drop_thin", "drop_classes"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
     ),
-    context=0,
+    context=lambda config: 0,
     schedule=lambda config: Schedule(config.schedule.epochs, config.schedule.decay),
     strides=lambda config: (),
     coarser=lambda config: None,

@@ -84,7 +84,7 @@ VID2VID: MethodSpec = MethodSpec(
     name="vid2vid",
     losses=_losses,
     unused=("num_enhancers", "covst_share"),
-    context=HISTORY,
+    context=lambda config: HISTORY,
     schedule=video_schedule,
     strides=lambda config: read_strides(VID2VID.losses(config), config),
     coarser=lambda config: None if config.scale == 1 else SPATIAL_STAGES[config.scale - 2],

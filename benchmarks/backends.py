@@ -1,0 +1,94 @@
+"""Back ends of rendering: milliseconds of a frame and ratios to torch, all measured in turns in one run.
+
+Rows are the workloads of live rendering (128x128 tiny, a face) and of `benchmarks.train_step` (256x128, a street).
+"""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.conditions.conditioning import conditioning_of
+from v2vkit.conditions.settings import Origin
+from v2vkit.inference.backend_names import ON_CPU, Backend
+from v2vkit.inference.backends import Forward, choose_backend, example_inputs, missing_packages
+from v2vkit.models.generator import GeneratorConfig, VideoGenerator
+from v2vkit.models.presets import generator_config
+
+Row = tuple[str, float, str]
+REPEATS = 9
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the size of its frames."""
+
+    name: str
+    config: GeneratorConfig
+    width: int
+    height: int
+
+
+def cases() -> tuple[Case, ...]:
+    """The workloads."""
+    street = generator_config("tiny", source_channels=13, width=32, num_blocks=9, foreground=(1, 2))
+    face = generator_config("tiny", source_channels=15)
+    return Case("face 128x128 tiny", face, 128, 128), Case("street 256x128", street, 256, 128)
+
+
+def _info(case: Case) -> ModelInfo:
+    return ModelInfo(
+        stage="spatial-1",
+        fingerprint="benchmark",
+        network=case.config,
+        conditioning=conditioning_of("face"),
+        origins=(Origin(stage="make-sketches", settings={"face": "mediapipe"}),),
+        width=case.width,
+        height=case.height,
+        frames={},
+    )
+
+
+def measure_case(case: Case, *, repeats: int = REPEATS) -> list[Row]:
+    """Processor time of a frame by back end, its ratio to torch's, and the largest difference of a pixel."""
+    torch.manual_seed(0)
+    generator = VideoGenerator(case.config).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    info = _info(case)
+    names: list[Backend] = ["torch", *(name for name in ON_CPU if not missing_packages(name))]
+    forwards: dict[Backend, Forward] = {
+        name: choose_backend(name, generator, info, "fp32").forward or generator for name in names
+    }
+    stack, history = example_inputs(generator, info)
+    wall: dict[Backend, list[float]] = {name: [] for name in names}
+    processor: dict[Backend, list[float]] = {name: [] for name in names}
+    frames = {}
+    for repeat in range(repeats + 1):
+        for name, forward in forwards.items():
+            start, used = time.perf_counter(), time.process_time()
+            with torch.inference_mode():
+                frames[name] = forward(stack, history, first_frame=False)[-1].x_fake
+            if repeat:
+                processor[name].append(time.process_time() - used)
+                wall[name].append(time.perf_counter() - start)
+    rows: list[Row] = []
+    for name in names:
+        middle = statistics.median(processor[name])
+        what = f"{case.name}, {name}"
+        rows.append((f"{what}: ms of processor time, median", 1e3 * middle, ""))
+        rows.append((f"{what}: ms, fastest", 1e3 * min(wall[name]), ""))
+        rows.append((f"{what} / torch: processor time", middle / statistics.median(processor["torch"]), "reported"))
+        apart = float((frames[name] - frames["torch"]).abs().max())
+        rows.append((f"{what}: largest difference of a pixel in [-1, 1], in 1e-5", 1e5 * apart, "<= 20"))
+    return rows
+
+
+def run() -> list[Row]:
+    """(what, value, target) per row."""
+    return [row for case in cases() for row in measure_case(case)]
+
+
+if __name__ == "__main__":
+    for what, value, target in run():
+        print(f"{what:84} {value:9.3f}  {target}")

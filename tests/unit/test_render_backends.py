@@ -1,0 +1,208 @@
+"""Back ends of rendering give torch's frames; `auto` measures; other sizes and tiles."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.errors import raises
+from tests.unit.rendering import render, save_untrained
+from v2vkit import load
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import decode_image, encode_png
+from v2vkit.checkpoint.model_file import ModelInfo, load_model
+from v2vkit.checkpoint.size import resized
+from v2vkit.config import Size
+from v2vkit.inference import backends
+from v2vkit.inference.backend_names import ON_CPU, Backend
+from v2vkit.inference.backends import Forward, choose_backend, refuse_backend
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.rollout import Rollout
+from v2vkit.inference.session import Session
+from v2vkit.inference.tiles import spans, tiled
+from v2vkit.models.any_generator import AnyGenerator, build_generator
+from v2vkit.models.generator import Output, VideoGenerator
+from v2vkit.models.presets import generator_config
+from v2vkit.models.unet import UNetConfig
+
+
+def _model(work: Path, **changes: object) -> tuple[AnyGenerator, ModelInfo]:
+    save_untrained(work, "street", maps={"num_labels": 3, "edges": False}, **changes)
+    return load_model(Folder(f"{work}/checkpoints/spatial-1"))
+
+
+def _source_map(info: ModelInfo, t: int) -> np.ndarray:
+    labels = np.add.outer(np.arange(info.height), np.arange(info.width) + 5 * t) // 16 % 3
+    return (labels == np.arange(3)[:, None, None]).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
+    pytest.importorskip(name)
+    generator, info = _model(tmp_path, size=(34, 24))
+    # Norms of its constant history depend on the order of summation, so those features are stored in the graph.
+    assert isinstance(generator, VideoGenerator)
+    assert generator.config.zero_history
+    forward = choose_backend(name, generator, info).forward
+    assert forward is not None
+    rollout, other = Rollout(generator), Rollout(generator, forward=forward)
+    for t in range(3):
+        s = _source_map(info, t)
+        wanted, found = rollout.step(s), other.step(s)
+        for field, limit in (("h", 1e-5), ("mask", 1e-5), ("x_fake", 2e-4), ("flow", 2e-4)):
+            a, b = getattr(found, field), getattr(wanted, field)
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b, rtol=0, atol=limit)
+        other.history = [part.clone() for part in rollout.history or []]  # so that each frame is compared alone
+
+
+def test_auto_takes_the_fastest_and_says_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, info = _model(tmp_path)
+    opened: list[str] = []
+
+    def fake(generator: AnyGenerator, info: ModelInfo, open_graph: object) -> Forward:
+        opened.append(getattr(open_graph, "__name__", ""))
+        return generator  # type: ignore[return-value]
+
+    spent: dict[Backend, float] = {"torch": 3.0, "onnxruntime": 2.0, "openvino": 1.0}
+    monkeypatch.setattr(backends, "open_graphs", fake)
+    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
+    monkeypatch.setattr(backends, "measure", lambda forwards, *rest: {name: spent[name] for name in forwards})
+    chosen = choose_backend("auto", generator, info)
+    assert chosen.name == "openvino"
+    assert len(opened) == 2
+    assert all(str(value) in str(chosen) for value in spent.values())
+    monkeypatch.setattr(backends, "missing_packages", lambda name: ["it"])
+    chosen = choose_backend("auto", generator, info)
+    assert (chosen.name, chosen.forward, set(chosen.milliseconds)) == ("torch", None, {"torch"})
+
+
+def test_measuring_runs_every_back_end(tmp_path: Path) -> None:
+    generator, info = _model(tmp_path, size=(16, 16))
+    calls: list[bool] = []
+
+    def forward(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+        calls.append(first_frame)
+        return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
+
+    spent = backends.measure({"torch": None, "compile": forward}, generator, info, "fp32")
+    assert set(spent) == {"torch", "compile"}
+    assert calls
+    assert not any(calls)
+
+
+def test_a_loaded_model_renders_with_a_back_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, info = _model(tmp_path)
+    calls: list[bool] = []
+
+    def fake(generator: AnyGenerator, info: ModelInfo, open_graph: object) -> Forward:
+        def forward(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+            calls.append(first_frame)
+            return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
+
+        return forward
+
+    monkeypatch.setattr(backends, "open_graphs", fake)
+    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
+    labels = np.zeros((3, info.height, info.width), np.uint8)
+    frames = list(load(tmp_path, device="cpu", backend="onnxruntime").generate(labels))
+    assert calls == [True, False, False]
+    for frame, other in zip(frames, load(tmp_path, device="cpu").generate(labels), strict=True):
+        np.testing.assert_array_equal(frame, other)
+    with raises("backend-unknown", "tensorrt"):
+        load(tmp_path, device="cpu", backend="tensorrt")  # type: ignore[arg-type]
+
+
+def test_independent_frames_go_through_the_back_end_one_by_one() -> None:
+    """Without one, several are generated in a batch, for which no graph is traced."""
+    config = UNetConfig(in_channels=3, width=8, num_down=2)
+    generator = build_generator(config).eval()
+    sizes: list[int] = []
+
+    def forward(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+        sizes.append(source.shape[0])
+        return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
+
+    frames = [ConditionedFrame(np.zeros((3, 16, 16), np.float32))] * 5
+    assert len(list(Session(generator, forward=forward).render(frames))) == 5
+    assert sizes == [1] * 5
+
+
+def test_back_ends_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raises("setting-conflict", "cuda"):
+        refuse_backend("onnxruntime", "cuda", "auto")
+    with raises("setting-conflict", "bf16"):
+        refuse_backend("openvino", "cpu", "bf16")
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+    with raises("library-missing", "openvino", "v2vkit[export,openvino]"):
+        refuse_backend("openvino", "cpu", "auto")
+
+
+def _folder(path: Path, *, size: tuple[int, int], count: int = 3) -> Path:
+    path.mkdir()
+    for number in range(count):
+        labels = np.add.outer(np.arange(size[1]), np.arange(size[0]) + 5 * number) // 16 % 3
+        (path / f"{number:06}.png").write_bytes(encode_png(labels.astype(np.uint8)))
+    return path
+
+
+def test_frames_of_another_size_are_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _model(tmp_path)
+    maps = _folder(tmp_path / "maps", size=(96, 72))
+    render(maps, f"{tmp_path}/out/", tmp_path, size=Size(96, 72))
+    assert decode_image((tmp_path / "out/000002.png").read_bytes()).shape == (72, 96, 3)
+    with raises("setting-conflict", "--size"):
+        render(tmp_path, f"{tmp_path}/other/", tmp_path, size=Size(96, 72), maps=True)
+    with raises("size-too-large"):
+        resized(_model(tmp_path / "b")[1], Size(16384, 16384))
+
+
+def test_tiles_cover_a_frame_and_overlap() -> None:
+    for length, tile, unit in ((100, 32, 1), (100, 32, 4), (33, 32, 1), (20, 32, 2), (101, 40, 4), (64, 32, 2)):
+        found = spans(length, tile, unit)
+        assert found[0][0] == 0
+        assert found[-1][1] == length
+        assert all(start % unit == 0 for start, _ in found)
+        assert all(b[0] < a[1] for a, b in pairwise(found)), "neighbours overlap"
+
+
+@pytest.mark.parametrize("num_scales", [1, 2])
+def test_tiles_of_a_local_function_give_the_whole_frame(num_scales: int) -> None:
+    """Where pixels depend on nothing but their own place, tiles and their blending change nothing."""
+    config = generator_config("tiny", source_channels=3, width=8, num_down=2, num_blocks=1, num_scales=num_scales)
+    sizes: list[tuple[int, int]] = []
+
+    def local(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+        assert history is not None
+        sizes.append((source.shape[2], source.shape[3]))
+        return [Output(of[:, :3] * 2, h=of[:, 3:] + 1, flow=None, mask=None, warped=None) for of in history]
+
+    torch.manual_seed(0)
+    height, width = 77, 90
+    history = [
+        torch.rand(1, 6, -(-height // (1 << level)), -(-width // (1 << level))) for level in reversed(range(num_scales))
+    ]
+    outputs = tiled(local, 32, config)(torch.rand(1, 9, height, width), history, first_frame=False)
+    assert len(sizes) > 4
+    assert max(max(size) for size in sizes) < 40
+    for output, of in zip(outputs, history, strict=True):
+        torch.testing.assert_close(output.x_fake, of[:, :3] * 2)
+        torch.testing.assert_close(output.h, of[:, 3:] + 1)
+
+
+def test_a_video_is_rendered_in_tiles(tmp_path: Path) -> None:
+    _model(tmp_path)
+    maps = _folder(tmp_path / "maps", size=(64, 48))
+    render(maps, f"{tmp_path}/whole/", tmp_path)
+    render(maps, f"{tmp_path}/same/", tmp_path, tile=64)
+    render(maps, f"{tmp_path}/tiles/", tmp_path, tile=40)
+    for number in range(3):
+        name = f"{number:06}.png"
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "same" / name).read_bytes() == whole, "one tile is the frame"
+        assert (tmp_path / "tiles" / name).read_bytes() != whole
+    with raises("setting-conflict", "--tile"):
+        render(maps, f"{tmp_path}/other/", tmp_path, tile=40, backend="onnxruntime")

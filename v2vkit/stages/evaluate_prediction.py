@@ -1,0 +1,238 @@
+"""`v2v evaluate DATA --prediction`: observes and predicts from every admissible start of held-out shots."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.engine.cores import choose_threads
+from v2vkit.errors import counted
+from v2vkit.progress import progress
+from v2vkit.stages.evaluate_prediction_plan import PredictionPlan, open_prediction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from v2vkit.conditions.labels import LabelMap
+    from v2vkit.evaluation.prediction import PredictionScores
+
+    Image = NDArray[np.uint8]
+
+JSON_NAME, PLOT_NAME, SHEET_NAME = "prediction.json", "prediction.png", "prediction-contact.png"
+
+
+@dataclass
+class _Sheet:
+    """Rows of the contact sheet: name -> images by step (0 = the last observed frame)."""
+
+    rows: "dict[str, list[Image]]" = field(default_factory=dict)
+
+
+def evaluate_prediction(
+    data: str,
+    work: str,
+    *,
+    checkpoint: str | None,
+    video: str | None,
+    metrics: tuple[str, ...],
+    frames: int,
+    every: int,
+    out: str | None,
+    columns: int,
+    device: str,
+    threads: int = 0,
+) -> list[str]:
+    """Measure every model of prediction of a workspace, next to simple baselines; returns the problems.
+
+    Args:
+        data: workspace with the held-out footage.
+        work: workspace with the models.
+        checkpoint: the only model to measure; None = predictor, prednet and mcnet, those that are there.
+        video: checkpoint of the model that makes frames of predicted labels; None = labels only.
+        metrics: of predicted frames; none = all whose needs are met.
+        frames: number of frames to predict.
+        every: distance between two starts in frames.
+        out: folder of the report; None = <work>/evaluation/prediction.
+        columns: columns of the contact sheet.
+        device: where networks run.
+        threads: CPU threads of torch; 0 = as many as there are idle cores.
+
+    Raises:
+        V2VError: a model or an artifact is missing, they do not fit together, or no shot is long enough.
+    """
+    from v2vkit.evaluation.prediction import PredictionScores, plot_curves, report_json, sets_text, summary_text
+
+    target = Folder(out or f"{work}/evaluation/prediction")
+    target.refuse_unwritable()
+    choose_threads(threads)
+    plan, short = open_prediction(
+        data,
+        Folder(work),
+        checkpoint=checkpoint,
+        video=video,
+        metrics=metrics,
+        frames=frames,
+        every=every,
+        device=device,
+    )
+    scores, sheet = PredictionScores(), _Sheet()
+    starts = [(shot, start) for shot in plan.shots for start in _starts(plan, shot)]
+    shown_start = starts[len(starts) // 2]
+    with progress(len(starts), desc="evaluate") as shown:
+        for shot, start in starts:
+            _measure(plan, shot[start:], scores, sheet if (shot, start) == shown_start else None)
+            shown.update()
+    curves = scores.curves()
+    print(summary_text(curves))
+    sets = {name: values for name, metric in plan.metrics.items() if (values := metric.compute())}
+    if sets:
+        print(f"\n{sets_text(sets)}")
+    notes = _notes(plan, len(starts))
+    print("\n".join(f"  {note}" for note in notes))
+    about = {"data": data, "observe": plan.observe, "starts": len(starts), "notes": notes, "sets": sets}
+    target.write(JSON_NAME, (json.dumps(report_json(curves, about), indent=1) + "\n").encode())
+    target.write(PLOT_NAME, plot_curves(curves, title=f"{work} on {data}"))
+    target.write(SHEET_NAME, _picture(sheet, columns))
+    print(f"{target.url}/{JSON_NAME}, {PLOT_NAME}, {SHEET_NAME}")
+    return short
+
+
+def _starts(plan: PredictionPlan, shot: list[tuple[str, int]]) -> range:
+    from v2vkit.evaluation.prediction import admissible_starts
+
+    return admissible_starts(len(shot), observe=plan.observe, frames=plan.frames, every=plan.every)
+
+
+def _measure(
+    plan: PredictionPlan, places: list[tuple[str, int]], scores: "PredictionScores", sheet: "_Sheet | None"
+) -> None:
+    """Predict from one start with every method and measure each step."""
+    past, future = places[: plan.observe], places[plan.observe : plan.observe + plan.frames]
+    flow = plan.reader.flow(*past[-1], 1) if plan.flow else None
+    if plan.label_models:
+        _measure_labels(plan, past, future, None if flow is None else flow[0], scores, sheet)
+    if plan.metrics:
+        _measure_frames(plan, past, future, None if flow is None else flow[0], scores, sheet)
+
+
+def _measure_labels(
+    plan: PredictionPlan,
+    past: list[tuple[str, int]],
+    future: list[tuple[str, int]],
+    flow: Any,
+    scores: "PredictionScores",
+    sheet: "_Sheet | None",
+) -> None:
+    from v2vkit.conditions.label_ids import colorize
+    from v2vkit.evaluation.prediction import COPY_LABELS, WARP_LABELS, motion_ahead, warp_labels
+
+    assert plan.condition is not None
+    real = _label_maps(plan, [past[-1], *future])
+    last = real[0].labels
+    methods: dict[str, Iterator[Any]] = {
+        name: (found.labels for found in _predicted(plan, network, past)) for name, network in plan.label_models.items()
+    }
+    methods[COPY_LABELS] = iter([last] * plan.frames)
+    if flow is not None:
+        methods[WARP_LABELS] = (warp_labels(last, displacement) for displacement in motion_ahead(flow))
+    if sheet is not None:
+        sheet.rows["real labels"] = [colorize(annotation.labels) for annotation in real]
+    for name, found in methods.items():
+        for step, labels in enumerate(islice(found, plan.frames), 1):
+            scores.add_labels(name, step, labels, real[step].labels, plan.condition.num_labels)
+            if sheet is not None and name in plan.label_models:
+                sheet.rows.setdefault(name, [colorize(last)]).append(colorize(labels))
+
+
+def _measure_frames(
+    plan: PredictionPlan,
+    past: list[tuple[str, int]],
+    future: list[tuple[str, int]],
+    flow: Any,
+    scores: "PredictionScores",
+    sheet: "_Sheet | None",
+) -> None:
+    from v2vkit.conditions.flow import warp_backward
+    from v2vkit.evaluation.metrics.contract import REAL
+    from v2vkit.evaluation.prediction import REPEAT_FRAME, WARP_FRAME, motion_ahead
+    from v2vkit.inference.prediction import predicted_frames
+
+    observed, real = ([plan.reader.frame(*place) for place in places] for places in (past, future))
+    methods: dict[str, Iterator[Any]] = {REPEAT_FRAME: iter([observed[-1]] * plan.frames)}
+    if flow is not None:
+        methods[WARP_FRAME] = (warp_backward(observed[-1], displacement) for displacement in motion_ahead(flow))
+    methods |= {name: predicted_frames(network, observed) for name, network in plan.frame_models.items()}
+    if plan.video is not None:
+        for name, network in plan.label_models.items():
+            methods[f"{name} + {plan.video[1].stage}"] = _rendered(plan, network, past, observed)
+    if sheet is not None:
+        sheet.rows["real frames"] = [observed[-1], *real]
+    start = "/".join(map(str, past[0]))
+    scores.add_frames(REAL, real, real, plan.metrics, start=start)
+    for name, found in methods.items():
+        images = list(islice(found, plan.frames))
+        scores.add_frames(name, images, real, plan.metrics, start=start)
+        if sheet is not None and name not in (REPEAT_FRAME, WARP_FRAME):
+            sheet.rows[name] = [observed[-1], *images]
+
+
+def _label_maps(plan: PredictionPlan, places: list[tuple[str, int]]) -> "list[LabelMap]":
+    assert plan.condition is not None
+    return [plan.reader.annotation(plan.condition, *place, "channels") for place in places]
+
+
+def _predicted(plan: PredictionPlan, network: "nn.Module", past: list[tuple[str, int]]) -> "Iterator[LabelMap]":
+    from v2vkit.inference.prediction import predicted_maps
+
+    return predicted_maps(network, _label_maps(plan, past))
+
+
+def _rendered(
+    plan: PredictionPlan, network: "nn.Module", past: list[tuple[str, int]], observed: "list[Image]"
+) -> "Iterator[Image]":
+    """The video of predicted labels; its generator begins from the last observed frames and their maps."""
+    import numpy as np
+
+    from v2vkit.inference.conditioned import stored
+    from v2vkit.inference.session import Session
+    from v2vkit.video.stream import InputFrame
+
+    assert plan.video is not None
+    generator, info = plan.video
+    length = info.generator.history
+    session = Session(generator, first_frames=np.stack(observed[-length:]) if length else None)
+
+    def render(annotation: "LabelMap") -> "Image":
+        return session.step(stored(InputFrame(None, shot=0, annotations=(annotation,)), info))
+
+    for annotation in _label_maps(plan, past[-length:] if length else []):
+        render(annotation)
+    yield from map(render, _predicted(plan, network, past))
+
+
+def _notes(plan: PredictionPlan, starts: int) -> list[str]:
+    found = [
+        f"{counted(starts, 'start')}: {plan.observe} frames observed, {plan.frames} predicted, a start every "
+        f"{counted(plan.every, 'frame')}.",
+        "mIoU: of the label maps of all starts together at that step, over labels that occur; unlabelled pixels do not "
+        "count.",
+    ]
+    if not plan.flow:
+        found.append("Warping baselines are left out: they need flow of stride 1 (`v2v extract-flow`).")
+    return [*(found if plan.label_models else [found[0], *found[2:]]), *plan.left_out]
+
+
+def _picture(sheet: _Sheet, columns: int) -> bytes:
+    """The contact sheet as PNG: a row for each video, the last observed frame first."""
+    import numpy as np
+
+    from v2vkit.artifacts.images import encode_png
+
+    length = len(next(iter(sheet.rows.values())))
+    chosen = np.unique(np.linspace(0, length - 1, min(columns, length)).round().astype(int))
+    rows = [np.concatenate([images[step] for step in chosen], 1) for images in sheet.rows.values()]
+    return encode_png(np.concatenate(rows, 0))

@@ -1,0 +1,196 @@
+"""Opens the models and the footage of `v2v evaluate DATA --prediction`, and checks that they fit together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
+from v2vkit.errors import V2VError, counted
+from v2vkit.pipeline.stage import load_inputs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.conditions.labels import LabelsCondition
+    from v2vkit.evaluation.metrics.contract import Metric
+    from v2vkit.models.any_generator import AnyGenerator
+
+CHECKPOINTS = ("predictor", "prednet", "mcnet")
+_Metrics = tuple[dict[str, "Metric"], list[str]]
+_USUAL = ("ms_ssim", "ssim", "psnr", "lpips", "lite0_distance", "vfid_i3d", "fvd")
+"""Metrics of prediction boards; the report says why one of them is left out."""
+
+
+@dataclass(frozen=True)
+class PredictionPlan:
+    """The opened models and footage.
+
+    Attributes:
+        label_models, frame_models: checkpoint -> network that predicts label maps, or frames.
+        video: the generator that makes frames of predicted labels, and its description; None = none.
+        condition: of the label maps; None = there are none.
+        reader: the held-out footage.
+        flow: whether it has flow of stride 1.
+        shots: its shots as (clip, number of the frame), those that are long enough.
+        observe, frames, every: as in `admissible_starts`.
+        metrics: of predicted frames, by their headings; empty = there are no frames.
+        left_out: why usual metrics are left out.
+    """
+
+    label_models: "dict[str, nn.Module]"
+    frame_models: "dict[str, nn.Module]"
+    video: "tuple[AnyGenerator, ModelInfo] | None"
+    condition: "LabelsCondition | None"
+    reader: "ClipReader"
+    flow: bool
+    shots: list[list[tuple[str, int]]]
+    observe: int
+    frames: int
+    every: int
+    metrics: "Mapping[str, Metric]"
+    left_out: list[str]
+
+
+def open_prediction(
+    data: str,
+    work: Folder,
+    *,
+    checkpoint: str | None,
+    video: str | None,
+    metrics: tuple[str, ...],
+    frames: int,
+    every: int,
+    device: str,
+) -> tuple[PredictionPlan, list[str]]:
+    """Open models and footage, with the shots that are too short as problems."""
+    from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
+    from v2vkit.conditions.clips import ClipReader
+    from v2vkit.engine.devices import pick_device
+    from v2vkit.evaluation.prediction import admissible_starts
+    from v2vkit.inference.prediction import num_observed, predicts_labels, refuse_other_classes
+    from v2vkit.inference.workspace import shots_of
+
+    where = pick_device(device)
+    models = _models(work, checkpoint)
+    infos = [info for _, info in models.values()]
+    if len({num_observed(info) for info in infos}) > 1:
+        listed = ", ".join(f"{name} {num_observed(info)}" for name, (_, info) in models.items())
+        raise V2VError(
+            "model-mismatch",
+            f"The models observe different numbers of frames: {listed}.",
+            "Name one of them with --checkpoint, or train them with one --observe.",
+        )
+    label_models = {name: net.to(where) for name, (net, info) in models.items() if predicts_labels(info)}
+    frame_models = {name: net.to(where) for name, (net, info) in models.items() if not predicts_labels(info)}
+    generator = None
+    if video is not None:
+        network, of_video = load_model(find_model(work, video))
+        generator = (network.to(where), of_video)
+        _refuse_video(of_video, label_models)
+    folder = Folder(data)
+    wanted = {
+        "labels": bool(label_models),
+        "frames": bool(frame_models) or (folder / "frames").exists(MANIFEST),
+        "flow": (folder / "flow").exists(MANIFEST),
+    }
+    manifests = load_inputs(folder, [kind for kind, used in wanted.items() if used])
+    condition: Any = next((info.conditioning.conditions[0] for info in infos if predicts_labels(info)), None)
+    reader = ClipReader(folder, manifests)
+    for info in infos:
+        refuse_other_sizes(info, reader.clips, data)
+        if predicts_labels(info):
+            refuse_other_classes(info, folder, manifests["labels"])
+    observe = num_observed(infos[0])
+    shots, short = _long_shots(shots_of(reader.clips), observe + frames)
+    if not shots:
+        raise V2VError(
+            "clip-too-short",
+            f"No shot in {data} has {observe} frames to observe and {frames} to predict.",
+            "Give fewer --frames, or ingest longer shots; a cut ends a shot.",
+        )
+    starts = sum(len(admissible_starts(len(shot), observe=observe, frames=frames, every=every)) for shot in shots)
+    found = frame_metrics(metrics, reader.clips[0], starts, frames, str(where)) if "frames" in manifests else ({}, [])
+    plan = PredictionPlan(
+        label_models,
+        frame_models,
+        generator,
+        condition,
+        reader,
+        _has_flow(manifests),
+        shots,
+        observe,
+        frames,
+        every,
+        *found,
+    )
+    return plan, short
+
+
+def frame_metrics(names: tuple[str, ...], clip: ClipInfo, starts: int, frames: int, device: str) -> _Metrics:
+    """The metrics of predicted frames by their headings, and why others are left out.
+
+    Args:
+        names: those that were asked for; none = all whose needs are met.
+        clip: whose frames have the common size.
+        starts, frames: number of starts and of predicted frames of each.
+    """
+    from v2vkit.evaluation.choose import Available, choose
+    from v2vkit.evaluation.metrics.registry import Need, open_metric
+    from v2vkit.evaluation.metrics.setup import Setup
+
+    others: tuple[Need, ...] = ("flow", "landmarks", "people", "labels")
+    hint = "Choose other metrics."
+    missing: dict[Need, tuple[str, str]] = dict.fromkeys(others, ("it does not measure predictions", hint))
+    choice = choose(names, Available(missing, clip.height, clip.width, (frames,) * starts))
+    setup = Setup(clip.height, clip.width, dict(choice.weights), device)
+    found = {row.heading: open_metric(row, setup) for row in choice.rows}
+    return found, [f"{name} is left out: {error}" for name, error in choice.left_out.items() if name in _USUAL]
+
+
+def _has_flow(manifests: dict[str, Manifest]) -> bool:
+    return "flow" in manifests and 1 in manifests["flow"].config.get("strides", ())
+
+
+def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module, ModelInfo]]":
+    """The models of prediction to measure, by checkpoint."""
+    from v2vkit.checkpoint.model_file import MODEL, find_model
+    from v2vkit.inference.prediction import load_prediction
+
+    if checkpoint is not None:
+        folder = find_model(work, checkpoint)
+        return {folder.url.rpartition("/")[2]: load_prediction(folder)}
+    present = [name for name in CHECKPOINTS if (work / f"checkpoints/{name}").exists(MODEL)]
+    if not present:
+        raise V2VError(
+            "model-missing",
+            f"There is no model of prediction in {work.url}.",
+            "Run `v2v train --method predictor` first, or name another --work.",
+        )
+    return {name: load_prediction(work / f"checkpoints/{name}") for name in present}
+
+
+def _refuse_video(info: "ModelInfo", label_models: Mapping[str, Any]) -> None:
+    """Check that a video model can be driven by predicted labels alone."""
+    if info.conditioning.names != "labels" or info.generator.takes_flow or info.encoder is not None or info.halvings:
+        raise V2VError(
+            "model-mismatch",
+            f"--video {info.stage}: a video of predicted labels needs a full-size model of labels without features.",
+            "Name another checkpoint, or leave out --video.",
+        )
+    if not label_models:
+        raise V2VError("setting-unused", "--video makes frames of predicted labels; there are none.", "Leave it out.")
+
+
+def _long_shots(shots: Sequence[Sequence[ClipInfo]], length: int) -> tuple[list[list[tuple[str, int]]], list[str]]:
+    """The frames of the shots of at least `length` frames, and a line for each of the others."""
+    long, short = [], []
+    for shot in shots:
+        frames = [(clip.name, t) for clip in shot for t in range(clip.num_frames)]
+        if len(frames) >= length:
+            long.append(frames)
+        else:
+            short.append(f"{shot[0].name}: left out, its shot has {counted(len(frames), 'frame')}")
+    return long, short
