@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     estimate_pose: WorkFunction
     evaluate: WorkFunction
     export: WorkFunction
+    export_dataset: StageFunction
     extract_flow: WorkFunction
     import_checkpoint: WorkFunction
     ingest: WorkFunction

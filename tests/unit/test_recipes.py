@@ -25,7 +25,7 @@ RECIPES = sorted(PIPELINES.glob("*.toml"))
 
 def training(name: str) -> list[TrainConfig]:
     tables = [table for command, table in read_recipe(str(PIPELINES / f"{name}.toml")) if command == "train"]
-    return [make_config(TrainConfig, table, name) for table in tables]
+    return [make_config(TrainConfig, {key: of for key, of in table.items() if key != "work"}, name) for table in tables]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -36,8 +36,8 @@ def test_every_table_of_every_recipe_is_valid(path: Path) -> None:
     for command, table in tables:
         target = load(command)
         config = make_config(target.config, {key: value for key, value in table.items() if key != "work"}, str(path))
-        if command == "extract-flow":
-            strides = set(config.strides)
+        if command == "extract-flow" or "flow" in table:
+            strides = set(config.strides if command == "extract-flow" else config.value("strides"))
         if isinstance(config, TrainConfig):
             assert isinstance(target, Stage)
             (part, *_) = target.parts(config)
@@ -174,6 +174,7 @@ SCHEDULES = {
     "pose-1gpu": [(5, 5), (5, 5)],
     "pose-paper": [(20, 20), (20, 20), (20, 20)],
     "pose-published": [(5, 5), (5, 5), (5, 5)],
+    "sim2real-toy": [(36, 24), (7, 5), (18, 12), (6, 6), (6, 6), (6, 6), (6, 6), (6, 6)],
     "street": [(20, 10)],
     "street-1gpu": [(10, 10), (10, 5), (10, 5)],
     "street-paper": [(20, 20), (20, 20), (20, 20)],

@@ -298,3 +298,18 @@ def test_missing_instances_of_a_workspace_are_counted(tmp_path: Path) -> None:
     assert lacking_instances(info, reader) == {}
     with_instances = remade(info, settings={"instances": "somewhere"})
     assert list(lacking_instances(with_instances, reader).values()) == [4]
+
+
+def test_pictures_keep_the_names_of_the_label_maps(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    names = [f"a_000000_00000{t}_gtFine_labelIds.png" for t in range(3)]
+    maps = _pictures(tmp_path / "labels", [np.full((48, 64), t, np.uint8) for t in range(3)], names=names)
+    for _ in range(2):  # an earlier rendering is replaced
+        render(maps, f"{tmp_path}/out/", tmp_path, keep_names=True)
+        assert _visible(tmp_path / "out") == [f"a_000000_00000{t}.png" for t in range(3)]
+    with raises("setting-unused", "--keep-names"):
+        render(maps, tmp_path / "out.mp4", tmp_path, keep_names=True)
+    video = write_file(tmp_path / "drive.mp4", moving_frames(3))
+    save_untrained(tmp_path / "face", "face")
+    with raises("setting-unused", "--keep-names"):
+        render(video, f"{tmp_path}/other/", tmp_path / "face", keep_names=True)

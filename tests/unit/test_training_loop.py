@@ -283,6 +283,13 @@ def test_every_sequence_leaves_other_parts_out_and_stays_where_it_is() -> None:
     assert not set(seeds) & set(others)
 
 
+def test_every_sequence_has_its_own_noise_of_labels() -> None:
+    found = [change.noise for loaded in batches_of(label_jitter=1.0, number=20) for *_, change in loaded if change]
+    assert all(noise is not None and (noise.jitter, noise.drop_thin) == (1.0, 0.0) for noise in found)
+    assert len({noise.seed for noise in found if noise is not None}) == 3 * 20
+    assert all(change.noise is None for loaded in batches_of(augment=1.0) for *_, change in loaded if change)
+
+
 def test_nothing_is_changed_unless_asked_for() -> None:
     assert all(change is None for loaded in batches_of(number=5) for _, _, change in loaded)
 

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.conditions.label_noise import LabelNoise
+
 Move = NDArray[np.float64]
 Points = NDArray[np.float32]
 
@@ -30,11 +32,13 @@ class Change:
         move: the affine map of every frame.
         drop: probability of leaving out each body part (limbs, hands, faces; DensePose parts), drawn anew per frame.
         seed: of the random choice of those parts.
+        noise: of label maps, the same for all frames; None = none.
     """
 
     move: Move
     drop: float = 0.0
     seed: tuple[int, ...] = (0,)
+    noise: LabelNoise | None = None
 
     def at(self, frame: int) -> "Change":
         """The same augmentation with a seed of its own for this frame."""

@@ -165,9 +165,9 @@ class LabelsCondition(Condition[LabelMap]):
 
     def augment(self, annotation: LabelMap, change: Change) -> LabelMap:
         instances = annotation.instances
-        return LabelMap(
-            move_ids(annotation.labels, change.move), None if instances is None else move_ids(instances, change.move)
-        )
+        labels = move_ids(annotation.labels, change.move)
+        moved = None if instances is None else move_ids(instances, change.move)
+        return LabelMap(labels, moved) if change.noise is None else LabelMap(*change.noise.apply(labels, moved))
 
     def regions(self, annotation: LabelMap) -> Regions:
         """Instances; where there are none, areas of one label."""

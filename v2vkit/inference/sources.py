@@ -27,6 +27,7 @@ from v2vkit.video.framing import crop_window, reframe_ids
 from v2vkit.video.images import read_numbers
 from v2vkit.video.label_files import MapKind, Maps, check_maps, match_maps, read_map
 from v2vkit.video.label_reading import LabelRules
+from v2vkit.video.numbering import pairing_name
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD
 from v2vkit.video.sources import SourceFiles, find_sequence, sequence_problems
@@ -77,6 +78,7 @@ _RATE = "--fps is the rate of pictures, label maps or a raw video stream"
 _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("start", "duration"), "--start and --duration select a part of a video", ("video", "pipe")),
     (("cuts",), "--cuts finds the shots of a video", ("video", "pipe", "pictures")),
+    (("keep_names",), "--keep-names names pictures like those of a folder", ("pictures", "labels")),
     (("align",), "--align reframes a video", ("video", "pipe", "pictures")),
     (("retarget",), "--retarget changes landmarks or key points of a video", ("video", "pipe", "pictures")),
     (("paste_back",), "--paste-back puts a face back into a video", ("video", "pipe", "pictures")),
@@ -244,6 +246,7 @@ def open_label_source(
         num_frames=count,
         annotated=True,
         problems=lambda: sequence_problems(folder),
+        names=tuple(pairing_name(name) for name in files.images),
         missing={_NO_INSTANCES: count} if instances is None and knows_instances(info) else {},
     )
 

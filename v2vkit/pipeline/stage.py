@@ -174,7 +174,7 @@ def make_again(kind: str, manifest: Manifest) -> str:
     return f"`v2v {manifest.stage} --overwrite` with its settings"
 
 
-_BESIDE = {"labels": "labels", "depth": "depth", "densepose": "densepose", "pictures": "picture"}
+_BESIDE = {"labels": "labels", "depth": "depth", "densepose": "densepose", "pictures": "picture", "flow": "flow"}
 """Side output of `ingest` -> its setting."""
 _MAKERS = {
     "frames": "ingest",
@@ -185,7 +185,7 @@ _MAKERS = {
     "sketches": "make-sketches",
     "edges": "make-edges",
     "poses": "estimate-pose",
-    "flow": "extract-flow",
+    "flow": "extract-flow` or `v2v ingest --flow FOLDER",
     "tracks": "track",
     "features": "encode-features",
     "styles": "sample-style",

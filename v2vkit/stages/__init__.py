@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "render": "Render a video from a source video, pictures or maps with a trained model.",
     "live": "Render a camera or another stream as it comes, and drop late frames.",
     "export": "Export a model as ONNX graphs or torch.export programs.",
+    "export-dataset": "Write rendered frames and their labels as a data set: Cityscapes, COCO or YOLO.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
     "table": "Put evaluations of several models into one table, with published numbers beside.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",

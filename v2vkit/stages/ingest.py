@@ -14,6 +14,7 @@ from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras
 from v2vkit.estimators.registry import estimators_of, rows_of, with_stored_weights
 from v2vkit.pipeline.stage import Opened, PerClip, Stage, refuse_workspaces
 from v2vkit.stages.ingest_clip import MAP_KINDS, conditions_beside, ingest_clip
+from v2vkit.stages.ingest_flow import FlowMapSettings
 from v2vkit.stages.ingest_plan import plan_ingest
 from v2vkit.video.label_settings import LabelMapSettings
 
@@ -32,8 +33,8 @@ class IngestConfig(StageConfig):
     none is duplicated, and none is dropped without --fps. Sources that cannot be read are listed and skipped.
 
     Maps and pictures for conditions can be given with the frames: --labels, --depth and --densepose (folders of maps)
-    and --picture (a video or folder with the same frames in another look). Each is cropped and resized like its frame
-    and stored in an artifact of its own.
+    and --picture (a video or folder with the same frames in another look), and exact flow with --flow. Each is cropped
+    and resized like its frame and stored in an artifact of its own.
     """
 
     sources: tuple[str, ...] = setting(
@@ -106,6 +107,7 @@ class IngestConfig(StageConfig):
         affects_output=False,
     )
     label_maps: LabelMapSettings = LabelMapSettings()
+    flow_maps: FlowMapSettings = FlowMapSettings()
 
     if TYPE_CHECKING:  # settings are given by their own names, whatever their group
 
@@ -156,6 +158,11 @@ class IngestConfig(StageConfig):
         return self.label_maps.folders | beside
 
     @property
+    def every_folder(self) -> dict["MapKind", str]:
+        """`map_folders`, and that of the flow."""
+        return self.map_folders | ({} if self.flow_maps.flow is None else {"flow": self.flow_maps.flow})
+
+    @property
     def found(self) -> "tuple[SourceFiles, ...]":
         """The sources at their current paths.
 
@@ -184,7 +191,7 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
     from v2vkit.video.sources import checksum
 
     refuse_workspaces(config.sources)
-    sums = checksums(config.found, config.map_folders, pictures=config.picture)
+    sums = checksums(config.found, config.every_folder, pictures=config.picture)
     if (description := config.label_rules.panoptic) is not None:
         sums["segments of the label maps"] = checksum(Path(description).parent, [Path(description).name])
     if config.face_weights is not None:
@@ -201,6 +208,8 @@ def side_files(config: IngestConfig) -> dict[str, tuple[str, ...]]:
     made += [condition for condition in conditions_beside() if condition.beside in config.map_folders]
     made += [PictureCondition] if config.picture is not None else []
     files = {condition.artifact: (*condition.required, *condition.optional) for condition in made}
+    if config.flow_maps.flow is not None:
+        files["flow"] = tuple(f"flow{k}.png" for k in config.flow_maps.strides)
     if config.label_maps.sparse_labels:
         files = {SPARSE_LABELS: files.pop(LabelsCondition.artifact), **files}
     return files
@@ -216,6 +225,7 @@ def open_ingest(config: IngestConfig) -> Opened:
             sources=config.found,
             roots=config.map_folders,
             pictures=config.picture,
+            flow=config.flow_maps,
         )
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Clip, Sample
+from v2vkit.stages.ingest_flow import FlowMapSettings, flow_files
 
 if TYPE_CHECKING:
     from v2vkit.conditions.base import Condition
@@ -26,6 +27,7 @@ def ingest_clip(
     sources: tuple["SourceFiles", ...],
     roots: dict["MapKind", str],
     pictures: str | None = None,
+    flow: FlowMapSettings | None = None,
 ) -> Iterator[Sample]:
     """Frames, maps and pictures of one clip.
 
@@ -33,6 +35,7 @@ def ingest_clip(
         sources: at their current paths, which may differ from those in the plan.
         roots: kind of map -> the user's folder, at its current path.
         pictures: the user's video or folder of pictures, at its current path.
+        flow: the settings of the flow, at its current path.
 
     Yields:
         one sample per frame in order, with `jpg` or `png` and the files of its maps and picture.
@@ -57,6 +60,11 @@ def ingest_clip(
     every = read_frames(source, start, stop, fps=Fraction(info.fps), threads=False, start_pts=plan.get("start_pts"))
     frames = only(every, plan.get("frames"))
     looks = None if pictures is None else _pictures(clip, source, pictures, several=len(sources) > 1)
+    moved = (
+        None
+        if flow is None or flow.flow is None
+        else _flow(clip, map_folder(source, flow.flow, several=len(sources) > 1), flow)
+    )
     window, size = Window(*plan["crop"]), (info.width, info.height)
     count = 0
     for t, frame in enumerate(frames):
@@ -67,7 +75,13 @@ def ingest_clip(
             for what in MAP_KINDS
             if what in plan and plan[what]["files"][t]  # sparse labels: a frame without a map has no name
         }
-        yield Sample(t, files | _map_files(maps, plan) | ({} if looks is None else next(looks, {})))
+        yield Sample(
+            t,
+            files
+            | _map_files(maps, plan)
+            | ({} if looks is None else next(looks, {}))
+            | ({} if moved is None else next(moved)),
+        )
         count += 1
     if count != info.num_frames:
         raise V2VError(
@@ -75,6 +89,10 @@ def ingest_clip(
             f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
             "Rerun the command with --overwrite when the file is complete.",
         )
+
+
+def _flow(clip: Clip, folder: str, settings: FlowMapSettings) -> "Iterator[dict[str, bytes]]":
+    return flow_files(clip, folder, direction=settings.flow_direction, scale=settings.scale, strides=settings.strides)
 
 
 def _map_files(maps: "dict[MapKind, Any]", plan: dict[str, Any]) -> dict[str, bytes]:

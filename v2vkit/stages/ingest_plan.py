@@ -12,6 +12,7 @@ from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Plan
 from v2vkit.progress import progress
+from v2vkit.stages.ingest_flow import check_flow, match_flow, with_flow
 
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
@@ -46,12 +47,13 @@ def plan_ingest(config: "IngestConfig") -> Plan:
 
     find_face = _open_face(config)
     sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
-    known = [*config.map_folders.values(), *([] if config.picture is None else [config.picture])]
+    known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
     for folder, names in passed_over(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
         print(text, file=sys.stderr)
     rules = config.label_rules
     materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
+    materials = with_flow(config.flow_maps, materials, several=len(sources) > 1)
     skipped |= left_out(config.sources)
     _refuse_slower(materials, rate)
     for material in materials:
@@ -83,7 +85,9 @@ def plan_ingest(config: "IngestConfig") -> Plan:
             pictures = material.pictures
             try:
                 maps = tuple(
-                    match_maps(material.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
+                    match_flow(config.flow_maps, material.source, shots.num_read, maps)
+                    if maps.what == "flow"
+                    else match_maps(material.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
                     for maps in material.maps
                 )
                 if pictures is not None:
@@ -96,6 +100,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
                 ) from None
             footage = replace(material.footage, fps=rate or material.footage.fps)
             found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
+            check_flow(config.flow_maps, found[-1][0], shots)
             troubles = list(shots.problems) if shots.pieces else [*shots.problems, _too_short(config, shots)]
             if troubles:
                 skipped[material.source.path] = "; ".join(troubles)

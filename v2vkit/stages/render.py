@@ -23,6 +23,7 @@ from v2vkit.stages.render_checks import (
     keep_source,
     refuse_idle_encoder,
     refuse_idle_history,
+    refuse_idle_names,
     refuse_several,
     refuse_size_and_tile,
     state_settings,
@@ -81,6 +82,9 @@ class RenderConfig(StageConfig):
         metavar="FOLDER",
     )
     densepose: str | None = setting(None, "Folder with one DensePose map per label map of SOURCE.", metavar="FOLDER")
+    keep_names: bool = setting(
+        False, "Name the pictures in the folder TARGET like those of the folder SOURCE (without Cityscapes' suffixes)."
+    )
     compare: bool = setting(
         False, "Write source map | output side by side; for a video or pictures: frame | source map | output."
     )
@@ -262,6 +266,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
 
     keep_source(config.source, config.target)
     refuse_idle_encoder(config.target, config.container, config.model_fields_set)
+    if config.keep_names:
+        refuse_idle_names(config.target, config.container)
     refuse_size_and_tile(
         config.size, config.tile, maps=config.maps, backend=config.backend, variants=config.edge_variants
     )
@@ -328,6 +334,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         codec=config.codec,
         container=config.container,
         pipe=pipe,
+        names=source.names if config.keep_names else (),
         comment=synthetic_comment(info) if config.provenance else None,
     )
     if threads.reduced and device.type == "cpu":

@@ -22,6 +22,15 @@ def refuse_idle_encoder(target: str, container: "PipeFormat | None", given: set[
         raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
 
 
+def refuse_idle_names(target: str, container: "PipeFormat | None") -> None:
+    """Refuse --keep-names where no pictures are written."""
+    from v2vkit.video.sinks import sink_kind
+
+    if sink_kind(target, container) != "pictures":
+        text = f"--keep-names names pictures, and {target} is no folder."
+        raise V2VError("setting-unused", text, "Leave it out, or end TARGET in a slash.")
+
+
 def keep_source(source: str, target: str) -> None:
     """Refuse to overwrite the source, also if the two paths lead to the same file.
 

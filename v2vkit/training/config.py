@@ -308,6 +308,29 @@ class DataSettings(SettingsGroup):
         ge=0,
         le=1,
     )
+    label_jitter: float = setting(
+        0.0,
+        "Shift the boundaries in label maps at random, by this many pixels (standard deviation), and leave the frames "
+        "as they are: for models that labels of another source drive.",
+        ge=0,
+        le=32,
+        since="0.1",
+    )
+    drop_thin: float = setting(
+        0.0,
+        "Probability with which each class of a sequence's label maps loses what is narrower than 5 pixels (poles), "
+        "filled by what is beside it.",
+        ge=0,
+        le=1,
+        since="0.1",
+    )
+    drop_classes: float = setting(
+        0.0,
+        "Probability with which each class of a sequence's label maps becomes 255 (no label).",
+        ge=0,
+        lt=1,
+        since="0.1",
+    )
     seed: int = setting(0, "Seed of the initial weights and of sampling.", ge=0)
 
 

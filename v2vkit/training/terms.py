@@ -49,6 +49,12 @@ PARTS = Need(
     "is for poses and DensePose",
     ("drop_parts",),
 )
+LABEL_NOISE = Need(
+    lambda config: "labels" in config.conditions,
+    lambda config: "only for --condition labels",
+    "are for --condition labels",
+    ("label_jitter", "drop_thin", "drop_classes"),
+)
 PICTURE = Need(
     lambda config: config.conditions_have("shows_frame"),
     lambda config: "only for --condition picture",
@@ -87,6 +93,7 @@ NEEDS = (
     POSE,
     MIRRORED,
     PARTS,
+    LABEL_NOISE,
     PICTURE,
     DEPTH,
     FROM_NOTHING,

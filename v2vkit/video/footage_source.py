@@ -26,6 +26,7 @@ from v2vkit.video.decode import (
 )
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits, Part, find_part, no_frames_within, within
+from v2vkit.video.numbering import pairing_name
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD_INPUT
 from v2vkit.video.probe import lacks_frame_rate, probe
@@ -136,7 +137,10 @@ def open_picture_source(path: str, *, fps: Fraction) -> Source:
 
     height, width = first.image.shape[:2]
     count = len(files.images)
-    return Source(path, width, height, fps, frames, num_frames=count, problems=lambda: sequence_problems(path))
+    names = tuple(pairing_name(name) for name in files.images)
+    return Source(
+        path, width, height, fps, frames, num_frames=count, problems=lambda: sequence_problems(path), names=names
+    )
 
 
 def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Reading]) -> Source:

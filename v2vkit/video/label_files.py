@@ -17,13 +17,14 @@ from v2vkit.video.label_reading import LabelRules, read_instances, read_labels
 from v2vkit.video.numbering import numbers_in, paired_by_numbers, pairing_name
 from v2vkit.video.sources import SourceFiles, explain_read_errors, natural_key, readable
 
-MapKind = Literal["labels", "instances", "depth", "densepose", "picture"]
+MapKind = Literal["labels", "instances", "depth", "densepose", "picture", "flow"]
 _KINDS: dict[MapKind, tuple[str, tuple[str, ...]]] = {
     "labels": ("label map", (".png",)),
     "instances": ("instance map", (".png",)),
     "depth": ("depth map", DEPTH_ENDINGS),
     "densepose": ("DensePose map", (".png",)),
     "picture": ("picture", tuple(sorted(IMAGE_ENDINGS))),
+    "flow": ("flow map", (".png", ".flo", ".npy")),
 }
 """Kind -> its name in messages, and the endings of its files."""
 _MOST_NAMED = 5

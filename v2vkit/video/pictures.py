@@ -3,7 +3,8 @@
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,7 +26,7 @@ from v2vkit.video.targets import (
 )
 
 _MARK = ".v2vkit-pictures"
-"""Empty file that marks folders written by v2vkit; only these are replaced."""
+"""Marks folders written by v2vkit, which alone are replaced; holds the names of pictures that are not numbered."""
 _NUMBERED = re.compile(r"\d{6,}\.png")
 
 
@@ -55,7 +56,8 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
                 "folder-required", f"{path} is a file.", "Name a folder for the pictures, or a video without the slash."
             )
         names = {entry.name for entry in target.iterdir()} if target.exists() else set()
-        others = sorted(name for name in names - {_MARK} if _NUMBERED.fullmatch(name) is None)
+        known = (target / _MARK).read_text("utf-8").splitlines() if _MARK in names else []
+        others = sorted(name for name in names - {_MARK, *known} if _NUMBERED.fullmatch(name) is None)
         if names and (_MARK not in names or others):
             raise V2VError(
                 "folder-not-empty",
@@ -66,12 +68,13 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
 
 
 class PictureWriter:
-    """Writes frames as 000000.png, 000001.png ... (lossless); use it as a context manager.
+    """Writes frames as 000000.png, 000001.png ... or under given names (lossless); use it as a context manager.
 
     The folder has a temporary name until it is complete. After an exception, or without a frame, nothing remains.
 
     Args:
         path: the folder. An existing one is replaced at the end if it is empty or was written by this class.
+        names: of the frames in order, without ending; empty = numbers.
         comment: stored in every picture (`v2vkit.video.png_header.with_comment`); None = none.
 
     Attributes:
@@ -81,9 +84,11 @@ class PictureWriter:
         V2VError: the folder holds anything else, is a file, or cannot be written; the disk is full; no frame.
     """
 
-    def __init__(self, path: str | Path, *, comment: str | None = None):
+    def __init__(self, path: str | Path, *, names: Sequence[str] = (), comment: str | None = None):
         check_pictures(path)
-        self.path, self._comment = Path(path), comment
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise V2VError("name-conflict", f"Two frames would be {twice[0]}.png.", "Rename one of them.")
+        self.path, self._names, self._comment = Path(path), tuple(names), comment
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.num_frames = 0
@@ -109,10 +114,11 @@ class PictureWriter:
         with _explain_errors(self.path):
             if self.num_frames == 0:
                 self._temporary.mkdir()
-                (self._temporary / _MARK).touch()
+                (self._temporary / _MARK).write_text("".join(f"{name}.png\n" for name in self._names), "utf-8")
             _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
             png = data.tobytes() if self._comment is None else with_comment(data.tobytes(), self._comment)
-            (self._temporary / f"{self.num_frames:06d}.png").write_bytes(png)
+            name = self._names[self.num_frames] if self._names else f"{self.num_frames:06d}"
+            (self._temporary / f"{name}.png").write_bytes(png)
         self.num_frames += 1
 
     def _finish(self) -> None:

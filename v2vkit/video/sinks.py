@@ -1,5 +1,6 @@
 """Sinks of rendered frames: a video file, a folder of pictures or standard output."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -88,6 +89,7 @@ def open_sink(
     codec: str = "libx264",
     container: PipeFormat | None = None,
     pipe: PipeWriter | None = None,
+    names: Sequence[str] = (),
     comment: str | None = None,
 ) -> Sink:
     """The sink for a target; nothing is written before the first frame.
@@ -98,6 +100,7 @@ def open_sink(
         audio: the sound to copy; ignored by sinks in `NO_SOUND`.
         container: format on standard output; None = Matroska.
         pipe: standard output (`claimed_output`); required for `-` only.
+        names: of the pictures, without ending; empty = numbers. Ignored by other sinks.
         comment: stored as the comment of the video or of every picture; ignored by sinks in `NO_METADATA`.
 
     Raises:
@@ -105,7 +108,7 @@ def open_sink(
     """
     kind = sink_kind(target, container)
     if kind == "pictures":
-        return PictureWriter(target, comment=comment)
+        return PictureWriter(target, names=names, comment=comment)
     assert (pipe is not None) == (target == STANDARD), "a pipe belongs to standard output"
     if kind == "y4m" and pipe is not None:
         return Y4mWriter(pipe, name=STANDARD_OUTPUT, fps=fps, time_base=time_base)

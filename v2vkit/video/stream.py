@@ -71,6 +71,7 @@ class Source:
         timed: it has time stamps, so the user must not set a frame rate.
         remarks: sentences on conversions that a user may not expect, to be printed after its name.
         problems: after the frames have been read, returns sentences on frames that could not be decoded or are damaged.
+        names: file name of each frame without ending and Cityscapes' suffix; empty where frames are not files.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Source:
     timed: bool = False
     remarks: tuple[str, ...] = ()
     problems: Callable[[], list[str]] = list
+    names: tuple[str, ...] = ()
 
     def frames(self) -> Iterator[InputFrame]:
         """The frames, produced on demand."""

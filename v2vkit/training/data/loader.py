@@ -15,6 +15,7 @@ import torch
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import STAY, Change, draw_move
+from v2vkit.conditions.label_noise import LabelNoise
 from v2vkit.engine.cores import allowed_cores
 from v2vkit.engine.local import die_with_parent
 from v2vkit.errors import V2VError
@@ -72,11 +73,13 @@ def _draw(
     if config.data.first_frame == "self":
         rng.random()  # the sampler's draw for dropped history
     flip = dataset.flip and bool(rng.random() < 0.5)
-    if not (config.data.augment or config.data.drop_parts):
+    of = config.data
+    noise = LabelNoise(of.label_jitter, of.drop_thin, of.drop_classes, (of.seed, epoch, number, 1))
+    if not (of.augment or of.drop_parts or noise):
         return flip, None
     clip = dataset.reader.clips[window.clip]
     move = draw_move(rng, config.data.augment, (clip.width, clip.height)) if config.data.augment else STAY
-    return flip, Change(move, config.data.drop_parts, (config.data.seed, epoch, number, 0))
+    return flip, Change(move, config.data.drop_parts, (config.data.seed, epoch, number, 0), noise or None)
 
 
 def num_loader_workers(

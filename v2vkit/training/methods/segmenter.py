@@ -175,6 +175,7 @@ SEGMENTER: MethodSpec = MethodSpec(
         *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),
         *("edges", "preset", "feature_dims", "width", "num_down", "num_blocks", "num_blocks_fine", "num_enhancers"),
         *("upsample", "norm", "picture_skip", "depth_near", "depth_far", "drop_parts", "gan", "perceptual"),
+        *("label_jitter", "drop_thin", "drop_classes"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
     ),
     context=lambda config: 0,
