@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     make_toy: StageFunction
     predict: WorkFunction
     render: WorkFunction
+    report: WorkFunction
     sample_style: WorkFunction
     segment: WorkFunction
     show: WorkFunction

@@ -179,7 +179,7 @@ def test_json_brings_back_exactly_what_was_drawn() -> None:
     frames = [np.zeros((120, 160, 3), np.uint8)]
     ((_, landmarks, found),) = follow_face(frames, lambda frame: face_landmarks(50.12345, 60.98765, 61.7))
     data = landmarks_to_json(landmarks, found=found, size=(160, 120), estimator="test 1")
-    read, size, found = landmarks_from_json(data)
+    read, size, found, _ = landmarks_from_json(data)
     assert found
     np.testing.assert_array_equal(read, landmarks)
     assert read is not None
@@ -192,7 +192,7 @@ def test_json_brings_back_exactly_what_was_drawn() -> None:
 
 def test_json_without_a_face() -> None:
     data = landmarks_to_json(None, found=False, size=(3, 4), estimator="test 1")
-    assert landmarks_from_json(data) == (None, (3, 4), False)
+    assert landmarks_from_json(data) == (None, (3, 4), False, None)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_every_frame_has_sketch_parts_and_landmarks(tmp_path: Path) -> None:
     for t, frame in enumerate(frames):
         files = _files(tmp_path, manifest, f"a/{t:06d}")
         assert sorted(files) == ["json", "parts.png", "sketch.png"]
-        landmarks, size, found = landmarks_from_json(files["json"])
+        landmarks, size, found, _ = landmarks_from_json(files["json"])
         assert found
         assert size == (90, 80)
         np.testing.assert_allclose(landmarks, FakeFace()(frame), atol=5e-4)

@@ -23,6 +23,7 @@ from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_pro
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
+from v2vkit.conditions.proportions import Proportions
 from v2vkit.conditions.settings import Origin, TrackerSettings
 from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
 from v2vkit.errors import V2VError
@@ -64,6 +65,7 @@ class ModelInfo(BaseModel):
         frames: settings of `ingest`; rendering crops and resizes in the same way.
         placement: typical position and size of the face or body in the training footage, in pixels of its frames;
             None = unknown.
+        proportions: of that face or body, for `render --retarget`; None = unknown.
         epochs, steps: how long it was trained.
         method: the training method.
         stage: name of the checkpoint.
@@ -87,6 +89,7 @@ class ModelInfo(BaseModel):
     first_frame: str = "self"
     frames: dict[str, Any]
     placement: Placement | None = None
+    proportions: Proportions | None = None
     epochs: int = 0
     steps: int = 0
 
@@ -157,7 +160,8 @@ def save_model(folder: Folder, weights: dict[str, Tensor], info: ModelInfo) -> N
     """Write a model's weights (`model_weights`) with their description."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     # Absent parts are left out, so that models without them have the same bytes as before these fields existed.
-    text = info.model_dump_json(exclude={name for name in ("encoder", "placement") if getattr(info, name) is None})
+    absent = {name for name in ("encoder", "placement", "proportions") if getattr(info, name) is None}
+    text = info.model_dump_json(exclude=absent)
     folder.write(MODEL, save(tensors, metadata={_METADATA_KEY: text}))
 
 

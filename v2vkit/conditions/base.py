@@ -276,6 +276,23 @@ class Condition(BaseModel, Generic[A]):
         """Where the subject is in the frame; None = there is none. Only where `has_subject`."""
         raise NotImplementedError(f"{self.name} has no subject")
 
+    def measure(self, annotations: Iterable[A]) -> Any:
+        """The proportions of the subject over several frames, for `retarget`; None = no subject. With `has_subject`."""
+        raise NotImplementedError(f"{self.name} has no subject")
+
+    def retarget(self, annotation: A, driver: Any, target: Any, *, keep_place: bool = False) -> A:
+        """The annotation with the proportions and place of another subject; only where `has_subject`.
+
+        Args:
+            driver, target: proportions of its own subject and of the other, from `measure`.
+            keep_place: change the proportions only (faces).
+        """
+        raise NotImplementedError(f"{self.name} has no subject")
+
+    def retarget_frame(self, image: Image, driver: Any, target: Any) -> Image:
+        """The frame moved and scaled as the subject is by `retarget`, where drawings show parts of it."""
+        return image
+
     @abstractmethod
     def preview(self, channels: NDArray[np.float32]) -> Image:
         """Channels [C, H, W] in [0, 1], of any size, as a picture for people: RGB uint8 [H, W, 3].

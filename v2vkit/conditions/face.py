@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, ClassVar, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,12 +14,29 @@ from v2vkit.conditions.alignment import Placement, place_face
 from v2vkit.conditions.augment import Change, move_points
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.curves import Strokes, strokes_of
+from v2vkit.conditions.face_proportions import FaceProportions, face_move, measure_face, retarget_face
 from v2vkit.conditions.given import check_ids, check_points
-from v2vkit.conditions.landmarks import NUM_LANDMARKS, Landmarks, follow_face, landmarks_from_json, landmarks_to_json
+from v2vkit.conditions.landmarks import (
+    NUM_IRISES,
+    NUM_LANDMARKS,
+    Landmarks,
+    follow_face,
+    landmarks_from_json,
+    landmarks_to_json,
+)
 from v2vkit.conditions.layers import OpenLayer, gray_layer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
 from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
-from v2vkit.conditions.sketch import NUM_CHANNELS, Gray, draw_parts, draw_sketch, encode_drawing, face_channels
+from v2vkit.conditions.sketch import (
+    NUM_CHANNELS,
+    Gray,
+    background_edges,
+    draw_irises,
+    draw_parts,
+    draw_sketch,
+    encode_drawing,
+    face_channels,
+)
 from v2vkit.errors import V2VError
 
 
@@ -33,6 +51,9 @@ class FaceLandmarks:
         sketch: uint8 [H, W], 255 on 0: curves and background edges; None = not drawn yet.
         parts: uint8 [H, W] of facial parts (`v2vkit.conditions.sketch.PARTS`); None = not drawn yet.
         strokes: pen positions (`strokes_of`); None = not computed yet.
+        irises: float32 [10, 2], right then left: centre and four points of the rim; None = not estimated.
+        covered: bool [H, W], where the frame shows another face (the driver's), whose edges are not drawn; None =
+            nowhere.
     """
 
     points: Landmarks | None
@@ -41,17 +62,38 @@ class FaceLandmarks:
     sketch: Gray | None = None
     parts: Gray | None = None
     strokes: Strokes | None = None
+    irises: Landmarks | None = None
+    covered: NDArray[np.bool_] | None = None
 
     def with_points(self, points: Landmarks | None) -> "FaceLandmarks":
-        """The same frame with other landmarks; its drawings are dropped."""
-        return FaceLandmarks(points, self.size, self.found)
+        """The same frame with other landmarks, [68, 2] or with irises [78, 2]; its drawings are dropped."""
+        return _of_points(points, self.size, found=self.found)
+
+    @property
+    def all_points(self) -> Landmarks | None:
+        """Landmarks and irises, float32 [68, 2] or [78, 2]; None = no face."""
+        return self.points if self.points is None or self.irises is None else np.concatenate([self.points, self.irises])
+
+
+def _widened(face: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A face with the edge around it, which lies a few pixels outside its contour."""
+    reach = max(1, round(0.04 * float(np.sqrt(face.sum()))))
+    return cv2.dilate(face.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+
+
+def _of_points(points: Landmarks | None, size: Size, *, found: bool) -> FaceLandmarks:
+    """The face of an estimator's points, [68, 2] or with irises [78, 2]; None = no face."""
+    if points is None or len(points) != NUM_LANDMARKS + NUM_IRISES:
+        return FaceLandmarks(points, size, found)
+    return FaceLandmarks(points[:NUM_LANDMARKS], size, found, irises=points[NUM_LANDMARKS:])
 
 
 class FaceCondition(Condition[FaceLandmarks]):
-    """The sketch, then 14 maps of the distance to each curve.
+    """The sketch, then 14 maps of the distance to each curve, and with `gaze` the irises.
 
     Attributes:
         canny: whether sketches include Canny edges of the background, which are drawn from the frames.
+        gaze: whether the last channel shows the irises.
     """
 
     artifact: ClassVar[str] = "sketches"
@@ -80,23 +122,25 @@ class FaceCondition(Condition[FaceLandmarks]):
 
     name: Literal["face"] = "face"
     canny: bool = True
+    gaze: bool = False
 
     def given(self, value: Any, *, size: Size) -> FaceLandmarks:
         if value is None:
             return FaceLandmarks(None, size, found=False)
         if isinstance(value, np.ndarray):
-            value = FaceLandmarks(value, size)
+            value = _of_points(value, size, found=True)
         found = super().given(value, size=size)
         for drawing, what in ((found.sketch, "A sketch"), (found.parts, "A map of facial parts")):
             if drawing is not None:
                 check_ids(drawing, np.uint8, what, size)
         if found.points is None:
             return found
-        return replace(found, points=check_points(found.points, (NUM_LANDMARKS, 2), "A face"))
+        irises = None if found.irises is None else check_points(found.irises, (NUM_IRISES, 2), "The irises")
+        return replace(found, points=check_points(found.points, (NUM_LANDMARKS, 2), "A face"), irises=irises)
 
     @property
     def num_channels(self) -> int:
-        return NUM_CHANNELS
+        return NUM_CHANNELS + self.gaze
 
     def follow(
         self, looked_at: Iterable[tuple[F, Landmarks | None]], settings: Mapping[str, Any], *, size: Size
@@ -106,7 +150,7 @@ class FaceCondition(Condition[FaceLandmarks]):
             looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing, causal=wanted.causal
         )
         for (frame, _), points, found in followed:
-            yield frame, FaceLandmarks(points, size, found)
+            yield frame, _of_points(points, size, found=found)
 
     def prepare(self, annotations: Sequence[FaceLandmarks]) -> list[FaceLandmarks]:
         """Computes the curves of all faces at once, in a third of the time of one after the other."""
@@ -126,7 +170,10 @@ class FaceCondition(Condition[FaceLandmarks]):
                     "Give the frame as well.",
                 )
             image = np.zeros((annotation.size[1], annotation.size[0], 3), np.uint8)
-        sketch, parts = draw_sketch(image, annotation.points, canny=self.canny, strokes=annotation.strokes)
+        points, covered = annotation.points, annotation.covered
+        sketch, parts = draw_sketch(image, points, canny=self.canny and covered is None, strokes=annotation.strokes)
+        if self.canny and covered is not None:
+            sketch = sketch | background_edges(image, np.maximum(parts, covered.astype(np.uint8)))
         return replace(annotation, sketch=sketch, parts=parts)
 
     @classmethod
@@ -137,28 +184,35 @@ class FaceCondition(Condition[FaceLandmarks]):
             "sketch.png": encode_drawing(annotation.sketch, strokes=True),
             "parts.png": encode_drawing(annotation.parts),
             "json": landmarks_to_json(
-                annotation.points, found=annotation.found, size=annotation.size, estimator=estimator
+                annotation.points,
+                found=annotation.found,
+                size=annotation.size,
+                estimator=estimator,
+                irises=annotation.irises,
             ),
         }
 
     @classmethod
     def decode(cls, files: Mapping[str, bytes], *, size: Size) -> FaceLandmarks:
-        points, _, found = landmarks_from_json(files["json"])
+        points, _, found, irises = landmarks_from_json(files["json"])
         drawn = {
             name: decode_gray(files[f"{name}.png"], what).astype(np.uint8, copy=False)
             for name, what in (("sketch", "a sketch"), ("parts", "a map of facial parts"))
             if f"{name}.png" in files
         }
-        return FaceLandmarks(points, size, found, drawn.get("sketch"), drawn.get("parts"))
+        return FaceLandmarks(points, size, found, drawn.get("sketch"), drawn.get("parts"), irises=irises)
 
     def channels(self, annotation: FaceLandmarks, image: Image | None = None) -> Bytes:
         if annotation.sketch is None:
             annotation = self.draw(annotation, image)
         assert annotation.sketch is not None
-        return face_channels(annotation.points, annotation.sketch, strokes=annotation.strokes)
+        channels = face_channels(annotation.points, annotation.sketch, strokes=annotation.strokes)
+        if not self.gaze:
+            return channels
+        return np.concatenate([channels, draw_irises(annotation.irises, annotation.size)[None]])
 
     def augment(self, annotation: FaceLandmarks, change: Change) -> FaceLandmarks:
-        points = annotation.points
+        points = annotation.all_points
         return annotation.with_points(None if points is None else move_points(points, change.move))
 
     def regions(self, annotation: FaceLandmarks) -> Regions:
@@ -171,6 +225,29 @@ class FaceCondition(Condition[FaceLandmarks]):
 
     def align(self, annotation: FaceLandmarks) -> Placement | None:
         return place_face(annotation.points)
+
+    def measure(self, annotations: Iterable[FaceLandmarks]) -> FaceProportions | None:
+        return measure_face(annotation.points for annotation in annotations if annotation.found)
+
+    def retarget(
+        self, annotation: FaceLandmarks, driver: FaceProportions, target: FaceProportions, *, keep_place: bool = False
+    ) -> FaceLandmarks:
+        points = annotation.all_points
+        if points is None:
+            return annotation
+        changed = annotation.with_points(retarget_face(points, driver, target, keep_place=keep_place))
+        if not self.canny:
+            return changed
+        move = np.eye(2, 3) if keep_place else face_move(driver, target)
+        there = points[:NUM_LANDMARKS] @ move[:, :2].T + move[:, 2]
+        return replace(changed, covered=_widened(draw_parts(there.astype(np.float32), annotation.size) > 0))
+
+    def retarget_frame(self, image: Image, driver: FaceProportions, target: FaceProportions) -> Image:
+        if not self.canny:
+            return image
+        size = (image.shape[1], image.shape[0])
+        moved = cv2.warpAffine(image, face_move(driver, target), size, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved, np.uint8)
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         return np.repeat(np.rint(channels[0] * 255).astype(np.uint8)[..., None], 3, 2)

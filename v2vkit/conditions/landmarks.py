@@ -19,7 +19,7 @@ F = TypeVar("F")
 Real = TypeVar("Real", np.float32, np.float64)
 Landmarks = NDArray[np.float32]
 
-NUM_LANDMARKS = 68
+NUM_LANDMARKS, NUM_IRISES = 68, 10
 JAW = range(17)
 RIGHT_BROW, LEFT_BROW = range(17, 22), range(22, 27)
 NOSE_BRIDGE, NOSE_BASE = range(27, 31), range(31, 36)
@@ -62,11 +62,11 @@ def _between(before: Landmarks, after: Landmarks, share: float) -> Landmarks:
 
 
 def _weighted_mean(around: Sequence[Landmarks | None], weights: NDArray[np.float32]) -> Landmarks:
-    total, weight_sum = np.zeros((NUM_LANDMARKS, 2), np.float32), np.float32(0)
-    for landmarks, weight in zip(around, weights, strict=True):
-        if landmarks is not None:
-            total += weight * landmarks
-            weight_sum += weight
+    there = [(landmarks, weight) for landmarks, weight in zip(around, weights, strict=True) if landmarks is not None]
+    total, weight_sum = np.zeros_like(there[0][0]), np.float32(0)
+    for landmarks, weight in there:
+        total += weight * landmarks
+        weight_sum += weight
     return total / weight_sum
 
 
@@ -88,20 +88,35 @@ def follow_face(
     return smooth_estimates(frames, estimate, FACE, window=smooth, missing=missing, causal=causal)
 
 
-def landmarks_to_json(landmarks: Landmarks | None, *, found: bool, size: tuple[int, int], estimator: str) -> bytes:
-    """The landmark file of one frame: points (or null), whether the face was found in this frame, size, estimator."""
+def landmarks_to_json(
+    landmarks: Landmarks | None,
+    *,
+    found: bool,
+    size: tuple[int, int],
+    estimator: str,
+    irises: Landmarks | None = None,
+) -> bytes:
+    """The landmark file of one frame: points (or null), whether the face was found in this frame, size, estimator.
+
+    Args:
+        irises: float32 [10, 2], of the right and the left eye: centre, then four points of the rim; None = left out.
+    """
     points = None if landmarks is None else np.round(landmarks.astype(np.float64), _DECIMALS).tolist()
     document = {"landmarks": points, "found": found, "width": size[0], "height": size[1], "estimator": estimator}
+    if irises is not None:
+        document["irises"] = np.round(irises.astype(np.float64), _DECIMALS).tolist()
     return json.dumps(document).encode()
 
 
 class LandmarkFile(NamedTuple):
     """Content of a landmark file: points float32 [68, 2] or None, image size (width, height), and whether the face was
-    found in this very frame (if not, the points, if any, were interpolated from frames around it)."""
+    found in this very frame (if not, the points, if any, were interpolated from frames around it); irises float32
+    [10, 2] or None."""
 
     landmarks: Landmarks | None
     size: tuple[int, int]
     found: bool
+    irises: Landmarks | None = None
 
 
 def landmarks_from_json(data: bytes) -> LandmarkFile:
@@ -117,12 +132,13 @@ def landmarks_from_json(data: bytes) -> LandmarkFile:
         points, found = document["landmarks"], bool(document.get("found"))
         if points is None:
             return LandmarkFile(None, size, found)
-        values = [[float(v) for v in point] for point in points]
+        values = [[float(v) for v in point] for point in [*points, *(document.get("irises") or ())]]
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise V2VError(
             "landmarks-damaged", f"A landmark file cannot be read: {type(error).__name__}: {error}.", hint
         ) from None
-    if len(values) != NUM_LANDMARKS or any(len(point) != 2 for point in values):
+    counts = (NUM_LANDMARKS, NUM_LANDMARKS + NUM_IRISES)
+    if len(values) not in counts or any(len(point) != 2 for point in values):
         raise V2VError(
             "landmarks-damaged",
             f"A landmark file holds {len(values)} entries instead of {NUM_LANDMARKS} points (x, y).",
@@ -130,4 +146,6 @@ def landmarks_from_json(data: bytes) -> LandmarkFile:
         )
     if not all(math.isfinite(v) and abs(v) <= _MAX_COORDINATE for point in values for v in point):
         raise V2VError("landmarks-damaged", "A landmark file holds a value that is not a pixel coordinate.", hint)
-    return LandmarkFile(np.asarray(values, np.float32), size, found)
+    numbers = np.asarray(values, np.float32)
+    irises = numbers[NUM_LANDMARKS:] if len(values) > NUM_LANDMARKS else None
+    return LandmarkFile(numbers[:NUM_LANDMARKS], size, found, irises)

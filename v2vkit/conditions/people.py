@@ -22,12 +22,11 @@ from v2vkit.conditions.augment import Move, move_points
 from v2vkit.conditions.given import check_points
 from v2vkit.conditions.smoothing import Interpolation, Missing, smooth_estimates
 from v2vkit.errors import V2VError
-from v2vkit.estimators.keypoints import NUM_BODY, NUM_POINTS, to_body_25
+from v2vkit.estimators.keypoints import NUM_BODY, NUM_FACE, NUM_HAND, NUM_POINTS, to_body_25
 
 F = TypeVar("F")
 Points = NDArray[np.float32]
 
-NUM_FACE, NUM_HAND = 70, 21
 NECK, MID_HIP = 1, 8
 
 MIN_SCORE = 0.2  # of an estimator's points; points below it flicker from frame to frame
@@ -103,11 +102,19 @@ def drop_uncertain(people: Persons, min_score: float) -> Persons | None:
 
 
 def estimated_people(found: NDArray[np.float32] | Persons, min_score: float) -> Persons | None:
-    """The people that a pose estimator found, float32 [people, 25, 3], or a file holds, after `drop_uncertain`.
+    """The people that a pose estimator found (`PoseEstimator`), or a file holds, after `drop_uncertain`.
 
     None = nobody.
     """
-    return drop_uncertain(found if isinstance(found, tuple) else tuple(Person(body) for body in found), min_score)
+    return drop_uncertain(found if isinstance(found, tuple) else tuple(map(_split, found)), min_score)
+
+
+def _split(points: Points) -> Person:
+    """The person of an estimator's points [25, 3] or [137, 3]; parts without a point were not found."""
+    ends = np.cumsum([NUM_BODY, NUM_FACE, NUM_HAND])
+    body, *others = np.split(points, ends) if len(points) > NUM_BODY else [points]
+    face, left, right = (part if part[:, 2].any() else None for part in others or [points[:0]] * 3)
+    return Person(body, face, left, right)
 
 
 def move_people(people: Persons, move: Move) -> Persons:

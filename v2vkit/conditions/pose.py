@@ -13,6 +13,7 @@ from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.alignment import Placement, place_people
 from v2vkit.conditions.augment import Change
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.body_proportions import BodyProportions, measure_body, retarget_people
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.people import (
@@ -168,6 +169,14 @@ class PoseCondition(Condition[People]):
 
     def align(self, annotation: People) -> Placement | None:
         return place_people(annotation.persons)
+
+    def measure(self, annotations: Iterable[People]) -> BodyProportions | None:
+        return measure_body(annotation.persons for annotation in annotations if annotation.found)
+
+    def retarget(
+        self, annotation: People, driver: BodyProportions, target: BodyProportions, *, keep_place: bool = False
+    ) -> People:
+        return annotation.with_persons(retarget_people(annotation.persons, driver, target))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         return np.ascontiguousarray(np.rint(channels * 255).astype(np.uint8).transpose(1, 2, 0))

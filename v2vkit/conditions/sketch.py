@@ -45,6 +45,7 @@ _AS_BITS = {
     cv2.IMWRITE_PNG_COMPRESSION: 1,
     cv2.IMWRITE_PNG_STRATEGY: cv2.IMWRITE_PNG_STRATEGY_RLE,
 }
+_SUBPIXEL = 16  # steps of a pixel in which irises are placed
 _FAR = 30000  # pixels; keeps polygon corners inside OpenCV's fixed-point range
 
 
@@ -126,6 +127,22 @@ def face_channels(landmarks: Landmarks | None, sketch: Gray, *, strokes: Strokes
     """
     height, width = sketch.shape
     return np.concatenate([sketch[None], distance_maps(landmarks, (width, height), strokes=strokes)])
+
+
+def draw_irises(irises: Landmarks | None, size: tuple[int, int]) -> Gray:
+    """The irises as filled discs, uint8 [H, W], 255 on 0.
+
+    Args:
+        irises: float32 [10, 2]: centre and four points of the rim of the right and of the left one; None = none.
+        size: (width, height).
+    """
+    canvas = np.zeros((size[1], size[0]), np.uint8)
+    for eye in () if irises is None else (irises[:5], irises[5:]):
+        radius = float(np.linalg.norm(eye[1:] - eye[0], axis=1).mean())
+        centre = np.clip(np.round(eye[0] * _SUBPIXEL), -_FAR, _FAR).astype(int)
+        radius_fixed = round(min(max(radius, 0.5), size[0]) * _SUBPIXEL)
+        cv2.circle(canvas, (int(centre[0]), int(centre[1])), radius_fixed, (255,), -1, shift=_SUBPIXEL.bit_length() - 1)
+    return canvas
 
 
 def encode_drawing(drawing: Gray, *, strokes: bool = False) -> bytes:

@@ -53,7 +53,8 @@ class FaceEstimator(Estimator, Protocol):
             image: RGB uint8 [H, W, 3].
 
         Returns:
-            float32 [68, 2], (x, y) in pixels, in dlib (iBUG-68) order; None when no face is found.
+            float32 [68, 2], (x, y) in pixels, in dlib (iBUG-68) order; None when no face is found. With irises
+            [78, 2]: then five points of the right and five of the left, each its centre and four of its rim.
         """
         ...
 
@@ -119,6 +120,7 @@ class PoseEstimator(Estimator, Protocol):
 
         Returns:
             float32 [people, 25, 3], (x, y, score) in OpenPose's BODY_25 order (`v2vkit.conditions.people`): x and y in
-            pixels, also of points outside the image; score in [0, 1], 0 = missing. No people: [0, 25, 3].
+            pixels, also of points outside the image; score in [0, 1], 0 = missing. No people: [0, 25, 3]. Or
+            [people, 137, 3] with the face (70) and the left and right hand (21 each) after the body.
         """
         ...

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NUM_BODY = 25
+NUM_BODY, NUM_FACE, NUM_HAND = 25, 70, 21
 
 # For each point of BODY_25 its points in the other layout; two mean their midpoint (neck, middle of the hips), none =
 # missing. BODY_25 has the neck between the shoulders; other layouts with a neck have it higher.

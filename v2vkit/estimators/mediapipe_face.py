@@ -25,7 +25,7 @@ _EYES = ((33,), (160, 159), (158,), (133,), (153,), (144,), (362,), (385,), (387
 _OUTER_LIPS = ((61,), (40, 39), (37,), (0,), (267,), (269, 270), (291,), (321, 405), (314,), (17,), (84,), (181, 91))
 _INNER_LIPS = ((78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,))
 # fmt: on
-_VERTICES: tuple[tuple[int, ...], ...] = (
+LANDMARKS: tuple[tuple[int, ...], ...] = (
     *_RIGHT_JAW,
     (152,),
     *_LEFT_JAW,
@@ -35,11 +35,11 @@ _VERTICES: tuple[tuple[int, ...], ...] = (
     *_OUTER_LIPS,
     *_INNER_LIPS,
 )  # fmt: skip
-_MESH = sorted({vertex for vertices in _VERTICES for vertex in vertices})  # reading all 478 costs four times as much
-_FIRST = [_MESH.index(vertices[0]) for vertices in _VERTICES]
-_SECOND = [_MESH.index(vertices[-1]) for vertices in _VERTICES]
+IRISES: tuple[tuple[int, ...], ...] = tuple((vertex,) for vertex in range(468, 478))
+"""Right eye, then left eye: centre of the iris and four points of its rim."""
 
 _GRAPH = "modules/face_landmark/face_landmark_front_cpu.binarypb"
+_OUTPUT = "multi_face_landmarks"
 _MAX_FACES = 4  # the largest of them is taken
 
 
@@ -57,18 +57,25 @@ class MediapipeFace:
 
     MediaPipe's detector sees the frame at 128 x 128 and misses faces narrower than about a tenth of it; when it finds
     none, nine overlapping tiles of half the size are searched. One instance per process or thread.
+
+    Args:
+        gaze: also give the irises, as points 68 to 77 (centre and four points of the rim, right eye first).
     """
 
     name = "mediapipe"
 
-    def __init__(self) -> None:
+    def __init__(self, *, gaze: bool = False) -> None:
         # FaceMesh with attention, in static mode and at its own thresholds
         settings = {"num_faces": _MAX_FACES, "with_attention": True, "use_prev_landmarks": False}
-        self._mesh = MediapipeGraph(_GRAPH, "multi_face_landmarks", settings)
+        self._mesh = MediapipeGraph(_GRAPH, [_OUTPUT], settings)
+        self._vertices = (*LANDMARKS, *IRISES) if gaze else LANDMARKS
         self.version = importlib.metadata.version("mediapipe")
 
     def __call__(self, image: Image) -> NDArray[np.float32] | None:
-        """The 68 landmarks of the largest face in an RGB uint8 [H, W, 3] image, float32 [68, 2] (x, y); or None."""
+        """The landmarks of the largest face in an RGB uint8 [H, W, 3] image, float32 [68, 2] (x, y), or None.
+
+        With `gaze` [78, 2].
+        """
         return self.batch([image])[0]
 
     def batch(self, images: Sequence[Image]) -> list[NDArray[np.float32] | None]:
@@ -78,8 +85,8 @@ class MediapipeFace:
 
     def _faces(self, images: Sequence[Image]) -> list[list[NDArray[np.float32]]]:
         return [
-            [] if packet is None else [_points(face, image.shape) for face in protos(packet)]
-            for image, packet in zip(images, self._mesh(images), strict=True)
+            [mesh_points(face, self._vertices, image.shape) for face in protos(packets[_OUTPUT])] if packets else []
+            for image, packets in zip(images, self._mesh(images), strict=True)
         ]
 
     def _small_faces(self, image: Image) -> list[NDArray[np.float32]]:
@@ -94,11 +101,16 @@ class MediapipeFace:
         return faces
 
 
-def _points(face: Any, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """The 68 points of a face mesh (coordinates 0 to 1) in pixels of an image [H, W, 3]."""
-    vertices = face.landmark
-    mesh = np.array([(vertices[i].x, vertices[i].y) for i in _MESH], np.float32)
-    points = (mesh[_FIRST] + mesh[_SECOND]) * np.array([shape[1] / 2, shape[0] / 2])
+def mesh_points(face: Any, vertices: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Points of a face mesh (coordinates 0 to 1) in pixels of an image [H, W, 3]: float32 [N, 2].
+
+    Args:
+        vertices: of each point; two mean their midpoint.
+    """
+    mesh = face.landmark
+    used = {number: (mesh[number].x, mesh[number].y) for of in vertices for number in of}
+    first, last = (np.array([used[of[end]] for of in vertices], np.float32) for end in (0, -1))
+    points = (first + last) * np.array([shape[1] / 2, shape[0] / 2])
     return points.astype(np.float32)
 
 

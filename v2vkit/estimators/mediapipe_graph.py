@@ -24,37 +24,38 @@ class MediapipeGraph:
 
     Args:
         graph: its file below the package.
-        output: the stream of its results.
+        outputs: the streams of its results, one or more.
         settings: its side packets.
     """
 
-    def __init__(self, graph: str, output: str, settings: Mapping[str, bool | int]) -> None:
+    def __init__(self, graph: str, outputs: Sequence[str], settings: Mapping[str, bool | int]) -> None:
         with quiet_stderr():
             import mediapipe
 
             package = Path(mediapipe.__file__).parent
             self._packets = mediapipe.packet_creator
             self._format = mediapipe.ImageFormat.SRGB
-            self._results: dict[int, Any] = {}
+            self._results: dict[int, dict[str, Any]] = {}
             self._time = 0
             self._quiet = True
             mediapipe.resource_util.set_resource_dir(str(package.parent))  # the folder of the graph's models
             self._graph = mediapipe.CalculatorGraph(graph_config=_config(str(package / graph)))
-            self._graph.observe_output_stream(output, partial(_keep, self._results))
+            for output in outputs:
+                self._graph.observe_output_stream(output, partial(_keep, self._results))
             self._graph.start_run({name: self._packet(value) for name, value in settings.items()})
             self([np.zeros((64, 64, 3), np.uint8)])  # returns when all its threads have logged
 
     def _packet(self, value: bool | int) -> Any:
         return self._packets.create_bool(value) if isinstance(value, bool) else self._packets.create_int(value)
 
-    def __call__(self, images: Sequence[Image]) -> list[Any]:
-        """The output's packet for each image (RGB uint8 [H, W, 3], any sizes); None where the graph found nothing."""
+    def __call__(self, images: Sequence[Image]) -> list[dict[str, Any]]:
+        """For each image (RGB uint8 [H, W, 3], any sizes) the packets of the outputs that found something, by name."""
         with quiet_stderr() if self._quiet else contextlib.nullcontext():
             found = self._run(images)
         self._quiet = self._quiet and not any(found)  # the last log lines come with the first result
         return found
 
-    def _run(self, images: Sequence[Image]) -> list[Any]:
+    def _run(self, images: Sequence[Image]) -> list[dict[str, Any]]:
         times = []
         for image in images:
             self._time += _STEP
@@ -64,14 +65,14 @@ class MediapipeGraph:
             packet = self._packets.create_image_frame(data=pixels, image_format=self._format, copy=True)
             self._graph.add_packet_to_input_stream("image", packet.at(self._time))
         self._graph.wait_until_idle()
-        found = [self._results.get(time) for time in times]
+        found = [self._results.get(time, {}) for time in times]
         self._results.clear()
         return found
 
 
-def _keep(results: dict[int, Any], stream: str, packet: Any) -> None:
+def _keep(results: dict[int, dict[str, Any]], stream: str, packet: Any) -> None:
     """Called in a thread of the graph, which holds a reference: a bound method would keep the graph alive forever."""
-    results[packet.timestamp.value] = packet
+    results.setdefault(packet.timestamp.value, {})[stream] = packet
 
 
 def _config(path: str) -> Any:

@@ -69,15 +69,16 @@ _MEDIAPIPE = Extra(
 _DLIB = Extra("dlib", "dlib-bin", "face landmarks with a predictor file of yours")
 _FLOW = Extra("flow", "ptlflow", "learned optical flow with a weights file of yours", newest_python=(3, 13))
 _YOLO = Extra("yolo", "ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README")
+_PARTS = ("hands", "face")
 _SEGMENT = ("weights", "input_side", "min_score", "device")
 
 # fmt: off
 ESTIMATORS: list[Row] = [
     Row("flow", "dis", "v2vkit.estimators.dis:DIS", ("preset",)),
     Row("flow", "ptlflow", "v2vkit.estimators.ptlflow_flow:PtlflowFlow", ("model", "weights", "device"), _FLOW),
-    Row("face", "mediapipe", "v2vkit.estimators.mediapipe_face:MediapipeFace", (), _MEDIAPIPE, at_once=2),
+    Row("face", "mediapipe", "v2vkit.estimators.mediapipe_face:MediapipeFace", ("gaze",), _MEDIAPIPE, at_once=2),
     Row("face", "dlib", "v2vkit.estimators.dlib_face:DlibFace", ("weights",), _DLIB),
-    Row("pose", "mediapipe", "v2vkit.estimators.mediapipe_pose:MediapipePose", (), _MEDIAPIPE, at_once=2),
+    Row("pose", "mediapipe", "v2vkit.estimators.mediapipe_pose:MediapipePose", _PARTS, _MEDIAPIPE, at_once=2),
     Row("pose", "yolo", "v2vkit.estimators.ultralytics_models:YoloPose", ("weights", "device"), _YOLO),
     Row("segment", "torchvision", "v2vkit.estimators.torchvision_segment:TorchvisionSegment", _SEGMENT),
     Row("segment", "trained", "v2vkit.inference.trained_segment:TrainedSegment", _SEGMENT),
@@ -125,12 +126,13 @@ def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     """Name of the estimator that a stage's settings choose for a task, and its own settings among them.
 
     Args:
-        settings: of the stage, or from a manifest; settings that an older manifest lacks keep their default.
+        settings: of the stage, or from a manifest; settings that an older manifest lacks keep their default, as do
+            switches that are off.
     """
     rows = rows_of(task)
     name = settings.get(task) or next(iter(rows))
     takes = rows[name].takes if name in rows else ()
-    return name, {key: settings[key] for key in takes if key in settings}
+    return name, {key: settings[key] for key in takes if key in settings and settings[key] is not False}
 
 
 def refuse_unused(task: str, config: StageConfig) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import to_unit
+from v2vkit.conditions.proportions import Proportions
 from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.edits import LabelEditor
@@ -58,6 +59,8 @@ def conditioned_frames(
     align: bool = False,
     device: str = "cpu",
     editor: LabelEditor | None = None,
+    target: Proportions | None = None,
+    paste_back: bool = False,
 ) -> Iterator[ConditionedFrame]:
     """The frames of a source with their conditions, prepared exactly as for training.
 
@@ -72,6 +75,8 @@ def conditioned_frames(
         align: shift and zoom each shot, see `open_locator`.
         device: where the estimator runs, as in `open_live`.
         editor: tracks and edits label maps (`open_editor`).
+        target: proportions that the subject gets, which keeps its place with `paste_back`; None = its own.
+        paste_back: keep the uncropped frames, see `v2vkit.inference.transfer`.
 
     Raises:
         V2VError: as `open_live` and `open_locator`; while reading, as the source and `crop_shots`.
@@ -79,12 +84,19 @@ def conditioned_frames(
     if source.annotated:
         frames = source.frames() if editor is None else edited(source.frames(), editor, flow=info.generator.takes_flow)
         return (stored(frame, info) for frame in frames)
-    live = open_live(info, source.name, device=device, edit=None if editor is None else editor.edit_shot)
+    live = open_live(
+        info,
+        source.name,
+        device=device,
+        edit=None if editor is None else editor.edit_shot,
+        target=target,
+        keep_place=paste_back,
+    )
     locate = open_locator(info, align=align, device=device)
     method: CutMethod = cuts or info.frames.get("cuts", "adaptive")
 
     numbered = with_shots(source.frames(), method=method, fps=source.fps)
-    return estimated(crop_shots(source, numbered, info, locate), live)
+    return estimated(crop_shots(source, numbered, info, locate, keep_original=paste_back), live)
 
 
 def edited(frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool) -> Iterator[InputFrame]:

@@ -40,7 +40,12 @@ def open_locator(info: ModelInfo, *, align: bool = False, device: str = "cpu") -
 
 
 def crop_shots(
-    source: Source, frames: Iterable[InputFrame], info: ModelInfo, locate: Locate | None
+    source: Source,
+    frames: Iterable[InputFrame],
+    info: ModelInfo,
+    locate: Locate | None,
+    *,
+    keep_original: bool = False,
 ) -> Iterator[InputFrame]:
     """The frames cropped and resized as the model's footage was, with one window for each shot.
 
@@ -53,12 +58,13 @@ def crop_shots(
         source: the source of the frames.
         frames: RGB uint8 [h, w, 3] each, with the numbers of their shots.
         locate: from `open_locator`.
+        keep_original: keep the uncropped picture and the crop window with each frame.
 
     Raises:
         V2VError: the subject is found in no frame.
     """
     if locate is None:
-        yield from (_framed(frame, info, None) for frame in frames)
+        yield from (_framed(frame, info, None, keep_original) for frame in frames)
         return
     window: Window | None = None
     for _, shot in groupby(frames, key=attrgetter("shot")):
@@ -70,7 +76,7 @@ def crop_shots(
         window = found or window
         for frame in shot_frames:
             window = window or locate(image_of(frame))
-            yield _framed(frame, info, window)
+            yield _framed(frame, info, window, keep_original)
     if window is None:
         raise _nothing_found(source, info)
 
@@ -204,11 +210,17 @@ def _open_face(info: ModelInfo) -> FaceEstimator:
     return open_face({"face": info.frames.get("face"), "weights": info.frames.get("face_weights")})
 
 
-def _framed(frame: InputFrame, info: ModelInfo, window: Window | None) -> InputFrame:
-    return replace(frame, image=_cropped(image_of(frame), info, window))
+def _framed(frame: InputFrame, info: ModelInfo, window: Window | None, keep_original: bool = False) -> InputFrame:
+    image = image_of(frame)
+    if keep_original:
+        frame = replace(frame, original=image, window=window or _usual_window(image, info))
+    return replace(frame, image=_cropped(image, info, window))
 
 
 def _cropped(image: Image, info: ModelInfo, window: Window | None) -> Image:
     """The window resized to the model's size; without a window, the crop of `ingest --crop`."""
-    size = (info.width, info.height)
-    return reframe(image, window or crop_window(crop_of(info), image.shape[1], image.shape[0], size), size)
+    return reframe(image, window or _usual_window(image, info), (info.width, info.height))
+
+
+def _usual_window(image: Image, info: ModelInfo) -> Window:
+    return crop_window(crop_of(info), image.shape[1], image.shape[0], (info.width, info.height))

@@ -14,6 +14,7 @@ from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import annotate, to_unit, was_found
 from v2vkit.conditions.domains import domains_that
+from v2vkit.conditions.proportions import Annotate, Proportions, retargeting
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import Origin
 from v2vkit.engine.threads import batched
@@ -38,7 +39,14 @@ _DRAWING_THREADS = 2
 
 
 def open_live(
-    info: ModelInfo, source: str, *, device: str = "cpu", causal: bool = False, edit: EditShot | None = None
+    info: ModelInfo,
+    source: str,
+    *,
+    device: str = "cpu",
+    causal: bool = False,
+    edit: EditShot | None = None,
+    target: Proportions | None = None,
+    keep_place: bool = False,
 ) -> MapMaker:
     """Opens the estimators of the model's conditions; gives the function that makes source maps of frames.
 
@@ -48,6 +56,7 @@ def open_live(
         causal: without look-ahead, which changes smoothing and gap filling; each frame is yielded before the next one
             is read.
         edit: applied to the annotations of every shot before they are drawn.
+        target, keep_place: as in `retargeting`; None = the subject keeps its proportions.
 
     Raises:
         V2VError: a condition cannot be estimated, or an estimator or the device is missing.
@@ -55,7 +64,7 @@ def open_live(
     for condition, origin in info.conditions:
         _check_weights(condition, origin)
         condition.refuse_other_footage(origin, source)
-    annotators = [
+    annotators: list[Annotate] = [
         partial(
             condition.annotate,
             estimator=_open(condition, origin, device),
@@ -65,6 +74,9 @@ def open_live(
         )
         for condition, origin in info.conditions
     ]
+    if target is not None and (subject := info.conditioning.with_subject) is not None:
+        at = info.conditioning.conditions.index(subject)
+        annotators[at] = retargeting(annotators[at], subject, target, keep_place=keep_place)
     together = 1 if causal else min(condition.together for condition, _ in info.conditions)
 
     def maps(frames: Iterable[Image]) -> Iterator[EstimatedFrame]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, computes_in
+from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import Output, advance
@@ -29,6 +30,7 @@ class Rollout:
         precision: number format of the convolutions; `auto` leaves imported networks in float32.
         num_first: frames that the first-frame model has generated so far.
         given: remaining real first frames, RGB uint8 [H, W, 3], oldest first.
+        anchor: corrects the colours of the generator's frames before they become history; None = they stay.
         forward: runs the generator (`v2vkit.inference.backends`, `tiles`); None = the generator itself.
     """
 
@@ -40,6 +42,7 @@ class Rollout:
     sources: list[Tensor] = field(default_factory=list)
     num_first: int = 0
     given: list[NDArray[np.uint8]] = field(default_factory=list)
+    anchor: ColourAnchor | None = None
     forward: Callable[..., list[Output]] | None = None
 
     def remember(self, s: NDArray[np.float32]) -> Tensor:
@@ -65,6 +68,8 @@ class Rollout:
             else:  # at every scale, as if the generator had generated it
                 scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
+            if self.anchor is not None:
+                outputs = self.anchor.correct(outputs)
             self.history = advance(self.history, outputs, length=self.generator.config.history)
         return outputs[-1]
 

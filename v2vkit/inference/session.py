@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from v2vkit.config import Precision
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.threads import batched, map_in_threads, prefetch
+from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import Style
@@ -28,6 +29,9 @@ _PIXELS = 1 << 20
 _BATCH = 4
 """Frames; more gain little, and the source maps of all of them are in memory."""
 
+FADE = 8
+"""Frames over which a refreshed rollout is faded in; half of `refresh` where that is less."""
+
 
 @dataclass
 class Session:
@@ -40,6 +44,10 @@ class Session:
         first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
         precision, forward: as in `Rollout`.
+        refresh: start afresh from nothing every so many frames of a shot, cross-faded; 0 = never.
+        anchor_colours: keep mean and spread of the colours at those of the beginning of the shot (`ColourAnchor`).
+        rollouts: of the shot in the making: one, or during a cross-fade the old one and its successor.
+        shot, age: number of the shot, and of its frames so far.
     """
 
     generator: AnyGenerator
@@ -49,19 +57,37 @@ class Session:
     style: Style | None = None
     precision: Precision = "fp32"
     forward: Callable[..., list[Output]] | None = None
-    _rollout: Rollout | None = field(default=None, init=False)
-    _shot: int = field(default=0, init=False)
+    refresh: int = 0
+    anchor_colours: bool = False
+    rollouts: list[Rollout] = field(default_factory=list, init=False)
+    shot: int = field(default=0, init=False)
+    age: int = field(default=0, init=False)
 
     def step(self, frame: ConditionedFrame) -> Image:
         """The next frame, RGB uint8 [H, W, 3]; within a shot it continues the frames before."""
-        if self._rollout is None or frame.frame.shot != self._shot:
+        if not self.rollouts or frame.frame.shot != self.shot:
             given = [] if self.first_frames is None else list(self.first_frames)
-            model = None if given else self.first_frame_model
-            self._rollout = Rollout(
-                self.generator, self.halvings, model, self.precision, given=given, forward=self.forward
-            )
-            self._shot = frame.frame.shot
-        return self._rollout.image(frame.conditioning(self.style))
+            anchor = ColourAnchor() if self.anchor_colours else None
+            self.rollouts, self.shot, self.age = [self._begin(given, anchor)], frame.frame.shot, 0
+        elif self.refresh and self.age % self.refresh == 0:
+            anchor = self.rollouts[-1].anchor
+            self.rollouts.append(self._begin([], None if anchor is None else anchor.restarted()))
+        s = frame.conditioning(self.style)
+        images = [rollout.image(s) for rollout in self.rollouts]
+        if len(images) > 1:
+            fade = min(FADE, self.refresh // 2)
+            step = self.age % self.refresh + 1
+            images = [cross_fade(images[0], images[-1], step / (fade + 1))]
+            if step >= fade:
+                self.rollouts = self.rollouts[-1:]
+        self.age += 1
+        return images[0]
+
+    def _begin(self, given: list[Image], anchor: ColourAnchor | None) -> Rollout:
+        model = None if given else self.first_frame_model
+        return Rollout(
+            self.generator, self.halvings, model, self.precision, given=given, anchor=anchor, forward=self.forward
+        )
 
     def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:
         """Every frame with its rendering; several at once where none depends on another (`frames_at_once`).
@@ -72,8 +98,9 @@ class Session:
         first = next(iterator, None)
         if first is None:
             return
-        number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2])
-        number = 1 if self.forward is not None else number  # back ends have graphs for one frame
+        # Anchored colours depend on the frames before; back ends have graphs for one frame.
+        several = not self.anchor_colours and self.forward is None
+        number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2]) if several else 1
         rollout = Rollout(self.generator, self.halvings, precision=self.precision)
         for batch in batched(chain([first], iterator), number):
             if number == 1:
@@ -92,6 +119,12 @@ def frames_at_once(generator: AnyGenerator, height: int, width: int) -> int:
     if not is_independent(generator.config) or generator.config.norm != "instance":
         return 1
     return max(1, min(_BATCH, _PIXELS // (height * width)))
+
+
+def cross_fade(old: Image, new: Image, share: float) -> Image:
+    """The mean of two pictures, RGB uint8 [H, W, 3], with `share` of the new one, 0 to 1."""
+    mixed = old * np.float32(1 - share) + new * np.float32(share)
+    return np.rint(mixed).astype(np.uint8)
 
 
 def made_ahead(frames: Iterable[ConditionedFrame], device: torch.device) -> Iterator[ConditionedFrame]:

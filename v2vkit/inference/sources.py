@@ -78,6 +78,8 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("start", "duration"), "--start and --duration select a part of a video", ("video", "pipe")),
     (("cuts",), "--cuts finds the shots of a video", ("video", "pipe", "pictures")),
     (("align",), "--align reframes a video", ("video", "pipe", "pictures")),
+    (("retarget",), "--retarget changes landmarks or key points of a video", ("video", "pipe", "pictures")),
+    (("paste_back",), "--paste-back puts a face back into a video", ("video", "pipe", "pictures")),
     (("instances",), "--instances is for a folder of label maps", ("labels",)),
     (("depth",), "--depth is for a folder of label maps", ("labels",)),
     (("densepose",), "--densepose is for a folder of label maps", ("labels",)),

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "export": "Export a model as ONNX graphs or torch.export programs.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
+    "report": "Make one HTML page about a workspace: recipe, data, losses, samples, metrics, videos.",
     "run": "Run the stages of a recipe in order; resumable.",
     "estimate-cost": "Estimate what a recipe costs for hours of footage, from rates measured on a sample.",
     "show": "Make a contact sheet or video of an artifact.",

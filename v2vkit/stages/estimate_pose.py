@@ -28,8 +28,8 @@ class PoseConfig(StageConfig):
     BODY_25). Frames without a person are counted as "no person", and --missing decides what is drawn there: hold
     interpolates linearly between the last and the next people of the clip (in gaps longer than 15 frames they stay
     still until 15 frames before the next; the first people are shown for at most 15 frames before they appear); blank
-    draws nothing. A clip without people is blank. With --openpose the key points are read from OpenPose's files:
-    bodies, and faces and hands where the files have them.
+    draws nothing. A clip without people is blank. --hands and --face add fingers and the lines of the face. With
+    --openpose the key points are read from OpenPose's files: bodies, and faces and hands where the files have them.
     """
 
     pose: str = setting(
@@ -45,6 +45,8 @@ class PoseConfig(StageConfig):
         affects_output=False,
     )
     device: str = setting("cpu", f"Device of yolo: {DEVICES}.", affects_output=False)
+    hands: bool = setting(False, "Also find the 21 points of each hand (mediapipe).", since="0.1")
+    face: bool = setting(False, "Also find the 70 points of the face (mediapipe).", since="0.1")
     openpose: str | None = setting(
         None,
         "Read the key points from OpenPose's JSON files, one per frame of the source: in FOLDER, or, with several "
@@ -109,7 +111,7 @@ def _refuse_unused(config: PoseConfig) -> None:
             )
         refuse_unused("pose", config)
         return
-    for key in ("pose", "weights", "device"):
+    for key in ("pose", "weights", "device", "hands", "face"):
         if getattr(config, key) != PoseConfig.model_fields[key].default:
             raise V2VError(
                 "setting-unused",

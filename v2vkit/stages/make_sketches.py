@@ -37,6 +37,9 @@ class SketchConfig(StageConfig):
         ge=0,
         le=99,
     )
+    gaze: bool = setting(
+        False, "Also find the irises (mediapipe) and draw them as a channel of their own.", since="0.1"
+    )
     canny: bool = setting(True, "Draw Canny edges outside the face.")
     missing: Literal["hold", "blank"] = setting(
         "hold", "Frames without a face: hold interpolates between the neighbouring faces, blank draws nothing."
@@ -53,7 +56,7 @@ def open_sketches(config: SketchConfig) -> Opened:
     estimators = open_estimators("face", name, **settings)
     function = partial(
         annotate_clip,
-        condition=FaceCondition(canny=config.canny),
+        condition=FaceCondition(canny=config.canny, gaze=config.gaze),
         estimators=estimators,
         settings=dict(config),
         estimator=f"{estimators[0].name} {estimators[0].version}",

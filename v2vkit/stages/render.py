@@ -1,10 +1,11 @@
 """`v2v render`: renders a video from a video, pictures, label maps or a workspace."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
@@ -13,10 +14,19 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.errors import V2VError, counted
 from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
+from v2vkit.stages.render_checks import (
+    keep_source,
+    refuse_idle_encoder,
+    refuse_idle_history,
+    refuse_several,
+    refuse_size_and_tile,
+    state_settings,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +34,8 @@ if TYPE_CHECKING:
 
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
+    from v2vkit.inference.continuing import Rest
+    from v2vkit.inference.session import Session
     from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.video.label_files import MapKind
     from v2vkit.video.pipes import PipeWriter
@@ -43,7 +55,8 @@ class RenderConfig(StageConfig):
     without history. Rendering is one pass in constant memory with one output frame per input frame: a video keeps its
     time stamps and audio; a folder or --maps gives a constant rate and no sound. TARGET is a video or, if it is a
     folder or ends in a slash, a folder of numbered pictures (000000.png; no sound). An existing video is replaced when
-    the new one is complete, an existing folder only if it is empty or an earlier rendering.
+    the new one is complete, an existing folder only if it is empty or an earlier rendering. Ctrl-C completes TARGET
+    with the frames so far; pressed twice, it leaves TARGET as it was.
 
     SOURCE - reads a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - writes to standard output, with
     messages on standard error. The latency is about 10 frames, because cuts, smoothing and crops look ahead.
@@ -84,6 +97,16 @@ class RenderConfig(StageConfig):
         False,
         "Zoom and shift every shot of the video so that its first face (or body) has the typical size and position of "
         "the training footage: for other people and other cameras.",
+    )
+    retarget: bool = setting(
+        False,
+        "Give the landmarks (or the skeleton) of the video the proportions and the place of the training footage: per "
+        "part of the face, or limb lengths, height and ground line. The first 48 frames of a shot are looked at first.",
+    )
+    paste_back: bool = setting(
+        False,
+        "Put the rendered face back into the frame of the video, with a soft edge and in its full size: for face swap "
+        "and anonymisation. With --retarget, the face keeps its place.",
     )
     fps: str | None = setting(
         None,
@@ -144,6 +167,28 @@ class RenderConfig(StageConfig):
     in_frames: str | None = setting(
         None, "Relabel only frames A to B - 1 of the output, counted from 0; A: and :B are open.", metavar="A:B"
     )
+    refresh: int = setting(
+        0, "Start afresh from nothing every N frames of a shot, cross-faded over 8; 0 = never.", ge=0, metavar="N"
+    )
+    anchor_colours: bool = setting(
+        False,
+        "Keep the mean and contrast of the colours at those of the first 48 frames of the shot; slow changes of the "
+        "scene are removed as well.",
+    )
+    max_frames: int | None = setting(None, "Stop after this many frames, as Ctrl-C does.", ge=1)
+    save_state: str | None = setting(
+        None, "Write the state after the last frame, from which --resume-state continues.", metavar="FILE"
+    )
+    resume_state: str | None = setting(
+        None,
+        "Continue a rendering that ended early: the same SOURCE continues after its last rendered frame, with exactly "
+        "the frames of one go; another SOURCE is taken as the continuation.",
+        metavar="FILE",
+    )
+    provenance: bool = setting(
+        True,
+        "Say in the metadata of the video (or of every picture) that it is synthetic, with program, version and model.",
+    )
     edge_weights: str | None = setting(
         None,
         "Weights a1,...,a6 of the edge network's six outputs, from the finest to the coarsest, then the fused one "
@@ -200,23 +245,33 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.checkpoint.size import resized
     from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.conditioned import conditioned_frames
+    from v2vkit.inference.continuing import until
     from v2vkit.inference.edge_variants import make_variants, parse_weights, render_variants, variant_distance
     from v2vkit.inference.edits import open_editor, parse_edits
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
+    from v2vkit.inference.provenance import synthetic_comment
     from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
     from v2vkit.inference.sources import problems_of
+    from v2vkit.inference.state import save_state
     from v2vkit.inference.styles import find_style
     from v2vkit.inference.tiles import tiled
+    from v2vkit.inference.transfer import at_size, find_proportions, paste_back, refuse_paste_back
     from v2vkit.inference.views import side_by_side
-    from v2vkit.video.sinks import open_sink
+    from v2vkit.video.sinks import end_sound, open_sink
 
-    _keep_source(config)
-    _refuse_idle(config)
+    keep_source(config.source, config.target)
+    refuse_idle_encoder(config.target, config.container, config.model_fields_set)
+    refuse_size_and_tile(
+        config.size, config.tile, maps=config.maps, backend=config.backend, variants=config.edge_variants
+    )
     threads = choose_threads(config.threads)
     checkpoint = find_model(Folder(options.work), config.checkpoint)
     generator, info = load_model(checkpoint)
-    info = resized(info, config.size)
+    refuse_idle_history(config.refresh, info)
+    if config.paste_back:
+        refuse_paste_back(info, compare=config.compare)
+    trained, info = info, resized(info, config.size)
     edits = parse_edits(info, **{name: config.value(name) for name in _EDITS})
     device = pick_device(config.device)
     first_frame_model = _first_frame_model(config, options, info)
@@ -229,11 +284,24 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
         precision=config.precision,
+        refresh=config.refresh,
+        anchor_colours=config.anchor_colours,
     )
+    if len(variants) > 1:
+        refuse_several(config.model_fields_set)
     sessions = [session, *(replace(session, generator=other) for other in variants[1:])]
-    source = _open_source(config, info)
+    source, work = _open_source(config, info), Folder(options.work)
     editor = open_editor(info, source, edits)
-    frames = conditioned_frames(source, info, cuts=config.cuts, align=config.align, device=config.device, editor=editor)
+    frames = conditioned_frames(
+        source,
+        info,
+        cuts=config.cuts,
+        align=config.align,
+        device=config.device,
+        editor=editor,
+        target=at_size(find_proportions(trained, work), trained, config.size) if config.retarget else None,
+        paste_back=config.paste_back,
+    )
     if config.tile is None:
         warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
         backend = choose_backend(config.backend, session.generator, info, config.precision)
@@ -243,9 +311,12 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         told = []
         for each in sessions:
             each.forward = tiled(each.generator, config.tile, info.generator)
+    rest = _resume(config, session, info, source, frames)
+    source, frames = rest.source, rest.frames
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
-    ahead = made_ahead(frames, device)
+    stop = Event()
+    ahead = until(made_ahead(frames, device), stop, most=config.max_frames)
     rendered = session.render(ahead) if len(sessions) == 1 else render_variants(sessions, ahead)
     rendered = follow_idle_cores(rendered, threads)
     sink = open_sink(
@@ -257,29 +328,38 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         codec=config.codec,
         container=config.container,
         pipe=pipe,
+        comment=synthetic_comment(info) if config.provenance else None,
     )
     if threads.reduced and device.type == "cpu":
         print(f"Other programs use the CPU; torch's threads: {threads}.", flush=True)
     print(describe_checkpoint(Folder(options.work), checkpoint, info), flush=True)
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
     notes = () if editor is None else editor.notes
-    for note in filter(None, (*told, source.note, squeezed(info, source), *notes, *remarks)):
+    for note in filter(None, (*told, rest.note, source.note, squeezed(info, source), *notes, *remarks)):
         print(note, flush=True)
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
         if len(sessions) > 1:
             distances.append(variant_distance(image, len(sessions)))
         picture = side_by_side(info.conditioning, frame, image) if config.compare else image
+        picture = paste_back(frame, image) if config.paste_back else picture
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     # The network runs in this thread, which warmed it up: OpenMP keeps a team of threads for each calling thread, and
     # two teams would exceed the cores.
     count = missed = 0
     distances: list[float] = []
-    with sink, progress(source.num_frames, desc="render") as shown:
+    with sink, progress(source.num_frames, desc="render") as shown, first_interrupt(_STOPPING, stop) as asked:
         for frame in write_each(rendered, write, device):
             count, missed = count + 1, missed + (not frame.found)
             shown.update()
+        if stop.is_set():
+            end_sound(sink)
+        if asked.is_set() and not count:
+            raise KeyboardInterrupt
+    if config.save_state is not None:
+        done, settings = rest.num_before + count, state_settings(dict(config))
+        save_state(config.save_state, session, info, source=source.name, num_frames=done, settings=settings)
     print("\n".join([*sink.notes, _summary(config, source, count)]))
     if distances:
         mean = sum(distances) / len(distances)
@@ -287,65 +367,23 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
             f"{len(sessions)} variants: they differ by {mean:.2f} of 255 levels (mean over pixels, pairs and frames)."
         )
     edited = [] if editor is None else editor.problems()
-    return [*problems_of(source, info, missed), *edited, *sink.problems]
+    stopped = [f"stopped by Ctrl-C after {counted(count, 'frame')} of {source.name}"] if asked.is_set() else []
+    return [*stopped, *problems_of(source, info, missed), *edited, *sink.problems]
 
 
 def _summary(config: RenderConfig, source: "Source", count: int) -> str:
     """The final message: what was written."""
     from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT
-    from v2vkit.video.sinks import NO_SOUND, sink_kind
+    from v2vkit.video.sinks import NO_METADATA, NO_SOUND, sink_kind
 
     kind = sink_kind(config.target, config.container)
     target = STANDARD_OUTPUT if config.target == STANDARD else config.target
     lost = f" The sound is left out: {NO_SOUND[kind]}." if kind in NO_SOUND and source.audio is not None else ""
+    if config.provenance and kind in NO_METADATA:
+        lost += " It does not say that it is synthetic: y4m has no metadata."
     if kind == "pictures":
         return f"{target}: {counted(count, 'picture')}.{lost}"
     return f"{target}: {counted(count, 'frame')}, {float(source.fps):g} frames per second.{lost}"
-
-
-def _refuse_idle(config: RenderConfig) -> None:
-    """Refuse settings of a video encoder where none is used."""
-    from v2vkit.video.sinks import sink_kind
-
-    kind = sink_kind(config.target, config.container)
-    if kind in ("pictures", "y4m") and {"crf", "codec"} & config.model_fields_set:
-        what = "y4m" if kind == "y4m" else config.target
-        raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
-    if config.size is not None and config.maps:
-        raise V2VError(
-            "setting-conflict", "Finished maps (--maps) have a size, and --size is another.", "Leave one out."
-        )
-    if config.edge_variants > 1 and config.backend != "torch":
-        raise V2VError(
-            "setting-conflict", f"--edge-variants are for --backend torch, not {config.backend}.", "Leave one out."
-        )
-    if config.tile is not None and config.backend != "torch":
-        raise V2VError(
-            "setting-conflict", f"--tile is for --backend torch, not {config.backend}.", "Leave one of them out."
-        )
-
-
-def _keep_source(config: RenderConfig) -> None:
-    """Refuse to overwrite the source, also if the two paths lead to the same file.
-
-    Raises:
-        V2VError: TARGET is SOURCE.
-    """
-    from v2vkit.video.pipes import STANDARD
-
-    if STANDARD in (config.source, config.target):
-        return
-    try:
-        same = Path(config.target).samefile(config.source)
-    except (OSError, ValueError):
-        return  # one of them does not exist: opening it later raises a better error
-    if same:
-        what = "folder" if Path(config.source).is_dir() else "video"
-        raise V2VError(
-            "target-is-source",
-            f"{config.target} is the source {what} {config.source} and would be overwritten.",
-            "Name another target.",
-        )
 
 
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
@@ -369,6 +407,23 @@ def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
     )
 
 
+def _resume(
+    config: RenderConfig,
+    session: "Session",
+    info: "ModelInfo",
+    source: "Source",
+    frames: "Iterator[ConditionedFrame]",
+) -> "Rest":
+    """What is left to render: everything, or the rest after a saved state, which is put into the session."""
+    from v2vkit.inference.continuing import Rest, rest_of
+    from v2vkit.inference.state import load_state
+
+    if config.resume_state is None:
+        return Rest(source, frames)
+    state = load_state(config.resume_state, session, info, settings=state_settings(dict(config)))
+    return rest_of(source, frames, state, session)
+
+
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
     """The image model that makes the first frames; none where real ones are given."""
     from v2vkit.inference.first_frames import find_first_frame_model
@@ -382,6 +437,9 @@ def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelIn
             "Give one of them.",
         )
     return None
+
+
+_STOPPING = "Stopping: TARGET is completed with the frames so far. Ctrl-C again leaves it as it was."
 
 
 def _check(config: RenderConfig) -> None:

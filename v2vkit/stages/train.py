@@ -190,6 +190,7 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
     """The description of the model that will be trained."""
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.conditions.clips import typical_placement
+    from v2vkit.conditions.proportions import typical_proportions
     from v2vkit.conditions.settings import Origin
 
     config: TrainConfig = build.config
@@ -209,6 +210,7 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
         halvings=config.halvings,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
         placement=typical_placement(reader, source),
+        proportions=typical_proportions(reader, source),
     )
 
 

@@ -153,6 +153,12 @@ class AudioCopy:
             packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
         self._last_dts[packet.stream_index] = packet.dts
 
+    def end_at(self, end: Fraction) -> None:
+        """Leaves out the packets that begin at `end` seconds of the target or later."""
+        self._span = (self._span[0], end - self._offset)
+        if self._next is not None and not self._in_span(self._next):
+            self._next = None
+
     def close(self) -> None:
         """Closes the source."""
         if self._feed is not None:

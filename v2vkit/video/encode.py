@@ -26,9 +26,7 @@ from v2vkit.video.geometry import BICUBIC, pad_to_even
 from v2vkit.video.outputs import FileOutput, Output
 from v2vkit.video.targets import CODECS, HEVC, WITHOUT_DELAY, check_codec, no_frames, size_changed
 
-_BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
-_LIMITED = 1  # AVCOL_RANGE_MPEG
-
+_BT709, _LIMITED = 1, 1  # matrix, primaries and transfer (ITU-T H.273); AVCOL_RANGE_MPEG
 
 _FINEST, _COARSER = Fraction(1, 1_000_000), Fraction(1, 90_000)
 """Seconds per tick; finer ticks than the first become the second. MP4 stores durations in 32 bits, which overflow after
@@ -187,8 +185,7 @@ class VideoWriter:
             self._audio = AudioCopy(self._audio_from, self._container, shift=shift, span=self._audio_span)
 
     def _encode(self, frame: av.VideoFrame | None, *, until: float | None) -> None:
-        assert self._container is not None
-        assert self._stream is not None
+        assert self._container is not None and self._stream is not None  # noqa: PT018
         try:
             packets = self._stream.encode(frame)
             self._num_packets += len(packets)
@@ -235,6 +232,11 @@ class VideoWriter:
         rest = max(rest, packet.duration * self._ticks if packet.duration else Fraction(0))
         packet.pts, packet.dts = round(packet.pts * self._ticks / ticks), round(packet.dts * self._ticks / ticks)
         packet.time_base, packet.duration = ticks, max(1, round(rest / ticks))
+
+    def end_sound(self) -> None:
+        """Leaves out sound after the last frame, which would otherwise be copied to the end of `audio_span`."""
+        if self._audio is not None and self._last_pts is not None:
+            self._audio.end_at(self._end())
 
     def _finish(self) -> None:
         if self._container is None or self._last_pts is None:

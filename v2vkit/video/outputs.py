@@ -44,14 +44,18 @@ class FileOutput:
 
     If the target is a symbolic link, the file that it points to is replaced.
 
+    Args:
+        comment: stored as the metadata `comment` of the container; None = none.
+
     Raises:
         V2VError: as `check_target`.
     """
 
     streamed = False
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, *, comment: str | None = None):
         check_target(path)
+        self._comment = comment
         self._target = Path(path).resolve()
         self._temporary = temporary_name(self._target)
         self.name = str(path)
@@ -62,7 +66,7 @@ class FileOutput:
         remove_abandoned(self._target)
         options = {"movflags": "+faststart"} if self.format != "matroska" else {}
         # "file:" keeps a name such as "a:b.mp4" from being taken for a protocol.
-        return av.open(f"file:{self._temporary}", "w", format=self.format, options=options)
+        return _commented(av.open(f"file:{self._temporary}", "w", format=self.format, options=options), self._comment)
 
     def commit(self) -> None:
         """Renames the file to its target."""
@@ -78,22 +82,32 @@ class PipeOutput:
     """Matroska on standard output; every frame is written as soon as it is encoded.
 
     Matroska writes whole clusters of frames; here each cluster holds one frame.
+
+    Args:
+        comment: as in `FileOutput`.
     """
 
     streamed = True
     name = STANDARD_OUTPUT
     format = "matroska"
 
-    def __init__(self, pipe: PipeWriter):
-        self._pipe = pipe
+    def __init__(self, pipe: PipeWriter, *, comment: str | None = None):
+        self._pipe, self._comment = pipe, comment
 
     def open(self) -> OutputContainer:
         """The container on the pipe."""
         options = {"cluster_time_limit": str(_CLUSTER), "flush_packets": "1"}
-        return av.open(self._pipe, "w", format=self.format, options=options)
+        return _commented(av.open(self._pipe, "w", format=self.format, options=options), self._comment)
 
     def commit(self) -> None:
         """Nothing to do: everything has been written."""
 
     def discard(self) -> None:
         """Nothing to do: a pipe cannot be undone."""
+
+
+def _commented(container: OutputContainer, comment: str | None) -> OutputContainer:
+    """The empty container with a comment in its metadata."""
+    if comment is not None:
+        container.metadata["comment"] = comment
+    return container

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
+from v2vkit.video.png_header import with_comment
 from v2vkit.video.targets import (
     check_parent,
     no_frames,
@@ -71,6 +72,7 @@ class PictureWriter:
 
     Args:
         path: the folder. An existing one is replaced at the end if it is empty or was written by this class.
+        comment: stored in every picture (`v2vkit.video.png_header.with_comment`); None = none.
 
     Attributes:
         problems, notes: always empty.
@@ -79,9 +81,9 @@ class PictureWriter:
         V2VError: the folder holds anything else, is a file, or cannot be written; the disk is full; no frame.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, *, comment: str | None = None):
         check_pictures(path)
-        self.path = Path(path)
+        self.path, self._comment = Path(path), comment
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.num_frames = 0
@@ -109,7 +111,8 @@ class PictureWriter:
                 self._temporary.mkdir()
                 (self._temporary / _MARK).touch()
             _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-            (self._temporary / f"{self.num_frames:06d}.png").write_bytes(data.tobytes())
+            png = data.tobytes() if self._comment is None else with_comment(data.tobytes(), self._comment)
+            (self._temporary / f"{self.num_frames:06d}.png").write_bytes(png)
         self.num_frames += 1
 
     def _finish(self) -> None:

@@ -1,5 +1,6 @@
-"""The header of a PNG file: what its pixels are, before anything is decoded."""
+"""The header of a PNG file: what its pixels are, before anything is decoded; and comments in it."""
 
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,3 +32,11 @@ def png_header(path: str | Path) -> PngHeader | None:
     if len(header) < 26 or header[:8] != _SIGNATURE:
         return None
     return PngHeader(header[24], header[25])
+
+
+def with_comment(png: bytes, text: str) -> bytes:
+    """The PNG file with a text chunk `Comment` (iTXt, UTF-8) after its header."""
+    body = b"iTXt" + b"Comment\0\0\0\0\0" + text.encode()
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    end = len(_SIGNATURE) + 25  # the header: length, name, 13 bytes, checksum
+    return png[:end] + chunk + png[end:]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.video.encode import VideoWriter
-from v2vkit.video.outputs import PipeOutput
+from v2vkit.video.outputs import FileOutput, PipeOutput
 from v2vkit.video.pictures import PictureWriter, check_pictures, is_folder_target
 from v2vkit.video.pipes import STANDARD, STANDARD_OUTPUT, PipeWriter, check_standard_output
 from v2vkit.video.stream import AudioTrack
@@ -51,6 +51,8 @@ def sink_kind(target: str, container: PipeFormat | None) -> SinkKind:
 
 NO_SOUND: dict[SinkKind, str] = {"pictures": "pictures have none", "y4m": "y4m has none"}
 """Kind of sink -> why it has no sound."""
+NO_METADATA: tuple[SinkKind, ...] = ("y4m",)
+"""Kinds of sink that cannot store a comment (y4m: FFmpeg refuses headers of more than 96 bytes)."""
 
 
 def check_sink(target: str, codec: str, container: PipeFormat | None = None) -> None:
@@ -86,6 +88,7 @@ def open_sink(
     codec: str = "libx264",
     container: PipeFormat | None = None,
     pipe: PipeWriter | None = None,
+    comment: str | None = None,
 ) -> Sink:
     """The sink for a target; nothing is written before the first frame.
 
@@ -95,19 +98,20 @@ def open_sink(
         audio: the sound to copy; ignored by sinks in `NO_SOUND`.
         container: format on standard output; None = Matroska.
         pipe: standard output (`claimed_output`); required for `-` only.
+        comment: stored as the comment of the video or of every picture; ignored by sinks in `NO_METADATA`.
 
     Raises:
         V2VError: the target cannot be written.
     """
     kind = sink_kind(target, container)
     if kind == "pictures":
-        return PictureWriter(target)
+        return PictureWriter(target, comment=comment)
     assert (pipe is not None) == (target == STANDARD), "a pipe belongs to standard output"
     if kind == "y4m" and pipe is not None:
         return Y4mWriter(pipe, name=STANDARD_OUTPUT, fps=fps, time_base=time_base)
     origin, span = (None, (None, None)) if audio is None else (audio.origin, audio.span)
     return VideoWriter(
-        target if pipe is None else PipeOutput(pipe),
+        FileOutput(target, comment=comment) if pipe is None else PipeOutput(pipe, comment=comment),
         fps=fps,
         time_base=time_base,
         crf=crf,
@@ -115,3 +119,9 @@ def open_sink(
         audio_from=origin,
         audio_span=span,
     )
+
+
+def end_sound(sink: Sink) -> None:
+    """Ends the sound of a video with its last frame, because the frames of its source go on; to be called last."""
+    if isinstance(sink, VideoWriter):
+        sink.end_sound()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from v2vkit.video.audio import Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.cuts import CutMethod, number_shots
+from v2vkit.video.framing import Window
 
 Image = NDArray[np.uint8]
 
@@ -26,6 +27,7 @@ class InputFrame:
         shot: number of its shot, from 0.
         annotations: precomputed annotations of the frame, one for each condition of the model; () = none.
         flow: precomputed backward flow in pixels and confidence, float32 [3, H, W].
+        original, window: the picture before it was cropped, and the crop window; None where they are not needed.
     """
 
     image: Image | None = None
@@ -34,6 +36,8 @@ class InputFrame:
     shot: int = 0
     annotations: tuple[Any, ...] = ()
     flow: NDArray[np.float32] | None = None
+    original: Image | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True)

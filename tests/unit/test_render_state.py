@@ -1,0 +1,251 @@
+"""Rendering in parts: saved states, Ctrl-C, refreshed rollouts and anchored colours."""
+
+import json
+import os
+import signal
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.errors import raises
+from tests.faces import photo
+from tests.unit.rendering import render, save_untrained
+from tests.unit.video_files import read_packets, read_raw, write_file
+from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.images import encode_png
+from v2vkit.checkpoint.model_file import load_model, save_model
+from v2vkit.inference import session as session_module
+from v2vkit.inference.anchor import WINDOW, ColourAnchor
+from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.session import FADE, Session
+from v2vkit.models.generator import Output
+from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
+
+
+def _labels(folder: Path, count: int, *, first: int = 0) -> Path:
+    folder.mkdir()
+    for t in range(first, first + count):
+        ids = np.full((48, 64), t % 12, np.uint8)
+        ids[:, 5 * t % 60 :] = 3
+        (folder / f"{t:03d}.png").write_bytes(encode_png(ids))
+    return folder
+
+
+def _pictures(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("*.png"))]
+
+
+@pytest.mark.parametrize("settings", [{}, {"refresh": 5}, {"refresh": 5, "anchor_colours": True}])
+def test_two_parts_of_a_source_equal_one_go(tmp_path: Path, settings: dict[str, object]) -> None:
+    """Stopped in the middle of a cross-fade, too."""
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 9), str(tmp_path / "state")
+    render(labels, f"{tmp_path}/whole/", tmp_path, **settings)
+    render(labels, f"{tmp_path}/a/", tmp_path, max_frames=6, save_state=state, **settings)
+    render(labels, f"{tmp_path}/b/", tmp_path, resume_state=state, **settings)
+    assert len(_pictures(tmp_path / "a")) == 6
+    assert _pictures(tmp_path / "a") + _pictures(tmp_path / "b") == _pictures(tmp_path / "whole")
+
+
+def test_a_second_source_continues_the_first_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_untrained(tmp_path, "street")
+    state = str(tmp_path / "state")
+    render(_labels(tmp_path / "labels", 8), f"{tmp_path}/whole/", tmp_path)
+    first, second = _labels(tmp_path / "first", 5), _labels(tmp_path / "second", 3, first=5)
+    render(first, f"{tmp_path}/a/", tmp_path, save_state=state)
+    capsys.readouterr()
+    render(second, f"{tmp_path}/b/", tmp_path, resume_state=state)
+    assert str(first) in capsys.readouterr().out, "what is taken as the beginning is named"
+    assert _pictures(tmp_path / "a") + _pictures(tmp_path / "b") == _pictures(tmp_path / "whole")
+    render(second, f"{tmp_path}/alone/", tmp_path)
+    assert _pictures(tmp_path / "alone") != _pictures(tmp_path / "b"), "the history matters"
+
+
+def test_parts_of_a_video_have_its_frames_and_its_sound(tmp_path: Path) -> None:
+    """Smoothing looks across the joint; sound and time stamps of the second part begin at zero."""
+    pytest.importorskip("mediapipe")
+    save_untrained(tmp_path, "face")
+    faces = [photo(200, 240, dx=3 * t) for t in range(20)]
+    source = write_file(tmp_path / "in.mp4", faces, rate=Fraction(25), audio="aac")
+    state = str(tmp_path / "state")
+    render(source, tmp_path / "whole.mkv", tmp_path, crf=0)
+    render(source, tmp_path / "a.mkv", tmp_path, crf=0, max_frames=12, save_state=state)
+    render(source, tmp_path / "b.mkv", tmp_path, crf=0, resume_state=state)
+    whole, a, b = (read_raw(tmp_path / f"{name}.mkv") for name in ("whole", "a", "b"))
+    assert (len(a[0]), len(b[0])) == (12, 8)
+    np.testing.assert_array_equal(np.array(a[0] + b[0]), np.array(whole[0]))
+    assert b[1] == [Fraction(t, 25) for t in range(8)], "the second part begins at zero"
+    sound = [read_packets(tmp_path / f"{name}.mkv") for name in ("a", "b")]
+    assert sound[0] + sound[1] == read_packets(source)
+    assert len(sound[0]) == pytest.approx(len(read_packets(source)) / 2, abs=3)
+
+
+def test_a_state_is_only_for_its_model_and_settings(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 4), tmp_path / "state"
+    render(labels, f"{tmp_path}/a/", tmp_path, max_frames=2, save_state=str(state))
+    target = f"{tmp_path}/b/"
+    with raises("state-mismatch", "--refresh", "3"):
+        render(labels, target, tmp_path, resume_state=str(state), refresh=3)
+    with raises("state-missing", "nowhere"):
+        render(labels, target, tmp_path, resume_state=str(tmp_path / "nowhere"))
+    save_untrained(tmp_path, "street", steps=7)
+    with raises("state-mismatch", str(state)):
+        render(labels, target, tmp_path, resume_state=str(state))
+
+
+def test_nothing_is_left_of_a_source_that_was_rendered_whole(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 4), str(tmp_path / "state")
+    render(labels, f"{tmp_path}/a/", tmp_path, save_state=state)
+    with raises("frames-missing", str(labels), "4"):
+        render(labels, f"{tmp_path}/b/", tmp_path, resume_state=state)
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "shape", "nan", "header"])
+def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 4), tmp_path / "state"
+    render(labels, f"{tmp_path}/a/", tmp_path, max_frames=2, save_state=str(state))
+    data, tensors = state.read_bytes(), load_file(state)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    if damage == "text":
+        state.write_bytes(b"not a state")
+    elif damage == "cut":
+        state.write_bytes(data[:-8])
+    elif damage == "header":
+        save_file(tensors, state)
+    else:
+        history = tensors["0.history.0"]
+        tensors["0.history.0"] = history[..., 1:].contiguous() if damage == "shape" else history * float("nan")
+        save_file(tensors, state, metadata=header)
+    with raises("state-damaged", str(state)):
+        render(labels, f"{tmp_path}/b/", tmp_path, resume_state=str(state))
+
+
+def _interrupt_at(monkeypatch: pytest.MonkeyPatch, *frames: int) -> None:
+    """Sends Ctrl-C to this process before these frames are generated."""
+    step, count = Session.step, iter(range(1000))
+
+    def interrupted(self: Session, frame: ConditionedFrame) -> np.ndarray:
+        if next(count) in frames:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, frame)
+
+    monkeypatch.setattr(session_module.Session, "step", interrupted)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out/"])
+def test_ctrl_c_leaves_what_was_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state, target = _labels(tmp_path / "labels", 9), str(tmp_path / "state"), f"{tmp_path}/{name}"
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        _interrupt_at(patch, 4)
+        problems = render(labels, target, tmp_path, save_state=state)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(problems) == 1
+    assert "5 frames" in problems[0]
+    count = len(_pictures(Path(target))) if name == "out/" else len(read_raw(Path(target))[0])
+    assert count == 5
+    render(labels, f"{tmp_path}/rest/", tmp_path, resume_state=state)
+    assert len(_pictures(tmp_path / "rest")) == 4
+
+
+def test_a_second_ctrl_c_leaves_the_target_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_untrained(tmp_path, "street")
+    labels, target = _labels(tmp_path / "labels", 9), tmp_path / "out.mp4"
+    step, count = Session.step, iter(range(1000))
+
+    def twice(self: Session, frame: ConditionedFrame) -> np.ndarray:
+        if next(count) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, frame)
+
+    monkeypatch.setattr(session_module.Session, "step", twice)
+    with pytest.raises(KeyboardInterrupt):
+        render(labels, target, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"labels", "checkpoints"}
+
+
+def test_rendering_works_in_a_thread(tmp_path: Path) -> None:
+    """Where signals cannot be handled."""
+    save_untrained(tmp_path, "street")
+    labels = _labels(tmp_path / "labels", 3)
+    thread = threading.Thread(target=render, args=(labels, f"{tmp_path}/out/", tmp_path))
+    thread.start()
+    thread.join()
+    assert len(_pictures(tmp_path / "out")) == 3
+
+
+def _frames(count: int, seed: int = 0) -> list[ConditionedFrame]:
+    maps = np.random.default_rng(seed).random((count, 13, 48, 64)).astype(np.float32)
+    return [ConditionedFrame(s) for s in maps]
+
+
+def test_a_refreshed_rollout_starts_from_nothing(tmp_path: Path) -> None:
+    """After the fade the frames are those of a rollout that began at the refresh; within, they lie between."""
+    save_untrained(tmp_path, "street")
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    frames = _frames(30)
+    old, fresh = Session(generator), Session(generator)
+    plain = [old.step(frame).astype(int) for frame in frames]
+    again = [fresh.step(frame).astype(int) for frame in frames[20:]]
+    session = Session(generator, refresh=20)
+    refreshed = [session.step(frame).astype(int) for frame in frames]
+    np.testing.assert_array_equal(refreshed[:20], plain[:20])
+    np.testing.assert_array_equal(refreshed[20 + FADE :], again[FADE:])
+    for t in range(FADE):
+        low, high = np.minimum(plain[20 + t], again[t]), np.maximum(plain[20 + t], again[t])
+        assert ((refreshed[20 + t] >= low) & (refreshed[20 + t] <= high)).all()
+    assert len(session.rollouts) == 1
+
+
+def test_a_model_without_history_needs_no_refresh(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "street")
+    config = ImageGeneratorConfig(in_channels=info.conditioning.num_channels, width=8, num_down=2, num_blocks=1)
+    info = save_untrained(tmp_path, "street", network=config, method="pix2pixhd")
+    save_model(Folder(f"{tmp_path}/checkpoints/spatial-1"), FrameGenerator(config).state_dict(), info)
+    with raises("setting-unused", "--refresh"):
+        render(_labels(tmp_path / "labels", 3), tmp_path / "out.mp4", tmp_path, refresh=5)
+
+
+def _output(x: torch.Tensor) -> list[Output]:
+    return [Output(x, h=x, flow=None, mask=None, warped=None)]
+
+
+def test_anchored_colours_return_to_the_beginning() -> None:
+    """Against a generator that makes its own last frame a little darker and flatter, as drift does."""
+    x = torch.randn(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.1
+    free, held, anchor = x.clone(), x.clone(), ColourAnchor()
+    for _ in range(600):
+        free = free * 0.999 - 0.001
+        held = anchor.correct(_output(held * 0.999 - 0.001))[0].x_fake
+    wanted = anchor.reference
+    assert wanted is not None
+    errors = [float((y.mean((0, 2, 3)) - wanted[0]).abs().max()) for y in (free, held)]
+    assert errors[1] < 0.1 * errors[0]
+    spreads = [float((y.std((0, 2, 3)) / wanted[1] - 1).abs().max()) for y in (free, held)]
+    assert spreads[1] < 0.2 * spreads[0]
+
+
+def test_fast_changes_are_not_anchored() -> None:
+    anchor, x = ColourAnchor(), torch.zeros(1, 3, 8, 8)
+    x[..., ::2] = 0.5
+    for _ in range(WINDOW + 5):
+        anchor.correct(_output(x))
+    flash = anchor.correct(_output(x * 0.2))[0].x_fake
+    assert float((flash - x * 0.2).abs().max()) < 0.05
+
+
+def test_a_frame_without_contrast_can_be_anchored() -> None:
+    anchor = ColourAnchor()
+    for _ in range(3 * WINDOW):
+        (output,) = anchor.correct(_output(torch.zeros(1, 3, 8, 8)))
+    assert bool(output.x_fake.isfinite().all())

@@ -1,0 +1,108 @@
+"""Checks of `v2v render`'s settings before anything is opened."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2vkit.errors import V2VError
+
+if TYPE_CHECKING:
+    from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.config import Size
+    from v2vkit.video.sinks import PipeFormat
+
+
+def refuse_idle_encoder(target: str, container: "PipeFormat | None", given: set[str]) -> None:
+    """Refuse settings of a video encoder where none is used; `given`: names of the settings that the user gave."""
+    from v2vkit.video.sinks import sink_kind
+
+    kind = sink_kind(target, container)
+    if kind in ("pictures", "y4m") and {"crf", "codec"} & given:
+        what = "y4m" if kind == "y4m" else target
+        raise V2VError("setting-unused", f"--crf and --codec encode a video, which {what} is not.", "Leave them out.")
+
+
+def keep_source(source: str, target: str) -> None:
+    """Refuse to overwrite the source, also if the two paths lead to the same file.
+
+    Raises:
+        V2VError: TARGET is SOURCE.
+    """
+    from v2vkit.video.pipes import STANDARD
+
+    if STANDARD in (source, target):
+        return
+    try:
+        same = Path(target).samefile(source)
+    except (OSError, ValueError):
+        return  # one of them does not exist: opening it later raises a better error
+    if same:
+        what = "folder" if Path(source).is_dir() else "video"
+        raise V2VError(
+            "target-is-source",
+            f"{target} is the source {what} {source} and would be overwritten.",
+            "Name another target.",
+        )
+
+
+def refuse_size_and_tile(size: "Size | None", tile: int | None, *, maps: bool, backend: str, variants: int = 1) -> None:
+    """Refuse another size, tiles or variants where they cannot work.
+
+    Raises:
+        V2VError: finished maps have a size of their own, or the back end takes no tiles or variants.
+    """
+    if size is not None and maps:
+        raise V2VError(
+            "setting-conflict", "Finished maps (--maps) have a size, and --size is another.", "Leave one out."
+        )
+    if variants > 1 and backend != "torch":
+        raise V2VError("setting-conflict", f"--edge-variants are for --backend torch, not {backend}.", "Leave one out.")
+    if tile is not None and backend != "torch":
+        raise V2VError("setting-conflict", f"--tile is for --backend torch, not {backend}.", "Leave one of them out.")
+
+
+def refuse_idle_history(refresh: int, info: "ModelInfo") -> None:
+    """Refuse --refresh for a model whose frames do not depend on each other.
+
+    Raises:
+        V2VError: it has no effect.
+    """
+    from v2vkit.models.any_generator import is_independent
+
+    if refresh and is_independent(info.generator):
+        raise V2VError(
+            "setting-unused",
+            f"--refresh is for models that see their past frames; {info.stage} makes every frame from nothing.",
+            "Leave it out.",
+        )
+
+
+def refuse_several(given: set[str]) -> None:
+    """Refuse settings that are for one rendering where several stand side by side.
+
+    Args:
+        given: names of the settings that the user gave.
+
+    Raises:
+        V2VError: there is one.
+    """
+    for name in ("save_state", "resume_state", "paste_back"):
+        if name in given:
+            raise V2VError(
+                "setting-conflict",
+                f"--{name.replace('_', '-')} is for one rendering, and --edge-variants makes several.",
+                "Choose one variant with --edge-seed.",
+            )
+
+
+_OF_STATE = (
+    *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
+    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "refresh"),
+    *("anchor_colours", "tile", "track", "relabel", "in_region", "objects", "in_frames"),
+)
+
+
+def state_settings(settings: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
+    """The settings that must be the same when a rendering is resumed: they decide what a frame is."""
+    found = {name: settings[name] for name in _OF_STATE}
+    return {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
