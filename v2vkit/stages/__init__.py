@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "live": "Render a camera or another stream as it comes, and drop late frames.",
     "export": "Export a model as ONNX graphs or torch.export programs.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
+    "table": "Put evaluations of several models into one table, with published numbers beside.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "report": "Make one HTML page about a workspace: recipe, data, losses, samples, metrics, videos.",
     "run": "Run the stages of a recipe in order; resumable.",
