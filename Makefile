@@ -66,7 +66,7 @@ site: $(READY) ## Build the documentation site into site/; fails on broken links
 
 wheel-check: $(READY) ## Build the wheel and check that it holds recipes, registry and py.typed
 	@rm -rf $(VENV)/dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w $(VENV)/dist .
-	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml|v2vkit/py.typed' | grep -qx 3 && echo "the wheel holds the recipes, the registry of weights and py.typed"
+	@$(BIN)/python -m zipfile -l $(VENV)/dist/v2vkit-*.whl | grep -cE 'pipelines/toy.toml|third_party/weights.toml|v2vkit/py.typed|v2vkit/classes/tables/camvid.toml' | grep -qx 4 && echo "the wheel holds the recipes, the registry of weights, class tables and py.typed"
 
 bench: $(READY) ## Run the benchmarks and print their table
 	$(BIN)/python -m benchmarks

@@ -15,8 +15,8 @@ OUTSIDE = {
 """File outside docs/ -> its page."""
 
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Ways in": ("simulation", "face", "person", "street", "pictures", "prediction", "styles"),
-    "Use": ("footage", "labels", "training", "live", "export", "library", "cluster", "metrics", "study"),
+    "Ways in": ("simulation", "face", "person", "faces", "street", "pictures", "prediction", "styles"),
+    "Use": ("footage", "labels", "training", "live", "export", "library", "cluster", "metrics", "report", "study"),
     "Reference": ("cli", "errors"),
     "Results": ("results", "tables", "log"),
     "Development": ("architecture", "design", "contributing", "changelog", "notices"),

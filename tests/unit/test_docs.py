@@ -18,7 +18,7 @@ GENERATED = {"cli.md", "errors.md"}
 DOCUMENTS = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
 DOCUMENTS += sorted(page for page in (ROOT / "docs").rglob("*.md") if page.name not in GENERATED)
 RECIPES = sorted((ROOT / "pipelines").glob("*.toml"))
-FLAGS_OF_OTHERS = {"--nproc-per-node", "--keypoint_scale"}
+FLAGS_OF_OTHERS = {"--nproc-per-node", "--max-restarts", "--keypoint_scale", "--build-arg"}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`([^`]+)`")
