@@ -36,7 +36,6 @@ OWNERS = {
     "dlib": {"estimators/dlib_face.py"},
     "ptlflow": {"estimators/ptlflow_flow.py"},
     "ultralytics": {"estimators/ultralytics_models.py"},
-    "ray": {"engine/ray.py"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
 
