@@ -1,15 +1,16 @@
 """Whether objects keep their colour in a rendering: variance over time of each object's mean colour.
 
 `python -m benchmarks.style_tracks WORK [STYLES]`: a workspace with frames, labels, tracks, a model with features and
-styles. The same maps are rendered with ids that are new in every frame (numbered from left to right, as by a segmenter
-without memory), with tracks, and, where the label maps have instances, with the ids of the maps themselves. The objects
-whose colours are measured are those of the maps, or of the tracks where there are no instances.
+styles. The same maps are rendered with tracks, with ids that are new in every frame (from left to right, or in any
+order, as a detector gives them), and, where the label maps have instances, with the ids of the maps themselves.
+Measured are the tracked objects, by the ids of the maps, or by tracks where there are no instances.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 import v2vkit
 from benchmarks.tracking import Instances, renumbered
@@ -21,6 +22,7 @@ from v2vkit.inference.workspace import shots_of
 from v2vkit.pipeline.stage import load_inputs
 
 Maps = list[LabelMap]
+LEAST = 48  # pixels: smaller objects have more edge than paint
 
 
 def maps_of(work: Folder) -> dict[str, list[Maps]]:
@@ -37,12 +39,25 @@ def maps_of(work: Folder) -> dict[str, list[Maps]]:
     }
     if found["maps"][0][0].instances is None:
         del found["maps"]
-    # Of the tracked objects alone, so that all three have the same objects and differ in their ids only.
-    found["frame by frame"] = [
-        [LabelMap(of.labels, ids) for of, ids in zip(shot, renumbered(_ids(shot)), strict=True)]
-        for shot in found["tracks"]
-    ]
+    # Of the tracked objects alone, so that all ways have the same objects and differ in their ids only.
+    tracked = [_ids(shot) for shot in found["tracks"]]
+    for way, numbered in {"left to right": renumbered, "any order": shuffled}.items():
+        found[way] = [
+            [LabelMap(of.labels, ids) for of, ids in zip(shot, numbered(maps), strict=True)]
+            for shot, maps in zip(found["tracks"], tracked, strict=True)
+        ]
     return found
+
+
+def shuffled(maps: list[Instances]) -> list[Instances]:
+    """Ids of each frame for itself in any order, as a detector that sorts by its score gives them."""
+    rng, result = np.random.default_rng(0), []
+    for ids in maps:
+        present = np.unique(ids)[1:]
+        table = np.zeros(int(ids.max(initial=0)) + 1, np.uint16)
+        table[present] = rng.permutation(len(present)) + 1
+        result.append(table[ids])
+    return result
 
 
 _KINDS: dict[str, tuple[str, ...]] = {"maps": (), "tracks": ("tracks",)}
@@ -53,18 +68,22 @@ def measure(work: str, styles: Sequence[int]) -> dict[str, ColourChange]:
     model, folder = v2vkit.load(work, device="cpu"), Folder(work)
     maps = maps_of(folder)
     reader = ClipReader(folder, load_inputs(folder, ("frames",)))
-    truth = [_ids(shot) for shot in maps.get("maps", maps["tracks"])]
-    real = [
-        [reader.frame(clip.name, t) for clip in shot for t in range(clip.num_frames)] for shot in shots_of(reader.clips)
+    pairs = zip(maps.get("maps", maps["tracks"]), maps["tracks"], strict=True)
+    truth = [
+        [np.where(tracked > 0, ids, np.uint16(0)) for ids, tracked in zip(_ids(own), _ids(shot), strict=True)]
+        for own, shot in pairs
     ]
-    found = {"footage": _mean([colour_change(zip(*pair, strict=True)) for pair in zip(real, truth, strict=True)])}
+    parts = shots_of(reader.clips)
+    real = [[reader.frame(of.name, t) for of in shot for t in range(of.num_frames)] for shot in parts]
+    found = {"footage": _mean([_change(*pair) for pair in zip(real, truth, strict=True)])}
     for kind, shots in maps.items():
-        changes = [
-            colour_change(zip(model.generate(shot, style=style), ids, strict=True))
-            for style in styles
-            for shot, ids in zip(shots, truth, strict=True)
-        ]
-        found[kind] = _mean(changes)
+        found[kind] = _mean(
+            [
+                _change(model.generate(shot, style=style), ids)
+                for style in styles
+                for shot, ids in zip(shots, truth, strict=True)
+            ]
+        )
     return found
 
 
@@ -73,12 +92,19 @@ def _ids(shot: Maps) -> list[Instances]:
     return [of.instances.astype(np.uint16) for of in shot if of.instances is not None]
 
 
+def _change(images: Iterable[NDArray[np.uint8]], ids: list[Instances]) -> ColourChange:
+    return colour_change(zip(images, ids, strict=True), least_pixels=LEAST)
+
+
 def _mean(changes: Sequence[ColourChange]) -> ColourChange:
     weights = [of.num_objects for of in changes]
-    variance = float(np.average([of.variance for of in changes], weights=weights))
-    return ColourChange(variance, max(of.worst for of in changes), sum(weights))
+    variance, flicker = (
+        float(np.average([getattr(of, name) for of in changes], weights=weights)) for name in ("variance", "flicker")
+    )
+    return ColourChange(variance, max(of.worst for of in changes), flicker, sum(weights))
 
 
 if __name__ == "__main__":
     for name, change in measure(sys.argv[1], range(int(sys.argv[2]) if len(sys.argv) > 2 else 4)).items():
-        print(f"{name:15} variance {change.variance:8.1f}  worst {change.worst:8.1f}  objects {change.num_objects}")
+        numbers = f"variance {change.variance:7.1f}  worst {change.worst:7.1f}  flicker {change.flicker:7.1f}"
+        print(f"{name:15} {numbers}  objects {change.num_objects}")

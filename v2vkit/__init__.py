@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     segment: WorkFunction
     show: WorkFunction
     study: StageFunction
+    table: WorkFunction
     track: WorkFunction
     train: WorkFunction
 else:

@@ -26,6 +26,7 @@ from v2vkit.evaluation.metrics.psnr import psnr
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.session import Session
 from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 from v2vkit.pipeline.stage import RunOptions, load_inputs
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
@@ -157,6 +158,41 @@ def test_a_model_that_begins_from_an_image_model_is_measured_with_it(tmp_path: P
     assert _psnr(named, OURS) == pytest.approx(expected, abs=1e-5)
 
 
+def test_flow_of_the_real_frames_replaces_the_predicted_flow(tmp_path: Path) -> None:
+    """And where a clip begins, which has no flow, the predicted one stays."""
+    _workspace(tmp_path, lengths=(3, 2))
+    own = _evaluate(tmp_path)
+    config = EvaluateConfig(data=f"{tmp_path}/data", device="cpu", threads=1, real_flow=True)
+    assert EVALUATE.call(config, RunOptions(work=str(tmp_path))) == []
+    real = json.loads((tmp_path / "evaluation/spatial-1-real-flow/evaluation.json").read_text())
+    assert (own["model"]["flow"], real["model"]["flow"]) == ("own", "real")
+    generator, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    reader = ClipReader(Folder(f"{tmp_path}/data"), load_inputs(Folder(f"{tmp_path}/data"), KINDS))
+    rollout, expected = Rollout(generator, precision="auto"), []
+    frames = conditioned(tmp_path / "data", info, maps=True)
+    places = [(clip.name, t) for clip in reader.clips for t in range(clip.num_frames)]
+    for frame, (clip, t) in zip(frames, places, strict=True):
+        pair = reader.flow(clip, t, 1)
+        flow = None if pair is None else np.concatenate([pair[0].transpose(2, 0, 1), pair[1][None]])
+        expected.append(psnr(rollout.image(frame.s, flow), reader.frame(clip, t)))
+    assert _psnr(real, OURS) == pytest.approx(expected[1:], abs=1e-5)
+    assert _psnr(real, OURS) != _psnr(own, OURS)
+
+
+def test_models_that_predict_no_flow_refuse_the_real_one(tmp_path: Path) -> None:
+    _workspace(tmp_path)
+    folder = Folder(f"{tmp_path}/checkpoints/spatial-1")
+    generator, info = load_model(folder)
+    assert isinstance(generator, VideoGenerator)
+    without = generator.config.model_copy(update={"flow": False})
+    save_model(folder, VideoGenerator(without).state_dict(), info.model_copy(update={"network": without}))
+    with raises("setting-unused", "--real-flow"):
+        _evaluate(tmp_path, real_flow=True)
+    with raises("setting-conflict", "--unpaired"):
+        save_model(folder, generator.state_dict(), info)
+        _evaluate(tmp_path, real_flow=True, unpaired=f"{tmp_path}/data")
+
+
 def test_faces_that_were_not_found_are_not_expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two faces, and after the last, landmarks are made up: no output can be blamed for showing others."""
     use_estimator(monkeypatch, "face", "mediapipe", f"{FakeFace.__module__}:FakeFace")
@@ -184,9 +220,9 @@ def test_the_contact_sheet_costs_no_second_rendering(tmp_path: Path, monkeypatch
     made: list[object] = []
     step = Rollout.step
 
-    def counted(self: Rollout, s: np.ndarray) -> Any:
+    def counted(self: Rollout, s: np.ndarray, flow: None = None) -> Any:
         made.append(s)
-        return step(self, s)
+        return step(self, s, flow)
 
     monkeypatch.setattr(Rollout, "step", counted)
     _evaluate(tmp_path, columns=4)

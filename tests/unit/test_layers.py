@@ -30,6 +30,7 @@ OWNERS = {
     "av": {"video"},
     "scenedetect": {"video"},
     "OpenEXR": {"video/depth_files.py"},
+    "ray": {"engine/ray.py"},
     "h5py": {"models/dned_weights.py"},
     "mediapipe": {"estimators/mediapipe_graph.py"},
     "dlib": {"estimators/dlib_face.py"},

@@ -171,6 +171,24 @@ def test_a_history_of_zeros_is_what_published_first_frames_see() -> None:
     torch.testing.assert_close(first, generator(source, [torch.zeros_like(past) for past in history])[-1].h)
 
 
+@pytest.mark.parametrize("num_scales", [1, 2])
+def test_given_flow_replaces_the_predicted_one_and_nothing_else(num_scales: int) -> None:
+    generator = _generator(num_scales=num_scales)
+    source, history = _inputs(num_scales)
+    own = generator(source, history)
+    flows = [output.flow for output in own]
+    for a, b in zip(own, generator(source, history, given_flow=flows), strict=True):
+        assert torch.equal(a.x_fake, b.x_fake)
+    moved = [torch.full_like(flow, 2.0) for flow in flows]
+    for output, mine, past in zip(generator(source, history, given_flow=moved), own, history, strict=True):
+        assert torch.equal(output.warped, warp(past[:, -3:], torch.full_like(mine.flow, 2.0)))
+        assert torch.equal(output.x_fake, blend(output.warped, output.h, output.mask))
+        assert not torch.equal(output.x_fake, mine.x_fake)
+    coarsest, before = generator(source, history, given_flow=moved)[0], own[0]
+    assert torch.equal(coarsest.h, before.h)
+    assert torch.equal(coarsest.mask, before.mask)
+
+
 def test_a_generator_without_flow_only_hallucinates() -> None:
     generator = _generator(flow=False)
     assert not any("flow" in name or "mask" in name for name, _ in generator.named_parameters())

@@ -22,6 +22,7 @@ def test_only_objects_that_change_count() -> None:
     assert (steady.variance, steady.num_objects) == (0, 2)
     assert flashing.worst == pytest.approx(2500)
     assert flashing.variance == pytest.approx(1250)
+    assert (steady.flicker, flashing.flicker) == (0, pytest.approx(5000))
 
 
 def test_what_is_small_or_brief_is_left_out() -> None:

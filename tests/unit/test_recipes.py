@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.errors import raises
-from v2vkit.cli.main import load
+from v2vkit.cli.main import cli, load
+from v2vkit.cli.recipe import read_steps
 from v2vkit.cli.recipe_file import read_recipe
 from v2vkit.config import make_config
-from v2vkit.pipeline.stage import Stage
+from v2vkit.errors import V2VError
+from v2vkit.evaluation.papers.published import PUBLISHED
+from v2vkit.pipeline.stage import RunOptions, Stage
+from v2vkit.training.check import refuse_unused
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.schedule import Phase, Schedule, flow_strides, frames_at, learning_rate_factor, phases
@@ -42,14 +47,14 @@ def test_every_table_of_every_recipe_is_valid(path: Path) -> None:
 
 # recipe -> per stage: scales of D, n0, epochs per doubling, epochs of the new scale alone, epochs, decay, learning rate
 TABLE = {
-    "street-paper": [(2, 6, 5, 0, 10, 10, 2e-4), (3, 4, 2, 10, 10, 10, 1e-4), (4, 4, 1, 5, 5, 5, 5e-5)],
+    "street-published": [(2, 6, 5, 0, 10, 10, 2e-4), (3, 4, 2, 10, 10, 10, 1e-4), (4, 4, 1, 5, 5, 5, 5e-5)],
     "street-1gpu": [(1, 6, 5, 0, 10, 10, 2e-4), (2, 4, 2, 8, 10, 5, 2e-4), (3, 4, 2, 8, 10, 5, 1e-4)],
     "face-paper": [(3, 12, 5, 0, 20, 20, 2e-4)],
-    "pose-paper": [(2, 12, 5, 0, 5, 5, 2e-4), (3, 12, 5, 3, 5, 5, 1e-4), (4, 12, 5, 3, 5, 5, 5e-5)],
+    "pose-published": [(2, 12, 5, 0, 5, 5, 2e-4), (3, 12, 5, 3, 5, 5, 1e-4), (4, 12, 5, 3, 5, 5, 5e-5)],
 }
 
 
-@pytest.mark.parametrize("name", ["face-paper", "face-1gpu", "pose-paper", "pose-1gpu"])
+@pytest.mark.parametrize("name", ["face-paper", "face-1gpu", "pose-paper", "pose-published", "pose-1gpu"])
 def test_clips_are_long_enough_for_the_longest_sequences(name: str) -> None:
     (ingest,) = (table for command, table in read_recipe(str(PIPELINES / f"{name}.toml")) if command == "ingest")
     assert all(config.schedule.max_frames + CONTEXT <= ingest["clip_frames"] for config in training(name))
@@ -76,8 +81,85 @@ def test_recipes_follow_the_published_table(name: str) -> None:
         assert schedule.epochs == epochs + decay
 
 
+@pytest.mark.parametrize("name", ["street-paper", "face-paper", "pose-paper"])
+def test_paper_recipes_have_the_settings_that_the_paper_states(name: str) -> None:
+    """Section 4: 40 epochs at 2e-4; supplement: three video discriminators; cars and pedestrians in front."""
+    for config in training(name):
+        assert (config.schedule.epochs, config.schedule.learning_rate) == (40, 2e-4)
+        assert config.adversaries.temporal_scales == 3
+        assert (config.losses.perceptual, config.losses.lambda_perceptual) == ("vgg19", 10)
+        assert config.model.foreground == ((24, 26) if name.startswith("street") else ())
+
+
+@pytest.mark.parametrize("name", ["tables-toy", "tables-street", "tables-face"])
+def test_recipes_of_tables_evaluate_what_they_train_and_show_what_they_evaluate(name: str) -> None:
+    steps = read_recipe(str(PIPELINES / f"{name}.toml"))
+    trained = training(name)
+    for config in trained:
+        refuse_unused(config, method_spec(config.method))
+    reports = [table for command, table in steps if command == "evaluate"]
+    assert {table["checkpoint"] for table in reports} == {config.checkpoint for config in trained}
+    places = [table["out"] for table in reports]
+    assert len(set(places)) == len(places) == 2 * (len(trained) + 1), "short and long, and ground-truth flow"
+    ((_, table),) = (step for step in steps if step[0] == "table")
+    labels = dict(row.split("=") for row in table["row"])
+    assert set(labels) == {place.rpartition("/")[2] for place in places}
+    if (published := PUBLISHED.get(table.get("published", "none"))) is not None:
+        assert set(published.rows) <= set(labels.values())
+
+
+@pytest.mark.parametrize("name", ["street-paper", "street-published", "face-paper", "pose-paper", "pose-published"])
+def test_paper_recipes_refuse_to_start_without_vgg(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before ingest: nothing is written."""
+    monkeypatch.setenv("V2V_WEIGHTS", str(tmp_path / "empty"))
+    result = CliRunner().invoke(cli, ["run", name, "--work", str(tmp_path / "work")])
+    assert isinstance(result.exception, V2VError)
+    assert result.exception.code == "weights-missing"
+    assert "v2v weights fetch vgg19" in result.exception.hint
+    assert not (tmp_path / "work").exists()
+
+
+def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path) -> None:
+    recipe = tmp_path / "a.toml"
+    recipe.write_text(
+        "[defaults.train]\nepochs = 3\ndomain = 'face'\n[[train]]\n[[train]]\nepochs = 5\n"
+        "[[train]]\ndefaults = false\nepochs = 7\n[ingest]\nsize = '64x64'\n"
+    )
+    face = {"epochs": 3, "domain": "face"}
+    trained = [("train", face), ("train", face | {"epochs": 5}), ("train", {"epochs": 7})]
+    assert read_recipe(recipe) == [*trained, ("ingest", {"size": "64x64"})]
+
+
+def test_shared_settings_are_set_where_they_are_shared() -> None:
+    """`--set train.foreground` would also reach the image models and the ablation of the foreground."""
+    steps = read_steps("tables-toy", ("defaults.train.foreground=[3]",), RunOptions(work="w"), load)
+    trained = [config for _, config, _ in steps if isinstance(config, TrainConfig)]
+    assert [config.model.foreground for config in trained] == [(3,), (3,), (3,), (), (), ()]
+    with raises("table-unknown", "[defaults.segment]"):
+        read_steps("tables-toy", ("defaults.segment.keep=[3]",), RunOptions(work="w"), load)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "name"),
+    [
+        ("[defaults.train]\nepochs = 3\n[ingest]", "table-unknown", "[defaults.train]"),
+        ("[defaults]\nepochs = 3\n[train]", "recipe-damaged", "`defaults`"),
+        ("[[defaults]]\nepochs = 3\n[train]", "recipe-damaged", "`defaults`"),
+        ("[train]\ndefaults = 'no'", "recipe-damaged", "[train]"),
+        ("[defaults.train]\nepochs = 3", "table-unknown", "[defaults.train]"),
+    ],
+)
+def test_defaults_that_belong_to_no_table_are_refused(tmp_path: Path, text: str, code: str, name: str) -> None:
+    (tmp_path / "a.toml").write_text(text)
+    with raises(code, "a.toml", name):
+        read_recipe(tmp_path / "a.toml")
+
+
 # recipe -> per stage: epochs at the full learning rate, epochs in which it falls
 SCHEDULES = {
+    "tables-toy": [(5, 4)] * 6,
+    "tables-street": [(20, 10)] * 6,
+    "tables-face": [(15, 9)] * 5,
     "toy": [(5, 4)],
     "toy-styles": [(8, 4)],
     "predict-toy": [(5, 3), (5, 3), (5, 3), (4, 4)],
@@ -90,11 +172,13 @@ SCHEDULES = {
     "face-paper": [(20, 20)],
     "pose": [(16, 9)],
     "pose-1gpu": [(5, 5), (5, 5)],
-    "pose-paper": [(5, 5), (5, 5), (5, 5)],
+    "pose-paper": [(20, 20), (20, 20), (20, 20)],
+    "pose-published": [(5, 5), (5, 5), (5, 5)],
     "sim2real-toy": [(36, 24), (7, 5), (18, 12), (6, 6), (6, 6), (6, 6), (6, 6), (6, 6)],
     "street": [(20, 10)],
     "street-1gpu": [(10, 10), (10, 5), (10, 5)],
-    "street-paper": [(10, 10), (10, 10), (5, 5)],
+    "street-paper": [(20, 20), (20, 20), (20, 20)],
+    "street-published": [(10, 10), (10, 10), (5, 5)],
 }
 
 

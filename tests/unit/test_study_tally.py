@@ -163,4 +163,6 @@ def test_the_command_prints_the_table_and_writes_json(tmp_path: Path) -> None:
     assert "theirs  0.20 [0.06, 0.51]  2" in result.output
     written = json.loads((tmp_path / "tally.json").read_text())
     assert written["pairs"][0]["shares"][0]["wins"] == 8
+    row = "| ours / theirs | 0.80 / 0.20 | [0.49, 0.94] | 10 | 1 | 10 |"
+    assert (tmp_path / "tally.md").read_text().splitlines()[2:] == [row], "the layout of the paper's tables"
     assert written["raters"]["anna"] == {"comparisons": 10, "checks": 2, "failed": 0, "counts": True}

@@ -52,6 +52,8 @@ if __name__ == "__main__":
 _DIES_ONCE = """
 import os, sys, time
 from dataclasses import replace
+from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.snapshot import read_progress
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.train import STAGE
@@ -60,7 +62,8 @@ from v2vkit.training.trainer import Trainer
 if __name__ == "__main__":
     fit, first = Trainer.fit, os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
     def watched(trainer, method, state):
-        print("STEPS", state.steps, flush=True)
+        before = read_progress(Folder(sys.argv[1] + "/checkpoints/spatial-1"))
+        print("SNAPSHOT", before and before.steps, flush=True)
         fit(replace(trainer, stop_after=(lambda now: now.steps >= 2) if first else None), method, state)
         if first and os.environ["RANK"] == "1":
             os._exit(9)
@@ -292,6 +295,6 @@ def test_a_launcher_that_restarts_a_dead_process_gets_the_same_weights(tmp_path:
     ]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     (printed,) = launch([*launcher, str(fragile), str(restarted), PAIR.model_dump_json()], processes=1)
-    assert "STEPS 0" in printed
-    assert "STEPS 2" in printed
+    assert "SNAPSHOT None" in printed
+    assert "SNAPSHOT 2" in printed
     assert same(_states(whole), _states(restarted))

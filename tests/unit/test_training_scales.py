@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
 from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
@@ -62,6 +64,31 @@ def test_all_trains_every_scale_from_the_one_before(trained: RunOptions) -> None
     assert coarse_info.output_size == (16, 12)
     assert fine_info.output_size == (32, 24)
     assert coarse.config.model_copy(update={"num_scales": 2}) == fine.config
+
+
+def test_a_variant_lies_beside_the_plain_model_and_its_stages_follow_each_other(trained: RunOptions) -> None:
+    before = {place: (Path(trained.work) / place).read_bytes() for place in _models("spatial-1", "spatial-2")}
+    run(
+        STAGE, stage(TWO, "all", fix_epochs=1, variant="no-flow", flow=False, lambda_flow=0.0, lambda_mask=0.0), trained
+    )
+    assert {place: (Path(trained.work) / place).read_bytes() for place in before} == before
+    for name in ("spatial-1-no-flow", "spatial-2-no-flow"):
+        assert not load_model(find_model(Folder(trained.work), name))[0].config.flow
+    manifest = read_manifest(Folder(f"{trained.work}/checkpoints/spatial-2-no-flow"))
+    assert manifest is not None
+    assert "checkpoints/spatial-1-no-flow" in manifest.inputs
+    assert find_model(Folder(trained.work), None).url.endswith("spatial-2"), "the plain model stays the default"
+
+
+def test_the_same_settings_give_the_same_model_whatever_the_variant_is_called(one_scale: str) -> None:
+    run(STAGE, SHORT.model_copy(update={"variant": "again"}), RunOptions(work=one_scale))
+    (plain, again) = ((Path(one_scale) / place) for place in _models("spatial-1", "spatial-1-again"))
+    weights = [load_file(path) for path in (plain, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def _models(*names: str) -> tuple[str, ...]:
+    return tuple(f"checkpoints/{name}/model.safetensors" for name in names)
 
 
 def test_a_coarse_model_renders_at_the_size_of_the_frames(trained: RunOptions) -> None:

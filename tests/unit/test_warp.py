@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from v2vkit.models.warp import warp
+from v2vkit.models.warp import flow_levels, warp
 
 
 def _image(height: int = 9, width: int = 13) -> Tensor:
@@ -90,3 +90,12 @@ def test_half_precision_flow_addresses_exact_pixels(dtype: torch.dtype) -> None:
     out = warp(image, torch.ones(1, 2, 1, 600, dtype=dtype))
     assert torch.equal(out[..., :-1], image[..., 1:])
     assert warp(image.to(dtype), torch.zeros(1, 2, 1, 600, dtype=dtype)).dtype is dtype
+
+
+def test_flow_of_a_generators_scales_is_halved_and_leaves_untrusted_pixels_out() -> None:
+    flow, confidence = torch.full((1, 2, 32, 16), 8.0), torch.ones(1, 1, 32, 16)
+    flow[..., 5, 5], confidence[..., 5, 5] = 1e4, 0
+    coarse, fine = flow_levels(flow, confidence, halvings=1, num_scales=2)
+    assert (coarse.shape, fine.shape) == ((1, 2, 8, 4), (1, 2, 16, 8))
+    torch.testing.assert_close(fine, torch.full_like(fine, 4.0))
+    torch.testing.assert_close(coarse, torch.full_like(coarse, 2.0))

@@ -96,10 +96,13 @@ def _estimate(config: CostConfig, options: RunOptions, load: Callable[[str], Any
     problems += [f"{target.name}: not estimated" for target, _ in own if not isinstance(target, Stage)]
     frames, fps = 0.0, Fraction(0)
     with tempfile.TemporaryDirectory(prefix="v2v-cost-") as folder:
-        short, long = (RunOptions(work=str(Path(folder) / name), workers=1) for name in ("short", "long"))
+        first, short, long = (
+            RunOptions(work=str(Path(folder) / name), workers=1) for name in ("first", "short", "long")
+        )
         for target, given in makers:
             try:
                 if isinstance(target.make, PerClip):
+                    _measure(target, _cut(target, given, config.sample // 4), first)  # loads libraries
                     before = _measure(target, _cut(target, given, config.sample // 4), short)
                     after = _measure(target, _cut(target, given, config.sample), long)
                     if target.name == "ingest":

@@ -7,13 +7,16 @@ from typing import Any
 
 import click
 
-from v2vkit.cli.recipe_file import read_recipe
+from v2vkit.cli.recipe_file import DEFAULTS, read_recipe
 from v2vkit.config import StageConfig, make_config, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.makers import ENGINE_OPTIONS
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import Command, RunOptions, Stage
 from v2vkit.stages import COMMANDS, OF_RECIPES
+
+_SHARED = f"{DEFAULTS}."
+"""Beginning of the name of a table with shared settings."""
 
 
 class RecipeConfig(StageConfig):
@@ -23,12 +26,15 @@ class RecipeConfig(StageConfig):
 
     Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. A table of a
     command that makes no artifact (evaluate, render) runs every time. In a recipe, `{work}` in a text is replaced by
-    the workspace, and the key `work` gives one table its own workspace.
+    the workspace, and the key `work` gives one table its own workspace. Settings that all tables of a stage share
+    stand once, in [defaults.STAGE]; `defaults = false` leaves them out of one table.
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)
     dry_run: bool = setting(False, "Print the state of every stage (done, unfinished, stale, missing) and do nothing.")
-    set: tuple[str, ...] = setting((), "Override one setting: TABLE.KEY=VALUE (VALUE as in TOML).", metavar="T.K=V")
+    set: tuple[str, ...] = setting(
+        (), "Override one setting: TABLE.KEY=VALUE (VALUE as in TOML), or defaults.TABLE.KEY=VALUE.", metavar="T.K=V"
+    )
 
 
 def recipe_command(load: Callable[[str], Any]) -> Command:
@@ -55,7 +61,10 @@ def read_steps(
         V2VError: the recipe cannot be read, or a table names no command or has a wrong setting.
     """
     steps = []
-    for name, table in _override(read_recipe(recipe), assignments):
+    given = [_assignment(text) for text in assignments]
+    shared = [(table.removeprefix(_SHARED), key, value) for table, key, value in given if table.startswith(_SHARED)]
+    own = [assignment for assignment in given if not assignment[0].startswith(_SHARED)]
+    for name, table in _override(read_recipe(recipe, shared), own):
         target = _known(name, recipe, load)
         values = _place(table, options.work)
         work = str(values.pop("work", options.work))
@@ -68,8 +77,9 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
     """Check every table of the recipe first, then run them."""
     steps = read_steps(config.recipe, config.set, options, load)
     for target, settings, _ in steps:
-        if isinstance(target, Command) and target.check is not None:
-            target.check(settings)
+        check = target.check if isinstance(target, Command) else target.precheck
+        if check is not None:
+            check(settings)
     problems: list[str] = []
     pending: set[tuple[str, str]] = set()
     for number, (target, settings, where) in enumerate(steps, 1):
@@ -115,27 +125,31 @@ def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
 
 
 def _override(
-    steps: list[tuple[str, dict[str, Any]]], assignments: tuple[str, ...]
+    steps: list[tuple[str, dict[str, Any]]], assignments: list[tuple[str, str, Any]]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Apply `--set TABLE.KEY=VALUE`; a value that is not TOML is used as text."""
-    for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        table, dot, key = path.strip().rpartition(".")
-        if not equals or not dot:
-            raise V2VError(
-                "setting-invalid",
-                f"--set {assignment} is not TABLE.KEY=VALUE.",
-                "Write for example --set ingest.size=64x64",
-            )
+    """Apply `--set TABLE.KEY=VALUE` to every table of that name."""
+    for table, key, value in assignments:
         if table not in [name for name, _ in steps]:
             raise V2VError(
                 "table-unknown",
-                f"--set {assignment}: the recipe has no table [{table}].",
-                f"Its tables: {', '.join(name for name, _ in steps)}.",
+                f"--set {table}.{key}: the recipe has no table [{table}].",
+                f"Its tables: {', '.join(dict.fromkeys(name for name, _ in steps))}.",
             )
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
         steps = [(name, values | {key: value} if name == table else values) for name, values in steps]
     return steps
+
+
+def _assignment(text: str) -> tuple[str, str, Any]:
+    """Table, key and value of `--set TABLE.KEY=VALUE`; a value that is not TOML is used as text."""
+    path, equals, written = text.partition("=")
+    table, dot, key = path.strip().rpartition(".")
+    if not equals or not dot:
+        raise V2VError(
+            "setting-invalid",
+            f"--set {text} is not TABLE.KEY=VALUE.",
+            "Write for example --set ingest.size=64x64",
+        )
+    try:
+        return table, key, tomllib.loads(f"value = {written}")["value"]
+    except tomllib.TOMLDecodeError:
+        return table, key, written.strip()

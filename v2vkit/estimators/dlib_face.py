@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Image
+from v2vkit.weights.registry import how_to_get, known
 
 _NUM_POINTS = 68
 _CREDIBLE = 0.5  # of the best score; upsampled images give false faces with a tenth of it
@@ -33,8 +34,8 @@ class DlibFace:
 
     def __init__(self, weights: str | None = None) -> None:
         hint = (
-            "Give the path of a 68-point shape predictor (.dat) with --weights (`v2v ingest`: --face-weights); v2vkit "
-            "never fetches one."
+            "Give the path of a 68-point shape predictor (.dat) with --weights (`v2v ingest`: --face-weights), or get "
+            f"one for make-sketches: {how_to_get(known('dlib-68'))}."
         )
         if not weights:
             raise V2VError("weights-missing", "The face estimator dlib needs a shape predictor file.", hint)

@@ -10,10 +10,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from v2vkit import weights
 from v2vkit.config import Choices, StageConfig
 from v2vkit.errors import V2VError
+
+Config = TypeVar("Config", bound=StageConfig)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Row:
         at_once: useful number of instances per process: more than 1 for estimators that use one core and release
             Python's lock, so that several frames are estimated in parallel.
         instances: whether it gives instances (segment).
+        weights: names in the weights store of which the first that is there is used when no file is given.
     """
 
     task: str
@@ -57,6 +61,7 @@ class Row:
     extra: Extra | None = None
     at_once: int = 1
     instances: bool = False
+    weights: tuple[str, ...] = ()
 
 
 _MEDIAPIPE = Extra(
@@ -77,12 +82,14 @@ ESTIMATORS: list[Row] = [
     Row("flow", "dis", "v2vkit.estimators.dis:DIS", ("preset",)),
     Row("flow", "ptlflow", "v2vkit.estimators.ptlflow_flow:PtlflowFlow", ("model", "weights", "device"), _FLOW),
     Row("face", "mediapipe", "v2vkit.estimators.mediapipe_face:MediapipeFace", ("gaze",), _MEDIAPIPE, at_once=2),
-    Row("face", "dlib", "v2vkit.estimators.dlib_face:DlibFace", ("weights",), _DLIB),
+    Row("face", "dlib", "v2vkit.estimators.dlib_face:DlibFace", ("weights",), _DLIB, weights=("dlib-68",)),
     Row("pose", "mediapipe", "v2vkit.estimators.mediapipe_pose:MediapipePose", _PARTS, _MEDIAPIPE, at_once=2),
     Row("pose", "yolo", "v2vkit.estimators.ultralytics_models:YoloPose", ("weights", "device"), _YOLO),
-    Row("segment", "torchvision", "v2vkit.estimators.torchvision_segment:TorchvisionSegment", _SEGMENT),
+    Row("segment", "torchvision", "v2vkit.estimators.torchvision_segment:TorchvisionSegment", _SEGMENT,
+        weights=("deeplabv3", "lraspp")),
     Row("segment", "trained", "v2vkit.inference.trained_segment:TrainedSegment", _SEGMENT),
-    Row("segment", "maskrcnn", "v2vkit.estimators.torchvision_instances:MaskRCNN", _SEGMENT, instances=True),
+    Row("segment", "maskrcnn", "v2vkit.estimators.torchvision_instances:MaskRCNN", _SEGMENT, instances=True,
+        weights=("maskrcnn",)),
     Row("segment", "yolo", "v2vkit.estimators.ultralytics_models:YoloSegment", _SEGMENT, _YOLO, instances=True),
 ]
 """The first of a task is its default."""
@@ -133,6 +140,22 @@ def chosen(task: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     name = settings.get(task) or next(iter(rows))
     takes = rows[name].takes if name in rows else ()
     return name, {key: settings[key] for key in takes if key in settings and settings[key] is not False}
+
+
+def with_stored_weights(task: str, config: Config, *, key: str = "weights") -> Config:
+    """The settings of a stage with the weights filled in from the weights store where no file is given; prints them.
+
+    Args:
+        key: the setting with the weights file.
+    """
+    row = rows_of(task).get(getattr(config, task))
+    if row is None or getattr(config, key) is not None:
+        return config
+    for name in row.weights:
+        if (path := weights.find(name)) is not None:
+            print(f"weights: {name}, {path}")
+            return config.model_copy(update={key: str(path)})
+    return config
 
 
 def refuse_unused(task: str, config: StageConfig) -> None:

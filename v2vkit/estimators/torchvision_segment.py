@@ -38,7 +38,7 @@ _PUBLISHED = {
 }
 _HINT = (
     "Give a file with --weights that holds a state dict of one of torchvision's DeepLabV3 or LR-ASPP networks, "
-    'or {"model": state dict, "classes": [names]}; v2vkit never fetches one.'
+    'or {"model": state dict, "classes": [names]}; or get one: v2v weights fetch deeplabv3 (or lraspp).'
 )
 
 

@@ -20,11 +20,13 @@ class ColourChange:
     Attributes:
         variance: variance over time of the mean colour (sum of the three channels), averaged over objects.
         worst: the largest of an object.
+        flicker: squared change from frame to frame (sum of the channels), averaged over frames, then over objects.
         num_objects: number of objects.
     """
 
     variance: float
     worst: float
+    flicker: float
     num_objects: int
 
 
@@ -48,7 +50,9 @@ def colour_change(
         for number in np.flatnonzero(counts >= least_pixels):
             if number:
                 colours[int(number)].append(sums[number] / counts[number])
-    variances = [float(np.var(of, axis=0).sum()) for of in colours.values() if len(of) >= least_frames]
-    if not variances:
-        return ColourChange(0.0, 0.0, 0)
-    return ColourChange(float(np.mean(variances)), max(variances), len(variances))
+    seen = [np.stack(of) for of in colours.values() if len(of) >= least_frames]
+    if not seen:
+        return ColourChange(0.0, 0.0, 0.0, 0)
+    variances = [float(np.var(of, axis=0).sum()) for of in seen]
+    flicker = [float((np.diff(of, axis=0) ** 2).sum(1).mean()) for of in seen]
+    return ColourChange(float(np.mean(variances)), max(variances), float(np.mean(flicker)), len(seen))

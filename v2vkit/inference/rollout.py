@@ -15,6 +15,7 @@ from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
 from v2vkit.models.generator import Output, advance
 from v2vkit.models.layout import from_images, to_image
+from v2vkit.models.warp import flow_levels
 
 
 @dataclass
@@ -56,15 +57,20 @@ class Rollout:
         self.sources = stack[1:]
         return torch.cat(stack, 1)
 
-    def step(self, s: NDArray[np.float32]) -> Output:
-        """The next frame of the finest scale from its source map float32 [C, H, W] in [0, 1]."""
+    def step(self, s: NDArray[np.float32], flow: NDArray[np.float32] | None = None) -> Output:
+        """The next frame of the finest scale from its source map float32 [C, H, W] in [0, 1].
+
+        Args:
+            flow: backward flow in pixels and confidence [3, H, W], in place of the flow that the generator predicts.
+        """
         stack = self.remember(s)
         with torch.inference_mode():
             first = self._first_frame(s)
             if first is None:
                 with _computing(self.generator, self.precision):
                     run = self.forward or self.generator
-                    outputs = run(stack, self.history, first_frame=self.history is None)
+                    replaced = {} if flow is None else {"given_flow": self._flow_levels(flow)}
+                    outputs = run(stack, self.history, first_frame=self.history is None, **replaced)
             else:  # at every scale, as if the generator had generated it
                 scales = pyramid(self._downsampled(first), self.generator.config.num_scales)
                 outputs = [Output(x, h=x, flow=None, mask=None, warped=None) for x in scales]
@@ -83,13 +89,17 @@ class Rollout:
         with _computing(self.first_frame_model, self.precision):
             return self.first_frame_model(self._tensor(s), None, first_frame=True)[-1].x_fake
 
-    def image(self, s: NDArray[np.float32]) -> NDArray[np.uint8]:
+    def _flow_levels(self, flow: NDArray[np.float32]) -> list[Tensor]:
+        w, confidence = self._tensor(flow).split([2, 1], 1)
+        return flow_levels(w, confidence, halvings=self.halvings, num_scales=self.generator.config.num_scales)
+
+    def image(self, s: NDArray[np.float32], flow: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], upsampled to the source map's size if the model's is smaller.
 
         A given first frame is returned unchanged.
         """
         given = self.given[0] if self.given else None
-        x = self.step(s).x_fake
+        x = self.step(s, flow).x_fake
         if given is not None:
             return given
         if self.halvings:

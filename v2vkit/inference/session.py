@@ -5,7 +5,7 @@ A frame passes `inference.sources` (read) -> `inference.conditioned` (shots, cro
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -44,6 +44,7 @@ class Session:
         first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
         precision, forward: as in `Rollout`.
+        given_flow: warp with the flow of the frames in place of the predicted flow (`VideoGenerator`).
         refresh: start afresh from nothing every so many frames of a shot, cross-faded; 0 = never.
         anchor_colours: keep mean and spread of the colours at those of the beginning of the shot (`ColourAnchor`).
         rollouts: of the shot in the making: one, or during a cross-fade the old one and its successor.
@@ -57,6 +58,7 @@ class Session:
     style: Style | None = None
     precision: Precision = "fp32"
     forward: Callable[..., list[Output]] | None = None
+    given_flow: bool = False
     refresh: int = 0
     anchor_colours: bool = False
     rollouts: list[Rollout] = field(default_factory=list, init=False)
@@ -72,8 +74,12 @@ class Session:
         elif self.refresh and self.age % self.refresh == 0:
             anchor = self.rollouts[-1].anchor
             self.rollouts.append(self._begin([], None if anchor is None else anchor.restarted()))
+        flow = None
+        if self.given_flow and frame.flow is not None:
+            flow = frame.flow if frame.flow[2].any() else None  # zero where a clip starts: the predicted one
+            frame = replace(frame, flow=None)
         s = frame.conditioning(self.style)
-        images = [rollout.image(s) for rollout in self.rollouts]
+        images = [rollout.image(s, flow) for rollout in self.rollouts]
         if len(images) > 1:
             fade = min(FADE, self.refresh // 2)
             step = self.age % self.refresh + 1

@@ -201,9 +201,16 @@ class Scale(nn.Module):
         return Features(image, flow_map, foreground)
 
     def compose(
-        self, features: Features, last: Tensor, foreground: Tensor | None, picture: Tensor | None = None
+        self,
+        features: Features,
+        last: Tensor,
+        foreground: Tensor | None,
+        picture: Tensor | None = None,
+        given_flow: Tensor | None = None,
     ) -> Output:
         """The frame from the maps: heads, warp, eq. 4 and eq. 9. `last` [B, 3, h, w] is the frame to warp.
+
+        `given_flow` [B, 2, h, w] replaces the predicted flow.
 
         With a `picture` [B, 3, h, w] in (-1, 1), h = tanh(head + atanh(picture)): the head learns the difference. This
         is not in the paper, where sources have no texture; without this skip connection the network learns to copy.
@@ -224,7 +231,9 @@ class Scale(nn.Module):
             h = add_foreground(h_background, h_foreground, foreground)
         if features.flow is None:
             return Output(x_fake=h, h=h, flow=None, mask=None, warped=None)
-        flow = head(self.flow_head, features.flow) * self.flow_multiplier
+        flow = given_flow
+        if flow is None:
+            flow = head(self.flow_head, features.flow) * self.flow_multiplier
         mask = torch.sigmoid(head(self.mask_head, features.flow))
         warped = warp(last, flow)
         if h_foreground is not None and foreground is not None and self.composition == "published":
@@ -258,7 +267,13 @@ class VideoGenerator(nn.Module):
                     nn.init.constant_(scale.mask_head.get_parameter("bias"), _FIRST_MASK)
 
     def forward(
-        self, source: Tensor, history: list[Tensor] | None = None, *, first_frame: bool = False, train_from: int = 0
+        self,
+        source: Tensor,
+        history: list[Tensor] | None = None,
+        *,
+        first_frame: bool = False,
+        train_from: int = 0,
+        given_flow: list[Tensor] | None = None,
     ) -> list[Output]:
         """One frame at every scale.
 
@@ -270,6 +285,8 @@ class VideoGenerator(nn.Module):
                 `zero_history` from a history of zeros too. (Zeros are constant; the norms of their encoder divide by
                 the root of epsilon, layer after layer: gradients of 1e5 in float32, infinite in bf16.)
             train_from: scales coarser than this run without gradients.
+            given_flow: per scale [B, 2, h, w], backward flow in place of the predicted one (section 4: "ground truth
+                flows instead of estimated flows").
 
         Returns:
             One `Output` per scale, coarsest first; the last one is the result.
@@ -299,7 +316,8 @@ class VideoGenerator(nn.Module):
                 else:
                     below = scale.features(sources[index], padded, below, varied, flow=not first_frame)
                 assert below is not None
-                outputs.append(scale.compose(below, past[:, -3:], foregrounds[index], pictures[index]))
+                given = None if given_flow is None else given_flow[index]
+                outputs.append(scale.compose(below, past[:, -3:], foregrounds[index], pictures[index], given))
         return outputs
 
     def _padded(self, x: Tensor, scale: int) -> Tensor:

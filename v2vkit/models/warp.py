@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from v2vkit.models.blocks import halve
+
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` where `flow` points: `warp(prev, flow)(p) = prev(p + flow(p))`.
@@ -44,3 +46,28 @@ def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     first = position.detach().floor()
     index = first.nan_to_num(0.0).long()
     return index, (index + 1).clamp(max=size - 1), (position - first)[:, None]
+
+
+def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tensor, Tensor]:
+    """Downsamples flow by its confidence-weighted mean, so that outliers do not distort reliable vectors nearby.
+
+    Where the confidence is 0 it is the plain mean.
+    """
+    for _ in range(times):
+        share = halve(confidence)
+        trusted = halve(flow * confidence) / share.clamp(min=1e-6)
+        flow, confidence = torch.where(share > 1e-6, trusted, halve(flow)) / 2, share
+    return flow, confidence
+
+
+def flow_levels(flow: Tensor, confidence: Tensor, *, halvings: int, num_scales: int) -> list[Tensor]:
+    """Flow [B, 2, H, W] and confidence [B, 1, H, W] for a generator: flow per scale, coarsest first, in its pixels.
+
+    Args:
+        halvings: downsamplings by two between H x W and the finest scale.
+        num_scales: scales of the generator.
+    """
+    levels = [downsampled_flow(flow, confidence, halvings)]
+    for _ in range(num_scales - 1):
+        levels.append(downsampled_flow(*levels[-1], 1))
+    return [w for w, _ in reversed(levels)]

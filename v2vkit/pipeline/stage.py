@@ -41,6 +41,7 @@ class Stage:
         make: makes the artifact.
         inputs: config -> kinds of the artifacts that it reads; the first one decides clips and shards.
         sources: config -> {source: checksum} of other files that it reads.
+        precheck: raises V2VError for settings that can never work, before a recipe's first stage runs.
         resolve: config, workspace -> config with defaults that depend on the workspace filled in.
         check: config, input manifests, workspace -> problems (source -> what is left out); raises V2VError for what
             cannot work, before anything is written.
@@ -57,6 +58,7 @@ class Stage:
     make: Maker
     inputs: Callable[[Any], tuple[str, ...]] = lambda config: ()
     sources: Callable[[Any], dict[str, str]] | None = None
+    precheck: Callable[[Any], None] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
     check: Callable[[Any, dict[str, Manifest], Folder], Mapping[str, str] | None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)

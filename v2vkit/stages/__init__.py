@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "export": "Export a model as ONNX graphs or torch.export programs.",
     "export-dataset": "Write rendered frames and their labels as a data set: Cityscapes, COCO or YOLO.",
     "evaluate": "Measure a trained model on held-out clips, next to simple baselines.",
+    "table": "Put evaluations of several models into one table, with published numbers beside.",
     "study": "Ask people which of two methods looks better: make, serve and count a preference study.",
     "report": "Make one HTML page about a workspace: recipe, data, losses, samples, metrics, videos.",
     "run": "Run the stages of a recipe in order; resumable.",

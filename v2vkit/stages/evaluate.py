@@ -62,12 +62,21 @@ class EvaluateConfig(StageConfig):
         metavar="ID",
     )
     checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.")
-    out: str | None = setting(None, "Folder for the report; default: <work>/evaluation/<checkpoint>.", metavar="FOLDER")
+    out: str | None = setting(
+        None,
+        "Folder for the report; default: <work>/evaluation/<checkpoint>, with --real-flow ending in -real-flow.",
+        metavar="FOLDER",
+    )
     first_frame_model: str | None = setting(
         None,
         "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
         "default: checkpoints/pix2pixhd of --work.",
         metavar="FOLDER",
+    )
+    real_flow: bool = setting(
+        False,
+        "Warp with the flow of the real frames in place of the flow that the model predicts (an ablation of the paper; "
+        "vid2vid models).",
     )
     prediction: bool = setting(
         False,
@@ -206,6 +215,8 @@ def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: Evaluat
     about = {
         "model": {
             "checkpoint": opened.checkpoint.url,
+            "method": info.method,
+            "flow": "real" if config.real_flow else "own",
             "steps": info.steps,
             "fingerprint": info.fingerprint,
             "precision": renders_in(opened.generator, opened.precision),
@@ -242,7 +253,7 @@ def _rendered(opened: "Opened", shot: "list[ClipInfo]") -> "Iterator[tuple[Condi
     from v2vkit.inference.workspace import annotated_frames
 
     info, style = opened.info, opened.style
-    flow = info.generator.takes_flow
+    flow = info.generator.takes_flow or opened.real_flow
     given = list(islice(_real(opened.reader, shot), info.generator.history)) if info.first_frame == "real" else None
     session = Session(
         opened.generator,
@@ -251,6 +262,7 @@ def _rendered(opened: "Opened", shot: "list[ClipInfo]") -> "Iterator[tuple[Condi
         first_frame_model=opened.first_frame_model,
         style=style,
         precision=opened.precision,
+        given_flow=opened.real_flow,
     )
     frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=style is not None)
     return session.render(stored(frame, info) for frame in frames)

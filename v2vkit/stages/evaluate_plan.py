@@ -18,6 +18,7 @@ from v2vkit.evaluation.metrics.registry import open_metric
 from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.inference.styles import find_style
 from v2vkit.inference.workspace import shots_of
+from v2vkit.models.generator import GeneratorConfig
 from v2vkit.pipeline.stage import RunOptions, load_inputs
 from v2vkit.stages.evaluate_needs import Beside, known, open_setup
 
@@ -42,6 +43,7 @@ class Opened:
         metrics: name -> metric, opened.
         beside: what is known of each frame.
         out: the folder of the report.
+        real_flow: the flow of the real frames replaces the predicted one.
     """
 
     checkpoint: Folder
@@ -60,6 +62,7 @@ class Opened:
     metrics: dict[str, Metric]
     beside: Beside
     out: Folder
+    real_flow: bool
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,12 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
     device = pick_device(config.device)
     first_frame_model = find_first_frame_model(work, config.first_frame_model, info)
     data = Folder(config.data)
-    manifests = _inputs(data, info, paired=config.unpaired is None)
+    if config.real_flow:
+        _refuse_without_flow(info, config.unpaired)
+    manifests = _inputs(data, info, paired=config.unpaired is None, real_flow=config.real_flow)
     real = None if config.unpaired is None else _real_footage(config.unpaired, info)
-    out = Folder(config.out or f"{options.work}/evaluation/{Path(checkpoint.url).name}")
+    name = Path(checkpoint.url).name + "-real-flow" * config.real_flow
+    out = Folder(config.out or f"{options.work}/evaluation/{name}")
     if out.is_file:
         raise V2VError("folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another --out.")
     out.refuse_unwritable()
@@ -138,11 +144,27 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
         metrics={row.name: open_metric(row, setup) for row in choice.rows},
         beside={name: read for name, read in beside.items() if any(name in row.needs for row in choice.rows)},
         out=out,
+        real_flow=config.real_flow,
     )
 
 
-def _inputs(data: Folder, info: ModelInfo, *, paired: bool) -> dict[str, Manifest]:
-    with_flow = info.generator.takes_flow or (paired and (data / "flow").exists(MANIFEST))
+def _refuse_without_flow(info: ModelInfo, unpaired: str | None) -> None:
+    if not isinstance(info.generator, GeneratorConfig) or not info.generator.flow:
+        raise V2VError(
+            "setting-unused",
+            f"--real-flow replaces flow that a model predicts, and this one ({info.method}) predicts none.",
+            "Leave it out.",
+        )
+    if unpaired is not None:
+        raise V2VError(
+            "setting-conflict",
+            "--real-flow needs flow of the real frame beside each, which --unpaired does not have.",
+            "Leave out one of them.",
+        )
+
+
+def _inputs(data: Folder, info: ModelInfo, *, paired: bool, real_flow: bool) -> dict[str, Manifest]:
+    with_flow = info.generator.takes_flow or real_flow or (paired and (data / "flow").exists(MANIFEST))
     frames = ("frames",) if paired else ()
     tracks = tracks_beside(data, info.conditioning.artifacts)
     kinds = (*frames, *info.conditioning.artifacts, *tracks, *(("flow",) if with_flow else ()))

@@ -11,7 +11,7 @@ from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import Manifest, fingerprint
 from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting, settings_of
-from v2vkit.estimators.registry import estimators_of, rows_of
+from v2vkit.estimators.registry import estimators_of, rows_of, with_stored_weights
 from v2vkit.pipeline.stage import Opened, PerClip, Stage, refuse_workspaces
 from v2vkit.stages.ingest_clip import MAP_KINDS, conditions_beside, ingest_clip
 from v2vkit.stages.ingest_flow import FlowMapSettings
@@ -47,7 +47,12 @@ class IngestConfig(StageConfig):
         "aspect of --size), or face (a square around the first face found in each clip).",
     )
     face: str = setting("mediapipe", "Estimator that finds the face for --crop face.", choices=estimators_of("face"))
-    face_weights: str | None = setting(None, "Shape predictor for --face dlib.", metavar="FILE", affects_output=False)
+    face_weights: str | None = setting(
+        None,
+        "Shape predictor for --face dlib; default: dlib-68 of `v2v weights`.",
+        metavar="FILE",
+        affects_output=False,
+    )
     cuts: Literal["adaptive", "content", "none"] = setting(
         "adaptive",
         "How shot cuts are found: adaptive (relative to the motion nearby), content (fixed threshold), or none.",
@@ -270,6 +275,9 @@ STAGE = Stage(
         side_files,
     ),
     sources=source_checksums,
+    resolve=lambda config, work: (
+        with_stored_weights("face", config, key="face_weights") if config.crop == "face" else config
+    ),
     stale_hint="Add --overwrite to remake it, or use the old settings to keep it. To add footage, name all sources, "
     "old and new, with --overwrite: sources that are not named are dropped.",
     migrate=migrate,

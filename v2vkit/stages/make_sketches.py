@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from v2vkit.config import StageConfig, as_absolute, setting
-from v2vkit.estimators.registry import chosen, estimators_of, open_estimators, refuse_unused
+from v2vkit.estimators.registry import chosen, estimators_of, open_estimators, refuse_unused, with_stored_weights
 from v2vkit.pipeline.stage import Opened, PerClip, Stage
 from v2vkit.stages.run_estimator import annotate_clip
 from v2vkit.weights import file_digest
@@ -24,11 +24,14 @@ class SketchConfig(StageConfig):
 
     face: str = setting(
         "mediapipe",
-        "Estimator of the landmarks: mediapipe includes its models, dlib needs --weights.",
+        "Estimator of the landmarks: mediapipe includes its models, dlib needs a predictor file.",
         choices=estimators_of("face"),
     )
     weights: str | None = setting(
-        None, "68-point shape predictor (.dat) for dlib; never downloaded.", metavar="FILE", affects_output=False
+        None,
+        "68-point shape predictor (.dat) for dlib; default: dlib-68 of `v2v weights`.",
+        metavar="FILE",
+        affects_output=False,
     )
     smooth: int = setting(
         3,
@@ -83,4 +86,5 @@ STAGE = Stage(
     make=PerClip(open_sketches),
     inputs=lambda config: ("frames",),
     sources=weights_checksum,
+    resolve=lambda config, work: with_stored_weights("face", config),
 )

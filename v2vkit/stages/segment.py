@@ -11,7 +11,7 @@ from v2vkit.classes.table import ClassName, ClassTable, ClassTableSetting, Label
 from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError
-from v2vkit.estimators.registry import chosen, estimators_of, open_estimator
+from v2vkit.estimators.registry import chosen, estimators_of, open_estimator, with_stored_weights
 from v2vkit.pipeline.stage import Opened, PerClip, Stage
 from v2vkit.stages.run_estimator import annotate_clip
 from v2vkit.weights import file_digest
@@ -29,14 +29,15 @@ class SegmentConfig(StageConfig):
     For every frame: label.png (a label id per pixel, 255 = ignore) and, from maskrcnn and yolo, inst.png (a number per
     object, 0 = none), in the format of `v2v ingest --labels`. torchvision labels every pixel (DeepLabV3,
     LR-ASPP), as does `trained`, a checkpoint of `v2v train --method segmenter`; maskrcnn (torchvision's) and yolo label
-    objects, and pixels between them are 255. Frames in which everything is 255 are counted as "nothing recognised". You
-    provide the weights; they are never downloaded.
+    objects, and pixels between them are 255. Frames in which everything is 255 are counted as "nothing recognised".
+    Weights are yours, or those of `v2v weights`.
     """
 
     weights: str | None = setting(
         None,
         "Weights: for torchvision a state dict of DeepLabV3 or LR-ASPP, for maskrcnn one of Mask R-CNN, for yolo a .pt "
-        "file for the task segment; or the folder of a segmenter's checkpoint (work/checkpoints/segmenter).",
+        "file for the task segment; or the folder of a segmenter's checkpoint (work/checkpoints/segmenter). Default: "
+        "deeplabv3 or lraspp, or maskrcnn, of `v2v weights`.",
         metavar="FILE|FOLDER",
         affects_output=False,
     )
@@ -178,6 +179,7 @@ def weights_checksum(config: SegmentConfig) -> dict[str, str]:
 
 def _resolve(config: SegmentConfig, work: Folder) -> SegmentConfig:
     """Fill in the number of labels from the weights; training reads it from the manifest."""
+    config = with_stored_weights("segment", config)
     estimator = _open(config)
     number = len(config.keep) or estimator.num_labels
     if config.num_labels is not None and config.num_labels < number:

@@ -47,7 +47,7 @@ class StudyConfig(StageConfig):
     )
     out: str | None = setting(None, "Folder to write the study to; new or empty.", metavar="DIR")
     serve: bool = setting(False, "Serve a study and collect answers until Ctrl-C.")
-    tally: bool = setting(False, "Count the answers of a study; prints a table and writes tally.json.")
+    tally: bool = setting(False, "Count the answers of a study; prints a table and writes tally.json and tally.md.")
     real: str | None = setting(None, "Folder of real clips, or one video, for the attention checks.", metavar="R")
     name: tuple[str, ...] = setting(
         (), "Name of a method in the tally, once for each method; default: the name of its folder or video."
@@ -187,7 +187,7 @@ def _tally(config: StudyConfig) -> list[str]:
     from v2vkit.artifacts.folder import Folder
     from v2vkit.evaluation.study.answers import read_answers
     from v2vkit.evaluation.study.key import read_key
-    from v2vkit.evaluation.study.tally import table, tally
+    from v2vkit.evaluation.study.tally import markdown, table, tally
 
     (folder,) = config.paths
     key = read_key(folder)
@@ -201,7 +201,8 @@ def _tally(config: StudyConfig) -> list[str]:
     found = tally(key, answers, max_failed=config.max_failed, interval=config.interval, confidence=config.confidence)
     print(table(found))
     Folder(folder).write("tally.json", json.dumps(found.as_json(), indent=1).encode())
-    print(f"{folder}/tally.json")
+    Folder(folder).write("tally.md", markdown(found).encode())
+    print(f"{folder}/tally.json, tally.md")
     return []
 
 

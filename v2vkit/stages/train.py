@@ -27,6 +27,7 @@ from v2vkit.stages.train_plan import (
 from v2vkit.stages.train_report import report_segmenter
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import METHODS, method_spec
+from v2vkit.training.perceptual import require_perceptual
 
 if TYPE_CHECKING:
     import torch
@@ -319,6 +320,7 @@ STAGE = Stage(
     inputs=training_inputs,
     sources=training_sources,
     parts=_parts,
+    precheck=require_perceptual,
     resolve=_resolve,
     check=check_training,
     stale_hint=_advice,

@@ -25,7 +25,7 @@ def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     spec = method_spec(config.method)
     artifacts = tuple(artifact_of(config, condition_class(name).artifact) for name in config.conditions)
     coarser = None if config.start_from else spec.coarser(config)
-    below = () if coarser is None else (f"checkpoints/{coarser}",)
+    below = () if coarser is None else (f"checkpoints/{config.named(coarser)}",)
     tracks = ("tracks",) if config.model.tracks else ()
     return ("frames", *artifacts, *tracks, *(("flow",) if spec.strides(config) else ()), *below)
 
@@ -40,7 +40,7 @@ def start_folder(config: TrainConfig, work: Folder) -> Folder | None:
     if config.start_from:
         return Folder(config.start_from)
     coarser = method_spec(config.method).coarser(config)
-    return None if coarser is None else work / f"checkpoints/{coarser}"
+    return None if coarser is None else work / f"checkpoints/{config.named(coarser)}"
 
 
 def training_sources(config: TrainConfig) -> dict[str, str]:

@@ -379,6 +379,14 @@ class HardwareSettings(SettingsGroup):
 class OutputSettings(SettingsGroup):
     """Plan, snapshots and logs."""
 
+    variant: str | None = setting(
+        None,
+        "Name of a variant, such as no-flow, whose checkpoints/<stage>-<variant> lies beside that of the plain model; "
+        "finer stages start from the same variant.",
+        metavar="NAME",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$",
+        affects_output=False,
+    )
     measure: bool = setting(
         True,
         "Measure a few steps before training, for the time and memory in the plan; --budget needs it.",
@@ -481,7 +489,12 @@ class TrainConfig(StageConfig):
     @property
     def checkpoint(self) -> str:
         """Name of the checkpoint that this training writes."""
-        return self.stage if METHODS[self.method].staged else self.method
+        return self.named(self.stage if METHODS[self.method].staged else self.method)
+
+    def named(self, checkpoint: str) -> str:
+        """The name of the variant's checkpoint of a stage or method."""
+        variant = self.output.variant
+        return checkpoint if variant is None else f"{checkpoint}-{variant}"
 
     def flag(self, name: str) -> str:
         """The flag that changes a setting from its default (`--no-…` for switches that are on)."""

@@ -50,8 +50,22 @@ def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
     choice = losses.perceptual if losses.perceptual != "auto" else _automatic(config, folder)
     if choice == "off" or not (losses.lambda_perceptual or losses.lambda_style):
         return config.model_copy(update={"perceptual": "off", "perceptual_weights": None})
-    path = losses.perceptual_weights or str(weights.require(NETWORKS[choice].entry))
-    return config.model_copy(update={"perceptual": choice, "perceptual_weights": path})
+    return config.model_copy(update={"perceptual": choice, "perceptual_weights": _weights_of(choice, config)})
+
+
+def require_perceptual(config: TrainConfig) -> None:
+    """Refuse a network that was chosen by name without weights, before a recipe's first stage runs.
+
+    Raises:
+        V2VError: the chosen network has no weights here (`weights-missing`).
+    """
+    losses = config.losses
+    if losses.perceptual in NETWORKS and (losses.lambda_perceptual or losses.lambda_style):
+        _weights_of(losses.perceptual, config)
+
+
+def _weights_of(network: str, config: TrainConfig) -> str:
+    return config.losses.perceptual_weights or str(weights.require(NETWORKS[network].entry))
 
 
 def _automatic(config: TrainConfig, folder: Folder) -> str:

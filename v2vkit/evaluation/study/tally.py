@@ -228,6 +228,18 @@ def table(found: Tally) -> str:
     return "\n".join([*lines, "", *_summary(found)])
 
 
+def markdown(found: Tally) -> str:
+    """The tally as a Markdown table laid out as tables 1 and 2 of the vid2vid paper, with interval and counts."""
+    lines = ["| | Human preference score | interval | answers | raters | clips |", "|---|---|---|---|---|---|"]
+    for pair in found.pairs:
+        first, second = pair.shares
+        score = "-" if first.share is None or second.share is None else f"{first.share:.2f} / {second.share:.2f}"
+        counts = f"{first.num} | {len(pair.by_rater)} | {len(pair.by_clip)}"
+        names = " / ".join(name.replace("|", "\\|") for name in pair.methods)
+        lines.append(f"| {names} | {score} | [{first.low:.2f}, {first.high:.2f}] | {counts} |")
+    return "\n".join(lines) + "\n"
+
+
 def _cell(share: Share) -> str:
     return "-" if share.share is None else f"{share.share:.2f} [{share.low:.2f}, {share.high:.2f}]"
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.models.blocks import halve
+from v2vkit.models.warp import downsampled_flow
 
 
 @dataclass(frozen=True)
@@ -95,18 +96,6 @@ def downsampled(batch: VideoBatch, times: int) -> VideoBatch:
         flow={k: w for k, (w, _) in pairs.items()},
         confidence={k: c for k, (_, c) in pairs.items()},
     )
-
-
-def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tensor, Tensor]:
-    """Downsamples flow by its confidence-weighted mean, so that outliers do not distort reliable vectors nearby.
-
-    Where the confidence is 0 it is the plain mean.
-    """
-    for _ in range(times):
-        share = halve(confidence)
-        trusted = halve(flow * confidence) / share.clamp(min=1e-6)
-        flow, confidence = torch.where(share > 1e-6, trusted, halve(flow)) / 2, share
-    return flow, confidence
 
 
 def stack(sequences: list[VideoBatch]) -> VideoBatch:

@@ -16,10 +16,10 @@ from v2vkit.conditions.base import Use
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
+from v2vkit.models.warp import downsampled_flow
 from v2vkit.training.data.batch import (
     VideoBatch,
     downsampled,
-    downsampled_flow,
     frames_to_float,
     joined,
     maps_to_float,

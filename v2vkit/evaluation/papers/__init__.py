@@ -1,0 +1,1 @@
+"""Tables of the papers: evaluations of several models side by side, with the published numbers."""
