@@ -139,7 +139,7 @@ def main() -> None:
     print(f"{'setting':24} {'pass':>12} " + " ".join(f"{name:>10}" for name in MEASURES))
     for label, values in settings.items():
         begun = time.process_time()
-        session = Session(generator, halvings=info.halvings, precision="fp32", **values)
+        session = Session(generator, downsamplings=info.downsamplings, precision="fp32", **values)
         means = passes(measure(session, frames, flows, given.frames), length)
         curves[label] = means
         for number in (0, 1, len(means) // 2, len(means) - 1):

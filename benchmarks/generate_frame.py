@@ -31,7 +31,7 @@ from benchmarks.train_step import (
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
 from v2vkit.conditions.settings import Origin
-from v2vkit.engine.precision import computes_in
+from v2vkit.engine.precision import resolve_precision
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.generator import VideoGenerator, advance
@@ -100,7 +100,7 @@ def measure_frame(work: Workload) -> list[Row]:
     seconds = take_turns(functions, work, times=3)
     rows = compare_rows("frame", gflop, seconds, product_gflop)
     rows.append(("frame, ours / plain: time", seconds["ours"] / seconds["plain"], "<= 0.9, or the profile below"))
-    half = computes_in("auto", torch.device(work.device))
+    half = resolve_precision("auto", torch.device(work.device))
     if half != "fp32":
         rows.append((f"frame, ours in {half} / ours: time", seconds["fast"] / seconds["ours"], "reported"))
     rows.append(("frame: largest difference of a pixel in [-1, 1], in 1e-5", apart * 1e5, "<= 10"))

@@ -26,9 +26,9 @@ from v2vkit.checkpoint.model_file import ModelInfo, load_model, save_model
 from v2vkit.conditions.conditioning import conditioning_of
 from v2vkit.conditions.settings import Origin
 from v2vkit.inference.conditioned import conditioned_frames
-from v2vkit.inference.live import open_live
+from v2vkit.inference.estimated_maps import open_map_maker
 from v2vkit.inference.rollout import Rollout
-from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
+from v2vkit.inference.session import Session, prepare_ahead, warm_up, write_each
 from v2vkit.models.presets import generator_config
 from v2vkit.video.decode import decode
 from v2vkit.video.encode import VideoWriter, write_video
@@ -88,7 +88,7 @@ def _timed(function: Callable[[], object]) -> float:
 def _parts(video: Path, work: Path, side: int) -> dict[str, float]:
     """Seconds that each part takes alone, with warm libraries."""
     generator, info = load_model(Folder(f"{work}/checkpoints/spatial-1"))
-    maps = open_live(info, str(video))
+    maps = open_map_maker(info, str(video))
     frames: list[NDArray[np.uint8]] = []
     sources: list[NDArray[np.float32]] = []
 
@@ -127,7 +127,7 @@ def _whole(video: Path, work: Path, side: int) -> float:
 
     def render() -> None:
         with writer:
-            frames = Session(generator, precision="auto").render(made_ahead(conditioned, CPU))
+            frames = Session(generator, precision="auto").render(prepare_ahead(conditioned, CPU))
             for _ in write_each(frames, lambda frame, _: writer.write(next(pictures), pts=frame.frame.pts), CPU):
                 pass
 

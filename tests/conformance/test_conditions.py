@@ -11,7 +11,7 @@ from tests.errors import raises
 from tests.faces import face_landmarks, photo
 from tests.people import body, person
 from v2vkit.cli.recipe_file import shipped_recipes
-from v2vkit.conditions.augment import STAY, Change, move_image
+from v2vkit.conditions.augment import IDENTITY, Change, warp_image
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
 from v2vkit.conditions.densepose import DensePoseMap
@@ -168,7 +168,7 @@ def test_damaged_files_are_refused(condition: Condition[Any], data: bytes) -> No
 
 def test_a_change_that_moves_nothing_changes_nothing(case: tuple[Condition[Any], Any]) -> None:
     condition, annotation = case
-    still = condition.augment(condition.draw(annotation, IMAGE), Change(STAY))
+    still = condition.augment(condition.draw(annotation, IMAGE), Change(IDENTITY))
     np.testing.assert_array_equal(condition.channels(still, IMAGE), condition.channels(annotation, IMAGE))
     assert still.found == annotation.found
 
@@ -176,7 +176,7 @@ def test_a_change_that_moves_nothing_changes_nothing(case: tuple[Condition[Any],
 def test_a_change_moves_what_is_known_and_repeats(condition: Condition[Any]) -> None:
     annotation = condition.draw(EXAMPLES[condition.name][2][0], IMAGE)
     change = Change(np.array([[1.0, 0, 4], [0, 1, -3]]), drop=0.5, seed=(1, 2))
-    image = move_image(IMAGE, change.move)
+    image = warp_image(IMAGE, change.move)
     moved, again = (condition.channels(condition.augment(annotation, change), image) for _ in range(2))
     np.testing.assert_array_equal(moved, again)
     assert not np.array_equal(moved, condition.channels(annotation, IMAGE))

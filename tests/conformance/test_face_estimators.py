@@ -9,8 +9,8 @@ import pytest
 
 from tests.faces import photo, train_dlib_predictor
 from v2vkit.engine.local import LocalEngine
-from v2vkit.engine.threads import map_in_threads, whichever_is_free
-from v2vkit.estimators.base import FaceEstimator, look_at
+from v2vkit.engine.threads import map_in_threads, pool_calls
+from v2vkit.estimators.base import FaceEstimator, estimate_all
 from v2vkit.estimators.registry import open_estimator, open_estimators, rows_of
 
 # Row of the table -> pixels by which a moved face's landmarks may miss the movement: mediapipe cuts its regions at
@@ -131,7 +131,7 @@ def test_the_larger_face_is_the_prominent_one(estimator: FaceEstimator) -> None:
 def test_several_at_once_give_the_same_bits(estimator: FaceEstimator, case: tuple[str, dict[str, Any]]) -> None:
     frames = [photo(dx=2 * k, dy=-k) for k in range(6)]
     several = open_estimators("face", case[0], **case[1])
-    together = list(map_in_threads(whichever_is_free(several), frames, threads=len(several)))
+    together = list(map_in_threads(pool_calls(several), frames, threads=len(several)))
     for one, frame in zip(together, frames, strict=True):
         np.testing.assert_array_equal(one, found(estimator, frame))
 
@@ -140,11 +140,11 @@ def test_several_together_give_the_same_bits(estimator: FaceEstimator) -> None:
     """Frames of other sizes and frames with nothing in them among them."""
     frames = [photo(), np.zeros((90, 120, 3), np.uint8), photo(dx=5)[:, ::-1], photo(257, 290), photo(), photo()[1:]]
     for _ in range(2):
-        together = look_at(estimator, frames)
+        together = estimate_all(estimator, frames)
         assert len(together) == len(frames)
         for one, frame in zip(together, frames, strict=True):
             np.testing.assert_array_equal(one, estimator(frame))
-    assert look_at(estimator, []) == []
+    assert estimate_all(estimator, []) == []
 
 
 def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:

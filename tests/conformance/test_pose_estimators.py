@@ -14,8 +14,8 @@ from skimage import data
 from tests.networks import needs_ultralytics, yolo_weights
 from v2vkit.conditions.people import MID_HIP, NECK
 from v2vkit.engine.local import LocalEngine
-from v2vkit.engine.threads import map_in_threads, whichever_is_free
-from v2vkit.estimators.base import PoseEstimator, look_at
+from v2vkit.engine.threads import map_in_threads, pool_calls
+from v2vkit.estimators.base import PoseEstimator, estimate_all
 from v2vkit.estimators.registry import open_estimator, open_estimators, rows_of
 
 # Row of the table -> pixels by which a moved person's head and shoulders may miss the movement. `LEARNED` ones get
@@ -165,7 +165,7 @@ def test_frames_need_not_be_contiguous(estimator: PoseEstimator) -> None:
 def test_several_at_once_give_the_same_bits(estimator: PoseEstimator, name: str, settings: dict[str, Any]) -> None:
     frames = [photo(dx=2 * k, dy=-k) for k in range(6)]
     several = open_estimators("pose", name, **settings)
-    together = list(map_in_threads(whichever_is_free(several), frames, threads=len(several)))
+    together = list(map_in_threads(pool_calls(several), frames, threads=len(several)))
     for one, frame in zip(together, frames, strict=True):
         np.testing.assert_array_equal(one, estimator(frame))
 
@@ -174,11 +174,11 @@ def test_several_together_give_the_same_bits(estimator: PoseEstimator) -> None:
     """Frames of other sizes and frames with nothing in them among them."""
     frames = [photo(), np.zeros((90, 120, 3), np.uint8), photo(dx=5)[:, ::-1], photo(257, 290), photo(), photo()[1:]]
     for _ in range(2):
-        together = look_at(estimator, frames)
+        together = estimate_all(estimator, frames)
         assert len(together) == len(frames)
         for one, frame in zip(together, frames, strict=True):
             np.testing.assert_array_equal(one, estimator(frame))
-    assert look_at(estimator, []) == []
+    assert estimate_all(estimator, []) == []
 
 
 def _open_in_worker(case: tuple[str, dict[str, Any]]) -> Callable[[int], bytes]:

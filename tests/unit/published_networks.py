@@ -40,7 +40,7 @@ def _head(width: int, out: int) -> nn.Sequential:
 
 
 class Coarse(nn.Module):
-    """G0 with foreground and flow, two halvings, three blocks (two in the encoders, one in each branch)."""
+    """G0 with foreground and flow, two downsamplings, three blocks (two in the encoders, one in each branch)."""
 
     def __init__(self, sources: int, width: int):
         super().__init__()
@@ -118,7 +118,7 @@ def discriminator(channels: int, width: int, num_scales: int) -> nn.ModuleDict:
 
 
 def image_network(channels: int, width: int) -> nn.Module:
-    """A global image generator of two halvings and one block, with instance norm that stores nothing."""
+    """A global image generator of two downsamplings and one block, with instance norm that stores nothing."""
     network = nn.Module()
     layers = [*_stem(channels, width), *_down(width), *_down(2 * width), Block(4 * width), *_up(2 * width), *_up(width)]
     network.model = nn.Sequential(*layers, *_head(width, 3), nn.Tanh())

@@ -9,7 +9,16 @@ from tests.faces import face_landmarks, photo
 from tests.people import person
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
-from v2vkit.conditions.augment import STAY, Change, Move, draw_move, move_flow, move_ids, move_image, move_points
+from v2vkit.conditions.augment import (
+    IDENTITY,
+    Change,
+    Move,
+    draw_affine,
+    transform_points,
+    warp_flow,
+    warp_id_map,
+    warp_image,
+)
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.face import FaceCondition
@@ -42,16 +51,16 @@ def texture(size: int = 64) -> np.ndarray:
 
 def test_a_shift_moves_pixels_ids_and_points_alike() -> None:
     image = texture()
-    assert np.array_equal(move_image(image, SHIFT)[:-2, 3:], image[2:, :-3])
+    assert np.array_equal(warp_image(image, SHIFT)[:-2, 3:], image[2:, :-3])
     ids = (image[..., 0] // 64).astype(np.uint16) * 1000
-    assert np.array_equal(move_ids(ids, SHIFT)[:-2, 3:], ids[2:, :-3])
-    assert np.array_equal(move_points(np.float32([[10, 20]]), SHIFT), [[13, 18]])
+    assert np.array_equal(warp_id_map(ids, SHIFT)[:-2, 3:], ids[2:, :-3])
+    assert np.array_equal(transform_points(np.float32([[10, 20]]), SHIFT), [[13, 18]])
 
 
 def test_warped_ids_are_never_interpolated() -> None:
     ids = np.zeros((64, 64), np.uint8)
     ids[20:40, 20:40] = 7
-    moved = move_ids(ids, turned())
+    moved = warp_id_map(ids, turned())
     assert set(np.unique(moved)) == {0, 7}
     assert np.allclose(np.argwhere(moved == 7).mean(0), np.argwhere(ids == 7).mean(0), atol=1)
 
@@ -59,8 +68,8 @@ def test_warped_ids_are_never_interpolated() -> None:
 def test_points_move_as_the_picture_does() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     cv2.circle(image, (40, 22), 3, (255, 255, 255), -1)
-    y, x = np.argwhere(move_image(image, turned())[..., 0] > 128).mean(0)
-    assert np.allclose(move_points(np.float32([[40, 22]]), turned())[0], [x, y], atol=0.5)
+    y, x = np.argwhere(warp_image(image, turned())[..., 0] > 128).mean(0)
+    assert np.allclose(transform_points(np.float32([[40, 22]]), turned())[0], [x, y], atol=0.5)
 
 
 def test_warped_flow_maps_the_warped_frame_to_the_previous_one() -> None:
@@ -72,8 +81,8 @@ def test_warped_flow_maps_the_warped_frame_to_the_previous_one() -> None:
         warp(as_tensor, torch.from_numpy(flow).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy().astype(np.uint8)
     )
     move = turned(20, 1.2)
-    vectors, confidence = move_flow(flow, np.ones((64, 64), np.float32), move)
-    moved = [torch.from_numpy(move_image(image, move)).permute(2, 0, 1)[None].float() for image in (before, current)]
+    vectors, confidence = warp_flow(flow, np.ones((64, 64), np.float32), move)
+    moved = [torch.from_numpy(warp_image(image, move)).permute(2, 0, 1)[None].float() for image in (before, current)]
     inside = slice(16, 48)
 
     def difference(w: np.ndarray) -> float:
@@ -90,14 +99,14 @@ def test_vectors_without_confidence_do_not_spread_to_confident_neighbours() -> N
     flow, confidence = np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32)
     flow[:, 32:], confidence[:, 32:] = (-14, 0), 0
     for scale in (1, 255):  # confidence may come as bytes
-        vectors, moved = move_flow(flow, confidence * scale, turned(7, 1.1))
+        vectors, moved = warp_flow(flow, confidence * scale, turned(7, 1.1))
         assert ((moved > 0.2 * scale) & (moved < 0.8 * scale)).any()
         assert np.abs(vectors[moved > 0.01 * scale]).max() < 1e-4
         assert np.abs(vectors[moved == 0]).max() > 10  # what nobody trusts is moved like the rest
 
 
 def test_flow_from_outside_the_frame_has_no_confidence() -> None:
-    _, confidence = move_flow(np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32), SHIFT)
+    _, confidence = warp_flow(np.zeros((64, 64, 2), np.float32), np.ones((64, 64), np.float32), SHIFT)
     assert confidence[:, :2].max() == 0
     assert confidence[-1].max() == 0
 
@@ -109,7 +118,7 @@ def test_flow_that_points_outside_the_warped_frame_has_no_confidence() -> None:
     confidence = np.ones((64, 64), np.float32)
     confidence[:, 58:] = 0
     move = turned(0, 1.25)
-    vectors, moved = move_flow(flow, confidence, move)
+    vectors, moved = warp_flow(flow, confidence, move)
     x = np.arange(64) + vectors[..., 0]
     assert moved[x > 63.5].max() == 0
     assert moved[32, 32] == 1
@@ -124,13 +133,13 @@ def test_an_augmented_face_is_redrawn() -> None:
     frame = texture()
     sketch, _ = draw_sketch(frame, landmarks)
     move = turned(5, 1.0)
-    moved = move_image(frame, move)
+    moved = warp_image(frame, move)
     files = {
         "sketch.png": encode_png(sketch),
         "json": landmarks_to_json(landmarks, found=True, size=(64, 64), estimator="test"),
     }
     found = changed(FaceCondition(canny=False), files, moved, Change(move))
-    expected_points = move_points(landmarks, move)
+    expected_points = transform_points(landmarks, move)
     expected = face_channels(expected_points, draw_sketch(moved, expected_points, canny=False)[0])
     assert np.abs(to_unit(found) - to_unit(expected)).mean() < 0.01
     assert set(np.unique(found[0])) <= {0, 255}
@@ -143,7 +152,7 @@ def test_an_augmented_face_has_edges_of_the_background_only_where_others_have(ca
         "sketch.png": encode_png(draw_sketch(frame, landmarks, canny=canny)[0]),
         "json": landmarks_to_json(landmarks, found=True, size=(90, 80), estimator="test"),
     }
-    moved, points = move_image(frame, move), move_points(landmarks, move)
+    moved, points = warp_image(frame, move), transform_points(landmarks, move)
     found = changed(FaceCondition(canny=canny), files, moved, Change(move))
     with_edges, without = (face_channels(points, draw_sketch(moved, points, canny=drawn)[0]) for drawn in (True, False))
     assert not np.array_equal(with_edges, without)
@@ -161,7 +170,8 @@ def test_augmented_people_are_redrawn() -> None:
     }
     found = changed(PoseCondition(stroke=2), files, texture(), Change(move))
     expected = map_points(
-        someone, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1).astype(np.float32)
+        someone,
+        lambda points: np.concatenate([transform_points(points[:, :2], move), points[:, 2:]], 1).astype(np.float32),
     )
     drawn = skeleton_channels(draw_people((expected,), (64, 64), stroke=2))
     assert np.abs(to_unit(found) - to_unit(drawn)).mean() < 0.01
@@ -177,7 +187,7 @@ def test_parts_are_left_out_anew_for_every_frame() -> None:
     }
 
     def drawn(drop: float, frame: int) -> np.ndarray:
-        change = Change(STAY, drop, seed=(3,)).at(frame)
+        change = Change(IDENTITY, drop, seed=(3,)).at(frame)
         return changed(PoseCondition(), files, texture(), change)
 
     pose = PoseCondition()
@@ -207,9 +217,9 @@ def test_augmentation_is_drawn_for_each_batch_and_repeats(tmp_path_factory: pyte
 def test_affine_maps_stay_within_their_strength() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        move = draw_move(rng, 0.5, (100, 60))
-        centre = move_points(np.float32([[49.5, 29.5]]), move)[0] - (49.5, 29.5)
+        move = draw_affine(rng, 0.5, (100, 60))
+        centre = transform_points(np.float32([[49.5, 29.5]]), move)[0] - (49.5, 29.5)
         assert abs(centre[0]) <= 5.01
         assert abs(centre[1]) <= 3.01
         assert 1.1**-0.5 - 1e-6 <= np.sqrt(np.linalg.det(move[:, :2])) <= 1.1**0.5 + 1e-6
-    assert np.allclose(draw_move(np.random.default_rng(1), 0.0, (8, 8)), [[1, 0, 0], [0, 1, 0]])
+    assert np.allclose(draw_affine(np.random.default_rng(1), 0.0, (8, 8)), [[1, 0, 0], [0, 1, 0]])

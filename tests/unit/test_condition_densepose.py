@@ -16,7 +16,7 @@ from tests.unit.test_training_pose import FakePose
 from tests.unit.video_files import moving_frames, read_raw
 from tests.whole_way import check, evaluate, show, train
 from v2vkit.artifacts.images import decode_image
-from v2vkit.conditions.augment import STAY, Change, draw_move, move_ids
+from v2vkit.conditions.augment import IDENTITY, Change, draw_affine, warp_id_map
 from v2vkit.conditions.densepose import DensePoseCondition, DensePoseMap, drop_body_parts
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
@@ -108,18 +108,18 @@ def test_each_part_is_left_out_with_that_probability_all_channels_of_it() -> Non
         share.append(len(gone) / 24)
     assert np.mean(share) == pytest.approx(0.3, abs=0.03)
     annotation, condition = DensePoseMap(vui), DensePoseCondition()
-    whole = condition.augment(annotation, Change(STAY))
+    whole = condition.augment(annotation, Change(IDENTITY))
     np.testing.assert_array_equal(whole.vui, vui)
-    first, second = (condition.augment(annotation, Change(STAY, drop=0.5, seed=(7, t))).vui for t in (0, 1))
+    first, second = (condition.augment(annotation, Change(IDENTITY, drop=0.5, seed=(7, t))).vui for t in (0, 1))
     assert not np.array_equal(first, second), "anew for every frame"
 
 
 def test_augmentation_moves_parts_and_coordinates_as_ids() -> None:
     vui = np.ascontiguousarray(bodies(1)[0][..., ::-1])
-    move = draw_move(np.random.default_rng(5), 1.0, (32, 24))
+    move = draw_affine(np.random.default_rng(5), 1.0, (32, 24))
     moved = DensePoseCondition().augment(DensePoseMap(vui), Change(move)).vui
     for channel in range(3):
-        np.testing.assert_array_equal(moved[..., channel], move_ids(vui[..., channel], move))
+        np.testing.assert_array_equal(moved[..., channel], warp_id_map(vui[..., channel], move))
 
 
 def test_densepose_and_skeleton_go_the_whole_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from tests.unit.rendering import conditioned, render
 from tests.unit.video_files import moving_frames, read_raw, write_file
 from tests.whole_way import check, evaluate, show, train
 from v2vkit.artifacts.images import decode_image
-from v2vkit.conditions.augment import Change, draw_move, move_ids
+from v2vkit.conditions.augment import Change, draw_affine, warp_id_map
 from v2vkit.conditions.depth import DepthCondition, DepthMap
 
 
@@ -129,9 +129,9 @@ def test_channels_are_inverse_depth_and_where_it_is_known() -> None:
 
 
 def test_augmentation_moves_depth_and_mixes_none() -> None:
-    annotation, change = DepthMap.of(ramps(3)[2]), Change(draw_move(np.random.default_rng(1), 1.0, (64, 48)))
+    annotation, change = DepthMap.of(ramps(3)[2]), Change(draw_affine(np.random.default_rng(1), 1.0, (64, 48)))
     moved = DepthCondition().augment(annotation, change).stored
-    np.testing.assert_array_equal(moved, move_ids(annotation.stored, change.move))
+    np.testing.assert_array_equal(moved, warp_id_map(annotation.stored, change.move))
     assert set(moved.ravel()) <= set(annotation.stored.ravel())
     assert not np.array_equal(moved, annotation.stored)
 

@@ -15,7 +15,7 @@ from tests.whole_way import check, evaluate, show, train
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import read_manifest
-from v2vkit.conditions.augment import Change, draw_move, move_image
+from v2vkit.conditions.augment import Change, draw_affine, warp_image
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning, to_unit
 from v2vkit.conditions.picture import Picture, PictureCondition
@@ -153,9 +153,9 @@ def test_a_changed_picture_makes_the_artifacts_stale(tmp_path: Path) -> None:
 
 def test_augmentation_moves_the_picture_as_its_frame() -> None:
     image, condition = moving_frames(1)[0], Conditioning.of(PictureCondition())
-    move = draw_move(np.random.default_rng(3), 1.0, (64, 48))
+    move = draw_affine(np.random.default_rng(3), 1.0, (64, 48))
     channels = condition.channels(condition.augment((Picture(image),), Change(move, drop=0.5, seed=(1,))))
-    np.testing.assert_array_equal(channels.transpose(1, 2, 0), move_image(image, move))
+    np.testing.assert_array_equal(channels.transpose(1, 2, 0), warp_image(image, move))
     assert not np.array_equal(channels.transpose(1, 2, 0), image)
 
 

@@ -11,7 +11,7 @@ import torch
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.engine import cores
 from v2vkit.engine.cores import (
-    AS_THEY_ARE,
+    UNCHANGED_THREADS,
     CpuTimes,
     Threads,
     allowed_cores,
@@ -79,7 +79,7 @@ def test_threads_go_at_once_and_come_back_when_it_stays_calm(monkeypatch: pytest
     assert told == ["threads   2 (2.0 of 4 cores idle)", "threads   4 (4.0 of 4 cores idle)"]
 
 
-@pytest.mark.parametrize("threads", [AS_THEY_ARE, Threads(3, "--threads")])
+@pytest.mark.parametrize("threads", [UNCHANGED_THREADS, Threads(3, "--threads")])
 def test_threads_that_were_set_stay(monkeypatch: pytest.MonkeyPatch, threads: Threads) -> None:
     busy(monkeypatch, 4.0, 4.0, 4.0)
     torch.set_num_threads(3)

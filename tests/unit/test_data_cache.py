@@ -11,7 +11,7 @@ from tests.faces import face_landmarks
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.conditions.augment import Change, draw_move
+from v2vkit.conditions.augment import Change, draw_affine
 from v2vkit.conditions.conditioning import conditioning_of
 from v2vkit.conditions.landmarks import landmarks_to_json
 from v2vkit.training.data.batch import stack, to_device
@@ -20,7 +20,7 @@ from v2vkit.training.data.loader import clip_sampler, load_batch
 from v2vkit.training.data.sampler import Window
 from v2vkit.training.methods.frames import video_schedule
 
-CHANGE = Change(draw_move(np.random.default_rng(1), 1.0, (64, 64)))
+CHANGE = Change(draw_affine(np.random.default_rng(1), 1.0, (64, 64)))
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +69,18 @@ def test_augmentation_keeps_the_frame_and_the_annotation_but_no_map() -> None:
 
 def test_every_augmentation_begins_with_what_is_on_disk() -> None:
     dataset, fresh = of_faces(Faces()), of_faces(Faces())
-    other = Change(draw_move(np.random.default_rng(2), 1.0, (64, 64)))
+    other = Change(draw_affine(np.random.default_rng(2), 1.0, (64, 64)))
     dataset.load(Window(0, 0, 3), change=CHANGE)
     assert torch.equal(dataset.load(Window(0, 0, 3), change=other).s, fresh.load(Window(0, 0, 3), change=other).s)
 
 
 @pytest.mark.parametrize("changes", [{}, {"augment": 1.0}, {"augment": 1.0, "max_frame_stride": 2}])
-@pytest.mark.parametrize("halvings", [0, 1])
+@pytest.mark.parametrize("downsamplings", [0, 1])
 def test_a_second_epoch_reads_no_file(
-    work: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], halvings: int
+    work: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], downsamplings: int
 ) -> None:
     config = SMALL.model_copy(update={**changes, "batch_size": 2})
-    dataset = open_dataset(work, halvings=halvings)
+    dataset = open_dataset(work, downsamplings=downsamplings)
     sampler = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2)
     read: list[tuple[Any, ...]] = []
     plain = dataset.reader.read

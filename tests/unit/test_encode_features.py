@@ -87,7 +87,7 @@ def test_every_region_of_every_frame_has_its_mean(options: RunOptions) -> None:
                 assert [f.label * 65536 + f.id for f in found] == np.unique(regions).tolist()
                 assert sum(f.area for f in found) == pytest.approx(1)
                 x = torch.from_numpy(reader.frame(clip.name, t)).permute(2, 0, 1)[None].float() / 127.5 - 1
-                seen = features_at(encoder, x, (24, 32), halvings=0)[0].numpy()
+                seen = features_at(encoder, x, (24, 32), downsamplings=0)[0].numpy()
                 for feature in found:
                     inside = seen[:, regions == feature.label * 65536 + feature.id]
                     np.testing.assert_allclose(feature.vector, inside.mean(1), atol=1e-5)
@@ -95,8 +95,8 @@ def test_every_region_of_every_frame_has_its_mean(options: RunOptions) -> None:
 
 
 def test_frames_are_halved_as_the_encoder_saw_them_in_training(options: RunOptions) -> None:
-    info = save_feature_model(options.work, halvings=1)
-    assert info.encoder_halvings == 1
+    info = save_feature_model(options.work, downsamplings=1)
+    assert info.encoder_downsamplings == 1
     run(STAGE, EncodeConfig(), options)
     manifest, work = _manifest(options), Folder(options.work)
     reader = ClipReader(work, {kind: m for kind in ("frames", "labels") if (m := read_manifest(work / kind))})
@@ -106,7 +106,9 @@ def test_frames_are_halved_as_the_encoder_saw_them_in_training(options: RunOptio
     found = features_from_json(data, "x")
     x = torch.from_numpy(reader.frame(clip, 1)).permute(2, 0, 1)[None].float() / 127.5 - 1
     regions = reader.regions(info.conditioning, clip, 1)
-    halved, whole = (features_at(encoder, x, (24, 32), halvings=halvings)[0].numpy() for halvings in (1, 0))
+    halved, whole = (
+        features_at(encoder, x, (24, 32), downsamplings=downsamplings)[0].numpy() for downsamplings in (1, 0)
+    )
     for feature in found:
         inside = regions == feature.label * 65536 + feature.id
         np.testing.assert_allclose(feature.vector, halved[:, inside].mean(1), atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.pipeline.stage import Clip
-from v2vkit.stages.run_estimator import frames_together, look_at_frames
+from v2vkit.stages.run_estimator import estimate_frames, frames_together
 
 
 class CountedClip(Clip):
@@ -42,7 +42,7 @@ class Together:
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 50])
 def test_every_frame_is_given_in_order_with_its_result(length: int) -> None:
     estimators = [Together(), Together()]
-    estimated = list(look_at_frames(CountedClip(length), estimators))
+    estimated = list(estimate_frames(CountedClip(length), estimators))
     assert [int(image[0, 0, 0]) for image, _ in estimated] == list(range(length))
     assert [result for _, result in estimated] == [10 * t for t in range(length)]
     sizes = [size for estimator in estimators for size in estimator.sizes]
@@ -51,13 +51,13 @@ def test_every_frame_is_given_in_order_with_its_result(length: int) -> None:
 
 
 def test_an_estimator_that_takes_one_image_is_called_for_each() -> None:
-    estimated = look_at_frames(CountedClip(20), [lambda image: int(image[0, 0, 0]) + 1])
+    estimated = estimate_frames(CountedClip(20), [lambda image: int(image[0, 0, 0]) + 1])
     assert [result for _, result in estimated] == list(range(1, 21))
 
 
 def test_frames_are_drawn_only_so_far_ahead() -> None:
     clip = CountedClip(200)
-    estimated = look_at_frames(clip, [Together(), Together()])
+    estimated = estimate_frames(clip, [Together(), Together()])
     next(estimated)
     estimated.close()
     assert len(clip.drawn) <= 4 * 8
@@ -69,7 +69,7 @@ def test_few_large_frames_go_together() -> None:
     assert frames_together(CountedClip(1, 3840, 2160)) == 1
     assert frames_together(CountedClip(1, 9000, 9000)) == 1
     estimator = Together()
-    list(look_at_frames(CountedClip(7, 2048, 1024), [estimator]))
+    list(estimate_frames(CountedClip(7, 2048, 1024), [estimator]))
     assert estimator.sizes == [5, 2]
 
 
@@ -78,4 +78,4 @@ def test_what_the_estimator_raises_is_raised_where_it_is_used() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        list(look_at_frames(CountedClip(20), [fail, fail]))
+        list(estimate_frames(CountedClip(20), [fail, fail]))

@@ -20,7 +20,7 @@ from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.conditions.openpose_files import check_files, pose_files
-from v2vkit.conditions.people import Person, Persons, follow_people, people_from_json, people_to_json
+from v2vkit.conditions.people import Person, Persons, people_from_json, people_to_json, smooth_people
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
@@ -110,7 +110,7 @@ def test_what_is_on_disk_is_what_rendering_draws(tmp_path: Path) -> None:
     frames = scene([0, 120, 140, 0, 0, 160, 164, 0])
     write_frames(tmp_path, {"a": frames})
     manifest = _make(tmp_path, smooth=5, min_score=0.05)
-    followed = follow_people(iter(frames), FakePose(), smooth=5, missing="hold", min_score=0.05)
+    followed = smooth_people(iter(frames), FakePose(), smooth=5, missing="hold", min_score=0.05)
     for t, (_, people, _) in enumerate(followed):
         files = _files(tmp_path, manifest, f"a/{t:06d}")
         assert people is not None

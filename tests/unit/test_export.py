@@ -62,7 +62,7 @@ class Exported:
 @pytest.fixture(scope="module", params=[0, 1], ids=["full size", "coarse scale"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     work = tmp_path_factory.mktemp("export")
-    generator, info = _model(work, halvings=request.param)
+    generator, info = _model(work, downsamplings=request.param)
     _export(work, work / "out", size=Size(50, 36))
     return Exported(generator, resized(info, Size(50, 36)), work / "out")
 
@@ -70,14 +70,14 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def test_graphs_compute_what_the_generator_computes(exported: Exported) -> None:
     info = exported.info
     sessions = {name: onnxruntime.InferenceSession(str(exported.folder / f"{name}.onnx")) for name in ("first", "step")}
-    rollout = Rollout(exported.generator, info.halvings)
+    rollout = Rollout(exported.generator, info.downsamplings)
     state: dict[str, np.ndarray] = {}
     for s in _source_maps(info, 4):
         session = sessions["step" if state else "first"]
         names = [output.name for output in session.get_outputs()]
         found = dict(zip(names, session.run(None, {"s": s[None], **state}), strict=True))
         wanted = rollout.step(s)
-        frame = enlarge(wanted.x_fake, (36, 50), info.halvings) if info.halvings else wanted.x_fake
+        frame = enlarge(wanted.x_fake, (36, 50), info.downsamplings) if info.downsamplings else wanted.x_fake
         for name, limit in LIMITS.items():
             tensor = frame if name == "frame" else getattr(wanted, name)
             assert (name in found) == (tensor is not None)
@@ -102,7 +102,7 @@ def test_a_program_with_numpy_and_onnxruntime_alone_renders_a_clip(exported: Exp
     arguments = [str(EXAMPLE), str(exported.folder), str(tmp_path / "maps.npy"), str(tmp_path / "out.rgb")]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path)
     frames = np.fromfile(tmp_path / "out.rgb", np.uint8).reshape(-1, info.height, info.width, 3)
-    rollout = Rollout(exported.generator, info.halvings)
+    rollout = Rollout(exported.generator, info.downsamplings)
     wanted = np.stack([rollout.image(s) for s in _source_maps(info, 4)])
     assert frames.shape == wanted.shape
     assert np.abs(frames[0].astype(int) - wanted[0]).max() <= 1

@@ -15,7 +15,7 @@ from tests.unit.video_files import write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import ModelInfo
-from v2vkit.conditions.augment import Change, draw_move, move_points
+from v2vkit.conditions.augment import Change, draw_affine, transform_points
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.face import FaceCondition, FaceLandmarks
@@ -70,9 +70,9 @@ def test_irises_are_kept_in_files_and_moved_with_the_face() -> None:
     read = FaceCondition.decode(files, size=(128, 128))
     assert read.irises is not None
     np.testing.assert_allclose(read.irises, face.irises, atol=1e-3)
-    move = draw_move(np.random.default_rng(0), 1.0, (128, 128))
+    move = draw_affine(np.random.default_rng(0), 1.0, (128, 128))
     moved = condition.augment(face, Change(move))
-    np.testing.assert_allclose(moved.irises, move_points(face.irises, move), atol=1e-3)
+    np.testing.assert_allclose(moved.irises, transform_points(face.irises, move), atol=1e-3)
     assert np.abs(moved.irises - face.irises).max() > 1
     without = FaceCondition.encode(condition.draw(FaceLandmarks(face.points, (128, 128))), estimator="e 1")
     assert b"irises" not in without["json"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from v2vkit.conditions.augment import STAY, Change
+from v2vkit.conditions.augment import IDENTITY, Change
 from v2vkit.conditions.label_noise import THIN, LabelNoise, jittered, without_thin
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 
@@ -69,7 +69,7 @@ def test_all_frames_of_a_sequence_have_the_same_noise(noise):
     condition = LabelsCondition(num_labels=4)
     results = set()
     for number in range(8):
-        change = Change(STAY, seed=(number,), noise=LabelNoise(**noise, seed=(number, 1)))
+        change = Change(IDENTITY, seed=(number,), noise=LabelNoise(**noise, seed=(number, 1)))
         frames = [condition.augment(LabelMap(labels, instances), change.at(t)).labels for t in range(3)]
         assert all(np.array_equal(frame, frames[0]) for frame in frames)
         results.add(frames[0].tobytes())

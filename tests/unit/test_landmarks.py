@@ -14,11 +14,11 @@ from v2vkit.conditions.landmarks import (
     FACE,
     INNER_POINTS,
     add_forehead,
-    follow_face,
     landmark_errors,
     landmarks_from_json,
     landmarks_to_json,
     outer_eye_distance,
+    smooth_face,
 )
 from v2vkit.conditions.smoothing import HOLD_FRAMES
 
@@ -140,7 +140,7 @@ def test_a_frame_does_not_depend_on_what_comes_after_the_look_ahead(smooth: int,
 
     def followed(found: list[np.ndarray | None]) -> list[tuple]:
         frames = [np.full((2, 2, 3), t, np.uint8) for t in range(len(found))]
-        return list(follow_face(frames, lambda frame: found[frame[0, 0, 0]], smooth=smooth, missing=missing))
+        return list(smooth_face(frames, lambda frame: found[frame[0, 0, 0]], smooth=smooth, missing=missing))
 
     whole = followed(faces)
     assert [frame[0, 0, 0] for frame, _, _ in whole] == list(range(150))
@@ -161,7 +161,7 @@ def test_follow_face_pulls_only_as_many_frames_as_it_needs(smooth: int, missing:
             pulled.append(t)
             yield np.full((1, 1, 3), t % 256, np.uint8)
 
-    stream = follow_face(frames(), lambda frame: faces[len(pulled) - 1], smooth=smooth, missing=missing)
+    stream = smooth_face(frames(), lambda frame: faces[len(pulled) - 1], smooth=smooth, missing=missing)
     limit = smooth // 2 + (HOLD_FRAMES if missing == "hold" else 0)
     ahead = [pulled[-1] - t for t, _ in enumerate(stream)]
     assert len(ahead) == 300
@@ -171,13 +171,13 @@ def test_follow_face_pulls_only_as_many_frames_as_it_needs(smooth: int, missing:
 def test_blank_policy_shows_nothing_where_nothing_was_found() -> None:
     faces = [face_landmarks(), None, face_landmarks(70)]
     frames = [np.full((1, 1, 3), t, np.uint8) for t in range(3)]
-    blank = list(follow_face(frames, lambda frame: faces[frame[0, 0, 0]], missing="blank"))
+    blank = list(smooth_face(frames, lambda frame: faces[frame[0, 0, 0]], missing="blank"))
     assert [landmarks is None for _, landmarks, _ in blank] == [False, True, False]
 
 
 def test_json_brings_back_exactly_what_was_drawn() -> None:
     frames = [np.zeros((120, 160, 3), np.uint8)]
-    ((_, landmarks, found),) = follow_face(frames, lambda frame: face_landmarks(50.12345, 60.98765, 61.7))
+    ((_, landmarks, found),) = smooth_face(frames, lambda frame: face_landmarks(50.12345, 60.98765, 61.7))
     data = landmarks_to_json(landmarks, found=found, size=(160, 120), estimator="test 1")
     read, size, found, _ = landmarks_from_json(data)
     assert found

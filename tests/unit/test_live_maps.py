@@ -21,7 +21,7 @@ from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.people import MIN_SCORE
 from v2vkit.conditions.smoothing import HOLD_FRAMES
 from v2vkit.config import StageConfig
-from v2vkit.inference.live import EstimatedFrame, open_live
+from v2vkit.inference.estimated_maps import EstimatedFrame, open_map_maker
 from v2vkit.pipeline.stage import Stage
 from v2vkit.stages.estimate_pose import STAGE as POSES
 from v2vkit.stages.estimate_pose import PoseConfig
@@ -46,7 +46,7 @@ def _both(
     manifest = make(stage, config, work)
     info = save_untrained(work, domain, size=(90, 80), maps=manifest.config, maps_stage=manifest.stage)
     reader = ClipReader(Folder(str(work)), {stage.output(config): manifest})
-    live = list(open_live(info, "in.mp4")(iter(frames)))
+    live = list(open_map_maker(info, "in.mp4")(iter(frames)))
     assert len(live) == len(frames)
     assert sum(not found for _, _, _, found in live) == sum(manifest.missing.values()) == VALUES.count(0)
     return live, info, reader
@@ -92,7 +92,7 @@ def test_every_setting_of_the_maps_changes_what_is_drawn(tmp_path: Path, domain:
     drawn = []
     for changes in ({}, settings):
         info = save_untrained(tmp_path, domain, size=(90, 80), maps={"smooth": 0} | changes)
-        drawn.append([s for _, s, _, _ in open_live(info, "in.mp4")(iter(frames))])
+        drawn.append([s for _, s, _, _ in open_map_maker(info, "in.mp4")(iter(frames))])
     assert not np.array_equal(*drawn)
 
 

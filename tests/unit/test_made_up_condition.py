@@ -22,7 +22,7 @@ from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.conditions import domains, registry
-from v2vkit.conditions.augment import Change, move_ids
+from v2vkit.conditions.augment import Change, warp_id_map
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning, to_unit
@@ -87,10 +87,10 @@ class BrightnessCondition(Condition[Brightness]):
     def num_channels(self) -> int:
         return 1
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, Bytes]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, Bytes]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, Brightness]]:
-        return ((frame, Brightness(levels)) for frame, levels in looked_at)
+        return ((frame, Brightness(levels)) for frame, levels in frame_results)
 
     @classmethod
     def encode(cls, annotation: Brightness, *, estimator: str) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ class BrightnessCondition(Condition[Brightness]):
         return (annotation.levels // width * width)[None]
 
     def augment(self, annotation: Brightness, change: Change) -> Brightness:
-        return Brightness(move_ids(annotation.levels, change.move))
+        return Brightness(warp_id_map(annotation.levels, change.move))
 
     def preview(self, channels: np.ndarray) -> Image:
         return np.repeat(np.rint(channels[0] * 255).astype(np.uint8)[..., None], 3, 2)

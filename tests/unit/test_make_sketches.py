@@ -20,7 +20,7 @@ from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.conditions.landmarks import follow_face, landmarks_from_json
+from v2vkit.conditions.landmarks import landmarks_from_json, smooth_face
 from v2vkit.conditions.sketch import draw_sketch
 from v2vkit.config import make_config
 from v2vkit.estimators.registry import open_estimator
@@ -112,7 +112,7 @@ def test_what_is_on_disk_is_what_rendering_draws(tmp_path: Path) -> None:
     frames = scene([0, 120, 140, 0, 0, 160, 164, 0])
     write_frames(tmp_path, {"a": frames})
     manifest = _make(tmp_path, smooth=5)
-    for t, (frame, landmarks, _) in enumerate(follow_face(iter(frames), FakeFace(), smooth=5, missing="hold")):
+    for t, (frame, landmarks, _) in enumerate(smooth_face(iter(frames), FakeFace(), smooth=5, missing="hold")):
         files = _files(tmp_path, manifest, f"a/{t:06d}")
         np.testing.assert_array_equal(landmarks_from_json(files["json"])[0], landmarks)
         np.testing.assert_array_equal(decode_gray(files["sketch.png"]), draw_sketch(frame, landmarks)[0])
@@ -306,11 +306,11 @@ def test_mediapipe_is_silent() -> None:
         "time.sleep(0.5)\n"
         "assert face(numpy.zeros((99, 99, 3), numpy.uint8)) is None and face(photo()) is not None\n"
         "assert face(photo(200, 260)) is not None\n"
-        "from v2vkit.engine.threads import map_in_threads, whichever_is_free\n"
+        "from v2vkit.engine.threads import map_in_threads, pool_calls\n"
         "from v2vkit.estimators.registry import open_estimators\n"
         "faces = open_estimators('face', 'mediapipe')\n"
         "frames = [photo(dx=k) for k in range(8)]\n"
-        "found = map_in_threads(whichever_is_free(faces), frames, threads=len(faces))\n"
+        "found = map_in_threads(pool_calls(faces), frames, threads=len(faces))\n"
         "assert all(face is not None for face in found)\n"
         "print('still there', file=sys.stderr)\n"
     )

@@ -69,20 +69,22 @@ def test_enhancers_double_the_width_of_the_global_network() -> None:
         make_config(ImageGeneratorConfig, {"in_channels": 5, "width": 64, "num_enhancers": 5}, "checkpoint")
 
 
-@pytest.mark.parametrize(("size", "halved", "halvings"), [((33, 40), 0, 1), ((33, 40), 0, 2), ((18, 37), 1, 1)])
+@pytest.mark.parametrize(("size", "halved", "downsamplings"), [((33, 40), 0, 1), ((33, 40), 0, 2), ((18, 37), 1, 1)])
 def test_features_stand_where_the_pixels_stood_that_they_are_of(
-    size: tuple[int, int], halved: int, halvings: int
+    size: tuple[int, int], halved: int, downsamplings: int
 ) -> None:
     """An E that says where a pixel of its own lies must say so of regions at the frames' size, without a shift."""
     rows, columns = (torch.arange(side, dtype=torch.float32) for side in size)
     places = torch.stack([rows[:, None].expand(size), columns.expand(size)])
-    times = 1 << (halved + halvings)
+    times = 1 << (halved + downsamplings)
 
     def encode(x: Tensor) -> Tensor:
         there = [torch.arange(side) * float(times) for side in x.shape[-2:]]
         return torch.stack([there[0][:, None].expand(x.shape[-2:]), there[1].expand(x.shape[-2:])])[None]
 
-    found = features_at(encode, halve(torch.zeros(1, 3, *size), halved), size, halvings=halvings, halved=halved)[0]
+    found = features_at(
+        encode, halve(torch.zeros(1, 3, *size), halved), size, downsamplings=downsamplings, halved=halved
+    )[0]
     assert found.shape == (2, *size)
     away = found - places
     inside = [side - 1 - (side - 1) % (2 * times) for side in size]  # whole periods, without the last clamped pixels
@@ -91,10 +93,10 @@ def test_features_stand_where_the_pixels_stood_that_they_are_of(
     assert away[region].mean().abs() < 1e-6
 
 
-@pytest.mark.parametrize("halvings", [1, 2])
-def test_the_regions_of_a_mirrored_frame_have_the_same_features(halvings: int) -> None:
+@pytest.mark.parametrize("downsamplings", [1, 2])
+def test_the_regions_of_a_mirrored_frame_have_the_same_features(downsamplings: int) -> None:
     left = torch.rand(1, 3, 9, 8)
     x = torch.cat([left, torch.rand(1, 3, 9, 1), left.flip(-1)], -1)
     regions = torch.tensor([0] * 8 + [1] + [2] * 8).expand(1, 1, 9, 17)
-    vectors, _, _ = instance_vectors(features_at(lambda x: x, x, (9, 17), halvings=halvings), regions)
+    vectors, _, _ = instance_vectors(features_at(lambda x: x, x, (9, 17), downsamplings=downsamplings), regions)
     torch.testing.assert_close(vectors[0], vectors[2])

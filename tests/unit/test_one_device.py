@@ -140,7 +140,7 @@ def test_a_training_step_stays_on_its_device(gpu: torch.device, kind: str) -> No
 
 def test_a_rendered_frame_stays_on_its_device(gpu: torch.device) -> None:
     config = GeneratorConfig(source_channels=4, num_scales=2, width=8, num_down=1, num_blocks=1, foreground=(1, 2))
-    rollout = Rollout(VideoGenerator(config).eval().requires_grad_(False).to(gpu), halvings=1)
+    rollout = Rollout(VideoGenerator(config).eval().requires_grad_(False).to(gpu), downsamplings=1)
     for _ in range(3):
         image = rollout.image(np.zeros((4, 48, 64), np.float32))
     assert image.shape == (48, 64, 3)

@@ -12,10 +12,10 @@ from v2vkit.conditions.people import (
     Person,
     Persons,
     drop_uncertain,
-    follow_people,
-    move_people,
     people_from_json,
     people_to_json,
+    smooth_people,
+    transform_people,
 )
 from v2vkit.conditions.smoothing import fill_gaps, smooth
 
@@ -182,8 +182,8 @@ def test_a_stream_gives_the_numbers_of_the_whole_clip(window: int, missing: str)
     def estimate(frame: np.ndarray) -> np.ndarray:
         return bodies[frame[0, 0, 0]]
 
-    whole = list(follow_people(frames, estimate, smooth=window, missing=missing))
-    stream = follow_people(iter(frames), estimate, smooth=window, missing=missing)
+    whole = list(smooth_people(frames, estimate, smooth=window, missing=missing))
+    stream = smooth_people(iter(frames), estimate, smooth=window, missing=missing)
     for t, (frame, people, found) in enumerate(stream):
         assert frame[0, 0, 0] == t
         assert found == (len(bodies[t]) > 0)
@@ -199,7 +199,7 @@ def test_a_stream_gives_the_numbers_of_the_whole_clip(window: int, missing: str)
 def test_missing_points_stay_missing_when_people_are_moved() -> None:
     points = body()
     points[5] = 0
-    (moved,) = move_people((Person(points, left_hand=None),), np.array([[1.0, 0, 3], [0, 1, -2]]))
+    (moved,) = transform_people((Person(points, left_hand=None),), np.array([[1.0, 0, 3], [0, 1, -2]]))
     np.testing.assert_allclose(moved.body[0, :2], points[0, :2] + (3, -2), atol=1e-5)
     assert moved.body[5, 2] == 0
     assert moved.left_hand is None

@@ -23,7 +23,7 @@ from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.label_ids import instance_edges
-from v2vkit.conditions.people import follow_people
+from v2vkit.conditions.people import smooth_people
 from v2vkit.conditions.regions import region_ids
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.estimators.ultralytics_models import YoloPose
@@ -190,7 +190,7 @@ def test_poses_of_yolo_are_made_with_the_weights_of_training(tmp_path: Path) -> 
     source = write_file(tmp_path / "in.mp4", [noise(64, 96, seed) for seed in range(2)])
     frames = list(conditioned(source, info))
     images = [frame.frame.image for frame in frames if frame.frame.image is not None]
-    people = follow_people(iter(images), YoloPose(weights=weights), min_score=0.2)
+    people = smooth_people(iter(images), YoloPose(weights=weights), min_score=0.2)
     for frame, (_, found, _) in zip(frames, people, strict=True):
         assert frame.s.any()
         np.testing.assert_array_equal(frame.s, to_unit(skeleton_channels(draw_people(found, (96, 64)))))

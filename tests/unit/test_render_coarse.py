@@ -21,10 +21,10 @@ SOURCES = np.random.default_rng(0).random((3, 13, 48, 64), dtype=np.float32)
 @pytest.fixture
 def generator(tmp_path: Path) -> VideoGenerator:
     """A model that sees everything halved once."""
-    save_untrained(tmp_path, "street", halvings=1)
+    save_untrained(tmp_path, "street", downsamplings=1)
     found, info = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
     assert isinstance(found, VideoGenerator)
-    assert info.halvings == 1
+    assert info.downsamplings == 1
     return found
 
 

@@ -21,7 +21,7 @@ from v2vkit.conditions.clips import ClipReader
 from v2vkit.inference import conditioned as conditioned_module
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.sources import open_source, source_kind
-from v2vkit.inference.workspace import lacking_instances, other_maps, shots_of
+from v2vkit.inference.workspace import count_missing_instances, maps_warning, shots_of
 from v2vkit.stages.render import COMMAND, RenderConfig
 from v2vkit.video.framing import Window, reframe
 from v2vkit.video.pictures import PictureWriter
@@ -34,7 +34,9 @@ def _without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Source maps of noise, so that no face is needed."""
     s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
     monkeypatch.setattr(
-        conditioned_module, "open_live", lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames)
+        conditioned_module,
+        "open_map_maker",
+        lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames),
     )
 
 
@@ -280,12 +282,12 @@ def test_maps_of_another_making_are_told(tmp_path: Path) -> None:
     info = remade(info, stage="make-sketches", settings={"smooth": 3, "canny": True, "weights": "a"})
     about = Manifest(v2vkit="t", stage="make-sketches", stage_version=1, config={}, inputs={}, fingerprint="x")
     same = about.model_copy(update={"config": {"smooth": 3, "canny": True, "weights": "b"}})
-    assert other_maps(info, {"sketches": same}) is None
-    told = other_maps(info, {"sketches": about.model_copy(update={"config": {"smooth": 0, "canny": True}})})
+    assert maps_warning(info, {"sketches": same}) is None
+    told = maps_warning(info, {"sketches": about.model_copy(update={"config": {"smooth": 0, "canny": True}})})
     assert told is not None
     assert "smooth 0 (the model's: 3)" in told
     assert "canny" not in told
-    assert "made by segment" in str(other_maps(info, {"sketches": about.model_copy(update={"stage": "segment"})}))
+    assert "made by segment" in str(maps_warning(info, {"sketches": about.model_copy(update={"stage": "segment"})}))
 
 
 def test_missing_instances_of_a_workspace_are_counted(tmp_path: Path) -> None:
@@ -295,9 +297,9 @@ def test_missing_instances_of_a_workspace_are_counted(tmp_path: Path) -> None:
     labels = read_manifest(Folder(work) / "labels")
     assert labels is not None
     reader = ClipReader(Folder(work), {"labels": labels})
-    assert lacking_instances(info, reader) == {}
+    assert count_missing_instances(info, reader) == {}
     with_instances = remade(info, settings={"instances": "somewhere"})
-    assert list(lacking_instances(with_instances, reader).values()) == [4]
+    assert list(count_missing_instances(with_instances, reader).values()) == [4]
 
 
 def test_pictures_keep_the_names_of_the_label_maps(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
     monkeypatch.setattr(
         conditioned,
-        "open_live",
+        "open_map_maker",
         lambda info, source, device: lambda frames: ((image, s, None, True) for image in frames),
     )
 
@@ -312,8 +312,8 @@ def _rewrite_header(path: Path, **changes: object) -> None:
         ({"width": 10**9}, ("width", "16384")),
         ({"height": 0}, ("height", "1")),
         ({"width": 16000, "height": 16000}, ("16000x16000",)),
-        ({"halvings": 64}, ("halvings",)),
-        ({"halvings": -1}, ("halvings",)),
+        ({"downsamplings": 64}, ("downsamplings",)),
+        ({"downsamplings": -1}, ("downsamplings",)),
         ({"frames": {"fps": "1/0"}}, ("frame rate",)),
         ({"frames": {"fps": "1e999999999"}}, ("frame rate",)),
         ({"frames": {"fps": [25]}}, ("frame rate",)),

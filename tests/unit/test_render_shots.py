@@ -14,7 +14,6 @@ from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
-from v2vkit.inference import live
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.session import Session
 from v2vkit.pipeline.runner import run
@@ -42,7 +41,7 @@ def _find_square(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
 
 @pytest.fixture(autouse=True)
 def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "open_estimator", lambda task, name, **settings: _find_square)
+    monkeypatch.setattr(estimated_maps, "open_estimator", lambda task, name, **settings: _find_square)
 
 
 FIRST = _shot(RED, 12, left=0, unseen=(10, 11))

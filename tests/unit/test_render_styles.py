@@ -198,7 +198,7 @@ def test_a_trained_model_paints_objects_in_the_colours_of_their_vectors(tmp_path
     regions = region_ids(OBJECT)
     s = to_unit(source.channels([LabelMap(OBJECT)]))
     for clip, colour in zip(reader.clips, (RED, GREEN), strict=True):
-        found = describe_frame(encoder, reader.frame(clip.name, 0), regions, halvings=0)
+        found = describe_frame(encoder, reader.frame(clip.name, 0), regions, downsamplings=0)
         styles = fit_styles([found], model=info.identity, max_components=1, num_styles=1, seed=0)
         picture = Rollout(generator).image(
             ConditionedFrame(s, regions=regions).conditioning(Style(styles, styles.seeds[0]))

@@ -224,7 +224,9 @@ def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     s = np.zeros((15, 32, 32), np.float32)
     monkeypatch.setattr(framing, "open_face", lambda settings, **names: find)
     monkeypatch.setattr(
-        conditioned_module, "open_live", lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames)
+        conditioned_module,
+        "open_map_maker",
+        lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from v2vkit.engine.threads import map_in_threads, prefetch, whichever_is_free
+from v2vkit.engine.threads import map_in_threads, pool_calls, prefetch
 
 
 def test_order_is_kept() -> None:
@@ -120,7 +120,7 @@ def test_whichever_is_free_calls_each_from_one_thread_at_a_time() -> None:
 
         return function
 
-    call = whichever_is_free([make(0), make(1)])
+    call = pool_calls([make(0), make(1)])
     assert list(map_in_threads(call, range(20), threads=4)) == [10 * i for i in range(20)]
     assert most == [1, 1]
     assert sum(calls) == 20
@@ -130,7 +130,7 @@ def test_a_function_that_raised_is_free_again() -> None:
     def fail(i: int) -> int:
         raise ValueError(str(i))
 
-    call = whichever_is_free([fail])
+    call = pool_calls([fail])
     for i in range(2):
         with pytest.raises(ValueError, match=str(i)):
             call(i)

@@ -13,7 +13,7 @@ from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset,
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info
-from v2vkit.conditions.augment import Change, draw_move, move_ids
+from v2vkit.conditions.augment import Change, draw_affine, warp_id_map
 from v2vkit.conditions.face import FaceCondition, FaceLandmarks
 from v2vkit.conditions.regions import label_and_instance, region_ids
 from v2vkit.config import fingerprinted
@@ -48,9 +48,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_workspace(tmp_path_factory.mktemp("work"), clip_frames=7).work
 
 
-def dataset_with_regions(work: str, *, halvings: int = 0, flip: bool = False) -> VideoDataset:
-    plain = open_dataset(work, strides=(1,), halvings=halvings, flip=flip)
-    return VideoDataset(plain.reader, plain.source, strides=(1,), downsample=halvings, flip=flip, regions=True)
+def dataset_with_regions(work: str, *, downsamplings: int = 0, flip: bool = False) -> VideoDataset:
+    plain = open_dataset(work, strides=(1,), downsamplings=downsamplings, flip=flip)
+    return VideoDataset(plain.reader, plain.source, strides=(1,), downsample=downsamplings, flip=flip, regions=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +79,13 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
     flipped = mirrored(plain)
     assert flipped.regions is not None
     assert torch.equal(flipped.regions[:, 0] // 65536, flipped.s[:, :12].argmax(1))
-    move = draw_move(np.random.default_rng(1), 1.0, (32, 24))
+    move = draw_affine(np.random.default_rng(1), 1.0, (32, 24))
     moved = dataset.load(Window(0, 1, 3), change=Change(move))
     assert moved.regions is not None
     assert not torch.equal(moved.regions, plain.regions)
     assert torch.equal(moved.regions[:, 0] // 65536, moved.s[:, :12].argmax(1))
     large = np.full((6, 8), (255 << 16) + 65535, np.int32)
-    np.testing.assert_array_equal(move_ids(large, draw_move(np.random.default_rng(1), 1.0, (8, 6))), large)
+    np.testing.assert_array_equal(warp_id_map(large, draw_affine(np.random.default_rng(1), 1.0, (8, 6))), large)
     plan = BatchPlan(0, (Window(0, 0, 4),) * 2, (0, 1))
     sequence = load_batch(WITH.model_copy(update={"augment": 1.0}), dataset, plan)
     assert sequence.regions is not None
@@ -93,18 +93,18 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("halvings", [0, 1, 2])
+@pytest.mark.parametrize("downsamplings", [0, 1, 2])
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
-def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, halvings: int, jitter: float) -> None:
+def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, downsamplings: int, jitter: float) -> None:
     """Bit-equal: from the files, from memory, with no memory, and halved after loading; mirrored before halving."""
-    dataset = dataset_with_regions(work, halvings=halvings)
-    change = Change(draw_move(np.random.default_rng(1), 1.0, (32, 24))) if jitter else None
+    dataset = dataset_with_regions(work, downsamplings=downsamplings)
+    change = Change(draw_affine(np.random.default_rng(1), 1.0, (32, 24))) if jitter else None
     window = Window(0, 1, 3)
     dataset.load(window, flip=not flip, change=change)
     first, again = (dataset.load(window, flip=flip, change=change) for _ in range(2))
-    forgetful = dataset_with_regions(work, halvings=halvings).empty(0).load(window, flip=flip, change=change)
+    forgetful = dataset_with_regions(work, downsamplings=downsamplings).empty(0).load(window, flip=flip, change=change)
     whole = dataset_with_regions(work).load(window, change=change)
-    expected = downsampled(mirrored(whole) if flip else whole, halvings)
+    expected = downsampled(mirrored(whole) if flip else whole, downsamplings)
     assert expected.confidence[1].any()
     for found in (first, again, forgetful):
         for name in ("x", "s", "regions"):
@@ -114,8 +114,8 @@ def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, halvings
 
 
 def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for halvings in (0, 2):
-        dataset = dataset_with_regions(work, halvings=halvings)
+    for downsamplings in (0, 2):
+        dataset = dataset_with_regions(work, downsamplings=downsamplings)
         dataset.load(Window(0, 1, 3))
         read: list[tuple[object, ...]] = []
         with monkeypatch.context() as patch:
@@ -155,7 +155,7 @@ def test_vectors_mean_the_same_in_every_spatial_stage(work: str) -> None:
     networks[1].encoder.load_state_dict(networks[0].encoder.state_dict())
     found = []
     for config, owner in zip((coarse, fine), networks, strict=True):
-        sequence = stack([dataset_with_regions(work, halvings=config.halvings).load(Window(0, 0, 3))])
+        sequence = stack([dataset_with_regions(work, downsamplings=config.downsamplings).load(Window(0, 0, 3))])
         state = begin_window(sequence, owner.generator, from_nothing=False)
         maps = owner.features(Chunk(sequence, state, [2]))
         assert maps is not None

@@ -157,7 +157,7 @@ def test_video_models_are_found_before_image_models(work: RunOptions) -> None:
 def test_frame_by_frame_no_frame_depends_on_another(work: RunOptions) -> None:
     generator, info = load_model(find_model(Folder(work.work), "pix2pixhd"))
     sources = np.random.default_rng(0).random((3, 13, 24, 32), dtype=np.float32)
-    rollout = Rollout(generator, info.halvings)
+    rollout = Rollout(generator, info.downsamplings)
     for s in sources:
         assert torch.equal(rollout.step(s).x_fake, Rollout(generator).step(s).x_fake)
     assert rollout.sources == []

@@ -16,7 +16,7 @@ from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, begin, trainer_of
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.checkpoint.train_state import Network, TrainState
-from v2vkit.conditions.augment import STAY, Change, Move, draw_move
+from v2vkit.conditions.augment import IDENTITY, Change, Move, draw_affine
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.dataset import VideoDataset
@@ -276,7 +276,7 @@ def test_every_sequence_leaves_other_parts_out_and_stays_where_it_is() -> None:
     seeds = []
     for loaded in batches_of(drop_parts=0.3, number=20):
         changes = [change for _, _, change in loaded if change is not None]
-        assert all(np.array_equal(change.move, STAY) and change.drop == 0.3 for change in changes)
+        assert all(np.array_equal(change.move, IDENTITY) and change.drop == 0.3 for change in changes)
         seeds += [change.seed for change in changes]
     assert len(set(seeds)) == 3 * 20
     others = [change.seed for loaded in batches_of(drop_parts=0.3, seed=8) for *_, change in loaded if change]
@@ -325,7 +325,7 @@ def assert_spread(moves: list[Move], strength: float) -> None:
 @pytest.mark.parametrize("strength", [0.5, 1.0, 2.0])
 def test_moves_shift_turn_and_zoom_as_far_as_set(strength: float) -> None:
     rng = np.random.default_rng(0)
-    assert_spread([draw_move(rng, strength, (WIDTH, HEIGHT)) for _ in range(400)], strength)
+    assert_spread([draw_affine(rng, strength, (WIDTH, HEIGHT)) for _ in range(400)], strength)
 
 
 def test_sequences_move_as_far_as_their_width_and_height_allow() -> None:

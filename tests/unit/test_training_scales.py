@@ -94,12 +94,12 @@ def _models(*names: str) -> tuple[str, ...]:
 def test_a_coarse_model_renders_at_the_size_of_the_frames(trained: RunOptions) -> None:
     model, info = load_model(find_model(Folder(trained.work), "spatial-1"))
     s = np.random.default_rng(0).random((13, 24, 32)).astype(np.float32)
-    rollout = Rollout(model, info.halvings)
+    rollout = Rollout(model, info.downsamplings)
     assert rollout.image(s).shape == (24, 32, 3)
     inside = halve(torch.from_numpy(s)[None]).repeat(1, 3, 1, 1)
     with torch.no_grad():
         small = model(inside, None, first_frame=True)[-1].x_fake
-    assert torch.allclose(small, Rollout(model, info.halvings).step(s).x_fake, atol=1e-5)
+    assert torch.allclose(small, Rollout(model, info.downsamplings).step(s).x_fake, atol=1e-5)
 
 
 def test_a_coarse_model_is_measured_beside_real_frames_at_its_size(trained: RunOptions, tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_frozen_scale_gets_no_gradient_and_a_free_one_does(trained: RunOptions
 
 def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> None:
     full = open_dataset(trained.work, strides=(1,))
-    half = open_dataset(trained.work, strides=(1,), halvings=1)
+    half = open_dataset(trained.work, strides=(1,), downsamplings=1)
     a, b = full.load(Window(0, 0, 4)), half.load(Window(0, 0, 4))
     assert b.x.shape[-2:] == (12, 16)
     # Where everything is trusted it is the mean.
@@ -202,7 +202,7 @@ def test_untrusted_flow_does_not_spoil_the_flow_beside_it() -> None:
 
 
 def test_a_mirrored_window_is_halved_like_the_mirrored_frames(trained: RunOptions) -> None:
-    full, half = open_dataset(trained.work, strides=(1,)), open_dataset(trained.work, strides=(1,), halvings=1)
+    full, half = open_dataset(trained.work, strides=(1,)), open_dataset(trained.work, strides=(1,), downsamplings=1)
     window = Window(0, 0, 4)
     assert torch.equal(half.load(window, flip=True).x, halve(full.load(window, flip=True).x))
 
@@ -225,12 +225,12 @@ def test_a_coarse_scale_sees_in_the_finer_generator_what_it_was_trained_on(
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("halvings", [1, 2])
-def test_an_enlarged_frame_stands_where_the_frame_stood(halvings: int) -> None:
+@pytest.mark.parametrize("downsamplings", [1, 2])
+def test_an_enlarged_frame_stands_where_the_frame_stood(downsamplings: int) -> None:
     """A generator that gives back its downsampled source must not move the picture."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(160.0), indexing="ij")
     blob = torch.exp(-((x - 80) ** 2 + (y - 64) ** 2) / (2 * 12**2))[None, None]
-    large = enlarge(halve(blob, halvings), (128, 160), halvings)[0, 0]
+    large = enlarge(halve(blob, downsamplings), (128, 160), downsamplings)[0, 0]
     assert large.shape == (128, 160)
     for along, expected in ((x, 80), (y, 64)):
         assert float((large * along).sum() / large.sum()) == pytest.approx(expected, abs=0.05)

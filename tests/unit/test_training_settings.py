@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tests.conditions import of_domain
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset
 from v2vkit.config import Precision
-from v2vkit.engine.precision import autocast, computes_in
+from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.sampler import Window
@@ -61,7 +61,7 @@ def test_a_cpu_computes_in_bfloat16_where_it_is_fast_at_it(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16, raising=False)
-    assert computes_in("auto", CPU) == ("bf16" if amx or avx512_bf16 else "fp32")
+    assert resolve_precision("auto", CPU) == ("bf16" if amx or avx512_bf16 else "fp32")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_convolutions_compute_in_the_precision_that_was_named(named: Precision, 
 def test_a_torch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
-    assert computes_in("auto", CPU) == "fp32"
+    assert resolve_precision("auto", CPU) == "fp32"
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +91,12 @@ def equal(a: VideoBatch, b: VideoBatch) -> bool:
     return all(torch.equal(one, other) for one, other in zip(tensors(a), tensors(b), strict=True))
 
 
-@pytest.mark.parametrize("halvings", [0, 1])
-def test_memory_stays_within_its_limit_and_changes_nothing(work: str, halvings: int) -> None:
+@pytest.mark.parametrize("downsamplings", [0, 1])
+def test_memory_stays_within_its_limit_and_changes_nothing(work: str, downsamplings: int) -> None:
     windows = [Window(clip, start, 5) for start in (0, 6, 3, 0, 1, 7) for clip in (0, 1)]
-    expected = [open_dataset(work, halvings=halvings).load(window, flip=True) for window in windows]
+    expected = [open_dataset(work, downsamplings=downsamplings).load(window, flip=True) for window in windows]
     limit = 120_000
-    roomy, tight = (open_dataset(work, halvings=halvings) for _ in range(2))
+    roomy, tight = (open_dataset(work, downsamplings=downsamplings) for _ in range(2))
     for window in windows:
         roomy.load(window, flip=True)
     assert roomy.cached_bytes > 2 * limit
@@ -106,7 +106,7 @@ def test_memory_stays_within_its_limit_and_changes_nothing(work: str, halvings: 
         assert limit / 2 < tight.cached_bytes <= limit or window is windows[0]
     kept = sum(array.nbytes for kept in tight._cache.values() for array in kept.values())
     assert tight.cached_bytes == kept
-    none = open_dataset(work, halvings=halvings)
+    none = open_dataset(work, downsamplings=downsamplings)
     none.cache_bytes = 100  # not even one frame
     assert equal(none.load(windows[0], flip=True), expected[0])
     assert none.cached_bytes <= 100

@@ -95,7 +95,7 @@ def test_half_precision_flow_addresses_exact_pixels(dtype: torch.dtype) -> None:
 def test_flow_of_a_generators_scales_is_halved_and_leaves_untrusted_pixels_out() -> None:
     flow, confidence = torch.full((1, 2, 32, 16), 8.0), torch.ones(1, 1, 32, 16)
     flow[..., 5, 5], confidence[..., 5, 5] = 1e4, 0
-    coarse, fine = flow_levels(flow, confidence, halvings=1, num_scales=2)
+    coarse, fine = flow_levels(flow, confidence, downsamplings=1, num_scales=2)
     assert (coarse.shape, fine.shape) == ((1, 2, 8, 4), (1, 2, 16, 8))
     torch.testing.assert_close(fine, torch.full_like(fine, 4.0))
     torch.testing.assert_close(coarse, torch.full_like(coarse, 2.0))

@@ -65,7 +65,7 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12, enl
 
 
 def open_dataset(
-    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, halvings: int = 0, num_labels: int = 12
+    work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, downsamplings: int = 0, num_labels: int = 12
 ) -> VideoDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
@@ -75,7 +75,7 @@ def open_dataset(
         of_domain("street", num_labels),
         strides=strides,
         flip=flip,
-        downsample=halvings,
+        downsample=downsamplings,
     )
 
 

@@ -155,7 +155,7 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
         ) from None
 
 
-def read_proven(folder: Folder, name: str) -> bytes:
+def read_verified(folder: Folder, name: str) -> bytes:
     """Read an artifact's single file (a model, styles), verified against the manifest.
 
     Without a finished manifest nothing is verified: a model file alone is a valid checkpoint, and running training

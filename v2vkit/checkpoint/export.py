@@ -57,8 +57,10 @@ def steps_of(generator: AnyGenerator, info: ModelInfo) -> tuple[TracedStep, ...]
 
 
 def _step(generator: AnyGenerator, info: ModelInfo, inputs: dict[str, Tensor], *, name: str, first: bool) -> TracedStep:
-    stack = halve(inputs["s"], info.halvings).repeat(1, generator.config.history + 1, 1, 1)
-    network = RecurrentStep(traceable(generator, stack, first=first), first=first, halvings=info.halvings).eval()
+    stack = halve(inputs["s"], info.downsamplings).repeat(1, generator.config.history + 1, 1, 1)
+    network = RecurrentStep(
+        traceable(generator, stack, first=first), first=first, downsamplings=info.downsamplings
+    ).eval()
     with torch.no_grad():
         made = network(*inputs.values())
     shapes = {output: tuple(tensor.shape) for output, tensor in zip(network.outputs, made, strict=True)}

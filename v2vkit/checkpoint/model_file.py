@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_proven
+from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_verified
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
@@ -43,7 +43,7 @@ ENCODER_PREFIX = "encoder."
 _FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
 
 
-def halved_size(width: int, height: int, times: int) -> tuple[int, int]:
+def downsampled_size(width: int, height: int, times: int) -> tuple[int, int]:
     """Width and height after `times` downsamplings by two, odd sides rounded up."""
     return -(-width // 2**times), -(-height // 2**times)
 
@@ -59,8 +59,8 @@ class ModelInfo(BaseModel):
         tracks: how `v2v track` made the object ids of the label maps; None = they are those of the label maps.
         encoder: configuration of E, whose vectors are appended to the source maps; None = no features.
         width, height: size of the frames and source maps of its workspace, in pixels.
-        halvings: downsamplings by two of the source maps before the generator; above 0 for the coarse scales of a model
-            with several.
+        downsamplings: times that source maps are downsampled by two before the generator; above 0 for the coarse
+            scales of a model with several.
         first_frame: how a video begins (`self`, `real` or `image`).
         frames: settings of `ingest`; rendering crops and resizes in the same way.
         placement: typical position and size of the face or body in the training footage, in pixels of its frames;
@@ -85,7 +85,7 @@ class ModelInfo(BaseModel):
     tracks: Origin | None = None
     width: int = Field(ge=1, le=MAX_SIDE)
     height: int = Field(ge=1, le=MAX_SIDE)
-    halvings: int = Field(default=0, ge=0, le=8)
+    downsamplings: int = Field(default=0, ge=0, le=8)
     first_frame: str = "self"
     frames: dict[str, Any]
     placement: Placement | None = None
@@ -140,14 +140,14 @@ class ModelInfo(BaseModel):
         return f"{self.fingerprint}/{self.steps}"
 
     @property
-    def encoder_halvings(self) -> int:
+    def encoder_downsamplings(self) -> int:
         """Downsamplings by two of the frames before E, to the size of the coarsest scale in every stage."""
-        return self.halvings + self.generator.num_scales - 1
+        return self.downsamplings + self.generator.num_scales - 1
 
     @property
     def output_size(self) -> tuple[int, int]:
         """Width and height of the generator's output, which rendering upsamples to the size of the frames."""
-        return halved_size(self.width, self.height, self.halvings)
+        return downsampled_size(self.width, self.height, self.downsamplings)
 
 
 def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> dict[str, Tensor]:
@@ -226,7 +226,7 @@ def refuse_without_features(info: ModelInfo, folder: Folder) -> None:
 
 def _load(folder: Folder, name: str = MODEL) -> tuple[nn.Module, FeatureEncoder | None, ModelInfo]:
     try:
-        data = read_proven(folder, name)
+        data = read_verified(folder, name)
     except FileNotFoundError:
         raise _absent(folder, name) from None
     try:

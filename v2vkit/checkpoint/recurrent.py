@@ -3,7 +3,7 @@
 Exporters of torch trace networks from tensors to tensors. `RecurrentStep` is the whole step (`v2v export`);
 `GeneratorStep` is the generator alone, for the back ends of rendering, which keep the state themselves.
 Shapes: N = 1 image, C source channels of one frame, L past frames, H x W the size of the source maps, h x w that of the
-generator's output (`ModelInfo.halvings`), both fixed when the network is traced.
+generator's output (`ModelInfo.downsamplings`), both fixed when the network is traced.
 """
 
 import copy
@@ -72,19 +72,19 @@ class RecurrentStep(nn.Module):
 
     Attributes:
         first: a frame without a past.
-        halvings: `ModelInfo.halvings`.
+        downsamplings: `ModelInfo.downsamplings`.
         outputs: names of the outputs in their order; known after the first call.
     """
 
-    def __init__(self, generator: AnyGenerator, *, first: bool, halvings: int = 0):
+    def __init__(self, generator: AnyGenerator, *, first: bool, downsamplings: int = 0):
         super().__init__()
-        self.generator, self.first, self.halvings = generator, first, halvings
+        self.generator, self.first, self.downsamplings = generator, first, downsamplings
         self.outputs: tuple[str, ...] = ()
 
     def forward(self, s: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         length = self.generator.config.history
-        current = halve(s, self.halvings)
+        current = halve(s, self.downsamplings)
         past, history = list(state), None
         if not self.first:
             sources = [past.pop(0)] if length else []
@@ -94,7 +94,9 @@ class RecurrentStep(nn.Module):
         stack = torch.cat([*sources, current], 1)
         outputs = self.generator(stack, history, first_frame=self.first)
         last = outputs[-1]
-        frame = enlarge(last.x_fake, (s.shape[2], s.shape[3]), self.halvings) if self.halvings else last.x_fake
+        frame = (
+            enlarge(last.x_fake, (s.shape[2], s.shape[3]), self.downsamplings) if self.downsamplings else last.x_fake
+        )
         made = {"frame": frame, "h": last.h, "flow": last.flow, "mask": last.mask}
         found = {name: value for name, value in made.items() if value is not None}
         # Two outputs of a graph must not be the same tensor.

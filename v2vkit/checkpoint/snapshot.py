@@ -115,7 +115,7 @@ def read_progress(folder: Folder) -> Progress | None:
     return None if found is None else found[0]
 
 
-def forget_damaged(folder: Folder) -> bool:
+def remove_damaged_snapshot(folder: Folder) -> bool:
     """Remove an unreadable snapshot, so that training starts from the beginning; True if there was one."""
     try:
         _read(folder)

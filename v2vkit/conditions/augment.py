@@ -15,7 +15,7 @@ from v2vkit.conditions.label_noise import LabelNoise
 Move = NDArray[np.float64]
 Points = NDArray[np.float32]
 
-STAY: Move = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+IDENTITY: Move = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 """The identity."""
 
 _SHARE = 0.1
@@ -45,7 +45,7 @@ class Change:
         return replace(self, seed=(*self.seed, frame))
 
 
-def draw_move(rng: np.random.Generator, strength: float, size: tuple[int, int]) -> Move:
+def draw_affine(rng: np.random.Generator, strength: float, size: tuple[int, int]) -> Move:
     """A random shift, rotation and zoom about the centre of a frame of `size` (width, height).
 
     Args:
@@ -59,22 +59,22 @@ def draw_move(rng: np.random.Generator, strength: float, size: tuple[int, int]) 
     return move
 
 
-def move_image(image: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
+def warp_image(image: NDArray[np.uint8], move: Move) -> NDArray[np.uint8]:
     """Warp RGB uint8 [H, W, 3]; the border is mirrored."""
     return _warp(image, move, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
 
 
-def move_ids(ids: NDArray[Any], move: Move) -> NDArray[Any]:
+def warp_id_map(ids: NDArray[Any], move: Move) -> NDArray[Any]:
     """Warp labels or instances [H, W] by nearest neighbour; the border is mirrored, as of the image."""
     return _warp(ids, move, cv2.INTER_NEAREST, cv2.BORDER_REFLECT_101)
 
 
-def move_points(points: Points, move: Move) -> Points:
+def transform_points(points: Points, move: Move) -> Points:
     """Transform points [N, 2]."""
     return (points @ move[:, :2].T + move[:, 2]).astype(np.float32)
 
 
-def move_flow(
+def warp_flow(
     flow: NDArray[np.float32], confidence: NDArray[np.float32], move: Move
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Warp flow [H, W, 2] and its confidence [H, W], for a pair of frames that are both moved.

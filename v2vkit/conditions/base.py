@@ -24,7 +24,7 @@ from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import look_at
+from v2vkit.estimators.base import estimate_all
 from v2vkit.video.label_files import MapKind
 
 Bytes = NDArray[np.uint8]
@@ -71,7 +71,7 @@ class Condition(BaseModel, Generic[A]):
         estimator_stage: the one of `stages` that runs the estimator; its setting named like the task chooses which.
         nothing: name under which frames are counted in which nothing was found.
         making: the commands that make the artifact, for messages.
-        Settings: the settings of its stage that `follow` reads.
+        Settings: the settings of its stage that `postprocess` reads.
         appearance: fields that change how channels look, but not what each of them means.
         together: number of frames per batch in a stream; memory grows with it.
         mirrors: whether its maps may be flipped left to right in training.
@@ -167,8 +167,8 @@ class Condition(BaseModel, Generic[A]):
         """Channels of one frame."""
 
     @abstractmethod
-    def follow(
-        self, looked_at: Iterable[tuple[F, Any]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, Any]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, A]]:
         """Annotations of consecutive frames of one shot from an estimator's results: gaps filled, smoothed in time.
 
@@ -176,7 +176,7 @@ class Condition(BaseModel, Generic[A]):
         look-ahead.
 
         Args:
-            looked_at: (frame, the estimator's result for it); frames may be of any type and are passed through.
+            frame_results: (frame, the estimator's result for it); frames may be of any type and are passed through.
             settings: of the stage; see `Settings`.
             size: (width, height) of the frames.
         """
@@ -190,20 +190,20 @@ class Condition(BaseModel, Generic[A]):
         size: Size,
         together: int | None = None,
     ) -> Iterator[tuple[Image, A]]:
-        """Frames of one shot with their annotations, in order: the estimator runs on small batches, then `follow`.
+        """Frames of one shot with their annotations, in order: the estimator runs on small batches, then `postprocess`.
 
         Args:
             frames: consecutive frames, RGB uint8 [H, W, 3]; read only as far ahead as needed.
             estimator: of the condition's `task`.
-            settings, size: as in `follow`.
+            settings, size: as in `postprocess`.
             together: frames per batch of the estimator; None = as the class says.
         """
 
-        def looked_at() -> Iterator[tuple[Image, Any]]:
+        def frame_results() -> Iterator[tuple[Image, Any]]:
             for images in batched(frames, together or self.together):
-                yield from zip(images, look_at(estimator, images), strict=True)
+                yield from zip(images, estimate_all(estimator, images), strict=True)
 
-        return self.follow(looked_at(), settings, size=size)
+        return self.postprocess(frame_results(), settings, size=size)
 
     def prepare(self, annotations: Sequence[A]) -> list[A]:
         """The same annotations with whatever `draw` needs computed for all of them at once, where that is faster."""

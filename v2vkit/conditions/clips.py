@@ -172,7 +172,7 @@ def _shard_label_ids(url: str, entry: ShardEntry) -> frozenset[int]:
     return frozenset[int]().union(*(np.flatnonzero(np.bincount(ids.ravel())).tolist() for ids in maps))
 
 
-def typical_placement(reader: ClipReader, conditioning: Conditioning) -> Placement | None:
+def subject_placement(reader: ClipReader, conditioning: Conditioning) -> Placement | None:
     """The median placement of the clips' subject over evenly spread frames; None if there is no subject."""
     found = conditioning.with_subject
     if found is None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_image, encode_png
-from v2vkit.conditions.augment import Change, move_ids
+from v2vkit.conditions.augment import Change, warp_id_map
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
@@ -77,11 +77,11 @@ class DensePoseCondition(Condition[DensePoseMap]):
     def num_channels(self) -> int:
         return 3
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, DensePoseMap]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, DensePoseMap]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, DensePoseMap]]:
         """As in `Condition`; unchanged, because these annotations came with the frames."""
-        return iter(looked_at)
+        return iter(frame_results)
 
     @classmethod
     def of_map(cls, numbers: NDArray[Any], *, near_far: tuple[float, float] | None = None) -> DensePoseMap:
@@ -109,7 +109,7 @@ class DensePoseCondition(Condition[DensePoseMap]):
 
     def augment(self, annotation: DensePoseMap, change: Change) -> DensePoseMap:
         """Warped by nearest neighbour: parts, and surface coordinates of two parts, cannot be mixed."""
-        vui = move_ids(annotation.vui, change.move)
+        vui = warp_id_map(annotation.vui, change.move)
         if change.drop:  # a seed of its own, so that the choice is independent of the skeleton's
             vui = drop_body_parts(vui, np.random.default_rng([*change.seed, NUM_PARTS]), change.drop)
         return DensePoseMap(vui)

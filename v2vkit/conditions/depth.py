@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from v2vkit.artifacts.images import decode_gray, encode_png
-from v2vkit.conditions.augment import Change, move_ids
+from v2vkit.conditions.augment import Change, warp_id_map
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.given import check_ids
 from v2vkit.conditions.layers import Layer, OpenLayer
@@ -142,11 +142,11 @@ class DepthCondition(Condition[DepthMap]):
     def num_channels(self) -> int:
         return 2
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, DepthMap]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, DepthMap]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, DepthMap]]:
         """As in `Condition`; unchanged, because these annotations came with the frames."""
-        return iter(looked_at)
+        return iter(frame_results)
 
     @classmethod
     def of_map(cls, numbers: NDArray[Any], *, near_far: tuple[float, float] | None) -> DepthMap:
@@ -172,7 +172,7 @@ class DepthCondition(Condition[DepthMap]):
 
     def augment(self, annotation: DepthMap, change: Change) -> DepthMap:
         """Warped by nearest neighbour: the mean of a near and a far surface would be no surface."""
-        return DepthMap(move_ids(annotation.stored, change.move))
+        return DepthMap(warp_id_map(annotation.stored, change.move))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         """Near white, far dark, unknown black."""

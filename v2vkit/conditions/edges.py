@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from v2vkit.artifacts.images import decode_gray
-from v2vkit.conditions.augment import Change, move_ids
+from v2vkit.conditions.augment import Change, warp_id_map
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.given import refuse_size
 from v2vkit.conditions.laplacian import laplacian_edges
@@ -87,10 +87,10 @@ class EdgesCondition(Condition[EdgeMap]):
         edges = laplacian_edges(image, kernel=self.kernel, sigma=self.sigma, threshold=self.threshold)
         return EdgeMap(_binary(edges))
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, EdgeMap]]:
-        return ((frame, self.of_frame(image)) for frame, image in looked_at)
+        return ((frame, self.of_frame(image)) for frame, image in frame_results)
 
     @classmethod
     def encode(cls, annotation: EdgeMap, *, estimator: str = "") -> dict[str, bytes]:
@@ -105,7 +105,7 @@ class EdgesCondition(Condition[EdgeMap]):
 
     def augment(self, annotation: EdgeMap, change: Change) -> EdgeMap:
         """Warped by nearest neighbour, so that the map stays binary."""
-        return EdgeMap(move_ids(annotation.edges, change.move))
+        return EdgeMap(warp_id_map(annotation.edges, change.move))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         return np.repeat(np.rint(channels[0] * 255).astype(np.uint8)[..., None], 3, 2)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.conditions.alignment import Placement, place_face
-from v2vkit.conditions.augment import Change, move_points
+from v2vkit.conditions.augment import Change, transform_points
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.curves import Strokes, strokes_of
 from v2vkit.conditions.face_proportions import FaceProportions, face_move, measure_face, retarget_face
@@ -20,9 +20,9 @@ from v2vkit.conditions.landmarks import (
     NUM_IRISES,
     NUM_LANDMARKS,
     Landmarks,
-    follow_face,
     landmarks_from_json,
     landmarks_to_json,
+    smooth_face,
 )
 from v2vkit.conditions.layers import OpenLayer, gray_layer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
@@ -142,12 +142,12 @@ class FaceCondition(Condition[FaceLandmarks]):
     def num_channels(self) -> int:
         return NUM_CHANNELS + self.gaze
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, Landmarks | None]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, Landmarks | None]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, FaceLandmarks]]:
         wanted = TimeSettings.model_validate(settings)
-        followed = follow_face(
-            looked_at, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing, causal=wanted.causal
+        followed = smooth_face(
+            frame_results, itemgetter(1), smooth=wanted.smooth, missing=wanted.missing, causal=wanted.causal
         )
         for (frame, _), points, found in followed:
             yield frame, _of_points(points, size, found=found)
@@ -213,7 +213,7 @@ class FaceCondition(Condition[FaceLandmarks]):
 
     def augment(self, annotation: FaceLandmarks, change: Change) -> FaceLandmarks:
         points = annotation.all_points
-        return annotation.with_points(None if points is None else move_points(points, change.move))
+        return annotation.with_points(None if points is None else transform_points(points, change.move))
 
     def regions(self, annotation: FaceLandmarks) -> Regions:
         """Facial parts."""

@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.classes.remap import final_table
 from v2vkit.classes.table import ClassTableSetting
-from v2vkit.conditions.augment import Change, move_ids
+from v2vkit.conditions.augment import Change, warp_id_map
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.given import check_ids
 from v2vkit.conditions.label_ids import colorize, keep_labels, label_channels
@@ -138,11 +138,11 @@ class LabelsCondition(Condition[LabelMap]):
     def num_channels(self) -> int:
         return self.num_labels + int(self.edges)
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, Segments]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, Segments]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, LabelMap]]:
         keep = LabelSettings.model_validate(settings).keep
-        for frame, segments in looked_at:
+        for frame, segments in frame_results:
             yield frame, LabelMap(*keep_labels(segments.labels, segments.instances, keep))
 
     @classmethod
@@ -165,8 +165,8 @@ class LabelsCondition(Condition[LabelMap]):
 
     def augment(self, annotation: LabelMap, change: Change) -> LabelMap:
         instances = annotation.instances
-        labels = move_ids(annotation.labels, change.move)
-        moved = None if instances is None else move_ids(instances, change.move)
+        labels = warp_id_map(annotation.labels, change.move)
+        moved = None if instances is None else warp_id_map(instances, change.move)
         return LabelMap(labels, moved) if change.noise is None else LabelMap(*change.noise.apply(labels, moved))
 
     def regions(self, annotation: LabelMap) -> Regions:

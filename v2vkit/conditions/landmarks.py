@@ -76,7 +76,7 @@ FACE: Interpolation[Landmarks] = Interpolation(
 """Interpolation and averaging of landmarks in time."""
 
 
-def follow_face(
+def smooth_face(
     frames: Iterable[F],
     estimate: Callable[[F], Landmarks | None],
     *,

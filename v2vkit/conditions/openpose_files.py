@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.openpose_pairing import HINT, FileNames, check_pairing, files_of_frames
-from v2vkit.conditions.people import Person, Persons, move_people, people_from_json
+from v2vkit.conditions.people import Person, Persons, people_from_json, transform_people
 from v2vkit.errors import V2VError
 from v2vkit.video.sources import SourceFiles, natural_key
 
@@ -184,7 +184,7 @@ def read_people(file: Path, clip: ClipInfo, *, layout: str = "body25") -> Person
     left, top, width, height = clip.source["crop"]
     across, down = clip.width / width, clip.height / height
     move = np.array([[across, 0, -left * across], [0, down, -top * down]])
-    return move_people(_read(file, layout), move)
+    return transform_people(_read(file, layout), move)
 
 
 def _read(file: Path, layout: str) -> Persons:

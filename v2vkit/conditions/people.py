@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.conditions.augment import Move, move_points
+from v2vkit.conditions.augment import Move, transform_points
 from v2vkit.conditions.given import check_points
 from v2vkit.conditions.smoothing import Interpolation, Missing, smooth_estimates
 from v2vkit.errors import V2VError
@@ -117,10 +117,10 @@ def _split(points: Points) -> Person:
     return Person(body, face, left, right)
 
 
-def move_people(people: Persons, move: Move) -> Persons:
+def transform_people(people: Persons, move: Move) -> Persons:
     """People after a move of their frame (`v2vkit.conditions.augment`); missing points stay missing."""
     return tuple(
-        map_points(person, lambda points: np.concatenate([move_points(points[:, :2], move), points[:, 2:]], 1))
+        map_points(person, lambda points: np.concatenate([transform_points(points[:, :2], move), points[:, 2:]], 1))
         for person in people
     )
 
@@ -220,7 +220,7 @@ def _points(values: Any, count: int, key: str) -> Points:
     return points
 
 
-def follow_people(
+def smooth_people(
     frames: Iterable[F],
     estimate: Callable[[F], Points | Persons],
     *,

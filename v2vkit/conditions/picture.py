@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.images import decode_image, encode_png
-from v2vkit.conditions.augment import Change, move_image
+from v2vkit.conditions.augment import Change, warp_image
 from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
@@ -61,10 +61,10 @@ class PictureCondition(Condition[Picture]):
     def num_channels(self) -> int:
         return 3
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self, frame_results: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, Picture]]:
-        return ((frame, self.of_frame(image)) for frame, image in looked_at)
+        return ((frame, self.of_frame(image)) for frame, image in frame_results)
 
     def of_frame(self, image: Image) -> Picture:
         return Picture(image)
@@ -81,7 +81,7 @@ class PictureCondition(Condition[Picture]):
         return np.ascontiguousarray(annotation.image.transpose(2, 0, 1))
 
     def augment(self, annotation: Picture, change: Change) -> Picture:
-        return Picture(move_image(annotation.image, change.move))
+        return Picture(warp_image(annotation.image, change.move))
 
     def preview(self, channels: NDArray[np.float32]) -> Image:
         return np.ascontiguousarray(np.rint(channels * 255).astype(np.uint8).transpose(1, 2, 0))

@@ -21,10 +21,10 @@ from v2vkit.conditions.people import (
     Person,
     Persons,
     check_person,
-    follow_people,
-    move_people,
     people_to_json,
     read_people_file,
+    smooth_people,
+    transform_people,
 )
 from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
 from v2vkit.conditions.skeleton import NUM_CHANNELS, draw_people, drop_parts, skeleton_channels
@@ -119,13 +119,17 @@ class PoseCondition(Condition[People]):
     def num_channels(self) -> int:
         return NUM_CHANNELS
 
-    def follow(
-        self, looked_at: Iterable[tuple[F, NDArray[np.float32] | Persons]], settings: Mapping[str, Any], *, size: Size
+    def postprocess(
+        self,
+        frame_results: Iterable[tuple[F, NDArray[np.float32] | Persons]],
+        settings: Mapping[str, Any],
+        *,
+        size: Size,
     ) -> Iterator[tuple[F, People]]:
         """As in `Condition`; from an estimator's float32 [people, 25, 3], or the people in a file."""
         wanted = PoseSettings.model_validate(settings)
-        followed = follow_people(
-            looked_at,
+        followed = smooth_people(
+            frame_results,
             itemgetter(1),
             smooth=wanted.smooth,
             missing=wanted.missing,
@@ -162,7 +166,7 @@ class PoseCondition(Condition[People]):
         return skeleton_channels(drawing)
 
     def augment(self, annotation: People, change: Change) -> People:
-        persons = move_people(annotation.persons, change.move)
+        persons = transform_people(annotation.persons, change.move)
         if change.drop:
             persons = drop_parts(persons, np.random.default_rng(change.seed), change.drop)
         return annotation.with_persons(persons)

@@ -44,7 +44,7 @@ class Threads:
         return f"{self.number} ({self.why})"
 
 
-AS_THEY_ARE = Threads(0, "not chosen")
+UNCHANGED_THREADS = Threads(0, "not chosen")
 """For `follow_idle_cores`: do not change torch's threads."""
 
 

@@ -13,11 +13,11 @@ to and from it, for little gain, or emulates it."""
 
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The context in which forward passes run; outside of it everything is float32."""
-    dtype = _HALF.get(computes_in(precision, device))
+    dtype = _HALF.get(resolve_precision(precision, device))
     return torch.autocast(device.type, dtype, enabled=True) if dtype else torch.autocast(device.type, enabled=False)
 
 
-def computes_in(precision: Precision, device: torch.device) -> Precision:
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Data type of the convolutions on a device: fp32, bf16 or fp16.
 
     `auto` is bfloat16 where it was measured to be faster, never float16, whose range needs scaled losses.
@@ -40,4 +40,4 @@ def make_scaler(precision: Precision, device: torch.device) -> torch.amp.GradSca
 
     Disabled in other precisions, whose range is that of float32.
     """
-    return torch.amp.GradScaler(device.type, enabled=computes_in(precision, device) == "fp16")
+    return torch.amp.GradScaler(device.type, enabled=resolve_precision(precision, device) == "fp16")

@@ -71,7 +71,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def whichever_is_free(functions: Sequence[Callable[[T], R]]) -> Callable[[T], R]:
+def pool_calls(functions: Sequence[Callable[[T], R]]) -> Callable[[T], R]:
     """Combine equal functions that each serve one thread at a time into one that serves as many threads at once."""
     free: queue.SimpleQueue[Callable[[T], R]] = queue.SimpleQueue()
     for function in functions:

@@ -24,7 +24,7 @@ class Estimator(Protocol):
 
 
 @runtime_checkable
-class LooksAtSeveral(Protocol[Result]):
+class BatchEstimator(Protocol[Result]):
     """An estimator that is faster with several images at once."""
 
     def batch(self, images: Sequence[Image]) -> list[Result]:
@@ -32,9 +32,9 @@ class LooksAtSeveral(Protocol[Result]):
         ...
 
 
-def look_at(estimator: Callable[[Image], Result], images: Sequence[Image]) -> list[Result]:
-    """An estimator's results for several images, in one call where it supports that (`LooksAtSeveral`)."""
-    return estimator.batch(images) if isinstance(estimator, LooksAtSeveral) else [estimator(i) for i in images]
+def estimate_all(estimator: Callable[[Image], Result], images: Sequence[Image]) -> list[Result]:
+    """An estimator's results for several images, in one call where it supports that (`BatchEstimator`)."""
+    return estimator.batch(images) if isinstance(estimator, BatchEstimator) else [estimator(i) for i in images]
 
 
 def frame_itself(image: Image) -> Image:

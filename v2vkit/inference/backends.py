@@ -23,7 +23,7 @@ from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import EXTRAS, ON_CPU, Backend
-from v2vkit.inference.rollout import renders_in
+from v2vkit.inference.rollout import render_precision
 from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.generator import Output, advance
 
@@ -157,7 +157,7 @@ def measure(
     for _ in range(_ROUNDS):
         for name, forward in forwards.items():
             start = time.perf_counter()
-            with torch.inference_mode(), autocast(renders_in(generator, precision), device):
+            with torch.inference_mode(), autocast(render_precision(generator, precision), device):
                 (forward or generator)(stack, history, first_frame=history is None)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -177,7 +177,7 @@ def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) ->
     compiled: Any = torch.compile(generator)
     stack, history = example_inputs(generator, info)
     try:
-        with torch.inference_mode(), autocast(renders_in(generator, precision), stack.device):
+        with torch.inference_mode(), autocast(render_precision(generator, precision), stack.device):
             compiled(stack, None, first_frame=True)
             if history is not None:
                 compiled(stack, history, first_frame=False)

@@ -18,8 +18,8 @@ from v2vkit.conditions.proportions import Proportions
 from v2vkit.conditions.regions import Regions
 from v2vkit.engine.threads import prefetch
 from v2vkit.inference.edits import LabelEditor
+from v2vkit.inference.estimated_maps import MapMaker, open_map_maker
 from v2vkit.inference.framing import crop_shots, open_locator
-from v2vkit.inference.live import MapMaker, open_live
 from v2vkit.inference.styles import Style
 from v2vkit.video.cuts import CutMethod
 from v2vkit.video.stream import InputFrame, Source, image_of, with_shots
@@ -73,18 +73,18 @@ def conditioned_frames(
         info: description of the model.
         cuts: how cuts are detected; None = as in the training footage.
         align: shift and zoom each shot, see `open_locator`.
-        device: where the estimator runs, as in `open_live`.
+        device: where the estimator runs, as in `open_map_maker`.
         editor: tracks and edits label maps (`open_editor`).
         target: proportions that the subject gets, which keeps its place with `paste_back`; None = its own.
         paste_back: keep the uncropped frames, see `v2vkit.inference.transfer`.
 
     Raises:
-        V2VError: as `open_live` and `open_locator`; while reading, as the source and `crop_shots`.
+        V2VError: as `open_map_maker` and `open_locator`; while reading, as the source and `crop_shots`.
     """
     if source.annotated:
         frames = source.frames() if editor is None else edited(source.frames(), editor, flow=info.generator.takes_flow)
         return (stored(frame, info) for frame in frames)
-    live = open_live(
+    live = open_map_maker(
         info,
         source.name,
         device=device,

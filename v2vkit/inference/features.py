@@ -13,7 +13,7 @@ _DIGITS = 6
 
 
 def describe_frame(
-    encoder: FeatureEncoder, image: NDArray[np.uint8], regions: Regions, *, halvings: int
+    encoder: FeatureEncoder, image: NDArray[np.uint8], regions: Regions, *, downsamplings: int
 ) -> tuple[RegionFeatures, ...]:
     """The features of every region of a frame, sorted by label and id (vid2vid paper, multimodal synthesis).
 
@@ -21,14 +21,14 @@ def describe_frame(
         encoder: E in evaluation mode, on its device.
         image: the frame, RGB uint8 [H, W, 3].
         regions: `v2vkit.conditions.regions`, int32 [H, W].
-        halvings: downsamplings by two before E (`ModelInfo.encoder_halvings`).
+        downsamplings: downsamplings by two before E (`ModelInfo.encoder_downsamplings`).
     """
     device = next(encoder.parameters()).device
     with torch.inference_mode():
         x = from_images(image[None]).to(device)
         ids = torch.from_numpy(regions)[None, None].to(device)
         height, width = regions.shape
-        features = features_at(encoder, x, (height, width), halvings=halvings)
+        features = features_at(encoder, x, (height, width), downsamplings=downsamplings)
         vectors, which, index = instance_vectors(features, ids)
         pixels = torch.bincount(index, minlength=len(vectors))
     found = []

@@ -13,7 +13,7 @@ from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.smoothing import HOLD_FRAMES
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import FaceEstimator
-from v2vkit.inference.live import open_face, open_placement
+from v2vkit.inference.estimated_maps import open_face, open_placement
 from v2vkit.video.framing import Window, crop_window, face_window, reframe
 from v2vkit.video.stream import InputFrame, Source, image_of
 
@@ -31,7 +31,7 @@ def open_locator(info: ModelInfo, *, align: bool = False, device: str = "cpu") -
         info: description of the model.
         align: shift and zoom each shot so that its face or body has the position and size typical of the training
             footage.
-        device: where the estimator runs, as in `open_live`.
+        device: where the estimator runs, as in `open_map_maker`.
 
     Raises:
         V2VError: the estimator is missing, or the model has no `placement`.

@@ -27,8 +27,8 @@ from v2vkit.inference.edits import NO_EDITS, Edits, open_editor
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
-from v2vkit.inference.session import Session, made_ahead, warm_up
-from v2vkit.inference.sources import open_source, problems_of, refuse_idle
+from v2vkit.inference.session import Session, prepare_ahead, warm_up
+from v2vkit.inference.sources import open_source, problems_of, refuse_settings_without_effect
 from v2vkit.inference.styles import find_style
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.video.cuts import CutMethod
@@ -177,7 +177,7 @@ class Model:
             "maps": maps,
         }
         own |= {"frames": frames, "stream": stream, "keep_interlaced": keep_interlaced}
-        refuse_idle(path, self.info, own | dict(given))
+        refuse_settings_without_effect(path, self.info, own | dict(given))
         session = self._session(style, first_frames)
         opened = open_source(
             path,
@@ -202,7 +202,7 @@ class Model:
 
         def images() -> Iterator[Image]:
             missed = 0
-            for frame, image in session.render(made_ahead(conditioned, self.device)):
+            for frame, image in session.render(prepare_ahead(conditioned, self.device)):
                 missed += not frame.found
                 yield image
             for problem in [*problems_of(opened, self.info, missed), *(editor.problems() if editor else [])]:
@@ -214,7 +214,7 @@ class Model:
         given = self._first_frames(first_frames)
         return Session(
             self.generator,
-            halvings=self.info.halvings,
+            downsamplings=self.info.downsamplings,
             first_frames=given,
             first_frame_model=self._first_frame_model if given is None else None,
             style=find_style(self.work, self.styles, style if isinstance(style, int) else os.fspath(style), self.info),
@@ -298,7 +298,7 @@ def load(
         None if styles is None else os.fspath(styles),
         None if first_frame_model is None else os.fspath(first_frame_model),
     )
-    warm_up(model.generator, info.width, info.height, info.halvings, precision)
+    warm_up(model.generator, info.width, info.height, info.downsamplings, precision)
     return replace(model, forward=choose_backend(backend, model.generator, info, precision).forward)
 
 

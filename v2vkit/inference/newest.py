@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.inference.conditioned import ConditionedFrame, stored
+from v2vkit.inference.estimated_maps import open_map_maker
 from v2vkit.inference.framing import crop_causally, open_locator
-from v2vkit.inference.live import open_live
 from v2vkit.inference.session import Session
 from v2vkit.video.stream import InputFrame, Source, image_of
 
@@ -165,11 +165,11 @@ def causal_frames(
         info, align, device: as in `conditioned_frames`.
 
     Raises:
-        V2VError: as `open_live` and `open_locator`.
+        V2VError: as `open_map_maker` and `open_locator`.
     """
     if source.annotated:
         return (stored(frame, info) for frame in frames)
-    live = open_live(info, source.name, device=device, causal=True)
+    live = open_map_maker(info, source.name, device=device, causal=True)
     locate = open_locator(info, align=align, device=device)
 
     def conditioned() -> Iterator[ConditionedFrame]:

@@ -49,7 +49,7 @@ def _features(checkpoint: Folder, path: str) -> Iterator[tuple[RegionFeatures, .
                 "Give a workspace with frames and maps; or a video, where the model's maps can be made from one.",
             )
         with one_thread():
-            yield describe_frame(encoder, frame.frame.image, frame.regions, halvings=info.encoder_halvings)
+            yield describe_frame(encoder, frame.frame.image, frame.regions, downsamplings=info.encoder_downsamplings)
 
 
 def is_workspace(path: str) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from v2vkit.config import Precision
-from v2vkit.engine.precision import autocast, computes_in
+from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.blocks import enlarge, halve, pyramid
@@ -24,7 +24,7 @@ class Rollout:
 
     Attributes:
         generator: in evaluation mode, on its device.
-        halvings: downsamplings by two of its input (`ModelInfo.halvings`).
+        downsamplings: downsamplings by two of its input (`ModelInfo.downsamplings`).
         first_frame_model: generates the first L frames, on the same device; None = the generator does.
         history: past frames per scale; None before the first frame.
         sources: the last L source maps [1, C, H, W], oldest first.
@@ -36,7 +36,7 @@ class Rollout:
     """
 
     generator: AnyGenerator
-    halvings: int = 0
+    downsamplings: int = 0
     first_frame_model: AnyGenerator | None = None
     precision: Precision = "fp32"
     history: list[Tensor] | None = None
@@ -91,7 +91,7 @@ class Rollout:
 
     def _flow_levels(self, flow: NDArray[np.float32]) -> list[Tensor]:
         w, confidence = self._tensor(flow).split([2, 1], 1)
-        return flow_levels(w, confidence, halvings=self.halvings, num_scales=self.generator.config.num_scales)
+        return flow_levels(w, confidence, downsamplings=self.downsamplings, num_scales=self.generator.config.num_scales)
 
     def image(self, s: NDArray[np.float32], flow: NDArray[np.float32] | None = None) -> NDArray[np.uint8]:
         """The next frame as RGB uint8 [H, W, 3], upsampled to the source map's size if the model's is smaller.
@@ -102,8 +102,8 @@ class Rollout:
         x = self.step(s, flow).x_fake
         if given is not None:
             return given
-        if self.halvings:
-            x = enlarge(x, (s.shape[1], s.shape[2]), self.halvings)
+        if self.downsamplings:
+            x = enlarge(x, (s.shape[1], s.shape[2]), self.downsamplings)
         return to_image(x[0])
 
     def images_at_once(self, sources: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
@@ -118,29 +118,29 @@ class Rollout:
         stack = torch.cat([self._downsampled(self._tensor(s)) for s in twice])
         with torch.inference_mode(), _computing(self.generator, self.precision):
             x = self.generator(stack, None, first_frame=True)[-1].x_fake
-        if self.halvings:
-            x = enlarge(x, (sources[0].shape[1], sources[0].shape[2]), self.halvings)
+        if self.downsamplings:
+            x = enlarge(x, (sources[0].shape[1], sources[0].shape[2]), self.downsamplings)
         return [to_image(frame) for frame in x[: len(sources)]]
 
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
     def _downsampled(self, x: Tensor) -> Tensor:
-        return halve(x, self.halvings)
+        return halve(x, self.downsamplings)
 
 
-def renders_in(network: AnyGenerator, precision: Precision) -> Precision:
+def render_precision(network: AnyGenerator, precision: Precision) -> Precision:
     """Number format of a network's convolutions on its device: fp32, bf16 or fp16."""
     imported = network.config.norm != "instance"  # must reproduce the published images
     device = next(network.parameters()).device
-    return computes_in("fp32" if imported and precision == "auto" else precision, device)
+    return resolve_precision("fp32" if imported and precision == "auto" else precision, device)
 
 
 def _computing(network: AnyGenerator, precision: Precision) -> torch.autocast:
-    return autocast(renders_in(network, precision), next(network.parameters()).device)
+    return autocast(render_precision(network, precision), next(network.parameters()).device)
 
 
-def made_coarse(image: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
+def limit_resolution(image: NDArray[np.uint8], downsamplings: int) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3] downsampled as in training and upsampled as in rendering: the best a coarse model can do."""
-    x = halve(from_images(image[None]), halvings)
-    return to_image(enlarge(x, (image.shape[0], image.shape[1]), halvings)[0])
+    x = halve(from_images(image[None]), downsamplings)
+    return to_image(enlarge(x, (image.shape[0], image.shape[1]), downsamplings)[0])

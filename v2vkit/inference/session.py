@@ -39,7 +39,7 @@ class Session:
 
     Attributes:
         generator: in evaluation mode, on its device.
-        halvings: as in `ModelInfo`.
+        downsamplings: as in `ModelInfo`.
         first_frames: L real frames [L, H, W, 3] that replace the first L of each shot.
         first_frame_model: generates the first L frames of each shot (`v2vkit.inference.first_frames`).
         style: for a generator that takes features (`find_style`).
@@ -52,7 +52,7 @@ class Session:
     """
 
     generator: AnyGenerator
-    halvings: int = 0
+    downsamplings: int = 0
     first_frames: Image | None = None
     first_frame_model: AnyGenerator | None = None
     style: Style | None = None
@@ -92,7 +92,7 @@ class Session:
     def _begin(self, given: list[Image], anchor: ColourAnchor | None) -> Rollout:
         model = None if given else self.first_frame_model
         return Rollout(
-            self.generator, self.halvings, model, self.precision, given=given, anchor=anchor, forward=self.forward
+            self.generator, self.downsamplings, model, self.precision, given=given, anchor=anchor, forward=self.forward
         )
 
     def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:
@@ -107,7 +107,7 @@ class Session:
         # Anchored colours depend on the frames before; back ends have graphs for one frame.
         several = not self.anchor_colours and self.forward is None
         number = frames_at_once(self.generator, first.s.shape[1], first.s.shape[2]) if several else 1
-        rollout = Rollout(self.generator, self.halvings, precision=self.precision)
+        rollout = Rollout(self.generator, self.downsamplings, precision=self.precision)
         for batch in batched(chain([first], iterator), number):
             if number == 1:
                 images = [self.step(frame) for frame in batch]
@@ -133,7 +133,7 @@ def cross_fade(old: Image, new: Image, share: float) -> Image:
     return np.rint(mixed).astype(np.uint8)
 
 
-def made_ahead(frames: Iterable[ConditionedFrame], device: torch.device) -> Iterator[ConditionedFrame]:
+def prepare_ahead(frames: Iterable[ConditionedFrame], device: torch.device) -> Iterator[ConditionedFrame]:
     """Prepares frames ahead of the network on `device`: in parallel, on a CPU in turns.
 
     On a CPU a thread beside the network would take a core from one of its threads, and in every layer all others would
@@ -147,7 +147,7 @@ def write_each(
     write: Callable[[ConditionedFrame, Image], None],
     device: torch.device,
 ) -> Iterator[ConditionedFrame]:
-    """Calls `write` for every frame in order, in a thread; on a CPU while the next are conditioned (`made_ahead`).
+    """Calls `write` for every frame in order, in a thread; on a CPU while the next are conditioned (`prepare_ahead`).
 
     Yields:
         The frames that have been written.
@@ -162,7 +162,9 @@ def write_each(
     return chain.from_iterable(map_in_threads(write_all, batched(rendered, size), waiting=_BATCH // size))
 
 
-def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0, precision: Precision = "fp32") -> None:
+def warm_up(
+    generator: AnyGenerator, width: int, height: int, downsamplings: int = 0, precision: Precision = "fp32"
+) -> None:
     """Generates one frame and discards it, so that too little memory is found before anything is written.
 
     Raises:
@@ -171,7 +173,10 @@ def warm_up(generator: AnyGenerator, width: int, height: int, halvings: int = 0,
     zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
     with fitting("The model", device, "Close other programs that use that memory, or give another --device."):
-        rollout, number = Rollout(generator, halvings, precision=precision), frames_at_once(generator, height, width)
+        rollout, number = (
+            Rollout(generator, downsamplings, precision=precision),
+            frames_at_once(generator, height, width),
+        )
         if number == 1:
             rollout.step(zeros)
         else:

@@ -92,7 +92,7 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
 )
 
 
-def refuse_idle(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None:
+def refuse_settings_without_effect(path: str, info: ModelInfo, settings: Mapping[str, Any]) -> None:
     """Refuses settings of rendering without effect on this source, and workspaces given as footage.
 
     Args:

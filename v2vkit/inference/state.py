@@ -115,7 +115,7 @@ def load_state(path: str, session: Session, info: ModelInfo, *, settings: dict[s
     model = None if session.first_frames is not None else session.first_frame_model
     session.rollouts = [
         _rollout(
-            Rollout(session.generator, session.halvings, model, session.precision, forward=session.forward),
+            Rollout(session.generator, session.downsamplings, model, session.precision, forward=session.forward),
             of,
             i,
             placed,
@@ -177,7 +177,7 @@ def _numbered(tensors: dict[str, Tensor], prefix: str) -> list[Tensor]:
 def _misfit(rollouts: Iterable[Rollout], info: ModelInfo) -> str | None:
     """What does not fit the model: compared with a rollout that has made one frame; None = everything fits."""
     for rollout in rollouts:
-        fresh = Rollout(rollout.generator, rollout.halvings, precision=rollout.precision, forward=rollout.forward)
+        fresh = Rollout(rollout.generator, rollout.downsamplings, precision=rollout.precision, forward=rollout.forward)
         fresh.step(np.zeros((rollout.generator.config.source_channels, info.height, info.width), np.float32))
         for mine, of in ((rollout.history or (), fresh.history or ()), (rollout.sources, fresh.sources)):
             if [tensor.shape for tensor in mine] != [tensor.shape for tensor in of]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import read_proven
+from v2vkit.artifacts.manifest import read_verified
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.region_features import Feature
 from v2vkit.conditions.regions import Regions, label_and_instance
@@ -168,7 +168,7 @@ def load_styles(folder: Folder) -> Styles:
     Raises:
         V2VError: the file is missing, too large, damaged (or not what its manifest says), or not a file of styles.
     """
-    return _read_styles(folder, STYLES, read_proven)
+    return _read_styles(folder, STYLES, read_verified)
 
 
 def _read_styles(folder: Folder, name: str, read: Callable[[Folder, str], bytes]) -> Styles:

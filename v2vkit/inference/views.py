@@ -37,7 +37,7 @@ def style_sheet(
     frame = ConditionedFrame(s, flow=flow, regions=regions)
     images = [info.conditioning.preview(s)]
     for seed in styles.seeds:
-        images.append(Rollout(generator, info.halvings).image(frame.conditioning(Style(styles, seed))))
+        images.append(Rollout(generator, info.downsamplings).image(frame.conditioning(Style(styles, seed))))
     captions = ["source map", *(f"style {number}" for number in range(len(styles.seeds)))]
     title = f"{info.stage}: one frame in {len(styles.seeds)} styles"
     return contact_sheet(images, captions, columns=_COLUMNS, title=title)

@@ -23,7 +23,7 @@ _IGNORED = {"weights", "device", "labels", "instances", "openpose"}
 """Settings of the stages that do not change the maps: paths and devices."""
 
 
-def other_maps(info: ModelInfo, manifests: dict[str, Manifest]) -> str | None:
+def maps_warning(info: ModelInfo, manifests: dict[str, Manifest]) -> str | None:
     """A warning if the maps of a workspace were made by another stage or with other settings than the training maps."""
     notes = (_other_maps(origin, manifests[condition.artifact]) for condition, origin in info.conditions)
     return next((note for note in notes if note is not None), None)
@@ -43,7 +43,7 @@ def _other_maps(origin: Origin, maps: Manifest) -> str | None:
     return f"These maps were made with other settings than the training maps of the model: {listed}."
 
 
-def lacking_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
+def count_missing_instances(info: ModelInfo, reader: ClipReader) -> dict[str, int]:
     """Reason -> number of frames without instance maps, if the model was trained with instances."""
     if not knows_instances(info):
         return {}
@@ -103,8 +103,8 @@ def open_workspace_source(work: Folder, info: ModelInfo, *, track: bool | None =
         num_frames=manifest.num_frames,
         annotated=True,
         tracked=TRACKS in manifests,
-        missing={**missing, **lacking_instances(info, reader)},
-        note=other_maps(info, manifests),
+        missing={**missing, **count_missing_instances(info, reader)},
+        note=maps_warning(info, manifests),
     )
 
 

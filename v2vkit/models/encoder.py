@@ -51,9 +51,9 @@ class FeatureEncoder(nn.Module):
 
 
 def features_at(
-    encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, halvings: int, halved: int = 0
+    encode: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], *, downsamplings: int, halved: int = 0
 ) -> Tensor:
-    """E's feature map of frames downsampled by 2^halvings, upsampled to `size`, ready to be averaged over regions.
+    """E's feature map of frames downsampled by 2^downsamplings, upsampled to `size`, ready to be averaged over regions.
 
     In every spatial stage E sees frames of the coarsest stage's size, so that its vectors mean the same in all stages.
 
@@ -61,13 +61,13 @@ def features_at(
         encode: E.
         x: frames [B, 3, h, w] in [-1, 1].
         size: height and width of the regions.
-        halvings: how often E's input is downsampled by 2 from `x`.
+        downsamplings: how often E's input is downsampled by 2 from `x`.
         halved: how often `x` was downsampled by 2 from `size`.
 
     Returns:
         float32 [B, d, H, W], upsampled by `upsample_nearest`.
     """
-    return upsample_nearest(encode(halve(x, halvings)).float(), size, halved + halvings)
+    return upsample_nearest(encode(halve(x, downsamplings)).float(), size, halved + downsamplings)
 
 
 def instance_average(features: Tensor, instance: Tensor) -> Tensor:

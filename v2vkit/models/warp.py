@@ -60,14 +60,14 @@ def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tens
     return flow, confidence
 
 
-def flow_levels(flow: Tensor, confidence: Tensor, *, halvings: int, num_scales: int) -> list[Tensor]:
+def flow_levels(flow: Tensor, confidence: Tensor, *, downsamplings: int, num_scales: int) -> list[Tensor]:
     """Flow [B, 2, H, W] and confidence [B, 1, H, W] for a generator: flow per scale, coarsest first, in its pixels.
 
     Args:
-        halvings: downsamplings by two between H x W and the finest scale.
+        downsamplings: downsamplings by two between H x W and the finest scale.
         num_scales: scales of the generator.
     """
-    levels = [downsampled_flow(flow, confidence, halvings)]
+    levels = [downsampled_flow(flow, confidence, downsamplings)]
     for _ in range(num_scales - 1):
         levels.append(downsampled_flow(*levels[-1], 1))
     return [w for w, _ in reversed(levels)]

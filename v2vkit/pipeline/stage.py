@@ -130,7 +130,7 @@ def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
         V2VError: one is missing or unfinished, or was made from another version of one of the others.
     """
     manifests = {kind: load_input(work, kind) for kind in kinds}
-    for kind, parent in made_from_others(manifests):
+    for kind, parent in stale_inputs(manifests):
         raise V2VError(
             "artifact-stale",
             f"The artifact {kind} was made from another version of {parent} than the one in {work.url}.",
@@ -139,7 +139,7 @@ def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
     return manifests
 
 
-def made_from_others(manifests: dict[str, Manifest]) -> Iterator[tuple[str, str]]:
+def stale_inputs(manifests: dict[str, Manifest]) -> Iterator[tuple[str, str]]:
     """(kind, parent) wherever an artifact was made from another version of a parent than the given one."""
     for kind, manifest in manifests.items():
         for parent, seen in manifest.inputs.items():

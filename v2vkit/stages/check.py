@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import refuse_incomplete
-from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_proven
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_verified
 from v2vkit.config import DEFAULT_RATE, StageConfig, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
-from v2vkit.pipeline.stage import Command, RunOptions, made_from_others, make_again, refuse_workspaces
+from v2vkit.pipeline.stage import Command, RunOptions, make_again, refuse_workspaces, stale_inputs
 from v2vkit.progress import progress, tracked
 from v2vkit.stages.check_against import compare_labels
 from v2vkit.video.label_settings import LabelMapSettings
@@ -157,7 +157,7 @@ def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
     try:
         refuse_incomplete(folder, manifest)
         for entry in manifest.shards:
-            read_proven(folder, entry.name)
+            read_verified(folder, entry.name)
     except V2VError as error:
         return [str(error)]
     print(f"{kind}: {', '.join(entry.name for entry in manifest.shards)}")
@@ -299,7 +299,7 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     for kind, parent in sorted((kind, name) for kind, of in found.items() for name in of.inputs):
         if parent in _expected() and not (work / parent).exists(MANIFEST) and not (work / parent).exists(PARTIAL):
             problems.append(f"{kind} was made from {parent}, which is missing; run {make_again(parent, found[kind])}.")
-    for kind, parent in made_from_others(found):
+    for kind, parent in stale_inputs(found):
         problems.append(f"{kind} was made from another version of {parent}; run {make_again(kind, found[kind])}.")
     if config.against is not None:
         problems += compare_labels(work, Folder(config.against))

@@ -11,7 +11,7 @@ from v2vkit import __version__
 from v2vkit.config import StageConfig
 from v2vkit.estimators.registry import estimator_extras, how_to_install
 from v2vkit.pipeline.stage import Command, RunOptions
-from v2vkit.weights.overview import damages, summary
+from v2vkit.weights.overview import store_problems, summary
 
 # Distribution name -> module to import.
 CORE = {
@@ -128,7 +128,7 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         free = shutil.disk_usage(next(folder for folder in (work, *work.parents) if folder.is_dir())).free
         print(f"disk\n  {free / 2**30:.0f} GiB free for {options.work}")
     print(f"weights\n  {summary()}")
-    return problems + damages() + _conflicts()
+    return problems + store_problems() + _conflicts()
 
 
 COMMAND = Command(

@@ -46,7 +46,7 @@ class Resolved(EncodeConfig):
 
 
 def encode_clip(
-    clip: Clip, *, encoder: "FeatureEncoder", condition: "Condition[Any]", halvings: int, tracks: bool = False
+    clip: Clip, *, encoder: "FeatureEncoder", condition: "Condition[Any]", downsamplings: int, tracks: bool = False
 ) -> Iterator[Sample]:
     """The features of every frame of a clip, in order.
 
@@ -54,7 +54,7 @@ def encode_clip(
         clip: with the frames and the condition's artifact.
         encoder: E, on its device.
         condition: the condition whose regions are encoded.
-        halvings: `ModelInfo.encoder_halvings`.
+        downsamplings: `ModelInfo.encoder_downsamplings`.
         tracks: read object ids from the artifact tracks.
 
     Raises:
@@ -87,7 +87,7 @@ def encode_clip(
                 "Remake the maps from these frames.",
             )
         with one_thread():
-            found = describe_frame(encoder, image, regions, halvings=halvings)
+            found = describe_frame(encoder, image, regions, downsamplings=downsamplings)
         yield Sample(t, {EXTENSION: features_to_json(found)})
 
 
@@ -103,7 +103,7 @@ def open_encoder(config: Resolved) -> Opened:
         encode_clip,
         encoder=encoder.to(device),
         condition=condition,
-        halvings=info.encoder_halvings,
+        downsamplings=info.encoder_downsamplings,
         tracks=bool(config.tracks),
     )
     return Opened(function, {"name": f"encoder of {info.stage}", "version": info.identity})

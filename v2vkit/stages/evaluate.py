@@ -110,17 +110,19 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     _refuse_prediction_settings(config)
     from v2vkit.checkpoint.model_file import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
-    from v2vkit.inference.workspace import lacking_instances, other_maps
+    from v2vkit.inference.workspace import count_missing_instances, maps_warning
     from v2vkit.stages.evaluate_plan import length, open_evaluation
 
     opened = open_evaluation(config, options)
     info, reader = opened.info, opened.reader
     print(describe_checkpoint(Folder(options.work), opened.checkpoint, info))
-    if (note := other_maps(info, opened.manifests)) is not None:
+    if (note := maps_warning(info, opened.manifests)) is not None:
         print(note)
     sheet = Sheet(max(length(shot) for shot in opened.shots), config.columns)
     _report(opened, _measure(opened, sheet), sheet, config, options)
-    lacking = [f"{reason}: {counted(number, 'frame')}" for reason, number in lacking_instances(info, reader).items()]
+    lacking = [
+        f"{reason}: {counted(number, 'frame')}" for reason, number in count_missing_instances(info, reader).items()
+    ]
     return [*lacking, *(f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short)]
 
 
@@ -159,7 +161,7 @@ def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":
 def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None", shown: Progress) -> "Iterator[Row]":
     from v2vkit.evaluation.compare import Before, evaluate_clip
     from v2vkit.evaluation.metrics.contract import OURS, REAL_COARSE, SOURCE
-    from v2vkit.inference.rollout import made_coarse
+    from v2vkit.inference.rollout import limit_resolution
 
     info, reader, paired = opened.info, opened.reader, opened.real is None
     rendered, conditioned = tee(_rendered(opened, shot))
@@ -176,8 +178,8 @@ def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None
             OURS: islice(ours, clip.num_frames),
             SOURCE: islice(sources, clip.num_frames),
         }
-        if info.halvings and paired:
-            methods[REAL_COARSE] = (made_coarse(reader.frame(clip.name, t), info.halvings) for t in frames)
+        if info.downsamplings and paired:
+            methods[REAL_COARSE] = (limit_resolution(reader.frame(clip.name, t), info.downsamplings) for t in frames)
         yield from evaluate_clip(
             clip.name,
             None if real is None else islice(real, clip.num_frames),
@@ -194,14 +196,14 @@ def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None
 def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
     """Write the report and print its tables."""
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.checkpoint.model_file import halved_size
+    from v2vkit.checkpoint.model_file import downsampled_size
     from v2vkit.evaluation.metrics.contract import WithPictures
     from v2vkit.evaluation.report import JSON_NAME, about_metrics, notes, table, write_report
     from v2vkit.evaluation.summary import summarize
-    from v2vkit.inference.rollout import renders_in
+    from v2vkit.inference.rollout import render_precision
 
     info, first, out, choice = opened.info, opened.shots[0][0], opened.out, opened.choice
-    coarse = halved_size(first.width, first.height, info.halvings) if info.halvings else None
+    coarse = downsampled_size(first.width, first.height, info.downsamplings) if info.downsamplings else None
     frames = opened.manifests["frames"] if opened.real is None else opened.real.manifest
     said = notes(
         choice.rows,
@@ -219,7 +221,7 @@ def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: Evaluat
             "flow": "real" if config.real_flow else "own",
             "steps": info.steps,
             "fingerprint": info.fingerprint,
-            "precision": renders_in(opened.generator, opened.precision),
+            "precision": render_precision(opened.generator, opened.precision),
         },
         "data": config.data,
         **({} if config.unpaired is None else {"unpaired": config.unpaired}),
@@ -257,7 +259,7 @@ def _rendered(opened: "Opened", shot: "list[ClipInfo]") -> "Iterator[tuple[Condi
     given = list(islice(_real(opened.reader, shot), info.generator.history)) if info.first_frame == "real" else None
     session = Session(
         opened.generator,
-        halvings=info.halvings,
+        downsamplings=info.downsamplings,
         first_frames=None if given is None else np.stack(given),
         first_frame_model=opened.first_frame_model,
         style=style,

@@ -13,7 +13,7 @@ from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.evaluation.choose import Choice
 from v2vkit.evaluation.metrics.registry import Need
 from v2vkit.evaluation.metrics.setup import Segmenter, Setup
-from v2vkit.inference.live import open_face
+from v2vkit.inference.estimated_maps import open_face
 
 Beside = dict[str, Callable[[str, int], Any]]
 """Name in `Batch.beside` -> (clip, t) -> what is known of that frame."""

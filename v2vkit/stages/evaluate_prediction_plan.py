@@ -174,7 +174,12 @@ def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module,
 
 def _refuse_video(info: "ModelInfo", label_models: Mapping[str, Any]) -> None:
     """Check that a video model can be driven by predicted labels alone."""
-    if info.conditioning.names != "labels" or info.generator.takes_flow or info.encoder is not None or info.halvings:
+    if (
+        info.conditioning.names != "labels"
+        or info.generator.takes_flow
+        or info.encoder is not None
+        or info.downsamplings
+    ):
         raise V2VError(
             "model-mismatch",
             f"--video {info.stage}: a video of predicted labels needs a full-size model of labels without features.",

@@ -208,10 +208,10 @@ def _is_cityscapes(labels: "NDArray[np.uint8]", instances: "NDArray[np.uint16] |
 
 def _check_target(target: str, overwrite: bool) -> None:
     """Refuse a target that holds anything but an earlier data set of this command."""
-    from v2vkit.video.targets import check_parent, refuse_irreplaceable, refuse_url
+    from v2vkit.video.targets import check_parent, refuse_unreplaceable, refuse_url
 
     refuse_url(target)
-    refuse_irreplaceable(target)
+    refuse_unreplaceable(target)
     out = Path(target).resolve()
     if out.exists() and not out.is_dir():
         raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")

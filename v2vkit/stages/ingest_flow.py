@@ -14,7 +14,7 @@ from v2vkit.pipeline.stage import Clip
 
 if TYPE_CHECKING:
     from v2vkit.conditions.flow_given import Direction, Flow, Scale
-    from v2vkit.video.collect import Material
+    from v2vkit.video.collect import OpenedSource
     from v2vkit.video.label_files import Maps
     from v2vkit.video.shots import Shots
     from v2vkit.video.sources import SourceFiles
@@ -103,7 +103,7 @@ class FlowMapSettings(SettingsGroup):
         return self.flow_direction or default_direction(name)
 
 
-def with_flow(settings: FlowMapSettings, materials: "list[Material]", *, several: bool) -> "list[Material]":
+def with_flow(settings: FlowMapSettings, materials: "list[OpenedSource]", *, several: bool) -> "list[OpenedSource]":
     """The same sources with their flow among the maps; every file is read and checked.
 
     Raises:
@@ -159,7 +159,7 @@ def match_flow(settings: FlowMapSettings, source: "SourceFiles", num_frames: int
     return matched
 
 
-def check_flow(settings: FlowMapSettings, material: "Material", shots: "Shots") -> None:
+def check_flow(settings: FlowMapSettings, material: "OpenedSource", shots: "Shots") -> None:
     """Warp the first frames by their flow, and refuse a reading that they contradict.
 
     Raises:
@@ -230,7 +230,7 @@ def _times(factor: "Scale") -> str:
     return "" if factor == (1.0, 1.0) else f" times {factor[0]:g},{factor[1]:g}"
 
 
-def _scale_flag(settings: FlowMapSettings, maps: "Maps", factor: "Scale", material: "Material") -> str:
+def _scale_flag(settings: FlowMapSettings, maps: "Maps", factor: "Scale", material: "OpenedSource") -> str:
     from v2vkit.conditions.flow_given import default_scale
 
     if factor == (1.0, 1.0):

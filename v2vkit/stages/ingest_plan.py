@@ -17,7 +17,7 @@ from v2vkit.stages.ingest_flow import check_flow, match_flow, with_flow
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
     from v2vkit.stages.ingest import IngestConfig
-    from v2vkit.video.collect import Material
+    from v2vkit.video.collect import OpenedSource
     from v2vkit.video.footage import Footage
     from v2vkit.video.label_files import Maps
     from v2vkit.video.limits import Limits
@@ -42,13 +42,13 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.limits import Limits
     from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
-    from v2vkit.video.sources import left_out, passed_over
+    from v2vkit.video.sources import left_out, unsearched_folders
     from v2vkit.video.thinning import kept_rate
 
     find_face = _open_face(config)
     sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
     known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
-    for folder, names in passed_over(config.sources, known=known).items():
+    for folder, names in unsearched_folders(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
         print(text, file=sys.stderr)
     rules = config.label_rules
@@ -61,7 +61,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
             print(f"{material.source.path}: {remark}", file=sys.stderr)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING
-    found: list[tuple[Material, Shots]] = []
+    found: list[tuple[OpenedSource, Shots]] = []
     counts = [_count_read(material, limits, rate) for material in materials]
     total = None if None in counts else sum(count or 0 for count in counts)
     with progress(total, desc="reading") as shown:
@@ -134,7 +134,7 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
         yield f"Frame rates {listed}: flow and motion differ between clips; --fps {rates[0]} makes them equal."
 
 
-def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterator[str]:
+def _label_notes(config: "IngestConfig", materials: "list[OpenedSource]") -> Iterator[str]:
     """Notes on suspicious label ids, although each is allowed."""
     from v2vkit.conditions.label_report import mask_problem, table_problem
 
@@ -148,7 +148,7 @@ def _label_notes(config: "IngestConfig", materials: "list[Material]") -> Iterato
             yield f"--ids {old}={new}: no label map holds the id {old}."
 
 
-def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
+def _refuse_slower(materials: "list[OpenedSource]", rate: Fraction | None) -> None:
     """Refuse sources with a lower frame rate than --fps: frames are never duplicated.
 
     Raises:
@@ -165,7 +165,7 @@ def _refuse_slower(materials: "list[Material]", rate: Fraction | None) -> None:
         )
 
 
-def _count_read(material: "Material", limits: "Limits", rate: Fraction | None) -> int | None:
+def _count_read(material: "OpenedSource", limits: "Limits", rate: Fraction | None) -> int | None:
     """Number of frames that `find_shots` reads, with maps also those after the limits; None where unknown."""
     footage = material.footage
     if footage.num_frames is None or material.maps or material.pictures is not None:
@@ -184,7 +184,7 @@ def _too_short(config: "IngestConfig", shots: "Shots") -> str:
 
 def _clips(
     config: "IngestConfig",
-    material: "Material",
+    material: "OpenedSource",
     shots: "Shots",
     find_face: "FaceEstimator | None",
     skipped: dict[str, str],
@@ -264,7 +264,7 @@ def _paired(pictures: "Pictures", piece: "Piece", crop: list[int], footage: "Foo
     return plan
 
 
-def _around_face(material: "Material", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:
+def _around_face(material: "OpenedSource", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:
     """The crop around the first face found in a clip; None if there is none."""
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import first_face

@@ -103,12 +103,12 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     first_frame_model = find_first_frame_model(work, None, info)
     session = Session(
         generator.to(device),
-        halvings=info.halvings,
+        downsamplings=info.downsamplings,
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(work, config.styles, config.style, info),
         precision=config.precision,
     )
-    warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+    warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
     backend = choose_backend(config.backend, session.generator, info, config.precision)
     session.forward = backend.forward
     if session.first_frame_model is not None:

@@ -117,10 +117,10 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     Raises:
         V2VError: OUT holds something else, is not a local folder, or cannot be made.
     """
-    from v2vkit.video.targets import refuse_irreplaceable, refuse_url
+    from v2vkit.video.targets import refuse_unreplaceable, refuse_url
 
     refuse_url(config.out)
-    refuse_irreplaceable(config.out)
+    refuse_unreplaceable(config.out)
     out = Path(config.out).resolve()
     if out.exists() and not out.is_dir():
         raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")

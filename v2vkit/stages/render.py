@@ -255,7 +255,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.first_frames import read_first_frames
     from v2vkit.inference.framing import squeezed
     from v2vkit.inference.provenance import synthetic_comment
-    from v2vkit.inference.session import Session, made_ahead, warm_up, write_each
+    from v2vkit.inference.session import Session, prepare_ahead, warm_up, write_each
     from v2vkit.inference.sources import problems_of
     from v2vkit.inference.state import save_state
     from v2vkit.inference.styles import find_style
@@ -285,7 +285,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     variants = make_variants(generator.to(device), weights=weights, seed=config.edge_seed, number=config.edge_variants)
     session = Session(
         variants[0],
-        halvings=info.halvings,
+        downsamplings=info.downsamplings,
         first_frames=read_first_frames(config.first_frames, info),
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(Folder(options.work), config.styles, config.style, info),
@@ -309,7 +309,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         paste_back=config.paste_back,
     )
     if config.tile is None:
-        warm_up(session.generator, info.width, info.height, info.halvings, config.precision)
+        warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
         backend = choose_backend(config.backend, session.generator, info, config.precision)
         session.forward = backend.forward
         told = [] if config.backend == "torch" else [str(backend)]
@@ -322,7 +322,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
     stop = Event()
-    ahead = until(made_ahead(frames, device), stop, most=config.max_frames)
+    ahead = until(prepare_ahead(frames, device), stop, most=config.max_frames)
     rendered = session.render(ahead) if len(sessions) == 1 else render_variants(sessions, ahead)
     rendered = follow_idle_cores(rendered, threads)
     sink = open_sink(
@@ -394,10 +394,10 @@ def _summary(config: RenderConfig, source: "Source", count: int) -> str:
 
 
 def _open_source(config: RenderConfig, info: "ModelInfo") -> "Source":
-    from v2vkit.inference.sources import open_source, refuse_idle
+    from v2vkit.inference.sources import open_source, refuse_settings_without_effect
     from v2vkit.video.options import VideoOptions
 
-    refuse_idle(config.source, info, config.model_dump())
+    refuse_settings_without_effect(config.source, info, config.model_dump())
     given: dict[MapKind, str | None] = {"depth": config.depth, "densepose": config.densepose}
     return open_source(
         config.source,

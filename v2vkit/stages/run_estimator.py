@@ -26,7 +26,7 @@ def frames_together(clip: Clip) -> int:
     return max(1, min(_MOST, _BYTES // (3 * clip.info.width * clip.info.height)))
 
 
-def look_at_frames(clip: Clip, estimators: "Sequence[Callable[[Image], Result]]") -> "Iterator[tuple[Image, Result]]":
+def estimate_frames(clip: Clip, estimators: "Sequence[Callable[[Image], Result]]") -> "Iterator[tuple[Image, Result]]":
     """Every frame of a clip in order, RGB uint8 [H, W, 3], with the estimator's result.
 
     Frames are decoded and estimated in one thread per instance of the estimator. The result does not depend on timing,
@@ -38,10 +38,10 @@ def look_at_frames(clip: Clip, estimators: "Sequence[Callable[[Image], Result]]"
     Raises:
         V2VError: a frame is missing, damaged or of another size than its clip.
     """
-    from v2vkit.engine.threads import batched, map_in_threads, whichever_is_free
-    from v2vkit.estimators.base import look_at
+    from v2vkit.engine.threads import batched, map_in_threads, pool_calls
+    from v2vkit.estimators.base import estimate_all
 
-    estimate = whichever_is_free([partial(look_at, estimator) for estimator in estimators])
+    estimate = pool_calls([partial(estimate_all, estimator) for estimator in estimators])
 
     def decode_and_estimate(numbers: list[int]) -> "list[tuple[Image, Result]]":
         frames = [clip.frame(t) for t in numbers]
@@ -78,8 +78,8 @@ def annotate_clip(
     """
     from v2vkit.engine.threads import batched, map_in_threads
 
-    estimated = look_at_frames(clip, estimators) if read is None else read(clip)
-    followed = condition.follow(estimated, settings, size=(clip.info.width, clip.info.height))
+    estimated = estimate_frames(clip, estimators) if read is None else read(clip)
+    followed = condition.postprocess(estimated, settings, size=(clip.info.width, clip.info.height))
     write = partial(_write, condition=condition, estimator=estimator)
     batches = batched(enumerate(followed), frames_together(clip))
     yield from chain.from_iterable(map_in_threads(write, batches, threads=_DRAWING_THREADS, waiting=_DRAWING_THREADS))

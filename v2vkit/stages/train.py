@@ -190,7 +190,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
 def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
     """The description of the model that will be trained."""
     from v2vkit.checkpoint.model_file import ModelInfo
-    from v2vkit.conditions.clips import typical_placement
+    from v2vkit.conditions.clips import subject_placement
     from v2vkit.conditions.proportions import typical_proportions
     from v2vkit.conditions.settings import Origin
 
@@ -208,9 +208,9 @@ def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
         tracks=None if tracks is None else Origin(stage=tracks.stage, settings=tracks.config),
         width=clip.width,
         height=clip.height,
-        halvings=config.halvings,
+        downsamplings=config.downsamplings,
         frames={**build.inputs["frames"].config, "fps": clip.fps},
-        placement=typical_placement(reader, source),
+        placement=subject_placement(reader, source),
         proportions=typical_proportions(reader, source),
     )
 
@@ -238,7 +238,7 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 def _build(build: Build) -> tuple[ShardEntry, ...]:
     """Print the plan, train, and return the checkpoint's files."""
     from v2vkit.checkpoint.model_file import MODEL, save_model
-    from v2vkit.checkpoint.snapshot import forget_damaged
+    from v2vkit.checkpoint.snapshot import remove_damaged_snapshot
     from v2vkit.training.data.labelled import LabelledReader
     from v2vkit.training.parallel import open_parallel
     from v2vkit.training.plan import SMALLER
@@ -246,7 +246,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
 
     config: TrainConfig = build.config
     # Before the processes synchronise, so that none of them reads it later.
-    if build.options.overwrite and launched_rank() == 0 and forget_damaged(build.folder):
+    if build.options.overwrite and launched_rank() == 0 and remove_damaged_snapshot(build.folder):
         print(f"The training snapshot in {build.folder.url} cannot be used; training starts over.", flush=True)
     parallel = open_parallel(config.hardware.device)
     opened = _open(build, parallel)

@@ -82,10 +82,10 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Check that the model to start from has the layers and the size that this stage needs."""
-    from v2vkit.checkpoint.model_file import halved_size
+    from v2vkit.checkpoint.model_file import downsampled_size
 
     clip = manifests["frames"].clips[0]
-    size = halved_size(clip.width, clip.height, config.halvings)
+    size = downsampled_size(clip.width, clip.height, config.downsamplings)
     method_spec(config.method).check_start(config, source_config(config, manifests, work), size, start)
 
 
@@ -157,7 +157,7 @@ def open_dataset(
         source_config(config, inputs, work),
         strides=spec.strides(config),
         flip=config.data.flip,
-        downsample=config.halvings,
+        downsample=config.downsamplings,
         compact=device.type != "cpu",
         regions=spec.regions(config),
     )

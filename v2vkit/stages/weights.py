@@ -8,7 +8,7 @@ from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.weights.fetch import fetch
 from v2vkit.weights.keep import add
 from v2vkit.weights.overview import again
-from v2vkit.weights.registry import SIZE_TOLERANCE, Entry, how_to_get, in_words, known, registry
+from v2vkit.weights.registry import SIZE_TOLERANCE, Entry, format_size, how_to_get, known, registry
 from v2vkit.weights.store import VARIABLE, content_damage, locate, require, store_damage, store_folder
 
 
@@ -75,7 +75,7 @@ def _weights(config: WeightsConfig, options: RunOptions) -> list[str]:
 def _list() -> None:
     print(f"store: {store_folder()} (from {VARIABLE}, or the user's cache folder)")
     for entry in registry().values():
-        size = "" if entry.size is None else in_words(entry.size)
+        size = "" if entry.size is None else format_size(entry.size)
         print(f"{entry.name:14} {_state(entry):24} {size:>9}  {entry.purpose}")
     print("Details of an entry, and how to get it: v2v weights list NAME")
 

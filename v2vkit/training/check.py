@@ -1,7 +1,7 @@
 """Checks of the training settings, before any work starts."""
 
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.checkpoint.model_file import halved_size
+from v2vkit.checkpoint.model_file import downsampled_size
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig
@@ -122,7 +122,7 @@ def _check_processes(config: TrainConfig) -> None:
 
 
 def _check_sides(config: TrainConfig, spec: MethodSpec, width: int, height: int) -> None:
-    side = min(halved_size(width, height, config.halvings))
+    side = min(downsampled_size(width, height, config.downsamplings))
     for term in losses_on(spec.losses(config), config):
         if side < term.min_side:
             raise V2VError(

@@ -482,7 +482,7 @@ class TrainConfig(StageConfig):
         return 1 + SPATIAL_STAGES.index(self.stage)
 
     @property
-    def halvings(self) -> int:
+    def downsamplings(self) -> int:
         """Downsamplings by two of frames and maps in this stage."""
         return 0 if self.num_scales is None else self.num_scales - self.scale
 

@@ -19,7 +19,7 @@ def feature_maps(
     frames: list[int],
     *,
     finer_scales: int = 0,
-    halvings: int = 0,
+    downsamplings: int = 0,
     recompute: bool = False,
     train_from: int = 0,
 ) -> dict[int, Tensor]:
@@ -31,7 +31,7 @@ def feature_maps(
     Args:
         frames: numbers of the chunk's frames in the window.
         finer_scales: number of the generator's scales above the coarsest; E sees frames at the coarsest size.
-        halvings: downsamplings by two of the frames in `sequence`.
+        downsamplings: downsamplings by two of the frames in `sequence`.
         recompute: recompute E's activations in the backward pass instead of storing them.
         train_from: the first spatial scale that trains.
 
@@ -46,6 +46,6 @@ def feature_maps(
         again = recompute and torch.is_grad_enabled()
         encode = partial(checkpoint, encoder, use_reentrant=False) if again else encoder
         height, width = regions.shape[-2:]
-        seen = features_at(encode, x, (height, width), halvings=finer_scales, halved=halvings)
-        maps = halve(instance_average(seen, regions), halvings)
+        seen = features_at(encode, x, (height, width), downsamplings=finer_scales, halved=downsamplings)
+        maps = halve(instance_average(seen, regions), downsamplings)
     return dict(zip(times, maps.unflatten(0, (-1, len(times))).unbind(1), strict=True))

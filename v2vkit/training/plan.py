@@ -12,7 +12,7 @@ import torch
 
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.devices import fitting
-from v2vkit.engine.precision import computes_in
+from v2vkit.engine.precision import resolve_precision
 from v2vkit.training.budget import epochs_within
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import to_device
@@ -282,7 +282,7 @@ def plan_text(
             text += f", {cost.seconds_per_step:.3f} s per step, {cost.peak_bytes / 2**30:.2f} GiB"
             text += f", {_duration(time_of.seconds)}"
         lines.append(text)
-    precision = computes_in(config.hardware.precision, device)
+    precision = resolve_precision(config.hardware.precision, device)
     if not costs:
         return "\n".join([*lines, f"  cost      in {precision}; time and memory not measured (--no-measure)"])
     total, per_frame = sum(found.seconds for found in times), times[-1].seconds / times[-1].frames

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import halved_size, load_encoder, load_model, model_weights, read_info
+from v2vkit.checkpoint.model_file import downsampled_size, load_encoder, load_model, model_weights, read_info
 from v2vkit.checkpoint.snapshot import read_networks
 from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.conditions.conditioning import Conditioning
@@ -74,10 +74,12 @@ def check_start(
             f"The model in {folder.url} has {_features(info.encoder)}; this stage has {_features(encoder)}.",
             "Give the --feature-dims and --preset of that model, or train the coarser stage again with these.",
         )
-    expected = halved_size(*size, new_scales)
+    expected = downsampled_size(*size, new_scales)
     if new_scales and info.output_size != expected:
         # Whether another --num-scales on the same frames would have had that size.
-        same_frames = expected in (halved_size(info.width, info.height, times) for times in range(len(SPATIAL_STAGES)))
+        same_frames = expected in (
+            downsampled_size(info.width, info.height, times) for times in range(len(SPATIAL_STAGES))
+        )
         raise V2VError(
             "size-mismatch",
             f"The model in {folder.url} was trained at {_by(info.output_size)}; here {_by(expected)} is needed.",

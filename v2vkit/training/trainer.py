@@ -13,7 +13,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state
 from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
-from v2vkit.engine.cores import AS_THEY_ARE, Threads, follow_idle_cores
+from v2vkit.engine.cores import UNCHANGED_THREADS, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
 from v2vkit.errors import V2VError
 from v2vkit.progress import Progress, progress
@@ -134,7 +134,7 @@ class Trainer:
     device: torch.device
     writer: Any = None
     parallel: Parallel = ALONE
-    threads: Threads = AS_THEY_ARE
+    threads: Threads = UNCHANGED_THREADS
     continued: str | None = None
     stop_after: Callable[[TrainState], bool] | None = None
 

@@ -15,7 +15,7 @@ from v2vkit.video.sources import SourceFiles, checksum, explain_read_errors, rea
 
 
 @dataclass(frozen=True)
-class Material:
+class OpenedSource:
     """A source that can be opened.
 
     Attributes:
@@ -73,7 +73,7 @@ def collect(
     *,
     fps: Fraction,
     pictures: str | None = None,
-) -> tuple[list[Material], dict[str, str]]:
+) -> tuple[list[OpenedSource], dict[str, str]]:
     """Opens every source and reads every map.
 
     Args:
@@ -101,7 +101,7 @@ def collect(
             f"Two sources have the same name, so their {beside} cannot be told apart.",
             "Rename one of them.",
         )
-    materials: list[Material] = []
+    materials: list[OpenedSource] = []
     for (number, source), name in zip(usable, unique_names(source.stem for _, source in usable), strict=True):
         maps = maps_of(source, roots, several=several)
         try:
@@ -113,7 +113,7 @@ def collect(
             skipped[source.path] = gap
         found = None if pictures is None else find_pictures(source, pictures, several=several)
         paired = None if found is None else open_pictures(source, footage, found)
-        materials.append(Material(source, number, name, footage, maps, paired))
+        materials.append(OpenedSource(source, number, name, footage, maps, paired))
     total = sum(len(maps.names) for material in materials for maps in material.maps)
     with progress(total, desc="checking maps", unit="file", quiet=not total) as shown:
         for number, material in enumerate(materials):

@@ -18,7 +18,7 @@ from v2vkit.video.png_header import with_comment
 from v2vkit.video.targets import (
     check_parent,
     no_frames,
-    refuse_irreplaceable,
+    refuse_unreplaceable,
     refuse_url,
     remove_abandoned,
     replace_folder,
@@ -49,7 +49,7 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
     """
     refuse_url(path)
     with _explain_errors(path):
-        refuse_irreplaceable(path)
+        refuse_unreplaceable(path)
         target = Path(path).resolve()
         if target.exists() and not target.is_dir():
             raise V2VError(

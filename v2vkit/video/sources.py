@@ -109,7 +109,7 @@ def sequence_problems(given: str) -> list[str]:
     return [*(f"{Path(path).name}: {reason}" for path, reason in unused.items()), *([gap] if gap else [])]
 
 
-def passed_over(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:
+def unsearched_folders(given: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, list[str]]:
     """Sub-folders with videos or images that are not searched, because the folder above holds such files itself.
 
     Args:

@@ -45,7 +45,7 @@ def refuse_url(path: str | Path) -> None:
         )
 
 
-def refuse_irreplaceable(path: str | Path) -> None:
+def refuse_unreplaceable(path: str | Path) -> None:
     """Refuses folders that must not be replaced.
 
     Raises:

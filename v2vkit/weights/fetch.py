@@ -15,7 +15,7 @@ from typing import Any
 from v2vkit.errors import V2VError
 from v2vkit.weights.files import file_digest
 from v2vkit.weights.keep import check_content, explained, keep, open_entry
-from v2vkit.weights.registry import SIZE_TOLERANCE, Entry, how_to_get, in_words, known
+from v2vkit.weights.registry import SIZE_TOLERANCE, Entry, format_size, how_to_get, known
 from v2vkit.weights.request import (
     CHUNK,
     BrokenConnectionError,
@@ -63,7 +63,7 @@ def fetch(name: str, *, report: Report = print) -> Path:
         present = _present(entry, report)
         if present is not None:
             return present
-        report(f"fetching {name}, {in_words(entry.size or 0)}, from {entry.url}\nlicence: {entry.licence}")
+        report(f"fetching {name}, {format_size(entry.size or 0)}, from {entry.url}\nlicence: {entry.licence}")
         part = folder / f"{entry.file}.part"
         resumed = _size(part) > 0
         digest = _download(entry, part, report)
@@ -104,7 +104,7 @@ def _download(entry: Entry, part: Path, report: Report) -> str:
                 best = max(best, _size(part))
                 if isinstance(error, StalePartError):
                     part.unlink(missing_ok=True)
-                received = f"received {in_words(_size(part))} of {in_words(entry.size or 0)}"
+                received = f"received {format_size(_size(part))} of {format_size(entry.size or 0)}"
                 if num_failures > len(RETRY_DELAYS):
                     raise V2VError(
                         "download-failed",
@@ -176,7 +176,7 @@ def _progress(entry: Entry, start: int, report: Report) -> Iterator[Callable[[in
         bar.update(size - bar.n)
         if bar.disable and time.monotonic() - last >= REPORT_INTERVAL:
             last = time.monotonic()
-            report(f"{entry.name}: {in_words(size)} of {in_words(entry.size or 0)}")
+            report(f"{entry.name}: {format_size(size)} of {format_size(entry.size or 0)}")
 
     with tqdm(total=entry.size, initial=start, desc=entry.name, unit="B", unit_scale=True, disable=None) as bar:
         yield report_size
@@ -188,7 +188,7 @@ def _refuse_full_disk(entry: Entry, part: Path, offset: int) -> None:
     if free < missing:
         raise V2VError(
             "disk-full",
-            f"{entry.name} needs {in_words(missing)} more in {part.parent}, but {in_words(free)} are free.",
+            f"{entry.name} needs {format_size(missing)} more in {part.parent}, but {format_size(free)} are free.",
             f"Free some space, or set {VARIABLE} to a folder on another disk.",
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from v2vkit.errors import V2VError
-from v2vkit.weights.registry import Entry, how_to_get, in_words, known
+from v2vkit.weights.registry import Entry, format_size, how_to_get, known
 from v2vkit.weights.store import RECORD, VARIABLE, Record, read_record, store_damage, store_folder
 
 _LOCK = ".lock"
@@ -162,7 +162,7 @@ def write_error(folder: Path, error: OSError) -> V2VError:
         free = shutil.disk_usage(folder).free
         return V2VError(
             "disk-full",
-            f"The disk of the weights store {folder} is full ({in_words(free)} free).",
+            f"The disk of the weights store {folder} is full ({format_size(free)} free).",
             f"Free some space or set {VARIABLE} to a folder on another disk, and run the same command again.",
         )
     return V2VError(

@@ -10,7 +10,7 @@ def summary() -> str:
     return f"{len(here)} of {len(registry())} here ({', '.join(here) or 'none'}). The others: v2v weights list"
 
 
-def damages() -> list[str]:
+def store_problems() -> list[str]:
     """Sentences on damaged files in the store and how to replace them; does not read the files' contents."""
     found = ((name, store_damage(entry)) for name, entry in registry().items())
     return [f"{damage} {again(name)}" for name, damage in found if damage is not None]

@@ -120,7 +120,7 @@ def how_to_get(entry: Entry) -> str:
     return " or ".join([*lines, f"v2v weights add {entry.name} FILE"])
 
 
-def in_words(size: int) -> str:
+def format_size(size: int) -> str:
     """A size in bytes as text: `12.3 MB`."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from v2vkit.conditions.landmarks import landmark_errors
-from v2vkit.estimators.base import look_at
+from v2vkit.estimators.base import estimate_all
 from v2vkit.evaluation.metrics.contract import MISSED, Batch, FloatMap, Metric, PerFrame, Value
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.setup import Setup
@@ -20,7 +20,7 @@ def landmark_error(found: FloatMap, expected: FloatMap) -> float:
 def open_metric(setup: Setup) -> Metric:
     face: Any = setup.face
     assert face is not None, "needs a face estimator"
-    find = Repeated(lambda images: look_at(face, images))
+    find = Repeated(lambda images: estimate_all(face, images))
 
     def measure(batch: Batch) -> Sequence[Value]:
         expected = batch.beside["landmarks"]

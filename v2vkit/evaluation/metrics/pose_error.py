@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from v2vkit.conditions.people import MIN_SCORE, Persons, estimated_people
-from v2vkit.estimators.base import look_at
+from v2vkit.estimators.base import estimate_all
 from v2vkit.evaluation.metrics.contract import MISSED, Batch, Metric, PerFrame, Value
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.setup import Setup
@@ -52,7 +52,7 @@ def _distances(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDA
 def open_metric(setup: Setup) -> Metric:
     pose: Any = setup.pose
     assert pose is not None, "needs a pose estimator"
-    find = Repeated(lambda images: look_at(pose, images))
+    find = Repeated(lambda images: estimate_all(pose, images))
 
     def measure(batch: Batch) -> Sequence[Value]:
         expected: Sequence[Persons | None] = batch.beside["people"]

@@ -18,7 +18,7 @@ from v2vkit.evaluation.study.pairing import Clip
 from v2vkit.progress import tracked
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage import read_frames
-from v2vkit.video.targets import check_parent, refuse_irreplaceable, refuse_url, remove_abandoned, temporary_name
+from v2vkit.video.targets import check_parent, refuse_unreplaceable, refuse_url, remove_abandoned, temporary_name
 
 _BLOCKS = 16
 """Number of blocks along the shorter side of a degraded copy, at any size."""
@@ -36,7 +36,7 @@ def check_out(path: str | Path) -> None:
     """
     refuse_url(path)
     with explain_os_errors(str(path)):
-        refuse_irreplaceable(path)
+        refuse_unreplaceable(path)
         target = Path(path)
         if target.exists() and not target.is_dir():
             raise V2VError(

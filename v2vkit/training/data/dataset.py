@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.shard import sample_key
-from v2vkit.conditions.augment import Change, move_flow, move_ids, move_image
+from v2vkit.conditions.augment import Change, warp_flow, warp_id_map, warp_image
 from v2vkit.conditions.base import Use
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
@@ -174,10 +174,10 @@ class VideoDataset:
     def _augmented(self, cached: Cached, clip: int, change: Change) -> Arrays:
         """A frame, its source map and regions after augmentation."""
         files, size = {name: data for name, data in cached.items() if name != "x"}, self._size(clip)
-        x = move_image(cached["x"], change.move)
+        x = warp_image(cached["x"], change.move)
         arrays: Arrays = {"x": x, "s": augmented_map(self.source, files, x, change, size)}
         if self._regions:
-            arrays["regions"] = move_ids(frame_regions(self.source, files, size), change.move)
+            arrays["regions"] = warp_id_map(frame_regions(self.source, files, size), change.move)
         return arrays
 
     def _refuse_other_size(self, clip: int, t: int, arrays: Arrays) -> None:
@@ -220,5 +220,5 @@ def _augmented_flow(arrays: Arrays, change: Change) -> Arrays:
     """The flow between two frames after augmentation of both."""
     if not arrays:
         return {}
-    vectors, moved = move_flow(arrays["flow"], arrays["confidence"].astype(np.float32), change.move)
+    vectors, moved = warp_flow(arrays["flow"], arrays["confidence"].astype(np.float32), change.move)
     return {"flow": vectors, "confidence": np.rint(moved).astype(np.uint8)}

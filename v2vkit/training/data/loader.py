@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from v2vkit.artifacts.manifest import ClipInfo
-from v2vkit.conditions.augment import STAY, Change, draw_move
+from v2vkit.conditions.augment import IDENTITY, Change, draw_affine
 from v2vkit.conditions.label_noise import LabelNoise
 from v2vkit.engine.cores import allowed_cores
 from v2vkit.engine.local import die_with_parent
@@ -78,7 +78,7 @@ def _draw(
     if not (of.augment or of.drop_parts or noise):
         return flip, None
     clip = dataset.reader.clips[window.clip]
-    move = draw_move(rng, config.data.augment, (clip.width, clip.height)) if config.data.augment else STAY
+    move = draw_affine(rng, config.data.augment, (clip.width, clip.height)) if config.data.augment else IDENTITY
     return flip, Change(move, config.data.drop_parts, (config.data.seed, epoch, number, 0), noise or None)
 
 

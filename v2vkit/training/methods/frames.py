@@ -173,7 +173,7 @@ class FrameMethod:
             chunk.state,
             chunk.frames,
             finer_scales=self.generator.config.num_scales - 1,
-            halvings=self.config.halvings,
+            downsamplings=self.config.downsamplings,
             recompute=self.config.hardware.gradient_checkpointing,
             train_from=train_from,
         )

@@ -60,7 +60,7 @@ def build_vid2vid(config: TrainConfig, source: Conditioning, device: torch.devic
 
 
 def _check(config: TrainConfig) -> None:
-    if config.halvings < 0:
+    if config.downsamplings < 0:
         raise V2VError(
             "setting-conflict",
             f"{config.stage} has {config.scale} scales, but --num-scales is {config.num_scales}.",

@@ -38,7 +38,7 @@ EditShot = Callable[[Iterable[tuple[Image, tuple[Any, ...]]]], Iterator[tuple[Im
 _DRAWING_THREADS = 2
 
 
-def open_live(
+def open_map_maker(
     info: ModelInfo,
     source: str,
     *,
@@ -130,7 +130,7 @@ def open_placement(info: ModelInfo, *, device: str = "cpu") -> FindPlacement:
     """Opens the function that finds the subject of a frame, with the estimator of the model's training maps.
 
     Args:
-        device: as in `open_live`.
+        device: as in `open_map_maker`.
 
     Raises:
         V2VError: no condition of the model has a subject, or the estimator or the device is missing.
