@@ -14,6 +14,7 @@ from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
+from v2vkit.inference import estimated_maps
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.session import Session
 from v2vkit.pipeline.runner import run
