@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     ingest: WorkFunction
     live: WorkFunction
     make_edges: WorkFunction
+    make_rain: StageFunction
     make_sketches: WorkFunction
     make_toy: StageFunction
     predict: WorkFunction

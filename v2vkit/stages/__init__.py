@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "weights": "List, fetch, add and verify the weights files that can be used.",
     "doctor": "Print versions, devices and extras, and how to install what is missing.",
     "make-toy": "Make a procedural street: videos, label maps, instances, exact flow and depth.",
+    "make-rain": "Add procedural rain or drops on the lens to a video, for training deraining.",
 }
 """Command -> one-line summary; stated here so that `v2v --help` and `import v2vkit` need not import the commands."""
 

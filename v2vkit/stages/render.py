@@ -20,7 +20,6 @@ from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.render_checks import (
-    keep_source,
     refuse_idle_encoder,
     refuse_idle_history,
     refuse_idle_names,
@@ -263,6 +262,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.transfer import at_size, find_proportions, paste_back, refuse_paste_back
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import end_sound, open_sink
+    from v2vkit.video.targets import keep_source
 
     keep_source(config.source, config.target)
     refuse_idle_encoder(config.target, config.container, config.model_fields_set)

@@ -1,7 +1,6 @@
 """Checks of `v2v render`'s settings before anything is opened."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.errors import V2VError
@@ -29,29 +28,6 @@ def refuse_idle_names(target: str, container: "PipeFormat | None") -> None:
     if sink_kind(target, container) != "pictures":
         text = f"--keep-names names pictures, and {target} is no folder."
         raise V2VError("setting-unused", text, "Leave it out, or end TARGET in a slash.")
-
-
-def keep_source(source: str, target: str) -> None:
-    """Refuse to overwrite the source, also if the two paths lead to the same file.
-
-    Raises:
-        V2VError: TARGET is SOURCE.
-    """
-    from v2vkit.video.pipes import STANDARD
-
-    if STANDARD in (source, target):
-        return
-    try:
-        same = Path(target).samefile(source)
-    except (OSError, ValueError):
-        return  # one of them does not exist: opening it later raises a better error
-    if same:
-        what = "folder" if Path(source).is_dir() else "video"
-        raise V2VError(
-            "target-is-source",
-            f"{target} is the source {what} {source} and would be overwritten.",
-            "Name another target.",
-        )
 
 
 def refuse_size_and_tile(size: "Size | None", tile: int | None, *, maps: bool, backend: str, variants: int = 1) -> None:

@@ -98,6 +98,29 @@ def _check_target(target: Path, *, later: bool) -> None:
     check_parent(target, later=later)
 
 
+def keep_source(source: str, target: str) -> None:
+    """Refuse to overwrite the source, also if the two paths lead to the same file.
+
+    Raises:
+        V2VError: TARGET is SOURCE.
+    """
+    from v2vkit.video.pipes import STANDARD
+
+    if STANDARD in (source, target):
+        return
+    try:
+        same = Path(target).samefile(source)
+    except (OSError, ValueError):
+        return  # one of them does not exist: opening it later raises a better error
+    if same:
+        what = "folder" if Path(source).is_dir() else "video"
+        raise V2VError(
+            "target-is-source",
+            f"{target} is the source {what} {source} and would be overwritten.",
+            "Name another target.",
+        )
+
+
 def check_parent(target: Path, *, later: bool = False) -> None:
     """Refuses targets whose folder does not exist or is not writable; `later` as in `check_target`.
 
