@@ -48,7 +48,7 @@ def test_no_rain_leaves_the_frame_unchanged_and_more_rain_changes_more(add) -> N
 
 
 def test_streaks_are_brighter_than_what_they_hide_and_longer_than_wide() -> None:
-    rain = add_streaks(GREY, 0.5).astype(int)[..., 0]
+    rain = add_streaks(GREY, 0.5, veil=0.1).astype(int)[..., 0]
     veil = np.median(rain)
     assert rain.min() >= 60
     assert veil > 60, "distant rain adds light"
@@ -126,6 +126,8 @@ def test_a_folder_of_pictures_has_the_rate_that_is_given(tmp_path: Path) -> None
 def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     source = write_file(tmp_path / "drive.mp4", moving_frames(3))
     before = source.read_bytes()
+    with raises("setting-unused", "--veil"):
+        _make(source, f"{tmp_path}/rain/", kind="drops", veil=0.1)
     with raises("target-is-source", "drive.mp4"):
         _make(source, str(source))
     assert source.read_bytes() == before

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 class RainConfig(StageConfig):
     """Add procedural rain to a video, for training deraining and waterdrop removal.
 
-    Writes one frame per frame of SOURCE, of the same size and time stamp, without sound: falling streaks with the veil
-    of distant rain, drops on the lens or windscreen that refract the scene, or both. The same seed gives the same
-    frames. A folder of pictures (TARGET ends in a slash) is lossless; prefer it for training. Then give both to
-    `v2v ingest SOURCE --picture TARGET`: the rainy frames are the condition, the frames of SOURCE are the result.
+    Writes one frame per frame of SOURCE, of the same size and time stamp, without sound: falling streaks, drops on the
+    lens or windscreen that refract the scene, or both. The same seed gives the same frames. A folder of pictures
+    (TARGET ends in a slash) is lossless; prefer it for training. Then give both to `v2v ingest SOURCE --picture
+    TARGET`: the rainy frames are the condition, the frames of SOURCE are the result.
     """
 
     source: str = setting(..., "Video or folder of pictures without rain.", argument=True)
@@ -36,7 +36,14 @@ class RainConfig(StageConfig):
     kind: Literal["streaks", "drops", "both"] = setting(
         "streaks", "What is added: streaks (falling rain), drops (on the lens or windscreen), or both."
     )
-    amount: float = setting(1.0, "Amount of rain: 1 = heavy; 0 leaves the frames unchanged.", ge=0, le=4)
+    amount: float = setting(1.0, "Amount of rain: 1 = heavy, 0 = none.", ge=0, le=4)
+    veil: float = setting(
+        0.0,
+        "Share of each pixel that is light from distant rain, 0 to 1. It lowers PSNR more than streaks do, and one "
+        "change of all colours undoes it.",
+        ge=0,
+        le=1,
+    )
     seed: int = setting(0, "Seed of positions, sizes and wind.", ge=0, le=10**9)
     fps: str | None = setting(None, "Frame rate of a folder of pictures, such as 25 or 30000/1001 (default: 25).")
 
@@ -52,6 +59,8 @@ def _check(config: RainConfig) -> None:
     from v2vkit.video.sinks import check_sink
     from v2vkit.video.targets import keep_source
 
+    if config.kind == "drops" and config.veil:
+        raise V2VError("setting-unused", "--veil belongs to falling rain, and --kind is drops.", "Leave it out.")
     check_sink(config.target, "libx264")
     keep_source(config.source, config.target)
 
@@ -79,7 +88,7 @@ def rain(config: RainConfig) -> "Callable[[Image, float], Image]":
 
     def add(image: "Image", time: float) -> "Image":
         if config.kind != "drops":
-            image = add_streaks(image, time, seed=config.seed, amount=config.amount)
+            image = add_streaks(image, time, seed=config.seed, amount=config.amount, veil=config.veil)
         if config.kind != "streaks":
             image = add_drops(image, time, seed=config.seed, amount=config.amount)
         return image
@@ -95,7 +104,8 @@ def _make(config: RainConfig, options: RunOptions) -> list[str]:
     add = rain(config)
     with explain_os_errors(config.target):
         Path(config.target).resolve().parent.mkdir(parents=True, exist_ok=True)
-    comment = f"Synthetic rain: v2v make-rain, kind {config.kind}, amount {config.amount}, seed {config.seed}"
+    settings = ", ".join(f"{name} {getattr(config, name)}" for name in ("kind", "amount", "veil", "seed"))
+    comment = f"Synthetic rain: v2v make-rain, {settings}"
     sink = open_sink(config.target, fps=source.fps, time_base=source.time_base, crf=8, comment=comment)
     count = 0
     with sink, progress(source.num_frames, desc="make-rain", unit="frame") as shown:

@@ -22,7 +22,6 @@ _EXPOSURE = 1 / 40  # seconds
 _WIDTH = 0.008  # metres; wider than real drops, so that streaks show in small frames
 _WIND = 0.12  # greatest slope of the streaks
 _OPACITY = 0.75  # of a streak that is a pixel wide or wider
-_VEIL = 0.10  # share of light that distant drops add
 _SHIFTS = 4  # fractional bits of cv2.line
 
 _PER_SECOND = 9  # drops that hit the glass
@@ -34,7 +33,7 @@ _RIM = 0.35  # soft share of a drop's radius: the camera is focused on the stree
 _SHADE = 0.35  # darkening towards the rim
 
 
-def add_streaks(image: Image, time: float, *, seed: int = 0, amount: float = 1.0) -> Image:
+def add_streaks(image: Image, time: float, *, seed: int = 0, amount: float = 1.0, veil: float = 0.0) -> Image:
     """The frame in falling rain.
 
     Args:
@@ -42,13 +41,13 @@ def add_streaks(image: Image, time: float, *, seed: int = 0, amount: float = 1.0
         time: seconds since the start of the video; drops fall between frames.
         seed: of positions, distances and wind.
         amount: 1 = heavy rain, 0 = none.
+        veil: share of each pixel that is light from distant drops, 0 to 1.
 
     Returns:
         A new frame, uint8 [H, W, 3].
     """
     opacity = _streaks(image.shape[1], image.shape[0], time, seed, amount)
     light = _sky_light(image)
-    veil = min(_VEIL * amount, 0.5)
     hazy: Floats = image.astype(np.float32) * np.float32(1 - veil) + light * np.float32(veil)
     return _mix(hazy, light, opacity)
 
@@ -56,7 +55,7 @@ def add_streaks(image: Image, time: float, *, seed: int = 0, amount: float = 1.0
 def add_drops(image: Image, time: float, *, seed: int = 0, amount: float = 1.0) -> Image:
     """The frame seen through glass with drops, which hit it, stay for 2 to 6 seconds and run down.
 
-    Arguments and result as in `add_streaks`.
+    Arguments and result as in `add_streaks`, without the veil.
     """
     height, width = image.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
