@@ -20,12 +20,12 @@ from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.render_checks import (
-    keep_source,
     refuse_idle_encoder,
     refuse_idle_history,
     refuse_idle_names,
     refuse_several,
     refuse_size_and_tile,
+    refuse_state_target,
     state_settings,
 )
 
@@ -263,8 +263,11 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.inference.transfer import at_size, find_proportions, paste_back, refuse_paste_back
     from v2vkit.inference.views import side_by_side
     from v2vkit.video.sinks import end_sound, open_sink
+    from v2vkit.video.targets import keep_source
 
     keep_source(config.source, config.target)
+    if config.save_state is not None:
+        refuse_state_target(config.save_state, config.source, config.target)
     refuse_idle_encoder(config.target, config.container, config.model_fields_set)
     if config.keep_names:
         refuse_idle_names(config.target, config.container)
@@ -280,7 +283,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     trained, info = info, resized(info, config.size)
     edits = parse_edits(info, **{name: config.value(name) for name in _EDITS})
     device = pick_device(config.device)
-    first_frame_model = _first_frame_model(config, options, info)
+    first_frame_model = _first_frame_model(config, options, trained)
     weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
     variants = make_variants(generator.to(device), weights=weights, seed=config.edge_seed, number=config.edge_variants)
     session = Session(
@@ -432,7 +435,7 @@ def _resume(
 
 
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
-    """The image model that makes the first frames; none where real ones are given."""
+    """The image model that makes the first frames; none where real ones are given. `info`: as trained."""
     from v2vkit.inference.first_frames import find_first_frame_model
 
     if config.first_frames is None:

@@ -31,27 +31,24 @@ def refuse_idle_names(target: str, container: "PipeFormat | None") -> None:
         raise V2VError("setting-unused", text, "Leave it out, or end TARGET in a slash.")
 
 
-def keep_source(source: str, target: str) -> None:
-    """Refuse to overwrite the source, also if the two paths lead to the same file.
+def refuse_state_target(state: str, source: str, target: str) -> None:
+    """Refuse a file for --save-state that cannot be written after the rendering.
 
     Raises:
-        V2VError: TARGET is SOURCE.
+        V2VError: a URL or a folder, one in a folder that does not exist or is not writable, SOURCE or TARGET.
     """
-    from v2vkit.video.pipes import STANDARD
+    from v2vkit.artifacts.folder import explain_os_errors
+    from v2vkit.video.targets import check_parent, keep_source, refuse_url
 
-    if STANDARD in (source, target):
-        return
-    try:
-        same = Path(target).samefile(source)
-    except (OSError, ValueError):
-        return  # one of them does not exist: opening it later raises a better error
-    if same:
-        what = "folder" if Path(source).is_dir() else "video"
-        raise V2VError(
-            "target-is-source",
-            f"{target} is the source {what} {source} and would be overwritten.",
-            "Name another target.",
-        )
+    refuse_url(state)
+    path = Path(state)
+    with explain_os_errors(state):
+        if path.is_dir():
+            raise V2VError("file-required", f"--save-state {state} is a folder.", "Give the name of a file in it.")
+        check_parent(path, later=True)
+        if path.absolute() == Path(target).absolute():
+            raise V2VError("setting-conflict", f"--save-state {state} is TARGET.", "Name another file.")
+    keep_source(source, state)
 
 
 def refuse_size_and_tile(size: "Size | None", tile: int | None, *, maps: bool, backend: str, variants: int = 1) -> None:
@@ -106,7 +103,7 @@ def refuse_several(given: set[str]) -> None:
 
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
-    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "refresh"),
+    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "edge_variants", "refresh"),
     *("anchor_colours", "tile", "track", "relabel", "in_region", "objects", "in_frames"),
 )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 
 from v2vkit.errors import V2VError
+from v2vkit.video.pipes import STANDARD
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
@@ -56,6 +57,27 @@ def refuse_unreplaceable(path: str | Path) -> None:
         what = "a mount point" if folder.is_mount() else "the folder that you are in, or one around it"
         raise V2VError(
             "target-irreplaceable", f"{path} would be replaced, but is {what}.", "Name a new folder inside it."
+        )
+
+
+def keep_source(source: str, target: str) -> None:
+    """Refuse to overwrite the source, also if the two paths lead to the same file.
+
+    Raises:
+        V2VError: TARGET is SOURCE.
+    """
+    if STANDARD in (source, target):
+        return
+    try:
+        same = Path(target).samefile(source)
+    except (OSError, ValueError):
+        return  # one of them does not exist: opening it later raises a better error
+    if same:
+        what = "folder" if Path(source).is_dir() else "video"
+        raise V2VError(
+            "target-is-source",
+            f"{target} is the source {what} {source} and would be overwritten.",
+            "Name another target.",
         )
 
 
