@@ -163,3 +163,15 @@ def test_target_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with raises("folder-not-empty", str(tmp_path)):
         COMMAND.check(ExportConfig(target=str(tmp_path)))
+
+
+def test_nothing_is_left_of_an_export_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _model(tmp_path)
+
+    def fails(*given: object, **settings: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("v2vkit.checkpoint.export.save_sharing", fails)
+    with raises("disk-full"):
+        _export(tmp_path, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
