@@ -348,3 +348,12 @@ def test_live_refuses_to_write_over_its_source_and_settings_without_effect(tmp_p
     with raises("setting-unused", "--align"):
         COMMAND.call(config, RunOptions(work=str(tmp_path)))
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_model_that_wants_real_first_frames_says_that_it_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_untrained(tmp_path, "street", maps={"num_labels": 3, "edges": False}, first_frame="real")
+    config = LiveConfig(source=_moving_labels(tmp_path / "maps"), to=str(tmp_path / "out.mp4"), device="cpu", threads=1)
+    COMMAND.call(config, RunOptions(work=str(tmp_path)))
+    assert "--first-frame real" in capsys.readouterr().out

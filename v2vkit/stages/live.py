@@ -133,6 +133,8 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     print(describe_checkpoint(work, checkpoint, info), flush=True)
     if config.backend != "torch":
         print(backend, flush=True)
+    if info.first_frame == "real" and info.generator.history:
+        print("This model was trained to begin from real frames (--first-frame real); here it begins from nothing.")
     if editor is not None:
         print("Objects are tracked while rendering, without flow.", flush=True)
     counts = LiveCounts()

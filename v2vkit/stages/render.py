@@ -320,6 +320,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         told = []
         for each in sessions:
             each.forward = tiled(each.generator, config.tile, info.generator)
+        size = (info.width, info.height)
+        warm_up(session.generator, *size, info.downsamplings, config.precision, session.forward)
     rest = _resume(config, session, info, source, frames)
     source, frames = rest.source, rest.frames
     if session.first_frame_model is not None:
