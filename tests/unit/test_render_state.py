@@ -277,3 +277,13 @@ def test_a_state_that_cannot_be_written_is_refused_before_rendering(tmp_path: Pa
     with raises(code):
         render(labels, tmp_path / "out.mp4", tmp_path, save_state=f"{tmp_path}/{name}")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_rest_does_not_replace_the_first_part(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 4), str(tmp_path / "state")
+    render(labels, tmp_path / "a.mp4", tmp_path, max_frames=2, save_state=state)
+    first = (tmp_path / "a.mp4").read_bytes()
+    with raises("target-exists", "a.mp4", "--resume-state"):
+        render(labels, tmp_path / "a.mp4", tmp_path, resume_state=state)
+    assert (tmp_path / "a.mp4").read_bytes() == first

@@ -20,6 +20,7 @@ from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.render_checks import (
+    keep_first_part,
     refuse_idle_encoder,
     refuse_idle_history,
     refuse_idle_names,
@@ -186,7 +187,7 @@ class RenderConfig(StageConfig):
     resume_state: str | None = setting(
         None,
         "Continue a rendering that ended early: the same SOURCE continues after its last rendered frame, with exactly "
-        "the frames of one go; another SOURCE is taken as the continuation.",
+        "the frames of one go; another SOURCE is taken as the continuation. TARGET gets only the rest: name a new one.",
         metavar="FILE",
     )
     provenance: bool = setting(
@@ -266,6 +267,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.video.targets import keep_source
 
     keep_source(config.source, config.target)
+    if config.resume_state is not None:
+        keep_first_part(config.target)
     if config.save_state is not None:
         refuse_state_target(config.save_state, config.source, config.target)
     refuse_idle_encoder(config.target, config.container, config.model_fields_set)

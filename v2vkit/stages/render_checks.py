@@ -51,6 +51,24 @@ def refuse_state_target(state: str, source: str, target: str) -> None:
     keep_source(source, state)
 
 
+def keep_first_part(target: str) -> None:
+    """Refuse to replace an existing TARGET with the rest of a rendering alone: it is probably the first part.
+
+    Raises:
+        V2VError: TARGET exists, other than as an empty folder.
+    """
+    from v2vkit.video.pipes import STANDARD
+
+    path = Path(target)
+    if target == STANDARD or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise V2VError(
+        "target-exists",
+        f"{target} exists, and --resume-state writes only the rest of the frames, which would replace it.",
+        "Name another TARGET, and join the parts afterwards.",
+    )
+
+
 def refuse_size_and_tile(size: "Size | None", tile: int | None, *, maps: bool, backend: str, variants: int = 1) -> None:
     """Refuse another size, tiles or variants where they cannot work.
 
