@@ -13,7 +13,7 @@ import torch
 from tests.errors import raises
 from tests.unit.rendering import save_untrained
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.export import steps_of
+from v2vkit.checkpoint.export import describe, steps_of
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.checkpoint.recurrent import state_names
 from v2vkit.checkpoint.size import resized
@@ -175,3 +175,16 @@ def test_nothing_is_left_of_an_export_that_failed(tmp_path: Path, monkeypatch: p
     with raises("disk-full"):
         _export(tmp_path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_the_description_holds_no_paths(tmp_path: Path) -> None:
+    settings = {"sources": ["/home/anna/in.mp4"], "weights": "C:\\nets\\a.pt", "fps": "30000/1001", "smooth": 3}
+    info = save_untrained(tmp_path, "street", maps_stage="ingest", maps={"num_labels": 3, "edges": False, **settings})
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    described = describe(info, steps_of(generator, info), {"first": "a", "step": "b"}, "onnx", "0")
+    (part,) = described["preprocessing"]["channels"]
+    assert {name: part["made_by"]["settings"].get(name) for name in settings} == {
+        **dict.fromkeys(settings),
+        "fps": "30000/1001",
+        "smooth": 3,
+    }
