@@ -29,7 +29,7 @@ from v2vkit.stages.track import TrackConfig
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.labelled import split
-from v2vkit.training.methods.segmenter import segmentation_loss
+from v2vkit.training.methods.segmenter import SEGMENTER, segmentation_loss
 from v2vkit.training.segmenter_settings import balanced_weights
 
 COUNT = 12
@@ -136,6 +136,14 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
     with raises(code, named):
         train(work, epochs=1, **settings)
     assert not (work / "checkpoints").exists()
+
+
+def test_deeplab_needs_two_frames_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(TrainConfig, {**SETTINGS, "network": "deeplabv3-mobilenet", "batch_size": 2}, "test")
+    SEGMENTER.check(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with raises("batch-too-small", "--batch-size 8"):
+        SEGMENTER.check(config)
 
 
 def test_other_methods_refuse_a_segmenters_settings(tmp_path: Path) -> None:

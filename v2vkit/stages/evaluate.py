@@ -131,6 +131,10 @@ def _predict(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
     names = ("checkpoint", "video", "metrics", "frames", "every", "out", "columns", "device", "threads")
     assert config.data is not None, "checked"
+    others = ("unpaired", "segmenter", "segmenter_keep", "first_frame_model", "real_flow", "precision")
+    given = [f"--{name.replace('_', '-')}" for name in others if name in config.model_fields_set]
+    if given:
+        raise V2VError("setting-unused", f"--prediction does not use {' and '.join(given)}.", "Leave them out.")
     return evaluate_prediction(config.data, options.work, **{name: getattr(config, name) for name in names})
 
 
@@ -138,6 +142,10 @@ def _refuse_prediction_settings(config: EvaluateConfig) -> None:
     given = [f"--{name}" for name in ("frames", "every", "video") if name in config.model_fields_set]
     if given:
         raise V2VError("setting-unused", f"{' and '.join(given)} need --prediction.", "Add it, or leave them out.")
+    if config.segmenter_keep and config.segmenter is None:
+        raise V2VError(
+            "setting-unused", "--segmenter-keep needs --segmenter.", "Add it, or leave --segmenter-keep out."
+        )
 
 
 def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":
