@@ -74,7 +74,8 @@ class SegmenterMethod:
         yield LabelledFrames(x, torch.where(s.amax(1) > 0, s.argmax(1), IGNORE))
 
     def num_frames(self, chunk: LabelledFrames) -> int:
-        return len(chunk.x)
+        """Frames of this step over all processes: every sequence is one labelled frame."""
+        return self.config.data.batch_size
 
     def step(self, chunk: LabelledFrames, at: StepContext) -> dict[str, Tensor]:
         with autocast(self.config.hardware.precision, chunk.x.device):
