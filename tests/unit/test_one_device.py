@@ -161,7 +161,7 @@ def test_resumed_moments_that_are_shared_out_are_on_the_device(tmp_path: Path, g
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     try:
         fabric = SimpleNamespace(global_rank=0, world_size=2, device=gpu)
-        trainer = begin(config.model_copy(update={"shard": True}), source, gpu, Parallel(fabric))
+        trainer = begin(config.model_copy(update={"zero": True}), source, gpu, Parallel(fabric))
         for optimizer in trainer.state.optimizers.values():
             for parameter in optimizer.param_groups[0]["params"]:
                 parameter.grad = torch.zeros_like(parameter)

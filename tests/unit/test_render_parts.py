@@ -59,7 +59,7 @@ def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         conditioned,
         "open_map_maker",
-        lambda info, source, device: lambda frames: ((image, s, None, True) for image in frames),
+        lambda info, source, **settings: lambda frames: ((image, s, None, True) for image in frames),
     )
 
 

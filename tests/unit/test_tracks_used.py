@@ -130,6 +130,6 @@ def test_training_reads_tracks_where_there_are_some(options: RunOptions) -> None
 
 def test_evaluation_reads_tracks_where_there_are_some(options: RunOptions) -> None:
     info = save_feature_model(options.work, width=WIDTH, height=HEIGHT)
-    assert "tracks" not in _inputs(Folder(options.work), info, paired=True)
+    assert "tracks" not in _inputs(Folder(options.work), info, paired=True, real_flow=False)
     run(TRACK, TrackConfig(things=(CAR,)), options)
-    assert "tracks" in _inputs(Folder(options.work), info, paired=True)
+    assert "tracks" in _inputs(Folder(options.work), info, paired=True, real_flow=False)

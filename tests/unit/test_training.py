@@ -318,7 +318,7 @@ def test_a_damaged_snapshot_is_named_and_left_behind_with_overwrite(
         run(TRAIN, config, options)
     capsys.readouterr()
     run(TRAIN, config, RunOptions(work=options.work, overwrite=True))
-    assert "begins anew" in capsys.readouterr().out
+    assert "starts over" in capsys.readouterr().out
     assert status(TRAIN, config, options) == "done"
 
 

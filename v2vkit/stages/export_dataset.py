@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from v2vkit.stages.export_frames import ClipToExport
+    from v2vkit.stages.export_dataset_frames import ClipToExport
     from v2vkit.video.label_files import MapKind
     from v2vkit.video.label_reading import LabelRules
 
@@ -114,7 +114,7 @@ def _things(config: ExportConfig, table: ClassTable | None) -> dict[int, str]:
 
 def _export(config: ExportConfig, options: RunOptions) -> list[str]:
     """Check everything, write under a temporary name, and rename it to OUT when it is complete."""
-    from v2vkit.stages.export_frames import find_clips
+    from v2vkit.stages.export_dataset_frames import find_clips
     from v2vkit.video.label_reading import LabelRules
     from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 
@@ -150,7 +150,7 @@ def _write(
     folder: Path,
 ) -> list[str]:
     """Write the data set; returns what to tell the user."""
-    from v2vkit.stages.export_frames import labelled_frames
+    from v2vkit.stages.export_dataset_frames import labelled_frames
     from v2vkit.video.dataset_formats import open_dataset
 
     writer = open_dataset(config.format, folder, split=config.split, classes=things)
