@@ -87,7 +87,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluate(data: Path, work: Path, **settings: Any) -> list[str]:
     values = {"data": str(data), "prediction": True, "frames": 3, "device": "cpu", "threads": 1, **settings}
-    return COMMAND.call(make_config(EvaluateConfig, values, "test"), RunOptions(work=str(work)))
+    config = make_config(EvaluateConfig, values, "test")
+    assert COMMAND.check is not None
+    COMMAND.check(config)
+    return COMMAND.call(config, RunOptions(work=str(work)))
 
 
 def report(work: Path) -> dict[str, Any]:
@@ -143,6 +146,7 @@ def test_frames_are_needed_for_what_is_measured_on_frames(data: Path, tmp_path: 
 
 
 def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
+    assert COMMAND.check is not None
     with raises("model-missing", "predictor", str(tmp_path)):
         evaluate(data, tmp_path)
     save_predictor(tmp_path)
@@ -155,7 +159,7 @@ def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
     with raises("setting-unused", "--real-flow", "--precision"):
         evaluate(data, tmp_path, real_flow=True, precision="fp32")
     with raises("setting-unused", "--segmenter"):
-        COMMAND.call(EvaluateConfig(data=str(data), segmenter_keep=(1,)), RunOptions(work=str(tmp_path)))
+        COMMAND.check(EvaluateConfig(data=str(data), segmenter_keep=(1,)))
     save_untrained(tmp_path, "street", size=(64, 48), maps={"num_labels": NUM_LABELS}, maps_stage="ingest")
     with raises("model-mismatch", "64x48", "32x24"):
         evaluate(data, tmp_path, video="spatial-1")
