@@ -33,8 +33,11 @@ def is_panoptic(path: str | None) -> bool:
 
 
 def is_cvat(path: str | None) -> bool:
-    """Whether a path given for label maps is a folder as CVAT writes it."""
-    return path is not None and (Path(path) / LABEL_MAP).is_file()
+    """Whether a path given for label maps is a folder as CVAT writes it; False also where it cannot be read."""
+    try:
+        return path is not None and (Path(path) / LABEL_MAP).is_file()
+    except OSError:  # opening the maps names the reason
+        return False
 
 
 def maps_folder(path: str, what: str) -> str:
