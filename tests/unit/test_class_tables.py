@@ -123,6 +123,7 @@ def test_classes_are_merged_and_what_is_not_named_is_left_out(tmp_path: Path) ->
         ('["car", "car"]', "cityscapes", "class-duplicate"),
         ('["car"]', None, "class-table-required"),
         ("[]", "cityscapes", "remap-empty"),
+        ("[1000000000000]", None, "label-id-out-of-range"),
     ],
 )
 def test_remaps_that_mean_nothing_are_refused(tmp_path: Path, merges: str, source: str | None, code: str) -> None:

@@ -62,6 +62,10 @@ def _always_dies(argument: object) -> Callable[[int], int]:
     return lambda task: os._exit(9)
 
 
+def _dies_while_it_starts(argument: object) -> Callable[[int], int]:
+    os._exit(1)
+
+
 def _waits_for(folder: str) -> Callable[[int], int]:
     """Names its node in a file, then waits for permission."""
 
@@ -118,6 +122,12 @@ def test_the_task_of_a_killed_worker_is_repeated(cluster: Any, tmp_path: Path) -
 def test_a_task_that_always_kills_its_worker_ends_the_run(cluster: Any) -> None:
     with raises("worker-killed"), _engine(cluster, _always_dies, None, num_tasks=1) as engine:
         list(engine.map([1], tell=lambda line: None))
+
+
+@pytest.mark.slow
+def test_workers_that_never_start_end_the_run(cluster: Any) -> None:
+    with raises("worker-killed", "3"), _engine(cluster, _dies_while_it_starts, None, num_tasks=1):
+        pass
 
 
 @pytest.mark.slow

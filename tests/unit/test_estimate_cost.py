@@ -10,6 +10,7 @@ from tests.errors import raises
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.cli import estimate_cost
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
+from v2vkit.errors import V2VError
 
 RECIPE = """
 [ingest]
@@ -48,6 +49,15 @@ def test_frames_bytes_and_core_hours_of_every_stage(recipe: Path, tmp_path: Path
         assert row["core_hours"] > 0
         assert row["bytes"] > 900_000 * 100
     assert not (tmp_path / "w").exists()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate_cost, "_measure", lambda *args: pytest.fail("measured"))
+    result = CliRunner().invoke(cli, ["estimate-cost", str(recipe), "--json-file", f"{recipe}/c.json"])
+    assert isinstance(result.exception, V2VError)
+    assert str(recipe) in str(result.exception)
 
 
 def test_the_time_to_start_is_not_scaled() -> None:

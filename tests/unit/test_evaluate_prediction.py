@@ -1,6 +1,7 @@
 """`evaluate --prediction`: its measures, its baselines, and the report over a workspace."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluate(data: Path, work: Path, **settings: Any) -> list[str]:
     values = {"data": str(data), "prediction": True, "frames": 3, "device": "cpu", "threads": 1, **settings}
-    return COMMAND.call(make_config(EvaluateConfig, values, "test"), RunOptions(work=str(work)))
+    config = make_config(EvaluateConfig, values, "test")
+    assert COMMAND.check is not None
+    COMMAND.check(config)
+    return COMMAND.call(config, RunOptions(work=str(work)))
 
 
 def report(work: Path) -> dict[str, Any]:
@@ -132,7 +136,17 @@ def test_copying_still_labels_is_perfect(tmp_path: Path) -> None:
     assert scores.curves()[MIOU]["warp"] == [1.0, 1.0]
 
 
+def test_frames_are_needed_for_what_is_measured_on_frames(data: Path, tmp_path: Path) -> None:
+    save_predictor(tmp_path)
+    maps = tmp_path / "maps"
+    shutil.copytree(data / "labels", maps / "labels")
+    assert evaluate(maps, tmp_path) == []
+    with raises("artifact-missing", "--metrics"):
+        evaluate(maps, tmp_path, metrics=("psnr",))
+
+
 def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
+    assert COMMAND.check is not None
     with raises("model-missing", "predictor", str(tmp_path)):
         evaluate(data, tmp_path)
     save_predictor(tmp_path)
@@ -142,6 +156,16 @@ def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
         evaluate(data, tmp_path, video="spatial-1")
     with raises("setting-unused", "--every", "--prediction"):
         evaluate(data, tmp_path, prediction=False, every=2)
+    with raises("setting-unused", "--real-flow", "--precision"):
+        evaluate(data, tmp_path, real_flow=True, precision="fp32")
+    with raises("setting-unused", "--segmenter"):
+        COMMAND.check(EvaluateConfig(data=str(data), segmenter_keep=(1,)))
+    save_untrained(tmp_path, "street", size=(64, 48), maps={"num_labels": NUM_LABELS}, maps_stage="ingest")
+    with raises("model-mismatch", "64x48", "32x24"):
+        evaluate(data, tmp_path, video="spatial-1")
+    save_untrained(tmp_path, "street", size=(32, 24), maps={"num_labels": 5}, maps_stage="ingest")
+    with raises("model-mismatch", "5 labels", "12"):
+        evaluate(data, tmp_path, video="spatial-1")
     save_predictor(tmp_path, num_labels=4)
     with raises("label-id-out-of-range", "4 labels"):
         evaluate(data, tmp_path)

@@ -13,7 +13,7 @@ import torch
 from tests.errors import raises
 from tests.unit.rendering import save_untrained
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.export import steps_of
+from v2vkit.checkpoint.export import describe, steps_of
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.checkpoint.recurrent import state_names
 from v2vkit.checkpoint.size import resized
@@ -163,3 +163,28 @@ def test_target_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with raises("folder-not-empty", str(tmp_path)):
         COMMAND.check(ExportConfig(target=str(tmp_path)))
+
+
+def test_nothing_is_left_of_an_export_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _model(tmp_path)
+
+    def fails(*given: object, **settings: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("v2vkit.checkpoint.export.save_sharing", fails)
+    with raises("disk-full"):
+        _export(tmp_path, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_the_description_holds_no_paths(tmp_path: Path) -> None:
+    settings = {"sources": ["/home/anna/in.mp4"], "weights": "C:\\nets\\a.pt", "fps": "30000/1001", "smooth": 3}
+    info = save_untrained(tmp_path, "street", maps_stage="ingest", maps={"num_labels": 3, "edges": False, **settings})
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    described = describe(info, steps_of(generator, info), {"first": "a", "step": "b"}, "onnx", "0")
+    (part,) = described["preprocessing"]["channels"]
+    assert {name: part["made_by"]["settings"].get(name) for name in settings} == {
+        **dict.fromkeys(settings),
+        "fps": "30000/1001",
+        "smooth": 3,
+    }

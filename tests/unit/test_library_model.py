@@ -16,11 +16,13 @@ from tests.unit.fake_stage import SOURCE
 from tests.unit.fake_stage import SourceConfig as FramesConfig
 from tests.unit.ingesting import label_maps, write_images
 from tests.unit.library_models import LABELS, assert_same, rendered_frames
-from tests.unit.rendering import save_untrained
+from tests.unit.rendering import render, save_untrained
 from tests.unit.test_encode_features import save_feature_model
+from tests.unit.video_files import read_raw
 from v2vkit import Model, People, Person
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import save_model
+from v2vkit.config import Size
 from v2vkit.inference.given import as_numpy
 from v2vkit.models.image_generator import FrameGenerator
 from v2vkit.models.presets import image_generator_config
@@ -67,6 +69,8 @@ def test_a_model_that_begins_from_another_ones_frames(tmp_path: Path) -> None:
     given = np.stack([data.astronaut()[:48, :64], data.astronaut()[1:49, :64]])
     begun = list(model.generate(LABELS, first_frames=torch.from_numpy(given)))
     np.testing.assert_array_equal(begun[:2], given)
+    render(source, tmp_path / "small.mkv", tmp_path, size=Size(32, 24))
+    assert {image.shape for image in read_raw(tmp_path / "small.mkv")[0]} == {(24, 32, 3)}, "both are convolutional"
 
 
 @pytest.mark.parametrize(

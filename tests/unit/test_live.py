@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.conditions.landmarks import FACE
 from v2vkit.conditions.smoothing import hold_last, smooth_causal, smooth_estimates
 from v2vkit.inference.newest import LiveCounts, newest, paced
+from v2vkit.inference.provenance import synthetic_comment
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.live import COMMAND, LiveConfig
 from v2vkit.video import live_sinks
@@ -316,3 +318,42 @@ def test_ctrl_c_leaves_a_complete_file(tmp_path: Path, monkeypatch: pytest.Monke
     config = LiveConfig(source=str(tmp_path / "maps"), to=str(tmp_path / "out.mp4"), device="cpu", threads=1)
     COMMAND.call(config, RunOptions(work=str(tmp_path)))
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 1
+
+
+def _moving_labels(folder: Path) -> str:
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number:06}.png").write_bytes(encode_png(np.full((48, 64), number % 3, np.uint8)))
+    return str(folder)
+
+
+def test_a_live_video_says_that_it_is_synthetic(tmp_path: Path) -> None:
+    info = save_untrained(tmp_path, "street", maps={"num_labels": 3, "edges": False})
+    source = _moving_labels(tmp_path / "maps")
+    for name, provenance in (("marked", True), ("plain", False)):
+        target = tmp_path / f"{name}.mp4"
+        config = LiveConfig(source=source, to=str(target), device="cpu", threads=1, provenance=provenance)
+        COMMAND.call(config, RunOptions(work=str(tmp_path)))
+        with av.open(str(target)) as container:
+            assert container.metadata.get("comment") == (synthetic_comment(info) if provenance else None)
+
+
+def test_live_refuses_to_write_over_its_source_and_settings_without_effect(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street", maps={"num_labels": 3, "edges": False})
+    source = _moving_labels(tmp_path / "maps")
+    (tmp_path / "in.mp4").write_bytes(b"precious")
+    with raises("target-is-source", "in.mp4"):
+        COMMAND.check(LiveConfig(source=str(tmp_path / "in.mp4"), to=str(tmp_path / "in.mp4")))
+    config = LiveConfig(source=source, to=str(tmp_path / "out.mp4"), device="cpu", threads=1, align=True)
+    with raises("setting-unused", "--align"):
+        COMMAND.call(config, RunOptions(work=str(tmp_path)))
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_model_that_wants_real_first_frames_says_that_it_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_untrained(tmp_path, "street", maps={"num_labels": 3, "edges": False}, first_frame="real")
+    config = LiveConfig(source=_moving_labels(tmp_path / "maps"), to=str(tmp_path / "out.mp4"), device="cpu", threads=1)
+    COMMAND.call(config, RunOptions(work=str(tmp_path)))
+    assert "--first-frame real" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from tests.unit.fake_stage import INVERT, SOURCE, InvertConfig, SourceConfig
 from tests.unit.training_data import SMALL, make_workspace
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.network import refuse_credentials
 from v2vkit.artifacts.shard import ShardWriter
 from v2vkit.config import as_plain
 from v2vkit.pipeline.runner import run
@@ -195,4 +196,14 @@ def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
     with raises("folder-unsupported") as caught:
         Folder("s3://user:hidden@bucket/work")
     assert "hidden" not in str(caught)
+    with raises("folder-unsupported") as caught:
+        Folder("s3://user:hid/den@bucket/work")
+    assert "den" not in str(caught).replace("hidden", "")
     Folder("memory://name/work")
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/a:b@c", "s3://host:9000/a@b", "hdfs://user@host:8020/a", "s3://[::1]:80/a"]
+)
+def test_addresses_without_a_password_are_not_refused(url: str) -> None:
+    refuse_credentials(url)

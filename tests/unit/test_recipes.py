@@ -119,6 +119,16 @@ def test_paper_recipes_refuse_to_start_without_vgg(name: str, tmp_path: Path, mo
     assert not (tmp_path / "work").exists()
 
 
+def test_a_setting_that_a_later_table_does_not_use_stops_a_recipe_before_its_first_stage(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text('[make-toy]\nout = "{work}/toy"\n[train]\nmethod = "predictor"\nlabel_jitter = 1.0\n')
+    result = CliRunner().invoke(cli, ["run", str(file), "--work", str(tmp_path / "w")])
+    with raises("setting-unused", "--label-jitter"):
+        assert result.exception is not None
+        raise result.exception
+    assert not (tmp_path / "w").exists()
+
+
 def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path) -> None:
     recipe = tmp_path / "a.toml"
     recipe.write_text(

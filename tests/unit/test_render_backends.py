@@ -80,6 +80,21 @@ def test_auto_takes_the_fastest_and_says_what_it_measured(tmp_path: Path, monkey
     assert (chosen.name, chosen.forward, set(chosen.milliseconds)) == ("torch", None, {"torch"})
 
 
+def test_auto_leaves_out_what_fails_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, info = _model(tmp_path)
+
+    def fails(*given: object) -> Forward:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(backends, "open_graphs", fails)
+    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
+    chosen = choose_backend("auto", generator, info)
+    assert (chosen.name, chosen.forward) == ("torch", None)
+    assert "openvino fails here (no such operator)" in str(chosen)
+    with raises("backend-unusable", "openvino", "no such operator"):
+        choose_backend("openvino", generator, info)
+
+
 def test_measuring_runs_every_back_end(tmp_path: Path) -> None:
     generator, info = _model(tmp_path, size=(16, 16))
     calls: list[bool] = []

@@ -20,6 +20,7 @@ from v2vkit.conditions.edits import Relabelling
 from v2vkit.conditions.settings import Origin
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.edits import Edits, open_editor, parse_edits
+from v2vkit.inference.newest import causal_frames
 from v2vkit.inference.sources import open_source
 from v2vkit.pipeline.runner import run
 from v2vkit.stages.track import STAGE as TRACK
@@ -161,6 +162,24 @@ def test_tracking_while_rendering_gives_the_ids_of_the_stage(tmp_path: Path, flo
     assert any((a != b).any() for a, b in zip(own, expected, strict=True)), "the ids of the maps themselves"
     (work / "tracks").rename(work / "apart")
     np.testing.assert_array_equal(ids(), expected)
+
+
+def test_live_frames_are_tracked_without_flow(tmp_path: Path) -> None:
+    """Flow leads to a frame that live rendering may have dropped."""
+    work = tmp_path / "work"
+    options = _prepare(work)
+    run(TRACK, TrackConfig(things=(CAR,)), options)
+    expected = [ids for clip in _tracks(work).values() for ids in clip]
+    run(FLOW, FlowConfig(), options)
+    (work / "tracks").rename(work / "apart")
+    (work / "frames").rename(work / "unread")
+    tracks = Origin(stage="track", settings=TrackConfig(things=(CAR,)).model_dump(mode="json"))
+    info = _model(work, tracks=tracks)
+    opened = open_source(str(work), info, maps=True)
+    editor = open_editor(info, opened, Edits())
+    frames = [*causal_frames(opened, opened.frames(), info, editor=editor)]
+    np.testing.assert_array_equal([frame.frame.annotations[0].instances for frame in frames], expected)
+    assert all(frame.flow is None for frame in frames), "the model takes none"
 
 
 def test_edits_from_python(tmp_path: Path, maps: tuple[Path, Path]) -> None:

@@ -18,6 +18,7 @@ from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.edges import EdgesCondition
 from v2vkit.conditions.labels import LabelsCondition
+from v2vkit.inference import backends
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.session import Session, frames_at_once
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
@@ -145,6 +146,17 @@ def test_a_program_renders_variants(work: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(plain, pictures(work, tmp_path / "plain"))
     weighted = np.stack(list(model.variant((1, 0, 0, 0, 0, 0)).render(work / "labels", **args)))
     assert np.abs(weighted.astype(int) - plain).mean() > 0.05
+
+
+def test_a_variant_gets_a_back_end_of_its_own(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph of a back end holds the edge weights with which it was made."""
+    made = []
+    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
+    monkeypatch.setattr(backends, "open_graphs", lambda generator, *rest: made.append(generator) or generator)
+    model = v2vkit.load(work, device="cpu", precision="fp32", backend="onnxruntime")
+    other = model.variant(edge_seed=3)
+    assert made == [model.generator, other.generator]
+    assert other.forward is other.generator is not model.generator
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_nothing_is_left_of_a_source_that_was_rendered_whole(tmp_path: Path) -> 
         render(labels, f"{tmp_path}/b/", tmp_path, resume_state=state)
 
 
-@pytest.mark.parametrize("damage", ["text", "cut", "shape", "nan", "header"])
+@pytest.mark.parametrize("damage", ["text", "cut", "shape", "nan", "header", "name", "fade"])
 def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
     save_untrained(tmp_path, "street")
     labels, state = _labels(tmp_path / "labels", 4), tmp_path / "state"
@@ -120,6 +120,13 @@ def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
         state.write_bytes(data[:-8])
     elif damage == "header":
         save_file(tensors, state)
+    elif damage == "name":
+        save_file(tensors | {"0.source.last": torch.zeros(1)}, state, metadata=header)
+    elif damage == "fade":
+        (key, text), *_ = header.items()
+        described = json.loads(text)
+        described["rollouts"] *= 2
+        save_file(tensors, state, metadata={key: json.dumps(described)})
     else:
         history = tensors["0.history.0"]
         tensors["0.history.0"] = history[..., 1:].contiguous() if damage == "shape" else history * float("nan")
@@ -249,3 +256,34 @@ def test_a_frame_without_contrast_can_be_anchored() -> None:
     for _ in range(3 * WINDOW):
         (output,) = anchor.correct(_output(torch.zeros(1, 3, 8, 8)))
     assert bool(output.x_fake.isfinite().all())
+
+
+def test_the_second_part_keeps_the_names_of_its_frames(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 5), str(tmp_path / "state")
+    render(labels, f"{tmp_path}/a/", tmp_path, keep_names=True, max_frames=3, save_state=state)
+    render(labels, f"{tmp_path}/b/", tmp_path, keep_names=True, resume_state=state)
+    names = [sorted(path.name for path in (tmp_path / part).glob("*.png")) for part in ("a", "b")]
+    assert names == [["000.png", "001.png", "002.png"], ["003.png", "004.png"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("", "file-required"), ("out.mp4", "setting-conflict"), ("labels/000.png/state", "folder-required")],
+)
+def test_a_state_that_cannot_be_written_is_refused_before_rendering(tmp_path: Path, name: str, code: str) -> None:
+    save_untrained(tmp_path, "street")
+    labels = _labels(tmp_path / "labels", 2)
+    with raises(code):
+        render(labels, tmp_path / "out.mp4", tmp_path, save_state=f"{tmp_path}/{name}")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_the_rest_does_not_replace_the_first_part(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels, state = _labels(tmp_path / "labels", 4), str(tmp_path / "state")
+    render(labels, tmp_path / "a.mp4", tmp_path, max_frames=2, save_state=state)
+    first = (tmp_path / "a.mp4").read_bytes()
+    with raises("target-exists", "a.mp4", "--resume-state"):
+        render(labels, tmp_path / "a.mp4", tmp_path, resume_state=state)
+    assert (tmp_path / "a.mp4").read_bytes() == first

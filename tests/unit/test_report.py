@@ -118,6 +118,11 @@ def test_commands_name_what_is_not_a_default(work: Path) -> None:
     assert "--ema" not in line
     changed = manifest.model_copy(update={"stage": "ingest", "config": {"sources": ["my clip.mp4"], "lossless": True}})
     assert command_line(changed) == "v2v ingest 'my clip.mp4' --lossless"
+    table = {"name": "cityscapes", "classes": [{"id": 0, "name": "road"}]}
+    labelled = manifest.model_copy(update={"stage": "ingest", "config": {"sources": ["a"], "classes": table}})
+    assert command_line(labelled) == "v2v ingest a --classes cityscapes"
+    styled = manifest.model_copy(update={"stage": "sample-style", "config": {"from_": "a.png", "class_": ["3=1"]}})
+    assert command_line(styled) == "v2v sample-style --class 3=1 --from a.png"
 
 
 def test_an_evaluation_that_is_damaged_is_named(work: Path) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.conditions import made_by
 from tests.errors import raises
 from tests.faces import face_landmarks, photo
 from tests.people import body, person
@@ -14,6 +15,8 @@ from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import read_info
 from v2vkit.conditions.body_proportions import BONES, BodyProportions, measure_body, retarget_people
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.edges import EdgesCondition
 from v2vkit.conditions.face import FaceCondition, FaceLandmarks
 from v2vkit.conditions.face_proportions import FaceProportions, measure_face, retarget_face
 from v2vkit.conditions.people import Person
@@ -21,7 +24,7 @@ from v2vkit.conditions.pose import People, PoseCondition
 from v2vkit.conditions.proportions import retargeting
 from v2vkit.inference.conditioned import ConditionedFrame, conditioned_frames
 from v2vkit.inference.sources import open_source
-from v2vkit.inference.transfer import paste_back, soft_mask
+from v2vkit.inference.transfer import find_proportions, paste_back, soft_mask
 from v2vkit.video.framing import Window
 from v2vkit.video.stream import InputFrame
 
@@ -274,3 +277,11 @@ def test_edges_of_the_drivers_face_are_not_drawn(tmp_path: Path) -> None:
     assert len(edges) > 20
     at_the_wall = np.abs(edges - (target.x + (110 - own.x) * zoom)) < 4
     assert at_the_wall.mean() > 0.75, "little but the wall, where it has moved to"
+
+
+def test_a_face_beside_other_maps_is_not_retargeted(tmp_path: Path) -> None:
+    face = save_untrained(tmp_path, "face")
+    conditions = Conditioning.of(*face.conditioning.conditions, EdgesCondition())
+    info = face.model_copy(update={"conditioning": conditions, "origins": (*face.origins, *made_by("make-edges"))})
+    with raises("retargeting-unsupported", "edges"):
+        find_proportions(info, Folder(str(tmp_path)))

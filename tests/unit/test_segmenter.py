@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conditions import of_domain
 from tests.errors import raises
 from tests.stage_results import make
 from tests.unit.ingesting import contents, ingest, manifest, write_images
@@ -29,7 +30,8 @@ from v2vkit.stages.track import TrackConfig
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.labelled import split
-from v2vkit.training.methods.segmenter import segmentation_loss
+from v2vkit.training.methods.segmenter import SEGMENTER, LabelledFrames, segmentation_loss
+from v2vkit.training.parallel import ALONE
 from v2vkit.training.segmenter_settings import balanced_weights
 
 COUNT = 12
@@ -138,6 +140,14 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
     assert not (work / "checkpoints").exists()
 
 
+def test_deeplab_needs_two_frames_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(TrainConfig, {**SETTINGS, "network": "deeplabv3-mobilenet", "batch_size": 2}, "test")
+    SEGMENTER.check(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with raises("batch-too-small", "--batch-size 8"):
+        SEGMENTER.check(config)
+
+
 def test_other_methods_refuse_a_segmenters_settings(tmp_path: Path) -> None:
     work = workspace(tmp_path, labelled=range(COUNT))
     with raises("setting-unused", "--focal", "vid2vid"):
@@ -164,6 +174,15 @@ def test_a_file_that_is_no_segmenter_is_refused(tmp_path: Path) -> None:
     with raises("model-damaged", "model.safetensors"):
         make(SEGMENT, SegmentConfig(weights=str(tmp_path)), work, 1)
     assert not (work / "labels").exists()
+
+
+def test_frames_of_a_step_are_those_of_all_processes() -> None:
+    config = make_config(
+        TrainConfig, {**SETTINGS, "network": "lite0-fpn", "pretrained": False, "batch_size": 4}, "test"
+    )
+    method = SEGMENTER.build(config, of_domain("street", 3), torch.device("meta"), ALONE)
+    share = LabelledFrames(torch.zeros(2, 3, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long))
+    assert method.num_frames(share) == 4
 
 
 def test_deeplabs_weights_are_taken_with_another_number_of_classes(tmp_path: Path) -> None:

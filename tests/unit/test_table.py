@@ -141,6 +141,13 @@ def test_what_was_left_out_is_told_once_with_its_reason(work: Path) -> None:
     assert len(short["notes"]) == 1
 
 
+def test_metrics_that_no_report_has_are_told_when_asked_for(work: Path) -> None:
+    table, *_ = _table(work, metrics=("psnr", "ssim"))
+    assert table["notes"] == ["Left out: SSIM: no evaluation measured it."]
+    table, *_ = _table(work)
+    assert not any("SSIM" in note for note in table["notes"])
+
+
 def test_a_report_older_than_its_checkpoint_is_told(work: Path, tmp_path: Path) -> None:
     make_workspace(tmp_path / "data", num_clips=1, clip_frames=2)
     manifest = read_manifest(Folder(f"{tmp_path}/data/frames"))

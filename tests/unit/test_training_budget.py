@@ -48,6 +48,11 @@ def test_a_budget_is_a_number_and_a_unit(typed: str, seconds: float, shown: str)
     assert TrainConfig(budget=budget).model_dump(mode="json")["budget"] == shown
 
 
+@pytest.mark.parametrize("typed", ["1000001 s", "123456.789 s"])
+def test_a_long_budget_keeps_its_digits(typed: str) -> None:
+    assert str(TrainConfig(budget=typed).schedule.budget) == typed
+
+
 @pytest.mark.parametrize("typed", ["4", "min", "-1 s", "0 h", "1 day", 240, "4 min 3 s"])
 def test_anything_else_is_no_budget(typed: object) -> None:
     with pytest.raises(ValidationError):

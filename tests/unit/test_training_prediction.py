@@ -136,6 +136,15 @@ def test_settings_that_do_not_fit_are_refused(work: Path) -> None:
         check(work, method="prednet", lambda_labels=3.0)
     with raises("setting-unused", "--num-blocks", "mcnet"):
         check(work, method="mcnet", num_blocks=3)
+    with raises("setting-invalid", "--lambda-frames"):
+        check(work, method="prednet", lambda_frames=0.0)
+
+
+@EVERY
+def test_settings_of_other_methods_without_effect_are_refused(method: str, work: Path) -> None:
+    for name, value in {"label_jitter": 1.0, "perceptual": "off", "gradient_checkpointing": True}.items():
+        with raises("setting-unused", f"--{name.replace('_', '-')}"):
+            check(work, method=method, **{name: value})
 
 
 def test_other_methods_refuse_the_number_of_observed_frames(work: Path) -> None:

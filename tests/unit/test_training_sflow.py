@@ -27,7 +27,11 @@ from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.training import perceptual
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
+from v2vkit.training.data.loader import load_batch
+from v2vkit.training.data.sampler import BatchPlan, Window
 from v2vkit.training.methods import s_flow
+from v2vkit.training.methods.base import StepContext
+from v2vkit.training.methods.frames import Chunk, FrameMethod
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.schedule import phases
 from v2vkit.training.terms import losses_on
@@ -157,6 +161,20 @@ def test_resume_of_pix2pix_is_exact_with_its_dropout(data: Data, tmp_path: Path)
     torch.manual_seed(5)
     resumed = train_into(PIX2PIX, data.street, tmp_path / "parts")
     assert same(whole.state.ema, resumed.state.ema)
+
+
+def test_with_batch_norm_a_frame_of_a_pair_does_not_depend_on_the_other(data: Data) -> None:
+    config = CONFIG.model_copy(update={"norm": "batch", "laplacian_epochs": 0})
+    begun = begin(config, data.cg2real.source)
+    batch = load_batch(config, data.cg2real, BatchPlan(0, (Window(0, 0, 2),), (0,)))
+    method, at = begun.method, StepContext(2, 2.0, 2, lambda loss: loss)
+    assert isinstance(method, FrameMethod)
+    with torch.no_grad():
+        (chunk,) = method.chunks(batch)
+        pair = method.generate(chunk, at)
+        alone = [method.generate(Chunk(chunk.sequence, chunk.state, [t]), at)[0] for t in chunk.frames]
+    for of_pair, of_one in zip(pair, alone, strict=True):
+        assert torch.equal(of_pair.x_fake, of_one.x_fake)
 
 
 def test_discriminators_do_not_see_the_edges(data: Data) -> None:

@@ -4,7 +4,7 @@ The libraries of the stores (s3fs, gcsfs) retry throttled, dropped and timed-out
 arrives here has failed every time.
 """
 
-from urllib.parse import urlsplit
+import re
 
 from v2vkit.errors import V2VError
 
@@ -41,10 +41,13 @@ def refuse_credentials(url: str) -> None:
     Raises:
         V2VError: the address holds one; it is not repeated.
     """
-    there = urlsplit(url) if "://" in url else None
-    if there is not None and "@" in there.netloc and ":" in there.netloc.rpartition("@")[0]:
+    scheme, _, rest = url.partition("://")
+    # A secret may hold a slash, so that the host ends in its middle: then what follows the colon is no port.
+    host = rest.partition("/")[0]
+    cut = "@" in rest and re.fullmatch(r"[^:@\[\]]+:(?!\d*$)[^@]*", host) is not None
+    if cut or ":" in host.rpartition("@")[0]:
         raise V2VError(
             "folder-unsupported",
-            f"The address of a {there.scheme}:// folder holds a password, which would be printed and stored.",
+            f"The address of a {scheme}:// folder holds a password, which would be printed and stored.",
             "Leave it out, and set it as the store wants it, such as in the variables AWS_....",
         )

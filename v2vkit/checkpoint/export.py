@@ -1,6 +1,7 @@
 """Exports a generator's recurrent step, so that a program without v2vkit renders with it (`v2v export`)."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.blocks import halve
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.bin"
+_SEPARATOR, _RATIO = re.compile(r"[/\\]"), re.compile(r"\d+/\d+")  # a frame rate is a ratio
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,20 @@ def describe(
     }
 
 
+def _is_path(value: Any) -> bool:
+    """Whether a setting holds a path, which means nothing on another machine and may name people."""
+    texts = [text for text in (value if isinstance(value, list | tuple) else [value]) if isinstance(text, str)]
+    return any(_SEPARATOR.search(text) and not _RATIO.fullmatch(text) for text in texts)
+
+
 def _channels(info: ModelInfo, total: int) -> list[dict[str, Any]]:
-    """The parts of a source map in their order: conditions, then what is appended to them."""
+    """The parts of a source map in their order: conditions, then what is appended to them; without paths."""
     parts: list[dict[str, Any]] = []
     start = 0
     for condition, origin in info.conditions:
         stop = start + condition.num_channels
-        made = {"stage": origin.stage, "settings": origin.settings}
+        settings = {name: value for name, value in origin.settings.items() if not _is_path(value)}
+        made = {"stage": origin.stage, "settings": settings}
         parts.append({"channels": [start, stop], "condition": condition.model_dump(mode="json"), "made_by": made})
         start = stop
     features = total - start - (3 if info.generator.takes_flow else 0)

@@ -30,6 +30,12 @@ def merged_ids(remap: ClassTable, source: ClassTable | None) -> dict[int, int]:
                     f"The remap {remap.name} merges the class {wanted!r}, but there is no class table that has it.",
                     "Give the table of the label maps with --classes, or write ids in merges.",
                 )
+            if source is None and len(str(wanted)) > 5:
+                raise V2VError(
+                    "label-id-out-of-range",
+                    f"The remap {remap.name} merges the id {wanted}, which no label map can hold.",
+                    "Give ids of up to 65535.",
+                )
             old = int(wanted) if source is None else source.id_of(wanted)
             if source is not None and old not in source.names:
                 raise V2VError(

@@ -89,6 +89,9 @@ def _estimate(config: CostConfig, options: RunOptions, load: Callable[[str], Any
         raise V2VError(
             "table-missing", f"Recipe {config.recipe} has no table [ingest].", "Give a recipe that starts from footage."
         )
+    out = None if config.json_file is None else Path(str(as_absolute(config.json_file)))
+    if out is not None:
+        Folder(str(out.parent)).refuse_unwritable()
     rows: list[StageCost] = []
     problems = [f"{counted(len(steps) - len(own), 'table')} of other workspaces: not estimated"] * (
         len(own) < len(steps)
@@ -118,14 +121,13 @@ def _estimate(config: CostConfig, options: RunOptions, load: Callable[[str], Any
                     raise
                 problems.append(f"{target.name}: not estimated. {error}")
     click.echo(_table(rows, config.hours, fps, frames))
-    if config.json_file is not None:
+    if out is not None:
         found = {
             "hours": config.hours,
             "fps": str(fps),
             "frames": round(frames),
             "stages": [asdict(row) for row in rows],
         }
-        out = Path(str(as_absolute(config.json_file)))
         Folder(str(out.parent)).write(out.name, (json.dumps(found, indent=2) + "\n").encode())
     return problems
 

@@ -112,6 +112,7 @@ class RayEngine(Generic[T, R]):
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, T, int]] = {}  # reference of `call` -> actor, task, number of this try
         self._alive = time.monotonic()
+        self._failed = 0  # workers in a row that died while they started
 
     def __enter__(self) -> "RayEngine[T, R]":
         try:
@@ -217,7 +218,9 @@ class RayEngine(Generic[T, R]):
                 with suppress(*lost):
                     self._check(*self._ray.get(reference))
                     self._idle.append(actor)
+                    self._failed = 0
                     continue
+                self._refuse_failing()
                 tell("A Ray worker died while it started; another one is started.")
                 self._start()
                 time.sleep(_LOOK)
@@ -246,6 +249,20 @@ class RayEngine(Generic[T, R]):
                 "version-mismatch",
                 f"A Ray worker has {there}, and this machine {here}.",
                 "Install the same version on every node.",
+            )
+
+    def _refuse_failing(self) -> None:
+        """Count a worker that died while it started.
+
+        Raises:
+            V2VError: every worker has, several times.
+        """
+        self._failed += 1
+        if self._failed >= _TRIES * (1 + len(self._starting) + len(self._idle) + len(self._busy)):
+            raise V2VError(
+                "worker-killed",
+                f"{self._failed} Ray workers in a row died while they started.",
+                "Check that every node has v2vkit and memory for the estimator: the logs of Ray say why they died.",
             )
 
     def _lose(self, actor: Any, tries: int, tell: Callable[[str], object]) -> None:

@@ -73,23 +73,25 @@ class Chosen:
         name: which.
         forward: None = the generator itself.
         milliseconds: back end -> time of a frame, where `auto` measured it.
+        unusable: messages on the back ends that `auto` could not open.
     """
 
     name: Backend
     forward: Forward | None
     milliseconds: dict[Backend, float]
+    unusable: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.milliseconds:
             return f"backend: {self.name}"
         measured = ", ".join(f"{name} {spent:.1f}" for name, spent in self.milliseconds.items())
-        return f"backend: {self.name} (measured, ms per frame: {measured})"
+        return " ".join([f"backend: {self.name} (measured, ms per frame: {measured})", *self.unusable])
 
 
 def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, precision: Precision = "auto") -> Chosen:
     """Opens a back end for frames of the model's size; `auto` measures those that can be used here.
 
-    On a CPU, `auto` leaves out torch.compile, which needs a C++ compiler and minutes.
+    On a CPU, `auto` leaves out torch.compile, which needs a C++ compiler and minutes; everywhere what fails to open.
 
     Args:
         name: which.
@@ -99,7 +101,7 @@ def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, prec
 
     Raises:
         V2VError: there is no such back end, a package is missing, the device or precision is not one of the back end,
-            or compiling fails.
+            or opening it fails.
     """
     device = next(generator.parameters()).device
     if name not in get_args(Backend):
@@ -112,10 +114,15 @@ def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, prec
     if precision in ("bf16", "fp16"):
         others = tuple(of for of in others if of not in ON_CPU)
     opened: dict[Backend, Forward | None] = {"torch": None}
-    opened |= {of: _open(of, generator, info, precision) for of in others}
+    unusable: list[str] = []
+    for of in others:
+        try:
+            opened[of] = _open(of, generator, info, precision)
+        except V2VError as error:
+            unusable.append(error.message)
     spent = measure(opened, generator, info, precision)
     fastest = min(spent, key=lambda of: spent[of])
-    return Chosen(fastest, opened[fastest], spent)
+    return Chosen(fastest, opened[fastest], spent, tuple(unusable))
 
 
 def missing_packages(name: Backend) -> list[str]:
@@ -170,7 +177,12 @@ def _open(name: Backend, generator: AnyGenerator, info: ModelInfo, precision: Pr
         return None
     if name == "compile":
         return _compiled(generator, info, precision)
-    return open_graphs(generator, info, _onnxruntime if name == "onnxruntime" else _openvino)
+    try:
+        return open_graphs(generator, info, _onnxruntime if name == "onnxruntime" else _openvino)
+    except V2VError:
+        raise
+    except Exception as error:
+        raise _unusable(name, error) from None
 
 
 def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) -> Forward:
@@ -182,12 +194,14 @@ def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) ->
             if history is not None:
                 compiled(stack, history, first_frame=False)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise V2VError(
-            "backend-unusable", f"torch.compile fails here ({reason[:200]}).", "Use --backend torch or auto."
-        ) from None
+        raise _unusable("torch.compile", error) from None
     forward: Forward = compiled
     return forward
+
+
+def _unusable(what: str, error: Exception) -> V2VError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return V2VError("backend-unusable", f"{what} fails here ({reason[:200]}).", "Use --backend torch or auto.")
 
 
 def open_graphs(generator: AnyGenerator, info: ModelInfo, open_graph: Callable[[bytes], Run]) -> GraphForward:

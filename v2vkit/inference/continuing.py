@@ -18,7 +18,7 @@ class Rest:
     """The rest of a source whose beginning has been rendered.
 
     Attributes:
-        source: with its sound cut to the rest; its number of frames is that of the rest.
+        source: with its sound cut to the rest; its names and number of frames are those of the rest.
         frames: the rest, with time stamps that begin at zero.
         num_before: frames that were rendered before.
         note: a sentence on where it continues; None = at the beginning.
@@ -57,7 +57,7 @@ def rest_of(source: Source, frames: Iterator[ConditionedFrame], state: RenderSta
         clock = (audio.span[0] or Fraction(0)) + begin * source.time_base
         audio = replace(audio, span=(clock, audio.span[1]))
     left = None if source.num_frames is None else source.num_frames - before
-    rest = replace(source, audio=audio, num_frames=left)
+    rest = replace(source, audio=audio, num_frames=left, names=source.names[before:])
     moved = (_moved(frame, begin) for frame in chain([first], frames))
     return Rest(rest, moved, before, f"The rendering continues after frame {before} of {source.name}.")
 

@@ -51,7 +51,8 @@ class Model:
         precision: number format of the convolutions.
         work: the workspace in which styles and the first-frame model are searched.
         styles, first_frame_model: folders to use instead of the workspace's.
-        forward: runs the generator; None = torch.
+        backend: what runs the generator.
+        forward: its function; None = torch.
     """
 
     generator: AnyGenerator
@@ -61,6 +62,7 @@ class Model:
     work: Folder
     styles: str | None = None
     first_frame_model: str | None = None
+    backend: Backend = "torch"
     forward: Forward | None = None
 
     def __repr__(self) -> str:
@@ -92,7 +94,9 @@ class Model:
             V2VError: the model has no edge network, both are given, or they are not such numbers.
         """
         (generator,) = make_variants(self.generator, weights=edge_weights, seed=edge_seed)
-        return replace(self, generator=generator)
+        # The graphs of a back end hold the weights with which they were made.
+        forward = choose_backend(self.backend, generator, self.info, self.precision).forward
+        return replace(self, generator=generator, forward=forward)
 
     def generate(
         self,
@@ -299,7 +303,8 @@ def load(
         None if first_frame_model is None else os.fspath(first_frame_model),
     )
     warm_up(model.generator, info.width, info.height, info.downsamplings, precision)
-    return replace(model, forward=choose_backend(backend, model.generator, info, precision).forward)
+    chosen = choose_backend(backend, model.generator, info, precision)
+    return replace(model, backend=chosen.name, forward=chosen.forward)
 
 
 def _find(path: str) -> tuple[Folder, str]:

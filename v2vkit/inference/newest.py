@@ -11,13 +11,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.inference.conditioned import ConditionedFrame, stored
+from v2vkit.inference.edits import LabelEditor
 from v2vkit.inference.estimated_maps import open_map_maker
 from v2vkit.inference.framing import crop_causally, open_locator
 from v2vkit.inference.session import Session
@@ -155,21 +157,30 @@ def newest(
 
 
 def causal_frames(
-    source: Source, frames: Iterable[InputFrame], info: ModelInfo, *, align: bool = False, device: str = "cpu"
+    source: Source,
+    frames: Iterable[InputFrame],
+    info: ModelInfo,
+    *,
+    align: bool = False,
+    device: str = "cpu",
+    editor: LabelEditor | None = None,
 ) -> Iterator[ConditionedFrame]:
     """The frames with their conditions, each before the next one is read. Estimators are opened at once.
 
     Args:
         source: of the frames.
         frames: those that are rendered.
-        info, align, device: as in `conditioned_frames`.
+        info, align, device, editor: as in `conditioned_frames`.
 
     Raises:
         V2VError: as `open_map_maker` and `open_locator`.
     """
     if source.annotated:
+        if editor is not None:
+            frames = _tracked(frames, editor, flow=info.generator.takes_flow)
         return (stored(frame, info) for frame in frames)
-    live = open_map_maker(info, source.name, device=device, causal=True)
+    edit = None if editor is None else editor.edit_shot
+    live = open_map_maker(info, source.name, device=device, causal=True, edit=edit)
     locate = open_locator(info, align=align, device=device)
 
     def conditioned() -> Iterator[ConditionedFrame]:
@@ -186,6 +197,14 @@ def causal_frames(
     return conditioned()
 
 
+def _tracked(frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool) -> Iterator[InputFrame]:
+    """The frames with edited annotations; tracked without flow, which would lead to a frame that may be dropped."""
+    for _, shot in groupby(frames, key=attrgetter("shot")):
+        editor.shot()
+        for frame in shot:
+            yield replace(frame, annotations=editor.edit(frame.annotations), flow=frame.flow if flow else None)
+
+
 def render_live(
     source: Source,
     frames: Iterable[InputFrame],
@@ -196,12 +215,13 @@ def render_live(
     *,
     align: bool = False,
     device: str = "cpu",
+    editor: LabelEditor | None = None,
     clock: Clock = time.monotonic,
 ) -> Generator[LiveCounts, None, None]:
     """Render the newest frame, write it, and yield the counts; again and again until the stream ends.
 
     Args:
-        source, info, align, device: as in `causal_frames`.
+        source, info, align, device, editor: as in `causal_frames`.
         frames: as they arrive (`paced` for files).
         session: renders them.
         write: takes a frame with its rendering.
@@ -218,7 +238,7 @@ def render_live(
 
     handed = handed_out()
     with closing(handed):
-        for frame in causal_frames(source, handed, info, align=align, device=device):
+        for frame in causal_frames(source, handed, info, align=align, device=device, editor=editor):
             (arrived, begun), conditioned = times.popleft(), clock()
             image = session.step(frame)
             generated = clock()

@@ -163,9 +163,17 @@ def write_each(
 
 
 def warm_up(
-    generator: AnyGenerator, width: int, height: int, downsamplings: int = 0, precision: Precision = "fp32"
+    generator: AnyGenerator,
+    width: int,
+    height: int,
+    downsamplings: int = 0,
+    precision: Precision = "fp32",
+    forward: Callable[..., list[Output]] | None = None,
 ) -> None:
     """Generates one frame and discards it, so that too little memory is found before anything is written.
+
+    Args:
+        forward: runs the generator, as in `Rollout`.
 
     Raises:
         V2VError: the model does not fit into the device's memory.
@@ -174,8 +182,8 @@ def warm_up(
     device = next(generator.parameters()).device
     with fitting("The model", device, "Close other programs that use that memory, or give another --device."):
         rollout, number = (
-            Rollout(generator, downsamplings, precision=precision),
-            frames_at_once(generator, height, width),
+            Rollout(generator, downsamplings, precision=precision, forward=forward),
+            frames_at_once(generator, height, width) if forward is None else 1,
         )
         if number == 1:
             rollout.step(zeros)

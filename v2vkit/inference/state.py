@@ -113,15 +113,20 @@ def load_state(path: str, session: Session, info: ModelInfo, *, settings: dict[s
     of_last = set(state.channels_last)
     placed = {name: _placed(tensor, name in of_last).to(device) for name, tensor in tensors.items()}
     model = None if session.first_frames is not None else session.first_frame_model
-    session.rollouts = [
-        _rollout(
-            Rollout(session.generator, session.downsamplings, model, session.precision, forward=session.forward),
-            of,
-            i,
-            placed,
-        )
-        for i, of in enumerate(state.rollouts)
-    ]
+    if len(state.rollouts) > 1 and not session.refresh:
+        raise _damaged(path, "a cross-fade without --refresh")
+    try:
+        session.rollouts = [
+            _rollout(
+                Rollout(session.generator, session.downsamplings, model, session.precision, forward=session.forward),
+                of,
+                i,
+                placed,
+            )
+            for i, of in enumerate(state.rollouts)
+        ]
+    except ValueError:
+        raise _damaged(path, "unknown tensors") from None
     if problem := _misfit(session.rollouts, info):
         raise _damaged(path, problem)
     return state

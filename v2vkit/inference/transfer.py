@@ -26,12 +26,19 @@ def find_proportions(info: ModelInfo, work: Folder) -> FaceProportions | BodyPro
     """The proportions of the model's subject: stored in the model, else measured on the workspace's annotations.
 
     Raises:
-        V2VError: the model has no subject, or neither knows them.
+        V2VError: the model has no subject or other conditions beside it, or neither knows them.
     """
     if info.conditioning.with_subject is None:
         raise V2VError(
             "retargeting-unsupported",
             f"--retarget is for faces and bodies; this model is conditioned on {info.conditioning.names}.",
+            "Leave it out.",
+        )
+    if len(info.conditioning.conditions) > 1:
+        raise V2VError(
+            "retargeting-unsupported",
+            f"--retarget changes the subject alone, but this model is conditioned on {info.conditioning.names}, whose "
+            "other maps would stay as they are in the video.",
             "Leave it out.",
         )
     if info.proportions is not None:

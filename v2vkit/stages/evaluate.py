@@ -95,8 +95,24 @@ class EvaluateConfig(StageConfig):
 
 
 def _check(config: EvaluateConfig) -> None:
-    if config.data is None and not config.list:
+    """Refuse settings without effect, also before the other tables of a recipe run."""
+    if config.list:
+        return
+    if config.data is None:
         raise V2VError("setting-required", "DATA is missing: the workspace to measure on.", "Give `v2v evaluate DATA`.")
+    others = ("unpaired", "segmenter", "segmenter_keep", "first_frame_model", "real_flow", "precision")
+    names = others if config.prediction else ("frames", "every", "video")
+    given = " and ".join(f"--{name.replace('_', '-')}" for name in names if name in config.model_fields_set)
+    if given and config.prediction:
+        raise V2VError("setting-unused", f"{given}: --prediction does not use it.", f"Leave out {given}.")
+    if given:
+        raise V2VError(
+            "setting-unused", f"{given}: it is for --prediction.", f"Add --prediction, or leave out {given}."
+        )
+    if config.segmenter_keep and config.segmenter is None:
+        raise V2VError(
+            "setting-unused", "--segmenter-keep needs --segmenter.", "Add it, or leave --segmenter-keep out."
+        )
 
 
 def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
@@ -107,7 +123,6 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         return []
     if config.prediction:
         return _predict(config, options)
-    _refuse_prediction_settings(config)
     from v2vkit.checkpoint.model_file import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.workspace import count_missing_instances, maps_warning
@@ -132,12 +147,6 @@ def _predict(config: EvaluateConfig, options: RunOptions) -> list[str]:
     names = ("checkpoint", "video", "metrics", "frames", "every", "out", "columns", "device", "threads")
     assert config.data is not None, "checked"
     return evaluate_prediction(config.data, options.work, **{name: getattr(config, name) for name in names})
-
-
-def _refuse_prediction_settings(config: EvaluateConfig) -> None:
-    given = [f"--{name}" for name in ("frames", "every", "video") if name in config.model_fields_set]
-    if given:
-        raise V2VError("setting-unused", f"{' and '.join(given)} need --prediction.", "Add it, or leave them out.")
 
 
 def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":

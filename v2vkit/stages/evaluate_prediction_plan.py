@@ -89,13 +89,19 @@ def open_prediction(
     if video is not None:
         network, of_video = load_model(find_model(work, video))
         generator = (network.to(where), of_video)
-        _refuse_video(of_video, label_models)
+        _refuse_video(of_video, label_models, infos[0])
     folder = Folder(data)
     wanted = {
         "labels": bool(label_models),
         "frames": bool(frame_models) or (folder / "frames").exists(MANIFEST),
         "flow": (folder / "flow").exists(MANIFEST),
     }
+    if not wanted["frames"] and (given := ["--video"] * (video is not None) + ["--metrics"] * bool(metrics)):
+        raise V2VError(
+            "artifact-missing",
+            f"{' and '.join(given)}: {data} has no frames to compare with.",
+            "Name a workspace with frames, or measure the labels alone.",
+        )
     manifests = load_inputs(folder, [kind for kind, used in wanted.items() if used])
     condition: Any = next((info.conditioning.conditions[0] for info in infos if predicts_labels(info)), None)
     reader = ClipReader(folder, manifests)
@@ -172,8 +178,10 @@ def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module,
     return {name: load_prediction(work / f"checkpoints/{name}") for name in present}
 
 
-def _refuse_video(info: "ModelInfo", label_models: Mapping[str, Any]) -> None:
+def _refuse_video(info: "ModelInfo", label_models: Mapping[str, Any], predictor: "ModelInfo") -> None:
     """Check that a video model can be driven by predicted labels alone."""
+    from v2vkit.inference.prediction import num_observed
+
     if (
         info.conditioning.names != "labels"
         or info.generator.takes_flow
@@ -187,6 +195,24 @@ def _refuse_video(info: "ModelInfo", label_models: Mapping[str, Any]) -> None:
         )
     if not label_models:
         raise V2VError("setting-unused", "--video makes frames of predicted labels; there are none.", "Leave it out.")
+    labels = next(network.config.num_labels for network in label_models.values())
+    sizes = [(of.width, of.height) for of in (info, predictor)]
+    for what, own, needed in (
+        ("labels", info.conditioning.num_labels, labels),
+        ("frames", "x".join(map(str, sizes[0])), "x".join(map(str, sizes[1]))),
+    ):
+        if own != needed:
+            raise V2VError(
+                "model-mismatch",
+                f"--video {info.stage} was trained with {own} {what}, and the predictor with {needed}.",
+                "Name a checkpoint that was trained on the same footage.",
+            )
+    if info.generator.history > num_observed(predictor):
+        raise V2VError(
+            "model-mismatch",
+            f"--video {info.stage} begins from {info.generator.history} frames, more than the predictor observes.",
+            "Train the predictor with a larger --observe.",
+        )
 
 
 def _long_shots(shots: Sequence[Sequence[ClipInfo]], length: int) -> tuple[list[list[tuple[str, int]]], list[str]]:

@@ -1,5 +1,6 @@
 """`v2v export`: a model's recurrent step as ONNX graphs or torch.export programs."""
 
+import shutil
 from pathlib import Path
 
 from v2vkit.artifacts.folder import Folder, explain_os_errors
@@ -25,7 +26,7 @@ class ExportConfig(StageConfig):
 
 
 def export(config: ExportConfig, options: RunOptions) -> list[str]:
-    """Write the folder; returns what the exported model lacks.
+    """Write the folder under a temporary name and rename it when it is complete; returns what the model lacks.
 
     Raises:
         V2VError: no such model, the folder is not empty, or a package is missing.
@@ -34,16 +35,24 @@ def export(config: ExportConfig, options: RunOptions) -> list[str]:
     from v2vkit.checkpoint.export import export_model
     from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
     from v2vkit.checkpoint.size import resized
+    from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 
     work = Folder(options.work)
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
     info = resized(info, config.size)
-    folder = Path(config.target)
+    folder = Path(config.target).resolve()
+    building = temporary_name(folder)
+    print(describe_checkpoint(work, checkpoint, info), flush=True)
     with explain_os_errors(config.target):
-        folder.mkdir(parents=True, exist_ok=True)
-        print(describe_checkpoint(work, checkpoint, info), flush=True)
-        files = export_model(generator, info, folder, config.format, __version__)
+        remove_abandoned(folder)
+        building.mkdir(parents=True)
+        try:
+            files = export_model(generator, info, building, config.format, __version__)
+            replace_folder(folder, by=building)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
     print(f"{config.target}: {', '.join(files)}, for source maps of {info.width}x{info.height}.")
     if info.first_frame == "self" or not info.generator.history:
         return []

@@ -171,7 +171,7 @@ def _write(
                 num_resized += read.resized
                 num_foreign += config.format == "cityscapes" and not _is_cityscapes(read.labels, read.instances)
     if not kept:
-        best = max(scores.values(), default=0.0)
+        best = max((score for score in scores.values() if score == score), default=0.0)
         raise V2VError(
             "frames-missing",
             f"No frame has a label fidelity of {config.reject_below}; the best has {best:.3f}.",
@@ -184,7 +184,8 @@ def _write(
         (folder / SCORES).write_text(text + "\n", encoding="utf-8")
     notes = [f"{config.out}: {counted(kept, 'frame')}, {counted(objects, 'object')} ({config.format})."]
     if scores:
-        worst = min(scores, key=lambda name: scores[name])
+        known = {name: score for name, score in scores.items() if score == score}  # NaN: no labelled pixel
+        worst = min(known, key=lambda name: known[name])
         notes.append(f"rejected: {counted(len(scores) - kept, 'frame')}; lowest fidelity {scores[worst]:.3f} ({worst})")
     if num_resized:
         notes.append(

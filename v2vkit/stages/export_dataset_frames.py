@@ -89,6 +89,7 @@ def labelled_frames(
         height, width = image.shape[:2]
         ids: dict[str, Any] = {}
         files: dict[str, bytes] = {}
+        resized = False
         for maps in (clip.labels, clip.instances):
             if maps is None:
                 continue
@@ -99,7 +100,7 @@ def labelled_frames(
                 files[maps.what] = _unchanged(place, found) or encode_png(found)
             elif abs(wide * height - width * high) <= 0.02 * width * high:
                 found = reframe_ids(found, Window(0, 0, wide, high), (width, height))
-                files[maps.what] = encode_png(found)
+                files[maps.what], resized = encode_png(found), True
             else:
                 raise V2VError(
                     "aspect-mismatch",
@@ -120,7 +121,7 @@ def labelled_frames(
             image,
             ids["labels"],
             ids.get("instances"),
-            resized=(wide, high) != (width, height),
+            resized=resized,
         )
 
 

@@ -7,8 +7,10 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import field_validator
+
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, SizeSetting, StageConfig, setting
+from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError
@@ -58,9 +60,18 @@ class LiveConfig(StageConfig):
     )
     compare: bool = setting(False, "Show frame | source map | output side by side.")
     duration: float | None = setting(None, "Stop after this many seconds.", gt=0, allow_inf_nan=False)
-    style: int = setting(0, "Number of the style, from 0 (models trained with --feature-dims).", ge=0)
+    style: str = setting(
+        "0",
+        "Number of the style, from 0, or a styles.json whose first style is taken (models trained with --feature-dims; "
+        "see `v2v sample-style`).",
+        metavar="N|FILE",
+    )
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
+    )
+    provenance: bool = setting(
+        True,
+        "Say in the metadata of the video (or of every picture) that it is synthetic, with program, version and model.",
     )
     container: Literal["matroska", "y4m"] | None = setting(
         None, "Container on standard output: matroska, or y4m (raw, no time stamps); default: matroska."
@@ -70,6 +81,8 @@ class LiveConfig(StageConfig):
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
     backend: Backend = setting("torch", BACKEND)
     size: SizeSetting | None = setting(None, "Size of the frames, other than that of the training footage.")
+
+    _number = field_validator("style", mode="before")(as_text)
 
 
 def _live(config: LiveConfig, options: RunOptions) -> list[str]:
@@ -87,6 +100,7 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     from v2vkit.checkpoint.size import resized
     from v2vkit.errors import counted
     from v2vkit.inference.backends import choose_backend
+    from v2vkit.inference.edits import NO_EDITS, open_editor
     from v2vkit.inference.first_frames import find_first_frame_model
     from v2vkit.inference.newest import LiveCounts, render_live
     from v2vkit.inference.session import Session, warm_up
@@ -98,9 +112,9 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     threads = choose_threads(config.threads)
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
+    first_frame_model = find_first_frame_model(work, None, info)
     info = resized(info, config.size)
     device = pick_device(config.device)
-    first_frame_model = find_first_frame_model(work, None, info)
     session = Session(
         generator.to(device),
         downsamplings=info.downsamplings,
@@ -114,10 +128,15 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     if session.first_frame_model is not None:
         warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
     source = _open_source(config, info)
-    sink = _open_sink(config, source, pipe)
+    editor = open_editor(info, source, NO_EDITS)
+    sink = _open_sink(config, info, source, pipe)
     print(describe_checkpoint(work, checkpoint, info), flush=True)
     if config.backend != "torch":
         print(backend, flush=True)
+    if info.first_frame == "real" and info.generator.history:
+        print("This model was trained to begin from real frames (--first-frame real); here it begins from nothing.")
+    if editor is not None:
+        print("Objects are tracked while rendering, without flow.", flush=True)
     counts = LiveCounts()
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -125,7 +144,15 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
         sink.write(picture, pts=frame.frame.pts, duration=frame.frame.duration)
 
     rendered = render_live(
-        source, _arriving(source), info, session, write, counts, align=config.align, device=config.device
+        source,
+        _arriving(source),
+        info,
+        session,
+        write,
+        counts,
+        align=config.align,
+        device=config.device,
+        editor=editor,
     )
     ended = "The stream has ended."
     with sink:
@@ -170,10 +197,11 @@ def _arriving(source: "Source") -> "Iterator[InputFrame]":
 
 
 def _open_source(config: LiveConfig, info: "ModelInfo") -> "Source":
-    from v2vkit.inference.sources import open_source
+    from v2vkit.inference.sources import open_source, refuse_settings_without_effect
     from v2vkit.video.camera import open_camera_source
 
-    captured = config.camera if config.source is None or "://" not in config.source else config.source
+    is_stream = config.source is not None and "://" in config.source and not config.maps
+    captured = config.source if is_stream else config.camera
     if captured is not None:
         if info.generator.takes_flow:
             raise V2VError(
@@ -183,10 +211,14 @@ def _open_source(config: LiveConfig, info: "ModelInfo") -> "Source":
             )
         return open_camera_source(captured)
     assert config.source is not None, "checked before"
+    refuse_settings_without_effect(config.source, info, {"maps": config.maps, "align": config.align})
     return open_source(config.source, info, maps=config.maps)
 
 
-def _open_sink(config: LiveConfig, source: "Source", pipe: "PipeWriter | None") -> "Sink | WindowSink | CameraSink":
+def _open_sink(
+    config: LiveConfig, info: "ModelInfo", source: "Source", pipe: "PipeWriter | None"
+) -> "Sink | WindowSink | CameraSink":
+    from v2vkit.inference.provenance import synthetic_comment
     from v2vkit.video.live_sinks import CameraSink, WindowSink
     from v2vkit.video.sinks import open_sink
 
@@ -195,7 +227,10 @@ def _open_sink(config: LiveConfig, source: "Source", pipe: "PipeWriter | None") 
     if config.to == CAMERA:
         return CameraSink(source.fps)
     time_base = source.time_base or 1 / source.fps
-    return open_sink(config.to, fps=source.fps, time_base=time_base, container=config.container, pipe=pipe)
+    comment = synthetic_comment(info) if config.provenance else None
+    return open_sink(
+        config.to, fps=source.fps, time_base=time_base, container=config.container, pipe=pipe, comment=comment
+    )
 
 
 def _check(config: LiveConfig) -> None:
@@ -221,8 +256,11 @@ def _check(config: LiveConfig) -> None:
         check_live_sink(config.to)
         return
     from v2vkit.video.sinks import check_sink
+    from v2vkit.video.targets import keep_source
 
     check_sink(config.to, "libx264", config.container)
+    if config.source is not None:
+        keep_source(config.source, config.to)
 
 
 COMMAND = Command(name="live", config=LiveConfig, call=_live, check=_check)

@@ -20,11 +20,13 @@ from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.render_checks import (
+    keep_first_part,
     refuse_idle_encoder,
     refuse_idle_history,
     refuse_idle_names,
     refuse_several,
     refuse_size_and_tile,
+    refuse_state_target,
     state_settings,
 )
 
@@ -185,7 +187,7 @@ class RenderConfig(StageConfig):
     resume_state: str | None = setting(
         None,
         "Continue a rendering that ended early: the same SOURCE continues after its last rendered frame, with exactly "
-        "the frames of one go; another SOURCE is taken as the continuation.",
+        "the frames of one go; another SOURCE is taken as the continuation. TARGET gets only the rest: name a new one.",
         metavar="FILE",
     )
     provenance: bool = setting(
@@ -265,6 +267,10 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     from v2vkit.video.targets import keep_source
 
     keep_source(config.source, config.target)
+    if config.resume_state is not None:
+        keep_first_part(config.target)
+    if config.save_state is not None:
+        refuse_state_target(config.save_state, config.source, config.target)
     refuse_idle_encoder(config.target, config.container, config.model_fields_set)
     if config.keep_names:
         refuse_idle_names(config.target, config.container)
@@ -280,7 +286,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     trained, info = info, resized(info, config.size)
     edits = parse_edits(info, **{name: config.value(name) for name in _EDITS})
     device = pick_device(config.device)
-    first_frame_model = _first_frame_model(config, options, info)
+    first_frame_model = _first_frame_model(config, options, trained)
     weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
     variants = make_variants(generator.to(device), weights=weights, seed=config.edge_seed, number=config.edge_variants)
     session = Session(
@@ -317,6 +323,8 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
         told = []
         for each in sessions:
             each.forward = tiled(each.generator, config.tile, info.generator)
+        size = (info.width, info.height)
+        warm_up(session.generator, *size, info.downsamplings, config.precision, session.forward)
     rest = _resume(config, session, info, source, frames)
     source, frames = rest.source, rest.frames
     if session.first_frame_model is not None:
@@ -432,7 +440,7 @@ def _resume(
 
 
 def _first_frame_model(config: RenderConfig, options: RunOptions, info: "ModelInfo") -> "AnyGenerator | None":
-    """The image model that makes the first frames; none where real ones are given."""
+    """The image model that makes the first frames; none where real ones are given. `info`: as trained."""
     from v2vkit.inference.first_frames import find_first_frame_model
 
     if config.first_frames is None:

@@ -1,6 +1,7 @@
 """Checks of `v2v render`'s settings before anything is opened."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.errors import V2VError
@@ -28,6 +29,44 @@ def refuse_idle_names(target: str, container: "PipeFormat | None") -> None:
     if sink_kind(target, container) != "pictures":
         text = f"--keep-names names pictures, and {target} is no folder."
         raise V2VError("setting-unused", text, "Leave it out, or end TARGET in a slash.")
+
+
+def refuse_state_target(state: str, source: str, target: str) -> None:
+    """Refuse a file for --save-state that cannot be written after the rendering.
+
+    Raises:
+        V2VError: a URL or a folder, one in a folder that does not exist or is not writable, SOURCE or TARGET.
+    """
+    from v2vkit.artifacts.folder import explain_os_errors
+    from v2vkit.video.targets import check_parent, keep_source, refuse_url
+
+    refuse_url(state)
+    path = Path(state)
+    with explain_os_errors(state):
+        if path.is_dir():
+            raise V2VError("file-required", f"--save-state {state} is a folder.", "Give the name of a file in it.")
+        check_parent(path, later=True)
+        if path.absolute() == Path(target).absolute():
+            raise V2VError("setting-conflict", f"--save-state {state} is TARGET.", "Name another file.")
+    keep_source(source, state)
+
+
+def keep_first_part(target: str) -> None:
+    """Refuse to replace an existing TARGET with the rest of a rendering alone: it is probably the first part.
+
+    Raises:
+        V2VError: TARGET exists, other than as an empty folder.
+    """
+    from v2vkit.video.pipes import STANDARD
+
+    path = Path(target)
+    if target == STANDARD or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise V2VError(
+        "target-exists",
+        f"{target} exists, and --resume-state writes only the rest of the frames, which would replace it.",
+        "Name another TARGET, and join the parts afterwards.",
+    )
 
 
 def refuse_size_and_tile(size: "Size | None", tile: int | None, *, maps: bool, backend: str, variants: int = 1) -> None:
@@ -82,7 +121,7 @@ def refuse_several(given: set[str]) -> None:
 
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
-    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "refresh"),
+    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "edge_variants", "refresh"),
     *("anchor_colours", "tile", "track", "relabel", "in_region", "objects", "in_frames"),
 )
 

@@ -95,11 +95,13 @@ def command_line(manifest: "Manifest") -> str:
     arguments, flags = list[str](), list[str]()
     for name, field in settings_of(config).items():
         value = manifest.config.get(name)
+        if isinstance(value, dict):  # a class table, stored whole
+            value = value.get("name", "...")
         values = [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
         if extras(config, name).get("argument"):
             arguments += values
         elif value is not None and name in manifest.config and not _is_default(value, field.default):
-            flag = name.replace("_", "-")
+            flag = name.strip("_").replace("_", "-")
             if isinstance(value, bool):
                 flags.append(f"--{flag}" if value else f"--no-{flag}")
             else:

@@ -128,6 +128,15 @@ def _parts(config: TrainConfig) -> tuple[TrainConfig, ...]:
     )
 
 
+def _precheck(config: TrainConfig) -> None:
+    """Refuse what can be seen from the settings alone."""
+    from v2vkit.training.check import refuse_unused
+
+    for part in _parts(config):
+        refuse_unused(part, method_spec(part.method))
+        require_perceptual(part)
+
+
 @dataclass(frozen=True)
 class _Run:
     """Everything that training needs; `plan` is printed before it starts."""
@@ -320,7 +329,7 @@ STAGE = Stage(
     inputs=training_inputs,
     sources=training_sources,
     parts=_parts,
-    precheck=require_perceptual,
+    precheck=_precheck,
     resolve=_resolve,
     check=check_training,
     stale_hint=_advice,

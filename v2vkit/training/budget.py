@@ -18,7 +18,7 @@ class Duration(NamedTuple):
 
     def __str__(self) -> str:
         unit = next((unit for unit, size in _UNITS.items() if self.seconds % size == 0), "s")
-        return f"{self.seconds / _UNITS[unit]:g} {unit}"
+        return f"{self.seconds / _UNITS[unit]:.3f}".rstrip("0").rstrip(".") + f" {unit}"
 
 
 def _parse_duration(value: Any) -> Any:

@@ -74,9 +74,12 @@ def _automatic(config: TrainConfig, folder: Folder) -> str:
     for name in (PARTIAL, MANIFEST):
         if folder.exists(name):
             try:
-                return str(Manifest.model_validate_json(folder.read(name)).config["perceptual"])
+                found = str(Manifest.model_validate_json(folder.read(name)).config["perceptual"])
             except (ValueError, KeyError):  # damaged, or older: the stage reports the first, the second is stale
                 break
+            if found in NETWORKS or found == "off":
+                return found
+            break
     return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
 
 

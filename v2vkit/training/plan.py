@@ -75,6 +75,7 @@ def measure(
     """
     spec = method_spec(config.method)
     phase = phase or phases(spec.schedule(config))[-1]
+    config = config.model_copy(update={"chunk": min(config.schedule.chunk, phase.num_frames)})
     method = spec.build(config, dataset.source, device, ALONE)
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk

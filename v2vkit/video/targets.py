@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 
 from v2vkit.errors import V2VError
+from v2vkit.video.pipes import STANDARD
 
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
@@ -59,6 +60,27 @@ def refuse_unreplaceable(path: str | Path) -> None:
         )
 
 
+def keep_source(source: str, target: str) -> None:
+    """Refuse to overwrite the source, also if the two paths lead to the same file.
+
+    Raises:
+        V2VError: TARGET is SOURCE.
+    """
+    if STANDARD in (source, target):
+        return
+    try:
+        same = Path(target).samefile(source)
+    except (OSError, ValueError):
+        return  # one of them does not exist: opening it later raises a better error
+    if same:
+        what = "folder" if Path(source).is_dir() else "video"
+        raise V2VError(
+            "target-is-source",
+            f"{target} is the source {what} {source} and would be overwritten.",
+            "Name another target.",
+        )
+
+
 def check_target(path: str | Path, *, later: bool = False) -> None:
     """Refuses targets that cannot become a video, before any work.
 
@@ -96,29 +118,6 @@ def _check_target(target: Path, *, later: bool) -> None:
     if target.is_dir():
         raise V2VError("file-required", f"{target} is a folder.", "Give the name of a file in it.")
     check_parent(target, later=later)
-
-
-def keep_source(source: str, target: str) -> None:
-    """Refuse to overwrite the source, also if the two paths lead to the same file.
-
-    Raises:
-        V2VError: TARGET is SOURCE.
-    """
-    from v2vkit.video.pipes import STANDARD
-
-    if STANDARD in (source, target):
-        return
-    try:
-        same = Path(target).samefile(source)
-    except (OSError, ValueError):
-        return  # one of them does not exist: opening it later raises a better error
-    if same:
-        what = "folder" if Path(source).is_dir() else "video"
-        raise V2VError(
-            "target-is-source",
-            f"{target} is the source {what} {source} and would be overwritten.",
-            "Name another target.",
-        )
 
 
 def check_parent(target: Path, *, later: bool = False) -> None:

@@ -138,7 +138,9 @@ def _table(
         there = [row.label.lower() for row in rows]
         rows += [Row(label, {}, {}) for label in published.rows if label.lower() not in there]
         rows = [_with(row, published.row(row.label), before="published: ") for row in rows]
-    return Table(_title(named[0][1]), tuple(columns), tuple(rows), _notes(named, chosen, published))
+    return Table(
+        _title(named[0][1]), tuple(columns), tuple(rows), _notes(named, chosen, published, asked=bool(metrics))
+    )
 
 
 def _columns(row: MetricRow) -> list[Column]:
@@ -180,7 +182,11 @@ def _num_frames(result: Result) -> int:
 
 
 def _notes(
-    named: Sequence[tuple[str, Result]], metrics: Sequence[MetricRow], published: PublishedTable | None
+    named: Sequence[tuple[str, Result]],
+    metrics: Sequence[MetricRow],
+    published: PublishedTable | None,
+    *,
+    asked: bool,
 ) -> tuple[str, ...]:
     notes = []
     if published is not None:
@@ -193,4 +199,6 @@ def _notes(
         left_out = [str(of.report.get("left_out", {}).get(row.name, "")) for _, of in named]
         if all(left_out):
             reasons.setdefault(left_out[0].removeprefix(f"{row.name}: "), []).append(row.heading)
+        elif asked and not any(_measured(of, OURS, [row]) for _, of in named):
+            reasons.setdefault("no evaluation measured it.", []).append(row.heading)
     return (*notes, *(f"Left out: {', '.join(headings)}: {reason}" for reason, headings in reasons.items()))

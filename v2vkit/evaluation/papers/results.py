@@ -14,6 +14,7 @@ _LABELS: dict[str, str] = {
     **dict.fromkeys(map(str, SPATIAL_STAGES), "vid2vid"),
     "pix2pixhd": "pix2pixHD",
     "covst": "COVST",
+    "pix2pix": "pix2pix",
     "s-flow": "S-Flow",
 }
 """Checkpoint -> label of its row."""
@@ -62,7 +63,7 @@ class Result:
 
     @property
     def stale(self) -> bool:
-        """Whether the checkpoint has been trained again or removed since."""
+        """Whether the checkpoint has been trained again since; one that was removed is not."""
         model = self.report["model"]
         manifest = read_manifest(Folder(model["checkpoint"]))
         return manifest is not None and manifest.fingerprint != model["fingerprint"]

@@ -29,7 +29,16 @@ from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.terms import LossTerm, losses_on, weights_now
 from v2vkit.training.window import chunks
 
-NOT_FOR_FRAMES = (*NOT_FOR_PREDICTION, "num_down", "num_blocks", "upsample", "flow", "num_labels", "edges")
+NOT_FOR_FRAMES = (
+    *NOT_FOR_PREDICTION,
+    "num_down",
+    "num_blocks",
+    "upsample",
+    "flow",
+    "num_labels",
+    "edges",
+    "drop_parts",
+)
 """Settings that prediction of frames does not use."""
 
 

@@ -90,5 +90,6 @@ MCNET: MethodSpec = MethodSpec(
     describe=_describe,
     check_start=lambda config, source, size, folder: check_same_network(folder, mcnet_layers(config), source),
     inherit=inherit_same,
+    resolve=lambda config, work: config,
     regions=lambda config: False,
 )

@@ -48,9 +48,12 @@ from v2vkit.training.window import chunks
 NOT_FOR_PREDICTION = (
     *("stage", "num_scales", "fix_epochs", "foreground", "composition", "first_frame", "drop_history"),
     *("temporal_scales", "video_frames", "sparse", "num_enhancers", "covst_share", "feature_dims", "picture_skip"),
-    "num_blocks_fine",
+    *("num_blocks_fine", "perceptual", "perceptual_weights", "gradient_checkpointing"),
+    *("label_jitter", "drop_thin", "drop_classes"),
 )
-"""Settings of generators of frames from maps that methods of prediction do not use."""
+"""Settings of generators of frames from maps that methods of prediction do not use.
+
+Noise in label maps would change the maps that are predicted, too."""
 
 
 @dataclass
@@ -264,5 +267,6 @@ PREDICTOR: MethodSpec = MethodSpec(
         folder, predictor_layers(config, source), source
     ),
     inherit=inherit_same,
+    resolve=lambda config, work: config,
     regions=lambda config: True,
 )

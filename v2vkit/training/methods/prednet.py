@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import make_config
+from v2vkit.errors import V2VError
 from v2vkit.models.prednet import PredNet, PredNetConfig, detach_prednet
 from v2vkit.models.presets import PREDNETS
 from v2vkit.training.config import TrainConfig
@@ -68,6 +69,8 @@ def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
 
 def _check(config: TrainConfig) -> None:
     prednet_layers(config)  # refuses invalid sizes
+    if not config.losses.lambda_frames:
+        raise V2VError("setting-invalid", "--lambda-frames 0 leaves PredNet without any loss.", "Give more than 0.")
 
 
 PREDNET: MethodSpec = MethodSpec(
@@ -84,5 +87,6 @@ PREDNET: MethodSpec = MethodSpec(
     describe=_describe,
     check_start=lambda config, source, size, folder: check_same_network(folder, prednet_layers(config), source),
     inherit=inherit_same,
+    resolve=lambda config, work: config,
     regions=lambda config: False,
 )

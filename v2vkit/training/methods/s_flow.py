@@ -165,8 +165,10 @@ class SFlowMethod(FrameMethod):
     generator: SFlowGenerator
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
-        """All frames of the chunk in one batch: none depends on another."""
+        """All frames of the chunk in one batch: none depends on another, but by the statistics of batch norms."""
         self.generator.joined.fill_(at.epoch >= phase_epochs(self.config)[0])
+        if self.config.model.norm == "batch":
+            return super().generate(chunk, at)
         s = chunk.sequence.s
         (whole,) = self.generator(join([s[:, t] for t in chunk.frames]))
         parts = [each.chunk(len(chunk.frames)) for each in (whole.x_fake, *whole.edge_logits)]

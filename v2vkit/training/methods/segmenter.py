@@ -19,6 +19,7 @@ from v2vkit.checkpoint.model_file import load_network, read_info
 from v2vkit.checkpoint.train_state import Network, TrainState
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import IGNORE
+from v2vkit.engine.launcher import launched_processes
 from v2vkit.engine.precision import autocast
 from v2vkit.errors import V2VError
 from v2vkit.models.layout import to_image
@@ -73,7 +74,8 @@ class SegmenterMethod:
         yield LabelledFrames(x, torch.where(s.amax(1) > 0, s.argmax(1), IGNORE))
 
     def num_frames(self, chunk: LabelledFrames) -> int:
-        return len(chunk.x)
+        """Frames of this step over all processes: every sequence is one labelled frame."""
+        return self.config.data.batch_size
 
     def step(self, chunk: LabelledFrames, at: StepContext) -> dict[str, Tensor]:
         with autocast(self.config.hardware.precision, chunk.x.device):
@@ -137,11 +139,12 @@ def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 
 
 def _check(config: TrainConfig) -> None:
-    if config.segmenter.network.startswith("deeplabv3") and config.data.batch_size < 2:
+    processes = launched_processes()
+    if config.segmenter.network.startswith("deeplabv3") and config.data.batch_size < 2 * processes:
         raise V2VError(
             "batch-too-small",
-            f"{config.segmenter.network} has batch norms, which need two frames and more in a batch.",
-            "Give --batch-size 4, or --network lite0-fpn.",
+            f"{config.segmenter.network} has batch norms, which need two frames and more in the batch of a process.",
+            f"Give --batch-size {4 * processes}, or --network lite0-fpn.",
         )
 
 
