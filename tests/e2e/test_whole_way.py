@@ -61,7 +61,7 @@ def test_toy_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train: missing" in _v2v(*command, "--dry-run")
     output = _v2v(*command)
     assert "plan: spatial-1, tiny, labels" in output
-    assert "perceptual OFF" in output
+    assert "perceptual 10 (EfficientNet-lite0" in output
     assert "repeat first frame" in output
     work = tmp_path / "toy"
     assert len(read_raw(work / "toy.mp4")[0]) == 24
