@@ -119,6 +119,7 @@ def test_nothing_is_loaded_ahead_of_the_step_without_workers(work: str) -> None:
     assert num_loader_workers(CONFIG, dataset, CPU) == 0
 
 
+@pytest.mark.slow
 def test_the_error_of_a_worker_arrives_as_its_sentence(work: str) -> None:
     with raises("frame-broken", "Frame 3 is broken. Make it again."):
         batches(of_kind(Failing, work), workers=1)
@@ -132,6 +133,7 @@ def test_a_worker_that_is_killed_is_told_of(work: str) -> None:
     assert no_workers_left()
 
 
+@pytest.mark.slow
 def test_leaving_early_ends_the_workers(work: str) -> None:
     dataset, config = open_dataset(work), CONFIG.model_copy(update={"loader_workers": 1})
     plans = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2).batches(0)

@@ -110,6 +110,7 @@ def test_label_fidelity_is_measured_with_a_trained_segmenter(tmp_path: Path) -> 
     assert report["metrics"]["label_fidelity"]["backbone"].startswith("trained")
 
 
+@pytest.mark.slow
 @needs_lite0
 def test_maps_without_frames_are_compared_with_other_footage(work: Path) -> None:
     rng = np.random.default_rng(0)

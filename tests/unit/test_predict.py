@@ -88,6 +88,7 @@ def test_the_last_maps_of_a_shot_of_two_clips_are_observed(source: Path, tmp_pat
     assert np.array_equal(labels(tmp_path / "out", "clip-0000", 2), labels(source, "clip-0001", 0))
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_workers_and_the_command_resumes(source: Path, tmp_path: Path) -> None:
     save_predictor(source)
     predict(source, tmp_path / "a")

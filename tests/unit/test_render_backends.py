@@ -38,6 +38,7 @@ def _source_map(info: ModelInfo, t: int) -> np.ndarray:
     return (labels == np.arange(3)[:, None, None]).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_CPU)
 def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
     pytest.importorskip(name)

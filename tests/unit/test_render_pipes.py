@@ -89,6 +89,7 @@ def _until(stop: threading.Event, frames):
             return
 
 
+@pytest.mark.slow
 def test_raw_video_comes_out_and_goes_in(tmp_path: Path) -> None:
     """It tells that it loses times and sound."""
     save_untrained(tmp_path, "face")
@@ -105,6 +106,7 @@ def test_raw_video_comes_out_and_goes_in(tmp_path: Path) -> None:
     assert read_raw(tmp_path / "out.mp4")[1] == [Fraction(t, 25) for t in range(12)]
 
 
+@pytest.mark.slow
 def test_a_closed_output_pipe_ends_the_command_without_a_traceback(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     source = write_file(tmp_path / "in.mp4", _faces(60))

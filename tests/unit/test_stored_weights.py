@@ -49,6 +49,7 @@ def test_a_given_file_and_estimators_that_need_none_are_left_alone(stored: dict[
     assert with_stored_weights("face", SketchConfig(face="dlib")).weights == "/store/b.dat"
 
 
+@pytest.mark.slow
 def test_segment_and_ingest_use_them(stored: dict[str, Path], tmp_path: Path) -> None:
     stored["lraspp"] = brightness_weights(tmp_path / "lraspp.pth")
     stored["dlib-68"] = tmp_path / "shape.dat"

@@ -37,10 +37,14 @@ from v2vkit.training.terms import LossTerm
 
 @dataclass
 class LabelledFrames:
-    """Frames x [B, 3, H, W] in [-1, 1] and their label ids [B, H, W], 255 = none; `logits` are there after the step."""
+    """Frames x [B, 3, H, W] in [-1, 1] and their label ids [B, H, W], 255 = none; `logits` are there after the step.
+
+    `per_sequence`: how many of the frames are of one sequence.
+    """
 
     x: Tensor
     labels: Tensor
+    per_sequence: int = 1
     logits: Tensor | None = None
 
 
@@ -71,11 +75,11 @@ class SegmenterMethod:
     def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[LabelledFrames]:
         """All frames of a batch at once."""
         x, s = (of[:, skip:].flatten(0, 1) for of in (batch.x, batch.s[:, :, : self.source.num_labels]))
-        yield LabelledFrames(x, torch.where(s.amax(1) > 0, s.argmax(1), IGNORE))
+        yield LabelledFrames(x, torch.where(s.amax(1) > 0, s.argmax(1), IGNORE), batch.x.shape[1] - skip)
 
     def num_frames(self, chunk: LabelledFrames) -> int:
-        """Frames of this step over all processes: every sequence is one labelled frame."""
-        return self.config.data.batch_size
+        """Frames of this step over all processes."""
+        return chunk.per_sequence * self.config.data.batch_size
 
     def step(self, chunk: LabelledFrames, at: StepContext) -> dict[str, Tensor]:
         with autocast(self.config.hardware.precision, chunk.x.device):
