@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.errors import raises
-from tests.unit.bars import watch_bars
+from tests.unit.bars import bars, watch_terminal
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.folder import Folder
@@ -137,9 +137,9 @@ def test_the_bar_counts_every_frame_of_every_artifact(tmp_path: Path, monkeypatc
     """Also those of a damaged shard."""
     options = make_workspace(tmp_path)
     (tmp_path / "labels/shard-00001.tar").unlink()
-    bars = watch_bars(monkeypatch)
+    terminal = watch_terminal(monkeypatch)
     assert CHECK.call(CheckConfig(), options)
-    assert [(bar.name, bar.expected, bar.done) for bar in bars] == [
+    assert [(bar.name, bar.expected, bar.done) for bar in bars(terminal)] == [
         (f"checking {kind}", 24, 24) for kind in ("frames", "labels", "flow")
     ]
 
