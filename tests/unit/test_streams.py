@@ -8,17 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from tests.conditions import use_estimator
 from tests.errors import raises
-from tests.faces import face_landmarks
 from tests.unit.pipes import standard_input
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.video_files import moving_frames, read_packets, solid_frames, write_audio, write_file
 from v2vkit.artifacts.images import encode_png
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.inference import conditioned as conditioned_module
-from v2vkit.inference import framing
 from v2vkit.inference.sources import open_source, source_kind
-from v2vkit.video import container
 from v2vkit.video.audio_feeds import PipedAudio
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
@@ -47,7 +44,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(str(file))
         return inner(file, *arguments, **settings)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(container.av, "open", note)
+    monkeypatch.setattr(av, "open", note)
     return names
 
 
@@ -215,19 +212,8 @@ def test_a_pipe_is_a_source_for_models_that_take_videos(tmp_path: Path) -> None:
 
 @pytest.fixture
 def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A white square is a face; source maps are zeros."""
-
-    def find(image: np.ndarray) -> np.ndarray | None:
-        columns = np.flatnonzero((image.min(2) > 200).any(0))
-        return face_landmarks(float(columns.mean()), 20, 16) if columns.size else None
-
-    s = np.zeros((15, 32, 32), np.float32)
-    monkeypatch.setattr(framing, "open_face", lambda settings, **names: find)
-    monkeypatch.setattr(
-        conditioned_module,
-        "open_map_maker",
-        lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames),
-    )
+    """A white square is a face."""
+    use_estimator(monkeypatch, "face", "mediapipe", "tests.faces:SquareFace")
 
 
 def _with_face_from(first: int, count: int) -> list[np.ndarray]:
@@ -240,7 +226,7 @@ def _with_face_from(first: int, count: int) -> list[np.ndarray]:
 @pytest.mark.usefixtures("white_faces")
 def test_a_pipe_is_cropped_like_a_file_once_a_face_is_found(tmp_path: Path) -> None:
     """A file is searched for it; a pipe keeps the middle until then."""
-    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
+    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "face": "mediapipe", "cuts": "none"})
     for late in (HOLD_FRAMES - 1, HOLD_FRAMES + 5):
         path = write_file(tmp_path / "in.mkv", _with_face_from(late, 30), options={"qp": "0"})
         file = [frame.frame.image for frame in conditioned(path, info)]
@@ -252,7 +238,7 @@ def test_a_pipe_is_cropped_like_a_file_once_a_face_is_found(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("white_faces")
 def test_a_pipe_without_any_face_is_a_user_error(tmp_path: Path) -> None:
-    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
+    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "face": "mediapipe", "cuts": "none"})
     path = write_file(tmp_path / "in.mkv", _with_face_from(30, 30))
     with standard_input(path.read_bytes()), raises("subject-missing", "standard input"):
         list(conditioned(Path("-"), info))
