@@ -1,5 +1,6 @@
 """An exported model: the graphs compute what the generator computes, and render without v2vkit."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -169,9 +170,9 @@ def test_nothing_is_left_of_an_export_that_failed(tmp_path: Path, monkeypatch: p
     _model(tmp_path)
 
     def fails(*given: object, **settings: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("v2vkit.checkpoint.export.save_sharing", fails)
+    monkeypatch.setattr(Path, "write_text", fails)
     with raises("disk-full"):
         _export(tmp_path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]

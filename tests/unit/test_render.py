@@ -13,6 +13,7 @@ from skimage import data
 from tests.conditions import channels_of
 from tests.errors import raises
 from tests.faces import photo
+from tests.hooks import before_forward
 from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.training_data import make_workspace
@@ -477,15 +478,12 @@ def test_no_model(tmp_path: Path) -> None:
         render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
 
 
-def test_a_model_that_does_not_fit_is_told_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: object, **kwargs: object) -> None:
+def test_a_model_that_does_not_fit_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    def full() -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
 
     save_untrained(tmp_path, "face")
-    monkeypatch.setattr(VideoGenerator, "forward", full)
     source = write_file(tmp_path / "in.mp4", _faces(3))
-    with raises("memory-too-small", "cpu"):
+    with before_forward(VideoGenerator, full), raises("memory-too-small", "cpu"):
         render(source, tmp_path / "out.mp4", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "in.mp4"]

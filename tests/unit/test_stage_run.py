@@ -278,7 +278,7 @@ def test_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path: Path, monkeyp
     def full(file: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder_module, "_flush_to_disk", full)
+    monkeypatch.setattr(os, "fsync", full)
     with raises("disk-full"):
         run(INVERT, InvertConfig(), options)
     monkeypatch.undo()

@@ -3,10 +3,12 @@
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conditions import use_estimator
 from tests.errors import raises
@@ -64,13 +66,17 @@ def test_a_folder_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for t, image in enumerate(moving_frames(3)):
         (tmp_path / f"{t}.png").write_bytes(encode_png(image))
     read: list[str] = []
-    from v2vkit.video import footage
+    inner = Image.open
 
-    inner = footage.read_image
-    monkeypatch.setattr(footage, "read_image", lambda path: read.append(Path(path).name) or inner(path))
+    def note(path: Path, **settings: Any) -> Image.Image:
+        read.append(Path(path).name)
+        return inner(path, **settings)
+
+    images = moving_frames(3)
+    monkeypatch.setattr(Image, "open", note)
     source = open_picture_source(str(tmp_path), fps=Fraction(10))
     assert (source.width, source.height, source.num_frames) == (64, 48, 3)
-    for frame, image in zip(source.frames(), moving_frames(3), strict=True):
+    for frame, image in zip(source.frames(), images, strict=True):
         np.testing.assert_array_equal(frame.image, image)
         assert frame.pts is None
     assert read == ["0.png", "1.png", "2.png"]

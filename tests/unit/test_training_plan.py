@@ -10,10 +10,12 @@ import torch
 from click.testing import CliRunner
 
 from tests.errors import raises
+from tests.hooks import before_forward
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.config import settings_of
+from v2vkit.models.generator import VideoGenerator
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -182,12 +184,11 @@ def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: Vi
     assert cost.num_steps == 2
 
 
-def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
+def test_too_little_memory_is_a_sentence(dataset: VideoDataset) -> None:
+    def full() -> None:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
-    monkeypatch.setattr("v2vkit.training.plan.take_step", full)
-    with raises("memory-too-small", "cpu", "--gradient-checkpointing"):
+    with before_forward(VideoGenerator, full), raises("memory-too-small", "cpu", "--gradient-checkpointing"):
         measure_phases(ONE, dataset, CPU)
 
 
