@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.networks import brightness_weights
+from tests.stored_weights import empty_store
 from v2vkit.artifacts.folder import Folder
 from v2vkit.estimators.registry import ESTIMATORS, with_stored_weights
 from v2vkit.stages.ingest import STAGE as INGEST
@@ -13,29 +14,25 @@ from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.make_sketches import SketchConfig
 from v2vkit.stages.segment import STAGE as SEGMENT
 from v2vkit.stages.segment import SegmentConfig
-from v2vkit.weights.keep import add
 from v2vkit.weights.registry import registry
 
-Store = Callable[[str], str]
-"""Puts a file into the store under a name; gives its path there."""
+Put = Callable[[str], str]
+"""Puts a network into the store under a name; gives its path there."""
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    """An empty store that takes any file, and no package that carries one."""
-    monkeypatch.setenv("V2V_WEIGHTS", str(tmp_path / "store"))
-    for name, entry in registry().items():
-        known = {"sha256": None, "bytes": None, "mib": None, "url": None, "carriers": ()}
-        monkeypatch.setitem(registry(), name, entry.model_copy(update=known))
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Put:
+    """An empty store."""
+    put = empty_store(monkeypatch, tmp_path / "store")
     file = brightness_weights(tmp_path / "some.pth")
-    return lambda name: str(add(name, file))
+    return lambda name: put(name, file)
 
 
 def test_every_name_in_the_table_of_estimators_is_in_the_registry() -> None:
     assert {name for row in ESTIMATORS for name in row.weights} <= registry().keys()
 
 
-def test_the_first_file_that_is_there_is_taken_and_printed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_file_that_is_there_is_taken_and_printed(store: Put, capsys: pytest.CaptureFixture[str]) -> None:
     config = SegmentConfig()
     assert with_stored_weights("segment", config) == config
     assert capsys.readouterr().out == ""
@@ -46,7 +43,7 @@ def test_the_first_file_that_is_there_is_taken_and_printed(store: Store, capsys:
     assert with_stored_weights("segment", config).weights == deeplabv3
 
 
-def test_a_given_file_and_estimators_that_need_none_are_left_alone(store: Store) -> None:
+def test_a_given_file_and_estimators_that_need_none_are_left_alone(store: Put) -> None:
     store("deeplabv3")
     dlib = store("dlib-68")
     given = SegmentConfig(weights="/mine.pth")
@@ -56,7 +53,7 @@ def test_a_given_file_and_estimators_that_need_none_are_left_alone(store: Store)
 
 
 @pytest.mark.slow
-def test_segment_and_ingest_use_them(store: Store, tmp_path: Path) -> None:
+def test_segment_and_ingest_use_them(store: Put, tmp_path: Path) -> None:
     lraspp, dlib = store("lraspp"), store("dlib-68")
     assert SEGMENT.resolve is not None
     assert INGEST.resolve is not None
