@@ -7,7 +7,7 @@ frame and flow 2e-4.
 
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
@@ -39,6 +39,12 @@ class Forward(Protocol):
     def __call__(self, source: Tensor, history: list[Tensor] | None, *, first_frame: bool) -> list[Output]:
         """As `VideoGenerator.forward`."""
         ...
+
+
+Opener = Callable[[AnyGenerator, ModelInfo, Precision], Forward | None]
+"""Opens a back end for frames of the model's size; None = the generator itself runs."""
+Measure = Callable[[dict[Backend, Forward | None], AnyGenerator, ModelInfo, Precision], dict[Backend, float]]
+"""Milliseconds of a frame, by back end."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,15 @@ class Chosen:
         return " ".join([f"backend: {self.name} (measured, ms per frame: {measured})", *self.unusable])
 
 
-def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, precision: Precision = "auto") -> Chosen:
+def choose_backend(
+    name: Backend,
+    generator: AnyGenerator,
+    info: ModelInfo,
+    precision: Precision = "auto",
+    *,
+    openers: Mapping[Backend, Opener] | None = None,
+    measure: Measure | None = None,
+) -> Chosen:
     """Opens a back end for frames of the model's size; `auto` measures those that can be used here.
 
     On a CPU, `auto` leaves out torch.compile, which needs a C++ compiler and minutes; everywhere what fails to open.
@@ -98,17 +112,20 @@ def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, prec
         generator: on its device, as `load_model` gives it.
         info: its description, with the size that is rendered.
         precision: as in `Rollout`.
+        openers: back end -> what opens it; None = `OPENERS`.
+        measure: measures the frames of several back ends; None = `measure_backends`.
 
     Raises:
         V2VError: there is no such back end, a package is missing, the device or precision is not one of the back end,
             or opening it fails.
     """
+    openers, measure = openers or OPENERS, measure or measure_backends
     device = next(generator.parameters()).device
     if name not in get_args(Backend):
         raise V2VError("backend-unknown", f"There is no back end {name!r}.", f"Known: {', '.join(get_args(Backend))}.")
     if name != "auto":
         refuse_backend(name, device.type, precision)
-        return Chosen(name, _open(name, generator, info, precision), {})
+        return Chosen(name, _open(name, openers[name], generator, info, precision), {})
     others: tuple[Backend, ...] = tuple(of for of in ON_CPU if not missing_packages(of)) if device.type == "cpu" else ()
     others = ("compile",) if device.type == "cuda" else others
     if precision in ("bf16", "fp16"):
@@ -117,7 +134,7 @@ def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, prec
     unusable: list[str] = []
     for of in others:
         try:
-            opened[of] = _open(of, generator, info, precision)
+            opened[of] = _open(of, openers[of], generator, info, precision)
         except V2VError as error:
             unusable.append(error.message)
     spent = measure(opened, generator, info, precision)
@@ -154,7 +171,7 @@ def refuse_backend(name: Backend, device: str, precision: Precision) -> None:
         )
 
 
-def measure(
+def measure_backends(
     forwards: dict[Backend, Forward | None], generator: AnyGenerator, info: ModelInfo, precision: Precision
 ) -> dict[Backend, float]:
     """Milliseconds of one frame with a past, by back end: the fastest of several, measured in turns."""
@@ -172,36 +189,29 @@ def measure(
     return fastest
 
 
-def _open(name: Backend, generator: AnyGenerator, info: ModelInfo, precision: Precision) -> Forward | None:
-    if name == "torch":
-        return None
-    if name == "compile":
-        return _compiled(generator, info, precision)
+def _open(
+    name: Backend, opener: Opener, generator: AnyGenerator, info: ModelInfo, precision: Precision
+) -> Forward | None:
     try:
-        return open_graphs(generator, info, _onnxruntime if name == "onnxruntime" else _openvino)
+        return opener(generator, info, precision)
     except V2VError:
         raise
     except Exception as error:
-        raise _unusable(name, error) from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise V2VError(
+            "backend-unusable", f"{name} fails here ({reason[:200]}).", "Use --backend torch or auto."
+        ) from None
 
 
 def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) -> Forward:
     compiled: Any = torch.compile(generator)
     stack, history = example_inputs(generator, info)
-    try:
-        with torch.inference_mode(), autocast(render_precision(generator, precision), stack.device):
-            compiled(stack, None, first_frame=True)
-            if history is not None:
-                compiled(stack, history, first_frame=False)
-    except Exception as error:
-        raise _unusable("torch.compile", error) from None
+    with torch.inference_mode(), autocast(render_precision(generator, precision), stack.device):
+        compiled(stack, None, first_frame=True)
+        if history is not None:
+            compiled(stack, history, first_frame=False)
     forward: Forward = compiled
     return forward
-
-
-def _unusable(what: str, error: Exception) -> V2VError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return V2VError("backend-unusable", f"{what} fails here ({reason[:200]}).", "Use --backend torch or auto.")
 
 
 def open_graphs(generator: AnyGenerator, info: ModelInfo, open_graph: Callable[[bytes], Run]) -> GraphForward:
@@ -281,3 +291,12 @@ def _openvino(graph: bytes) -> Run:
         return [np.array(found[number]) for number in range(len(found))]
 
     return run
+
+
+OPENERS: dict[Backend, Opener] = {
+    "torch": lambda generator, info, precision: None,
+    "compile": _compiled,
+    "onnxruntime": lambda generator, info, precision: open_graphs(generator, info, _onnxruntime),
+    "openvino": lambda generator, info, precision: open_graphs(generator, info, _openvino),
+}
+"""Back end -> what opens it."""
