@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from tests.errors import raises
+from tests.file_reads import count_file_reads
 from tests.hooks import before_forward
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
@@ -221,16 +222,8 @@ def test_every_video_discriminator_is_measured_at_work(dataset: VideoDataset, mo
 def test_labels_are_counted_once_whatever_the_number_of_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stage reads its shards through readers of its own; the labels are read whole for their number alone."""
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
-    read: list[str] = []
-    plain = Folder.read
-
-    def counted(self: Folder, name: str, start: int | None = None, stop: int | None = None) -> bytes:
-        if self.url.endswith("/labels") and name.endswith(".tar") and start is None:
-            read.append(name)
-        return plain(self, name, start, stop)
-
-    monkeypatch.setattr(Folder, "read", counted)
+    counts = count_file_reads(monkeypatch)
     config = ONE.model_copy(update={"stage": "all", "num_scales": 2, "num_labels": None, "discriminator_width": 64})
     plan = run(STAGE, config, replace(options, dry_run=True)).message
     assert "plan: spatial-2" in plan
-    assert read == ["shard-00000.tar"]
+    assert counts[f"{options.work}/labels/shard-00000.tar"] == 1
