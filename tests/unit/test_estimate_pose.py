@@ -20,7 +20,9 @@ from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.conditions.openpose_files import check_files, pose_files
-from v2vkit.conditions.people import Person, Persons, people_from_json, people_to_json, smooth_people
+from v2vkit.conditions.people import Person, Persons
+from v2vkit.conditions.people_files import people_from_json, people_to_json
+from v2vkit.conditions.people_smoothing import smooth_people
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError

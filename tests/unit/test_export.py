@@ -21,7 +21,7 @@ from v2vkit.checkpoint.size import resized
 from v2vkit.config import Size
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator, build_generator
-from v2vkit.models.blocks import enlarge
+from v2vkit.models.blocks import upsample_to
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import generator_config
 from v2vkit.models.unet import UNetConfig
@@ -78,7 +78,7 @@ def test_graphs_compute_what_the_generator_computes(exported: Exported) -> None:
         names = [output.name for output in session.get_outputs()]
         found = dict(zip(names, session.run(None, {"s": s[None], **state}), strict=True))
         wanted = rollout.step(s)
-        frame = enlarge(wanted.x_fake, (36, 50), info.downsamplings) if info.downsamplings else wanted.x_fake
+        frame = upsample_to(wanted.x_fake, (36, 50), info.downsamplings) if info.downsamplings else wanted.x_fake
         for name, limit in LIMITS.items():
             tensor = frame if name == "frame" else getattr(wanted, name)
             assert (name in found) == (tensor is not None)

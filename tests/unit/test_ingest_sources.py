@@ -14,7 +14,7 @@ from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, 
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.manifest import fingerprint
 from v2vkit.video.decode import decode
-from v2vkit.video.thinning import thin
+from v2vkit.video.subsampling import subsample
 
 
 def test_a_changed_source_or_setting_makes_the_artifact_stale(tmp_path):
@@ -163,13 +163,13 @@ def test_thinning_keeps_to_the_limits_and_the_cuts(tmp_path):
 
 def test_rounded_time_stamps_are_thinned_evenly():
     stamps = [Fraction(round(1000 * n / 60), 1000) for n in range(60)]
-    kept = [number for _, number in thin(zip(stamps, range(60), strict=True), Fraction(15), Fraction(60))]
+    kept = [number for _, number in subsample(zip(stamps, range(60), strict=True), Fraction(15), Fraction(60))]
     assert kept == list(range(0, 60, 4))
 
 
 def test_uneven_frames_are_never_doubled():
     stamps = [Fraction(ms, 1000) for ms in (0, 10, 20, 300, 310, 320, 400)]
-    kept = [number for _, number in thin(zip(stamps, range(7), strict=True), Fraction(20), Fraction(7, 1))]
+    kept = [number for _, number in subsample(zip(stamps, range(7), strict=True), Fraction(20), Fraction(7, 1))]
     assert kept == [0, 2, 3, 5, 6]
 
 

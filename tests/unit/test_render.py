@@ -24,7 +24,7 @@ from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.label_ids import instance_edges
-from v2vkit.conditions.people import smooth_people
+from v2vkit.conditions.people_smoothing import smooth_people
 from v2vkit.conditions.regions import region_ids
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.estimators.ultralytics_models import YoloPose
@@ -233,7 +233,7 @@ def test_past_frames_matter(tmp_path: Path) -> None:
 
 
 def _from_nothing(work: Path) -> None:
-    """An untrained model whose first frames leave zeros out of its encoder: norms enlarge their rounding errors."""
+    """An untrained model whose first frames leave zeros out of its encoder: norms upsample_to their rounding errors."""
     layers = save_untrained(work, "face").generator
     save_untrained(work, "face", network=layers.model_copy(update={"zero_history": False}))
 

@@ -19,13 +19,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_verified
+from v2vkit.artifacts.manifest import ClipInfo, read_verified
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
 from v2vkit.conditions.proportions import Proportions
 from v2vkit.conditions.settings import Origin, TrackerSettings
-from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
+from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig
 from v2vkit.models.any_network import AnyNetworkConfig, build_network
@@ -40,7 +40,6 @@ _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, Re
 """What parsing a damaged or foreign header raises."""
 ENCODER_PREFIX = "encoder."
 """Prefix of the names of E's weights."""
-_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
 
 
 def downsampled_size(width: int, height: int, times: int) -> tuple[int, int]:
@@ -311,44 +310,6 @@ def _no_model(file: str, error: Exception) -> V2VError:
     else:
         text = (str(error).splitlines() or ["damaged"])[0]
     return V2VError("model-damaged", f"{file} is not a v2vkit model ({text}).", "Copy it again, or train it again.")
-
-
-def find_model(work: Folder, name: str | None) -> Folder:
-    """The folder of the named checkpoint, or of the finest one that has a model.
-
-    Args:
-        name: `spatial-1`, `checkpoints/spatial-1` or the path with the workspace; None = the finest.
-
-    Raises:
-        V2VError: there is none; the message lists the checkpoints that exist.
-    """
-    checkpoints = work / "checkpoints"
-    inside = None if name is None else name.removeprefix(f"{work.url}/").removeprefix("checkpoints/").rstrip("/")
-    for stage in _FINEST_FIRST if inside is None else (inside,):
-        folder = checkpoints / stage
-        if folder.exists(MODEL):
-            return folder
-    present = [other for other in checkpoints.names() if (checkpoints / other).exists(MODEL)]
-    wanted = "no trained model" if name is None else f"no checkpoint {name}"
-    raise V2VError(
-        "model-missing",
-        f"There is {wanted} in {work.url}.",
-        f"There are: {', '.join(present)}." if present else "Run `v2v train` first, or name another --work.",
-    )
-
-
-def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
-    """One line on a checkpoint: path, steps, whether its training is unfinished or its coarser scale was retrained."""
-    text = f"model: {folder.url}" + (f", {info.steps:,} steps" if info.steps else "")
-    partial = read_manifest(folder, PARTIAL)
-    if partial is not None:
-        text += "; its training is not finished"
-    manifest = partial or read_manifest(folder)
-    for parent, seen in manifest.inputs.items() if manifest is not None else ():
-        coarser = read_manifest(work / parent) if parent.startswith("checkpoints/") else None
-        if coarser is not None and coarser.fingerprint != seen:
-            text += f"; {parent} has been trained again since"
-    return text
 
 
 def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -> None:

@@ -71,7 +71,7 @@ class RenderConfig(StageConfig):
     checkpoint: str | None = setting(
         None, "Checkpoint, such as spatial-1; default: the finest (spatial-3, else spatial-2 and so on)."
     )
-    maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
+    maps: bool = setting(False, "SOURCE is a workspace with finished annotations (labels, sketches, poses ...).")
     instances: str | None = setting(
         None,
         "Folder with one instance map (16-bit PNG) per label map of SOURCE, as for ingest.",
@@ -91,8 +91,8 @@ class RenderConfig(StageConfig):
     )
     frames: str | None = setting(
         None,
-        "Video or folder with the frame of each label map of SOURCE (a simulator's), for conditions on edges and "
-        "pictures.",
+        "Video or folder with a frame for each label map of SOURCE, such as a simulator's; models conditioned on edges "
+        "or pictures need it.",
         metavar="PATH",
     )
     cuts: Literal["adaptive", "content", "none"] | None = setting(
@@ -159,8 +159,8 @@ class RenderConfig(StageConfig):
     )
     relabel: tuple[str, ...] = setting(
         (),
-        "Give the pixels of one label another one, by ids or names, such as tree=building; all at once, so that "
-        "tree=building and building=tree swap them.",
+        "Replace a label by another one, by ids or names, such as tree=building. All are replaced at once, so "
+        "tree=building and building=tree swap the two.",
         metavar="FROM=TO",
     )
     in_region: str | None = setting(
@@ -173,7 +173,7 @@ class RenderConfig(StageConfig):
         None, "Relabel only frames A to B - 1 of the output, counted from 0; A: and :B are open.", metavar="A:B"
     )
     refresh: int = setting(
-        0, "Start afresh from nothing every N frames of a shot, cross-faded over 8; 0 = never.", ge=0, metavar="N"
+        0, "Drop the history every N frames of a shot, cross-faded over 8 frames; 0 = never.", ge=0, metavar="N"
     )
     anchor_colours: bool = setting(
         False,
@@ -186,8 +186,9 @@ class RenderConfig(StageConfig):
     )
     resume_state: str | None = setting(
         None,
-        "Continue a rendering that ended early: the same SOURCE continues after its last rendered frame, with exactly "
-        "the frames of one go; another SOURCE is taken as the continuation. TARGET gets only the rest: name a new one.",
+        "Continue a rendering that ended early. The same SOURCE continues after its last rendered frame, with the same "
+        "frames as without a break; another SOURCE is taken as the continuation. TARGET gets the remaining frames "
+        "only: name a new one.",
         metavar="FILE",
     )
     provenance: bool = setting(
@@ -217,7 +218,7 @@ class RenderConfig(StageConfig):
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
     backend: Backend = setting("torch", BACKEND)
     size: SizeSetting | None = setting(
-        None, "Size of the frames, other than that of the training footage; the farther from it, the worse they look."
+        None, "Size of the frames; default: that of the training footage, and the farther from it, the worse they look."
     )
     tile: int | None = setting(
         None,
@@ -246,7 +247,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
-    from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
+    from v2vkit.checkpoint.model_file import load_model
     from v2vkit.checkpoint.size import resized
     from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.conditioned import conditioned_frames

@@ -179,10 +179,15 @@ class LossSettings(SettingsGroup):
         common=True,
     )
     perceptual_weights: str | None = setting(
-        None, "File with that network's weights; default: those of `v2v weights`.", metavar="PATH", affects_output=False
+        None,
+        "Weights of the --perceptual network; default: those of `v2v weights`.",
+        metavar="PATH",
+        affects_output=False,
     )
     lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
-    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which uses the same network.", ge=0)
+    lambda_style: float = setting(
+        0.0, "Weight of the style (Gram) loss, by features of the --perceptual network.", ge=0
+    )
     lambda_labels: float = setting(
         10.0, "Weight of the cross-entropy of predicted labels (predictor).", ge=0, since="0.1"
     )
@@ -200,7 +205,9 @@ class LossSettings(SettingsGroup):
     )
     lambda_dned: float = setting(1.0, "Weight of the edge network's loss (s-flow, eq. 4).", ge=0, since="0.1")
     balance_edges: bool = setting(
-        False, "Weight pixels in that loss so that edges count as much as all others, as in HED.", since="0.1"
+        False,
+        "Weight the pixels in the loss of --lambda-dned so that edges count as much as all others, as in HED.",
+        since="0.1",
     )
     lambda_mask: float = setting(
         1.0, "Weight of the mask loss, which favours warping over generating where the flow is certain.", ge=0
@@ -215,7 +222,10 @@ class AdversarySettings(SettingsGroup):
         "Adversarial loss: least squares, hinge or binary cross-entropy. Default for s-flow and pix2pix: bce.",
     )
     temporal_scales: int = setting(
-        2, "Number of video discriminators; number s sees frames K^s apart. 0 = none.", ge=0, le=MAX_TEMPORAL_SCALES
+        2,
+        "Number of video discriminators; number s (from 0) sees frames K^s apart, K = --video-frames; 0 = none.",
+        ge=0,
+        le=MAX_TEMPORAL_SCALES,
     )
     video_frames: int = setting(3, "Number of frames K in the input of a video discriminator.", ge=2, le=8)
     sparse: bool = setting(False, "Video discriminators see only windows of frames that do not overlap.")
@@ -311,7 +321,7 @@ class DataSettings(SettingsGroup):
     label_jitter: float = setting(
         0.0,
         "Shift the boundaries in label maps at random, by this many pixels (standard deviation), and leave the frames "
-        "as they are: for models that labels of another source drive.",
+        "as they are, so that the model stands label maps of another source (a simulator, a segmenter).",
         ge=0,
         le=32,
         since="0.1",
