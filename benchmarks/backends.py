@@ -14,7 +14,8 @@ from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import conditioning_of
 from v2vkit.conditions.settings import Origin
 from v2vkit.inference.backend_names import ON_CPU, Backend
-from v2vkit.inference.backends import Forward, choose_backend, example_inputs, missing_packages
+from v2vkit.inference.backends import choose_backend, missing_packages
+from v2vkit.inference.graphs import Forward, example_inputs
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.presets import generator_config
 

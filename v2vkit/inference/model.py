@@ -19,13 +19,14 @@ from v2vkit.conditions.given import check_image
 from v2vkit.config import Precision, Size, parse_rate
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import Backend
-from v2vkit.inference.backends import Forward, choose_backend
+from v2vkit.inference.backends import choose_backend
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.edge_variants import make_variants
 from v2vkit.inference.edits import NO_EDITS, Edits, open_editor
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
+from v2vkit.inference.graphs import Forward
 from v2vkit.inference.session import Session, prepare_ahead, warm_up
 from v2vkit.inference.sources import open_source, problems_of, refuse_settings_without_effect
 from v2vkit.inference.styles import find_style

@@ -205,7 +205,7 @@ def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None
 def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
     """Write the report and print its tables."""
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.checkpoint.model_file import downsampled_size
+    from v2vkit.checkpoint.model_info import downsampled_size
     from v2vkit.evaluation.metrics.contract import WithPictures
     from v2vkit.evaluation.report import JSON_NAME, about_metrics, notes, table, write_report
     from v2vkit.evaluation.summary import summarize
