@@ -245,7 +245,7 @@ def test_doctor_names_versions_and_the_pip_line_for_what_is_missing(capsys: pyte
     assert "cpu: " in output
 
 
-def test_what_has_no_wheel_is_not_to_be_installed(
+def test_doctor_advises_no_package_without_a_wheel(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))

@@ -57,7 +57,7 @@ def test_a_thread_needs_a_core_that_is_mostly_idle(others: float, number: int) -
     assert f"{number} ({max(0.0, 4 - others):.1f} of 4 cores idle)" == str(threads)
 
 
-def test_what_is_asked_for_is_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_are_asked_for_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(choose_threads(3)) == "3 (--threads)"
     assert torch.get_num_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
@@ -85,7 +85,7 @@ def test_threads_that_were_set_stay(threads: Threads) -> None:
     assert torch.get_num_threads() == 3
 
 
-def test_what_this_process_does_takes_no_core_away() -> None:
+def test_cpu_time_of_this_process_counts_as_idle() -> None:
     assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(2, 106, 11)) == 4
     assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(2, 106, 9)) == 3
     assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(0, 100, 5)) == 4

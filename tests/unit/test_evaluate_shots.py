@@ -79,7 +79,7 @@ def _psnr(report: dict[str, Any], method: str) -> list[float]:
     return [row["psnr"] for row in report["frames"] if row["method"] == method]
 
 
-def test_what_is_measured_is_what_render_makes_of_the_shot(tmp_path: Path) -> None:
+def test_evaluate_measures_the_frames_that_render_makes_of_the_shot(tmp_path: Path) -> None:
     _workspace(tmp_path)
     report = _evaluate(tmp_path)
     ours, real = _rendered(tmp_path)
@@ -97,7 +97,7 @@ def test_what_is_measured_is_what_render_makes_of_the_shot(tmp_path: Path) -> No
     assert "first frame of every shot" in report["notes"][0]
 
 
-def test_what_is_measured_is_rendered_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+def test_evaluate_renders_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
     _workspace(tmp_path)
     reports = {precision: _evaluate(tmp_path, precision=precision) for precision in ("bf16", "fp32")}
     assert all(report["model"]["precision"] == precision for precision, report in reports.items())

@@ -425,7 +425,7 @@ def test_there_are_no_published_models_of_other_looks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["domain", "size"])
-def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, missing: str) -> None:
+def test_settings_that_cannot_be_inferred_from_tensors_are_required(tmp_path: Path, missing: str) -> None:
     given = [("--domain", "street"), ("--size", "48x32")]
     flags = [text for flag in given if missing not in flag[0] for text in flag]
     files = _saved(tmp_path, _state(_coarse()))

@@ -374,7 +374,7 @@ def test_pipes_and_devices_are_named_and_the_rest_goes_on(tmp_path):
     assert all("not a regular file" in reason for reason in skipped.values())
 
 
-def test_what_the_file_system_refuses_is_a_sentence(tmp_path, monkeypatch):
+def test_errors_of_the_file_system_are_user_errors(tmp_path, monkeypatch):
     with raises("file-unreadable"):
         ingest(tmp_path / "work", tmp_path / f"{'a' * 300}.mp4")
     street = write_images(tmp_path / "street", moving_frames(8))

@@ -108,7 +108,7 @@ def as_version_1(work: Path, fps: str) -> None:
     (work / "labels/manifest.json").write_text(json.dumps(side))
 
 
-def test_what_version_1_made_stays_valid_unless_it_ignored_a_rate(tmp_path):
+def test_artifacts_of_version_1_stay_valid_unless_they_ignored_a_rate(tmp_path):
     video = write_file(tmp_path / "drive.mp4", moving_frames(40), rate=50)
     labels = write_images(tmp_path / "labels", label_maps(40))
     ingest(tmp_path / "work", video, labels=labels)
@@ -133,7 +133,7 @@ def test_what_version_1_made_stays_valid_unless_it_ignored_a_rate(tmp_path):
         (25, 25, list(range(24))),
     ],
 )
-def test_videos_are_thinned_to_the_rate(tmp_path, own, rate, kept):
+def test_videos_are_subsampled_to_the_rate(tmp_path, own, rate, kept):
     frames = moving_frames(24)
     path = write_file(tmp_path / "a.mp4", frames, rate=own, options={"bf": "3", "g": "10"})
     labels = write_images(tmp_path / "labels", label_maps(24, num_labels=24))

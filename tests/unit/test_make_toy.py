@@ -138,7 +138,7 @@ def test_other_settings_need_overwrite(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["street"], "nothing temporary is left"
 
 
-def test_what_others_put_beside_a_toy_is_never_deleted(tmp_path: Path) -> None:
+def test_files_of_others_beside_a_toy_are_never_deleted(tmp_path: Path) -> None:
     out = tmp_path / "toy"
     _make(out, num_clips=1, num_frames=1)
     (out / "work").mkdir()

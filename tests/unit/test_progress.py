@@ -55,7 +55,7 @@ def test_work_of_less_than_a_minute_prints_nothing_in_a_log() -> None:
     assert stream.getvalue() == ""
 
 
-def test_what_an_earlier_run_did_is_in_the_share_and_not_in_the_rate() -> None:
+def test_units_of_an_earlier_run_count_for_the_share_but_not_for_the_rate() -> None:
     stream, clock = io.StringIO(), Clock()
     with progress(1000, desc="train", done=500, stream=stream, clock=clock) as shown:
         clock.now += 100

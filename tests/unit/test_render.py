@@ -248,7 +248,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("norm", "computed"), [("instance", torch.bfloat16), ("batch", None)])
-def test_what_is_fast_is_chosen_but_not_for_imported_models(
+def test_auto_precision_is_bf16_where_it_is_fast_but_not_for_imported_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: str, computed: torch.dtype | None
 ) -> None:
     """The first-frame model's frames too; imported models, which have batch norm, must give the published images."""

@@ -196,7 +196,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path) -> None
             render(labels, name, tmp_path)
 
 
-def test_what_killed_writers_of_the_same_folder_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_of_the_same_folder_are_removed(tmp_path: Path) -> None:
     alive, dead = tmp_path / ".out.1.part", tmp_path / ".out.999999999.part"
     for left in (alive, dead, tmp_path / ".other.999999999.part"):
         left.mkdir()

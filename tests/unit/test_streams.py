@@ -140,7 +140,7 @@ def test_y4m_is_read_from_a_pipe() -> None:
     ("data", "code"),
     [(b"", "stdin-empty"), (b"hello\n" * 100, "video-damaged"), (None, "video-stream-missing")],
 )
-def test_what_is_no_video_is_a_user_error(tmp_path: Path, data: bytes | None, code: str) -> None:
+def test_a_file_that_is_no_video_is_a_user_error(tmp_path: Path, data: bytes | None, code: str) -> None:
     given = write_audio(tmp_path / "a.mka", "aac").read_bytes() if data is None else data
     with standard_input(given), raises(code):
         open_pipe_source()

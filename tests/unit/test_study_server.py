@@ -187,7 +187,7 @@ def test_a_rater_learns_what_was_answered(served: StudyServer, made: tuple[Path,
         {"more": 1},
     ],
 )
-def test_what_is_no_answer_is_refused(served: StudyServer, made: tuple[Path, Key], change: dict[str, Any]) -> None:
+def test_invalid_answers_are_refused(served: StudyServer, made: tuple[Path, Key], change: dict[str, Any]) -> None:
     trial = made[1].trials[0]
     said = answer(made[1], trial, "anna", trial.left.method).model_dump() | change
     assert _post(served.server_port, json.dumps(said).encode()) == 400
@@ -195,7 +195,7 @@ def test_what_is_no_answer_is_refused(served: StudyServer, made: tuple[Path, Key
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"[" * MAX_BODY, b'{"study": NaN}'])
-def test_what_is_not_json_is_refused(served: StudyServer, body: bytes) -> None:
+def test_text_that_is_not_json_is_refused(served: StudyServer, body: bytes) -> None:
     assert _post(served.server_port, body) == 400
 
 

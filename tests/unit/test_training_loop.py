@@ -315,7 +315,7 @@ def test_nothing_is_changed_unless_asked_for() -> None:
     assert all(change is None for loaded in batches_of(number=5) for _, _, change in loaded)
 
 
-def test_what_a_batch_is_made_of_is_a_matter_of_the_seed() -> None:
+def test_augmentation_of_a_batch_depends_on_the_seed_alone() -> None:
     def drawn(seed: int) -> list[tuple[bool, bytes]]:
         found = batches_of(seed=seed, flip=True, augment=1.0, number=20)
         return [(flip, c.move.tobytes()) for loaded in found for _, flip, c in loaded if c]

@@ -270,7 +270,7 @@ def test_stages_that_do_not_fit_are_refused(
     load_model(find_model(Folder(options.work), "spatial-1"))  # nothing was thrown away
 
 
-def test_what_a_checkpoint_is_worth_is_said(trained: RunOptions, tmp_path: Path) -> None:
+def test_a_checkpoint_is_described_with_its_steps(trained: RunOptions, tmp_path: Path) -> None:
     copy = tmp_path / "work"
     shutil.copytree(trained.work, copy)
     work, fine = Folder(str(copy)), Folder(f"{copy}/checkpoints/spatial-2")

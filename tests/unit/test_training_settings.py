@@ -110,7 +110,7 @@ def test_memory_stays_within_its_limit_and_changes_nothing(work: str, downsampli
     assert none.cached_bytes <= 100
 
 
-def test_what_was_used_last_is_kept_longest(work: str) -> None:
+def test_the_cache_drops_the_least_recently_used_first(work: str) -> None:
     dataset = open_dataset(work, strides=())
     dataset.load(Window(0, 0, 1))
     dataset.cache_bytes = 2 * dataset.cached_bytes

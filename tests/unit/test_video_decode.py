@@ -346,7 +346,7 @@ def _no_frames(path: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("call", [probe, lambda path: list(decode(path)), lambda path: list(decode(path, 3, 5))])
-def test_what_is_no_video_is_a_user_error_with_its_name(tmp_path, name, make, code, call):
+def test_a_file_that_is_no_video_is_a_user_error_with_its_name(tmp_path, name, make, code, call):
     path = make(tmp_path / name)
     with raises(code, name) as caught:
         call(path)

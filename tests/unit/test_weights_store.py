@@ -123,7 +123,7 @@ def test_files_of_installed_packages_are_found_with_their_checksums() -> None:
         assert weights.find(name) == weights.require(name) == found.path
 
 
-def test_what_has_a_url_can_be_checked() -> None:
+def test_weights_with_a_url_have_a_checksum_and_a_size() -> None:
     for lacking in ({"sha256": None}, {"bytes": None}, {"file": None}):
         with pytest.raises(ValidationError, match="a url needs"):
             entry("https://example.org/net.pth", **lacking)
@@ -428,7 +428,7 @@ def test_a_redirection_must_stay_encrypted(net: Server, monkeypatch: pytest.Monk
         fetch("net", report=_quiet)
 
 
-def test_what_has_no_url_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_without_a_url_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     _know(monkeypatch, entry())
     with raises("weights-url-missing", "v2v weights add net FILE"):
         fetch("net", report=_quiet)

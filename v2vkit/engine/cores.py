@@ -15,10 +15,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOOK = 0.25  # seconds of the first measurement; the system counts in hundredths
+_FIRST_INTERVAL = 0.25  # seconds of the first measurement; the system counts in hundredths
 _EVERY = 2.0  # seconds between measurements during the work
-_ENOUGH = 0.6  # share of a core that must be idle to add a thread for it
-_CALM = 3  # measurements in a row that must find an idle core before a thread is added
+_IDLE_SHARE = 0.6  # share of a core that must be idle to add a thread for it
+_IDLE_TIMES = 3  # measurements in a row that must find an idle core before a thread is added
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def default_threads() -> int:
 
 def _threads_for(idle: float, most: int | None) -> Threads:
     most = most or default_threads()
-    number = max(1, min(most, int(idle + 1 - _ENOUGH)))
+    number = max(1, min(most, int(idle + 1 - _IDLE_SHARE)))
     why = f"{idle:.1f} of {len(_affinity())} cores idle"
     return Threads(number, why, automatic=True, reduced=number < most)
 
@@ -122,7 +122,7 @@ def choose_threads(asked: int, *, most: int | None = None, read: ReadTimes = rea
     elif (before := read()) is None:
         chosen = Threads(most or default_threads(), "torch's choice")
     else:
-        time.sleep(_LOOK)
+        time.sleep(_FIRST_INTERVAL)
         now = read()
         assert now is not None
         chosen = _threads_for(idle_cores(before, now), most)
@@ -160,7 +160,7 @@ def follow_idle_cores(
         wanted = _threads_for(idle_cores(before, now), most)
         before = now
         calm = calm + 1 if wanted.number > number else 0
-        if wanted.number < number or calm >= _CALM:
+        if wanted.number < number or calm >= _IDLE_TIMES:
             number, calm = wanted.number, 0
             _set_threads(number)
             if tell is not None:
