@@ -251,7 +251,7 @@ def test_a_mask_is_soft_and_ends_before_the_border() -> None:
     mask = soft_mask(face)
     assert mask[40, 30] > 0.95
     assert mask[0].max() == 0
-    assert 0 < mask[59, 30] < 0.7, "cut off at the border"
+    assert 0 < mask[59, 30] < 0.5, "the border itself is 0 before the blur"
     steps = np.abs(np.diff(mask[:, 30]))
     assert steps.max() < 0.5
 

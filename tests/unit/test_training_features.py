@@ -9,7 +9,16 @@ from safetensors.torch import load_file
 
 from tests.errors import raises
 from tests.unit.fake_stage import SOURCE, SourceConfig
-from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
+from tests.unit.training_data import (
+    SMALL,
+    begin,
+    files_read,
+    make_workspace,
+    open_dataset,
+    same,
+    train_chunk,
+    train_into,
+)
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info

@@ -73,11 +73,11 @@ def check_sources(
         if count < min_frames:
             enough = counted(min_frames, "frame")
             damaged.append(f"{opened.source.path}: {counted(count, 'frame')}, fewer than {enough} (--min-frames)")
-        maps = "".join(f", {len(item.names)} {item.what}" for item in opened.maps)
+        beside = "".join(f", {len(item.names)} {item.what}" for item in opened.maps)
         if opened.pictures is not None:
-            maps += f", pictures {opened.pictures.width}x{opened.pictures.height}"
+            beside += f", pictures {opened.pictures.width}x{opened.pictures.height}"
         size = f"{footage.width}x{footage.height}"
-        print(f"{opened.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
+        print(f"{opened.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{beside}")
         for remark in footage.remarks:
             print(f"  {remark}")
     ids = frozenset[int]().union(*(opened.label_ids for opened in opened_sources))
