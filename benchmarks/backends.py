@@ -16,7 +16,8 @@ from v2vkit.conditions.settings import Origin
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference.backend_names import CPU_PRECISIONS, ON_CPU, Backend
-from v2vkit.inference.backends import choose_backend, example_inputs, missing_packages
+from v2vkit.inference.backends import choose_backend, missing_packages
+from v2vkit.inference.graphs import example_inputs
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.presets import generator_config
 

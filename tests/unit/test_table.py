@@ -135,7 +135,7 @@ def test_a_study_without_answers_is_refused(work: Path, tmp_path: Path, text: st
         _table(work, study=str(tmp_path))
 
 
-def test_what_was_left_out_is_told_once_with_its_reason(work: Path) -> None:
+def test_left_out_metrics_are_told_once_with_their_reason(work: Path) -> None:
     short, *_ = _table(work)
     assert [note for note in short["notes"] if note.startswith("Left out: FID: ")]
     assert len(short["notes"]) == 1

@@ -14,7 +14,8 @@ from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import find_model, load_model, save_model
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.discriminator import image_input

@@ -33,7 +33,7 @@ class TableConfig(StageConfig):
     metrics: tuple[str, ...] = setting(
         (), "Metric to show; default: all that were measured.", metavar="NAME", choices=metric_names
     )
-    published: str = setting("none", "Published numbers to show beside, as reference.", choices=published_names)
+    published: str = setting("none", "Published numbers to add as rows for reference.", choices=published_names)
     study: str | None = setting(
         None,
         "Preference study whose tally (`v2v study --tally`) is shown beside: how often the first row was preferred.",
