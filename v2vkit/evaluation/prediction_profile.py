@@ -18,8 +18,8 @@ Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 BORDER = 2
-"""Width in pixels, on each side, of what is near a border: pixels with another label (or none) beside them are the first,
-and the pixels around those the second."""
+"""Width in pixels, on each side, of what is near a border: pixels beside another label (or none) are the first, and the
+pixels around those the second."""
 SPEEDS = (0.5, 2.0)
 """Limits of slow, moderate and fast motion, in pixels per frame."""
 

@@ -43,7 +43,8 @@ class Stage:
         sources: config -> {source: checksum} of other files that it reads.
         precheck: raises V2VError for settings that can never work, before a recipe's first stage runs.
         resolve: config, workspace -> config with defaults that depend on the workspace filled in.
-        renew: config -> config with the defaults decided that `resolve` takes from an existing artifact; for `--overwrite`.
+        renew: config -> config with those defaults decided that `resolve` takes from an existing artifact; called with
+            `--overwrite`.
         check: config, input manifests, workspace -> problems (source -> what is left out); raises V2VError for what
             cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.

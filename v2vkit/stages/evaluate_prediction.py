@@ -251,8 +251,8 @@ def _notes(plan: PredictionPlan, starts: int) -> list[str]:
         found.append("Warping baselines are left out: they need flow of stride 1 (`v2v extract-flow`).")
     if plan.metrics and plan.every < plan.frames:
         found.append(
-            "Starts overlap: distances between sets of frames (FID, KID) count every real frame once, predicted ones for "
-            "every start."
+            "Starts overlap: distances between sets of frames (FID, KID) count every real frame once, and predicted "
+            "frames for every start."
         )
     return [*(found if plan.label_models else [found[0], *found[2:]]), *plan.left_out]
 
