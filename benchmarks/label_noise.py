@@ -10,7 +10,7 @@ same through a shot; edges, where the model takes them, are those of the real fr
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,7 +46,6 @@ BATCH = 8
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
-Segment = Callable[[Image], Any]
 Annotations = dict[str, Any]
 
 
@@ -92,10 +91,10 @@ def with_noise(annotations: Sequence[Annotations], noise: LabelNoise) -> list[An
     return changed
 
 
-def fidelity(images: Sequence[Image], labels: Sequence[Labels], segment: Segment, before: Confusion) -> Confusion:
-    """`before` with what a segmenter finds on these frames, against these labels."""
-    for image, truth in zip(images, labels, strict=True):
-        before = counted_in(before, truth, segment(image).labels)
+def fidelity(found: Sequence[Labels], labels: Sequence[Labels], before: Confusion) -> Confusion:
+    """`before` with label maps that a segmenter found, against the labels that should be there."""
+    for predicted, truth in zip(found, labels, strict=True):
+        before = counted_in(before, truth, predicted)
     return before
 
 
@@ -115,14 +114,15 @@ def distances(images: Sequence[Image], real: Sequence[Image], name: str) -> list
 def measure(model: Model, footage: Sequence[Shot], segment: TrainedSegment, noise: LabelNoise) -> Measured:
     """Render all shots from noisy label maps and compare."""
     given = true = no_confusion(segment.num_labels)
-    found: list[float] = []
+    near: list[float] = []
     for number, shot in enumerate(footage):
         noisy = with_noise(shot.annotations, replace(noise, seed=(number,)))
         images = list(model.generate(noisy))
-        given = fidelity(images, labels_of(noisy), segment, given)
-        true = fidelity(images, labels_of(shot.annotations), segment, true)
-        found += distances(images, shot.frames, shot.name)
-    return Measured(given.mean_iou, true.mean_iou, float(np.mean(found)))
+        found = [segment(image).labels for image in images]
+        given = fidelity(found, labels_of(noisy), given)
+        true = fidelity(found, labels_of(shot.annotations), true)
+        near += distances(images, shot.frames, shot.name)
+    return Measured(given.mean_iou, true.mean_iou, float(np.mean(near)))
 
 
 def main(work: Path, checkpoints: Sequence[str]) -> None:
@@ -134,7 +134,7 @@ def main(work: Path, checkpoints: Sequence[str]) -> None:
     footage = {name: list(shots(Folder(str(work / "held-out")), model)) for name, model in models.items()}
     real = no_confusion(segment.num_labels)
     for shot in footage[checkpoints[0]]:
-        real = fidelity(shot.frames, labels_of(shot.annotations), segment, real)
+        real = fidelity([segment(image).labels for image in shot.frames], labels_of(shot.annotations), real)
     for row, noise in NOISES.items():
         for name, model in models.items():
             given, true, distance = measure(model, footage[name], segment, noise)

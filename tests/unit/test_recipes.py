@@ -223,7 +223,7 @@ SCHEDULES = {
     "tables-toy": [(5, 4)] * 6,
     "tables-street": [(20, 10)] * 6,
     "tables-face": [(15, 9)] * 5,
-    "tables-sflow": [(6, 6), *[(8, 4)] * 8],
+    "tables-sflow": [(6, 6), *[(6, 3)] * 8],
     "tables-sflow-street": [(16, 8), (12, 12), *[(16, 8)] * 5],
     "toy": [(5, 4)],
     "toy-styles": [(8, 4)],
