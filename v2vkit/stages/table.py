@@ -20,7 +20,7 @@ class TableConfig(StageConfig):
     PATHS are workspaces with reports of `v2v evaluate`, or the folders of single reports; default: --work. Reports on
     the same held-out clips stand in one table: a row for each model, a column for each metric. Prints the tables as
     Markdown and writes table.md, table.csv and table.json. The recipes tables-street.toml and tables-face.toml train,
-    evaluate and tabulate the models of the vid2vid paper.
+    evaluate and tabulate the models of the vid2vid paper, tables-sflow-street.toml those of S-Flow GAN.
     """
 
     paths: tuple[str, ...] = setting((), "Workspaces or folders of reports.", argument=True, metavar="[PATHS...]")
