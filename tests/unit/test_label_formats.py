@@ -335,7 +335,7 @@ def _text_json(folder: Path) -> Path:
 
 
 def _archive(folder: Path) -> Path:
-    path = folder.with_suffix(".zip")
+    path = folder.with_suffix(".tgz")
     path.write_bytes(b"PK")
     return path
 
@@ -404,7 +404,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str, str | None, str]] = {
     ),
     "coco: no annotation": (_coco(lambda c: c["annotations"].pop()), "map-unmatched", None, "frame7.png"),
     "coco: nested without end": (_text_json, "panoptic-damaged", None, "panoptic.json"),
-    "archive": (_archive, "archive-packed", None, ".zip"),
+    "archive": (_archive, "archive-packed", None, ".tgz"),
     "unknown table": (_maps(Image.fromarray), "class-table-unknown", "cityscape", "cityscapes"),
 }
 

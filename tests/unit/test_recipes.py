@@ -157,6 +157,33 @@ def test_a_setting_that_a_later_table_does_not_use_stops_a_recipe_before_its_fir
     assert not (tmp_path / "w").exists()
 
 
+def test_tables_run_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """Tables of one name need not stand together; what looks like a table in a text or a list is none."""
+    recipe = tmp_path / "a.toml"
+    recipe.write_text(
+        """predict = { frames = 1 }
+[[train]]
+epochs = 1
+[ingest]
+sources = [
+  "a",
+  '''
+[[train]]
+''',
+]
+ [[ "train" ]]  # again
+epochs = 2
+[segment]
+[[train]]
+epochs = 3
+"""
+    )
+    steps = read_recipe(recipe)
+    assert [name for name, _ in steps] == ["predict", "train", "ingest", "train", "segment", "train"]
+    assert [table["epochs"] for name, table in steps if name == "train"] == [1, 2, 3]
+    assert read_recipe(str(PIPELINES / "sim2real-toy.toml"))[10][0] == "render", "before its frames are ingested"
+
+
 def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path) -> None:
     recipe = tmp_path / "a.toml"
     recipe.write_text(
@@ -244,6 +271,7 @@ SCHEDULES = {
     "pose-published": [(5, 5), (5, 5), (5, 5)],
     "sim2real-toy": [(36, 24), (7, 5), (18, 12), (6, 6), (6, 6), (6, 6), (6, 6), (6, 6)],
     "street": [(20, 10)],
+    "street-from-video": [(12, 12), (40, 20)],
     "street-1gpu": [(10, 10), (10, 5), (10, 5)],
     "street-paper": [(20, 20), (20, 20), (20, 20)],
     "street-published": [(10, 10), (10, 10), (5, 5)],

@@ -20,13 +20,17 @@ class LabelMapSettings(SettingsGroup):
     labels: str | None = setting(
         None,
         "Folder with one label map (PNG of ids, 255 = ignore; with --classes also of colours) per frame; with several "
-        "sources, one sub-folder of that name for each (with one source, too, where there is one). Also an unpacked "
-        "`Segmentation mask` export of CVAT, or the JSON of COCO's panoptic format; both bring their classes.",
-        metavar="FOLDER",
+        "sources, one sub-folder of that name for each (with one source, too, where there is one). Also a "
+        "`Segmentation mask` export of CVAT (.zip or unpacked), or the JSON of COCO's panoptic format; both bring "
+        "their classes.",
+        metavar="FOLDER|ZIP|JSON",
         affects_output=False,
     )
     instances: str | None = setting(
-        None, "Folder with instance maps (16-bit PNG), arranged like --labels.", metavar="FOLDER", affects_output=False
+        None,
+        "Folder with instance maps (16-bit PNG), arranged like --labels.",
+        metavar="FOLDER|ZIP|JSON",
+        affects_output=False,
     )
     classes: ClassTableSetting | None = setting(
         None,
