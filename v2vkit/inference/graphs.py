@@ -113,14 +113,14 @@ def onnxruntime_run(graph: bytes) -> Run:
     return run
 
 
-def openvino_run(graph: bytes) -> Run:
-    """Open a graph with OpenVINO, on the CPU in fp32."""
+def openvino_run(graph: bytes, *, bf16: bool) -> Run:
+    """Open a graph with OpenVINO, on the CPU in fp32 or bf16."""
     import openvino
 
     core = openvino.Core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # otherwise bf16 where the CPU has it
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     request = core.compile_model(core.read_model(graph, b""), "CPU", settings).create_infer_request()
