@@ -26,7 +26,7 @@ class LabelMapSettings(SettingsGroup):
         affects_output=False,
     )
     instances: str | None = setting(
-        None, "Folder with instance maps (16-bit PNG), arranged like --labels.", metavar="FOLDER", affects_output=False
+        None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", affects_output=False
     )
     classes: ClassTableSetting | None = setting(
         None,
