@@ -81,7 +81,7 @@ def measure_case(case: Case, *, repeats: int = REPEATS) -> list[Row]:
                 processor[name, precision].append(time.process_time() - used)
                 wall[name, precision].append(time.perf_counter() - start)
     rows: list[Row] = []
-    reference = ("torch", "fp32")
+    reference: tuple[Backend, Precision] = ("torch", "fp32")
     for way in ways:
         middle = statistics.median(processor[way])
         what = f"{case.name}, {way[0]} {way[1]}"

@@ -195,22 +195,6 @@ def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path
     assert read_recipe(recipe) == [*trained, ("ingest", {"size": "64x64"})]
 
 
-def test_tables_run_in_the_order_of_the_text_also_where_other_tables_stand_between_them(tmp_path: Path) -> None:
-    recipe = tmp_path / "a.toml"
-    recipe.write_text(
-        "defaults.train.epochs = 2\n[[ingest]]\nsources = [\n'a',\n]\n[defaults.render]\nmaps = true\n[[train]]\n"
-        "variant = '''\n[[render]]\n'''\n[[render]]\ntarget = 'b'\n"
-        "[[ingest]]\nsources = [\n  [\n]]\n[[train]]\nseed = 1\n"
-    )
-    assert read_recipe(recipe) == [
-        ("ingest", {"sources": ["a"]}),
-        ("train", {"epochs": 2, "variant": "[[render]]\n"}),
-        ("render", {"maps": True, "target": "b"}),
-        ("ingest", {"sources": [[]]}),
-        ("train", {"epochs": 2, "seed": 1}),
-    ]
-
-
 def test_what_a_recipe_renders_is_there_before_it_is_ingested() -> None:
     """sim2real-toy trains a segmenter on the frames of each model."""
     seen: set[str] = set()
