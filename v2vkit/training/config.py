@@ -82,6 +82,13 @@ class DataSettings(SettingsGroup):
     drop_history: float = setting(
         0.2, "Share of sequences that begin without past frames (--first-frame self).", ge=0, le=1
     )
+    history_noise: float = setting(
+        0.0,
+        "Standard deviation of Gaussian noise on the past frames that the generator sees, in [-1, 1]; 0 = none.",
+        ge=0,
+        le=1,
+        since="0.1",
+    )
     flip: bool = setting(
         False, "Mirror half of the sequences left to right (labels, picture, depth; not for faces and poses)."
     )

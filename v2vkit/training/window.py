@@ -34,6 +34,19 @@ class WindowState:
         return self.context if self.from_nothing else 0
 
 
+@dataclass(frozen=True)
+class HistoryNoise:
+    """Gaussian noise on the past frames that the generator sees, drawn anew for every frame and scale.
+
+    Attributes:
+        sigma: standard deviation, colours in [-1, 1].
+        random: the source of its numbers, on the frames' device.
+    """
+
+    sigma: float
+    random: torch.Generator
+
+
 def begin_window(sequence: VideoBatch, generator: AnyGenerator, *, from_nothing: bool) -> WindowState:
     """The state before the first generated frame: with the L real frames as history, or without history."""
     config = generator.config
@@ -55,6 +68,18 @@ def source_stack(
     return torch.cat([part for t in times for part in (sequence.s[:, t], features[t])], 1)
 
 
+def with_noise(history: list[Tensor], noise: HistoryNoise, *, num_frames: int) -> list[Tensor]:
+    """The newest `num_frames` frames of a history [B, 3 L, h, w] per scale with noise; missing ones stay zero."""
+
+    def disturbed(past: Tensor) -> Tensor:
+        begin = past.shape[1] - 3 * num_frames
+        newest = past[:, begin:]
+        drawn = torch.randn(newest.shape, generator=noise.random, device=past.device, dtype=past.dtype)
+        return torch.cat([past[:, :begin], newest + noise.sigma * drawn], 1)
+
+    return [disturbed(past) for past in history]
+
+
 def generate_chunk(
     generator: AnyGenerator,
     sequence: VideoBatch,
@@ -63,12 +88,14 @@ def generate_chunk(
     *,
     train_from: int = 0,
     features: dict[int, Tensor] | None = None,
+    noise: HistoryNoise | None = None,
 ) -> list[Output]:
     """Generate `frames` of the window one after another, each frame's history detached (the published default).
 
     Args:
         train_from: the first spatial scale that gets gradients.
         features: `feature_maps` of every frame whose source map is used; None if the generator takes no features.
+        noise: noise on the history as the generator sees it; the state's own history stays without.
 
     Returns:
         The finest scale's output for each frame, with its graph; `state` is updated.
@@ -78,7 +105,10 @@ def generate_chunk(
         source = source_stack(sequence, frame, state.context, first=state.first, features=features)
         if generator.config.takes_flow:
             source = with_flow(source, sequence.flow[1][:, frame], sequence.confidence[1][:, frame])
-        scales = generator(source, state.history, first_frame=state.history is None, train_from=train_from)
+        seen = state.history
+        if noise is not None and seen is not None:
+            seen = with_noise(seen, noise, num_frames=min(state.context, frame - state.first))
+        scales = generator(source, seen, first_frame=state.history is None, train_from=train_from)
         state.history = advance(state.history, scales, length=state.context)
         outputs.append(scales[-1])
     state.x_fake += [output.x_fake.detach() for output in outputs]

@@ -45,7 +45,7 @@ from v2vkit.training.reconstruction import Losses
 from v2vkit.training.sample_grid import sample_grid
 from v2vkit.training.schedule import Schedule
 from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met, weights_now
-from v2vkit.training.window import WindowState, begin_window, chunks, generate_chunk
+from v2vkit.training.window import HistoryNoise, WindowState, begin_window, chunks, generate_chunk
 
 
 @dataclass
@@ -154,9 +154,14 @@ class FrameMethod:
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
         """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""
         train_from = self.config.scale - 1 if at.epoch < self.schedule.fix_epochs else 0
-        features = self.features(chunk, train_from=train_from)
         return generate_chunk(
-            self.generator, chunk.sequence, chunk.state, chunk.frames, train_from=train_from, features=features
+            self.generator,
+            chunk.sequence,
+            chunk.state,
+            chunk.frames,
+            train_from=train_from,
+            features=self.features(chunk, train_from=train_from),
+            noise=self._history_noise(chunk, at),
         )
 
     def sample(self, chunk: Chunk) -> NDArray[np.uint8]:
@@ -177,6 +182,18 @@ class FrameMethod:
             recompute=self.config.hardware.gradient_checkpointing,
             train_from=train_from,
         )
+
+    def seed_of(self, chunk: Chunk, at: StepContext) -> int:
+        """A seed for what a step draws at random: a function of the place in training, so that resume is exact."""
+        place = [self.config.data.seed, at.epoch, round(at.progress * 2**32), chunk.frames[0], self.parallel.rank]
+        return int(np.random.SeedSequence(place).generate_state(1)[0])
+
+    def _history_noise(self, chunk: Chunk, at: StepContext) -> HistoryNoise | None:
+        """The noise of `--history-noise`; None without."""
+        sigma = self.config.data.history_noise
+        if not sigma:
+            return None
+        return HistoryNoise(sigma, torch.Generator(chunk.sequence.x.device).manual_seed(self.seed_of(chunk, at)))
 
     def _weights(self, at: StepContext) -> dict[LossTerm, float]:
         """The losses that this epoch's sequences are long enough for, with their weights now."""

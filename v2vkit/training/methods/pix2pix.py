@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of
@@ -36,10 +35,9 @@ class Pix2PixMethod(FrameMethod):
     """As `FrameMethod`; dropout, the noise of pix2pix, is a function of the place in training: resume is exact."""
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
-        place = [self.config.data.seed, at.epoch, round(at.progress * 2**32), chunk.frames[0], self.parallel.rank]
         device = chunk.sequence.x.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+            torch.manual_seed(self.seed_of(chunk, at))
             return super().generate(chunk, at)
 
 

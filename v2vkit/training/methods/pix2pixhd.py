@@ -26,6 +26,7 @@ VIDEO_ONLY = (
     "flow",
     "first_frame",
     "drop_history",
+    "history_noise",
     "temporal_scales",
     "video_frames",
     "sparse",

@@ -46,7 +46,8 @@ from v2vkit.training.terms import PREDICTED_FLOW, LossTerm, losses_on, read_stri
 from v2vkit.training.window import chunks
 
 NOT_FOR_PREDICTION = (
-    *("stage", "num_scales", "fix_epochs", "foreground", "composition", "first_frame", "drop_history"),
+    *("stage", "num_scales", "fix_epochs", "foreground", "composition", "first_frame"),
+    *("drop_history", "history_noise"),
     *("temporal_scales", "video_frames", "sparse", "num_enhancers", "covst_share", "feature_dims", "picture_skip"),
     *("num_blocks_fine", "perceptual", "perceptual_weights", "gradient_checkpointing"),
     *("label_jitter", "drop_thin", "drop_classes"),
