@@ -144,7 +144,7 @@ def main() -> None:
         session = Session(generator, downsamplings=info.downsamplings, precision="fp32", **values)
         means = passes(measure(session, frames, flows, given.frames), length)
         curves[label] = means
-        for number in (0, 1, len(means) // 2, len(means) - 1):
+        for number in sorted({0, 1, len(means) // 2, len(means) - 1} & set(range(len(means)))):
             numbers = " ".join(f"{means[number][name]:10.4f}" for name in MEASURES)
             print(f"{label:24} {f'{number + 1} of {len(means)}':>12} {numbers}", flush=True)
         print(
