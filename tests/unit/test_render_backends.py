@@ -15,6 +15,7 @@ from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.checkpoint.size import resized
 from v2vkit.config import Size
+from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference import backends
 from v2vkit.inference.backend_names import ON_CPU, Backend
 from v2vkit.inference.backends import Forward, choose_backend, refuse_backend
@@ -26,6 +27,7 @@ from v2vkit.models.any_generator import AnyGenerator, build_generator
 from v2vkit.models.generator import Output, VideoGenerator
 from v2vkit.models.presets import generator_config
 from v2vkit.models.unet import UNetConfig
+from v2vkit.models.warp import warp
 
 
 def _model(work: Path, **changes: object) -> tuple[AnyGenerator, ModelInfo]:
@@ -46,7 +48,7 @@ def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
     # Norms of its constant history depend on the order of summation, so those features are stored in the graph.
     assert isinstance(generator, VideoGenerator)
     assert generator.config.zero_history
-    forward = choose_backend(name, generator, info).forward
+    forward = choose_backend(name, generator, info, "fp32").forward
     assert forward is not None
     rollout, other = Rollout(generator), Rollout(generator, forward=forward)
     for t in range(3):
@@ -60,12 +62,46 @@ def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
         other.history = [part.clone() for part in rollout.history or []]  # so that each frame is compared alone
 
 
+@pytest.mark.slow
+def test_openvino_in_bf16_is_as_near_as_torch_in_bf16_and_warps_exactly(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    if resolve_precision("auto", torch.device("cpu")) != "bf16":
+        pytest.skip("this CPU does not multiply bfloat16")
+    generator, info = _model(tmp_path, size=(34, 24))
+    with torch.no_grad():
+        for name, weights in generator.named_parameters():
+            if "flow" in name:
+                weights.mul_(3)  # pixels far enough that bfloat16 could not address them
+    forward = choose_backend("openvino", generator, info, "bf16").forward
+    assert forward is not None
+    stack, history = backends.example_inputs(generator, info)
+    assert history is not None
+    (exact,) = generator(stack, history, first_frame=False)
+    with autocast("bf16", stack.device):
+        (torchs,) = generator(stack, history, first_frame=False)
+    (found,) = forward(stack, history, first_frame=False)
+    apart, allowed = ((of.h - exact.h).abs().mean() for of in (found, torchs))
+    assert 1e-5 < apart < 1.5 * allowed
+    assert found.flow.abs().max() > 2
+    blended = found.mask * found.h + (1 - found.mask) * warp(history[-1][:, -3:], found.flow)
+    torch.testing.assert_close(found.x_fake, blended, rtol=0, atol=1e-5)
+
+
+def test_openvino_refuses_bf16_for_several_scales(tmp_path: Path) -> None:
+    """The coarser scale's warp would be computed in bfloat16, too."""
+    pytest.importorskip("openvino")
+    _, info = _model(tmp_path)
+    generator = build_generator(generator_config("tiny", source_channels=3, width=8, num_down=2, num_scales=2))
+    with raises("setting-conflict", "several scales"):
+        choose_backend("openvino", generator, info, "bf16")
+
+
 def test_auto_takes_the_fastest_and_says_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generator, info = _model(tmp_path)
     opened: list[str] = []
 
     def fake(generator: AnyGenerator, info: ModelInfo, open_graph: object) -> Forward:
-        opened.append(getattr(open_graph, "__name__", ""))
+        opened.append(getattr(open_graph, "__name__", "openvino"))
         return generator  # type: ignore[return-value]
 
     spent: dict[Backend, float] = {"torch": 3.0, "onnxruntime": 2.0, "openvino": 1.0}
@@ -151,7 +187,9 @@ def test_back_ends_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPat
     with raises("setting-conflict", "cuda"):
         refuse_backend("onnxruntime", "cuda", "auto")
     with raises("setting-conflict", "bf16"):
-        refuse_backend("openvino", "cpu", "bf16")
+        refuse_backend("onnxruntime", "cpu", "bf16")
+    with raises("setting-conflict", "fp16"):
+        refuse_backend("openvino", "cpu", "fp16")
     monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
     with raises("library-missing", "openvino", "v2vkit[export,openvino]"):
         refuse_backend("openvino", "cpu", "auto")

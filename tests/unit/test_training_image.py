@@ -182,8 +182,7 @@ def test_the_image_model_makes_the_first_frames_and_the_video_model_the_others(w
 
 
 def _render(source: str, target: Path, work: str, **settings: object) -> list[np.ndarray]:
-    """Without loss: of the same frames libx264's threads make other lossy files once in some hundred times."""
-    config = RenderConfig(source=source, target=str(target), device="cpu", threads=1, maps=True, crf=0, **settings)
+    config = RenderConfig(source=source, target=str(target), device="cpu", threads=1, maps=True, **settings)
     assert RENDER.call(config, RunOptions(work=work)) == []
     return read_raw(target)[0]
 

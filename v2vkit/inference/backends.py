@@ -2,13 +2,14 @@
 
 A back end is a function with the generator's own signature, so the state of a video stays in `Rollout`. Those of ONNX
 run graphs of one size, which are traced when they are opened. Parity with torch (fp32, one frame): h and mask 1e-5,
-frame and flow 2e-4.
+frame and flow 2e-4. OpenVINO computes in bfloat16 where torch would, with errors as large as torch's.
 """
 
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, get_args
 
 import numpy as np
@@ -22,7 +23,7 @@ from v2vkit.checkpoint.recurrent import GeneratorStep, traceable, unflatten
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast
 from v2vkit.errors import V2VError
-from v2vkit.inference.backend_names import EXTRAS, ON_CPU, Backend
+from v2vkit.inference.backend_names import CPU_PRECISIONS, EXTRAS, ON_CPU, Backend
 from v2vkit.inference.rollout import render_precision
 from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.generator import Output, advance
@@ -111,8 +112,7 @@ def choose_backend(name: Backend, generator: AnyGenerator, info: ModelInfo, prec
         return Chosen(name, _open(name, generator, info, precision), {})
     others: tuple[Backend, ...] = tuple(of for of in ON_CPU if not missing_packages(of)) if device.type == "cpu" else ()
     others = ("compile",) if device.type == "cuda" else others
-    if precision in ("bf16", "fp16"):
-        others = tuple(of for of in others if of not in ON_CPU)
+    others = tuple(of for of in others if of not in ON_CPU or precision in CPU_PRECISIONS[of])
     opened: dict[Backend, Forward | None] = {"torch": None}
     unusable: list[str] = []
     for of in others:
@@ -141,10 +141,11 @@ def refuse_backend(name: Backend, device: str, precision: Precision) -> None:
     Raises:
         V2VError: it runs on another device or in another precision, or a package is missing.
     """
-    if name in ON_CPU and (device != "cpu" or precision in ("bf16", "fp16")):
+    if name in ON_CPU and (device != "cpu" or precision not in CPU_PRECISIONS[name]):
         asked = f"--device {device}" if device != "cpu" else f"--precision {precision}"
+        known = " or ".join(of for of in CPU_PRECISIONS[name] if of != "auto")
         raise V2VError(
-            "setting-conflict", f"--backend {name} runs on a CPU in fp32, not with {asked}.", "Leave one out."
+            "setting-conflict", f"--backend {name} runs on a CPU in {known}, not with {asked}.", "Leave one out."
         )
     if missing := missing_packages(name):
         raise V2VError(
@@ -177,12 +178,32 @@ def _open(name: Backend, generator: AnyGenerator, info: ModelInfo, precision: Pr
         return None
     if name == "compile":
         return _compiled(generator, info, precision)
+    opener = _onnxruntime if name == "onnxruntime" else partial(_openvino, bf16=_in_bf16(generator, precision))
     try:
-        return open_graphs(generator, info, _onnxruntime if name == "onnxruntime" else _openvino)
+        return open_graphs(generator, info, opener)
     except V2VError:
         raise
     except Exception as error:
         raise _unusable(name, error) from None
+
+
+def _in_bf16(generator: AnyGenerator, precision: Precision) -> bool:
+    """Whether OpenVINO computes in bfloat16: where torch would, but not with several scales.
+
+    OpenVINO keeps what follows the last convolution in float32. The warp of a coarser scale comes before convolutions
+    of the finer one, and bfloat16 cannot address pixels.
+
+    Raises:
+        V2VError: bf16 was asked for, of a model of several scales.
+    """
+    one_scale = is_independent(generator.config) or generator.config.num_scales == 1
+    if precision == "bf16" and not one_scale:
+        raise V2VError(
+            "setting-conflict",
+            "--backend openvino computes a model of several scales in fp32, not in bf16.",
+            "Leave --precision out, or use --backend torch.",
+        )
+    return one_scale and render_precision(generator, precision) == "bf16"
 
 
 def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) -> Forward:
@@ -265,13 +286,13 @@ def _onnxruntime(graph: bytes) -> Run:
     return run
 
 
-def _openvino(graph: bytes) -> Run:
+def _openvino(graph: bytes, *, bf16: bool) -> Run:
     import openvino
 
     core = openvino.Core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # otherwise bf16 where the CPU has it
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     request = core.compile_model(core.read_model(graph, b""), "CPU", settings).create_infer_request()

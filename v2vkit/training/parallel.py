@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.engine.devices import pick_device
-from v2vkit.engine.launcher import launched_processes
+from v2vkit.engine.launcher import join_attempt, launched_processes
 from v2vkit.errors import V2VError
 
 
@@ -106,6 +106,7 @@ def open_parallel(device: str) -> Parallel:
         ) from None
     accelerator = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
     nodes = max(1, number // int(os.environ.get("LOCAL_WORLD_SIZE", number)))
+    join_attempt("nccl" if accelerator == "cuda" else "gloo")
     fabric = Fabric(accelerator=accelerator, devices=number // nodes, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Parallel(fabric)
