@@ -22,6 +22,7 @@ from v2vkit.evaluation.prediction import (
     confusion,
     mean_iou,
     motion_ahead,
+    predicted_places,
     summary_text,
     warp_labels,
 )
@@ -46,6 +47,13 @@ def test_starts_leave_room_to_observe_and_to_predict() -> None:
     assert list(admissible_starts(13, observe=4, frames=10)) == []
 
 
+@pytest.mark.parametrize("every", [1, 2, 5, 10, 11])
+def test_frames_that_overlapping_starts_share_are_counted_once(every: int) -> None:
+    starts = admissible_starts(40, observe=4, frames=10, every=every)
+    assert predicted_places(starts, 10) == len({start + 4 + k for start in starts for k in range(10)})
+    assert predicted_places(range(0), 10) == 0
+
+
 def test_constant_motion_goes_on() -> None:
     labels = np.zeros((4, 16), np.uint8)
     labels[:, 2:5] = 3
@@ -66,7 +74,7 @@ def test_scores_are_summed_over_starts_by_step() -> None:
     metrics = {"sum": PerFrame(lambda batch: [float(image.sum()) for image in batch.images])}
     metrics["none"] = PerFrame(lambda batch: [None] * len(batch.images))
     for start, images in (("1", [black, white]), ("2", [white, white])):
-        scores.add_frames("b", images, images, metrics, start=start)
+        scores.add_frames("b", images, images, metrics, start=start, places=[(start, 0), (start, 1)])
     assert scores.curves() == {MIOU: {"a": [1.0, 0.0]}, "sum": {"b": [6.0, 12.0]}}
     assert at_horizon([1.0, 0.0, 0.5], 3, mean=True) == 0.5
     assert at_horizon([1.0, 0.0, 0.5], 3, mean=False) == 0.5
@@ -113,8 +121,15 @@ def test_every_model_stands_beside_the_baselines(
     frames = found["curves"]["SSIM"]
     assert list(frames)[2:] == ["prednet", "mcnet", "predictor + spatial-1"]
     assert {len(values) for metric in found["curves"].values() for values in metric.values()} == {3}
-    assert "copy the last labels" in capsys.readouterr().out
-    for name in ("prediction.png", "prediction-contact.png"):
+    printed = capsys.readouterr().out
+    assert "copy the last labels" in printed
+    assert "label has changed" in printed
+    groups = {row["group"]: row for row in found["profile"]["groups"] if row["step"] == 3}
+    assert groups["label as in the last map"]["error"]["copy the last labels"] == 0
+    assert groups["label has changed"]["error"]["copy the last labels"] == 1
+    assert sum(row["share"] for name, row in groups.items() if name.startswith("moves")) == pytest.approx(1, abs=1e-5)
+    assert sum(row["share"] for row in found["profile"]["classes"]) == pytest.approx(1, abs=1e-5)
+    for name in ("prediction.png", "prediction-contact.png", "prediction-profile.png"):
         assert (tmp_path / "evaluation/prediction" / name).read_bytes()[:4] == b"\x89PNG"
 
 

@@ -414,7 +414,9 @@ def _png(image: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_what_is_wrong_is_told_with_a_code_and_nothing_is_written(tmp_path: Path, fault: str, command: Command) -> None:
+def test_bad_label_maps_are_refused_with_a_code_and_nothing_is_written(
+    tmp_path: Path, fault: str, command: Command
+) -> None:
     make, code, table, named = BAD[fault]
     labels = make(tmp_path / "maps")
     flags = [] if table is None else ["--classes", table]

@@ -1,6 +1,7 @@
 """Metrics over batches: sets, clips, labels, poses; what they keep, and what they say of themselves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,21 @@ def test_a_set_is_compared_with_the_real_one() -> None:
     found = metric.compute()
     assert found == {OURS: {"value": pytest.approx(25, abs=1e-3), "num_frames": 3, "num_real_frames": 3}}
     assert metric.about == {"backbone": "means"}
+
+
+def test_a_real_frame_that_comes_twice_is_in_the_set_once() -> None:
+    metric = FrameSets(Backbone({}, 2, _means), lambda: Moments(2), _value)
+    for first in (0, 1):  # two starts of a prediction: frames 0 to 2 and 1 to 3 of one clip
+        levels = [10 * t for t in range(first, first + 3)]
+        places = [("clip", t) for t in range(first, first + 3)]
+        for method in (REAL, OURS):
+            metric.update(replace(_batch(method, _grey(*levels)), beside={"place": places}))
+    found = metric.compute()[OURS]
+    assert (found["num_frames"], found["num_real_frames"]) == (6, 4)
+    plain = FrameSets(Backbone({}, 2, _means), lambda: Moments(2), _value)
+    plain.update(_batch(REAL, _grey(0, 10, 20, 30)))
+    plain.update(_batch(OURS, _grey(0, 10, 20, 10, 20, 30)))
+    assert found["value"] == pytest.approx(plain.compute()[OURS]["value"], abs=1e-4)
 
 
 def test_a_set_without_real_frames_has_no_value() -> None:

@@ -1,6 +1,8 @@
 """Which network the perceptual loss of a training looks through."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -8,7 +10,10 @@ from pydantic import BaseModel
 from tests.errors import raises
 from tests.unit.training_data import SMALL
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, Manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.pipeline.staleness import resolved as resolved_config
+from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.perceptual import NETWORKS, resolve_perceptual
 
@@ -59,6 +64,27 @@ def test_weights_that_come_later_do_not_change_a_training_that_is_there(store: P
     put_vgg19(store)
     assert resolved(SMALL, folder) == ("off", None)
     assert resolved(SMALL.model_copy(update={"perceptual": "vgg19"}), folder)[0] == "vgg19"
+
+
+def test_overwrite_chooses_again_with_the_weights_that_came_later(store: Path, tmp_path: Path) -> None:
+    options = RunOptions(work=str(tmp_path))
+    folder = tmp_path / "checkpoints" / "pix2pixhd"
+    folder.mkdir(parents=True)
+    done = Manifest(
+        v2vkit="0", stage="train", stage_version=1, config={"perceptual": "off"}, inputs={}, fingerprint="0"
+    )
+    (folder / MANIFEST).write_text(done.model_dump_json())
+    path = put_vgg19(store)
+    config = TrainConfig(method="pix2pixhd", domain="street")
+
+    def network(config: TrainConfig, **changes: bool) -> tuple[str, str | None]:
+        found: Any = resolved_config(TRAIN, config, replace(options, **changes))
+        return found.losses.perceptual, found.losses.perceptual_weights
+
+    assert network(config) == ("off", None)
+    assert network(config, overwrite=True) == ("vgg19", str(path))
+    assert network(config.model_copy(update={"perceptual": "off"}), overwrite=True) == ("off", None)
+    assert network(config.model_copy(update={"method": "predictor"}), overwrite=True)[1] is None
 
 
 def test_a_network_without_weights_is_refused_with_the_command_that_fetches_them(tmp_path: Path) -> None:

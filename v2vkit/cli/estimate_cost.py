@@ -18,6 +18,7 @@ from v2vkit.config import StageConfig, as_absolute, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import Command, PerClip, RunOptions, Stage
+from v2vkit.pipeline.staleness import resolved
 
 
 class CostConfig(StageConfig):
@@ -186,15 +187,15 @@ def _training(target: Stage, config: Any, options: RunOptions, frames: float) ->
     rows = []
     for part in target.parts(config):
         work = Folder(options.work)
-        resolved = part if target.resolve is None else target.resolve(part, work)
-        found = time_training(resolved, work)
-        seconds, budget = found.seconds * frames / found.num_frames, resolved.schedule.budget
+        settings: Any = resolved(target, part, options)
+        found = time_training(settings, work)
+        seconds, budget = found.seconds * frames / found.num_frames, settings.schedule.budget
         if budget is not None:
             seconds = min(seconds, budget.seconds)
         rows.append(
             StageCost(
                 target.name,
-                target.output(resolved),
+                target.output(settings),
                 hours=seconds / 3600,
                 device=found.device,
                 memory_bytes=found.peak_bytes,

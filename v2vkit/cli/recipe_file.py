@@ -14,8 +14,6 @@ _LOST_BACKSLASH = re.compile(r"\b[A-Za-z]:(\\(?:t|n|r|x08|x0c))")
 DEFAULTS = "defaults"
 """Table of a recipe with the settings that tables of one command share: `[defaults.train]`; `defaults = false` in a
 table leaves them out."""
-_HEADER = re.compile(r"""^[ \t]*\[[ \t]*\[?[ \t]*(["']?)([A-Za-z0-9_-]+)\1[ \t]*\]""", re.MULTILINE)
-"""A line that may begin a table; inside a text or a list of several lines it does not."""
 _BACKSLASHES = (
     "A backslash in double quotes starts an escape: write C:/folder/file, or 'C:\\folder\\file' in single quotes."
 )
@@ -32,16 +30,15 @@ def shipped_recipes() -> dict[str, Path]:
 def read_recipe(
     path: str | Path, shared_changes: Sequence[tuple[str, str, Any]] = ()
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The stages of a TOML recipe, in the order of its tables.
+    """The stages of a TOML recipe, in its order.
 
     Args:
         path: a file; if there is none, the name of a shipped recipe, with or without `.toml`.
         shared_changes: stage, key and value of shared settings that replace those of the recipe.
 
-    A table `[name]` is one run of stage `name`; several `[[name]]` are several runs, with other stages between them
-    where the recipe has those there: a segmenter is trained, labels every frame, and a street is trained on its labels.
-    `[defaults.name]` holds
-    settings of every table of that name; a table's own settings replace them, and `defaults = false` leaves them out.
+    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several, between which other tables
+    may stand. `[defaults.name]` holds settings of every table of that name; a table's own settings replace them, and
+    `defaults = false` leaves them out.
 
     Raises:
         V2VError: the file is missing, is not TOML, has no tables, has keys outside of tables, or has defaults of a
@@ -75,40 +72,40 @@ def read_recipe(
         if isinstance(defaults, dict) and isinstance(defaults.setdefault(name, {}), dict):
             defaults[name][key] = value
     shared = _defaults(path, tables)
-    steps: dict[str, list[dict[str, Any]]] = {}
-    for name, body in tables.items():
-        for table in body if isinstance(body, list) else [body]:
-            if not isinstance(table, dict):
-                raise V2VError(
-                    "recipe-damaged",
-                    f"Recipe {path}: `{name}` is not a table.",
-                    f"Write `[{name}]` on a line of its own above its settings.",
-                )
-            steps.setdefault(name, []).append(_with_defaults(path, name, table, shared.get(name, {})))
+    steps: list[tuple[str, dict[str, Any]]] = []
+    bodies = {name: iter(body if isinstance(body, list) else [body]) for name, body in tables.items()}
+    for name in _order(text):
+        if name not in bodies:  # defaults
+            continue
+        table = next(bodies[name])
+        if not isinstance(table, dict):
+            raise V2VError(
+                "recipe-damaged",
+                f"Recipe {path}: `{name}` is not a table.",
+                f"Write `[{name}]` on a line of its own above its settings.",
+            )
+        steps.append((name, _with_defaults(path, name, table, shared.get(name, {}))))
     if not steps:
         raise V2VError("recipe-damaged", f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
-    return _in_order(text, steps)
+    return steps
 
 
-def _in_order(text: str, steps: dict[str, list[dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
-    """The stages in the order of their tables, which TOML's parser loses where tables of one name lie apart."""
-    left = {name: list(tables) for name, tables in steps.items()}
-    ordered: list[tuple[str, dict[str, Any]]] = []
-    for header in _HEADER.finditer(text):
-        name = header[2]
-        if left.get(name) and _is_complete(text[: header.start()]):
-            ordered.append((name, left[name].pop(0)))
-    # Others have no header (`name = {}`) and so stand before all that have one.
-    return [(name, table) for name, tables in left.items() for table in tables] + ordered
+def _order(text: str) -> list[str]:
+    """The names of the tables of a valid recipe in the order of its text: the parser puts those of one name together.
 
-
-def _is_complete(text: str) -> bool:
-    """Whether a TOML text ends outside of texts and lists: a table can begin after it."""
-    try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return False
-    return True
+    A line that begins with a bracket is a header if the text up to it is valid, and not inside a list or a text.
+    """
+    order: list[str] = []
+    lines = text.split("\n")
+    ends = [number for number, line in enumerate(lines, 1) if line.lstrip().startswith("[")]
+    for end in (*ends, len(lines)):
+        try:
+            tables = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        for name, body in tables.items():
+            order += [name] * ((len(body) if isinstance(body, list) else 1) - order.count(name))
+    return order
 
 
 def _with_defaults(path: str | Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:

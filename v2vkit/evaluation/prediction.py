@@ -42,14 +42,22 @@ class PredictionScores:
         steps[step] = steps.get(step, np.zeros_like(found)) + found
 
     def add_frames(
-        self, method: str, images: Sequence[Image], real: Sequence[Image], metrics: Mapping[str, Metric], *, start: str
+        self,
+        method: str,
+        images: Sequence[Image],
+        real: Sequence[Image],
+        metrics: Mapping[str, Metric],
+        *,
+        start: str,
+        places: Sequence[tuple[str, int]],
     ) -> None:
         """Measure the predicted frames of one start, from step 1 on; metrics of sets only collect them.
 
         Args:
             start: a name of the start.
+            places: clip and number of each real frame: those of overlapping starts are the same.
         """
-        batch = Batch(method, start, start, range(len(images)), images, real)
+        batch = Batch(method, start, start, range(len(images)), images, real, beside={"place": places})
         for name, metric in metrics.items():
             for step, value in enumerate(metric.update(batch), 1):
                 if isinstance(value, float):
@@ -80,15 +88,26 @@ def confusion(labels: Labels, real: Labels, num_labels: int) -> NDArray[np.int64
 
 def mean_iou(counts: NDArray[np.int64]) -> float:
     """Mean over the labels that occur of intersection / union, from a confusion matrix [K, K + 1]."""
+    found = class_ious(counts)
+    return float(np.nanmean(found)) if not np.isnan(found).all() else 0.0
+
+
+def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersection / union of every label [K] from a confusion matrix [K, K + 1]; NaN for those that do not occur."""
     square = counts[:, :-1]
     hits = np.diag(square).astype(np.float64)
     union = counts.sum(1) + square.sum(0) - hits
-    return float((hits[union > 0] / union[union > 0]).mean()) if (union > 0).any() else 0.0
+    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
 
 def admissible_starts(length: int, *, observe: int, frames: int, every: int = 1) -> range:
     """Numbers of the first observed frame from which so many frames can be observed and predicted in a shot."""
     return range(0, max(0, length - observe - frames + 1), every)
+
+
+def predicted_places(starts: range, frames: int) -> int:
+    """Number of different frames that are predicted from these starts of one shot."""
+    return frames + (len(starts) - 1) * min(frames, starts.step) if starts else 0
 
 
 def motion_ahead(flow: FloatMap) -> Iterator[FloatMap]:

@@ -48,7 +48,7 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
     if not folder.exists(MANIFEST) and not folder.exists(PARTIAL):
         return "missing"
     try:
-        config = resolved(stage, config, work)
+        config = resolved(stage, config, options)
         changing = [name for name in stage.inputs(config) if (options.work, name) in pending]
         if changing:
             return f"stale: {', '.join(changing)} will be remade first"
@@ -96,7 +96,7 @@ def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
 def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: V2VError) -> str:
     """Dry run of a part that cannot be made now: its plan, if only artifacts of earlier parts are missing."""
     work = Folder(options.work)
-    kinds = stage.inputs(resolved(stage, part, work))
+    kinds = stage.inputs(resolved(stage, part, options))
     ahead = stage.make.ahead
     if ahead is None or all((work / kind).exists(MANIFEST) for kind in kinds):
         return f"{stage.output(part)}: cannot be made now. {error}"
@@ -105,7 +105,7 @@ def _planned_ahead(stage: Stage, part: StageConfig, options: RunOptions, error: 
 
 def _run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:
     work, refusal = Folder(options.work), None
-    found = decide(stage, resolved(stage, config, work), options)
+    found = decide(stage, resolved(stage, config, options), options)
     if not options.overwrite:
         for side in found.sides:
             refuse_others(side, stage)

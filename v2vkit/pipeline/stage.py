@@ -43,6 +43,8 @@ class Stage:
         sources: config -> {source: checksum} of other files that it reads.
         precheck: raises V2VError for settings that can never work, before a recipe's first stage runs.
         resolve: config, workspace -> config with defaults that depend on the workspace filled in.
+        renew: config -> config with those defaults decided that `resolve` takes from an existing artifact; called with
+            `--overwrite`.
         check: config, input manifests, workspace -> problems (source -> what is left out); raises V2VError for what
             cannot work, before anything is written.
         parts: config -> the configs of several artifacts that one command makes one after another.
@@ -60,6 +62,7 @@ class Stage:
     sources: Callable[[Any], dict[str, str]] | None = None
     precheck: Callable[[Any], None] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
+    renew: Callable[[Any], Any] = lambda config: config
     check: Callable[[Any, dict[str, Manifest], Folder], Mapping[str, str] | None] | None = None
     parts: Callable[[Any], tuple[Any, ...]] = lambda config: (config,)
     stale_hint: str | Callable[[Any, Manifest, Mapping[str, str]], str] = (

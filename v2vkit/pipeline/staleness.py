@@ -43,9 +43,11 @@ class Decision:
     new: Manifest
 
 
-def resolved(stage: Stage, config: StageConfig, work: Folder) -> StageConfig:
+def resolved(stage: Stage, config: StageConfig, options: RunOptions) -> StageConfig:
     """The settings, with defaults that depend on the workspace filled in."""
-    return config if stage.resolve is None else stage.resolve(config, work)
+    if options.overwrite:
+        config = stage.renew(config)
+    return config if stage.resolve is None else stage.resolve(config, Folder(options.work))
 
 
 def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
     from v2vkit.conditions.labels import LabelMap
     from v2vkit.evaluation.prediction import PredictionScores
+    from v2vkit.evaluation.prediction_profile import ErrorProfile
 
     Image = NDArray[np.uint8]
 
 JSON_NAME, PLOT_NAME, SHEET_NAME = "prediction.json", "prediction.png", "prediction-contact.png"
+PROFILE_NAME = "prediction-profile.png"
 
 
 @dataclass
@@ -65,6 +67,7 @@ def evaluate_prediction(
         V2VError: a model or an artifact is missing, they do not fit together, or no shot is long enough.
     """
     from v2vkit.evaluation.prediction import PredictionScores, plot_curves, report_json, sets_text, summary_text
+    from v2vkit.evaluation.prediction_profile import ErrorProfile, plot_profile, profile_json, profile_text
 
     target = Folder(out or f"{work}/evaluation/prediction")
     target.refuse_unwritable()
@@ -79,26 +82,37 @@ def evaluate_prediction(
         every=every,
         device=device,
     )
-    scores, sheet = PredictionScores(), _Sheet()
+    scores, profile, sheet = PredictionScores(), ErrorProfile(), _Sheet()
     starts = [(shot, start) for shot in plan.shots for start in _starts(plan, shot)]
     shown_start = starts[len(starts) // 2]
     with progress(len(starts), desc="evaluate") as shown:
         for shot, start in starts:
-            _measure(plan, shot[start:], scores, sheet if (shot, start) == shown_start else None)
+            _measure(plan, shot[start:], scores, profile, sheet if (shot, start) == shown_start else None)
             shown.update()
     curves = scores.curves()
     print(summary_text(curves))
     sets = {name: values for name, metric in plan.metrics.items() if (values := metric.compute())}
     if sets:
         print(f"\n{sets_text(sets)}")
-    notes = _notes(plan, len(starts))
-    print("\n".join(f"  {note}" for note in notes))
-    about = {"data": data, "observe": plan.observe, "starts": len(starts), "notes": notes, "sets": sets}
+    names, title = [JSON_NAME, PLOT_NAME, SHEET_NAME], f"{work} on {data}"
+    about: dict[str, Any] = {"data": data, "observe": plan.observe, "starts": len(starts), "sets": sets}
+    if profile.counts:
+        about["profile"] = profile_json(profile, scores, _class_names(plan))
+        print(f"\n{profile_text(about['profile'])}\n")
+        target.write(PROFILE_NAME, plot_profile(about["profile"], title=title))
+        names.append(PROFILE_NAME)
+    about["notes"] = _notes(plan, len(starts))
+    print("\n".join(f"  {note}" for note in about["notes"]))
     target.write(JSON_NAME, (json.dumps(report_json(curves, about), indent=1) + "\n").encode())
-    target.write(PLOT_NAME, plot_curves(curves, title=f"{work} on {data}"))
+    target.write(PLOT_NAME, plot_curves(curves, title=title))
     target.write(SHEET_NAME, _picture(sheet, columns))
-    print(f"{target.url}/{JSON_NAME}, {PLOT_NAME}, {SHEET_NAME}")
+    print(f"{target.url}/{', '.join(names)}")
     return short
+
+
+def _class_names(plan: PredictionPlan) -> dict[int, str]:
+    classes = None if plan.condition is None else plan.condition.classes
+    return {} if classes is None else dict(classes.names)
 
 
 def _starts(plan: PredictionPlan, shot: list[tuple[str, int]]) -> range:
@@ -108,13 +122,17 @@ def _starts(plan: PredictionPlan, shot: list[tuple[str, int]]) -> range:
 
 
 def _measure(
-    plan: PredictionPlan, places: list[tuple[str, int]], scores: "PredictionScores", sheet: "_Sheet | None"
+    plan: PredictionPlan,
+    places: list[tuple[str, int]],
+    scores: "PredictionScores",
+    profile: "ErrorProfile",
+    sheet: "_Sheet | None",
 ) -> None:
     """Predict from one start with every method and measure each step."""
     past, future = places[: plan.observe], places[plan.observe : plan.observe + plan.frames]
     flow = plan.reader.flow(*past[-1], 1) if plan.flow else None
     if plan.label_models:
-        _measure_labels(plan, past, future, None if flow is None else flow[0], scores, sheet)
+        _measure_labels(plan, past, future, None if flow is None else flow[0], scores, profile, sheet)
     if plan.metrics:
         _measure_frames(plan, past, future, None if flow is None else flow[0], scores, sheet)
 
@@ -125,10 +143,12 @@ def _measure_labels(
     future: list[tuple[str, int]],
     flow: Any,
     scores: "PredictionScores",
+    profile: "ErrorProfile",
     sheet: "_Sheet | None",
 ) -> None:
     from v2vkit.conditions.label_ids import colorize
     from v2vkit.evaluation.prediction import COPY_LABELS, WARP_LABELS, motion_ahead, warp_labels
+    from v2vkit.evaluation.prediction_profile import is_profiled, pixel_groups
 
     assert plan.condition is not None
     real = _label_maps(plan, [past[-1], *future])
@@ -141,9 +161,15 @@ def _measure_labels(
         methods[WARP_LABELS] = (warp_labels(last, displacement) for displacement in motion_ahead(flow))
     if sheet is not None:
         sheet.rows["real labels"] = [colorize(annotation.labels) for annotation in real]
+    num_labels, groups = plan.condition.num_labels, {}
+    for step in filter(lambda step: is_profiled(step, plan.frames), range(1, plan.frames + 1)):
+        moved = plan.reader.flow(*future[step - 1], 1) if plan.flow else None
+        groups[step] = pixel_groups(real[step].labels, last, None if moved is None else moved[0], num_labels)
     for name, found in methods.items():
         for step, labels in enumerate(islice(found, plan.frames), 1):
-            scores.add_labels(name, step, labels, real[step].labels, plan.condition.num_labels)
+            scores.add_labels(name, step, labels, real[step].labels, num_labels)
+            if step in groups:
+                profile.add(name, step, labels, real[step].labels, groups[step])
             if sheet is not None and name in plan.label_models:
                 sheet.rows.setdefault(name, [colorize(last)]).append(colorize(labels))
 
@@ -172,10 +198,10 @@ def _measure_frames(
     if sheet is not None:
         sheet.rows["real frames"] = [observed[-1], *real]
     start = "/".join(map(str, past[0]))
-    scores.add_frames(REAL, real, real, plan.metrics, start=start)
+    scores.add_frames(REAL, real, real, plan.metrics, start=start, places=future)
     for name, found in methods.items():
         images = list(islice(found, plan.frames))
-        scores.add_frames(name, images, real, plan.metrics, start=start)
+        scores.add_frames(name, images, real, plan.metrics, start=start, places=future)
         if sheet is not None and name not in (REPEAT_FRAME, WARP_FRAME):
             sheet.rows[name] = [observed[-1], *images]
 
@@ -223,6 +249,11 @@ def _notes(plan: PredictionPlan, starts: int) -> list[str]:
     ]
     if not plan.flow:
         found.append("Warping baselines are left out: they need flow of stride 1 (`v2v extract-flow`).")
+    if plan.metrics and plan.every < plan.frames:
+        found.append(
+            "Starts overlap: distances between sets of frames (FID, KID) count every real frame once, and predicted "
+            "frames for every start."
+        )
     return [*(found if plan.label_models else [found[0], *found[2:]]), *plan.left_out]
 
 

@@ -66,10 +66,11 @@ def open_prediction(
     device: str,
 ) -> tuple[PredictionPlan, list[str]]:
     """Open models and footage, with the shots that are too short as problems."""
-    from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.engine.devices import pick_device
-    from v2vkit.evaluation.prediction import admissible_starts
+    from v2vkit.evaluation.prediction import admissible_starts, predicted_places
     from v2vkit.inference.prediction import num_observed, predicts_labels, refuse_other_classes
     from v2vkit.inference.workspace import shots_of
 
@@ -117,8 +118,12 @@ def open_prediction(
             f"No shot in {data} has {observe} frames to observe and {frames} to predict.",
             "Give fewer --frames, or ingest longer shots; a cut ends a shot.",
         )
-    starts = sum(len(admissible_starts(len(shot), observe=observe, frames=frames, every=every)) for shot in shots)
-    found = frame_metrics(metrics, reader.clips[0], starts, frames, str(where)) if "frames" in manifests else ({}, [])
+    starts = [admissible_starts(len(shot), observe=observe, frames=frames, every=every) for shot in shots]
+    predicted = (frames,) * sum(map(len, starts))
+    real = tuple(predicted_places(of_shot, frames) for of_shot in starts)
+    found: _Metrics = ({}, [])
+    if "frames" in manifests:
+        found = frame_metrics(metrics, reader.clips[0], predicted, real, str(where))
     plan = PredictionPlan(
         label_models,
         frame_models,
@@ -135,13 +140,16 @@ def open_prediction(
     return plan, short
 
 
-def frame_metrics(names: tuple[str, ...], clip: ClipInfo, starts: int, frames: int, device: str) -> _Metrics:
+def frame_metrics(
+    names: tuple[str, ...], clip: ClipInfo, predicted: tuple[int, ...], real: tuple[int, ...], device: str
+) -> _Metrics:
     """The metrics of predicted frames by their headings, and why others are left out.
 
     Args:
         names: those that were asked for; none = all whose needs are met.
         clip: whose frames have the common size.
-        starts, frames: number of starts and of predicted frames of each.
+        predicted: number of predicted frames of each start.
+        real: number of different real frames beside them, of each shot.
     """
     from v2vkit.evaluation.choose import Available, choose
     from v2vkit.evaluation.metrics.registry import Need, open_metric
@@ -150,7 +158,7 @@ def frame_metrics(names: tuple[str, ...], clip: ClipInfo, starts: int, frames: i
     others: tuple[Need, ...] = ("flow", "landmarks", "people", "labels")
     hint = "Choose other metrics."
     missing: dict[Need, tuple[str, str]] = dict.fromkeys(others, ("it does not measure predictions", hint))
-    choice = choose(names, Available(missing, clip.height, clip.width, (frames,) * starts))
+    choice = choose(names, Available(missing, clip.height, clip.width, predicted, real))
     setup = Setup(clip.height, clip.width, dict(choice.weights), device)
     found = {row.heading: open_metric(row, setup) for row in choice.rows}
     return found, [f"{name} is left out: {error}" for name, error in choice.left_out.items() if name in _USUAL]
@@ -162,7 +170,8 @@ def _has_flow(manifests: dict[str, Manifest]) -> bool:
 
 def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module, ModelInfo]]":
     """The models of prediction to measure, by checkpoint."""
-    from v2vkit.checkpoint.model_file import MODEL, find_model
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.inference.prediction import load_prediction
 
     if checkpoint is not None:

@@ -27,7 +27,7 @@ from v2vkit.stages.train_plan import (
 from v2vkit.stages.train_report import report_segmenter
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import METHODS, method_spec
-from v2vkit.training.perceptual import require_perceptual
+from v2vkit.training.perceptual import renew_perceptual, require_perceptual
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,11 @@ def _resolve(config: TrainConfig, work: Folder) -> TrainConfig:
     spec = method_spec(config.method)
     refuse_unused(config, spec)
     return _with_tracks(_with_conditions(spec.resolve(_with_label_ids(config, work), work), work), work)
+
+
+def _renew(config: TrainConfig) -> TrainConfig:
+    """With --overwrite, `--perceptual auto` sees weights that came after the training that it replaces."""
+    return config if "perceptual" in method_spec(config.method).unused else renew_perceptual(config)
 
 
 def _with_tracks(config: TrainConfig, work: Folder) -> TrainConfig:
@@ -331,6 +336,7 @@ STAGE = Stage(
     parts=_parts,
     precheck=_precheck,
     resolve=_resolve,
+    renew=_renew,
     check=check_training,
     stale_hint=_advice,
 )

@@ -37,8 +37,7 @@ def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
     """The settings with `auto` resolved and the weights file filled in.
 
     `auto` is the network of the training that exists in `folder`, so that weights fetched later do not change it; else
-    the first of the method's networks whose weights are found (VGG-19), else `off`. If no loss uses the network, it is
-    `off`.
+    see `renew_perceptual`. If no loss uses the network, it is `off`.
 
     Args:
         folder: the folder of the checkpoint to train.
@@ -51,6 +50,22 @@ def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
     if choice == "off" or not (losses.lambda_perceptual or losses.lambda_style):
         return config.model_copy(update={"perceptual": "off", "perceptual_weights": None})
     return config.model_copy(update={"perceptual": choice, "perceptual_weights": _weights_of(choice, config)})
+
+
+def renew_perceptual(config: TrainConfig) -> TrainConfig:
+    """The settings with `auto` resolved as for a new training, whatever exists; for `--overwrite`.
+
+    `auto` is the first of the method's networks whose weights are found (VGG-19), else `off`.
+    """
+    if config.losses.perceptual != "auto":
+        return config
+    return config.model_copy(update={"perceptual": _first_found(config)})
+
+
+def _first_found(config: TrainConfig) -> str:
+    if config.losses.perceptual_weights is not None:
+        return "vgg19"
+    return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
 
 
 def require_perceptual(config: TrainConfig) -> None:
@@ -70,7 +85,7 @@ def _weights_of(network: str, config: TrainConfig) -> str:
 
 def _automatic(config: TrainConfig, folder: Folder) -> str:
     if config.losses.perceptual_weights is not None:
-        return "vgg19"
+        return _first_found(config)
     for name in (PARTIAL, MANIFEST):
         if folder.exists(name):
             try:
@@ -80,7 +95,7 @@ def _automatic(config: TrainConfig, folder: Folder) -> str:
             if found in NETWORKS or found == "off":
                 return found
             break
-    return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
+    return _first_found(config)
 
 
 def source_text(config: TrainConfig) -> str:

@@ -37,7 +37,8 @@ class Batch:
         real: the real frame beside each; None where there is no counterpart (`evaluate --unpaired`).
         previous: the frame of the method before each; None at the start of a clip.
         beside: what is known of each frame, by name: `flow` (backward flow and confidence of the real video, or None),
-            `landmarks` ([68, 2] or None), `people` (or None), `labels` (uint8 [H, W]).
+            `landmarks` ([68, 2] or None), `people` (or None), `labels` (uint8 [H, W]), `place` (a name of the real
+            frame, where batches may overlap).
     """
 
     method: str

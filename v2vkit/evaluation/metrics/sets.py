@@ -18,7 +18,7 @@ RESERVOIR = 2000
 
 
 class FrameSets:
-    """Distance between sets of frames.
+    """Distance between sets of frames. A real frame that comes again (`Batch.beside["place"]`) is not counted again.
 
     Args:
         backbone: frames -> vectors.
@@ -31,11 +31,22 @@ class FrameSets:
         self._embed = Repeated(lambda images: list(backbone.embed(images)))
         self._collect, self._distance = collect, distance
         self._sets: dict[str, Any] = {}
+        self._places: set[Any] = set()
 
     def update(self, batch: Batch) -> Sequence[Value]:
-        vectors = self._embed(batch.method, batch.images)
-        self._sets.setdefault(batch.method, self._collect()).add(vectors)
+        images = self._new(batch) if batch.method == REAL else batch.images
+        if images:
+            self._sets.setdefault(batch.method, self._collect()).add(self._embed(batch.method, images))
         return ()
+
+    def _new(self, batch: Batch) -> Sequence[Image]:
+        """The real frames whose places were not seen before; all where places are not given."""
+        if "place" not in batch.beside:
+            return batch.images
+        places = batch.beside["place"]
+        found = [image for image, place in zip(batch.images, places, strict=True) if place not in self._places]
+        self._places.update(places)
+        return found
 
     def compute(self) -> dict[str, Values]:
         return _against_real(self._sets, self._distance, "frames")
