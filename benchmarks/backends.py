@@ -13,8 +13,11 @@ from torch.nn import functional as F
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import conditioning_of
 from v2vkit.conditions.settings import Origin
-from v2vkit.inference.backend_names import ON_CPU, Backend
-from v2vkit.inference.backends import Forward, choose_backend, example_inputs, missing_packages
+from v2vkit.config import Precision
+from v2vkit.engine.precision import autocast, resolve_precision
+from v2vkit.inference.backend_names import CPU_PRECISIONS, ON_CPU, Backend
+from v2vkit.inference.backends import choose_backend, missing_packages
+from v2vkit.inference.graphs import example_inputs
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.presets import generator_config
 
@@ -57,34 +60,39 @@ def measure_case(case: Case, *, repeats: int = REPEATS) -> list[Row]:
     torch.manual_seed(0)
     generator = VideoGenerator(case.config).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     info = _info(case)
-    names: list[Backend] = ["torch", *(name for name in ON_CPU if not missing_packages(name))]
-    forwards: dict[Backend, Forward] = {
-        name: choose_backend(name, generator, info, "fp32").forward or generator for name in names
-    }
+    ways: list[tuple[Backend, Precision]] = [("torch", "fp32")]
+    ways += [(name, "fp32") for name in ON_CPU if not missing_packages(name)]
+    if resolve_precision("auto", torch.device("cpu")) == "bf16":
+        ways += [(name, "bf16") for name, _ in ways if name == "torch" or "bf16" in CPU_PRECISIONS[name]]
+    forwards = {(n, p): choose_backend(n, generator, info, p).forward or generator for n, p in ways}
     stack, _ = example_inputs(generator, info)
     # Frames without noise: a difference in flow matters by the gradient of the frame that is warped.
     smooth = torch.rand(1, 6, case.height // 8, case.width // 8) * 2 - 1
     history = [F.interpolate(smooth, (case.height, case.width), mode="bilinear", align_corners=True)]
-    wall: dict[Backend, list[float]] = {name: [] for name in names}
-    processor: dict[Backend, list[float]] = {name: [] for name in names}
+    wall: dict[tuple[Backend, Precision], list[float]] = {way: [] for way in ways}
+    processor: dict[tuple[Backend, Precision], list[float]] = {way: [] for way in ways}
     frames = {}
     for repeat in range(repeats + 1):
-        for name, forward in forwards.items():
+        for (name, precision), forward in forwards.items():
             start, used = time.perf_counter(), time.process_time()
-            with torch.inference_mode():
-                frames[name] = forward(stack, history, first_frame=False)[-1].x_fake
+            with torch.inference_mode(), autocast(precision, stack.device):
+                frames[name, precision] = forward(stack, history, first_frame=False)[-1].x_fake.float()
             if repeat:
-                processor[name].append(time.process_time() - used)
-                wall[name].append(time.perf_counter() - start)
+                processor[name, precision].append(time.process_time() - used)
+                wall[name, precision].append(time.perf_counter() - start)
     rows: list[Row] = []
-    for name in names:
-        middle = statistics.median(processor[name])
-        what = f"{case.name}, {name}"
+    reference: tuple[Backend, Precision] = ("torch", "fp32")
+    for way in ways:
+        middle = statistics.median(processor[way])
+        what = f"{case.name}, {way[0]} {way[1]}"
         rows.append((f"{what}: ms of processor time, median", 1e3 * middle, ""))
-        rows.append((f"{what}: ms, fastest", 1e3 * min(wall[name]), ""))
-        rows.append((f"{what} / torch: processor time", middle / statistics.median(processor["torch"]), "reported"))
-        apart = float((frames[name] - frames["torch"]).abs().max())
-        rows.append((f"{what}: largest difference of a pixel in [-1, 1], in 1e-5", 1e5 * apart, "<= 20"))
+        rows.append((f"{what}: ms, fastest", 1e3 * min(wall[way]), ""))
+        rows.append(
+            (f"{what} / torch fp32: processor time", middle / statistics.median(processor[reference]), "reported")
+        )
+        apart = float((frames[way] - frames[reference]).abs().max())
+        limit = "<= 20" if way[1] == "fp32" else "reported (untrained network)"
+        rows.append((f"{what}: largest difference of a pixel in [-1, 1], in 1e-5", 1e5 * apart, limit))
     return rows
 
 

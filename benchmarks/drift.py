@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST
-from v2vkit.checkpoint.model_file import ModelInfo, find_model, load_model
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.inference.conditioned import ConditionedFrame, stored
 from v2vkit.inference.session import Session

@@ -12,6 +12,7 @@ from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_uni
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.settings import Origin
 from v2vkit.estimators import registry
+from v2vkit.estimators.registry import Row
 
 
 def of_domain(domain: str, num_labels: int = 12, **fields: Any) -> Conditioning:
@@ -38,4 +39,9 @@ def channels_of(info: ModelInfo, reader: ClipReader, clip: str, t: int) -> np.nd
 def use_estimator(monkeypatch: pytest.MonkeyPatch, task: str, name: str, place: str) -> None:
     """Put another class behind a name."""
     rows = [replace(row, place=place) if (row.task, row.name) == (task, name) else row for row in registry.ESTIMATORS]
+    set_estimators(monkeypatch, rows)
+
+
+def set_estimators(monkeypatch: pytest.MonkeyPatch, rows: list[Row]) -> None:
+    """Make these the table of estimators."""
     monkeypatch.setattr(registry, "ESTIMATORS", rows)

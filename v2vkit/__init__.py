@@ -15,7 +15,7 @@ from v2vkit.stages import FUNCTIONS as _FUNCTIONS
 __version__ = "0.1.0"
 
 _PLACES = {
-    "load": "v2vkit.inference.model",
+    "load": "v2vkit.inference.load",
     "Model": "v2vkit.inference.model",
     "LabelMap": "v2vkit.conditions.labels",
     "FaceLandmarks": "v2vkit.conditions.face",
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from v2vkit.conditions.pose import People as People
     from v2vkit.errors import V2VError as V2VError
     from v2vkit.inference.edits import Edits as Edits
+    from v2vkit.inference.load import load as load
     from v2vkit.inference.model import Model as Model
-    from v2vkit.inference.model import load as load
     from v2vkit.pipeline.runner import Outcome as Outcome
     from v2vkit.stages.functions import StageFunction, WorkFunction
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 
 T = TypeVar("T")
 
-_EVERY = 60.0  # seconds between two lines
+MINUTE = 60.0
 
 
 class Progress(Protocol):
@@ -36,6 +36,7 @@ def progress(
     quiet: bool = False,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
+    every: float = MINUTE,
 ) -> Iterator[Progress]:
     """Show the progress of the work inside the block.
 
@@ -51,6 +52,7 @@ def progress(
         quiet: show nothing (all but the first process of a training).
         stream: where to print; None = standard error.
         clock: gives the time in seconds.
+        every: seconds between two lines of a log; shorter work prints nothing there.
     """
     stream = sys.stderr if stream is None else stream
     if quiet or stream is None:  # there is no standard error in a program without console
@@ -61,7 +63,7 @@ def progress(
         with tqdm(total=total, initial=done, desc=desc, unit=unit, leave=leave, file=stream) as bar:
             yield _Bar(bar, stream)
     else:
-        log = _Log(total, desc=desc, unit=unit, done=done, stream=stream, clock=clock)
+        log = _Log(total, desc=desc, unit=unit, done=done, stream=stream, clock=clock, every=every)
         finished = threading.Event()
         beat = threading.Thread(target=_print_regularly, args=(log, finished), daemon=True)
         beat.start()
@@ -91,7 +93,7 @@ def duration(seconds: float) -> str:
 
 def _print_regularly(log: "_Log", finished: threading.Event) -> None:
     """Runs in a thread, so that a line is printed every minute also during one long step."""
-    while not finished.wait(_EVERY / 4):
+    while not finished.wait(log.every / 4):
         log.tick()
 
 
@@ -136,7 +138,9 @@ class _Log:
         done: float,
         stream: TextIO,
         clock: Callable[[], float],
+        every: float,
     ):
+        self.every = every
         self._total, self._desc, self._unit, self._stream, self._clock = total, desc, unit, stream, clock
         self._before = self._done = done
         self._note = ""
@@ -157,18 +161,18 @@ class _Log:
             print(text, file=self._stream, flush=True)
 
     def tick(self) -> None:
-        """Print a line if the last one is a minute old."""
+        """Print a line if it is time for one."""
         with self._lock:
             now = self._clock()
-            if now - self._printed < _EVERY:
+            if now - self._printed < self.every:
                 return
             self._printed = now
         self.write(self._line(now))
 
     def end(self) -> None:
-        """The last line of work that took longer than a minute."""
+        """Print the last line, if the work was long enough for one."""
         now = self._clock()
-        if now - self._begun >= _EVERY:
+        if now - self._begun >= self.every:
             self.write(f"{self._line(now)}, took {duration(now - self._begun)}")
 
     def _line(self, now: float) -> str:

@@ -143,7 +143,7 @@ def test_channels_are_bytes_of_the_frames_size(case: tuple[Condition[Any], Any])
     np.testing.assert_array_equal(channels, condition.channels(drawn, IMAGE))
 
 
-def test_what_is_written_is_read(case: tuple[Condition[Any], Any]) -> None:
+def test_encoded_annotations_are_decoded_unchanged(case: tuple[Condition[Any], Any]) -> None:
     condition, annotation = case
     files = condition.encode(condition.draw(annotation, IMAGE), estimator="test 1")
     assert {*condition.required} <= set(files)
@@ -241,7 +241,7 @@ def test_a_condition_is_configured_as_its_stage_was(condition: Condition[Any]) -
     assert isinstance(type(condition).configured({}, lambda: 5), type(condition))
 
 
-def test_what_only_looks_different_means_the_same(condition: Condition[Any]) -> None:
+def test_settings_of_appearance_alone_leave_the_channels_the_same(condition: Condition[Any]) -> None:
     required, other, _, _ = EXAMPLES[condition.name]
     changed = type(condition)(**(required | other))
     assert condition.same_channels(changed) == (set(other) <= condition.appearance)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.shared_data import SHARED, needs_shared
 from v2vkit.artifacts.images import decode_image
-from v2vkit.conditions.people import people_from_json
+from v2vkit.conditions.people_files import people_from_json
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.estimators.registry import open_estimator
 from v2vkit.video.decode import decode

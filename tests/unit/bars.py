@@ -1,31 +1,36 @@
-"""What work tells of its progress, as the tests see it."""
+"""The progress bars that a command shows on a terminal."""
 
-from typing import Any
+import io
+import re
+from dataclasses import dataclass
 
 import pytest
 
-from v2vkit import progress as module
+
+class Terminal(io.StringIO):
+    """What is printed on a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
-class Bar(module._Log):
-    """What it was told, where there is no terminal."""
+@dataclass(frozen=True)
+class Bar:
+    """The last state of a bar: what it counts, how far it came, and how many it expects."""
 
-    def __init__(self, total: float | None, **settings: Any):
-        super().__init__(total, **settings)
-        self.name, self.expected = settings["desc"], total
-
-    @property
-    def done(self) -> float:
-        return self._done
+    name: str
+    done: int
+    expected: int
 
 
-def watch_bars(monkeypatch: pytest.MonkeyPatch) -> list[Bar]:
-    """The progress that is shown from now on."""
-    bars: list[Bar] = []
+def watch_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard error is a terminal from now on."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    return terminal
 
-    def make(total: float | None, **settings: Any) -> Bar:
-        bars.append(Bar(total, **settings))
-        return bars[-1]
 
-    monkeypatch.setattr(module, "_Log", make)
-    return bars
+def bars(terminal: Terminal) -> list[Bar]:
+    """The bars that it shows, in the order of their beginning."""
+    states = re.findall(r"([^\r\n]+?): +\d+%\|[^|]*\| (\d+)/(\d+) ", terminal.getvalue())
+    return list({name: Bar(name, int(done), int(expected)) for name, done, expected in states}.values())

@@ -51,7 +51,7 @@ def test_decompression_bombs_are_refused_unopened(size: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("bad", [b"", b"hello", b"GIF89a" + bytes(100), encode_png(np.zeros((9, 9), np.uint8))[:40]])
-def test_what_is_no_image_is_a_sentence(bad: bytes) -> None:
+def test_a_file_that_is_no_image_is_a_user_error(bad: bytes) -> None:
     with raises("image-damaged", "clip/000003"):
         decode_image(bad, "frame clip/000003")
 

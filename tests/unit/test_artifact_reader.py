@@ -137,7 +137,9 @@ def test_the_cache_stays_within_its_limit(made: Path, requests: list[str], monke
     assert read_all(reader) == read_all(reader_of(made))
 
 
-def test_what_was_used_last_stays_longest(made: Path, requests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_drops_the_least_recently_used_first(
+    made: Path, requests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     entries = manifest_of(made).shards
     monkeypatch.setenv("V2V_CACHE_GB", str(2.5 * entries[0].bytes / 1e9))
     for clip in (0, 1):

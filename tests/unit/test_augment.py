@@ -23,7 +23,8 @@ from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.face import FaceCondition
 from v2vkit.conditions.landmarks import landmarks_to_json
-from v2vkit.conditions.people import map_points, people_to_json
+from v2vkit.conditions.people import map_points
+from v2vkit.conditions.people_files import people_to_json
 from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.conditions.sketch import draw_sketch, face_channels

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.errors import raises
-from tests.unit.bars import watch_bars
+from tests.unit.bars import bars, watch_terminal
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.folder import Folder
@@ -57,13 +58,13 @@ def test_artifacts_without_what_they_were_made_from_are_named(tmp_path: Path) ->
 
 def test_free_space_is_that_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
-    usage = doctor.shutil.disk_usage
+    usage = shutil.disk_usage
 
     def watched(path: Path) -> object:
         asked.append(Path(path))
         return usage(path)
 
-    monkeypatch.setattr(doctor.shutil, "disk_usage", watched)
+    monkeypatch.setattr(shutil, "disk_usage", watched)
     doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions(work=f"{tmp_path}/not/there"))
     assert asked == [tmp_path]
 
@@ -137,9 +138,9 @@ def test_the_bar_counts_every_frame_of_every_artifact(tmp_path: Path, monkeypatc
     """Also those of a damaged shard."""
     options = make_workspace(tmp_path)
     (tmp_path / "labels/shard-00001.tar").unlink()
-    bars = watch_bars(monkeypatch)
+    terminal = watch_terminal(monkeypatch)
     assert CHECK.call(CheckConfig(), options)
-    assert [(bar.name, bar.expected, bar.done) for bar in bars] == [
+    assert [(bar.name, bar.expected, bar.done) for bar in bars(terminal)] == [
         (f"checking {kind}", 24, 24) for kind in ("frames", "labels", "flow")
     ]
 
@@ -236,32 +237,26 @@ def test_nothing_to_check(tmp_path: Path) -> None:
         CHECK.call(CheckConfig(), RunOptions(work=str(tmp_path)))
 
 
-def test_doctor_names_versions_and_the_pip_line_for_what_is_missing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = doctor.version_of
-    monkeypatch.setattr(doctor, "version_of", lambda name: None if name == "ptlflow" else real(name))
-    assert doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions()) == []
+def test_doctor_names_versions_and_the_pip_line_for_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.diagnose("work", lambda name: None if name == "ptlflow" else doctor.version_of(name)) == []
     output = capsys.readouterr().out
     assert importlib.metadata.version("torch") in output
     assert "pip install 'v2vkit[flow]'" in output
     assert "cpu: " in output
 
 
-def test_what_has_no_wheel_is_not_to_be_installed(
+def test_doctor_advises_no_package_without_a_wheel(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "version_of", lambda name: None if name in ("mediapipe", "dlib-bin") else "1.0")
     monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
-    doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions())
+    doctor.diagnose("work", lambda name: None if name in ("mediapipe", "dlib-bin") else "1.0")
     printed = capsys.readouterr().out
     assert "v2vkit[mediapipe]" not in printed
     assert "use Python 3.12" in printed
     assert "v2vkit[dlib]" in printed
 
 
-def test_doctor_finds_two_opencvs_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_two_opencvs_that_differ() -> None:
     versions = {"opencv-python": "4.11.0.86", "opencv-contrib-python": "4.10.0.84"}
-    monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name, "1.0"))
-    problems = doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions())
+    problems = doctor.diagnose("work", lambda name: versions.get(name, "1.0"))
     assert any("share one folder and differ" in problem for problem in problems)

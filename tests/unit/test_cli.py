@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 
 from tests.errors import raises
 from tests.unit.video_files import moving_frames, write_file
-from v2vkit.cli import main as main_module
-from v2vkit.cli.main import COMMANDS, cli, load
+from v2vkit.cli.main import COMMANDS, LazyGroup, cli, load, main
 from v2vkit.cli.recipe_file import read_recipe
 from v2vkit.config import Size, StageConfig, make_config, settings_of
 from v2vkit.errors import V2VError
@@ -172,7 +171,7 @@ def test_user_errors_are_two_sentences_without_a_traceback(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["v2v", "extract-flow", "--work", str(tmp_path)])
     with pytest.raises(SystemExit) as stopped:
-        main_module.main()
+        main()
     assert stopped.value.code == 1
     captured = capsys.readouterr().err
     assert captured.startswith("error [artifact-missing]: ")
@@ -240,37 +239,29 @@ def test_shipped_recipes_are_found_in_the_wheel(tmp_path: Path) -> None:
     assert str(package / "pipelines/face.toml") in listed.stdout.split()
 
 
-def test_control_c_while_modules_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(name: str) -> None:
-        raise KeyboardInterrupt
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(main_module, "load", stop)
-    result = _run("doctor")
+
+def test_control_c_while_modules_load() -> None:
+    result = CliRunner().invoke(LazyGroup("v2v", find=_stop), ["doctor"])
     assert (result.exit_code, result.output) == (130, "Stopped before any work.\n")
 
 
 @pytest.mark.parametrize(("command", "again"), [("render", "starts over"), ("run", "resumes from the finished parts")])
-def test_control_c_says_what_the_same_command_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, again: str
-) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(main_module, "load", lambda name: replace(load(name), call=stop))
+def test_control_c_says_what_the_same_command_does(tmp_path: Path, command: str, again: str) -> None:
+    group = LazyGroup("v2v", find=lambda name: replace(load(name), call=_stop))
     recipe = tmp_path / "r.toml"
     recipe.write_text("[extract-flow]\n")
     arguments = ["in.mp4", str(tmp_path / "out.mp4")] if command == "render" else [str(recipe)]
-    result = _run(command, *arguments, "--work", str(tmp_path))
+    result = CliRunner().invoke(group, [command, *arguments, "--work", str(tmp_path)])
     assert result.exit_code == 130
     assert f"rerunning the command {again}" in result.output
 
 
-def test_control_c_is_told_and_has_an_exit_code_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("v2vkit.pipeline.runner.run", stop)
-    result = CliRunner().invoke(cli, ["extract-flow", "--work", str(tmp_path)])
+def test_control_c_in_a_stage_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    group = LazyGroup("v2v", find=lambda name: replace(load(name), inputs=_stop))
+    result = CliRunner().invoke(group, ["extract-flow", "--work", str(tmp_path)])
     assert result.exit_code == 130
     assert "rerunning the command resumes" in result.output
 

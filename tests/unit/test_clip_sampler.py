@@ -104,7 +104,7 @@ def test_an_epoch_is_a_function_of_its_seed_and_number() -> None:
     assert of.batches(2) != other.batches(2)
 
 
-def test_what_remains_of_a_run_is_what_it_would_have_done() -> None:
+def test_a_resumed_run_draws_the_batches_that_remained() -> None:
     of = sampler(MIXED, batch=4)
     assert list(of.remaining(4, epoch=2, batch=5)) == [*of.batches(2)[5:], *of.batches(3)]
 

@@ -50,7 +50,7 @@ def test_one_list_is_one_training_however_it_is_said(work: Path, capsys: pytest.
     assert "up to date" in run(STAGE, again, RunOptions(work=str(work))).message
 
 
-def test_what_is_left_out_is_said(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_conditions_that_are_not_used_are_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(work).conditioning.names == "labels"
     assert "not used  depth (--condition depth)" in capsys.readouterr().out
 

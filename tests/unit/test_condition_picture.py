@@ -42,7 +42,7 @@ def pictures(work: Path) -> list[np.ndarray]:
         {"fps": "10", "min_frames": 4},
         {"crop": "center", "size": "32x32"},
     ],
-    ids=["whole", "part", "thinned", "cropped"],
+    ids=["whole", "part", "subsampled", "cropped"],
 )
 def test_pictures_are_those_of_the_frames(tmp_path: Path, settings: dict[str, Any]) -> None:
     """The same video as its own other look must give the same pixels in both artifacts, whatever is chosen of it."""

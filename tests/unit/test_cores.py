@@ -1,15 +1,16 @@
 """How many threads torch gets, by what other programs leave idle."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.unit.training_data import SMALL, make_workspace
-from v2vkit.engine import cores
 from v2vkit.engine.cores import (
     UNCHANGED_THREADS,
     CpuTimes,
@@ -27,67 +28,64 @@ from v2vkit.stages.train import STAGE as TRAIN
 
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine of four cores, on which torch would take four threads."""
+    """A machine of four cores, on which no time passes between two measurements."""
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(cores, "_affinity", lambda: {0, 1, 2, 3})
-    monkeypatch.setattr(cores, "_most_threads", lambda: 4)
-    monkeypatch.setattr(cores, "_LOOK", 0.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     yield
     torch.set_num_threads(before)
 
 
-def busy(monkeypatch: pytest.MonkeyPatch, *others: float, own: float = 1.0) -> None:
-    """Look for look, 10 s apart: so many cores are busy with others, and `own` with this process."""
+def busy(*others: float, own: float = 1.0) -> Callable[[], CpuTimes]:
+    """Measurements 10 s apart: so many cores are busy with other programs, and `own` with this process."""
     looks = [CpuTimes(0.0, 0.0, 0.0)]
     for load in others:
         last = looks[-1]
         looks.append(CpuTimes(last.clock + 10, last.busy + 10 * (load + own), last.own + 10 * own))
     left = iter(looks)
-    monkeypatch.setattr(cores, "read_cpu_times", lambda: next(left))
+    return lambda: next(left)
 
 
 @pytest.mark.parametrize(
     ("others", "number"), [(0.0, 4), (0.3, 4), (0.5, 3), (1.0, 3), (1.7, 2), (3.0, 1), (4.0, 1), (9.0, 1)]
 )
-def test_a_thread_needs_a_core_that_is_mostly_idle(monkeypatch: pytest.MonkeyPatch, others: float, number: int) -> None:
-    busy(monkeypatch, others, own=0.5)
-    threads = choose_threads(0)
+def test_a_thread_needs_a_core_that_is_mostly_idle(others: float, number: int) -> None:
+    threads = choose_threads(0, most=4, read=busy(others, own=0.5))
     assert threads.number == torch.get_num_threads() == number
     assert threads.reduced == (number < 4)
     assert f"{number} ({max(0.0, 4 - others):.1f} of 4 cores idle)" == str(threads)
 
 
-def test_what_is_asked_for_is_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_are_asked_for_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(choose_threads(3)) == "3 (--threads)"
     assert torch.get_num_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert str(choose_threads(0)) == "3 (OMP_NUM_THREADS)"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(cores, "read_cpu_times", lambda: None)  # not Linux
-    assert str(choose_threads(0)) == "4 (torch's choice)"
+    assert str(choose_threads(0, most=4, read=lambda: None)) == "4 (torch's choice)", "not Linux"
 
 
-def test_threads_go_at_once_and_come_back_when_it_stays_calm(monkeypatch: pytest.MonkeyPatch) -> None:
-    busy(monkeypatch, 0.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0)
+def test_threads_go_at_once_and_come_back_when_cores_stay_idle() -> None:
+    times = busy(0.0, 2.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0)
     told: list[str] = []
     torch.set_num_threads(4)
     found = []
-    for _ in follow_idle_cores(range(8), Threads(4, "", automatic=True), tell=told.append, every=-1e9):
+    threads = Threads(4, "", automatic=True)
+    for _ in follow_idle_cores(range(8), threads, tell=told.append, every=-1e9, most=4, read=times):
         found.append(torch.get_num_threads())
     assert found == [4, 4, 2, 2, 2, 2, 2, 4]
     assert told == ["threads   2 (2.0 of 4 cores idle)", "threads   4 (4.0 of 4 cores idle)"]
 
 
 @pytest.mark.parametrize("threads", [UNCHANGED_THREADS, Threads(3, "--threads")])
-def test_threads_that_were_set_stay(monkeypatch: pytest.MonkeyPatch, threads: Threads) -> None:
-    busy(monkeypatch, 4.0, 4.0, 4.0)
+def test_threads_that_were_set_stay(threads: Threads) -> None:
     torch.set_num_threads(3)
-    assert list(follow_idle_cores(range(3), threads, every=-1e9)) == [0, 1, 2]
+    assert list(follow_idle_cores(range(3), threads, every=-1e9, read=busy(4.0, 4.0, 4.0))) == [0, 1, 2]
     assert torch.get_num_threads() == 3
 
 
-def test_what_this_process_does_takes_no_core_away() -> None:
+def test_cpu_time_of_this_process_counts_as_idle() -> None:
     assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(2, 106, 11)) == 4
     assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(2, 106, 9)) == 3
     assert idle_cores(CpuTimes(0, 100, 5), CpuTimes(0, 100, 5)) == 4

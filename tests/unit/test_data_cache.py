@@ -8,7 +8,7 @@ import torch
 
 from tests.errors import raises
 from tests.faces import face_landmarks
-from tests.unit.training_data import SMALL, make_workspace, open_dataset
+from tests.unit.training_data import SMALL, files_read, make_workspace, open_dataset
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.augment import Change, draw_affine
@@ -76,20 +76,11 @@ def test_every_augmentation_begins_with_what_is_on_disk() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"augment": 1.0}, {"augment": 1.0, "max_frame_stride": 2}])
 @pytest.mark.parametrize("downsamplings", [0, 1])
-def test_a_second_epoch_reads_no_file(
-    work: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], downsamplings: int
-) -> None:
+def test_a_second_epoch_reads_no_file(work: str, changes: dict[str, Any], downsamplings: int) -> None:
     config = SMALL.model_copy(update={**changes, "batch_size": 2})
     dataset = open_dataset(work, downsamplings=downsamplings)
     sampler = clip_sampler(config, dataset.reader.clips, schedule=video_schedule(config), context=2)
-    read: list[tuple[Any, ...]] = []
-    plain = dataset.reader.read
-
-    def counted(*what: Any) -> bytes:
-        read.append(what)
-        return plain(*what)
-
-    monkeypatch.setattr(dataset.reader, "read", counted)
+    read = files_read(dataset)
     for _ in range(2):
         for plan in sampler.batches(1):
             load_batch(config.model_copy(update={"seed": len(read)}), dataset, plan)  # augmented otherwise each time

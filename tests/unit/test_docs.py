@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from v2vkit.cli.main import build_command
+from v2vkit.cli.main import build_command, load
 from v2vkit.stages import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ def _named(path: Path) -> str:
 
 @cache
 def _command(name: str) -> click.Command:
-    return build_command(name)
+    return build_command(name, load(name))
 
 
 @cache

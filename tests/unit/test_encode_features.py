@@ -145,7 +145,7 @@ def test_another_model_makes_features_stale(options: RunOptions) -> None:
         ({"conditioning": of_domain("face")}, "artifact-missing", ["sketches"]),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_written(
+def test_settings_that_cannot_work_are_refused_before_anything_is_written(
     options: RunOptions, changes: dict[str, object], code: str, names: list[str]
 ) -> None:
     if "encoder" in changes:

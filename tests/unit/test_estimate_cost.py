@@ -51,10 +51,8 @@ def test_frames_bytes_and_core_hours_of_every_stage(recipe: Path, tmp_path: Path
     assert not (tmp_path / "w").exists()
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(
-    recipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(estimate_cost, "_measure", lambda *args: pytest.fail("measured"))
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").unlink()  # measuring would find that first
     result = CliRunner().invoke(cli, ["estimate-cost", str(recipe), "--json-file", f"{recipe}/c.json"])
     assert isinstance(result.exception, V2VError)
     assert str(recipe) in str(result.exception)

@@ -73,7 +73,7 @@ def test_few_large_frames_go_together() -> None:
     assert estimator.sizes == [5, 2]
 
 
-def test_what_the_estimator_raises_is_raised_where_it_is_used() -> None:
+def test_errors_of_the_estimator_are_raised_where_it_is_used() -> None:
     def fail(image: np.ndarray) -> int:
         raise ValueError("no")
 

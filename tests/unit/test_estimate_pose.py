@@ -20,7 +20,9 @@ from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.conditions.openpose_files import check_files, pose_files
-from v2vkit.conditions.people import Person, Persons, people_from_json, people_to_json, smooth_people
+from v2vkit.conditions.people import Person, Persons
+from v2vkit.conditions.people_files import people_from_json, people_to_json
+from v2vkit.conditions.people_smoothing import smooth_people
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
@@ -105,7 +107,7 @@ def test_every_frame_has_a_drawing_and_key_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_what_is_on_disk_is_what_rendering_draws(tmp_path: Path) -> None:
+def test_stored_maps_equal_those_that_rendering_draws(tmp_path: Path) -> None:
     """Rendering calls the same functions on a stream; the numbers must be the same, gaps and smoothing included."""
     frames = scene([0, 120, 140, 0, 0, 160, 164, 0])
     write_frames(tmp_path, {"a": frames})
@@ -285,7 +287,7 @@ def _write_openpose(folder: Path, frames: list[Persons]) -> Path:
     return folder
 
 
-def test_openpose_files_of_a_thinned_video_are_those_of_its_frames(tmp_path: Path) -> None:
+def test_openpose_files_of_a_subsampled_video_are_those_of_its_frames(tmp_path: Path) -> None:
     work = _ingested(tmp_path, 12, fps="12.5", clip_frames=3)
     frames: list[Persons] = [(Person(body(10 + t, 2, 40)),) for t in range(12)]
     manifest = _make(work, openpose=str(_write_openpose(tmp_path / "keypoints", frames)), smooth=0)

@@ -1,5 +1,6 @@
 """`evaluate` goes through a shot as `render` does, however it is split into clips."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from tests.conditions import use_estimator
 from tests.errors import raises
 from tests.flow_scenes import write_frames
+from tests.hooks import before_forward
 from tests.stage_results import make
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.test_make_sketches import FakeFace, scene
@@ -77,7 +79,7 @@ def _psnr(report: dict[str, Any], method: str) -> list[float]:
     return [row["psnr"] for row in report["frames"] if row["method"] == method]
 
 
-def test_what_is_measured_is_what_render_makes_of_the_shot(tmp_path: Path) -> None:
+def test_evaluate_measures_the_frames_that_render_makes_of_the_shot(tmp_path: Path) -> None:
     _workspace(tmp_path)
     report = _evaluate(tmp_path)
     ours, real = _rendered(tmp_path)
@@ -95,7 +97,7 @@ def test_what_is_measured_is_what_render_makes_of_the_shot(tmp_path: Path) -> No
     assert "first frame of every shot" in report["notes"][0]
 
 
-def test_what_is_measured_is_rendered_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
+def test_evaluate_renders_in_the_precision_that_was_asked_for(tmp_path: Path) -> None:
     _workspace(tmp_path)
     reports = {precision: _evaluate(tmp_path, precision=precision) for precision in ("bf16", "fp32")}
     assert all(report["model"]["precision"] == precision for precision, report in reports.items())
@@ -214,19 +216,13 @@ def test_faces_that_were_not_found_are_not_expected(tmp_path: Path, monkeypatch:
     assert report["summary"][REAL]["landmark_error"]["missed"] == 0
 
 
-def test_the_contact_sheet_costs_no_second_rendering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_contact_sheet_costs_no_second_rendering(tmp_path: Path) -> None:
     _workspace(tmp_path)
     ours, real = _rendered(tmp_path)
-    made: list[object] = []
-    step = Rollout.step
-
-    def counted(self: Rollout, s: np.ndarray, flow: None = None) -> Any:
-        made.append(s)
-        return step(self, s, flow)
-
-    monkeypatch.setattr(Rollout, "step", counted)
-    _evaluate(tmp_path, columns=4)
-    assert len(made) == 10
+    made = itertools.count()
+    with before_forward(VideoGenerator, lambda: next(made)):
+        _evaluate(tmp_path, columns=4)
+    assert next(made) == 10
     sheet = cv2.imread(str(tmp_path / "evaluation/spatial-1/contact.png"))
     assert sheet is not None
     assert sheet.shape == (3 * 24, 4 * 32, 3)

@@ -35,7 +35,7 @@ def test_all_metrics_whose_needs_are_met_are_computed() -> None:
 
 
 @pytest.mark.skipif(weights.find("lite0") is None, reason="the package with EfficientNet-lite0's weights is absent")
-def test_what_a_package_carries_is_used_without_a_flag() -> None:
+def test_weights_in_a_package_are_used_without_a_flag() -> None:
     choice = choose((), _available())
     assert {"lite0_distance", "fid_lite0", "kid_lite0"} <= {row.name for row in choice.rows}
     assert choice.weights["lite0"].name.endswith(".pth")

@@ -1,5 +1,6 @@
 """An exported model: the graphs compute what the generator computes, and render without v2vkit."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from v2vkit.checkpoint.size import resized
 from v2vkit.config import Size
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.any_generator import AnyGenerator, build_generator
-from v2vkit.models.blocks import enlarge
+from v2vkit.models.blocks import upsample_to
 from v2vkit.models.generator import VideoGenerator
 from v2vkit.models.presets import generator_config
 from v2vkit.models.unet import UNetConfig
@@ -77,7 +78,7 @@ def test_graphs_compute_what_the_generator_computes(exported: Exported) -> None:
         names = [output.name for output in session.get_outputs()]
         found = dict(zip(names, session.run(None, {"s": s[None], **state}), strict=True))
         wanted = rollout.step(s)
-        frame = enlarge(wanted.x_fake, (36, 50), info.downsamplings) if info.downsamplings else wanted.x_fake
+        frame = upsample_to(wanted.x_fake, (36, 50), info.downsamplings) if info.downsamplings else wanted.x_fake
         for name, limit in LIMITS.items():
             tensor = frame if name == "frame" else getattr(wanted, name)
             assert (name in found) == (tensor is not None)
@@ -169,9 +170,9 @@ def test_nothing_is_left_of_an_export_that_failed(tmp_path: Path, monkeypatch: p
     _model(tmp_path)
 
     def fails(*given: object, **settings: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("v2vkit.checkpoint.export.save_sharing", fails)
+    monkeypatch.setattr(Path, "write_text", fails)
     with raises("disk-full"):
         _export(tmp_path, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conditions import use_estimator
 from tests.errors import raises
 from tests.unit.ingesting import write_images
 from v2vkit.config import make_config
+from v2vkit.estimators.base import Segments
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.export_dataset import COMMAND, SCORES, ExportConfig
 from v2vkit.video.dataset_objects import find_objects, run_lengths
@@ -187,27 +189,35 @@ def test_colour_maps_become_ids(tmp_path):
     assert np.array_equal(ids, maps_at(0)[0] % 4)
 
 
-def test_frames_of_low_fidelity_are_rejected_and_listed(tmp_path, monkeypatch):
-    """The stand-in for a segmenter knows every frame but the second, on which it errs everywhere."""
-    write_all(tmp_path)
+class KnowsAllButTheSecond:
+    """Finds the labels of every frame but the second, on which it errs everywhere."""
 
-    class Found:
-        def __init__(self, labels):
-            self.labels = labels
+    num_labels = 4
 
-    def network(image):
+    def __init__(self, weights: Path, device: str):
+        assert weights.parent == Path("checkpoint")
+
+    def __call__(self, image: np.ndarray) -> Segments:
         t = int(image[0, 0, 0])
-        return Found(np.full_like(maps_at(t)[0], 9) if t == 1 else maps_at(t)[0])
+        return Segments(np.full_like(maps_at(t)[0], 9) if t == 1 else maps_at(t)[0])
 
-    monkeypatch.setattr("v2vkit.stages.export_dataset._open_segmenter", lambda config, rules: network)
+
+class KnowsNone(KnowsAllButTheSecond):
+    """Takes every frame for the second."""
+
+    def __call__(self, image: np.ndarray) -> Segments:
+        return super().__call__(image * 0 + 1)
+
+
+def test_frames_of_low_fidelity_are_rejected_and_listed(tmp_path, monkeypatch):
+    write_all(tmp_path)
+    use_estimator(monkeypatch, "segment", "trained", f"{__name__}:KnowsAllButTheSecond")
     out = export(tmp_path, "yolo", reject_below=0.5, segmenter="checkpoint")
     kept = sorted(path.stem for path in (out / "images" / "train").iterdir())
     assert kept == ["a_000000_000007", "b_000001_000009"]
     scores = json.loads((out / SCORES).read_text())
     assert scores["frames"] == {"a_000000_000007": 1.0, "a_000000_000008": 0.0, "b_000001_000009": 1.0}
-    monkeypatch.setattr(
-        "v2vkit.stages.export_dataset._open_segmenter", lambda config, rules: lambda image: network(image * 0 + 1)
-    )
+    use_estimator(monkeypatch, "segment", "trained", f"{__name__}:KnowsNone")
     with raises("frames-missing", "0.5"):
         export(tmp_path, "yolo", out="none", reject_below=0.5, segmenter="checkpoint")
     assert not (tmp_path / "none").exists()

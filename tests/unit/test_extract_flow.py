@@ -63,7 +63,7 @@ def test_flow_points_from_the_frame_back_by_its_stride(tmp_path: Path, clips: di
             assert confidence[12:-12, 12:-12].mean() > 0.9
 
 
-def test_what_is_read_back_is_what_the_estimator_gave(tmp_path: Path, clips: dict[str, list[np.ndarray]]) -> None:
+def test_stored_results_equal_those_of_the_estimator(tmp_path: Path, clips: dict[str, list[np.ndarray]]) -> None:
     write_frames(tmp_path, clips)
     shard = _shard(tmp_path, _extract(tmp_path), 1)
     estimator = DIS()

@@ -20,7 +20,8 @@ from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.face import FaceCondition, FaceLandmarks
 from v2vkit.conditions.face_proportions import measure_face
-from v2vkit.conditions.people import estimated_people, people_from_json
+from v2vkit.conditions.people import estimated_people
+from v2vkit.conditions.people_files import people_from_json
 from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.sketch import draw_irises
 from v2vkit.estimators.registry import open_estimator

@@ -23,14 +23,15 @@ from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import MANIFEST
-from v2vkit.checkpoint.model_file import MODEL, find_model, load_model
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import MODEL, load_model
 from v2vkit.checkpoint.snapshot import NETWORKS, read_networks
 from v2vkit.cli.main import COMMANDS, EXIT_PROBLEMS, cli
 from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.label_ids import instance_edges, one_hot
 from v2vkit.errors import V2VError
 from v2vkit.inference.first_frames import find_first_frame_model
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 from v2vkit.models.generator import advance, history_from_images
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
@@ -108,9 +109,9 @@ def test_the_checkpoint_makes_the_frames_of_the_published_network(tmp_path: Path
     for t in range(2, 5):
         source = sources[:, t - 2 : t + 1].flatten(1, 2)
         share = sources[:, t, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
-        low = halve(source)[:, -CHANNELS:][:, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
+        low = downsample(source)[:, -CHANNELS:][:, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
         with torch.no_grad():
-            below, features = coarse(halve(source), reference[0], low)
+            below, features = coarse(downsample(source), reference[0], low)
             wanted = fine(source, reference[1], share, features)
             outputs = generator(source, past)
         torch.testing.assert_close(outputs[0].x_fake, below, atol=1e-6, rtol=0)
@@ -146,11 +147,11 @@ def test_a_pose_model_takes_our_maps_in_place_of_the_published_ones(tmp_path: Pa
     past = history_from_images(torch.rand(1, 2, 3, 32, 48).double() * 2 - 1, 2)
     published, none = 2 * source - 1, torch.zeros(1, 1, 1, 1).double()
     with torch.no_grad():
-        below, features = networks[0](halve(published), past[0], none)
+        below, features = networks[0](downsample(published), past[0], none)
         wanted = networks[1](published, past[1], none, features)
         outputs = generator(source, past)
     # statistics of the frame take out most of the shift by themselves, not all of it
-    assert float((networks[0](halve(source), past[0], none)[0] - below).abs().max()) > 1e-3
+    assert float((networks[0](downsample(source), past[0], none)[0] - below).abs().max()) > 1e-3
     torch.testing.assert_close(outputs[0].x_fake, below, atol=1e-4, rtol=0)
     torch.testing.assert_close(outputs[1].x_fake, wanted, atol=1e-4, rtol=0)
 
@@ -424,7 +425,7 @@ def test_there_are_no_published_models_of_other_looks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["domain", "size"])
-def test_what_tensors_cannot_tell_is_asked_for(tmp_path: Path, missing: str) -> None:
+def test_settings_that_cannot_be_inferred_from_tensors_are_required(tmp_path: Path, missing: str) -> None:
     given = [("--domain", "street"), ("--size", "48x32")]
     flags = [text for flag in given if missing not in flag[0] for text in flag]
     files = _saved(tmp_path, _state(_coarse()))

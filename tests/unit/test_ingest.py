@@ -15,7 +15,7 @@ from skimage import data
 
 from tests.errors import raises
 from tests.shared_data import SHARED, needs_shared
-from tests.unit.bars import watch_bars
+from tests.unit.bars import bars, watch_terminal
 from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, shots, write_images
 from tests.unit.video_files import moving_frames, set_display_matrix, solid_frames, write_audio, write_file
 from v2vkit.config import make_config
@@ -122,9 +122,9 @@ def test_the_bar_expects_the_frames_that_are_read(tmp_path, monkeypatch, setting
         settings = settings | {"labels": write_images(tmp_path / "maps/images", label_maps(60)).parent}
         write_images(tmp_path / "maps/film", label_maps(100))
         count += 66
-    bars = watch_bars(monkeypatch)
+    terminal = watch_terminal(monkeypatch)
     ingest(tmp_path / "work", film, images, cuts="none", **settings)
-    (reading,) = [bar for bar in bars if bar.name == "reading"]
+    (reading,) = [bar for bar in bars(terminal) if bar.name == "reading"]
     assert (reading.expected, reading.done) == (count, count)
 
 
@@ -374,7 +374,7 @@ def test_pipes_and_devices_are_named_and_the_rest_goes_on(tmp_path):
     assert all("not a regular file" in reason for reason in skipped.values())
 
 
-def test_what_the_file_system_refuses_is_a_sentence(tmp_path, monkeypatch):
+def test_errors_of_the_file_system_are_user_errors(tmp_path, monkeypatch):
     with raises("file-unreadable"):
         ingest(tmp_path / "work", tmp_path / f"{'a' * 300}.mp4")
     street = write_images(tmp_path / "street", moving_frames(8))

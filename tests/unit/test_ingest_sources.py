@@ -14,7 +14,7 @@ from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, 
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.manifest import fingerprint
 from v2vkit.video.decode import decode
-from v2vkit.video.thinning import thin
+from v2vkit.video.subsampling import subsample
 
 
 def test_a_changed_source_or_setting_makes_the_artifact_stale(tmp_path):
@@ -108,7 +108,7 @@ def as_version_1(work: Path, fps: str) -> None:
     (work / "labels/manifest.json").write_text(json.dumps(side))
 
 
-def test_what_version_1_made_stays_valid_unless_it_ignored_a_rate(tmp_path):
+def test_artifacts_of_version_1_stay_valid_unless_they_ignored_a_rate(tmp_path):
     video = write_file(tmp_path / "drive.mp4", moving_frames(40), rate=50)
     labels = write_images(tmp_path / "labels", label_maps(40))
     ingest(tmp_path / "work", video, labels=labels)
@@ -133,7 +133,7 @@ def test_what_version_1_made_stays_valid_unless_it_ignored_a_rate(tmp_path):
         (25, 25, list(range(24))),
     ],
 )
-def test_videos_are_thinned_to_the_rate(tmp_path, own, rate, kept):
+def test_videos_are_subsampled_to_the_rate(tmp_path, own, rate, kept):
     frames = moving_frames(24)
     path = write_file(tmp_path / "a.mp4", frames, rate=own, options={"bf": "3", "g": "10"})
     labels = write_images(tmp_path / "labels", label_maps(24, num_labels=24))
@@ -163,13 +163,13 @@ def test_thinning_keeps_to_the_limits_and_the_cuts(tmp_path):
 
 def test_rounded_time_stamps_are_thinned_evenly():
     stamps = [Fraction(round(1000 * n / 60), 1000) for n in range(60)]
-    kept = [number for _, number in thin(zip(stamps, range(60), strict=True), Fraction(15), Fraction(60))]
+    kept = [number for _, number in subsample(zip(stamps, range(60), strict=True), Fraction(15), Fraction(60))]
     assert kept == list(range(0, 60, 4))
 
 
 def test_uneven_frames_are_never_doubled():
     stamps = [Fraction(ms, 1000) for ms in (0, 10, 20, 300, 310, 320, 400)]
-    kept = [number for _, number in thin(zip(stamps, range(7), strict=True), Fraction(20), Fraction(7, 1))]
+    kept = [number for _, number in subsample(zip(stamps, range(7), strict=True), Fraction(20), Fraction(7, 1))]
     assert kept == [0, 2, 3, 5, 6]
 
 

@@ -67,7 +67,7 @@ def test_tables_that_name_an_id_otherwise_are_told(tmp_path: Path) -> None:
     assert "'road'" in problems[0]
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+def test_comparing_with_no_labels_or_sources_is_refused(tmp_path: Path) -> None:
     first = workspace(tmp_path / "a", blocks(8))
     with raises("artifact-missing", "labels"):
         COMMAND.call(CheckConfig(against=str(tmp_path / "none")), RunOptions(work=str(first)))

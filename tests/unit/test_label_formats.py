@@ -335,7 +335,7 @@ def _text_json(folder: Path) -> Path:
 
 
 def _archive(folder: Path) -> Path:
-    path = folder.with_suffix(".zip")
+    path = folder.with_suffix(".tgz")
     path.write_bytes(b"PK")
     return path
 
@@ -404,7 +404,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str, str | None, str]] = {
     ),
     "coco: no annotation": (_coco(lambda c: c["annotations"].pop()), "map-unmatched", None, "frame7.png"),
     "coco: nested without end": (_text_json, "panoptic-damaged", None, "panoptic.json"),
-    "archive": (_archive, "archive-packed", None, ".zip"),
+    "archive": (_archive, "archive-packed", None, ".tgz"),
     "unknown table": (_maps(Image.fromarray), "class-table-unknown", "cityscape", "cityscapes"),
 }
 
@@ -414,7 +414,9 @@ def _png(image: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_what_is_wrong_is_told_with_a_code_and_nothing_is_written(tmp_path: Path, fault: str, command: Command) -> None:
+def test_bad_label_maps_are_refused_with_a_code_and_nothing_is_written(
+    tmp_path: Path, fault: str, command: Command
+) -> None:
     make, code, table, named = BAD[fault]
     labels = make(tmp_path / "maps")
     flags = [] if table is None else ["--classes", table]

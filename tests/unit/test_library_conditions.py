@@ -90,7 +90,7 @@ def test_a_video_gives_the_frames_of_render(face: Model, tmp_path: Path) -> None
     ],
     ids=str,
 )
-def test_what_is_no_face_gets_a_sentence(face: Model, points: Any, code: str, names: list[str]) -> None:
+def test_points_that_are_no_face_are_a_user_error(face: Model, points: Any, code: str, names: list[str]) -> None:
     with raises(code, "Frame 0", *names):
         list(face.generate([points], frames=sketches.scene([120])))
 
@@ -107,7 +107,7 @@ def test_what_is_no_face_gets_a_sentence(face: Model, points: Any, code: str, na
     ],
     ids=str,
 )
-def test_what_are_no_frames_gets_a_sentence(face: Model, frames: Any, code: str, names: list[str]) -> None:
+def test_arrays_that_are_no_frames_are_a_user_error(face: Model, frames: Any, code: str, names: list[str]) -> None:
     with raises(code, "Frame 0", *names):
         list(face.generate([sketches.face_landmarks(40, 34, 30)], frames=frames))
 

@@ -63,7 +63,7 @@ def test_every_call_begins_a_shot(street: Model) -> None:
     assert not np.array_equal(next(street.generate(LABELS[1:])), first[1])
 
 
-def test_what_a_model_tells(street: Model) -> None:
+def test_a_loaded_model_states_size_rate_and_conditions(street: Model) -> None:
     assert street.size == (64, 48)
     assert str(street.size) == "64x48"
     assert street.fps == 25
@@ -96,7 +96,9 @@ def test_what_a_model_tells(street: Model) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_label_map_gets_a_sentence(street: Model, annotations: Any, code: str, names: list[str]) -> None:
+def test_an_array_that_is_no_label_map_is_a_user_error(
+    street: Model, annotations: Any, code: str, names: list[str]
+) -> None:
     with raises(code, *names):
         list(street.generate(annotations))
 

@@ -84,7 +84,9 @@ def test_a_model_that_begins_from_another_ones_frames(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_are_no_first_frames_gets_a_sentence(street: Model, first: Any, code: str, names: list[str]) -> None:
+def test_arrays_that_are_no_first_frames_are_a_user_error(
+    street: Model, first: Any, code: str, names: list[str]
+) -> None:
     with raises(code, *names):
         street.generate(LABELS, first_frames=first)
 
@@ -115,7 +117,7 @@ def test_a_file_in_the_folder_where_one_works(street: Model, tmp_path: Path, mon
         assert next(v2vkit.load(path, device="cpu").generate(LABELS)).shape == (48, 64, 3)
 
 
-def test_what_is_no_model_gets_a_sentence(tmp_path: Path, street: Model) -> None:
+def test_a_path_that_is_no_model_is_a_user_error(tmp_path: Path, street: Model) -> None:
     (tmp_path / "empty/checkpoints").mkdir(parents=True)
     (tmp_path / "damaged.safetensors").write_bytes(b"x" * 64)
     (tmp_path / "in.mp4").write_bytes(b"")

@@ -17,8 +17,9 @@ from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.adversarial import image_inputs
 from v2vkit.training.check import check_settings
-from v2vkit.training.config import LossSettings, TrainConfig
+from v2vkit.training.config import TrainConfig
 from v2vkit.training.generated import GeneratedChunk
+from v2vkit.training.loss_settings import LossSettings
 from v2vkit.training.methods import vid2vid
 from v2vkit.training.terms import FROM_NOTHING, LossTerm, may_change
 

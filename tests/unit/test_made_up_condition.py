@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import whole_way
+from tests.conditions import set_estimators, use_estimator
 from tests.errors import raises
 from tests.flow_scenes import write_frames
 from tests.stage_results import make
@@ -142,7 +143,7 @@ def _one_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.CONDITIONS, "brightness", f"{__name__}:BrightnessCondition")
     monkeypatch.setitem(domains.DOMAINS, "lights", Domain(("brightness",), "lights", "street"))
     row = Row("brightness", "meter", f"{__name__}:Meter")
-    monkeypatch.setattr(estimators, "ESTIMATORS", [*estimators.ESTIMATORS, row])
+    set_estimators(monkeypatch, [*estimators.ESTIMATORS, row])
 
 
 def _frames(count: int = 8) -> list[np.ndarray]:
@@ -210,7 +211,6 @@ def test_it_stands_beside_others_in_a_list(tmp_path: Path) -> None:
 
 def test_two_conditions_are_trained_on_and_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both look at the same frames; the one that looks ahead does not keep the other from them."""
-    from tests.conditions import use_estimator
     from tests.unit.test_training_pose import FakePose
     from v2vkit.stages.estimate_pose import STAGE as POSES
     from v2vkit.stages.estimate_pose import PoseConfig

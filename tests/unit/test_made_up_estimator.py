@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tests.conditions import set_estimators
 from tests.errors import raises
 from tests.flow_scenes import write_frames
 from tests.stage_results import make, sample_files
@@ -16,7 +17,6 @@ from v2vkit.conditions.landmarks import landmarks_from_json
 from v2vkit.config import make_config
 from v2vkit.estimators import registry
 from v2vkit.estimators.registry import Extra, Row, how_to_install, open_estimator
-from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages import doctor
 from v2vkit.stages.ingest import IngestConfig
 from v2vkit.stages.make_sketches import STAGE, SketchConfig
@@ -43,7 +43,7 @@ def _one_row(monkeypatch: pytest.MonkeyPatch) -> None:
         Row("face", "moon", f"{__name__}:MoonFace", ("weights",), EXTRA),
         Row("face", "mars", "no_such_package.of_ours:Face", (), EXTRA),
     ]
-    monkeypatch.setattr(registry, "ESTIMATORS", [*registry.ESTIMATORS, *rows])
+    set_estimators(monkeypatch, [*registry.ESTIMATORS, *rows])
 
 
 @pytest.mark.parametrize("command", ["make-sketches", "ingest"])
@@ -92,10 +92,8 @@ def test_a_missing_package_is_told_with_what_installs_it(monkeypatch: pytest.Mon
     assert "use Python 3.11" in how_to_install("moon")
 
 
-def test_doctor_has_a_line_for_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = doctor.version_of
-    monkeypatch.setattr(doctor, "version_of", lambda name: "7.7" if name == "moonface" else real(name))
-    doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions())
+def test_doctor_has_a_line_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.diagnose("work", lambda name: "7.7" if name == "moonface" else doctor.version_of(name))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("moon ")]
     assert "7.7" in line
     assert "faces in the moon" in line

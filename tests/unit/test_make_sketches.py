@@ -107,7 +107,7 @@ def test_a_sketch_is_stored_with_a_bit_per_pixel(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
-def test_what_is_on_disk_is_what_rendering_draws(tmp_path: Path) -> None:
+def test_stored_maps_equal_those_that_rendering_draws(tmp_path: Path) -> None:
     """Rendering calls the same functions on a stream; the numbers must be the same, gaps and smoothing included."""
     frames = scene([0, 120, 140, 0, 0, 160, 164, 0])
     write_frames(tmp_path, {"a": frames})

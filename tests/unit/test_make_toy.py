@@ -1,5 +1,6 @@
 """`v2v make-toy`: what it writes can be read back, and it never destroys what it did not make."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -137,7 +138,7 @@ def test_other_settings_need_overwrite(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["street"], "nothing temporary is left"
 
 
-def test_what_others_put_beside_a_toy_is_never_deleted(tmp_path: Path) -> None:
+def test_files_of_others_beside_a_toy_are_never_deleted(tmp_path: Path) -> None:
     out = tmp_path / "toy"
     _make(out, num_clips=1, num_frames=1)
     (out / "work").mkdir()
@@ -164,14 +165,20 @@ def test_out_may_be_an_empty_folder_but_not_a_file(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_neither_the_folder_nor_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("v2vkit.toyworld.render_frame", _fail_at_2)
-    with pytest.raises(ZeroDivisionError):
+    write = Path.write_bytes
+    written: list[Path] = []
+
+    def fails_later(path: Path, data: bytes) -> int:
+        if len(written) == 10:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fails_later)
+    with raises("disk-full", "street"):
         _make(tmp_path / "street")
+    assert len(written) == 10
     assert list(tmp_path.iterdir()) == []
-
-
-def _fail_at_2(scene: object, t: int) -> object:
-    return render_frame(scene, t) if t < 2 else 1 / 0  # type: ignore[arg-type]
 
 
 def test_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

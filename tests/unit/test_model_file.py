@@ -12,7 +12,9 @@ from tests.unit.rendering import save_untrained
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL
-from v2vkit.checkpoint.model_file import FORMAT, MODEL, find_model, load_model, read_info
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import MODEL, load_model, read_info
+from v2vkit.checkpoint.model_info import FORMAT
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.check import COMMAND as CHECK

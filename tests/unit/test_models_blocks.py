@@ -74,9 +74,9 @@ def test_resizing_treats_every_pixel_of_a_constant_map_alike() -> None:
         torch.manual_seed(0)
         layers = ups(4, 2, "instance", upsample)
         kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Upsample)
-        enlarge = nn.Sequential(*[layer for layer in layers if isinstance(layer, kinds)])
+        upsample_to = nn.Sequential(*[layer for layer in layers if isinstance(layer, kinds)])
         with torch.no_grad():
-            inside = enlarge(torch.ones(1, 16, 8, 8))[..., 8:-8, 8:-8]
+            inside = upsample_to(torch.ones(1, 16, 8, 8))[..., 8:-8, 8:-8]
         assert (inside.std((-1, -2)).max().item() < 1e-5) == constant
 
 

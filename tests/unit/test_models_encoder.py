@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests.errors import raises
 from v2vkit.config import make_config
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder, features_at, instance_average, instance_vectors
 from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 
@@ -83,7 +83,7 @@ def test_features_stand_where_the_pixels_stood_that_they_are_of(
         return torch.stack([there[0][:, None].expand(x.shape[-2:]), there[1].expand(x.shape[-2:])])[None]
 
     found = features_at(
-        encode, halve(torch.zeros(1, 3, *size), halved), size, downsamplings=downsamplings, halved=halved
+        encode, downsample(torch.zeros(1, 3, *size), halved), size, downsamplings=downsamplings, halved=halved
     )[0]
     assert found.shape == (2, *size)
     away = found - places

@@ -121,7 +121,7 @@ def test_a_first_frame_needs_no_past_and_is_hallucinated() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_first_frame_without_a_history_of_zeros_has_gradients_like_any_other(dtype: torch.dtype) -> None:
-    """Encoded zeros are constant maps, which instance norms enlarge without bound."""
+    """Encoded zeros are constant maps, which instance norms upsample_to without bound."""
     source, history = _inputs(2)
 
     def gradients(*, zero_history: bool, first_frame: bool) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.errors import raises
 from tests.unit.published_networks import Coarse, Fine, discriminator, image_network
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 from v2vkit.models.generator import history_from_images
 from v2vkit.models.published import (
     import_discriminator,
@@ -42,7 +42,7 @@ def test_a_generator_of_two_scales(networks: tuple[Coarse, Fine], tmp_path: Path
     source = torch.rand(1, 3 * CHANNELS, 32, 48)
     images = torch.rand(1, 2, 3, 32, 48) * 2 - 1
     foreground = source[:, -CHANNELS:][:, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
-    low = halve(source)[:, -CHANNELS:][:, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
+    low = downsample(source)[:, -CHANNELS:][:, FOREGROUND].sum(1, keepdim=True).clamp(0, 1)
     past = history_from_images(images, 2)
     imported = import_generator(
         [
@@ -55,7 +55,7 @@ def test_a_generator_of_two_scales(networks: tuple[Coarse, Fine], tmp_path: Path
     assert (config.source_channels, config.num_scales, config.width, config.num_down) == (CHANNELS, 2, 8, 2)
     assert (config.num_blocks, config.num_blocks_fine, config.history, config.norm) == (3, 2, 2, "batch")
     with torch.no_grad():
-        below, features = coarse(halve(source), past[0], low)
+        below, features = coarse(downsample(source), past[0], low)
         wanted = fine(source, past[1], foreground, features)
         outputs = imported.network(source, past)
     torch.testing.assert_close(outputs[0].x_fake, below, atol=1e-4, rtol=0)
@@ -103,7 +103,10 @@ def test_a_discriminator(tmp_path: Path, running: bool) -> None:
     torch.manual_seed(0)
     network = discriminator(7, 8, 2)
     x = torch.rand(2, 7, 40, 56)
-    for scale, level in ((1, x), (0, halve(x))):  # once in training, so that the running statistics are not trivial
+    for scale, level in (
+        (1, x),
+        (0, downsample(x)),
+    ):  # in training once, for running statistics that are not trivial
         for layer in range(5):
             level = network[f"scale{scale}_layer{layer}"](level)
     imported = import_discriminator(_saved(network, tmp_path / "D.pth"), running_statistics=running)
@@ -111,7 +114,7 @@ def test_a_discriminator(tmp_path: Path, running: bool) -> None:
     assert bool(imported.statistics) is not running
     ours = imported.network.train(not running)(x)
     network.train(not running)
-    for scale, level in ((1, x), (0, halve(x))):
+    for scale, level in ((1, x), (0, downsample(x))):
         for layer in range(5):
             level = network[f"scale{scale}_layer{layer}"](level)
             torch.testing.assert_close(ours[scale][layer], level, atol=1e-5, rtol=1e-4)

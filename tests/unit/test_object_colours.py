@@ -25,7 +25,7 @@ def test_only_objects_that_change_count() -> None:
     assert (steady.flicker, flashing.flicker) == (0, pytest.approx(5000))
 
 
-def test_what_is_small_or_brief_is_left_out() -> None:
+def test_small_or_brief_objects_are_left_out() -> None:
     assert colour_change(_frames([50, 150]), least_pixels=21).num_objects == 0
     assert colour_change(_frames([50, 150], num=4)).num_objects == 0
     assert colour_change(_frames([50, 150], num=4), least_frames=4).num_objects == 2

@@ -63,10 +63,10 @@ def _grad(outputs: Tensor, inputs: list[Tensor], **_: Any) -> tuple[Tensor, ...]
     return tuple(torch.zeros_like(x, requires_grad=False) for x in inputs)
 
 
-def _backward(heads: list[Tensor], gradients: list[Tensor]) -> None:
-    for head, gradient in zip(heads, gradients, strict=True):
+def _backward(heads: list[Tensor], gradients: list[Tensor] | None = None, inputs: list[Tensor] | None = None) -> None:
+    for head, gradient in zip(heads, gradients or heads, strict=True):
         assert (head.device, head.dtype, head.shape) == (gradient.device, gradient.dtype, gradient.shape)
-    for leaf in _leaves(heads):
+    for leaf in _leaves(heads) if inputs is None else inputs:
         leaf.grad = torch.zeros_like(leaf, requires_grad=False)
 
 

@@ -13,7 +13,7 @@ from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.openpose_files import check_files, files_digest, pose_files
-from v2vkit.conditions.people import people_from_json
+from v2vkit.conditions.people_files import people_from_json
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.estimate_pose import STAGE, PoseConfig

@@ -7,16 +7,9 @@ import pytest
 
 from tests.errors import raises
 from tests.people import body, person
-from v2vkit.conditions.people import (
-    PEOPLE,
-    Person,
-    Persons,
-    drop_uncertain,
-    people_from_json,
-    people_to_json,
-    smooth_people,
-    transform_people,
-)
+from v2vkit.conditions.people import Person, Persons, drop_uncertain, transform_people
+from v2vkit.conditions.people_files import people_from_json, people_to_json
+from v2vkit.conditions.people_smoothing import PEOPLE, smooth_people
 from v2vkit.conditions.smoothing import fill_gaps, smooth
 
 PARTS = ("body", "face", "left_hand", "right_hand")

@@ -146,16 +146,14 @@ def test_shots_that_are_too_short_are_left_out_and_named(source: Path, tmp_path:
     assert manifest is not None
 
 
-def test_a_short_shot_beside_a_long_one_is_a_problem(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    import v2vkit.inference.workspace as workspace
-
+def test_a_short_shot_beside_a_long_one_is_left_out_and_named(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    run(SOURCE, SourceConfig(num_clips=3, clip_frames=8), RunOptions(work=str(source), workers=1))
     save_predictor(source)
-    first, second = opened(source)[0].clips
-    short = second.model_copy(update={"num_frames": 2})
-    monkeypatch.setattr(workspace, "shots_of", lambda clips: [[first], [short]])
-    found = predict(source, tmp_path / "out")
+    rewrite_clips(source, shots=(0, 0, 1))
+    found = predict(source, tmp_path / "out", observe=12)
     assert len(found.problems) == 1
-    assert "clip-0001" in found.problems[0]
+    assert "clip-0002" in found.problems[0]
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(source: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.artifacts.shard import load_shard
-from v2vkit.conditions.people import Person, people_to_json
+from v2vkit.conditions.people import Person
+from v2vkit.conditions.people_files import people_to_json
 from v2vkit.conditions.presence import check_presence
 from v2vkit.config import make_config
 from v2vkit.pipeline.runner import run

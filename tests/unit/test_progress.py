@@ -6,7 +6,6 @@ import threading
 
 import pytest
 
-from v2vkit import progress as module
 from v2vkit.progress import duration, progress, tracked
 
 
@@ -56,7 +55,7 @@ def test_work_of_less_than_a_minute_prints_nothing_in_a_log() -> None:
     assert stream.getvalue() == ""
 
 
-def test_what_an_earlier_run_did_is_in_the_share_and_not_in_the_rate() -> None:
+def test_units_of_an_earlier_run_count_for_the_share_but_not_for_the_rate() -> None:
     stream, clock = io.StringIO(), Clock()
     with progress(1000, desc="train", done=500, stream=stream, clock=clock) as shown:
         clock.now += 100
@@ -73,8 +72,7 @@ def test_without_a_total_there_is_a_rate_only() -> None:
         assert lines(stream) == ["reading: 120 files, 2 files per second"]
 
 
-def test_a_line_comes_also_while_nothing_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_EVERY", 0.1)
+def test_a_line_comes_also_while_nothing_is_finished() -> None:
     written, clock = threading.Event(), Clock()
 
     class Log(io.StringIO):
@@ -83,7 +81,7 @@ def test_a_line_comes_also_while_nothing_is_finished(monkeypatch: pytest.MonkeyP
             return super().write(text)
 
     stream = Log()
-    with progress(10, desc="flow", stream=stream, clock=clock):
+    with progress(10, desc="flow", stream=stream, clock=clock, every=0.1):
         clock.now += 1
         assert written.wait(600)
     assert lines(stream)[0] == "flow: 0 % (0 of 10 frames)"

@@ -16,6 +16,7 @@ from v2vkit.pipeline.stage import RunOptions, Stage
 from v2vkit.training.check import refuse_unused
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
+from v2vkit.training.methods.s_flow import phase_epochs
 from v2vkit.training.schedule import Phase, Schedule, flow_strides, frames_at, learning_rate_factor, phases
 
 CONTEXT = 2  # real frames before the generated ones
@@ -108,6 +109,33 @@ def test_recipes_of_tables_evaluate_what_they_train_and_show_what_they_evaluate(
         assert set(published.rows) <= set(labels.values())
 
 
+@pytest.mark.parametrize("name", ["tables-sflow", "tables-sflow-street"])
+def test_tables_of_s_flow_have_the_rows_of_the_paper(name: str) -> None:
+    steps = read_recipe(str(PIPELINES / f"{name}.toml"))
+    trained = {config.checkpoint: config for config in training(name)}
+    for config in trained.values():
+        refuse_unused(config, method_spec(config.method))
+    models = {name: config for name, config in trained.items() if config.method != "segmenter"}
+    assert len({config.schedule.epochs for config in models.values()}) == 1, "as many frames for each"
+    reports = [table for command, table in steps if command == "evaluate"]
+    assert {table["checkpoint"] for table in reports} == set(models)
+    assert (
+        len({table["out"] for table in reports}) == len(reports) == len(models) * (2 if name == "tables-sflow" else 1)
+    )
+    assert {table["segmenter"] for table in reports} == {"{work}/checkpoints/segmenter"}
+    ((_, table),) = (step for step in steps if step[0] == "table")
+    labels = dict(row.split("=") for row in table["row"])
+    assert set(labels) == set(models)
+    assert set(PUBLISHED[table["published"]].rows) <= {*labels.values(), "real frames"}
+    assert PUBLISHED[table["published"]].row("no L_flow")
+    whole, ablated = models["s-flow"], {name: of for name, of in models.items() if name.startswith("s-flow-")}
+    assert phase_epochs(whole)[1] > 0 == phase_epochs(ablated["s-flow-no-flow-loss"])[1]
+    assert not ablated["s-flow-no-edges"].conditions_have("shows_edges")
+    if name == "tables-sflow":
+        assert ablated["s-flow-laplacian-only"].model.edge_network == "none"
+        assert ablated["s-flow-multi-scale"].adversaries.discriminator_scales == 3
+
+
 @pytest.mark.parametrize("name", ["street-paper", "street-published", "face-paper", "pose-paper", "pose-published"])
 def test_paper_recipes_refuse_to_start_without_vgg(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before ingest: nothing is written."""
@@ -129,6 +157,33 @@ def test_a_setting_that_a_later_table_does_not_use_stops_a_recipe_before_its_fir
     assert not (tmp_path / "w").exists()
 
 
+def test_tables_run_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """Tables of one name need not stand together; what looks like a table in a text or a list is none."""
+    recipe = tmp_path / "a.toml"
+    recipe.write_text(
+        """predict = { frames = 1 }
+[[train]]
+epochs = 1
+[ingest]
+sources = [
+  "a",
+  '''
+[[train]]
+''',
+]
+ [[ "train" ]]  # again
+epochs = 2
+[segment]
+[[train]]
+epochs = 3
+"""
+    )
+    steps = read_recipe(recipe)
+    assert [name for name, _ in steps] == ["predict", "train", "ingest", "train", "segment", "train"]
+    assert [table["epochs"] for name, table in steps if name == "train"] == [1, 2, 3]
+    assert read_recipe(str(PIPELINES / "sim2real-toy.toml"))[10][0] == "render", "before its frames are ingested"
+
+
 def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path) -> None:
     recipe = tmp_path / "a.toml"
     recipe.write_text(
@@ -138,6 +193,15 @@ def test_defaults_are_shared_and_a_table_of_its_own_replaces_them(tmp_path: Path
     face = {"epochs": 3, "domain": "face"}
     trained = [("train", face), ("train", face | {"epochs": 5}), ("train", {"epochs": 7})]
     assert read_recipe(recipe) == [*trained, ("ingest", {"size": "64x64"})]
+
+
+def test_what_a_recipe_renders_is_there_before_it_is_ingested() -> None:
+    """sim2real-toy trains a segmenter on the frames of each model."""
+    seen: set[str] = set()
+    for _, table in read_recipe(str(PIPELINES / "sim2real-toy.toml")):
+        for source in table.get("sources", ()):
+            assert any(source.startswith(place.rstrip("/")) for place in seen), source
+        seen |= {table[key] for key in ("out", "target") if key in table}
 
 
 def test_shared_settings_are_set_where_they_are_shared() -> None:
@@ -170,6 +234,8 @@ SCHEDULES = {
     "tables-toy": [(5, 4)] * 6,
     "tables-street": [(20, 10)] * 6,
     "tables-face": [(15, 9)] * 5,
+    "tables-sflow": [(6, 6), *[(6, 3)] * 8],
+    "tables-sflow-street": [(16, 8), (12, 12), *[(16, 8)] * 5],
     "toy": [(5, 4)],
     "toy-styles": [(8, 4)],
     "predict-toy": [(5, 3), (5, 3), (5, 3), (4, 4)],
@@ -189,6 +255,7 @@ SCHEDULES = {
     "pose-published": [(5, 5), (5, 5), (5, 5)],
     "sim2real-toy": [(36, 24), (7, 5), (18, 12), (6, 6), (6, 6), (6, 6), (6, 6), (6, 6)],
     "street": [(20, 10)],
+    "street-from-video": [(12, 12), (40, 20)],
     "street-1gpu": [(10, 10), (10, 5), (10, 5)],
     "street-paper": [(20, 20), (20, 20), (20, 20)],
     "street-published": [(10, 10), (10, 10), (5, 5)],

@@ -13,6 +13,7 @@ from skimage import data
 from tests.conditions import channels_of
 from tests.errors import raises
 from tests.faces import photo
+from tests.hooks import before_forward
 from tests.networks import needs_ultralytics, noise, yolo_weights
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.training_data import make_workspace
@@ -23,7 +24,7 @@ from v2vkit.checkpoint.model_file import load_model
 from v2vkit.cli.main import EXIT_PROBLEMS, cli
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.label_ids import instance_edges
-from v2vkit.conditions.people import smooth_people
+from v2vkit.conditions.people_smoothing import smooth_people
 from v2vkit.conditions.regions import region_ids
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.estimators.ultralytics_models import YoloPose
@@ -232,7 +233,7 @@ def test_past_frames_matter(tmp_path: Path) -> None:
 
 
 def _from_nothing(work: Path) -> None:
-    """An untrained model whose first frames leave zeros out of its encoder: norms enlarge their rounding errors."""
+    """An untrained model whose first frames leave zeros out of its encoder: norms upsample_to their rounding errors."""
     layers = save_untrained(work, "face").generator
     save_untrained(work, "face", network=layers.model_copy(update={"zero_history": False}))
 
@@ -247,7 +248,7 @@ def test_half_precision_changes_little(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("norm", "computed"), [("instance", torch.bfloat16), ("batch", None)])
-def test_what_is_fast_is_chosen_but_not_for_imported_models(
+def test_auto_precision_is_bf16_where_it_is_fast_but_not_for_imported_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, norm: str, computed: torch.dtype | None
 ) -> None:
     """The first-frame model's frames too; imported models, which have batch norm, must give the published images."""
@@ -477,15 +478,12 @@ def test_no_model(tmp_path: Path) -> None:
         render(tmp_path / "in.mp4", tmp_path / "out.mp4", tmp_path)
 
 
-def test_a_model_that_does_not_fit_is_told_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: object, **kwargs: object) -> None:
+def test_a_model_that_does_not_fit_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    def full() -> None:
         raise torch.OutOfMemoryError("Tried to allocate 20.00 GiB")
 
     save_untrained(tmp_path, "face")
-    monkeypatch.setattr(VideoGenerator, "forward", full)
     source = write_file(tmp_path / "in.mp4", _faces(3))
-    with raises("memory-too-small", "cpu"):
+    with before_forward(VideoGenerator, full), raises("memory-too-small", "cpu"):
         render(source, tmp_path / "out.mp4", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "in.mp4"]

@@ -38,7 +38,7 @@ def test_on_a_cpu_several_frames_are_conditioned_and_then_rendered() -> None:
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
-def test_what_goes_wrong_on_the_way_is_told(device: torch.device) -> None:
+def test_errors_of_source_and_transfer_are_raised(device: torch.device) -> None:
     def frames() -> Iterator[ConditionedFrame]:
         yield ConditionedFrame(np.zeros((1, 2, 2), np.float32))
         raise OSError("broken")

@@ -69,7 +69,7 @@ def test_every_shot_is_aligned_by_itself(tmp_path: Path) -> None:
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 16
 
 
-def test_what_cannot_be_aligned_is_told_before_work_starts(tmp_path: Path) -> None:
+def test_models_that_cannot_align_are_refused_before_work_starts(tmp_path: Path) -> None:
     source, target = write_file(tmp_path / "in.mp4", [photo()] * 2), tmp_path / "out.mp4"
     labels = tmp_path / "labels"
     labels.mkdir()

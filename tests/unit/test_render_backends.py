@@ -1,5 +1,7 @@
 """Back ends of rendering give torch's frames; `auto` measures; other sizes and tiles."""
 
+import importlib.util
+import itertools
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from tests.errors import raises
+from tests.hooks import before_forward
 from tests.unit.rendering import render, save_untrained
 from v2vkit import load
 from v2vkit.artifacts.folder import Folder
@@ -15,10 +18,11 @@ from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
 from v2vkit.checkpoint.size import resized
 from v2vkit.config import Size
-from v2vkit.inference import backends
+from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference.backend_names import ON_CPU, Backend
-from v2vkit.inference.backends import Forward, choose_backend, refuse_backend
+from v2vkit.inference.backends import Opener, choose_backend, measure_backends, refuse_backend
 from v2vkit.inference.conditioned import ConditionedFrame
+from v2vkit.inference.graphs import example_inputs
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.session import Session
 from v2vkit.inference.tiles import spans, tiled
@@ -26,6 +30,7 @@ from v2vkit.models.any_generator import AnyGenerator, build_generator
 from v2vkit.models.generator import Output, VideoGenerator
 from v2vkit.models.presets import generator_config
 from v2vkit.models.unet import UNetConfig
+from v2vkit.models.warp import warp
 
 
 def _model(work: Path, **changes: object) -> tuple[AnyGenerator, ModelInfo]:
@@ -46,7 +51,7 @@ def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
     # Norms of its constant history depend on the order of summation, so those features are stored in the graph.
     assert isinstance(generator, VideoGenerator)
     assert generator.config.zero_history
-    forward = choose_backend(name, generator, info).forward
+    forward = choose_backend(name, generator, info, "fp32").forward
     assert forward is not None
     rollout, other = Rollout(generator), Rollout(generator, forward=forward)
     for t in range(3):
@@ -60,40 +65,75 @@ def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
         other.history = [part.clone() for part in rollout.history or []]  # so that each frame is compared alone
 
 
+@pytest.mark.slow
+def test_openvino_in_bf16_is_as_near_as_torch_in_bf16_and_warps_exactly(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    if resolve_precision("auto", torch.device("cpu")) != "bf16":
+        pytest.skip("this CPU does not multiply bfloat16")
+    generator, info = _model(tmp_path, size=(34, 24))
+    with torch.no_grad():
+        for name, weights in generator.named_parameters():
+            if "flow" in name:
+                weights.mul_(3)  # pixels far enough that bfloat16 could not address them
+    forward = choose_backend("openvino", generator, info, "bf16").forward
+    assert forward is not None
+    stack, history = example_inputs(generator, info)
+    assert history is not None
+    (exact,) = generator(stack, history, first_frame=False)
+    with autocast("bf16", stack.device):
+        (torchs,) = generator(stack, history, first_frame=False)
+    (found,) = forward(stack, history, first_frame=False)
+    apart, allowed = ((of.h - exact.h).abs().mean() for of in (found, torchs))
+    assert 1e-5 < apart < 1.5 * allowed
+    assert found.flow.abs().max() > 2
+    blended = found.mask * found.h + (1 - found.mask) * warp(history[-1][:, -3:], found.flow)
+    torch.testing.assert_close(found.x_fake, blended, rtol=0, atol=1e-5)
+
+
+def test_openvino_refuses_bf16_for_several_scales(tmp_path: Path) -> None:
+    """The coarser scale's warp would be computed in bfloat16, too."""
+    pytest.importorskip("openvino")
+    _, info = _model(tmp_path)
+    generator = build_generator(generator_config("tiny", source_channels=3, width=8, num_down=2, num_scales=2))
+    with raises("setting-conflict", "several scales"):
+        choose_backend("openvino", generator, info, "bf16")
+
+
+def _need_all() -> None:
+    for name in ("onnx", "onnxscript", *ON_CPU):
+        pytest.importorskip(name)
+
+
+def _no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
 def test_auto_takes_the_fastest_and_says_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _need_all()
     generator, info = _model(tmp_path)
-    opened: list[str] = []
-
-    def fake(generator: AnyGenerator, info: ModelInfo, open_graph: object) -> Forward:
-        opened.append(getattr(open_graph, "__name__", ""))
-        return generator  # type: ignore[return-value]
-
     spent: dict[Backend, float] = {"torch": 3.0, "onnxruntime": 2.0, "openvino": 1.0}
-    monkeypatch.setattr(backends, "open_graphs", fake)
-    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
-    monkeypatch.setattr(backends, "measure", lambda forwards, *rest: {name: spent[name] for name in forwards})
-    chosen = choose_backend("auto", generator, info)
-    assert chosen.name == "openvino"
-    assert len(opened) == 2
+    openers = {name: lambda generator, *rest: generator for name in spent}
+    chosen = choose_backend("auto", generator, info, openers=openers, measure=lambda *_: spent)
+    assert (chosen.name, chosen.forward) == ("openvino", generator)
     assert all(str(value) in str(chosen) for value in spent.values())
-    monkeypatch.setattr(backends, "missing_packages", lambda name: ["it"])
-    chosen = choose_backend("auto", generator, info)
+    _no_packages(monkeypatch)
+    chosen = choose_backend("auto", generator, info, openers=openers)
     assert (chosen.name, chosen.forward, set(chosen.milliseconds)) == ("torch", None, {"torch"})
 
 
-def test_auto_leaves_out_what_fails_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_leaves_out_what_fails_to_open(tmp_path: Path) -> None:
+    _need_all()
     generator, info = _model(tmp_path)
 
-    def fails(*given: object) -> Forward:
+    def fails(*given: object) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(backends, "open_graphs", fails)
-    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
-    chosen = choose_backend("auto", generator, info)
+    openers: dict[Backend, Opener] = dict.fromkeys(ON_CPU, fails)
+    chosen = choose_backend("auto", generator, info, openers=openers)
     assert (chosen.name, chosen.forward) == ("torch", None)
     assert "openvino fails here (no such operator)" in str(chosen)
     with raises("backend-unusable", "openvino", "no such operator"):
-        choose_backend("openvino", generator, info)
+        choose_backend("openvino", generator, info, openers=openers)
 
 
 def test_measuring_runs_every_back_end(tmp_path: Path) -> None:
@@ -104,30 +144,30 @@ def test_measuring_runs_every_back_end(tmp_path: Path) -> None:
         calls.append(first_frame)
         return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
 
-    spent = backends.measure({"torch": None, "compile": forward}, generator, info, "fp32")
+    spent = measure_backends({"torch": None, "compile": forward}, generator, info, "fp32")
     assert set(spent) == {"torch", "compile"}
     assert calls
     assert not any(calls)
 
 
-def test_a_loaded_model_renders_with_a_back_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_a_loaded_model_renders_with_a_back_end(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
     _, info = _model(tmp_path)
-    calls: list[bool] = []
+    labels = np.random.default_rng(0).integers(0, 3, (3, info.height, info.width)).astype(np.uint8)
+    model = load(tmp_path, device="cpu", backend="onnxruntime")
+    generated = itertools.count()
+    with before_forward(VideoGenerator, lambda: next(generated)):
+        frames = list(model.generate(labels))
+    assert next(generated) == 0, "torch computes nothing"
+    plain = load(tmp_path, device="cpu", precision="fp32").generate(labels)
+    for frame, other in zip(frames, plain, strict=True):
+        np.testing.assert_allclose(frame, other, rtol=0, atol=1)
 
-    def fake(generator: AnyGenerator, info: ModelInfo, open_graph: object) -> Forward:
-        def forward(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
-            calls.append(first_frame)
-            return generator(source, history, first_frame=first_frame)  # type: ignore[no-any-return]
 
-        return forward
-
-    monkeypatch.setattr(backends, "open_graphs", fake)
-    monkeypatch.setattr(backends, "missing_packages", lambda name: [])
-    labels = np.zeros((3, info.height, info.width), np.uint8)
-    frames = list(load(tmp_path, device="cpu", backend="onnxruntime").generate(labels))
-    assert calls == [True, False, False]
-    for frame, other in zip(frames, load(tmp_path, device="cpu").generate(labels), strict=True):
-        np.testing.assert_array_equal(frame, other)
+def test_a_back_end_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    _model(tmp_path)
     with raises("backend-unknown", "tensorrt"):
         load(tmp_path, device="cpu", backend="tensorrt")  # type: ignore[arg-type]
 
@@ -151,8 +191,10 @@ def test_back_ends_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPat
     with raises("setting-conflict", "cuda"):
         refuse_backend("onnxruntime", "cuda", "auto")
     with raises("setting-conflict", "bf16"):
-        refuse_backend("openvino", "cpu", "bf16")
-    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None)
+        refuse_backend("onnxruntime", "cpu", "bf16")
+    with raises("setting-conflict", "fp16"):
+        refuse_backend("openvino", "cpu", "fp16")
+    _no_packages(monkeypatch)
     with raises("library-missing", "openvino", "v2vkit[export,openvino]"):
         refuse_backend("openvino", "cpu", "auto")
 

@@ -10,7 +10,7 @@ from tests.unit.rendering import save_untrained
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.inference.rollout import Rollout
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 from v2vkit.models.layout import from_images
@@ -30,9 +30,9 @@ def generator(tmp_path: Path) -> VideoGenerator:
 
 def _third(generator: VideoGenerator, opening: torch.Tensor) -> torch.Tensor:
     """The third frame, made from halved maps and the halved first two, [2, 3, H, W]."""
-    sources = halve(torch.from_numpy(SOURCES), 1).flatten(0, 1)[None]
+    sources = downsample(torch.from_numpy(SOURCES), 1).flatten(0, 1)[None]
     with torch.inference_mode():
-        return generator(sources, history_from_images(halve(opening, 1)[None], 1))[-1].x_fake
+        return generator(sources, history_from_images(downsample(opening, 1)[None], 1))[-1].x_fake
 
 
 def test_given_frames_are_halved(generator: VideoGenerator) -> None:
@@ -41,7 +41,7 @@ def test_given_frames_are_halved(generator: VideoGenerator) -> None:
     made = [rollout.step(s).x_fake for s in SOURCES]
     real = from_images(given)
     for t in range(2):
-        assert torch.equal(made[t], halve(real[t : t + 1], 1))
+        assert torch.equal(made[t], downsample(real[t : t + 1], 1))
     torch.testing.assert_close(made[2], _third(generator, real))
 
 
@@ -53,5 +53,5 @@ def test_frames_of_an_image_model_are_made_at_full_size_and_halved(generator: Vi
     with torch.inference_mode():
         opening = torch.cat([first_frame_model(torch.from_numpy(s)[None])[-1].x_fake for s in SOURCES[:2]])
     for t in range(2):
-        assert torch.equal(made[t], halve(opening[t : t + 1], 1))
+        assert torch.equal(made[t], downsample(opening[t : t + 1], 1))
     torch.testing.assert_close(made[2], _third(generator, opening))

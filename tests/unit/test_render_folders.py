@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from tests.conditions import of_domain, remade
+from tests.conditions import of_domain, remade, use_estimator
 from tests.errors import raises
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.training_data import make_workspace
@@ -18,7 +18,6 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.conditions.clips import ClipReader
-from v2vkit.inference import conditioned as conditioned_module
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.sources import open_source, source_kind
 from v2vkit.inference.workspace import count_missing_instances, maps_warning, shots_of
@@ -30,14 +29,9 @@ from v2vkit.video.stream import Source
 
 
 @pytest.fixture(autouse=True)
-def _without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Source maps of noise, so that no face is needed."""
-    s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
-    monkeypatch.setattr(
-        conditioned_module,
-        "open_map_maker",
-        lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames),
-    )
+def _faces_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image shows a face."""
+    use_estimator(monkeypatch, "face", "mediapipe", "tests.faces:MiddleFace")
 
 
 def _pictures(folder: Path, images: list[np.ndarray], *, names: list[str] | None = None) -> Path:
@@ -202,7 +196,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path: Path) -> None
             render(labels, name, tmp_path)
 
 
-def test_what_killed_writers_of_the_same_folder_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_of_the_same_folder_are_removed(tmp_path: Path) -> None:
     alive, dead = tmp_path / ".out.1.part", tmp_path / ".out.999999999.part"
     for left in (alive, dead, tmp_path / ".other.999999999.part"):
         left.mkdir()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from tests.conditions import use_estimator
 from tests.errors import raises
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.rendering import render, save_untrained
@@ -22,7 +23,6 @@ from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, read_manifest, write_manifest
 from v2vkit.checkpoint.model_file import MODEL, load_model, read_info, save_model
 from v2vkit.config import make_config
-from v2vkit.inference import conditioned
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.evaluate import COMMAND as EVALUATE
@@ -53,17 +53,12 @@ def _sound(path: Path) -> list[tuple[float, bytes]]:
 
 
 @pytest.fixture
-def without_estimator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Source maps of noise, so that no face is needed."""
-    s = np.random.default_rng(0).random((15, 48, 64), dtype=np.float32)
-    monkeypatch.setattr(
-        conditioned,
-        "open_map_maker",
-        lambda info, source, **settings: lambda frames: ((image, s, None, True) for image in frames),
-    )
+def faces_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image shows a face."""
+    use_estimator(monkeypatch, "face", "mediapipe", "tests.faces:MiddleFace")
 
 
-@pytest.mark.usefixtures("without_estimator")
+@pytest.mark.usefixtures("faces_everywhere")
 @pytest.mark.parametrize(
     ("settings", "first", "count"),
     [
@@ -90,7 +85,7 @@ def test_a_part_is_chosen_by_time_stamps(tmp_path: Path, settings: dict, first: 
     assert [time for time, _ in found] == pytest.approx([time for time, _ in expected], abs=0.03)
 
 
-@pytest.mark.usefixtures("without_estimator")
+@pytest.mark.usefixtures("faces_everywhere")
 def test_a_part_that_is_everything_keeps_its_sound(tmp_path: Path) -> None:
     save_untrained(tmp_path, "face")
     source = _variable(tmp_path / "in.mp4", audio="aac")

@@ -124,7 +124,7 @@ def test_a_closed_output_pipe_ends_the_command_without_a_traceback(tmp_path: Pat
 @pytest.mark.parametrize(
     ("data", "code"), [(b"", "stdin-empty"), (b"text\n" * 99, "video-damaged"), (None, "video-damaged")]
 )
-def test_what_is_no_whole_video_is_reported(tmp_path: Path, data: bytes | None, code: str) -> None:
+def test_a_damaged_or_incomplete_video_is_reported(tmp_path: Path, data: bytes | None, code: str) -> None:
     """And leaves no file. A cut file's header tells how long it should be."""
     save_untrained(tmp_path, "face")
     if data is None:

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.conditions import use_estimator
 from tests.errors import raises
-from tests.faces import face_landmarks
+from tests.faces import SquareFace
 from tests.unit.rendering import conditioned, render, save_untrained
 from tests.unit.video_files import read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
-from v2vkit.inference import estimated_maps
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.session import Session
 from v2vkit.pipeline.runner import run
@@ -35,14 +35,9 @@ def _shot(colour: tuple[int, int, int], count: int, *, left: int, unseen: tuple[
     return frames
 
 
-def _find_square(image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-    columns = np.flatnonzero((image.min(2) > 200).any(0))
-    return face_landmarks(float(columns.mean()), 20, 16) if columns.size else None
-
-
 @pytest.fixture(autouse=True)
 def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimated_maps, "open_estimator", lambda task, name, **settings: _find_square)
+    use_estimator(monkeypatch, "face", "mediapipe", "tests.faces:SquareFace")
 
 
 FIRST = _shot(RED, 12, left=0, unseen=(10, 11))
@@ -94,7 +89,7 @@ def test_a_shot_is_rendered_as_if_it_were_alone(tmp_path: Path) -> None:
     def rendered(name: str, frames: list[NDArray]) -> tuple[list[ConditionedFrame], list[NDArray]]:
         source = write_file(tmp_path / name, frames, options=LOSSLESS)
         pairs = list(Session(generator).render(conditioned(source, info)))
-        assert [frame.found for frame, _ in pairs] == [_find_square(frame) is not None for frame in frames]
+        assert [frame.found for frame, _ in pairs] == [SquareFace()(frame) is not None for frame in frames]
         return [frame for frame, _ in pairs], [image for _, image in pairs]
 
     frames, images = rendered("both.mp4", FIRST + SECOND)

@@ -1,9 +1,12 @@
 """Rendering in parts: saved states, Ctrl-C, refreshed rollouts and anchored colours."""
 
+import itertools
 import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,16 +17,16 @@ from safetensors.torch import load_file, save_file
 
 from tests.errors import raises
 from tests.faces import photo
+from tests.hooks import before_forward
 from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_packets, read_raw, write_file
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.model_file import load_model, save_model
-from v2vkit.inference import session as session_module
 from v2vkit.inference.anchor import WINDOW, ColourAnchor
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.session import FADE, Session
-from v2vkit.models.generator import Output
+from v2vkit.models.generator import Output, VideoGenerator
 from v2vkit.models.image_generator import FrameGenerator, ImageGeneratorConfig
 
 
@@ -135,25 +138,26 @@ def test_a_damaged_state_is_refused(tmp_path: Path, damage: str) -> None:
         render(labels, f"{tmp_path}/b/", tmp_path, resume_state=str(state))
 
 
-def _interrupt_at(monkeypatch: pytest.MonkeyPatch, *frames: int) -> None:
-    """Sends Ctrl-C to this process before these frames are generated."""
-    step, count = Session.step, iter(range(1000))
+@contextmanager
+def _ctrl_c(*, frame: int, times: int = 1) -> Iterator[None]:
+    """Sends Ctrl-C to this process before a frame, counted from 0, is generated."""
+    count = itertools.count(-1)  # the first pass only finds out whether the memory suffices
 
-    def interrupted(self: Session, frame: ConditionedFrame) -> np.ndarray:
-        if next(count) in frames:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, frame)
+    def interrupt() -> None:
+        if next(count) == frame:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(session_module.Session, "step", interrupted)
+    with before_forward(VideoGenerator, interrupt):
+        yield
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out/"])
-def test_ctrl_c_leaves_what_was_rendered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_ctrl_c_leaves_what_was_rendered(tmp_path: Path, name: str) -> None:
     save_untrained(tmp_path, "street")
     labels, state, target = _labels(tmp_path / "labels", 9), str(tmp_path / "state"), f"{tmp_path}/{name}"
     handler = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        _interrupt_at(patch, 4)
+    with _ctrl_c(frame=4):
         problems = render(labels, target, tmp_path, save_state=state)
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(problems) == 1
@@ -164,19 +168,10 @@ def test_ctrl_c_leaves_what_was_rendered(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(_pictures(tmp_path / "rest")) == 4
 
 
-def test_a_second_ctrl_c_leaves_the_target_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_ctrl_c_leaves_the_target_as_it_was(tmp_path: Path) -> None:
     save_untrained(tmp_path, "street")
     labels, target = _labels(tmp_path / "labels", 9), tmp_path / "out.mp4"
-    step, count = Session.step, iter(range(1000))
-
-    def twice(self: Session, frame: ConditionedFrame) -> np.ndarray:
-        if next(count) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, frame)
-
-    monkeypatch.setattr(session_module.Session, "step", twice)
-    with pytest.raises(KeyboardInterrupt):
+    with _ctrl_c(frame=3, times=2), pytest.raises(KeyboardInterrupt):
         render(labels, target, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"labels", "checkpoints"}
 

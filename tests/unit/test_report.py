@@ -16,7 +16,7 @@ from tests.whole_way import train
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import read_manifest
-from v2vkit.evaluation.overview.curves import svg, thinned
+from v2vkit.evaluation.overview.curves import downsampled, svg
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.report import COMMAND, ReportConfig, command_line
 
@@ -138,11 +138,11 @@ def test_an_evaluation_that_is_damaged_is_named(work: Path) -> None:
 
 
 def test_curves_are_means_of_neighbours() -> None:
-    curve = thinned("loss/a", [(step, float(step % 2)) for step in range(1, 1201)])
+    curve = downsampled("loss/a", [(step, float(step % 2)) for step in range(1, 1201)])
     assert len(curve.values) == 300
     assert set(curve.values) == {0.5}
     assert (curve.steps[:2], curve.last) == ((1, 5), 0.0)
-    resumed = thinned("loss", [(1, 1.0), (2, 5.0), (2, 2.0), (3, float("nan"))])
+    resumed = downsampled("loss", [(1, 1.0), (2, 5.0), (2, 2.0), (3, float("nan"))])
     assert (resumed.steps, resumed.values) == ((1, 2), (1.0, 2.0))
-    assert svg(thinned("none", [(1, float("inf"))])) == ""
+    assert svg(downsampled("none", [(1, float("inf"))])) == ""
     assert "polyline" in svg(resumed)

@@ -196,7 +196,7 @@ def test_rendering_retargets_what_it_estimates(tmp_path: Path) -> None:
     assert len(read_raw(tmp_path / "out.mp4")[0]) == 4
 
 
-def test_what_cannot_be_retargeted_is_told_before_work_starts(tmp_path: Path) -> None:
+def test_models_that_cannot_retarget_are_refused_before_work_starts(tmp_path: Path) -> None:
     source, target = write_file(tmp_path / "in.mp4", [photo()] * 2), tmp_path / "out.mp4"
     save_untrained(tmp_path, "face")
     with raises("retargeting-unsupported", "sketches"):
@@ -251,7 +251,7 @@ def test_a_mask_is_soft_and_ends_before_the_border() -> None:
     mask = soft_mask(face)
     assert mask[40, 30] > 0.95
     assert mask[0].max() == 0
-    assert 0 < mask[59, 30] < 0.7, "cut off at the border"
+    assert 0 < mask[59, 30] < 0.5, "the border itself is 0 before the blur"
     steps = np.abs(np.diff(mask[:, 30]))
     assert steps.max() < 0.5
 

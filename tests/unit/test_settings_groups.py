@@ -91,7 +91,7 @@ def test_flags_are_flat_and_their_choices_are_shown() -> None:
     assert given(PaintConfig, {"width": 4, "colour": None, "dots": ()}) == {"width": 4}
 
 
-def test_what_most_people_use_comes_first_then_every_group() -> None:
+def test_help_lists_common_settings_first_then_every_group() -> None:
     assert sections_of(PaintConfig) == {
         "Most used": ["subject", "width", "strokes"],
         "Brush": ["colour", "drying", "dots"],

@@ -1,7 +1,6 @@
 """Contact sheets and videos of artifacts: what is shown is what is there, and mistakes are told in sentences."""
 
 import errno
-from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.errors import raises
+from tests.file_reads import count_file_reads
 from tests.flow_scenes import moving_texture, write_frames
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image, encode_png
@@ -53,30 +53,17 @@ def test_a_sheet_of_frames_shows_every_clip_evenly(tmp_path: Path) -> None:
     assert (_share(only, COLOURS["a"]), _share(only, COLOURS["b"])) == (0, 4 * 32 * 48)
 
 
-def _count_shards(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each shard is read from now on."""
-    counts: Counter[str] = Counter()
-    read = Folder.read
-
-    def counted(folder: Folder, name: str, *place: int) -> bytes:
-        if name.endswith(".tar"):
-            counts[name] += 1
-        return read(folder, name, *place)
-
-    monkeypatch.setattr(Folder, "read", counted)
-    return counts
-
-
 def test_each_shard_is_read_once_for_a_sheet_and_once_more_for_a_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_frames(tmp_path, {name: _plain(colour, 6) for name, colour in COLOURS.items()})
-    counts = _count_shards(monkeypatch)
+    shards = [str(tmp_path / "frames" / shard_name(number)) for number in (0, 1)]
+    counts = count_file_reads(monkeypatch)
     _show(tmp_path, "frames", "sheet.png")
-    assert counts == {shard_name(0): 1, shard_name(1): 1}
+    assert [counts[shard] for shard in shards] == [1, 1]
     counts.clear()
     show(ShowConfig(artifact="frames", out=str(tmp_path / "all.mp4")), RunOptions(work=str(tmp_path)))
-    assert max(counts.values()) <= 2
+    assert all(1 <= counts[shard] <= 2 for shard in shards)
 
 
 def test_the_most_telling_layer_is_shown_wherever_it_turns_up(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from v2vkit.conditions.conditioning import Conditioning, configure, to_unit
 from v2vkit.conditions.face import FaceCondition
 from v2vkit.conditions.label_ids import instance_edges, one_hot
 from v2vkit.conditions.landmarks import landmarks_to_json
-from v2vkit.conditions.people import MIN_SCORE, people_to_json
+from v2vkit.conditions.people import MIN_SCORE
+from v2vkit.conditions.people_files import people_to_json
 from v2vkit.conditions.pose import PoseCondition, PoseSettings
 from v2vkit.conditions.skeleton import draw_people
 from v2vkit.conditions.sketch import draw_sketch, face_channels

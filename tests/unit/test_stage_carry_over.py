@@ -123,7 +123,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(whole: Path, tmp_path: Path) 
     assert made == expected
 
 
-def test_what_continues_a_shot() -> None:
+def test_clips_continue_a_shot_only_in_order() -> None:
     first, second, third = (clip for unit in _plan(SourceConfig()).units[:2] for clip in unit)
     assert continues(first, second)
     assert continues(second, third)

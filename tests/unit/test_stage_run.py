@@ -207,7 +207,9 @@ def test_overwrite_makes_a_damaged_index_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"seed": 1}], ids=["resumed", "made anew"])
-def test_what_a_killed_writer_left_is_gone_from_side_outputs_too(tmp_path: Path, settings: dict[str, int]) -> None:
+def test_leftovers_of_a_killed_writer_are_removed_from_side_outputs_too(
+    tmp_path: Path, settings: dict[str, int]
+) -> None:
     work, options = _make(tmp_path)
     for kind in ("frames", "labels"):
         Path(work, kind, ".tmp-77-shard-00000.tar").write_bytes(b"half a shard")
@@ -278,7 +280,7 @@ def test_full_disk_is_a_sentence_and_leaves_no_half_file(tmp_path: Path, monkeyp
     def full(file: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder_module, "_flush_to_disk", full)
+    monkeypatch.setattr(os, "fsync", full)
     with raises("disk-full"):
         run(INVERT, InvertConfig(), options)
     monkeypatch.undo()
@@ -422,7 +424,7 @@ def test_a_dry_run_tells_stale_from_missing(tmp_path: Path) -> None:
     assert status(INVERT, InvertConfig(), options) == "done"
 
 
-def test_what_comes_after_a_stale_stage_is_not_done(tmp_path: Path) -> None:
+def test_stages_after_a_stale_one_are_not_done(tmp_path: Path) -> None:
     _, options = _make(tmp_path)
     run(INVERT, InvertConfig(), options)
     pending: set[tuple[str, str]] = set()

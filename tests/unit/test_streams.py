@@ -3,22 +3,21 @@
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
+from tests.conditions import use_estimator
 from tests.errors import raises
-from tests.faces import face_landmarks
 from tests.unit.pipes import standard_input
 from tests.unit.rendering import conditioned, save_untrained
 from tests.unit.video_files import moving_frames, read_packets, solid_frames, write_audio, write_file
 from v2vkit.artifacts.images import encode_png
 from v2vkit.conditions.smoothing import HOLD_FRAMES
-from v2vkit.inference import conditioned as conditioned_module
-from v2vkit.inference import framing
 from v2vkit.inference.sources import open_source, source_kind
-from v2vkit.video import container
 from v2vkit.video.audio_feeds import PipedAudio
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage_source import open_picture_source, open_pipe_source, open_video_source
@@ -47,7 +46,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(str(file))
         return inner(file, *arguments, **settings)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(container.av, "open", note)
+    monkeypatch.setattr(av, "open", note)
     return names
 
 
@@ -67,13 +66,17 @@ def test_a_folder_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for t, image in enumerate(moving_frames(3)):
         (tmp_path / f"{t}.png").write_bytes(encode_png(image))
     read: list[str] = []
-    from v2vkit.video import footage
+    inner = Image.open
 
-    inner = footage.read_image
-    monkeypatch.setattr(footage, "read_image", lambda path: read.append(Path(path).name) or inner(path))
+    def note(path: Path, **settings: Any) -> Image.Image:
+        read.append(Path(path).name)
+        return inner(path, **settings)
+
+    images = moving_frames(3)
+    monkeypatch.setattr(Image, "open", note)
     source = open_picture_source(str(tmp_path), fps=Fraction(10))
     assert (source.width, source.height, source.num_frames) == (64, 48, 3)
-    for frame, image in zip(source.frames(), moving_frames(3), strict=True):
+    for frame, image in zip(source.frames(), images, strict=True):
         np.testing.assert_array_equal(frame.image, image)
         assert frame.pts is None
     assert read == ["0.png", "1.png", "2.png"]
@@ -137,7 +140,7 @@ def test_y4m_is_read_from_a_pipe() -> None:
     ("data", "code"),
     [(b"", "stdin-empty"), (b"hello\n" * 100, "video-damaged"), (None, "video-stream-missing")],
 )
-def test_what_is_no_video_is_a_user_error(tmp_path: Path, data: bytes | None, code: str) -> None:
+def test_a_file_that_is_no_video_is_a_user_error(tmp_path: Path, data: bytes | None, code: str) -> None:
     given = write_audio(tmp_path / "a.mka", "aac").read_bytes() if data is None else data
     with standard_input(given), raises(code):
         open_pipe_source()
@@ -215,19 +218,8 @@ def test_a_pipe_is_a_source_for_models_that_take_videos(tmp_path: Path) -> None:
 
 @pytest.fixture
 def white_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A white square is a face; source maps are zeros."""
-
-    def find(image: np.ndarray) -> np.ndarray | None:
-        columns = np.flatnonzero((image.min(2) > 200).any(0))
-        return face_landmarks(float(columns.mean()), 20, 16) if columns.size else None
-
-    s = np.zeros((15, 32, 32), np.float32)
-    monkeypatch.setattr(framing, "open_face", lambda settings, **names: find)
-    monkeypatch.setattr(
-        conditioned_module,
-        "open_map_maker",
-        lambda *_, **__: lambda frames: ((image, s, None, True) for image in frames),
-    )
+    """A white square is a face."""
+    use_estimator(monkeypatch, "face", "mediapipe", "tests.faces:SquareFace")
 
 
 def _with_face_from(first: int, count: int) -> list[np.ndarray]:
@@ -240,7 +232,7 @@ def _with_face_from(first: int, count: int) -> list[np.ndarray]:
 @pytest.mark.usefixtures("white_faces")
 def test_a_pipe_is_cropped_like_a_file_once_a_face_is_found(tmp_path: Path) -> None:
     """A file is searched for it; a pipe keeps the middle until then."""
-    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
+    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "face": "mediapipe", "cuts": "none"})
     for late in (HOLD_FRAMES - 1, HOLD_FRAMES + 5):
         path = write_file(tmp_path / "in.mkv", _with_face_from(late, 30), options={"qp": "0"})
         file = [frame.frame.image for frame in conditioned(path, info)]
@@ -252,7 +244,7 @@ def test_a_pipe_is_cropped_like_a_file_once_a_face_is_found(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("white_faces")
 def test_a_pipe_without_any_face_is_a_user_error(tmp_path: Path) -> None:
-    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "cuts": "none"})
+    info = save_untrained(tmp_path, "face", size=(32, 32), frames={"crop": "face", "face": "mediapipe", "cuts": "none"})
     path = write_file(tmp_path / "in.mkv", _with_face_from(30, 30))
     with standard_input(path.read_bytes()), raises("subject-missing", "standard input"):
         list(conditioned(Path("-"), info))

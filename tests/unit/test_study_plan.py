@@ -22,7 +22,6 @@ from v2vkit.evaluation.study.build import degrade, write_study
 from v2vkit.evaluation.study.key import read_key
 from v2vkit.evaluation.study.pairing import find_clips, find_real, method_names
 from v2vkit.evaluation.study.plan import num_checks, plan_trials
-from v2vkit.video.decode import decode
 from v2vkit.video.encode import write_video
 from v2vkit.video.probe import probe
 
@@ -228,13 +227,13 @@ def test_the_question_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     assert "&lt;script&gt;alert" in page
 
 
-def test_a_clip_that_ends_early_leaves_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import v2vkit.evaluation.study.build as build
-
-    frames = list(decode(write_clips(tmp_path / "short", ["x"]) / "x.mp4", 0, 3))
-    monkeypatch.setattr(build, "read_frames", lambda *args, **settings: iter(frames))
+def test_a_clip_that_ends_early_leaves_no_study(tmp_path: Path) -> None:
+    methods = {name: str(write_clips(tmp_path / name, ["x"])) for name in "ab"}
+    clips = find_clips(methods, fps=FPS).clips
+    write_file(tmp_path / "b" / "x.mp4", moving_frames(3))  # replaced after it was looked at
+    key = plain_key(1).model_copy(update={"methods": methods, "trials": plan_trials(["x"], list("ab")).trials})
     with raises("video-damaged", "3", "6"):
-        make_study(tmp_path)
+        write_study(tmp_path / "study", key, clips, clips, crf=20)
     assert not (tmp_path / "study").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 

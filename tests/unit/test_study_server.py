@@ -187,7 +187,7 @@ def test_a_rater_learns_what_was_answered(served: StudyServer, made: tuple[Path,
         {"more": 1},
     ],
 )
-def test_what_is_no_answer_is_refused(served: StudyServer, made: tuple[Path, Key], change: dict[str, Any]) -> None:
+def test_invalid_answers_are_refused(served: StudyServer, made: tuple[Path, Key], change: dict[str, Any]) -> None:
     trial = made[1].trials[0]
     said = answer(made[1], trial, "anna", trial.left.method).model_dump() | change
     assert _post(served.server_port, json.dumps(said).encode()) == 400
@@ -195,7 +195,7 @@ def test_what_is_no_answer_is_refused(served: StudyServer, made: tuple[Path, Key
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"[" * MAX_BODY, b'{"study": NaN}'])
-def test_what_is_not_json_is_refused(served: StudyServer, body: bytes) -> None:
+def test_text_that_is_not_json_is_refused(served: StudyServer, body: bytes) -> None:
     assert _post(served.server_port, body) == 400
 
 
@@ -223,7 +223,7 @@ def test_a_full_disk_is_told_and_the_answer_can_be_sent_again(
     trial = made[1].trials[0]
     said = answer(made[1], trial, "anna", trial.left.method)
     write = os.write
-    monkeypatch.setattr("v2vkit.evaluation.study.answers.os.write", lambda file, data: write(file, data[:20]))
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
     assert _post(served.server_port, said) == 503
     monkeypatch.undo()
     assert _post(served.server_port, said) == 201
@@ -234,10 +234,7 @@ def test_a_full_disk_is_told_and_the_answer_can_be_sent_again(
 def test_an_answer_is_on_the_disk_before_it_is_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = plain_key(2)
     log, synced = AnswerLog(tmp_path, key), list[bytes]()
-    monkeypatch.setattr(
-        "v2vkit.evaluation.study.answers.os.fsync",
-        lambda file: synced.append((tmp_path / "answers.jsonl").read_bytes()),
-    )
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append((tmp_path / "answers.jsonl").read_bytes()))
     said = answer(key, key.trials[0], "anna", key.trials[0].left.method)
     log.add(said)
     log.close()

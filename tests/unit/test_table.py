@@ -116,6 +116,22 @@ def test_published_numbers_are_named_as_such(work: Path) -> None:
     assert "published: " not in "".join(_table(work)[0]["notes"])
 
 
+def test_label_fidelity_has_the_two_columns_of_the_papers_and_its_oracle(tmp_path: Path) -> None:
+    entry = {"value": 0.4, "miou": 0.4, "pixel_accuracy": 0.7}
+    summary = {OURS: {"frames": 60, "label_fidelity": entry}, REAL: {"label_fidelity": entry | {"pixel_accuracy": 0.9}}}
+    for name in ("s-flow", "s-flow-no-flow-loss"):
+        _report(tmp_path, name, psnr=20, summary=summary)
+    row = ("s-flow=S-Flow", "s-flow-no-flow-loss=no L_flow")
+    (table,) = _table(tmp_path, row=row, published="s-flow-cityscapes")
+    rows = {of["label"]: of["values"] for of in table["rows"]}
+    assert rows["S-Flow"]["mIoU of labels ↑"] == 0.4
+    assert rows["S-Flow"]["pixel accuracy of labels ↑"] == 0.7
+    assert rows[REAL]["pixel accuracy of labels ↑"] == 0.9
+    assert rows[REAL]["published: pixel accuracy"] == ".86"
+    assert rows["no L_flow"]["published: FID"] == "69.25"
+    assert "Miron and Coscas 2019" in table["notes"][0]
+
+
 def test_preferences_of_a_study_are_those_of_the_first_row(work: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     study.mkdir()
@@ -135,7 +151,7 @@ def test_a_study_without_answers_is_refused(work: Path, tmp_path: Path, text: st
         _table(work, study=str(tmp_path))
 
 
-def test_what_was_left_out_is_told_once_with_its_reason(work: Path) -> None:
+def test_left_out_metrics_are_told_once_with_their_reason(work: Path) -> None:
     short, *_ = _table(work)
     assert [note for note in short["notes"] if note.startswith("Left out: FID: ")]
     assert len(short["notes"]) == 1

@@ -165,7 +165,7 @@ def test_tensors_that_give_no_labels_are_refused(tmp_path: Path, change: Callabl
         TorchvisionSegment(weights=tmp_path / "w.pth")
 
 
-def test_what_the_network_does_not_use_may_be_anything(tmp_path: Path) -> None:
+def test_unused_tensors_may_hold_anything(tmp_path: Path) -> None:
     state = random_network("lraspp_mobilenet_v3_large", 3).state_dict()
     torch.save(state | {"aux_classifier.0.weight": torch.full((2,), float("nan"))}, tmp_path / "w.pth")
     assert TorchvisionSegment(weights=tmp_path / "w.pth").num_labels == 3

@@ -53,7 +53,7 @@ def _street(*bodies: Body) -> Scene:
     return Scene(0, 10, SIZE, 15.0, Drive(0.0, 9.0, 0.0, 0.0, 0.0), (0.5, 0.8, -0.33), bodies, ())
 
 
-def test_what_hides_something_else_is_nearer() -> None:
+def test_objects_that_hide_others_are_nearer() -> None:
     far = Body((Part(box((-3, 0, 0), (3, 3, 1)), CAR, "wall"),), (0, 0, 20), instance=1)
     near = Body((Part(box((-1, 0, 0), (1, 1.5, 1)), CAR, "wall"),), (0, 0, 10), instance=2)
     frame = render_frame(_street(far, near), 0)

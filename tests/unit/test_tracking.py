@@ -176,7 +176,7 @@ def test_an_object_too_small_to_overlap_is_found_by_its_distance() -> None:
     assert int(far[1].instances.max()) == 2
 
 
-def test_what_comes_later_changes_nothing() -> None:
+def test_later_frames_do_not_change_earlier_tracks() -> None:
     frames = [draw(_crossing(t), shuffle=t)[:2] for t in range(18)]
     whole = [done.instances for done in track(frames)]
     for stop in (3, 9):

@@ -73,7 +73,7 @@ LONG = (40, 2048, 1024)
         ([LONG], {"covst_share": 0.5}, "setting-unused", ["--covst-share", "vid2vid"]),
     ],
 )
-def test_what_cannot_work_or_changes_nothing_is_refused(
+def test_settings_that_cannot_work_or_have_no_effect_are_refused(
     clips: list[tuple[int, int, int]], changes: dict[str, object], code: str, names: list[str]
 ) -> None:
     config = STREET.model_copy(update=changes)

@@ -125,7 +125,7 @@ def test_a_schedule_with_longer_sequences_has_fewer_batches(work: str, monkeypat
         ({"learning_rate": 1e-3}, "training-finished", ["1", "--epochs"]),
     ],
 )
-def test_what_cannot_be_continued_is_refused_and_stays(
+def test_changes_that_continue_does_not_allow_are_refused_and_the_snapshot_stays(
     work: str, changes: dict[str, Any], code: str, names: list[str]
 ) -> None:
     config = changed(**changes)

@@ -9,7 +9,16 @@ from safetensors.torch import load_file
 
 from tests.errors import raises
 from tests.unit.fake_stage import SOURCE, SourceConfig
-from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
+from tests.unit.training_data import (
+    SMALL,
+    begin,
+    files_read,
+    make_workspace,
+    open_dataset,
+    same,
+    train_chunk,
+    train_into,
+)
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_encoder, load_model, read_info
@@ -95,7 +104,7 @@ def test_flips_and_moves_take_the_regions_along(work: str) -> None:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("downsamplings", [0, 1, 2])
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
-def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, downsamplings: int, jitter: float) -> None:
+def test_cached_batches_are_bit_equal_to_those_read(work: str, flip: bool, downsamplings: int, jitter: float) -> None:
     """Bit-equal: from the files, from memory, with no memory, and halved after loading; mirrored before halving."""
     dataset = dataset_with_regions(work, downsamplings=downsamplings)
     change = Change(draw_affine(np.random.default_rng(1), 1.0, (32, 24))) if jitter else None
@@ -113,15 +122,14 @@ def test_what_is_kept_in_memory_is_what_was_read(work: str, flip: bool, downsamp
         assert torch.equal(found.confidence[1], expected.confidence[1])
 
 
-def test_what_is_in_memory_is_not_read_again(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_frames_are_not_read_again(work: str) -> None:
     for downsamplings in (0, 2):
         dataset = dataset_with_regions(work, downsamplings=downsamplings)
         dataset.load(Window(0, 1, 3))
-        read: list[tuple[object, ...]] = []
-        with monkeypatch.context() as patch:
-            patch.setattr(dataset.reader, "read", lambda *what, read=read: read.append(what))
-            dataset.load(Window(0, 1, 3))
-        assert read == []
+        assert files_read(dataset)
+        files_read(dataset).clear()
+        dataset.load(Window(0, 1, 3))
+        assert files_read(dataset) == []
 
 
 def test_features_are_constant_per_region_and_follow_their_source_map(dataset: VideoDataset) -> None:
@@ -276,7 +284,9 @@ def test_image_generators_take_features_too(work: str, tmp_path: Path, method: s
         ({"first_frame": "image", "drop_history": 0.0}, "--first-frame image"),
     ],
 )
-def test_what_has_no_features_is_refused(tmp_path: Path, changes: dict[str, object], name: str) -> None:
+def test_coarser_stages_without_fitting_features_are_refused(
+    tmp_path: Path, changes: dict[str, object], name: str
+) -> None:
     options = RunOptions(work=str(tmp_path), workers=1)
     run(SOURCE, SourceConfig(num_clips=1), options)
     base = WITH.model_copy(update={"foreground": (), "temporal_scales": 0, "flow": False})

@@ -14,7 +14,8 @@ from tests.unit.fake_stage import SOURCE, SourceConfig
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, train_into
 from tests.unit.video_files import read_raw
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import find_model, load_model, save_model
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.inference.first_frames import find_first_frame_model
 from v2vkit.inference.rollout import Rollout
 from v2vkit.models.discriminator import image_input
@@ -182,8 +183,7 @@ def test_the_image_model_makes_the_first_frames_and_the_video_model_the_others(w
 
 
 def _render(source: str, target: Path, work: str, **settings: object) -> list[np.ndarray]:
-    """Without loss: of the same frames libx264's threads make other lossy files once in some hundred times."""
-    config = RenderConfig(source=source, target=str(target), device="cpu", threads=1, maps=True, crf=0, **settings)
+    config = RenderConfig(source=source, target=str(target), device="cpu", threads=1, maps=True, **settings)
     assert RENDER.call(config, RunOptions(work=work)) == []
     return read_raw(target)[0]
 

@@ -257,7 +257,7 @@ def test_a_stage_too_small_for_the_perceptual_network_is_refused(work: str, tmp_
         run(STAGE, ONE.model_copy(update=changes), RunOptions(work=work))
 
 
-def test_what_was_trained_before_a_setting_came_stays_valid() -> None:
+def test_models_trained_before_a_setting_existed_stay_valid() -> None:
     later = {"feature_dims", "lambda_warp"}
     assert not later & set(fingerprinted(ONE))
     assert later <= set(fingerprinted(ONE.model_copy(update={"feature_dims": 3, "lambda_warp": 3.0})))

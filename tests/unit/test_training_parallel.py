@@ -62,10 +62,13 @@ from v2vkit.training.trainer import Trainer
 if __name__ == "__main__":
     fit, first = Trainer.fit, os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
     def watched(trainer, method, state):
-        before = read_progress(Folder(sys.argv[1] + "/checkpoints/spatial-1"))
+        folder = Folder(sys.argv[1] + "/checkpoints/spatial-1")
+        before = read_progress(folder)
         print("SNAPSHOT", before and before.steps, flush=True)
         fit(replace(trainer, stop_after=(lambda now: now.steps >= 2) if first else None), method, state)
         if first and os.environ["RANK"] == "1":
+            while read_progress(folder) is None:
+                time.sleep(0.1)  # until the first process has saved
             os._exit(9)
         while first:
             time.sleep(1)  # until the launcher ends this process

@@ -10,10 +10,13 @@ import torch
 from click.testing import CliRunner
 
 from tests.errors import raises
+from tests.file_reads import count_file_reads
+from tests.hooks import before_forward
 from tests.unit.training_data import SMALL, make_workspace, open_dataset
 from v2vkit.artifacts.folder import Folder
 from v2vkit.cli.main import cli
 from v2vkit.config import settings_of
+from v2vkit.models.generator import VideoGenerator
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -182,12 +185,11 @@ def test_memory_is_measured_with_the_longest_sequences_of_every_kind(dataset: Vi
     assert cost.num_steps == 2
 
 
-def test_too_little_memory_is_a_sentence(dataset: VideoDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*args: Any, **kwargs: Any) -> None:
+def test_too_little_memory_is_a_sentence(dataset: VideoDataset) -> None:
+    def full() -> None:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB")
 
-    monkeypatch.setattr("v2vkit.training.plan.take_step", full)
-    with raises("memory-too-small", "cpu", "--gradient-checkpointing"):
+    with before_forward(VideoGenerator, full), raises("memory-too-small", "cpu", "--gradient-checkpointing"):
         measure_phases(ONE, dataset, CPU)
 
 
@@ -220,16 +222,8 @@ def test_every_video_discriminator_is_measured_at_work(dataset: VideoDataset, mo
 def test_labels_are_counted_once_whatever_the_number_of_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stage reads its shards through readers of its own; the labels are read whole for their number alone."""
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
-    read: list[str] = []
-    plain = Folder.read
-
-    def counted(self: Folder, name: str, start: int | None = None, stop: int | None = None) -> bytes:
-        if self.url.endswith("/labels") and name.endswith(".tar") and start is None:
-            read.append(name)
-        return plain(self, name, start, stop)
-
-    monkeypatch.setattr(Folder, "read", counted)
+    counts = count_file_reads(monkeypatch)
     config = ONE.model_copy(update={"stage": "all", "num_scales": 2, "num_labels": None, "discriminator_width": 64})
     plan = run(STAGE, config, replace(options, dry_run=True)).message
     assert "plan: spatial-2" in plan
-    assert read == ["shard-00000.tar"]
+    assert counts[f"{options.work}/labels/shard-00000.tar"] == 1

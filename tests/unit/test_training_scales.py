@@ -15,10 +15,11 @@ from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, make_workspace, open_dataset, same, train_chunk, windows_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
-from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
+from v2vkit.checkpoint.model_file import load_model
 from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE
 from v2vkit.inference.rollout import Rollout
-from v2vkit.models.blocks import enlarge, halve, pyramid
+from v2vkit.models.blocks import downsample, pyramid, upsample_to
 from v2vkit.models.generator import VideoGenerator, history_from_images
 from v2vkit.models.presets import generator_config
 from v2vkit.pipeline.runner import run, status
@@ -96,7 +97,7 @@ def test_a_coarse_model_renders_at_the_size_of_the_frames(trained: RunOptions) -
     s = np.random.default_rng(0).random((13, 24, 32)).astype(np.float32)
     rollout = Rollout(model, info.downsamplings)
     assert rollout.image(s).shape == (24, 32, 3)
-    inside = halve(torch.from_numpy(s)[None]).repeat(1, 3, 1, 1)
+    inside = downsample(torch.from_numpy(s)[None]).repeat(1, 3, 1, 1)
     with torch.no_grad():
         small = model(inside, None, first_frame=True)[-1].x_fake
     assert torch.allclose(small, Rollout(model, info.downsamplings).step(s).x_fake, atol=1e-5)
@@ -180,10 +181,10 @@ def test_halving_keeps_flow_pointing_at_the_same_place(trained: RunOptions) -> N
     a, b = full.load(Window(0, 0, 4)), half.load(Window(0, 0, 4))
     assert b.x.shape[-2:] == (12, 16)
     # Where everything is trusted it is the mean.
-    sure = (halve(a.confidence[1]) == 1).expand_as(b.flow[1])
+    sure = (downsample(a.confidence[1]) == 1).expand_as(b.flow[1])
     assert sure[1:].any()
-    assert torch.allclose(b.flow[1][sure], halve(a.flow[1])[sure] / 2, atol=1e-6)
-    assert torch.equal(b.s, halve(a.s))
+    assert torch.allclose(b.flow[1][sure], downsample(a.flow[1])[sure] / 2, atol=1e-6)
+    assert torch.equal(b.s, downsample(a.s))
     whole = downsampled(a, 1)  # frame by frame or all at once
     assert all(
         torch.equal(one, other)
@@ -204,7 +205,7 @@ def test_untrusted_flow_does_not_spoil_the_flow_beside_it() -> None:
 def test_a_mirrored_window_is_halved_like_the_mirrored_frames(trained: RunOptions) -> None:
     full, half = open_dataset(trained.work, strides=(1,)), open_dataset(trained.work, strides=(1,), downsamplings=1)
     window = Window(0, 0, 4)
-    assert torch.equal(half.load(window, flip=True).x, halve(full.load(window, flip=True).x))
+    assert torch.equal(half.load(window, flip=True).x, downsample(full.load(window, flip=True).x))
 
 
 @pytest.mark.parametrize(("num_scales", "size"), [(2, (24, 32)), (2, (30, 41)), (3, (33, 47))])
@@ -230,7 +231,7 @@ def test_an_enlarged_frame_stands_where_the_frame_stood(downsamplings: int) -> N
     """A generator that gives back its downsampled source must not move the picture."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(160.0), indexing="ij")
     blob = torch.exp(-((x - 80) ** 2 + (y - 64) ** 2) / (2 * 12**2))[None, None]
-    large = enlarge(halve(blob, downsamplings), (128, 160), downsamplings)[0, 0]
+    large = upsample_to(downsample(blob, downsamplings), (128, 160), downsamplings)[0, 0]
     assert large.shape == (128, 160)
     for along, expected in ((x, 80), (y, 64)):
         assert float((large * along).sum() / large.sum()) == pytest.approx(expected, abs=0.05)
@@ -269,7 +270,7 @@ def test_stages_that_do_not_fit_are_refused(
     load_model(find_model(Folder(options.work), "spatial-1"))  # nothing was thrown away
 
 
-def test_what_a_checkpoint_is_worth_is_said(trained: RunOptions, tmp_path: Path) -> None:
+def test_a_checkpoint_is_described_with_its_steps(trained: RunOptions, tmp_path: Path) -> None:
     copy = tmp_path / "work"
     shutil.copytree(trained.work, copy)
     work, fine = Folder(str(copy)), Folder(f"{copy}/checkpoints/spatial-2")

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.models.vgg import cfgs, make_layers
 
 from tests.errors import raises
+from tests.stored_weights import empty_store
 from tests.unit.training_data import SMALL, Begun, begin, make_workspace, same, train_into
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
@@ -18,7 +20,7 @@ from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.edges import EdgesCondition
 from v2vkit.conditions.labels import LabelsCondition
 from v2vkit.inference.rollout import Rollout
-from v2vkit.models.dned import DNED, DNEDConfig
+from v2vkit.models.dned import DNEDConfig
 from v2vkit.models.sflow_generator import SFlowGenerator
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
@@ -198,16 +200,20 @@ def test_every_ablation_trains(data: Data, tmp_path: Path, gan: str, ablation: d
     assert begun.state.steps == 2
 
 
-def test_the_weights_of_another_network_are_where_dned_begins(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_of_vgg16_are_where_dned_begins(
+    data: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     torch.manual_seed(3)
-    trained = DNED(DNEDConfig(preprocessing="imagenet"))
-    monkeypatch.setattr(s_flow.weights, "require", lambda name: Path(f"{name}.pth"))
-    monkeypatch.setattr(s_flow, "dned_from_vgg", lambda path: trained if path.name == "vgg16.pth" else None)
+    vgg16 = {f"features.{key}": value for key, value in make_layers(cfgs["D"]).state_dict().items()}
+    torch.save(vgg16, tmp_path / "vgg16.pth")
+    empty_store(monkeypatch, tmp_path / "store")("vgg16", tmp_path / "vgg16.pth")
     begun = begin(CONFIG.model_copy(update={"edge_network": "vgg16"}), data.cg2real.source)
     assert isinstance(begun.method.generator, SFlowGenerator)
-    assert begun.method.generator.dned is not None
-    assert same(begun.method.generator.dned.state_dict(), trained.state_dict())
-    assert begun.method.generator.config.dned == trained.config
+    dned = begun.method.generator.dned
+    assert dned is not None
+    trunk = dned.stages.state_dict().values()
+    assert all(torch.equal(found, given) for found, given in zip(trunk, vgg16.values(), strict=True))
+    assert begun.method.generator.config.dned == DNEDConfig(preprocessing="imagenet")
 
 
 @pytest.mark.parametrize(
@@ -237,9 +243,8 @@ def test_the_plan_names_the_phases(data: Data) -> None:
 def test_the_perceptual_loss_takes_the_first_network_that_is_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here: set[str] = set()
-    monkeypatch.setattr(perceptual.weights, "find", lambda name: Path(name) if name in here else None)
-    monkeypatch.setattr(perceptual.weights, "require", Path)
+    put = empty_store(monkeypatch, tmp_path / "store")
+    (tmp_path / "some.pth").write_bytes(b"weights")
     config = CONFIG.model_copy(update={"perceptual": "auto"})
 
     def chosen(method: str) -> str:
@@ -247,7 +252,7 @@ def test_the_perceptual_loss_takes_the_first_network_that_is_here(
         return str(perceptual.resolve_perceptual(other, Folder(str(tmp_path))).losses.perceptual)
 
     assert chosen("s-flow") == "off"
-    here.add("lite0")
+    put("lite0", tmp_path / "some.pth")
     assert (chosen("s-flow"), chosen("pix2pixhd"), chosen("pix2pix")) == ("lite0", "off", "off")
-    here.add("vgg19")
+    put("vgg19", tmp_path / "some.pth")
     assert (chosen("s-flow"), chosen("pix2pixhd"), chosen("pix2pix")) == ("vgg19", "vgg19", "off")

@@ -17,7 +17,7 @@ from v2vkit.video.decode import decode
 from v2vkit.video.footage_source import open_video_source
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.probe import probe
-from v2vkit.video.thinning import kept_rate
+from v2vkit.video.subsampling import kept_rate
 
 
 def two_streams(path: Path, *, still_first: bool = False) -> Path:

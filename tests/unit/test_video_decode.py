@@ -21,7 +21,8 @@ from tests.unit.video_files import (
     write_file,
     write_tone,
 )
-from v2vkit.video.container import demux
+from v2vkit.config import MAX_PIXELS
+from v2vkit.video.container import demux, open_video
 from v2vkit.video.decode import decode
 from v2vkit.video.encode import VideoWriter
 from v2vkit.video.footage_source import open_video_source
@@ -81,11 +82,14 @@ def test_sample_aspect_ratio_widens_to_square_pixels(tmp_path):
     assert (probe(path).width, probe(path).height) == (85, 48)
 
 
-def test_a_picture_that_wide_pixels_make_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("v2vkit.video.container.MAX_PIXELS", 64 * 48 * 15)
-    assert next(decode(write_file(tmp_path / "a.mp4", [corners()] * 2, aspect=Fraction(14)))).image.shape[1] == 64 * 14
-    with raises("image-too-large", "b.mp4", "1024x48"):
-        next(decode(write_file(tmp_path / "b.mp4", [corners()] * 2, aspect=Fraction(16))))
+def test_a_picture_that_wide_pixels_make_too_large_is_refused(tmp_path):
+    assert 2048 * 2048 * 15 < MAX_PIXELS <= 2048 * 2048 * 16
+    image = corners(2048, 2048)
+    with open_video(write_file(tmp_path / "a.mp4", [image], aspect=Fraction(15))):
+        pass
+    path = write_file(tmp_path / "b.mp4", [corners(2048, 2052)], aspect=Fraction(16))
+    with raises("image-too-large", "b.mp4", "32768x2052"), open_video(path):
+        pass
 
 
 def test_aspect_ratio_is_applied_before_rotation(tmp_path):
@@ -342,7 +346,7 @@ def _no_frames(path: Path) -> Path:
     ],
 )
 @pytest.mark.parametrize("call", [probe, lambda path: list(decode(path)), lambda path: list(decode(path, 3, 5))])
-def test_what_is_no_video_is_a_user_error_with_its_name(tmp_path, name, make, code, call):
+def test_a_file_that_is_no_video_is_a_user_error_with_its_name(tmp_path, name, make, code, call):
     path = make(tmp_path / name)
     with raises(code, name) as caught:
         call(path)

@@ -13,8 +13,11 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import platformdirs
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import ValidationError
@@ -25,20 +28,20 @@ from v2vkit import weights
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
 from v2vkit.stages import doctor
-from v2vkit.weights import fetch as fetch_module
-from v2vkit.weights import keep, overview, registry, store
-from v2vkit.weights import request as request_module
-from v2vkit.weights.fetch import fetch
+from v2vkit.weights import keep, registry, store
+from v2vkit.weights.fetch import Timing
+from v2vkit.weights.fetch import fetch as fetch_with_pauses
 from v2vkit.weights.registry import Carrier, Entry
 
 ROOT = Path(__file__).resolve().parents[2]
+NO_PAUSES = Timing(retry_delays=(0.0, 0.0, 0.0))
+fetch = partial(fetch_with_pauses, timing=NO_PAUSES)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store, and no pauses."""
+    """An empty store."""
     monkeypatch.setenv("V2V_WEIGHTS", str(tmp_path / "store"))
-    monkeypatch.setattr(fetch_module, "RETRY_DELAYS", (0.0, 0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "store"
@@ -52,10 +55,11 @@ def server() -> Iterator[Server]:
 
 def _know(monkeypatch: pytest.MonkeyPatch, *entries: Entry) -> None:
     """Make the registry consist of `entries`."""
-    import v2vkit.stages.weights as command
-
-    for module in (registry, overview, command):
-        monkeypatch.setattr(module, "registry", lambda: {entry.name: entry for entry in entries})
+    rows = registry.registry()
+    for name in list(rows):
+        monkeypatch.delitem(rows, name)
+    for row in entries:
+        monkeypatch.setitem(rows, row.name, row)
 
 
 @pytest.fixture
@@ -119,7 +123,7 @@ def test_files_of_installed_packages_are_found_with_their_checksums() -> None:
         assert weights.find(name) == weights.require(name) == found.path
 
 
-def test_what_has_a_url_can_be_checked() -> None:
+def test_weights_with_a_url_have_a_checksum_and_a_size() -> None:
     for lacking in ({"sha256": None}, {"bytes": None}, {"file": None}):
         with pytest.raises(ValidationError, match="a url needs"):
             entry("https://example.org/net.pth", **lacking)
@@ -145,7 +149,7 @@ def test_the_registry_is_found_in_the_wheel(tmp_path: Path) -> None:
 def test_the_store_is_in_the_cache_folder_unless_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("V2V_WEIGHTS")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(store.platformdirs, "user_cache_path", lambda app, appauthor: tmp_path / "cache" / app)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda app, appauthor: tmp_path / "cache" / app)
     assert store.store_folder() == tmp_path / "cache/v2vkit/weights"
     monkeypatch.setenv("V2V_WEIGHTS", "")
     assert store.store_folder() == tmp_path / "cache/v2vkit/weights"
@@ -392,8 +396,7 @@ def test_a_busy_server_is_asked_again(net: Server) -> None:
     assert fetch("net", report=_quiet).read_bytes() == DATA
 
 
-def test_silence_counts_as_a_broken_connection(net: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_module, "TIMEOUT", 0.2)
+def test_silence_counts_as_a_broken_connection(net: Server) -> None:
     done = threading.Event()
 
     def silent(request: Handler) -> None:
@@ -402,7 +405,7 @@ def test_silence_counts_as_a_broken_connection(net: Server, monkeypatch: pytest.
         done.wait(30)
 
     net.faults = [silent]
-    assert fetch("net", report=_quiet).read_bytes() == DATA
+    assert fetch("net", report=_quiet, timing=replace(NO_PAUSES, timeout=0.2)).read_bytes() == DATA
     done.set()
     assert net.asked == [None, "bytes=70000-"]
 
@@ -425,7 +428,7 @@ def test_a_redirection_must_stay_encrypted(net: Server, monkeypatch: pytest.Monk
         fetch("net", report=_quiet)
 
 
-def test_what_has_no_url_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_without_a_url_are_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     _know(monkeypatch, entry())
     with raises("weights-url-missing", "v2v weights add net FILE"):
         fetch("net", report=_quiet)
@@ -435,7 +438,7 @@ def test_too_little_space_is_reported_before_the_download(
     net: Server, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     usage = shutil.disk_usage(folder.parent)._replace(free=1000)
-    monkeypatch.setattr(fetch_module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with raises("disk-full", "400.0 kB", "1.0 kB"):
         fetch("net", report=_quiet)
 
@@ -445,7 +448,7 @@ import resource, sys
 from tests.unit.weights_server import entry
 from v2vkit.weights import fetch, registry
 url, most = sys.argv[1], int(sys.argv[2])
-registry.registry = lambda: {"net": entry(url)}
+registry.registry()["net"] = entry(url)
 if most:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 try:
@@ -531,10 +534,9 @@ def test_a_killed_fetch_is_resumed(net: Server, folder: Path) -> None:
     assert net.asked[1] is not None
 
 
-def test_progress_is_a_line_now_and_then_without_a_terminal(net: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch_module, "REPORT_INTERVAL", 0.0)
+def test_progress_is_a_line_now_and_then_without_a_terminal(net: Server) -> None:
     lines: list[str] = []
-    fetch("net", report=lines.append)
+    fetch("net", report=lines.append, timing=Timing(report_interval=0.0))
     assert "net: 400.0 kB of 400.0 kB" in lines
 
 

@@ -10,7 +10,7 @@ import torch
 from tests.conditions import made_by, of_domain
 from tests.unit.fake_stage import SOURCE, SourceConfig
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import read_manifest
+from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.conditions.clips import ClipReader
@@ -64,12 +64,30 @@ def make_workspace(path: Path, *, num_clips: int = 2, clip_frames: int = 12, enl
     return options
 
 
+class NotingReader(ClipReader):
+    """Notes every file that it reads: artifact, clip, frame and extension."""
+
+    def __init__(self, work: Folder, manifests: dict[str, Manifest]):
+        super().__init__(work, manifests)
+        self.files: list[tuple[str, str, int, str]] = []
+
+    def read(self, kind: str, clip: str, t: int, extension: str) -> bytes:
+        self.files.append((kind, clip, t, extension))
+        return super().read(kind, clip, t, extension)
+
+
+def files_read(dataset: VideoDataset) -> list[tuple[str, str, int, str]]:
+    """The files that a dataset of `open_dataset` has read so far, as `NotingReader` notes them."""
+    assert isinstance(dataset.reader, NotingReader)
+    return dataset.reader.files
+
+
 def open_dataset(
     work: str, *, strides: tuple[int, ...] = (1, 3), flip: bool = False, downsamplings: int = 0, num_labels: int = 12
 ) -> VideoDataset:
     folder = Folder(work)
     manifests = {kind: read_manifest(folder / kind) for kind in ("frames", "labels", "flow")}
-    reader = ClipReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
+    reader = NotingReader(folder, {kind: manifest for kind, manifest in manifests.items() if manifest is not None})
     return VideoDataset(
         reader,
         of_domain("street", num_labels),

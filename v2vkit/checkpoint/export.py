@@ -14,7 +14,7 @@ from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.checkpoint.onnx_graph import require_onnx, save_sharing, trace_onnx
 from v2vkit.checkpoint.recurrent import RecurrentStep, state_names, traceable
 from v2vkit.models.any_generator import AnyGenerator, is_independent
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.bin"
 _SEPARATOR, _RATIO = re.compile(r"[/\\]"), re.compile(r"\d+/\d+")  # a frame rate is a ratio
@@ -59,7 +59,7 @@ def steps_of(generator: AnyGenerator, info: ModelInfo) -> tuple[TracedStep, ...]
 
 
 def _step(generator: AnyGenerator, info: ModelInfo, inputs: dict[str, Tensor], *, name: str, first: bool) -> TracedStep:
-    stack = halve(inputs["s"], info.downsamplings).repeat(1, generator.config.history + 1, 1, 1)
+    stack = downsample(inputs["s"], info.downsamplings).repeat(1, generator.config.history + 1, 1, 1)
     network = RecurrentStep(
         traceable(generator, stack, first=first), first=first, downsamplings=info.downsamplings
     ).eval()

@@ -9,30 +9,24 @@ refused before memory is allocated for the network.
 
 import json
 from collections.abc import Iterable
-from fractions import Fraction
-from typing import Any, Self, cast, get_args
+from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import PARTIAL, ClipInfo, read_manifest, read_verified
-from v2vkit.conditions.alignment import Placement
-from v2vkit.conditions.base import Condition
-from v2vkit.conditions.conditioning import Conditioning, NewerConditionError, settings_problem
-from v2vkit.conditions.proportions import Proportions
-from v2vkit.conditions.settings import Origin, TrackerSettings
-from v2vkit.config import DEFAULT_RATE, MAX_PIXELS, MAX_SIDE, SPATIAL_STAGES, parse_rate
+from v2vkit.artifacts.manifest import ClipInfo, read_verified
+from v2vkit.checkpoint.model_info import ModelInfo
+from v2vkit.conditions.conditioning import NewerConditionError
 from v2vkit.errors import V2VError
-from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig
-from v2vkit.models.any_network import AnyNetworkConfig, build_network
-from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
+from v2vkit.models.any_generator import AnyGenerator
+from v2vkit.models.any_network import build_network
+from v2vkit.models.encoder import FeatureEncoder
 
 MODEL = "model.safetensors"
-FORMAT = 2
 _METADATA_KEY = "v2vkit"
 _MAX_HEADER = 100_000_000
 """Bytes; the limit of safetensors itself."""
@@ -40,114 +34,6 @@ _DAMAGED = (ValidationError, AttributeError, KeyError, TypeError, ValueError, Re
 """What parsing a damaged or foreign header raises."""
 ENCODER_PREFIX = "encoder."
 """Prefix of the names of E's weights."""
-_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
-
-
-def downsampled_size(width: int, height: int, times: int) -> tuple[int, int]:
-    """Width and height after `times` downsamplings by two, odd sides rounded up."""
-    return -(-width // 2**times), -(-height // 2**times)
-
-
-class ModelInfo(BaseModel):
-    """Description of a model: everything that rendering has to know besides the weights.
-
-    Attributes:
-        format: version of this description.
-        network: configuration of the network's layers.
-        conditioning: the conditions, in the order of their channels.
-        origins: for each condition, the stage, settings and estimator that made its annotations.
-        tracks: how `v2v track` made the object ids of the label maps; None = they are those of the label maps.
-        encoder: configuration of E, whose vectors are appended to the source maps; None = no features.
-        width, height: size of the frames and source maps of its workspace, in pixels.
-        downsamplings: times that source maps are downsampled by two before the generator; above 0 for the coarse
-            scales of a model with several.
-        first_frame: how a video begins (`self`, `real` or `image`).
-        frames: settings of `ingest`; rendering crops and resizes in the same way.
-        placement: typical position and size of the face or body in the training footage, in pixels of its frames;
-            None = unknown.
-        proportions: of that face or body, for `render --retarget`; None = unknown.
-        epochs, steps: how long it was trained.
-        method: the training method.
-        stage: name of the checkpoint.
-        fingerprint: of the training run.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = Field(default=FORMAT, ge=FORMAT, le=FORMAT)
-    method: str = "vid2vid"
-    stage: str
-    fingerprint: str
-    network: AnyNetworkConfig
-    encoder: EncoderConfig | None = None
-    conditioning: Conditioning
-    origins: tuple[Origin, ...]
-    tracks: Origin | None = None
-    width: int = Field(ge=1, le=MAX_SIDE)
-    height: int = Field(ge=1, le=MAX_SIDE)
-    downsamplings: int = Field(default=0, ge=0, le=8)
-    first_frame: str = "self"
-    frames: dict[str, Any]
-    placement: Placement | None = None
-    proportions: Proportions | None = None
-    epochs: int = 0
-    steps: int = 0
-
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        if self.width * self.height > MAX_PIXELS:
-            raise ValueError(f"{self.width}x{self.height} is more than the allowed {MAX_PIXELS} pixels")
-        parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
-        if (problem := settings_problem(self.conditioning, self.origins)) is not None:
-            raise ValueError(problem)
-        if self.tracks is not None:
-            TrackerSettings.model_validate(self.tracks.settings)
-        return self
-
-    @property
-    def tracker(self) -> TrackerSettings | None:
-        """The settings by which objects were tracked; None = they were not."""
-        return None if self.tracks is None else TrackerSettings.model_validate(self.tracks.settings)
-
-    @property
-    def generator(self) -> AnyGeneratorConfig:
-        """The configuration of the generator.
-
-        Raises:
-            V2VError: the network is not a generator of frames.
-        """
-        if not isinstance(self.network, get_args(AnyGeneratorConfig)):
-            raise V2VError(
-                "model-mismatch",
-                f"The checkpoint {self.stage} is of --method {self.method}, which does not generate frames.",
-                "Name a checkpoint that does, such as spatial-1.",
-            )
-        return self.network
-
-    @property
-    def rate(self) -> Fraction:
-        """Frames per second of the training footage."""
-        return parse_rate(str(self.frames.get("fps") or DEFAULT_RATE))
-
-    @property
-    def conditions(self) -> tuple[tuple[Condition[Any], Origin], ...]:
-        """Every condition with its origin."""
-        return tuple(zip(self.conditioning.conditions, self.origins, strict=True))
-
-    @property
-    def identity(self) -> str:
-        """Identifies this model independently of its path: training fingerprint and number of steps."""
-        return f"{self.fingerprint}/{self.steps}"
-
-    @property
-    def encoder_downsamplings(self) -> int:
-        """Downsamplings by two of the frames before E, to the size of the coarsest scale in every stage."""
-        return self.downsamplings + self.generator.num_scales - 1
-
-    @property
-    def output_size(self) -> tuple[int, int]:
-        """Width and height of the generator's output, which rendering upsamples to the size of the frames."""
-        return downsampled_size(self.width, self.height, self.downsamplings)
 
 
 def model_weights(generator: AnyGenerator, encoder: FeatureEncoder | None) -> dict[str, Tensor]:
@@ -311,44 +197,6 @@ def _no_model(file: str, error: Exception) -> V2VError:
     else:
         text = (str(error).splitlines() or ["damaged"])[0]
     return V2VError("model-damaged", f"{file} is not a v2vkit model ({text}).", "Copy it again, or train it again.")
-
-
-def find_model(work: Folder, name: str | None) -> Folder:
-    """The folder of the named checkpoint, or of the finest one that has a model.
-
-    Args:
-        name: `spatial-1`, `checkpoints/spatial-1` or the path with the workspace; None = the finest.
-
-    Raises:
-        V2VError: there is none; the message lists the checkpoints that exist.
-    """
-    checkpoints = work / "checkpoints"
-    inside = None if name is None else name.removeprefix(f"{work.url}/").removeprefix("checkpoints/").rstrip("/")
-    for stage in _FINEST_FIRST if inside is None else (inside,):
-        folder = checkpoints / stage
-        if folder.exists(MODEL):
-            return folder
-    present = [other for other in checkpoints.names() if (checkpoints / other).exists(MODEL)]
-    wanted = "no trained model" if name is None else f"no checkpoint {name}"
-    raise V2VError(
-        "model-missing",
-        f"There is {wanted} in {work.url}.",
-        f"There are: {', '.join(present)}." if present else "Run `v2v train` first, or name another --work.",
-    )
-
-
-def describe_checkpoint(work: Folder, folder: Folder, info: ModelInfo) -> str:
-    """One line on a checkpoint: path, steps, whether its training is unfinished or its coarser scale was retrained."""
-    text = f"model: {folder.url}" + (f", {info.steps:,} steps" if info.steps else "")
-    partial = read_manifest(folder, PARTIAL)
-    if partial is not None:
-        text += "; its training is not finished"
-    manifest = partial or read_manifest(folder)
-    for parent, seen in manifest.inputs.items() if manifest is not None else ():
-        coarser = read_manifest(work / parent) if parent.startswith("checkpoints/") else None
-        if coarser is not None and coarser.fingerprint != seen:
-            text += f"; {parent} has been trained again since"
-    return text
 
 
 def refuse_other_sizes(info: ModelInfo, clips: Iterable[ClipInfo], where: str) -> None:

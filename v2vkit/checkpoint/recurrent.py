@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from v2vkit.models.any_generator import AnyGenerator, is_independent
-from v2vkit.models.blocks import InstanceNorm, enlarge, halve
+from v2vkit.models.blocks import InstanceNorm, downsample, upsample_to
 from v2vkit.models.generator import Output, Scale, VideoGenerator, advance
+from v2vkit.models.sflow_generator import SFlowGenerator
 
 OF_SCALE = ("x_fake", "h", "flow", "mask", "memory")
 """Fields of `Output` that can be outputs of a traced network: what rendering uses."""
@@ -84,7 +85,7 @@ class RecurrentStep(nn.Module):
     def forward(self, s: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         length = self.generator.config.history
-        current = halve(s, self.downsamplings)
+        current = downsample(s, self.downsamplings)
         past, history = list(state), None
         if not self.first:
             sources = [past.pop(0)] if length else []
@@ -95,7 +96,9 @@ class RecurrentStep(nn.Module):
         outputs = self.generator(stack, history, first_frame=self.first)
         last = outputs[-1]
         frame = (
-            enlarge(last.x_fake, (s.shape[2], s.shape[3]), self.downsamplings) if self.downsamplings else last.x_fake
+            upsample_to(last.x_fake, (s.shape[2], s.shape[3]), self.downsamplings)
+            if self.downsamplings
+            else last.x_fake
         )
         made = {"frame": frame, "h": last.h, "flow": last.flow, "mask": last.mask}
         found = {name: value for name, value in made.items() if value is not None}
@@ -178,5 +181,9 @@ def traceable(generator: AnyGenerator, stack: Tensor, *, first: bool) -> AnyGene
                 hook.remove()
         for scale, value in zip(made.scales, encoded, strict=True):
             scale.history_encoder = _Constant(value.contiguous())
+    if isinstance(made, SFlowGenerator):
+        joined = bool(made.joined)
+        del made.joined
+        setattr(made, "joined", joined)  # noqa: B010 - a graph cannot branch on a tensor
     _with_traced_norms(made)
     return made.to(memory_format=torch.contiguous_format)

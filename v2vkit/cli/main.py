@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -18,8 +19,20 @@ EXIT_STOPPED = 130
 EXIT_PIPE = 141  # 128 + SIGPIPE: the reader of the output has closed it
 
 
+Find = Callable[[str], Any]
+"""Name of a command -> its Stage or Command."""
+
+
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports a command's module only to use it."""
+    """A group that knows its commands by name and imports a command's module only to use it.
+
+    Args:
+        find: gives the Stage or Command of a name; None = `load`.
+    """
+
+    def __init__(self, *args: Any, find: Find | None = None, **settings: Any):
+        super().__init__(*args, **settings)
+        self.find = find or load
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -27,7 +40,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return build_command(cmd_name)
+        return build_command(cmd_name, self.find(cmd_name))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -82,29 +95,27 @@ def load(name: str) -> Any:
     return find_command(name)
 
 
-def build_command(name: str) -> click.Command:
+def build_command(name: str, target: Any) -> click.Command:
     """The click command for a Stage or Command."""
     from v2vkit.cli.options import GroupedCommand, parameters
 
-    target = load(name)
     common = [_run_option(option) for option in target.options]
     return GroupedCommand(
         name,
         config=target.config,
-        callback=lambda **values: _call(name, values),
+        callback=lambda **values: _call(name, target, values),
         params=[*parameters(target.config), *common],
         help=target.config.__doc__.strip(),  # paragraphs kept
         short_help=COMMANDS[name],
     )
 
 
-def _call(name: str, values: dict[str, Any]) -> None:
+def _call(name: str, target: Any, values: dict[str, Any]) -> None:
     from v2vkit.cli.options import given
     from v2vkit.config import make_config
     from v2vkit.pipeline.runner import run
     from v2vkit.pipeline.stage import RunOptions, Stage
 
-    target = load(name)
     options = RunOptions(**{option: values.pop(option) for option in target.options})
     config = make_config(target.config, given(target.config, values), f"v2v {name}")
     try:

@@ -22,28 +22,45 @@ def given(config: type[StageConfig], values: dict[str, Any]) -> dict[str, Any]:
 
 
 class GroupedCommand(click.Command):
-    """A command whose `--help` lists its options in sections, where its settings have groups."""
+    """A command whose `--help` explains its arguments, and has a section for each group of settings."""
 
     def __init__(self, name: str, *, config: type[StageConfig], **rest: Any):
         super().__init__(name, **rest)
         self._sections = sections_of(config)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if not self._sections:
-            return super().format_options(ctx, formatter)
-        rows = {}
+        rows: dict[str, tuple[str, str]] = {}
         for parameter in self.get_params(ctx):
             row = parameter.get_help_record(ctx)
             if row is not None:
                 rows[parameter.name or ""] = row
+        arguments = [rows.pop(of.name) for of in self.params if isinstance(of, _Argument) and of.name]
+        if arguments:
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments)
+        if not self._sections:
+            with formatter.section("Options"):
+                formatter.write_dl(list(rows.values()))
+            return
         for heading, names in self._sections.items():
             with formatter.section(heading):
-                formatter.write_dl([rows.pop(name) for name in names])
+                formatter.write_dl([rows.pop(name) for name in names if name in rows])
             if rows and heading == next(iter(self._sections)):
                 settings = {name for names in self._sections.values() for name in names}
                 with formatter.section("How to run"):
                     formatter.write_dl([rows.pop(name) for name in list(rows) if name not in settings])
-        return None
+
+
+class _Argument(click.Argument):
+    """A positional argument with a help text, which click has only since 8.5."""
+
+    def __init__(self, name: str, text: str, several: bool, **settings: Any):
+        super().__init__([name], nargs=-1 if several else 1, **settings)
+        self.text = text
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        label = str(self.metavar)
+        return (f"{label}..." if self.nargs != 1 and "..." not in label else label), self.text
 
 
 def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Parameter:
@@ -53,8 +70,8 @@ def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Para
     if extra.get("argument"):
         metavar = extra.get("metavar") or name.upper()
         required = field.is_required()
-        return click.Argument(
-            [name], nargs=-1 if several else 1, type=_click_type(kind), required=required, metavar=metavar
+        return _Argument(
+            name, field.description or "", several, type=_click_type(kind), required=required, metavar=metavar
         )
     flag = name.strip("_").replace("_", "-")  # a setting whose flag is a word of Python ends in an underscore
     text = (field.description or "") + _note(field, several)

@@ -36,8 +36,9 @@ def read_recipe(
         path: a file; if there is none, the name of a shipped recipe, with or without `.toml`.
         shared_changes: stage, key and value of shared settings that replace those of the recipe.
 
-    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several. `[defaults.name]` holds
-    settings of every table of that name; a table's own settings replace them, and `defaults = false` leaves them out.
+    A table `[name]` is one run of stage `name`; an array of tables `[[name]]` is several, between which other tables
+    may stand. `[defaults.name]` holds settings of every table of that name; a table's own settings replace them, and
+    `defaults = false` leaves them out.
 
     Raises:
         V2VError: the file is missing, is not TOML, has no tables, has keys outside of tables, or has defaults of a
@@ -72,18 +73,39 @@ def read_recipe(
             defaults[name][key] = value
     shared = _defaults(path, tables)
     steps: list[tuple[str, dict[str, Any]]] = []
-    for name, body in tables.items():
-        for table in body if isinstance(body, list) else [body]:
-            if not isinstance(table, dict):
-                raise V2VError(
-                    "recipe-damaged",
-                    f"Recipe {path}: `{name}` is not a table.",
-                    f"Write `[{name}]` on a line of its own above its settings.",
-                )
-            steps.append((name, _with_defaults(path, name, table, shared.get(name, {}))))
+    bodies = {name: iter(body if isinstance(body, list) else [body]) for name, body in tables.items()}
+    for name in _order(text):
+        if name not in bodies:  # defaults
+            continue
+        table = next(bodies[name])
+        if not isinstance(table, dict):
+            raise V2VError(
+                "recipe-damaged",
+                f"Recipe {path}: `{name}` is not a table.",
+                f"Write `[{name}]` on a line of its own above its settings.",
+            )
+        steps.append((name, _with_defaults(path, name, table, shared.get(name, {}))))
     if not steps:
         raise V2VError("recipe-damaged", f"Recipe {path} has no tables.", "Write one for each stage, such as [ingest].")
     return steps
+
+
+def _order(text: str) -> list[str]:
+    """The names of the tables of a valid recipe in the order of its text: the parser puts those of one name together.
+
+    A line that begins with a bracket is a header if the text up to it is valid, and not inside a list or a text.
+    """
+    order: list[str] = []
+    lines = text.split("\n")
+    ends = [number for number, line in enumerate(lines, 1) if line.lstrip().startswith("[")]
+    for end in (*ends, len(lines)):
+        try:
+            tables = tomllib.loads("\n".join(lines[:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        for name, body in tables.items():
+            order += [name] * ((len(body) if isinstance(body, list) else 1) - order.count(name))
+    return order
 
 
 def _with_defaults(path: str | Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:

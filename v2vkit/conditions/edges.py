@@ -43,7 +43,7 @@ class EdgesCondition(Condition[EdgeMap]):
 
     Attributes:
         kernel: the discrete Laplacian: `cross` has 4 neighbours, `square` 8.
-        sigma: standard deviation in pixels of the Gaussian before it; 0 = none.
+        sigma: standard deviation in pixels of the Gaussian blur before it; 0 = none.
         threshold: response in grey levels of 255 above which a pixel is an edge.
     """
 

@@ -26,7 +26,7 @@ def laplacian_edges(
     Args:
         image: RGB uint8 [H, W, 3].
         kernel: the discrete Laplacian.
-        sigma: standard deviation of the Gaussian before it, in pixels; 0 for none.
+        sigma: standard deviation of the Gaussian blur before it, in pixels; 0 for none.
         threshold: in grey levels of 255.
 
     Returns:

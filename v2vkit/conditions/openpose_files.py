@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.openpose_pairing import HINT, FileNames, check_pairing, files_of_frames
-from v2vkit.conditions.people import Person, Persons, people_from_json, transform_people
+from v2vkit.conditions.people import Person, Persons, transform_people
+from v2vkit.conditions.people_files import people_from_json
 from v2vkit.errors import V2VError
 from v2vkit.video.sources import SourceFiles, natural_key
 

@@ -16,16 +16,9 @@ from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
 from v2vkit.conditions.body_proportions import BodyProportions, measure_body, retarget_people
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
-from v2vkit.conditions.people import (
-    MIN_SCORE,
-    Person,
-    Persons,
-    check_person,
-    people_to_json,
-    read_people_file,
-    smooth_people,
-    transform_people,
-)
+from v2vkit.conditions.people import MIN_SCORE, Person, Persons, check_person, transform_people
+from v2vkit.conditions.people_files import people_to_json, read_people_file
+from v2vkit.conditions.people_smoothing import smooth_people
 from v2vkit.conditions.settings import AnnotationSettings, Origin, TimeSettings
 from v2vkit.conditions.skeleton import NUM_CHANNELS, draw_people, drop_parts, skeleton_channels
 from v2vkit.errors import V2VError

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_LOOK = 0.25  # seconds of the first measurement; the system counts in hundredths
+_FIRST_INTERVAL = 0.25  # seconds of the first measurement; the system counts in hundredths
 _EVERY = 2.0  # seconds between measurements during the work
-_ENOUGH = 0.6  # share of a core that must be idle to add a thread for it
-_CALM = 3  # measurements in a row that must find an idle core before a thread is added
+_IDLE_SHARE = 0.6  # share of a core that must be idle to add a thread for it
+_IDLE_TIMES = 3  # measurements in a row that must find an idle core before a thread is added
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class CpuTimes:
     clock: float
     busy: float
     own: float
+
+
+ReadTimes = Callable[[], CpuTimes | None]
+"""CPU times so far; None where the system does not report them."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +91,27 @@ def idle_cores(before: CpuTimes, now: CpuTimes) -> float:
 
 
 @cache
-def _most_threads() -> int:
+def default_threads() -> int:
     """Torch's default number of threads, limited by the container's quota."""
     import torch
 
     return min(torch.get_num_threads(), allowed_cores())
 
 
-def _threads_for(idle: float) -> Threads:
-    number = max(1, min(_most_threads(), int(idle + 1 - _ENOUGH)))
+def _threads_for(idle: float, most: int | None) -> Threads:
+    most = most or default_threads()
+    number = max(1, min(most, int(idle + 1 - _IDLE_SHARE)))
     why = f"{idle:.1f} of {len(_affinity())} cores idle"
-    return Threads(number, why, automatic=True, reduced=number < _most_threads())
+    return Threads(number, why, automatic=True, reduced=number < most)
 
 
-def choose_threads(asked: int) -> Threads:
+def choose_threads(asked: int, *, most: int | None = None, read: ReadTimes = read_cpu_times) -> Threads:
     """Set torch's number of CPU threads at the start of a command, and return it.
 
     Args:
-        asked: the setting; 0 = OMP_NUM_THREADS where it is set, else the number of idle cores, at most torch's default.
+        asked: the setting; 0 = OMP_NUM_THREADS where it is set, else the number of idle cores, at most `most`.
+        most: the largest number that is chosen; None = torch's default.
+        read: measures the CPU times so far.
     """
     import torch
 
@@ -112,19 +119,25 @@ def choose_threads(asked: int) -> Threads:
         chosen = Threads(asked, "--threads")
     elif "OMP_NUM_THREADS" in os.environ:
         chosen = Threads(torch.get_num_threads(), "OMP_NUM_THREADS")
-    elif (before := read_cpu_times()) is None:
-        chosen = Threads(_most_threads(), "torch's choice")
+    elif (before := read()) is None:
+        chosen = Threads(most or default_threads(), "torch's choice")
     else:
-        time.sleep(_LOOK)
-        now = read_cpu_times()
+        time.sleep(_FIRST_INTERVAL)
+        now = read()
         assert now is not None
-        chosen = _threads_for(idle_cores(before, now))
+        chosen = _threads_for(idle_cores(before, now), most)
     torch.set_num_threads(chosen.number)
     return chosen
 
 
 def follow_idle_cores(
-    items: Iterable[T], threads: Threads, *, tell: Callable[[str], object] | None = None, every: float = _EVERY
+    items: Iterable[T],
+    threads: Threads,
+    *,
+    tell: Callable[[str], object] | None = None,
+    every: float = _EVERY,
+    most: int | None = None,
+    read: ReadTimes = read_cpu_times,
 ) -> Iterator[T]:
     """Yield the items, and between them adapt torch's number of threads to the idle cores.
 
@@ -134,19 +147,20 @@ def follow_idle_cores(
         threads: as chosen at the start.
         tell: is called with a line about every change.
         every: seconds between measurements.
+        most, read: as for `choose_threads`.
     """
-    before, number, calm = read_cpu_times() if threads.automatic else None, threads.number, 0
+    before, number, calm = read() if threads.automatic else None, threads.number, 0
     for item in items:
         yield item
         if before is None or time.monotonic() - before.clock < every:
             continue
-        now = read_cpu_times()
+        now = read()
         if now is None:
             return
-        wanted = _threads_for(idle_cores(before, now))
+        wanted = _threads_for(idle_cores(before, now), most)
         before = now
         calm = calm + 1 if wanted.number > number else 0
-        if wanted.number < number or calm >= _CALM:
+        if wanted.number < number or calm >= _IDLE_TIMES:
             number, calm = wanted.number, 0
             _set_threads(number)
             if tell is not None:

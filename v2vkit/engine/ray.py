@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 _TRIES = 3  # of one task; a frame that kills its worker must not kill all of them
 _PATIENCE = 600.0  # seconds without any living worker before the command gives up
-_LOOK = 1.0  # seconds between looks at the clock
+_POLL = 1.0  # seconds between checks of the time
 
 
 def _versions() -> tuple[str, str]:
@@ -202,7 +202,7 @@ class RayEngine(Generic[T, R]):
         """Wait a moment; (task, result, 0) of finished tasks and (task, …, tries) of those that lost their worker."""
         errors = self._ray.exceptions
         lost = (errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError, errors.NodeDiedError)
-        done, _ = self._ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_LOOK)
+        done, _ = self._ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_POLL)
         if done or self._busy or self._idle:
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > _PATIENCE:
@@ -223,7 +223,7 @@ class RayEngine(Generic[T, R]):
                 self._refuse_failing()
                 tell("A Ray worker died while it started; another one is started.")
                 self._start()
-                time.sleep(_LOOK)
+                time.sleep(_POLL)
                 continue
             actor, task, tries = self._busy.pop(reference)
             try:

@@ -6,27 +6,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import MODEL, ModelInfo, find_model, load_model
+from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.given import check_image
 from v2vkit.config import Precision, Size, parse_rate
-from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import Backend
-from v2vkit.inference.backends import Forward, choose_backend
+from v2vkit.inference.backends import choose_backend
 from v2vkit.inference.conditioned import conditioned_frames
 from v2vkit.inference.edge_variants import make_variants
 from v2vkit.inference.edits import NO_EDITS, Edits, open_editor
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.given import as_numpy, each_frame, given_frames
+from v2vkit.inference.graphs import Forward
 from v2vkit.inference.session import Session, prepare_ahead, warm_up
 from v2vkit.inference.sources import open_source, problems_of, refuse_settings_without_effect
 from v2vkit.inference.styles import find_style
@@ -37,7 +37,6 @@ from v2vkit.video.options import VideoOptions
 
 Image = NDArray[np.uint8]
 Path = str | os.PathLike[str]
-_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -257,81 +256,6 @@ class Model:
                 "This model (COVST) warps its features with flow that has to be given.",
                 "Use `model.render(workspace, maps=True)` with a workspace that has flow.",
             )
-
-
-def load(
-    path: Path,
-    *,
-    device: str = "auto",
-    precision: Precision = "auto",
-    styles: Path | None = None,
-    first_frame_model: Path | None = None,
-    backend: Backend = "torch",
-) -> Model:
-    """Open a trained model.
-
-    The number of torch's threads stays as it is (`torch.set_num_threads`); the frames do not depend on it.
-
-    Args:
-        path: a checkpoint's folder (`work/checkpoints/spatial-2`), a workspace (its finest checkpoint) or a model file
-            (`.safetensors`).
-        device: cpu, cuda, cuda:1, mps or auto.
-        precision: number format of the convolutions: auto, fp32, bf16 or fp16.
-        styles: folder of styles (default: `styles` of the checkpoint's workspace).
-        first_frame_model: checkpoint folder of the model that makes first frames (default: `checkpoints/pix2pixhd` of
-            the workspace).
-        backend: what runs the network: torch, compile, onnxruntime, openvino or auto, as of `v2v render`.
-
-    Raises:
-        V2VError: the model is missing, damaged or of another version, or the device is missing or has too little memory
-            (found by generating one frame).
-    """
-    if precision not in get_args(Precision):
-        raise V2VError(
-            "precision-unknown", f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}."
-        )
-    where = pick_device(device)
-    folder, name = _find(os.fspath(path))
-    generator, info = load_model(folder, name)
-    model = Model(
-        generator.to(where),
-        info,
-        where,
-        precision,
-        _workspace(folder),
-        None if styles is None else os.fspath(styles),
-        None if first_frame_model is None else os.fspath(first_frame_model),
-    )
-    warm_up(model.generator, info.width, info.height, info.downsamplings, precision)
-    chosen = choose_backend(backend, model.generator, info, precision)
-    return replace(model, backend=chosen.name, forward=chosen.forward)
-
-
-def _find(path: str) -> tuple[Folder, str]:
-    """Folder and name of the model file at `path`."""
-    folder = Folder(path)
-    if folder.exists(MODEL):
-        return folder, MODEL
-    if folder.is_file:
-        if not path.endswith(_SUFFIX):
-            raise V2VError(
-                "model-missing", f"{path} is not a model file.", f"Give a file that ends in {_SUFFIX}, or a folder."
-            )
-        parent, _, name = path.rpartition("/")
-        return Folder(parent or "."), name
-    if folder.exists("checkpoints"):
-        return find_model(folder, None), MODEL
-    raise V2VError(
-        "model-missing",
-        f"There is no model in {path}.",
-        f"Give a checkpoint's folder (such as work/checkpoints/spatial-1), a workspace, or a {_SUFFIX} file.",
-    )
-
-
-def _workspace(folder: Folder) -> Folder:
-    """The workspace of a checkpoint; its own folder if it is in none."""
-    work, inside, _ = folder.url.rpartition("/checkpoints/")
-    return Folder(work) if inside and work else folder
 
 
 def _rate(fps: str | float | Fraction | None) -> Fraction | None:

@@ -12,7 +12,7 @@ from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.models.any_generator import AnyGenerator
-from v2vkit.models.blocks import enlarge, halve, pyramid
+from v2vkit.models.blocks import downsample, pyramid, upsample_to
 from v2vkit.models.generator import Output, advance
 from v2vkit.models.layout import from_images, to_image
 from v2vkit.models.warp import flow_levels
@@ -103,7 +103,7 @@ class Rollout:
         if given is not None:
             return given
         if self.downsamplings:
-            x = enlarge(x, (s.shape[1], s.shape[2]), self.downsamplings)
+            x = upsample_to(x, (s.shape[1], s.shape[2]), self.downsamplings)
         return to_image(x[0])
 
     def images_at_once(self, sources: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
@@ -119,14 +119,14 @@ class Rollout:
         with torch.inference_mode(), _computing(self.generator, self.precision):
             x = self.generator(stack, None, first_frame=True)[-1].x_fake
         if self.downsamplings:
-            x = enlarge(x, (sources[0].shape[1], sources[0].shape[2]), self.downsamplings)
+            x = upsample_to(x, (sources[0].shape[1], sources[0].shape[2]), self.downsamplings)
         return [to_image(frame) for frame in x[: len(sources)]]
 
     def _tensor(self, s: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(s))[None].to(next(self.generator.parameters()).device)
 
     def _downsampled(self, x: Tensor) -> Tensor:
-        return halve(x, self.downsamplings)
+        return downsample(x, self.downsamplings)
 
 
 def render_precision(network: AnyGenerator, precision: Precision) -> Precision:
@@ -142,5 +142,5 @@ def _computing(network: AnyGenerator, precision: Precision) -> torch.autocast:
 
 def limit_resolution(image: NDArray[np.uint8], downsamplings: int) -> NDArray[np.uint8]:
     """RGB uint8 [H, W, 3] downsampled as in training and upsampled as in rendering: the best a coarse model can do."""
-    x = halve(from_images(image[None]), downsamplings)
-    return to_image(enlarge(x, (image.shape[0], image.shape[1]), downsamplings)[0])
+    x = downsample(from_images(image[None]), downsamplings)
+    return to_image(upsample_to(x, (image.shape[0], image.shape[1]), downsamplings)[0])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.errors import V2VError
-from v2vkit.inference.backends import Forward
+from v2vkit.inference.graphs import Forward
 from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.generator import Output
 

@@ -197,17 +197,17 @@ def stop_gradient_unless(varied: Tensor | None, x: Tensor) -> Tensor:
     return x if varied is None or not x.requires_grad else torch.where(varied, x, x.detach())
 
 
-def halve(x: Tensor, times: int = 1) -> Tensor:
+def downsample(x: Tensor, times: int = 1) -> Tensor:
     """Downsample by 2 (3x3 means, border excluded) `times` times: [B, C, H, W] -> [B, C, ceil(H / 2), ceil(W / 2)]."""
     for _ in range(times):
         x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)
     return x
 
 
-def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
-    """Upsample to `size` (height, width) after `times` of `halve`, bicubic: [B, C, h, w] -> [B, C, H, W].
+def upsample_to(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
+    """Upsample to `size` (height, width) after `times` of `downsample`, bicubic: [B, C, h, w] -> [B, C, H, W].
 
-    `halve` keeps the positions of every second pixel, from the first on, so pixel i returns to 2^times i.
+    `downsample` keeps the positions of every second pixel, from the first on, so pixel i returns to 2^times i.
     """
     factor = 1 << times
     x = F.pad(x, [0, 1, 0, 1], mode="replicate")
@@ -216,7 +216,7 @@ def enlarge(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
 
 
 def upsample_nearest(x: Tensor, size: tuple[int, int], times: int) -> Tensor:
-    """Like `enlarge`, with the nearest value: [B, C, h, w] -> [B, C, H, W].
+    """Like `upsample_to`, with the nearest value: [B, C, h, w] -> [B, C, H, W].
 
     Half-way pixels take the even neighbour (`torch.round`), so that there is no shift on average.
     """
@@ -231,7 +231,7 @@ def pyramid(x: Tensor, num_scales: int) -> list[Tensor]:
     """`x` [B, C, H, W] at `num_scales` sizes, the coarsest first and `x` itself last."""
     levels = [x]
     for _ in range(num_scales - 1):
-        levels.append(halve(levels[-1]))
+        levels.append(downsample(levels[-1]))
     return levels[::-1]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from v2vkit.models.blocks import enlarge
+from v2vkit.models.blocks import upsample_to
 from v2vkit.models.warp import warp
 
 LEVELS = 5
@@ -70,7 +70,7 @@ def estimate_flow(
         for older, newer in reversed(pyramid):
             size = (newer.shape[2], newer.shape[3])
             if flow.shape[2:] != newer.shape[2:]:
-                flow = 2 * enlarge(flow, size, 1)
+                flow = 2 * upsample_to(flow, size, 1)
             older = torch.cat([older, _gradient(older)], 1)  # one warp for all is cheaper
             newer = torch.cat([newer, _gradient(newer)], 1)
             for _ in range(warps):

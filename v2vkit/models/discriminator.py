@@ -5,7 +5,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from v2vkit.config import StageConfig, setting
-from v2vkit.models.blocks import Norm, ScoreConv, halve, init_weights, make_norm
+from v2vkit.models.blocks import Norm, ScoreConv, downsample, init_weights, make_norm
 
 FLOW_DIVISOR = 20.0
 """Flow in pixels is divided by this as input of D_V, to the range of images (specification 1.7)."""
@@ -71,7 +71,7 @@ class Discriminator(nn.Module):
         for scale in reversed(self.scales):
             outputs.append(scale(x))
             if len(outputs) < len(self.scales):
-                x = halve(x)
+                x = downsample(x)
         return outputs[::-1]
 
 

@@ -10,7 +10,7 @@ from v2vkit.models.blocks import (
     Norm,
     ReflectConv,
     downs,
-    halve,
+    downsample,
     init_weights,
     pad_to_multiple,
     stem,
@@ -67,7 +67,7 @@ def features_at(
     Returns:
         float32 [B, d, H, W], upsampled by `upsample_nearest`.
     """
-    return upsample_nearest(encode(halve(x, downsamplings)).float(), size, halved + downsamplings)
+    return upsample_nearest(encode(downsample(x, downsamplings)).float(), size, halved + downsamplings)
 
 
 def instance_average(features: Tensor, instance: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def laplacian_edges(
     Args:
         x: [B, 3, H, W] RGB in [-1, 1].
         kernel: the discrete Laplacian.
-        sigma: standard deviation of the Gaussian before it, in pixels; 0 for none.
+        sigma: standard deviation of the Gaussian blur before it, in pixels; 0 for none.
         threshold: in grey levels of 255.
 
     Returns:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -54,9 +54,9 @@ def downsampled_flow(flow: Tensor, confidence: Tensor, times: int) -> tuple[Tens
     Where the confidence is 0 it is the plain mean.
     """
     for _ in range(times):
-        share = halve(confidence)
-        trusted = halve(flow * confidence) / share.clamp(min=1e-6)
-        flow, confidence = torch.where(share > 1e-6, trusted, halve(flow)) / 2, share
+        share = downsample(confidence)
+        trusted = downsample(flow * confidence) / share.clamp(min=1e-6)
+        flow, confidence = torch.where(share > 1e-6, trusted, downsample(flow)) / 2, share
     return flow, confidence
 
 

@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import refuse_incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest, read_verified
-from v2vkit.config import DEFAULT_RATE, StageConfig, setting
+from v2vkit.config import StageConfig, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import FRAME_EXTENSIONS
-from v2vkit.pipeline.stage import Command, RunOptions, make_again, refuse_workspaces, stale_inputs
-from v2vkit.progress import progress, tracked
+from v2vkit.pipeline.stage import Command, RunOptions, make_again, stale_inputs
+from v2vkit.progress import progress
 from v2vkit.stages.check_against import compare_labels
+from v2vkit.stages.check_sources import check_sources
 from v2vkit.video.label_settings import LabelMapSettings
 
 if TYPE_CHECKING:
     from v2vkit.artifacts.shard import Shard
-    from v2vkit.video.sources import SourceFiles
-
-_MOST_NAMED = 5
 
 
 class CheckConfig(StageConfig):
@@ -32,18 +30,19 @@ class CheckConfig(StageConfig):
     """
 
     sources: tuple[str, ...] = setting(
-        (), "Videos, folders or patterns, as for ingest.", argument=True, metavar="[SOURCE...]"
+        (), "Videos, folders, or patterns in quotes; none = check the workspace.", argument=True, metavar="[SOURCE...]"
     )
     depth: str | None = setting(None, "Folder of depth maps of the sources.", metavar="FOLDER")
     densepose: str | None = setting(None, "Folder of DensePose maps of the sources.", metavar="FOLDER")
     picture: str | None = setting(
         None, "Video or folder with the same frames in another look, as for ingest.", metavar="VIDEO|FOLDER"
     )
-    min_frames: int = setting(3, "Least number of frames of a clip.", ge=1)
+    min_frames: int = setting(3, "Report clips with fewer frames than this.", ge=1)
     against: str | None = setting(
         None,
         "Also compare the labels with those of this workspace: share of each class, size of its segments, length of "
-        "boundaries, classes only in one. A model that is trained on one of them is driven by the other.",
+        "boundaries, classes only in one. For models trained on the labels of one and rendered from those of the "
+        "other.",
         metavar="WORKSPACE",
     )
     label_maps: LabelMapSettings = LabelMapSettings()
@@ -164,108 +163,17 @@ def _check_files(folder: Folder, kind: str, manifest: Manifest) -> list[str]:
     return []
 
 
-def _check_sources(config: CheckConfig) -> list[str]:
-    """The checks that `ingest` makes first, without ingesting."""
-    from v2vkit.conditions.label_report import mask_problem, table_problem
-    from v2vkit.video.collect import collect
-    from v2vkit.video.label_files import MapKind, match_maps
-    from v2vkit.video.paired import match_pictures
-    from v2vkit.video.sources import find_sources, left_out
-
-    given: dict[MapKind, str | None] = {
-        "depth": config.depth,
-        "densepose": config.densepose,
-    }
-    roots = config.label_maps.folders | {what: root for what, root in given.items() if root is not None}
-    rules = config.label_maps.rules
-    refuse_workspaces(config.sources)
-    sources = find_sources(config.sources)
-    materials, skipped = collect(sources, roots, rules, fps=DEFAULT_RATE, pictures=config.picture)
-    skipped |= left_out(config.sources)
-    damaged: list[str] = []
-    for material in materials:
-        footage, count = material.footage, material.footage.num_frames
-        if material.source.images:
-            damaged += _check_images(material.source)
-        else:
-            try:
-                count, problems = _count_frames(material.source, count)
-            except V2VError as error:
-                damaged.append(f"{material.source.path}: {error.message}")
-                continue
-            damaged += [f"{material.source.path}: {problem}" for problem in problems]
-        assert count is not None, "image sequences have a length"
-        try:
-            for item in material.maps:
-                match_maps(material.source, count, item, sparse=config.label_maps.may_lack(item.what))
-            if material.pictures is not None:
-                match_pictures(material.source, count, material.pictures)
-        except V2VError as error:
-            damaged.append(f"{material.source.path}: {error}")
-            continue
-        if count < config.min_frames:
-            enough = counted(config.min_frames, "frame")
-            damaged.append(f"{material.source.path}: {counted(count, 'frame')}, fewer than {enough} (--min-frames)")
-        maps = "".join(f", {len(item.names)} {item.what}" for item in material.maps)
-        if material.pictures is not None:
-            maps += f", pictures {material.pictures.width}x{material.pictures.height}"
-        size = f"{footage.width}x{footage.height}"
-        print(f"{material.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{maps}")
-        for remark in footage.remarks:
-            print(f"  {remark}")
-    ids = frozenset[int]().union(*(material.label_ids for material in materials))
-    if problem := mask_problem(ids, config.label_maps.num_labels):
-        damaged.append(problem)
-    if (table := config.label_maps.table) is not None and (problem := table_problem(ids, table)):
-        damaged.append(problem)
-    return [*(f"{path}: {reason}" for path, reason in skipped.items()), *damaged]
-
-
-def _count_frames(source: "SourceFiles", expected: int | None) -> tuple[int, list[str]]:
-    """Decode a video to its end: number of frames, and problems of single frames.
-
-    Args:
-        expected: number of frames for the progress bar; None = unknown.
-
-    Raises:
-        V2VError: the video is mostly damaged, cut off, or changes its frame size.
-    """
-    from v2vkit.video.cuts import DETECTION_SIDE
-    from v2vkit.video.damage import Damage
-    from v2vkit.video.decode import decode
-
-    frames = decode(source.path, long_side=DETECTION_SIDE, options=source.options, damage=(damage := Damage()))
-    return sum(1 for _ in tracked(frames, total=expected, desc="checking video")), damage.problems()
-
-
-def _check_images(source: "SourceFiles") -> list[str]:
-    """Decode every image of a sequence; at most one problem, which counts the images that `ingest` would refuse."""
-    from v2vkit.video.images import read_image
-
-    reasons: list[str] = []
-    size: tuple[int, ...] | None = None
-    count = len(source.images)
-    for number in tracked(range(count), total=count, desc="checking images", unit="file"):
-        try:
-            shape = read_image(source.image_path(number)).shape
-        except V2VError as error:
-            reasons.append(error.message)
-            continue
-        size = size or shape
-        if shape != size:
-            path = source.image_path(number)
-            reasons.append(f"Image {path} is {shape[1]}x{shape[0]}, not {size[1]}x{size[0]} as the first one.")
-    if not reasons:
-        return []
-    named = " ".join(reasons[:_MOST_NAMED]) + (" ..." if len(reasons) > _MOST_NAMED else "")
-    return [f"{source.path}: {len(reasons)} of {len(source.images)} images cannot be used. {named}"]
-
-
 def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     if config.sources and config.against is not None:
         raise V2VError("setting-conflict", "--against compares workspaces, not sources.", "Leave out either.")
     if config.sources:
-        return _check_sources(config)
+        return check_sources(
+            config.sources,
+            config.label_maps,
+            {"depth": config.depth, "densepose": config.densepose},
+            picture=config.picture,
+            min_frames=config.min_frames,
+        )
     names = ("labels", "instances", "depth", "densepose", "picture", "allow_palette", "ids", "classes", "remap")
     beside = {f"--{name.replace('_', '-')}": config.value(name) for name in names}
     if given := [flag for flag, value in beside.items() if value]:

@@ -5,12 +5,13 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
 from v2vkit.estimators.registry import estimator_extras, how_to_install
-from v2vkit.pipeline.stage import Command, RunOptions
+from v2vkit.pipeline.stage import Command
 from v2vkit.weights.overview import store_problems, summary
 
 # Distribution name -> module to import.
@@ -42,6 +43,10 @@ EXTRAS = {
     "s3": ("s3fs", "workspaces on S3"),
     "gcs": ("gcsfs", "workspaces on Google Cloud Storage"),
 }
+
+
+VersionOf = Callable[[str], str | None]
+"""Name of a distribution -> its installed version; None = not installed."""
 
 
 class DoctorConfig(StageConfig):
@@ -85,7 +90,7 @@ def _devices() -> list[str]:
     return lines
 
 
-def _conflicts() -> list[str]:
+def _conflicts(version_of: VersionOf) -> list[str]:
     """Packages that overwrite each other's files."""
     plain, contrib = version_of("opencv-python"), version_of("opencv-contrib-python")
     problems = []
@@ -99,7 +104,16 @@ def _conflicts() -> list[str]:
     return problems
 
 
-def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
+def diagnose(work: str, version_of: VersionOf = version_of) -> list[str]:
+    """Prints packages, extras, devices, free disk space and weights.
+
+    Args:
+        work: the workspace, whose disk is looked at.
+        version_of: gives the installed version of a distribution; None = not installed.
+
+    Returns:
+        What is missing, broken or in conflict, a sentence each.
+    """
     problems = []
     print(f"v2vkit {__version__}, Python {platform.python_version()}, {platform.platform()}")
     print("packages")
@@ -123,16 +137,16 @@ def _doctor(config: DoctorConfig, options: RunOptions) -> list[str]:
         print("devices")
         for line in _devices():
             print(f"  {line}")
-    if "://" not in options.work:
-        work = Path(options.work).absolute()
-        free = shutil.disk_usage(next(folder for folder in (work, *work.parents) if folder.is_dir())).free
-        print(f"disk\n  {free / 2**30:.0f} GiB free for {options.work}")
+    if "://" not in work:
+        path = Path(work).absolute()
+        free = shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.is_dir())).free
+        print(f"disk\n  {free / 2**30:.0f} GiB free for {work}")
     print(f"weights\n  {summary()}")
-    return problems + store_problems() + _conflicts()
+    return problems + store_problems() + _conflicts(version_of)
 
 
 COMMAND = Command(
     name="doctor",
     config=DoctorConfig,
-    call=_doctor,
+    call=lambda config, options: diagnose(options.work),
 )

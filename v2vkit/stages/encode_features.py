@@ -115,7 +115,8 @@ def _resolve(config: EncodeConfig, work: Folder) -> Resolved:
     A checkpoint inside the workspace is named relative to it (`checkpoints/spatial-1`), so that the name stays valid
     when the workspace is moved.
     """
-    from v2vkit.checkpoint.model_file import find_model, read_info, refuse_without_features
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import read_info, refuse_without_features
     from v2vkit.conditions.clips import tracks_beside
 
     folder = find_model(work, config.checkpoint)

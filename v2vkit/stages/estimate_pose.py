@@ -77,8 +77,8 @@ class PoseConfig(StageConfig):
     )
     stroke: int = setting(
         0,
-        "Half the width of a body's strokes in pixels (hands and faces: a third); 0 = 3 for frames 512 high, in "
-        "proportion, at least 1.",
+        "Half the width of a body's strokes in pixels (hands and faces: a third of it); 0 = in proportion "
+        "to the height of the frames, 3 at 512 pixels, at least 1.",
         ge=0,
         le=64,
     )

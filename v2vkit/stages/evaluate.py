@@ -84,9 +84,9 @@ class EvaluateConfig(StageConfig):
         "start.",
     )
     frames: int = setting(10, "Predicted frames (--prediction).", ge=1, le=1000)
-    every: int = setting(1, "Frames between two starts (--prediction).", ge=1, le=1000)
+    every: int = setting(1, "Distance in frames between two starts (--prediction).", ge=1, le=1000)
     video: str | None = setting(
-        None, "Checkpoint of the model that makes the video of predicted labels (--prediction)."
+        None, "Checkpoint of the model that renders frames from the predicted labels (--prediction)."
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.")
@@ -123,7 +123,7 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
         return []
     if config.prediction:
         return _predict(config, options)
-    from v2vkit.checkpoint.model_file import describe_checkpoint
+    from v2vkit.checkpoint.find_model import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.workspace import count_missing_instances, maps_warning
     from v2vkit.stages.evaluate_plan import length, open_evaluation
@@ -205,7 +205,7 @@ def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None
 def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
     """Write the report and print its tables."""
     from v2vkit.artifacts.images import encode_png
-    from v2vkit.checkpoint.model_file import downsampled_size
+    from v2vkit.checkpoint.model_info import downsampled_size
     from v2vkit.evaluation.metrics.contract import WithPictures
     from v2vkit.evaluation.report import JSON_NAME, about_metrics, notes, table, write_report
     from v2vkit.evaluation.summary import summarize

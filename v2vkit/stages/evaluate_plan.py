@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
-from v2vkit.checkpoint.model_file import ModelInfo, find_model, load_model, refuse_other_sizes
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import ModelInfo, load_model, refuse_other_sizes
 from v2vkit.conditions.clips import ClipReader, tracks_beside
 from v2vkit.config import Precision
 from v2vkit.engine.cores import choose_threads

@@ -66,7 +66,8 @@ def open_prediction(
     device: str,
 ) -> tuple[PredictionPlan, list[str]]:
     """Open models and footage, with the shots that are too short as problems."""
-    from v2vkit.checkpoint.model_file import find_model, load_model, refuse_other_sizes
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import load_model, refuse_other_sizes
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.engine.devices import pick_device
     from v2vkit.evaluation.prediction import admissible_starts, predicted_places
@@ -169,7 +170,8 @@ def _has_flow(manifests: dict[str, Manifest]) -> bool:
 
 def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module, ModelInfo]]":
     """The models of prediction to measure, by checkpoint."""
-    from v2vkit.checkpoint.model_file import MODEL, find_model
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.inference.prediction import load_prediction
 
     if checkpoint is not None:

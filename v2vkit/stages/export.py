@@ -33,7 +33,8 @@ def export(config: ExportConfig, options: RunOptions) -> list[str]:
     """
     from v2vkit import __version__
     from v2vkit.checkpoint.export import export_model
-    from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
+    from v2vkit.checkpoint.model_file import load_model
     from v2vkit.checkpoint.size import resized
     from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 

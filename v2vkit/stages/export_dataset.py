@@ -37,11 +37,11 @@ class ExportConfig(StageConfig):
     both also get the maps. Objects are the instances of --things; without --instances, their connected areas.
     """
 
-    rendered: str = setting(..., "Folder of rendered frames.", argument=True)
+    rendered: str = setting(..., "Folder of rendered frames, or of such folders.", argument=True)
     out: str = setting(..., "Folder to make.", argument=True)
     format: Literal["cityscapes", "coco", "yolo"] = setting(..., "Format of the data set.")
     labels: str = setting(..., "Folder with the label maps, arranged like RENDERED.", metavar="FOLDER")
-    instances: str | None = setting(None, "Folder with the instance maps, likewise.", metavar="FOLDER")
+    instances: str | None = setting(None, "Folder with the instance maps, arranged like RENDERED.", metavar="FOLDER")
     classes: ClassTableSetting | None = setting(
         None,
         f"Class table of the labels: {', '.join(table_names())}, or a TOML file; gives names and things.",

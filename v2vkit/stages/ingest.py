@@ -38,7 +38,12 @@ class IngestConfig(StageConfig):
     """
 
     sources: tuple[str, ...] = setting(
-        ..., "Videos, folders or patterns.", argument=True, metavar="SOURCE...", min_length=1, affects_output=False
+        ...,
+        "Videos, folders, or patterns in quotes.",
+        argument=True,
+        metavar="SOURCE...",
+        min_length=1,
+        affects_output=False,
     )
     size: SizeSetting | None = setting(None, "Size of the frames in pixels; default: that of the source.")
     crop: Literal["none", "center", "face"] = setting(

@@ -49,7 +49,7 @@ def ingest_clip(
     from v2vkit.video.framing import Window, reframe, reframe_ids
     from v2vkit.video.label_files import read_map
     from v2vkit.video.sources import SourceFiles
-    from v2vkit.video.thinning import only
+    from v2vkit.video.subsampling import only
 
     info, plan = clip.info, clip.info.source
     place = sources[plan["number"] - 1].path if "number" in plan else plan["file"]  # version 1 kept no number

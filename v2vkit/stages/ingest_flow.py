@@ -51,7 +51,8 @@ class FlowMapSettings(SettingsGroup):
     )
     strides: tuple[int, ...] = setting(
         (1, 3),
-        "Distance k to the earlier frame, 1 to 99, of the artifact flow made of --flow; larger ones are chained.",
+        "Distance k to the earlier frame, 1 to 99, in the flow that is stored; distances above 1 are chained from the "
+        "flow of single steps.",
         min_length=1,
         since="0.1",
     )
@@ -103,31 +104,33 @@ class FlowMapSettings(SettingsGroup):
         return self.flow_direction or default_direction(name)
 
 
-def with_flow(settings: FlowMapSettings, materials: "list[OpenedSource]", *, several: bool) -> "list[OpenedSource]":
+def with_flow(
+    settings: FlowMapSettings, opened_sources: "list[OpenedSource]", *, several: bool
+) -> "list[OpenedSource]":
     """The same sources with their flow among the maps; every file is read and checked.
 
     Raises:
         V2VError: the folder or a file is missing, damaged or of another size than the frames.
     """
     if settings.flow is None:
-        return materials
+        return opened_sources
     from v2vkit.conditions.flow_given import read_given_flow
     from v2vkit.video.collect import maps_of
 
     found = []
-    for material in materials:
-        (maps,) = maps_of(material.source, {"flow": settings.flow}, several=several)
-        size = material.footage.width, material.footage.height
+    for opened in opened_sources:
+        (maps,) = maps_of(opened.source, {"flow": settings.flow}, several=several)
+        size = opened.footage.width, opened.footage.height
         for name in maps.names:
             path = Path(maps.folder) / name
             height, width = read_given_flow(path, scale=settings.scale)[1].shape
             if (width, height) != size:
                 raise V2VError(
                     "size-mismatch",
-                    f"{path} is {width}x{height}, but the frames of {material.source.path} are {size[0]}x{size[1]}.",
+                    f"{path} is {width}x{height}, but the frames of {opened.source.path} are {size[0]}x{size[1]}.",
                     "Flow must have the size of the frames that it belongs to.",
                 )
-        found.append(replace(material, maps=(*material.maps, maps)))
+        found.append(replace(opened, maps=(*opened.maps, maps)))
     return found
 
 
@@ -159,7 +162,7 @@ def match_flow(settings: FlowMapSettings, source: "SourceFiles", num_frames: int
     return matched
 
 
-def check_flow(settings: FlowMapSettings, material: "OpenedSource", shots: "Shots") -> None:
+def check_flow(settings: FlowMapSettings, opened: "OpenedSource", shots: "Shots") -> None:
     """Warp the first frames by their flow, and refuse a reading that they contradict.
 
     Raises:
@@ -167,21 +170,23 @@ def check_flow(settings: FlowMapSettings, material: "OpenedSource", shots: "Shot
     """
     from v2vkit.conditions.flow_given import as_backward, photometric_error, read_given_flow
     from v2vkit.video.footage import read_frames
-    from v2vkit.video.thinning import only
+    from v2vkit.video.subsampling import only
 
-    maps = next((maps for maps in material.maps if maps.what == "flow"), None)
-    if maps is None or not shots.pieces:
+    maps = next((maps for maps in opened.maps if maps.what == "flow"), None)
+    if maps is None or not shots.clip_ranges:
         return
-    if any(piece.thinned for piece in shots.pieces):
+    if any(clip_range.subsampled for clip_range in shots.clip_ranges):
         raise V2VError(
             "setting-conflict",
             "--flow leads from frame to frame, and --fps leaves frames out.",
             "Leave out --fps, or make the flow with `v2v extract-flow`.",
         )
-    piece = shots.pieces[0]
-    numbers = list(piece.frames)[: _TESTED + 1]
-    fps = Fraction(material.footage.fps)
-    every = read_frames(material.source, numbers[0], numbers[-1] + 1, fps=fps, threads=False, start_pts=piece.start_pts)
+    clip_range = shots.clip_ranges[0]
+    numbers = list(clip_range.frames)[: _TESTED + 1]
+    fps = Fraction(opened.footage.fps)
+    every = read_frames(
+        opened.source, numbers[0], numbers[-1] + 1, fps=fps, threads=False, start_pts=clip_range.start_pts
+    )
     images = [frame.image for frame in only(every, numbers)]
     own = settings.direction(next(name for name in maps.names if name))
     errors: dict[tuple[Direction, Scale], float] = {}
@@ -206,10 +211,10 @@ def check_flow(settings: FlowMapSettings, material: "OpenedSource", shots: "Shot
     if best < _CLEARLY * asked and best < _CLEARLY * still:
         raise V2VError(
             "flow-mismatch",
-            f"The flow in {maps.folder} does not lead from frame to frame of {material.source.path} as {own} flow: "
+            f"The flow in {maps.folder} does not lead from frame to frame of {opened.source.path} as {own} flow: "
             f"warped frames differ by {asked / pairs:.1f} of 255 levels, but by {best / pairs:.1f} as {direction} flow"
             f"{_times(factor)}.",
-            f"Give --flow-direction {direction}{_scale_flag(settings, maps, factor, material)}.",
+            f"Give --flow-direction {direction}{_scale_flag(settings, maps, factor, opened)}.",
         )
 
 
@@ -230,12 +235,12 @@ def _times(factor: "Scale") -> str:
     return "" if factor == (1.0, 1.0) else f" times {factor[0]:g},{factor[1]:g}"
 
 
-def _scale_flag(settings: FlowMapSettings, maps: "Maps", factor: "Scale", material: "OpenedSource") -> str:
+def _scale_flag(settings: FlowMapSettings, maps: "Maps", factor: "Scale", opened: "OpenedSource") -> str:
     from v2vkit.conditions.flow_given import default_scale
 
     if factor == (1.0, 1.0):
         return ""
-    size = material.footage.width, material.footage.height
+    size = opened.footage.width, opened.footage.height
     across, down = settings.scale or default_scale(maps.names[-1], size)
     return f" --flow-scale={across * factor[0]:g},{down * factor[1]:g}"
 

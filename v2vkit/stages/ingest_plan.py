@@ -12,6 +12,7 @@ from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.stage import Plan
 from v2vkit.progress import progress
+from v2vkit.stages.ingest_face import crop_around_face, open_face
 from v2vkit.stages.ingest_flow import check_flow, match_flow, with_flow
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from v2vkit.video.label_files import Maps
     from v2vkit.video.limits import Limits
     from v2vkit.video.paired import Pictures
-    from v2vkit.video.shots import Piece, Shots
+    from v2vkit.video.shots import ClipRange, Shots
 
 _EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
 _NOTICEABLE = Fraction(102, 100)
@@ -43,78 +44,80 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     from v2vkit.video.paired import match_pictures
     from v2vkit.video.shots import find_shots
     from v2vkit.video.sources import left_out, unsearched_folders
-    from v2vkit.video.thinning import kept_rate
+    from v2vkit.video.subsampling import kept_rate
 
-    find_face = _open_face(config)
+    find_face = open_face(config.face, config.face_weights) if config.crop == "face" else None
     sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
     known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
     for folder, names in unsearched_folders(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
         print(text, file=sys.stderr)
     rules = config.label_rules
-    materials, skipped = collect(sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture)
-    materials = with_flow(config.flow_maps, materials, several=len(sources) > 1)
+    opened_sources, skipped = collect(
+        sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture
+    )
+    opened_sources = with_flow(config.flow_maps, opened_sources, several=len(sources) > 1)
     skipped |= left_out(config.sources)
-    _refuse_slower(materials, rate)
-    for material in materials:
-        for remark in material.footage.remarks:
-            print(f"{material.source.path}: {remark}", file=sys.stderr)
+    _refuse_slower(opened_sources, rate)
+    for opened in opened_sources:
+        for remark in opened.footage.remarks:
+            print(f"{opened.source.path}: {remark}", file=sys.stderr)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING
     found: list[tuple[OpenedSource, Shots]] = []
-    counts = [_count_read(material, limits, rate) for material in materials]
+    counts = [_count_read(opened, limits, rate) for opened in opened_sources]
     total = None if None in counts else sum(count or 0 for count in counts)
     with progress(total, desc="reading") as shown:
-        for material in materials:
+        for opened in opened_sources:
             try:
                 shots = find_shots(
-                    material.source,
-                    fps=material.footage.fps,
-                    rate=kept_rate(material.footage.fps, rate),
+                    opened.source,
+                    fps=opened.footage.fps,
+                    rate=kept_rate(opened.footage.fps, rate),
                     cuts=config.cuts,
                     limits=limits,
                     min_length=config.min_frames,
                     max_length=config.clip_frames,
-                    whole=bool(material.maps) or material.pictures is not None,
+                    whole=bool(opened.maps) or opened.pictures is not None,
                     progress=shown.update,
                 )
             except V2VError as error:
-                skipped[material.source.path] = error.message
-                hint = error.hint if len(materials) == 1 else hint
+                skipped[opened.source.path] = error.message
+                hint = error.hint if len(opened_sources) == 1 else hint
                 continue
-            pictures = material.pictures
+            pictures = opened.pictures
             try:
                 maps = tuple(
-                    match_flow(config.flow_maps, material.source, shots.num_read, maps)
+                    match_flow(config.flow_maps, opened.source, shots.num_read, maps)
                     if maps.what == "flow"
-                    else match_maps(material.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
-                    for maps in material.maps
+                    else match_maps(opened.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
+                    for maps in opened.maps
                 )
                 if pictures is not None:
-                    pictures = match_pictures(material.source, shots.num_read, pictures)
+                    pictures = match_pictures(opened.source, shots.num_read, pictures)
             except V2VError as error:
                 if not shots.problems:
                     raise
                 raise V2VError(
                     error.code, f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
                 ) from None
-            footage = replace(material.footage, fps=rate or material.footage.fps)
-            found.append((replace(material, maps=maps, footage=footage, pictures=pictures), shots))
+            footage = replace(opened.footage, fps=rate or opened.footage.fps)
+            found.append((replace(opened, maps=maps, footage=footage, pictures=pictures), shots))
             check_flow(config.flow_maps, found[-1][0], shots)
-            troubles = list(shots.problems) if shots.pieces else [*shots.problems, _too_short(config, shots)]
+            troubles = list(shots.problems) if shots.clip_ranges else [*shots.problems, _too_short(config, shots)]
             if troubles:
-                skipped[material.source.path] = "; ".join(troubles)
-            if shots.pieces and shots.short:
+                skipped[opened.source.path] = "; ".join(troubles)
+            if shots.clip_ranges and shots.short:
                 where = ", ".join(f"{start}-{stop - 1}" for start, stop in shots.short)
-                text = f"{material.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
+                text = f"{opened.source.path}: left out shots of fewer than {config.min_frames} frames: {where}"
                 shown.write(text)
-    clips = [clip for material, shots in found for clip in _clips(config, material, shots, find_face, skipped)]
+    clips = [clip for opened, shots in found for clip in _clips(config, opened, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
         raise V2VError("source-unusable", f"Nothing can be ingested. {reasons}", hint)
-    if notes := list(_label_notes(config, [material for material, shots in found if shots.pieces])):
+    if notes := list(_label_notes(config, [opened for opened, shots in found if shots.clip_ranges])):
         skipped["label maps"] = " ".join(notes)
-    for note in _notes(config, [material.footage for material, shots in found if shots.pieces]):
+    for note in _notes(config, [opened.footage for opened, shots in found if shots.clip_ranges]):
         print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
 
@@ -134,11 +137,11 @@ def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:
         yield f"Frame rates {listed}: flow and motion differ between clips; --fps {rates[0]} makes them equal."
 
 
-def _label_notes(config: "IngestConfig", materials: "list[OpenedSource]") -> Iterator[str]:
+def _label_notes(config: "IngestConfig", opened_sources: "list[OpenedSource]") -> Iterator[str]:
     """Notes on suspicious label ids, although each is allowed."""
     from v2vkit.conditions.label_report import mask_problem, table_problem
 
-    ids = frozenset[int]().union(*(material.label_ids for material in materials))
+    ids = frozenset[int]().union(*(opened.label_ids for opened in opened_sources))
     if problem := mask_problem(ids, config.label_maps.num_labels):
         yield problem
     if (table := config.label_maps.table) is not None and (problem := table_problem(ids, table)):
@@ -148,15 +151,15 @@ def _label_notes(config: "IngestConfig", materials: "list[OpenedSource]") -> Ite
             yield f"--ids {old}={new}: no label map holds the id {old}."
 
 
-def _refuse_slower(materials: "list[OpenedSource]", rate: Fraction | None) -> None:
+def _refuse_slower(opened_sources: "list[OpenedSource]", rate: Fraction | None) -> None:
     """Refuse sources with a lower frame rate than --fps: frames are never duplicated.
 
     Raises:
         V2VError: a source has a lower frame rate.
     """
-    from v2vkit.video.thinning import SAME_RATE
+    from v2vkit.video.subsampling import SAME_RATE
 
-    slower = next((m for m in materials if rate is not None and m.footage.fps < rate * (1 - SAME_RATE)), None)
+    slower = next((m for m in opened_sources if rate is not None and m.footage.fps < rate * (1 - SAME_RATE)), None)
     if slower is not None:
         raise V2VError(
             "frame-rate-mismatch",
@@ -165,10 +168,10 @@ def _refuse_slower(materials: "list[OpenedSource]", rate: Fraction | None) -> No
         )
 
 
-def _count_read(material: "OpenedSource", limits: "Limits", rate: Fraction | None) -> int | None:
+def _count_read(opened: "OpenedSource", limits: "Limits", rate: Fraction | None) -> int | None:
     """Number of frames that `find_shots` reads, with maps also those after the limits; None where unknown."""
-    footage = material.footage
-    if footage.num_frames is None or material.maps or material.pictures is not None:
+    footage = opened.footage
+    if footage.num_frames is None or opened.maps or opened.pictures is not None:
         return footage.num_frames
     if rate is not None and limits.max_frames is not None:  # frames that are read for those that are kept
         limits = replace(limits, max_frames=ceil(limits.max_frames * footage.fps / rate))
@@ -184,7 +187,7 @@ def _too_short(config: "IngestConfig", shots: "Shots") -> str:
 
 def _clips(
     config: "IngestConfig",
-    material: "OpenedSource",
+    opened: "OpenedSource",
     shots: "Shots",
     find_face: "FaceEstimator | None",
     skipped: dict[str, str],
@@ -192,44 +195,44 @@ def _clips(
     """The clips of one source, with name and crop; clips without a face are added to `skipped`."""
     from v2vkit.video.framing import crop_window
 
-    footage, clips, ranges = material.footage, list[ClipInfo](), dict[int, tuple[float, float]]()
+    footage, clips, ranges = opened.footage, list[ClipInfo](), dict[int, tuple[float, float]]()
     width, height = config.size or (footage.width, footage.height)
-    for piece in shots.pieces:
+    for clip_range in shots.clip_ranges:
         source: dict[str, Any] = {
-            "file": material.source.path,
-            "number": material.number,
-            "start": piece.start,
-            "stop": piece.stop,
-            "shot": piece.shot,
+            "file": opened.source.path,
+            "number": opened.number,
+            "start": clip_range.start,
+            "stop": clip_range.stop,
+            "shot": clip_range.shot,
             "size": [footage.width, footage.height],
         }
         if find_face is None:
             window = crop_window(config.crop, footage.width, footage.height, (width, height))
             source["crop"] = list(astuple(window))
-        elif (around := _around_face(material, piece, find_face)) is not None:
+        elif (around := crop_around_face(opened, clip_range, find_face)) is not None:
             source |= around
         else:
-            where = f"{material.source.path}, frames {piece.start} to {piece.stop - 1}"
+            where = f"{opened.source.path}, frames {clip_range.start} to {clip_range.stop - 1}"
             skipped[where] = "no face found in any frame of this clip"
             continue
-        if piece.thinned:
-            source["frames"] = list(piece.frames)
-        if piece.start_pts is not None:
-            source["start_pts"] = piece.start_pts
-        if material.source.images:
-            source["images"] = [material.source.images[number] for number in piece.frames]
-        for maps in material.maps:
-            source[maps.what] = {"folder": maps.folder, "files": [maps.names[number] for number in piece.frames]}
+        if clip_range.subsampled:
+            source["frames"] = list(clip_range.frames)
+        if clip_range.start_pts is not None:
+            source["start_pts"] = clip_range.start_pts
+        if opened.source.images:
+            source["images"] = [opened.source.images[number] for number in clip_range.frames]
+        for maps in opened.maps:
+            source[maps.what] = {"folder": maps.folder, "files": [maps.names[number] for number in clip_range.frames]}
             if maps.what == "depth" and config.depth_scale is None:
-                source[maps.what]["near_far"] = list(_range(config, maps, piece.shot, shots, ranges))
-        if material.pictures is not None:
-            source["picture"] = _paired(material.pictures, piece, source["crop"], footage)
+                source[maps.what]["near_far"] = list(_range(config, maps, clip_range.shot, shots, ranges))
+        if opened.pictures is not None:
+            source["picture"] = _paired(opened.pictures, clip_range, source["crop"], footage)
         if not clips and shots.short:
             source["short_shots"] = [list(bounds) for bounds in shots.short]
         clips.append(
             ClipInfo(
-                name=f"{material.name}-{len(clips):04d}",
-                num_frames=len(piece.frames),
+                name=f"{opened.name}-{len(clips):04d}",
+                num_frames=len(clip_range.frames),
                 width=width,
                 height=height,
                 fps=str(footage.fps),
@@ -246,50 +249,27 @@ def _range(
     from v2vkit.video.depth_values import range_of_files
 
     if shot not in known:
-        names = [maps.names[number] for piece in shots.pieces if piece.shot == shot for number in piece.frames]
+        names = [
+            maps.names[number]
+            for clip_range in shots.clip_ranges
+            if clip_range.shot == shot
+            for number in clip_range.frames
+        ]
         known[shot] = range_of_files(maps.folder, names, inverse=config.depth_inverse)
     return known[shot]
 
 
-def _paired(pictures: "Pictures", piece: "Piece", crop: list[int], footage: "Footage") -> dict[str, Any]:
+def _paired(pictures: "Pictures", clip_range: "ClipRange", crop: list[int], footage: "Footage") -> dict[str, Any]:
     """The part of a clip's plan that `ingest_clip` needs for its pictures."""
     from v2vkit.video.framing import Window, scale_window
 
     window = scale_window(Window(*crop), (footage.width, footage.height), (pictures.width, pictures.height))
     plan: dict[str, Any] = {"crop": list(astuple(window))}
     if pictures.source.images:
-        plan["images"] = [pictures.source.images[number] for number in piece.frames]
+        plan["images"] = [pictures.source.images[number] for number in clip_range.frames]
     elif pictures.ticks:
-        plan["start_pts"] = pictures.ticks[piece.start]
+        plan["start_pts"] = pictures.ticks[clip_range.start]
     return plan
-
-
-def _around_face(material: "OpenedSource", piece: "Piece", find_face: "FaceEstimator") -> dict[str, Any] | None:
-    """The crop around the first face found in a clip; None if there is none."""
-    from v2vkit.video.footage import read_frames
-    from v2vkit.video.framing import first_face
-    from v2vkit.video.thinning import only
-
-    fps = material.footage.fps
-    every = read_frames(material.source, piece.start, piece.stop, fps=fps, start_pts=piece.start_pts)
-    found = first_face(only(every, piece.frames), find_face)
-    if found is None:
-        return None
-    number, window = found
-    return {
-        "crop": list(astuple(window)),
-        "face": {"estimator": find_face.name, "version": find_face.version, "frame": number},
-    }
-
-
-def _open_face(config: "IngestConfig") -> "FaceEstimator | None":
-    if config.crop != "face":
-        return None
-    from v2vkit.estimators.registry import chosen, open_estimator
-
-    name, settings = chosen("face", {"face": config.face, "weights": config.face_weights})
-    estimator: FaceEstimator = open_estimator("face", name, **settings)
-    return estimator
 
 
 def pack(clips: list[ClipInfo], shard_frames: int) -> tuple[tuple[ClipInfo, ...], ...]:

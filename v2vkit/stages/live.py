@@ -50,11 +50,12 @@ class LiveConfig(StageConfig):
     camera: int | None = setting(None, "Number of a camera, from 0.", ge=0)
     to: str = setting(
         WINDOW,
-        "window, camera (a virtual camera; extra `camera`), a video or folder to write, or - (standard output).",
+        "Where the frames go: window, camera (a virtual camera; extra `camera`), a video or folder to write, or - "
+        "(standard output).",
         metavar="TARGET",
     )
     checkpoint: str | None = setting(None, "Checkpoint, such as spatial-1; default: the finest.")
-    maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
+    maps: bool = setting(False, "SOURCE is a workspace with finished annotations (labels, sketches, poses ...).")
     align: bool = setting(
         False, "Zoom and shift so that the first face (or body) has the size and position of the training footage."
     )
@@ -80,7 +81,7 @@ class LiveConfig(StageConfig):
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
     backend: Backend = setting("torch", BACKEND)
-    size: SizeSetting | None = setting(None, "Size of the frames, other than that of the training footage.")
+    size: SizeSetting | None = setting(None, "Size of the frames; default: that of the training footage.")
 
     _number = field_validator("style", mode="before")(as_text)
 
@@ -96,7 +97,8 @@ def _live(config: LiveConfig, options: RunOptions) -> list[str]:
 
 
 def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
-    from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
+    from v2vkit.checkpoint.model_file import load_model
     from v2vkit.checkpoint.size import resized
     from v2vkit.errors import counted
     from v2vkit.inference.backends import choose_backend

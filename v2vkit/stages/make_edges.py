@@ -20,20 +20,21 @@ class EdgesConfig(StageConfig):
     kernel: Kernel = setting("cross", "Laplacian kernel: cross has 4 neighbours, square has 8.")
     sigma: float = setting(
         SIGMA,
-        "Standard deviation of the Gaussian before it, in pixels; higher values keep only coarse edges, 0 = none.",
+        "Standard deviation in pixels of the Gaussian blur before the Laplacian; higher values keep only coarse edges, "
+        "0 = no blur.",
         ge=0,
         le=MAX_SIGMA,
     )
     threshold: float = setting(
         THRESHOLD,
-        "Response above which a pixel is an edge, in grey levels of 255; higher values give fewer edges.",
+        "Absolute Laplacian above which a pixel is an edge, in grey levels of 255; higher values give fewer edges.",
         ge=0,
         le=4096,
     )
 
 
 def open_edges(config: EdgesConfig) -> Opened:
-    """The function from a clip to its edges; there is nothing to open."""
+    """The function that detects the edges of a clip's frames; it needs no estimator."""
     from v2vkit.conditions.edges import EdgesCondition
     from v2vkit.estimators.base import frame_itself
 

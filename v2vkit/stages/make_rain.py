@@ -39,8 +39,8 @@ class RainConfig(StageConfig):
     amount: float = setting(1.0, "Amount of rain: 1 = heavy, 0 = none.", ge=0, le=4)
     veil: float = setting(
         0.0,
-        "Share of each pixel that is light from distant rain, 0 to 1. It lowers PSNR more than streaks do, and one "
-        "change of all colours undoes it.",
+        "Haze from distant rain: its share of every pixel, 0 to 1. It lowers PSNR more than streaks do, although a "
+        "global change of colours removes it.",
         ge=0,
         le=1,
     )

@@ -43,7 +43,9 @@ class PredictConfig(StageConfig):
     )
     frames: int = setting(10, "Predicted maps of every shot.", ge=1, le=900000)
     last: bool = setting(False, "Observe the last maps of every shot, not the first.")
-    num_labels: int | None = setting(None, "Number of labels of the model; stored, and checked if given.", ge=1, le=255)
+    num_labels: int | None = setting(
+        None, "Refuse models with another number of labels; default: the model's.", ge=1, le=255
+    )
     device: str = setting("cpu", f"Device of the network: {DEVICES}.", affects_output=False)
 
 

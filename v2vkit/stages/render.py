@@ -6,17 +6,13 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from fractions import Fraction
 from threading import Event
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import field_validator
+from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
-from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.devices import pick_device
 from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.errors import V2VError, counted
-from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.render_checks import (
@@ -29,6 +25,7 @@ from v2vkit.stages.render_checks import (
     refuse_state_target,
     state_settings,
 )
+from v2vkit.stages.render_config import RenderConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,192 +45,6 @@ _EDITS = ("relabel", "in_region", "objects", "in_frames", "track")
 """Settings of `parse_edits`."""
 
 
-class RenderConfig(StageConfig):
-    """Render a video with the finest checkpoint of the workspace.
-
-    SOURCE is a video or a folder of pictures (face and pose models, and street models whose labels `v2v segment` made),
-    a folder of label maps (street models), or with --maps a workspace with finished source maps. Otherwise source maps
-    are made on the fly with the settings in the checkpoint. Shot cuts are found as in training, and every shot starts
-    without history. Rendering is one pass in constant memory with one output frame per input frame: a video keeps its
-    time stamps and audio; a folder or --maps gives a constant rate and no sound. TARGET is a video or, if it is a
-    folder or ends in a slash, a folder of numbered pictures (000000.png; no sound). An existing video is replaced when
-    the new one is complete, an existing folder only if it is empty or an earlier rendering. Ctrl-C completes TARGET
-    with the frames so far; pressed twice, it leaves TARGET as it was.
-
-    SOURCE - reads a video from standard input (Matroska, MPEG-TS, y4m ...), TARGET - writes to standard output, with
-    messages on standard error. The latency is about 10 frames, because cuts, smoothing and crops look ahead.
-    """
-
-    source: str = setting(
-        ..., "Video, folder of pictures or label maps, workspace, or - (standard input).", argument=True
-    )
-    target: str = setting(..., "Video (.mp4, .mov or .mkv) or folder to write, or - (standard output).", argument=True)
-    checkpoint: str | None = setting(
-        None, "Checkpoint, such as spatial-1; default: the finest (spatial-3, else spatial-2 and so on)."
-    )
-    maps: bool = setting(False, "SOURCE is a workspace with finished maps.")
-    instances: str | None = setting(
-        None,
-        "Folder with one instance map (16-bit PNG) per label map of SOURCE, as for ingest.",
-        metavar="FOLDER",
-    )
-    depth: str | None = setting(
-        None,
-        "Folder with one depth map per label map of SOURCE, in the format and unit of training.",
-        metavar="FOLDER",
-    )
-    densepose: str | None = setting(None, "Folder with one DensePose map per label map of SOURCE.", metavar="FOLDER")
-    keep_names: bool = setting(
-        False, "Name the pictures in the folder TARGET like those of the folder SOURCE (without Cityscapes' suffixes)."
-    )
-    compare: bool = setting(
-        False, "Write source map | output side by side; for a video or pictures: frame | source map | output."
-    )
-    frames: str | None = setting(
-        None,
-        "Video or folder with the frame of each label map of SOURCE (a simulator's), for conditions on edges and "
-        "pictures.",
-        metavar="PATH",
-    )
-    cuts: Literal["adaptive", "content", "none"] | None = setting(
-        None, "How shot cuts of the video are found, as for ingest; default: as for the training footage."
-    )
-    align: bool = setting(
-        False,
-        "Zoom and shift every shot of the video so that its first face (or body) has the typical size and position of "
-        "the training footage: for other people and other cameras.",
-    )
-    retarget: bool = setting(
-        False,
-        "Give the landmarks (or the skeleton) of the video the proportions and the place of the training footage: per "
-        "part of the face, or limb lengths, height and ground line. The first 48 frames of a shot are looked at first.",
-    )
-    paste_back: bool = setting(
-        False,
-        "Put the rendered face back into the frame of the video, with a soft edge and in its full size: for face swap "
-        "and anonymisation. With --retarget, the face keeps its place.",
-    )
-    fps: str | None = setting(
-        None,
-        "Frame rate of a folder of pictures or label maps, such as 25 (default: that of the training footage), or of "
-        "a raw video stream (.264, .hevc, .m2v), which has no time stamps.",
-    )
-    stream: int | None = setting(
-        None,
-        "Number of the video stream, from 0, in a video with several; default: one that is not a still picture.",
-        ge=0,
-    )
-    keep_interlaced: bool = setting(False, "Do not deinterlace interlaced video.")
-    start: float = setting(0.0, "Skip this many seconds at the start of the video.", ge=0, allow_inf_nan=False)
-    duration: float | None = setting(
-        None,
-        "Render at most this many seconds of the video.",
-        gt=0,
-        allow_inf_nan=False,
-    )
-    first_frames: str | None = setting(
-        None,
-        "Folder with real images that replace the first frames of every shot (two, the history of models trained "
-        "here), framed like the training footage.",
-        metavar="FOLDER",
-    )
-    first_frame_model: str | None = setting(
-        None,
-        "Checkpoint folder of the image model that makes the first frames (models trained with --first-frame image); "
-        "default: checkpoints/pix2pixhd of the workspace.",
-        metavar="FOLDER",
-    )
-    style: str = setting(
-        "0",
-        "Number of the style, from 0, or a styles.json whose first style is taken (models trained with --feature-dims; "
-        "see `v2v sample-style`).",
-        metavar="N|FILE",
-    )
-    styles: str | None = setting(
-        None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
-    )
-    track: bool | None = setting(
-        None,
-        "Give every object of the label maps one id through its shot, so that it keeps its style; default: if the "
-        "training maps were tracked (`v2v track`), or if objects are found in a video.",
-    )
-    relabel: tuple[str, ...] = setting(
-        (),
-        "Give the pixels of one label another one, by ids or names, such as tree=building; all at once, so that "
-        "tree=building and building=tree swap them.",
-        metavar="FROM=TO",
-    )
-    in_region: str | None = setting(
-        None, "Relabel only in this rectangle of the frame, in pixels from the top left corner.", metavar="X,Y,W,H"
-    )
-    objects: tuple[int, ...] = setting(
-        (), "Relabel only the object with this id in the instance maps (after tracking).", metavar="ID"
-    )
-    in_frames: str | None = setting(
-        None, "Relabel only frames A to B - 1 of the output, counted from 0; A: and :B are open.", metavar="A:B"
-    )
-    refresh: int = setting(
-        0, "Start afresh from nothing every N frames of a shot, cross-faded over 8; 0 = never.", ge=0, metavar="N"
-    )
-    anchor_colours: bool = setting(
-        False,
-        "Keep the mean and contrast of the colours at those of the first 48 frames of the shot; slow changes of the "
-        "scene are removed as well.",
-    )
-    max_frames: int | None = setting(None, "Stop after this many frames, as Ctrl-C does.", ge=1)
-    save_state: str | None = setting(
-        None, "Write the state after the last frame, from which --resume-state continues.", metavar="FILE"
-    )
-    resume_state: str | None = setting(
-        None,
-        "Continue a rendering that ended early: the same SOURCE continues after its last rendered frame, with exactly "
-        "the frames of one go; another SOURCE is taken as the continuation. TARGET gets only the rest: name a new one.",
-        metavar="FILE",
-    )
-    provenance: bool = setting(
-        True,
-        "Say in the metadata of the video (or of every picture) that it is synthetic, with program, version and model.",
-    )
-    edge_weights: str | None = setting(
-        None,
-        "Weights a1,...,a6 of the edge network's six outputs, from the finest to the coarsest, then the fused one "
-        "(models of --method s-flow); each choice is another variant of the scene. Default: equal weights.",
-        metavar="A1,...,A6",
-    )
-    edge_seed: int | None = setting(None, "Seed that draws these weights at random.", ge=0, lt=1 << 63)
-    edge_variants: int = setting(
-        0,
-        "Number of variants to render side by side, with the seeds from --edge-seed on (default: from 0); 0 = off.",
-        ge=0,
-        le=16,
-    )
-    crf: int = setting(18, "Quality of the encoding, 0 (lossless) to 51 (worst).", ge=0, le=51)
-    codec: str = setting("libx264", "Video encoder.")
-    container: Literal["matroska", "y4m"] | None = setting(
-        None, "Container on standard output: matroska, or y4m (raw, no time stamps); default: matroska."
-    )
-    device: str = setting("auto", f"{DEVICES}.")
-    precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
-    backend: Backend = setting("torch", BACKEND)
-    size: SizeSetting | None = setting(
-        None, "Size of the frames, other than that of the training footage; the farther from it, the worse they look."
-    )
-    tile: int | None = setting(
-        None,
-        "Generate larger frames in overlapping tiles of this many pixels, where a whole frame does not fit into "
-        "memory. Tiles differ a little in brightness.",
-        ge=32,
-    )
-
-    _number = field_validator("fps", "style", mode="before")(as_text)
-
-    @field_validator("fps")
-    @classmethod
-    def _rate(cls, text: str | None) -> str | None:
-        return None if text is None else str(parse_rate(text))
-
-
 def _render(config: RenderConfig, options: RunOptions) -> list[str]:
     """Render; if the target is standard output, messages go to standard error instead."""
     from v2vkit.video.pipes import STANDARD, claimed_output
@@ -246,7 +57,8 @@ def _render(config: RenderConfig, options: RunOptions) -> list[str]:
 
 def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
     """Open everything that can fail, then run reading, conditioning, generation and writing in parallel."""
-    from v2vkit.checkpoint.model_file import describe_checkpoint, find_model, load_model
+    from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
+    from v2vkit.checkpoint.model_file import load_model
     from v2vkit.checkpoint.size import resized
     from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.conditioned import conditioned_frames

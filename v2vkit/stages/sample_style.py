@@ -43,14 +43,14 @@ class StyleConfig(StageConfig):
     )
     keep: tuple[ClassName, ...] = setting(
         (),
-        "Class that looks in all styles as in style 0, by id or name, so that only the others vary.",
+        "Class, by id or name, that keeps the look of style 0 in every style, so that only the others vary.",
         metavar="ID|NAME",
         since="0.1",
     )
     from_: str | None = setting(
         None,
-        "Take the look of the classes that a reference shows from it: a video or picture whose maps the model can "
-        "make, or a workspace with frames and maps.",
+        "Reference whose look the classes that it shows take: a video or picture for which the model can make the "
+        "maps, or a workspace with frames and maps.",
         metavar="FILE",
         since="0.1",
     )

@@ -20,7 +20,7 @@ class TableConfig(StageConfig):
     PATHS are workspaces with reports of `v2v evaluate`, or the folders of single reports; default: --work. Reports on
     the same held-out clips stand in one table: a row for each model, a column for each metric. Prints the tables as
     Markdown and writes table.md, table.csv and table.json. The recipes tables-street.toml and tables-face.toml train,
-    evaluate and tabulate the models of the vid2vid paper.
+    evaluate and tabulate the models of the vid2vid paper, tables-sflow-street.toml those of S-Flow GAN.
     """
 
     paths: tuple[str, ...] = setting((), "Workspaces or folders of reports.", argument=True, metavar="[PATHS...]")
@@ -33,7 +33,7 @@ class TableConfig(StageConfig):
     metrics: tuple[str, ...] = setting(
         (), "Metric to show; default: all that were measured.", metavar="NAME", choices=metric_names
     )
-    published: str = setting("none", "Published numbers to show beside, as reference.", choices=published_names)
+    published: str = setting("none", "Published numbers to add as rows for reference.", choices=published_names)
     study: str | None = setting(
         None,
         "Preference study whose tally (`v2v study --tally`) is shown beside: how often the first row was preferred.",

@@ -82,7 +82,7 @@ def check_training(config: TrainConfig, manifests: dict[str, Manifest], work: Fo
 
 def _check_start(config: TrainConfig, manifests: dict[str, Manifest], work: Folder, start: Folder) -> None:
     """Check that the model to start from has the layers and the size that this stage needs."""
-    from v2vkit.checkpoint.model_file import downsampled_size
+    from v2vkit.checkpoint.model_info import downsampled_size
 
     clip = manifests["frames"].clips[0]
     size = downsampled_size(clip.width, clip.height, config.downsamplings)

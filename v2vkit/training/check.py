@@ -1,7 +1,7 @@
 """Checks of the training settings, before any work starts."""
 
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.checkpoint.model_file import downsampled_size
+from v2vkit.checkpoint.model_info import downsampled_size
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.errors import V2VError
 from v2vkit.training.config import TrainConfig

@@ -5,230 +5,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from v2vkit.classes.table import ClassName
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
     SPATIAL_STAGES,
     Precision,
-    Preset,
     SettingsGroup,
     SpatialStage,
     StageConfig,
-    Upsample,
     setting,
     settings_of,
 )
-from v2vkit.models.prediction import OBSERVE
-from v2vkit.training.budget import DurationSetting
+from v2vkit.training.loss_settings import AdversarySettings, LossSettings
 from v2vkit.training.methods.registry import METHODS
-
-MAX_TEMPORAL_SCALES = 5
-"""More would span more frames (K^5) than the longest clips have."""
-
-
-class ModelSettings(SettingsGroup):
-    """Model."""
-
-    preset: Preset = setting(
-        "small", "Size of the networks: tiny for a few CPU cores, paper as in the paper.", common=True
-    )
-    foreground: tuple[ClassName, ...] = setting(
-        (),
-        "Label of the foreground, by id or name, which gets a generator branch of its own, eq. 9 (street).",
-        common=True,
-        metavar="ID|NAME",
-    )
-    num_labels: int | None = setting(
-        None, "Number of label classes (street); default: highest id in the label maps + 1.", ge=1, le=255
-    )
-    edges: bool = setting(True, "Condition also on edges between instances (street).")
-    tracks: bool | None = setting(
-        None,
-        "Take object ids from the artifact tracks of `v2v track` (street); default: if the workspace has it.",
-        since="0.1",
-    )
-    depth_near: float | None = setting(
-        None,
-        "Nearest depth in metres that the network resolves (depth ingested with --depth-scale); default: 1.",
-        gt=0,
-        since="0.1",
-    )
-    depth_far: float | None = setting(
-        None, "Farthest depth in metres that the network resolves; default: 100.", gt=0, since="0.1"
-    )
-    picture_skip: bool = setting(
-        True, "Generate a residual that is added to the input picture, not the whole frame (picture).", since="0.1"
-    )
-    feature_dims: int = setting(
-        0,
-        "Dimensions of the feature vector that an encoder, trained jointly, extracts from each region (object, label "
-        "or part of the face); rendering draws them (`v2v sample-style`). 0 = none, 3 in the paper (street, face).",
-        ge=0,
-        le=16,
-        since="0.1",
-    )
-    flow: bool = setting(True, "Predict flow and warp the last frame; off: every pixel is generated from scratch.")
-    composition: Literal["paper", "published"] = setting(
-        "paper", "Blending of the foreground branch: as in the paper (eq. 9) or in the published code."
-    )
-    width: int | None = setting(None, "Channels of the generator's first layer; default: the preset's.", ge=1, le=512)
-    num_down: int | None = setting(None, "Downsampling steps of the generator; default: the preset's.", ge=1, le=6)
-    num_blocks: int | None = setting(None, "Residual blocks of the generator; default: the preset's.", ge=0, le=64)
-    num_blocks_fine: int | None = setting(
-        None, "Residual blocks of each finer scale; default: the preset's.", ge=0, le=64
-    )
-    num_enhancers: int = setting(
-        0, "Local enhancers (pix2pixhd, covst); each doubles the resolution of the generator.", ge=0, le=5
-    )
-    edge_network: Literal["scratch", "vgg16", "hed", "none"] = setting(
-        "scratch",
-        "Initial weights of the edge network DNED (s-flow): random, or vgg16 or hed of `v2v weights`; none = the "
-        "generator gets the Laplacian edges.",
-        since="0.1",
-    )
-    covst_share: float = setting(
-        0.8, "Weight of the warped features of the last frame where the flow is certain (covst).", gt=0, le=1
-    )
-    observe: int = setting(
-        OBSERVE, "Observed frames before the first predicted one (methods of prediction).", ge=1, le=64, since="0.1"
-    )
-    upsample: Upsample | None = setting(None, "Upsampling layers of the generator; default: the preset's.")
-    norm: Literal["instance", "batch"] | None = setting(
-        None,
-        "Normalisation of G and D: instance (default), or batch (as the published weights).",
-    )
-
-    @property
-    def foreground_ids(self) -> tuple[int, ...]:
-        """`foreground` once names have been looked up in the class table, which the stage does first."""
-        return tuple(label for label in self.foreground if isinstance(label, int))
-
-
-class ScheduleSettings(SettingsGroup):
-    """Schedule and optimiser."""
-
-    epochs: int = setting(40, "Number of epochs.", ge=1, le=100000, common=True)
-    budget: DurationSetting | None = setting(
-        None,
-        "Longest time that a stage trains (`90 s`, `4 min`, `2 h`). Steps measured at the start decide how many epochs "
-        "fit; decay and the growth of sequences are scaled with them. At least a tenth of the epochs, and two, are "
-        "trained. Not given: all epochs.",
-        metavar="DURATION",
-        since="0.1",
-    )
-    learning_rate: float = setting(2e-4, "Learning rate of Adam (betas 0.5, 0.999).", gt=0, le=1, common=True)
-    decay: float = setting(
-        0.5,
-        "Share of the epochs, at the end, over which the learning rate falls linearly to zero; rounded to whole "
-        "epochs, half an epoch down.",
-        ge=0,
-        le=1,
-    )
-    max_frames: int = setting(16, "Largest number of generated frames per sequence.", ge=1, le=1024, common=True)
-    first_frames: int = setting(4, "Generated frames per sequence in the first epochs.", ge=1, le=1024)
-    double_every: int = setting(
-        5, "The number of frames per sequence doubles every so many epochs, up to --max-frames; 0 = never.", ge=0
-    )
-    chunk: int = setting(
-        2, "Generated frames per optimiser step; gradients do not reach frames before them.", ge=1, le=64
-    )
-    fix_epochs: int = setting(
-        0, "First epochs in which only the newest scale trains (spatial-2 and -3).", ge=0, le=100000
-    )
-    laplacian_epochs: int | None = setting(
-        None,
-        "First epochs, which train on Laplacian edges without the edge network (s-flow); default: a third of --epochs.",
-        ge=0,
-        le=100000,
-        since="0.1",
-    )
-    flow_epochs: int | None = setting(
-        None,
-        "Last epochs, which train on pairs of frames with the loss of their optical flow (s-flow, eq. 8); default: a "
-        "third of --epochs, 0 = none.",
-        ge=0,
-        le=100000,
-        since="0.1",
-    )
-    loss_ramp: float = setting(
-        0.0,
-        "Epochs over which a loss that starts only with longer sequences (video discriminators) ramps up.",
-        ge=0,
-        le=1000,
-    )
-    gradient_clip: float = setting(0.0, "Clip the gradient norm of each network to this; 0 = no clipping.", ge=0)
-    ema: float = setting(0.99, "Decay of the EMA of the weights, which rendering uses; 0 = no averaging.", ge=0, lt=1)
-
-
-class LossSettings(SettingsGroup):
-    """Weights of the losses."""
-
-    lambda_feature: float = setting(10.0, "Weight of the feature-matching loss.", ge=0)
-    lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
-    lambda_face: float = setting(
-        0.0, "Weight of the loss of a face discriminator (pose); 0 = none, 2 in the paper's recipes.", ge=0
-    )
-    lambda_l1: float = setting(
-        0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs. Default for pix2pix: 100.", ge=0
-    )
-    perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
-        "auto",
-        "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off. The weights of lite0 and hed "
-        "come with Python packages.",
-        common=True,
-    )
-    perceptual_weights: str | None = setting(
-        None, "File with that network's weights; default: those of `v2v weights`.", metavar="PATH", affects_output=False
-    )
-    lambda_perceptual: float = setting(10.0, "Weight of the perceptual loss.", ge=0)
-    lambda_style: float = setting(0.0, "Weight of the style (Gram) loss, which uses the same network.", ge=0)
-    lambda_labels: float = setting(
-        10.0, "Weight of the cross-entropy of predicted labels (predictor).", ge=0, since="0.1"
-    )
-    lambda_frames: float = setting(
-        50.0, "Weight of the pixel losses of predicted frames (prednet, mcnet).", ge=0, since="0.1"
-    )
-    lambda_flow: float = setting(
-        10.0, "Weight of the flow losses (eq. 8); with s-flow of L_flow (default there: 1).", ge=0
-    )
-    lambda_warp: float = setting(
-        10.0,
-        "Weight of the temporal consistency loss: generated frames warped with the real flow; more means less flicker.",
-        ge=0,
-        since="0.1",
-    )
-    lambda_dned: float = setting(1.0, "Weight of the edge network's loss (s-flow, eq. 4).", ge=0, since="0.1")
-    balance_edges: bool = setting(
-        False, "Weight pixels in that loss so that edges count as much as all others, as in HED.", since="0.1"
-    )
-    lambda_mask: float = setting(
-        1.0, "Weight of the mask loss, which favours warping over generating where the flow is certain.", ge=0
-    )
-
-
-class AdversarySettings(SettingsGroup):
-    """Discriminators."""
-
-    gan: Literal["lsgan", "hinge", "bce"] = setting(
-        "lsgan",
-        "Adversarial loss: least squares, hinge or binary cross-entropy. Default for s-flow and pix2pix: bce.",
-    )
-    temporal_scales: int = setting(
-        2, "Number of video discriminators; number s sees frames K^s apart. 0 = none.", ge=0, le=MAX_TEMPORAL_SCALES
-    )
-    video_frames: int = setting(3, "Number of frames K in the input of a video discriminator.", ge=2, le=8)
-    sparse: bool = setting(False, "Video discriminators see only windows of frames that do not overlap.")
-    discriminator_scales: int | None = setting(
-        None,
-        "Scales of the discriminators in spatial-1, one more in each finer stage; default: the preset's, 1 for s-flow "
-        "and pix2pix.",
-        ge=1,
-        le=4,
-    )
-    discriminator_width: int | None = setting(
-        None, "Channels of the discriminators' first layer; default: the preset's.", ge=1, le=512
-    )
+from v2vkit.training.model_settings import ModelSettings, ScheduleSettings
 
 
 class SegmenterSettings(SettingsGroup):
@@ -311,7 +101,7 @@ class DataSettings(SettingsGroup):
     label_jitter: float = setting(
         0.0,
         "Shift the boundaries in label maps at random, by this many pixels (standard deviation), and leave the frames "
-        "as they are: for models that labels of another source drive.",
+        "as they are, so that the model stands label maps of another source (a simulator, a segmenter).",
         ge=0,
         le=32,
         since="0.1",

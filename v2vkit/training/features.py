@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 from v2vkit.models.encoder import FeatureEncoder, features_at, instance_average
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.window import WindowState
@@ -47,5 +47,5 @@ def feature_maps(
         encode = partial(checkpoint, encoder, use_reentrant=False) if again else encoder
         height, width = regions.shape[-2:]
         seen = features_at(encode, x, (height, width), downsamplings=finer_scales, halved=downsamplings)
-        maps = halve(instance_average(seen, regions), downsamplings)
+        maps = downsample(instance_average(seen, regions), downsamplings)
     return dict(zip(times, maps.unflatten(0, (-1, len(times))).unbind(1), strict=True))

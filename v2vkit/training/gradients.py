@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from v2vkit.training.adversarial import AdversarialLosses
+from v2vkit.training.parallel import Averaging, not_averaged
 
 
 def store_gradients(
@@ -15,6 +16,7 @@ def store_gradients(
     adversarial: AdversarialLosses,
     discriminators: Mapping[str, nn.Module],
     scale: Callable[[Tensor], Tensor],
+    averaged: Averaging = not_averaged,
 ) -> None:
     """Store the scaled gradients of every network that was used in its weights' `grad`.
 
@@ -24,19 +26,14 @@ def store_gradients(
         direct: weighted sum of the losses on `heads`; None = there are none.
         adversarial: the losses of the discriminators.
         scale: loss -> scaled loss.
+        averaged: of this step (`StepContext`); the generator's optimiser is called generator, each discriminator's as
+            the discriminator.
     """
     total = adversarial.generator.total
     assert total is not None
     of_fakes = torch.autograd.grad(scale(total), list(fakes), retain_graph=True)
     for name, loss in adversarial.discriminators.items():
-        parameters = list(discriminators[name].parameters())
-        gradients = torch.autograd.grad(scale(loss), parameters)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            # Fused Adam needs gradients in the memory layout of the weights, and does not check it on a CPU.
-            same = gradient.stride() == parameter.stride()
-            parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
-    if direct is None:
-        torch.autograd.backward(list(heads), list(of_fakes))
-    else:
-        scaled = scale(direct)
-        torch.autograd.backward([scaled, *heads], [torch.ones_like(scaled), *of_fakes])
+        torch.autograd.backward(averaged(name, [scale(loss)]), inputs=list(discriminators[name].parameters()))
+    losses = [] if direct is None else [scale(direct)]
+    ones = [torch.ones_like(loss) for loss in losses]
+    torch.autograd.backward(averaged("generator", [*losses, *heads]), [*ones, *of_fakes])

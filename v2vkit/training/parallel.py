@@ -1,19 +1,42 @@
-"""Data-parallel training: every process takes its share of a batch's sequences, and gradients are averaged.
+"""Data-parallel training: every process takes its share of a batch's sequences; backward averages the gradients.
 
 Processes come from `torchrun --nproc-per-node N -m v2vkit train …` or another launcher that sets the same variables;
 they communicate through Lightning Fabric, which a single process does not import.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from v2vkit.checkpoint.train_state import Networks, parameters_of
 from v2vkit.engine.devices import pick_device
-from v2vkit.engine.launcher import launched_processes
+from v2vkit.engine.launcher import join_attempt, launched_processes
 from v2vkit.errors import V2VError
+
+
+Averaging = Callable[[str, Sequence[Tensor]], list[Tensor]]
+"""(name of an optimiser, tensors that depend on its networks) -> the same tensors, all of which backward starts from."""
+
+
+def not_averaged(optimizer: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The `Averaging` of a single process."""
+    return list(tensors)
+
+
+class _Outputs(nn.Module):
+    """Owns weights and returns the tensors that somebody else has computed with them."""
+
+    def __init__(self, weights: list[nn.Parameter]):
+        super().__init__()
+        self.weights = nn.ParameterList(weights)
+        # Without an unused weight, torch prints a warning that nobody can act on.
+        self.unused = nn.Parameter(weights[0].new_zeros(1))
+
+    def forward(self, *tensors: Tensor) -> list[Tensor]:
+        return list(tensors)
 
 
 class Parallel:
@@ -37,14 +60,34 @@ class Parallel:
         """The mean over all processes."""
         return tensor if self._fabric is None else self._fabric.all_reduce(tensor, reduce_op="mean")
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace every gradient by its mean over all processes, in one message."""
+    def averaging(self, networks: Networks) -> Averaging:
+        """Let backward replace the gradients by their means over all processes, bucket by bucket, while it runs.
+
+        Torch's DistributedDataParallel, one for each optimiser. It wraps no network, because a step calls networks
+        several times and not only their `forward`: it gets the tensors that a step calls backward on, finds the
+        weights that these depend on, and leaves the others without a gradient. Every process has to call the
+        function for the same optimisers in the same order, once before each backward that stores gradients.
+
+        Args:
+            networks: of the method; all processes get the first one's weights.
+        """
         if self._fabric is None:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+            return not_averaged
+        ddp = {
+            name: nn.parallel.DistributedDataParallel(
+                # Without the search for unused weights, buckets change after the first step, and with them rounding:
+                # a resumed run of three or more processes would differ.
+                _Outputs(parameters_of(networks, name)),
+                find_unused_parameters=True,
+            )
+            for name in dict.fromkeys(network.optimizer for network in networks.values())
+        }
+
+        def averaged(optimizer: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+            outputs: list[Tensor] = ddp[optimizer](*tensors)
+            return outputs
+
+        return averaged
 
     def adam(self, parameters: Iterable[Tensor], *, zero: bool, **settings: Any) -> torch.optim.Optimizer:
         """Adam; with `zero` every process keeps the moments of a share of the weights and updates only that share."""
@@ -106,6 +149,7 @@ def open_parallel(device: str) -> Parallel:
         ) from None
     accelerator = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
     nodes = max(1, number // int(os.environ.get("LOCAL_WORLD_SIZE", number)))
+    join_attempt("nccl" if accelerator == "cuda" else "gloo")
     fabric = Fabric(accelerator=accelerator, devices=number // nodes, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Parallel(fabric)

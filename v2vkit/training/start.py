@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import downsampled_size, load_encoder, load_model, model_weights, read_info
+from v2vkit.checkpoint.model_file import load_encoder, load_model, model_weights, read_info
+from v2vkit.checkpoint.model_info import downsampled_size
 from v2vkit.checkpoint.snapshot import read_networks
 from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.conditions.conditioning import Conditioning

@@ -57,7 +57,10 @@ def take_step(
     gradient_clip: float = 0.0,
     parallel: Parallel = ALONE,
 ) -> dict[str, float]:
-    """One optimiser step on a chunk: gradients are averaged over the processes, unscaled and clipped.
+    """One optimiser step on a chunk: gradients are unscaled and clipped.
+
+    Args:
+        at: with the `averaged` of the other processes, if there are any.
 
     Returns:
         The unweighted losses, means over the processes.
@@ -76,7 +79,6 @@ def take_step(
         if not gradients:
             continue
         updated.append(optimizer)
-        parallel.average_gradients(parameters)
         state.scaler.unscale_(optimizer)
         norms[f"the gradient of {name}"] = norm = torch.nn.utils.get_total_norm(gradients)
         if gradient_clip:
@@ -152,6 +154,7 @@ class Trainer:
             module.train()
         clips, epochs = self.dataset.reader.clips, self.schedule.epochs
         sampler = clip_sampler(self.config, clips, schedule=self.schedule, context=self.context)
+        averaged = self.parallel.averaging(state.networks)
         plans = sampler.remaining(epochs, epoch=state.epoch, batch=state.batch)
         saved_at = time.monotonic()
         with (
@@ -169,6 +172,7 @@ class Trainer:
                         full_progress(self.schedule, epoch + number / num_batches),
                         frames_at(self.schedule, epoch),
                         state.scaler.scale,
+                        averaged,
                     )
                     for chunk in method.chunks(next(loaded)):
                         values = self._step(method, state, chunk, at)

@@ -101,7 +101,7 @@ def collect(
             f"Two sources have the same name, so their {beside} cannot be told apart.",
             "Rename one of them.",
         )
-    materials: list[OpenedSource] = []
+    opened_sources: list[OpenedSource] = []
     for (number, source), name in zip(usable, unique_names(source.stem for _, source in usable), strict=True):
         maps = maps_of(source, roots, several=several)
         try:
@@ -113,16 +113,16 @@ def collect(
             skipped[source.path] = gap
         found = None if pictures is None else find_pictures(source, pictures, several=several)
         paired = None if found is None else open_pictures(source, footage, found)
-        materials.append(OpenedSource(source, number, name, footage, maps, paired))
-    total = sum(len(maps.names) for material in materials for maps in material.maps)
+        opened_sources.append(OpenedSource(source, number, name, footage, maps, paired))
+    total = sum(len(maps.names) for opened in opened_sources for maps in opened.maps)
     with progress(total, desc="checking maps", unit="file", quiet=not total) as shown:
-        for number, material in enumerate(materials):
-            for of_kind in material.maps:
-                size = (material.footage.width, material.footage.height)
-                ids = check_maps(material.source, size, of_kind, rules, shown.update)
+        for number, opened in enumerate(opened_sources):
+            for of_kind in opened.maps:
+                size = (opened.footage.width, opened.footage.height)
+                ids = check_maps(opened.source, size, of_kind, rules, shown.update)
                 if of_kind.what == "labels":
-                    materials[number] = replace(material, label_ids=ids)
-    return materials, skipped
+                    opened_sources[number] = replace(opened, label_ids=ids)
+    return opened_sources, skipped
 
 
 def checksums(

@@ -1,6 +1,6 @@
 """Label maps as annotation programs write them out: where their files lie, and which classes they have.
 
-CVAT's "Segmentation mask": a folder with `labelmap.txt` (name:r,g,b::), SegmentationClass/ and SegmentationObject/.
+CVAT's "Segmentation mask": a folder or .zip with `labelmap.txt` (name:r,g,b::), SegmentationClass/ and SegmentationObject/.
 COCO panoptic: a JSON beside a folder of PNGs whose colours are segment ids, red + 256 green + 65536 blue
 (https://cocodataset.org/#format-data).
 """
@@ -19,6 +19,7 @@ from v2vkit.classes.table import ClassTable, LabelClass
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_image
+from v2vkit.video.label_archive import is_zip, unpacked
 
 LABEL_MAP = "labelmap.txt"
 _FOLDERS = {"labels": "SegmentationClass", "instances": "SegmentationObject"}
@@ -33,9 +34,13 @@ def is_panoptic(path: str | None) -> bool:
 
 
 def is_cvat(path: str | None) -> bool:
-    """Whether a path given for label maps is a folder as CVAT writes it; False also where it cannot be read."""
+    """Whether a path given for label maps is a folder or .zip as CVAT writes it; False also where it cannot be read.
+
+    Raises:
+        V2VError: a .zip that cannot be unpacked.
+    """
     try:
-        return path is not None and (Path(path) / LABEL_MAP).is_file()
+        return path is not None and (is_zip(path) or (Path(path) / LABEL_MAP).is_file())
     except OSError:  # opening the maps names the reason
         return False
 
@@ -44,9 +49,11 @@ def maps_folder(path: str, what: str) -> str:
     """The folder with the maps of a path that the user gave for `labels` or `instances`.
 
     Raises:
-        V2VError: an archive that is still packed, or the folder that belongs to it is missing.
+        V2VError: an archive that is not CVAT's .zip, or the folder that belongs to it is missing.
     """
-    if Path(path).suffix.lower() in (".zip", ".tgz", ".tar", ".gz"):
+    if is_zip(path):
+        path = unpacked(path)
+    if Path(path).suffix.lower() in (".tgz", ".tar", ".gz"):
         raise V2VError(
             "archive-packed", f"{path} is an archive, not a folder of {what}.", "Unpack it and give its folder."
         )
@@ -59,7 +66,7 @@ def maps_folder(path: str, what: str) -> str:
             raise V2VError(
                 "folder-missing",
                 f"{path} holds {LABEL_MAP}, but no folder {_FOLDERS[what]} with the {what}.",
-                "Export the task from CVAT as `Segmentation mask`, and unpack all of it.",
+                "Export the task from CVAT as `Segmentation mask`, and give the .zip or all of its content.",
             )
         return str(folder)
     return path
@@ -75,6 +82,8 @@ def own_table(path: str | None) -> ClassTable | None:
         return None
     if is_panoptic(path):
         return read_panoptic(path).table
+    if is_zip(path):
+        path = unpacked(path)
     return _read_label_map(Path(path) / LABEL_MAP) if is_cvat(path) else None
 
 

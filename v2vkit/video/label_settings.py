@@ -20,31 +20,36 @@ class LabelMapSettings(SettingsGroup):
     labels: str | None = setting(
         None,
         "Folder with one label map (PNG of ids, 255 = ignore; with --classes also of colours) per frame; with several "
-        "sources, one sub-folder of that name for each (with one source, too, where there is one). Also an unpacked "
-        "`Segmentation mask` export of CVAT, or the JSON of COCO's panoptic format; both bring their classes.",
-        metavar="FOLDER",
+        "sources, one sub-folder of that name for each (with one source, too, where there is one). Also a "
+        "`Segmentation mask` export of CVAT (.zip or unpacked), or the JSON of COCO's panoptic format; both bring "
+        "their classes.",
+        metavar="FOLDER|ZIP|JSON",
         affects_output=False,
     )
     instances: str | None = setting(
-        None, "Folder with instance maps (16-bit PNG), likewise.", metavar="FOLDER", affects_output=False
+        None,
+        "Folder with instance maps (16-bit PNG), arranged like --labels.",
+        metavar="FOLDER|ZIP|JSON",
+        affects_output=False,
     )
     classes: ClassTableSetting | None = setting(
         None,
-        f"Classes of --labels: {', '.join(table_names())}, or a TOML file. Ids and colours must be of it; flags then "
-        "take names, and pictures have its colours.",
+        f"Class table of --labels: {', '.join(table_names())}, or a TOML file. Ids and colours that it lacks are "
+        "refused; flags then take class names, and previews have its colours.",
         metavar="TABLE",
         since="0.1",
     )
     remap: ClassTableSetting | None = setting(
         None,
-        "TOML file with other classes, each of which says which of the --labels it merges; what none merges becomes "
-        "255 (ignore).",
+        "TOML file with new classes, each of which lists the classes of --labels that it merges; classes listed "
+        "nowhere become 255 (ignore).",
         metavar="FILE",
         since="0.1",
     )
     nearest_colour: bool = setting(
         False,
-        "Take a colour that is no class's for the nearest one (for maps that were resized or compressed).",
+        "Map colours that the class table lacks to the nearest colour of a class (for maps that were resized or "
+        "compressed).",
         since="0.1",
     )
     sparse_labels: bool = setting(
@@ -55,11 +60,11 @@ class LabelMapSettings(SettingsGroup):
         since="0.1",
     )
     num_labels: int | None = setting(None, "Number of labels; larger ids are refused.", ge=1, le=255)
-    allow_palette: bool = setting(False, "Take the stored numbers of palette PNGs as label ids.")
+    allow_palette: bool = setting(False, "Use the palette indices of palette PNGs as label ids.")
     ids: tuple[str, ...] = setting(
         (),
-        "Another id for one of the label maps (names with --classes); 255=1 for masks of 0 and 255, whose 255 would be "
-        "ignored.",
+        "Replace a label id (or a class name, with --classes) by another one; 255=1 for masks of 0 and 255, whose 255 "
+        "would be ignored.",
         metavar="FROM=TO",
         since="0.1",
     )

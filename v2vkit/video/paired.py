@@ -16,7 +16,7 @@ from v2vkit.video.images import read_image
 from v2vkit.video.label_files import Maps, match_maps
 from v2vkit.video.seeking import packet_stamps
 from v2vkit.video.sources import VIDEO_ENDINGS, SourceFiles, explain_read_errors, find_sources
-from v2vkit.video.thinning import only
+from v2vkit.video.subsampling import only
 
 _NOTICEABLE = Fraction(102, 100)
 """Ratio from which aspect ratios or frame rates count as different."""

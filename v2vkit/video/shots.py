@@ -14,14 +14,14 @@ from v2vkit.video.decode import Frame
 from v2vkit.video.footage import read_frames
 from v2vkit.video.limits import Limits
 from v2vkit.video.sources import SourceFiles
-from v2vkit.video.thinning import thin
+from v2vkit.video.subsampling import subsample
 
 _COUNTING_SIDE = 32
 """Longer side in pixels when frames are only counted and checked, not compared."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class ClipRange:
     """A clip: consecutive frames of one shot.
 
     Attributes:
@@ -41,7 +41,7 @@ class Piece:
         return self.frames[0]
 
     @property
-    def thinned(self) -> bool:
+    def subsampled(self) -> bool:
         """Whether frames were left out to lower the frame rate."""
         return len(self.frames) < self.stop - self.start
 
@@ -51,13 +51,13 @@ class Shots:
     """The clips of a source.
 
     Attributes:
-        pieces: the clips.
+        clip_ranges: the clips.
         short: (start, stop) of the shots left out because they are shorter than the minimum.
         num_read: number of frames read; all frames of the source if it was read to its end.
         problems: sentences on frames that could not be decoded or are damaged.
     """
 
-    pieces: tuple[Piece, ...]
+    clip_ranges: tuple[ClipRange, ...]
     short: tuple[tuple[int, int], ...]
     num_read: int
     problems: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ def find_shots(
     Args:
         source: video file or image sequence.
         fps: rate of an image sequence, and average rate of a video.
-        rate: frames per second to keep (see `thin`); None = all. Other frames are ignored.
+        rate: frames per second to keep (see `subsample`); None = all. Other frames are ignored.
         cuts: shot detection method.
         limits: the part that is used; cuts are only searched in it.
         min_length, max_length: of a clip, in frames; a longer shot is split evenly.
@@ -123,7 +123,7 @@ def find_shots(
             yield time - origin, frame
 
     def used() -> Iterator[NDArray[np.uint8]]:
-        for time, frame in read() if rate is None else thin(read(), rate, fps):
+        for time, frame in read() if rate is None else subsample(read(), rate, fps):
             if time >= limits.start and not beyond(time):
                 stamps.append(frame.pts)
                 numbers.append(frame.index)
@@ -131,7 +131,7 @@ def find_shots(
 
     found = find_cuts(used(), method=cuts, fps=rate or fps)
     bounds = [0, *found, len(stamps)]
-    pieces: list[Piece] = []
+    clip_ranges: list[ClipRange] = []
     short: list[tuple[int, int]] = []
     for shot, (begin, end) in enumerate(pairwise(bounds)):
         if end - begin < min_length:
@@ -141,5 +141,5 @@ def find_shots(
         for a, b in split_shot(begin, end, max_length):
             pts = stamps[a] if exact and not source.images else None
             stop = numbers[b] if b < end else numbers[b - 1] + 1
-            pieces.append(Piece(tuple(numbers[a:b]), stop, shot, pts))
-    return Shots(tuple(pieces), tuple(short), num_read, tuple(damage.problems()))
+            clip_ranges.append(ClipRange(tuple(numbers[a:b]), stop, shot, pts))
+    return Shots(tuple(clip_ranges), tuple(short), num_read, tuple(damage.problems()))

@@ -9,13 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import cv2
 
 from v2vkit.errors import V2VError
 from v2vkit.video.pipes import STANDARD
 
+# With its AVX-512 code, x264 sometimes encodes the same frames to other bytes (its macroblock tree reads memory that
+# was never written; seen with version 165), so it gets AVX2 where the processor has both.
+_AVX512 = 13  # OpenCV's CPU_AVX_512F, which its Python package does not name
+_X264_REPEATABLE = {"x264-params": "asm=avx2"} if cv2.checkHardwareSupport(_AVX512) else {}
+
 CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 CODECS: dict[str, Callable[[int, str], dict[str, str]]] = {
-    "libx264": lambda crf, preset: {"crf": str(crf), "preset": preset},
+    "libx264": lambda crf, preset: {"crf": str(crf), "preset": preset} | _X264_REPEATABLE,
     "libx265": lambda crf, preset: {"crf": str(crf), "preset": preset, "x265-params": "log-level=error"},
     "libsvtav1": lambda crf, _: {"crf": str(crf)},
     "h264_nvenc": lambda crf, _: {"rc": "vbr", "cq": str(crf)},

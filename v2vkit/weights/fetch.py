@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,35 @@ from v2vkit.weights.request import (
 )
 from v2vkit.weights.store import VARIABLE, Record, content_damage, locate
 
-RETRY_DELAYS = (1.0, 2.0, 5.0, 10.0)
-"""Seconds before each retry of a broken connection; one more failure in a row without new data ends the download."""
-REPORT_INTERVAL = 60.0
-"""Seconds between two progress lines if there is no terminal."""
-
 Report = Callable[[str], None]
 
 
-def fetch(name: str, *, report: Report = print) -> Path:
+@dataclass(frozen=True)
+class Timing:
+    """How long a download waits, in seconds.
+
+    Attributes:
+        retry_delays: before each retry of a broken connection; one more failure in a row without new data ends the
+            download.
+        timeout: without data, after which a connection counts as broken.
+        report_interval: between two progress lines, where there is no terminal.
+    """
+
+    retry_delays: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
+    timeout: float = 30.0
+    report_interval: float = 60.0
+
+
+USUAL_TIMING = Timing()
+
+
+def fetch(name: str, *, report: Report = print, timing: Timing = USUAL_TIMING) -> Path:
     """Downloads a known weights file into the store.
 
     Args:
         name: of its registry entry.
         report: called with progress lines.
+        timing: how long it waits.
 
     Returns:
         Its path. Nothing is downloaded if an intact file is already there.
@@ -66,11 +82,11 @@ def fetch(name: str, *, report: Report = print) -> Path:
         report(f"fetching {name}, {format_size(entry.size or 0)}, from {entry.url}\nlicence: {entry.licence}")
         part = folder / f"{entry.file}.part"
         resumed = _size(part) > 0
-        digest = _download(entry, part, report)
+        digest = _download(entry, part, report, timing)
         if resumed and not entry.has_digest(digest):
             report("the part from an earlier call is of another file: downloading again")
             part.unlink()
-            digest = _download(entry, part, report)
+            digest = _download(entry, part, report, timing)
         try:
             check_content(entry, part, digest, entry.url)
         except V2VError:
@@ -92,30 +108,30 @@ def _present(entry: Entry, report: Report) -> Path | None:
     return found.path
 
 
-def _download(entry: Entry, part: Path, report: Report) -> str:
+def _download(entry: Entry, part: Path, report: Report, timing: Timing) -> str:
     """Downloads into `part` with retries until the file is complete; returns its SHA-256."""
     num_failures, best = 0, _size(part)
-    with _progress(entry, best, report) as report_size:
+    with _progress(entry, best, report, timing) as report_size:
         while True:
             try:
-                return _connect(entry, part, report_size)
+                return _connect(entry, part, report_size, timing)
             except BrokenConnectionError as error:
                 num_failures = num_failures + 1 if _size(part) <= best else 1
                 best = max(best, _size(part))
                 if isinstance(error, StalePartError):
                     part.unlink(missing_ok=True)
                 received = f"received {format_size(_size(part))} of {format_size(entry.size or 0)}"
-                if num_failures > len(RETRY_DELAYS):
+                if num_failures > len(timing.retry_delays):
                     raise V2VError(
                         "download-failed",
                         f"Fetching {entry.name} from {entry.url} failed: {error}; {received}.",
                         f"Run the same command again to resume. {manual_download(entry)}",
                     ) from None
                 report(f"{error}; {received}, trying again")
-            time.sleep(RETRY_DELAYS[num_failures - 1])
+            time.sleep(timing.retry_delays[num_failures - 1])
 
 
-def _connect(entry: Entry, part: Path, report_size: Callable[[int], None]) -> str:
+def _connect(entry: Entry, part: Path, report_size: Callable[[int], None], timing: Timing) -> str:
     """Appends the data of one connection to `part`; returns the SHA-256 of the whole file.
 
     Raises:
@@ -128,7 +144,7 @@ def _connect(entry: Entry, part: Path, report_size: Callable[[int], None]) -> st
     if entry.has_size(offset):
         part.unlink()
         offset = 0
-    with contextlib.closing(open_url(entry, offset)) as response:
+    with contextlib.closing(open_url(entry, offset, timeout=timing.timeout)) as response:
         if response.status != 206:
             offset = 0  # the server does not support ranges and sends the whole file
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
@@ -165,7 +181,7 @@ def _receive(
 
 
 @contextlib.contextmanager
-def _progress(entry: Entry, start: int, report: Report) -> Iterator[Callable[[int], None]]:
+def _progress(entry: Entry, start: int, report: Report, timing: Timing) -> Iterator[Callable[[int], None]]:
     """Progress bar on a terminal, else a line a minute; yields a function to call with the bytes received so far."""
     from tqdm import tqdm
 
@@ -174,7 +190,7 @@ def _progress(entry: Entry, start: int, report: Report) -> Iterator[Callable[[in
     def report_size(size: int) -> None:
         nonlocal last
         bar.update(size - bar.n)
-        if bar.disable and time.monotonic() - last >= REPORT_INTERVAL:
+        if bar.disable and time.monotonic() - last >= timing.report_interval:
             last = time.monotonic()
             report(f"{entry.name}: {format_size(size)} of {format_size(entry.size or 0)}")
 

@@ -16,8 +16,6 @@ from v2vkit.errors import V2VError
 from v2vkit.weights.keep import is_markup
 from v2vkit.weights.registry import Entry
 
-TIMEOUT = 30.0
-"""Seconds without data after which a connection counts as broken."""
 CHUNK = 1 << 18
 """Most bytes per read."""
 _MARKUP_TYPES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml", "application/json")
@@ -32,8 +30,13 @@ class StalePartError(BrokenConnectionError):
     """The part received so far does not match the server's file: the download must start from the beginning."""
 
 
-def open_url(entry: Entry, offset: int) -> Any:
+def open_url(entry: Entry, offset: int, *, timeout: float) -> Any:
     """The server's response to a request for an entry's file from byte `offset` on.
+
+    Args:
+        entry: the registry entry.
+        offset: the first byte.
+        timeout: seconds without data after which the connection counts as broken.
 
     Raises:
         BrokenConnectionError: a failure that may be temporary.
@@ -45,7 +48,7 @@ def open_url(entry: Entry, offset: int) -> Any:
         headers["Range"] = f"bytes={offset}-"
     try:
         opener = urllib.request.build_opener()  # urlopen would keep the proxies of its first call
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         raise _refusal(entry, error) from None
     except (OSError, http.client.HTTPException) as error:  # URLError is an OSError

@@ -13,7 +13,7 @@ from v2vkit.artifacts.images import decode_image, encode_jpeg
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.conditions.preview import open_layer, sort_layers
-from v2vkit.evaluation.overview.curves import Curve, thinned
+from v2vkit.evaluation.overview.curves import Curve, downsampled
 
 Image = NDArray[np.uint8]
 
@@ -172,4 +172,4 @@ def _curves(work: Folder, name: str) -> tuple[tuple[Curve, ...], str | None]:
     tags = sorted(events.Tags()["scalars"])
     if not tags:
         return (), "The TensorBoard logs of this training hold no scalars."
-    return tuple(thinned(tag, [(event.step, event.value) for event in events.Scalars(tag)]) for tag in tags), None
+    return tuple(downsampled(tag, [(event.step, event.value) for event in events.Scalars(tag)]) for tag in tags), None

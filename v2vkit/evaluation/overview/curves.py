@@ -26,7 +26,7 @@ class Curve:
     last: float
 
 
-def thinned(name: str, events: Sequence[tuple[int, float]]) -> Curve:
+def downsampled(name: str, events: Sequence[tuple[int, float]]) -> Curve:
     """The curve of (step, value) events: at most 300 points, each the mean of as many neighbours; NaN is left out.
 
     Where a resumed run wrote a step again, the later event counts.

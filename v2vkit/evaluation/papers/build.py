@@ -123,7 +123,7 @@ def _table(
     baselines: bool,
 ) -> Table:
     chosen = [row for row in METRICS if not metrics or row.name in metrics]
-    measured = [column for row in chosen for column in _columns(row)]
+    measured = [column for row in chosen for _, column in _columns(row)]
     rows = [Row(label, _measured(of, OURS, chosen), _model(of)) for label, of in named]
     if baselines:
         first = named[0][1]
@@ -143,19 +143,26 @@ def _table(
     )
 
 
-def _columns(row: MetricRow) -> list[Column]:
+_FURTHER: Mapping[str, tuple[tuple[str, Column], ...]] = {
+    "warp_error": (("of_real", Column("warp error / real", "", 2)),),
+    "label_fidelity": (("pixel_accuracy", Column("pixel accuracy of labels ↑", "higher")),),
+}
+"""Metric -> keys of its entry that have columns of their own."""
+
+
+def _columns(row: MetricRow) -> list[tuple[str, Column]]:
+    """The columns of a metric: the mean over frames or the value of the set first; each with the key of its value."""
     arrow = "↑" if row.better == "higher" else "↓"
     column = Column(f"{row.heading} {arrow}", row.better, row.digits)
-    return [column, Column("warp error / real", "", 2)] if row.name == "warp_error" else [column]
+    return [("mean" if row.of == "frame" else "value", column), *_FURTHER.get(row.name, ())]
 
 
 def _measured(result: Result, method: str, metrics: Sequence[MetricRow]) -> dict[str, float | str]:
-    """Heading -> value of one method of a report: the mean over frames, or the value of the set."""
+    """Heading -> value of one method of a report."""
     found: dict[str, float | str] = {}
     for row in metrics:
         entry = result.summary.get(method, {}).get(row.name) or {}
-        columns = _columns(row)
-        for column, key in zip(columns, ("mean" if row.of == "frame" else "value", "of_real"), strict=False):
+        for key, column in _columns(row):
             if entry.get(key) is not None:
                 found[column.heading] = float(entry[key])
     return found

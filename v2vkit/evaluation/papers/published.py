@@ -60,11 +60,11 @@ PUBLISHED: dict[str, PublishedTable] = {
         },
     ),
     "s-flow-cityscapes": PublishedTable(
-        "S-Flow GAN paper",
+        "Miron and Coscas 2019 (S-Flow GAN), tables 1 and 3",
         "Cityscapes; its FVD is not on the usual scale",
         {
             "S-Flow": {"pixel accuracy": ".83", "mIoU": ".69", "FID": "69.81", "FVD": "0.326"},
-            "S-Flow, image model": {"FID": "69.25"},
+            "no L_flow": {"FID": "69.25"},
             "pix2pix": {"pixel accuracy": ".728", "mIoU": ".532", "FID": "116.69"},
             "pix2pixHD": {"pixel accuracy": ".81", "mIoU": ".67", "FID": "71.21"},
             "vid2vid": {"FID": "154.36", "FVD": "0.706"},
@@ -72,7 +72,7 @@ PUBLISHED: dict[str, PublishedTable] = {
         },
     ),
     "s-flow-synthia": PublishedTable(
-        "S-Flow GAN paper",
+        "Miron and Coscas 2019 (S-Flow GAN), table 2",
         "Synthia",
         {
             "S-Flow": {"pixel accuracy": ".861", "mIoU": ".740"},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from v2vkit.models.blocks import halve
+from v2vkit.models.blocks import downsample
 from v2vkit.models.warp import downsampled_flow
 
 
@@ -91,8 +91,8 @@ def downsampled(batch: VideoBatch, times: int) -> VideoBatch:
     pairs = {k: downsampled_flow(w, batch.confidence[k], times) for k, w in batch.flow.items()}
     return replace(
         batch,
-        x=halve(batch.x, times),
-        s=halve(batch.s, times),
+        x=downsample(batch.x, times),
+        s=downsample(batch.s, times),
         flow={k: w for k, (w, _) in pairs.items()},
         confidence={k: c for k, (_, c) in pairs.items()},
     )

@@ -16,7 +16,7 @@ from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.parallel import Parallel
+from v2vkit.training.parallel import Averaging, Parallel, not_averaged
 from v2vkit.training.perceptual import resolve_perceptual
 from v2vkit.training.schedule import Schedule
 from v2vkit.training.terms import LossTerm
@@ -31,12 +31,15 @@ class StepContext:
         progress: epochs of the full schedule done, with fraction.
         num_frames: largest number of generated frames per sequence in this epoch.
         scale: loss -> scaled loss, before gradients are taken (float16; else the identity).
+        averaged: whatever backward starts from passes through it, so that gradients are averaged over the processes
+            (`Parallel.averaging`).
     """
 
     epoch: int
     progress: float
     num_frames: int
     scale: Callable[[Tensor], Tensor] = lambda loss: loss
+    averaged: Averaging = not_averaged
 
 
 class Method(Protocol):

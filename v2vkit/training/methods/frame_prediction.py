@@ -154,11 +154,13 @@ class FramePredictionMethod:
         chunk.state[0] = self.detach(chunk.state[0])
         if not self.discriminators:
             assert direct.total is not None
-            at.scale(direct.total).backward()
+            torch.autograd.backward(at.averaged("generator", [at.scale(direct.total)]))
             return direct.terms
         of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
         adversarial = adversarial_losses(self.config, of_networks, self.discriminators, chunk)
-        store_gradients(chunk.outputs, chunk.fakes, direct.total, adversarial, self.discriminators, at.scale)
+        store_gradients(
+            chunk.outputs, chunk.fakes, direct.total, adversarial, self.discriminators, at.scale, at.averaged
+        )
         return direct.terms | adversarial.generator.terms | adversarial.terms
 
     def sample(self, chunk: FrameChunk) -> NDArray[np.uint8]:

@@ -197,6 +197,7 @@ class FrameMethod:
             adversarial,
             self.discriminators,
             at.scale,
+            at.averaged,
         )
 
 

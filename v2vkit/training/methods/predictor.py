@@ -220,7 +220,7 @@ class PredictorMethod:
         of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
         adversarial = adversarial_losses(self.config, of_networks, self.discriminators, chunk)
         heads = [output.probabilities for output in chunk.outputs]
-        store_gradients(heads, chunk.fakes, direct.total, adversarial, self.discriminators, at.scale)
+        store_gradients(heads, chunk.fakes, direct.total, adversarial, self.discriminators, at.scale, at.averaged)
         return direct.terms | adversarial.generator.terms | adversarial.terms
 
     def sample(self, chunk: MapChunk) -> NDArray[np.uint8]:

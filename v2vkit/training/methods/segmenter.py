@@ -87,7 +87,7 @@ class SegmenterMethod:
         loss = segmentation_loss(
             chunk.logits.float(), chunk.labels, weight=self.weight, focal=self.config.segmenter.focal
         )
-        at.scale(loss).backward()
+        torch.autograd.backward(at.averaged("segmenter", [at.scale(loss)]))
         return {"cross_entropy": loss.detach()}
 
     def sample(self, chunk: LabelledFrames) -> NDArray[np.uint8]:

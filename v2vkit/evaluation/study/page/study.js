@@ -6,7 +6,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const NO_PROBLEM = "";
 const RETRY_MS = 3000;
-const PATIENCE_MS = 8000; // a browser that will not load ahead starts anyway
+const PATIENCE_MS = 8000; // after that, clips start in a browser that does not preload
 
 // ---- the rater and what is stored -----------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ async function showNext() {
     video.addEventListener("error", () => {
       if (pair === current) tell("A video does not play. Check the connection and reload, or use another browser.");
     });
-    const fit = () => { // small clips grow, but not to mush
+    const fit = () => { // small clips are enlarged, but not until they blur
       const width = Math.max(video.videoWidth, Math.min(4 * video.videoWidth, 640));
       video.style.maxWidth = `min(${width}px, ${(66 * video.videoWidth) / video.videoHeight}vh)`;
     };

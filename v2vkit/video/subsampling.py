@@ -12,7 +12,7 @@ SAME_RATE = Fraction(2, 1000)
 """Relative difference up to which frame rates count as equal: 29.97 and 30, 23.976 and 24 (1 in 1001)."""
 
 
-def thin(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> Iterator[tuple[Fraction, T]]:
+def subsample(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> Iterator[tuple[Fraction, T]]:
     """For each tick (0, 1 / rate, 2 / rate, ...) the item nearest to it in time, each item at most once.
 
     Nearest, and not the one shown at that time: time stamps are rounded (to milliseconds in .mkv and .webm), so at
@@ -37,7 +37,7 @@ def thin(items: Iterable[tuple[Fraction, T]], rate: Fraction, own: Fraction) -> 
 
 
 def kept_rate(own: Fraction, wanted: Fraction | None) -> Fraction | None:
-    """The rate for `thin` that reduces a video of `own` to about `wanted` frames per second; None = keep all.
+    """The rate for `subsample` that reduces a video of `own` to about `wanted` frames per second; None = keep all.
 
     If `own` is a multiple of `wanted` to within 0.2 %, the result is an exact fraction of `own`.
     """

@@ -1,0 +1,93 @@
+"""`v2vkit.load`: a trained model from a file, a checkpoint folder or a workspace."""
+
+import os
+from dataclasses import replace
+from typing import get_args
+
+from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.find_model import find_model
+from v2vkit.checkpoint.model_file import MODEL, load_model
+from v2vkit.config import Precision
+from v2vkit.engine.devices import pick_device
+from v2vkit.errors import V2VError
+from v2vkit.inference.backend_names import Backend
+from v2vkit.inference.backends import choose_backend
+from v2vkit.inference.model import Model, Path
+from v2vkit.inference.session import warm_up
+
+_SUFFIX = ".safetensors"
+
+
+def load(
+    path: Path,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    styles: Path | None = None,
+    first_frame_model: Path | None = None,
+    backend: Backend = "torch",
+) -> Model:
+    """Open a trained model.
+
+    The number of torch's threads stays as it is (`torch.set_num_threads`); the frames do not depend on it.
+
+    Args:
+        path: a checkpoint's folder (`work/checkpoints/spatial-2`), a workspace (its finest checkpoint) or a model file
+            (`.safetensors`).
+        device: cpu, cuda, cuda:1, mps or auto.
+        precision: number format of the convolutions: auto, fp32, bf16 or fp16.
+        styles: folder of styles (default: `styles` of the checkpoint's workspace).
+        first_frame_model: checkpoint folder of the model that makes first frames (default: `checkpoints/pix2pixhd` of
+            the workspace).
+        backend: what runs the network: torch, compile, onnxruntime, openvino or auto, as of `v2v render`.
+
+    Raises:
+        V2VError: the model is missing, damaged or of another version, or the device is missing or has too little memory
+            (found by generating one frame).
+    """
+    if precision not in get_args(Precision):
+        raise V2VError(
+            "precision-unknown", f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}."
+        )
+    where = pick_device(device)
+    folder, name = _find(os.fspath(path))
+    generator, info = load_model(folder, name)
+    model = Model(
+        generator.to(where),
+        info,
+        where,
+        precision,
+        _workspace(folder),
+        None if styles is None else os.fspath(styles),
+        None if first_frame_model is None else os.fspath(first_frame_model),
+    )
+    warm_up(model.generator, info.width, info.height, info.downsamplings, precision)
+    chosen = choose_backend(backend, model.generator, info, precision)
+    return replace(model, backend=chosen.name, forward=chosen.forward)
+
+
+def _find(path: str) -> tuple[Folder, str]:
+    """Folder and name of the model file at `path`."""
+    folder = Folder(path)
+    if folder.exists(MODEL):
+        return folder, MODEL
+    if folder.is_file:
+        if not path.endswith(_SUFFIX):
+            raise V2VError(
+                "model-missing", f"{path} is not a model file.", f"Give a file that ends in {_SUFFIX}, or a folder."
+            )
+        parent, _, name = path.rpartition("/")
+        return Folder(parent or "."), name
+    if folder.exists("checkpoints"):
+        return find_model(folder, None), MODEL
+    raise V2VError(
+        "model-missing",
+        f"There is no model in {path}.",
+        f"Give a checkpoint's folder (such as work/checkpoints/spatial-1), a workspace, or a {_SUFFIX} file.",
+    )
+
+
+def _workspace(folder: Folder) -> Folder:
+    """The workspace of a checkpoint; its own folder if it is in none."""
+    work, inside, _ = folder.url.rpartition("/checkpoints/")
+    return Folder(work) if inside and work else folder
