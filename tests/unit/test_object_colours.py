@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from v2vkit.evaluation.object_colours import colour_change
+from benchmarks.style_tracks import switches
+from v2vkit.evaluation.object_colours import colour_change, style_change
 
 
 def _frames(colours: list[int], num: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -29,3 +30,26 @@ def test_small_or_brief_objects_are_left_out() -> None:
     assert colour_change(_frames([50, 150]), least_pixels=21).num_objects == 0
     assert colour_change(_frames([50, 150], num=4)).num_objects == 0
     assert colour_change(_frames([50, 150], num=4), least_frames=4).num_objects == 2
+
+
+def _styles(paints: np.ndarray) -> list[dict[int, dict[int, np.ndarray]]]:
+    """Mean colours of one object: light that all styles share, and a style's own red, [styles, frames]."""
+    light = 40 * np.sin(np.arange(paints.shape[1]))
+    return [{3: {t: light[t] + np.array([paint[t], 0, 0]) for t in range(len(paint))}} for paint in paints]
+
+
+def test_light_that_all_styles_share_is_no_change_of_a_style() -> None:
+    stays = style_change(_styles(np.repeat([[0.0], [30.0], [60.0]], 200, axis=1)))
+    assert (stays.reach, stays.num_objects) == (pytest.approx(600), 1)
+    assert stays.change == pytest.approx(0, abs=1e-9)
+    assert stays.share == pytest.approx(0, abs=1e-9)
+    drawn_again = style_change(_styles(np.random.default_rng(0).normal(0, 20, (3, 200))))
+    assert drawn_again.share == pytest.approx(1, abs=0.1)
+    assert style_change(_styles(np.zeros((2, 4)))).num_objects == 0, "seen too briefly"
+
+
+def test_changes_of_ids_are_counted_over_neighbouring_frames() -> None:
+    truth = [np.full((8, 8), 5, np.uint16) for _ in range(6)]
+    truth[3][:] = 0  # away for a frame
+    found = [np.full((8, 8), number, np.uint16) for number in (1, 1, 2, 0, 7, 7)]
+    assert switches(truth, found) == (1, 3)

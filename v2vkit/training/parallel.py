@@ -16,9 +16,8 @@ from v2vkit.engine.devices import pick_device
 from v2vkit.engine.launcher import join_attempt, launched_processes
 from v2vkit.errors import V2VError
 
-
 Averaging = Callable[[str, Sequence[Tensor]], list[Tensor]]
-"""(name of an optimiser, tensors that depend on its networks) -> the same tensors, all of which backward starts from."""
+"""(name of an optimiser, tensors that depend on its networks) -> the same tensors; backward has to start from all."""
 
 
 def not_averaged(optimizer: str, tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -4,7 +4,6 @@ Archives come from outside: names, kinds, number and sizes of all members are ch
 of the members only the maps and their table are.
 """
 
-import os
 import shutil
 import stat
 import tempfile
@@ -36,7 +35,7 @@ def unpacked(path: str) -> str:
         V2VError: missing, damaged, encrypted, unsafe to unpack, or not CVAT's.
     """
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except OSError as error:
         raise V2VError("file-missing", f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
     return _unpacked(str(Path(path).resolve()), found.st_mtime_ns, found.st_size)[1]

@@ -1,6 +1,7 @@
 """Label maps as annotation programs write them out: where their files lie, and which classes they have.
 
-CVAT's "Segmentation mask": a folder or .zip with `labelmap.txt` (name:r,g,b::), SegmentationClass/ and SegmentationObject/.
+CVAT's "Segmentation mask": a folder or .zip with `labelmap.txt` (name:r,g,b::), SegmentationClass/ and
+SegmentationObject/.
 COCO panoptic: a JSON beside a folder of PNGs whose colours are segment ids, red + 256 green + 65536 blue
 (https://cocodataset.org/#format-data).
 """
