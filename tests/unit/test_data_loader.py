@@ -126,11 +126,28 @@ def test_the_error_of_a_worker_arrives_as_its_sentence(work: str) -> None:
     assert no_workers_left()
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_killed_is_told_of(work: str) -> None:
+_KILLED = """
+import sys
+from tests.errors import raises
+from tests.unit.test_data_loader import Dying, batches, no_workers_left, of_kind
+if __name__ == "__main__":
     with raises("worker-killed", "--loader-workers"):
-        batches(of_kind(Dying, work), workers=1)
+        batches(of_kind(Dying, sys.argv[1]), workers=1)
     assert no_workers_left()
+    print("told")
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_told_of(work: str, tmp_path: Path) -> None:
+    """In a process of its own: torch raises the death of a worker from a signal handler, anywhere in the process."""
+    script = tmp_path / "run.py"
+    script.write_text(_KILLED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, str(script), work], env=environment, capture_output=True, text=True, timeout=800, check=False
+    )
+    assert ended.stdout == "told\n", ended.stderr
 
 
 @pytest.mark.slow
