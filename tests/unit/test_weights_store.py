@@ -27,6 +27,7 @@ from tests.unit.weights_server import DATA, SHA256, Handler, Server, entry, serv
 from v2vkit import weights
 from v2vkit.cli.main import cli
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages import doctor
 from v2vkit.weights import keep, registry, store
 from v2vkit.weights.fetch import Timing
@@ -608,10 +609,10 @@ def test_doctor_reports_present_and_damaged_files(
     net: Server, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetch("net", report=_quiet)
-    assert doctor.COMMAND.call(doctor.DoctorConfig(), doctor.RunOptions()) == []
+    assert doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions()) == []
     assert "1 of 1 here (net)" in capsys.readouterr().out
     (folder / "net/net.pth").unlink()
-    (problem,) = doctor.COMMAND.call(doctor.DoctorConfig(), doctor.RunOptions())
+    (problem,) = doctor.COMMAND.call(doctor.DoctorConfig(), RunOptions())
     assert str(folder / "net/net.pth") in problem
 
 
