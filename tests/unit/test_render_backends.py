@@ -20,7 +20,7 @@ from v2vkit.checkpoint.size import resized
 from v2vkit.config import Size
 from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference.backend_names import ON_CPU, Backend
-from v2vkit.inference.backends import Opener, choose_backend, measure_backends, refuse_backend
+from v2vkit.inference.backends import Factory, choose_backend, measure_backends, refuse_backend
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.graphs import example_inputs
 from v2vkit.inference.rollout import Rollout
@@ -112,12 +112,12 @@ def test_auto_takes_the_fastest_and_says_what_it_measured(tmp_path: Path, monkey
     _need_all()
     generator, info = _model(tmp_path)
     spent: dict[Backend, float] = {"torch": 3.0, "onnxruntime": 2.0, "openvino": 1.0}
-    openers = {name: lambda generator, *rest: generator for name in spent}
-    chosen = choose_backend("auto", generator, info, openers=openers, measure=lambda *_: spent)
+    factories = {name: lambda generator, *rest: generator for name in spent}
+    chosen = choose_backend("auto", generator, info, factories=factories, measure=lambda *_: spent)
     assert (chosen.name, chosen.forward) == ("openvino", generator)
     assert all(str(value) in str(chosen) for value in spent.values())
     _no_packages(monkeypatch)
-    chosen = choose_backend("auto", generator, info, openers=openers)
+    chosen = choose_backend("auto", generator, info, factories=factories)
     assert (chosen.name, chosen.forward, set(chosen.milliseconds)) == ("torch", None, {"torch"})
 
 
@@ -128,12 +128,12 @@ def test_auto_leaves_out_what_fails_to_open(tmp_path: Path) -> None:
     def fails(*given: object) -> None:
         raise RuntimeError("no such operator")
 
-    openers: dict[Backend, Opener] = dict.fromkeys(ON_CPU, fails)
-    chosen = choose_backend("auto", generator, info, openers=openers)
+    factories: dict[Backend, Factory] = dict.fromkeys(ON_CPU, fails)
+    chosen = choose_backend("auto", generator, info, factories=factories)
     assert (chosen.name, chosen.forward) == ("torch", None)
     assert "openvino fails here (no such operator)" in str(chosen)
     with raises("backend-unusable", "openvino", "no such operator"):
-        choose_backend("openvino", generator, info, openers=openers)
+        choose_backend("openvino", generator, info, factories=factories)
 
 
 def test_measuring_runs_every_back_end(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ _ROUNDS = 5
 """Frames that `auto` measures with each back end, in turns; the fastest counts."""
 
 
-Opener = Callable[[AnyGenerator, ModelInfo, Precision], Forward | None]
-"""Opens a back end for frames of the model's size; None = the generator itself runs."""
+Factory = Callable[[AnyGenerator, ModelInfo, Precision], Forward | None]
+"""Makes the forward pass of a back end for frames of the model's size; None = the generator itself runs."""
 Measure = Callable[[dict[Backend, Forward | None], AnyGenerator, ModelInfo, Precision], dict[Backend, float]]
 """Milliseconds of a frame, by back end."""
 
@@ -62,7 +62,7 @@ def choose_backend(
     info: ModelInfo,
     precision: Precision = "auto",
     *,
-    openers: Mapping[Backend, Opener] | None = None,
+    factories: Mapping[Backend, Factory] | None = None,
     measure: Measure | None = None,
 ) -> Chosen:
     """Opens a back end for frames of the model's size; `auto` measures those that can be used here.
@@ -74,20 +74,20 @@ def choose_backend(
         generator: on its device, as `load_model` gives it.
         info: its description, with the size that is rendered.
         precision: as in `Rollout`.
-        openers: back end -> what opens it; None = `OPENERS`.
+        factories: back end -> what makes its forward pass; None = `FACTORIES`.
         measure: measures the frames of several back ends; None = `measure_backends`.
 
     Raises:
         V2VError: there is no such back end, a package is missing, the device or precision is not one of the back end,
             or opening it fails.
     """
-    openers, measure = openers or OPENERS, measure or measure_backends
+    factories, measure = factories or FACTORIES, measure or measure_backends
     device = next(generator.parameters()).device
     if name not in get_args(Backend):
         raise V2VError("backend-unknown", f"There is no back end {name!r}.", f"Known: {', '.join(get_args(Backend))}.")
     if name != "auto":
         refuse_backend(name, device.type, precision)
-        return Chosen(name, _open(name, openers[name], generator, info, precision), {})
+        return Chosen(name, _open(name, factories[name], generator, info, precision), {})
     others: tuple[Backend, ...] = tuple(of for of in ON_CPU if not missing_packages(of)) if device.type == "cpu" else ()
     others = ("compile",) if device.type == "cuda" else others
     others = tuple(of for of in others if of not in ON_CPU or precision in CPU_PRECISIONS[of])
@@ -95,7 +95,7 @@ def choose_backend(
     unusable: list[str] = []
     for of in others:
         try:
-            opened[of] = _open(of, openers[of], generator, info, precision)
+            opened[of] = _open(of, factories[of], generator, info, precision)
         except V2VError as error:
             unusable.append(error.message)
     spent = measure(opened, generator, info, precision)
@@ -152,10 +152,10 @@ def measure_backends(
 
 
 def _open(
-    name: Backend, opener: Opener, generator: AnyGenerator, info: ModelInfo, precision: Precision
+    name: Backend, factory: Factory, generator: AnyGenerator, info: ModelInfo, precision: Precision
 ) -> Forward | None:
     try:
-        return opener(generator, info, precision)
+        return factory(generator, info, precision)
     except V2VError:
         raise
     except Exception as error:
@@ -199,10 +199,10 @@ def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) ->
     return forward
 
 
-OPENERS: dict[Backend, Opener] = {
+FACTORIES: dict[Backend, Factory] = {
     "torch": lambda generator, info, precision: None,
     "compile": _compiled,
     "onnxruntime": lambda generator, info, precision: open_graphs(generator, info, onnxruntime_run),
     "openvino": _openvino,
 }
-"""Back end -> what opens it."""
+"""Back end -> what makes its forward pass."""
