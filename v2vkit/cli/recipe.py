@@ -1,5 +1,6 @@
 """`v2v run`: the stages of a TOML recipe, one after another."""
 
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,8 @@ from v2vkit.stages import COMMANDS, OF_RECIPES
 
 _SHARED = f"{DEFAULTS}."
 """Beginning of the name of a table with shared settings."""
+_NUMBERED = re.compile(r"(.+)\.([0-9]+)(?:-([0-9]+))?")
+"""Of several tables of one name, those that `--set` means: `train.2`, or `train.2-4`."""
 
 
 class RecipeConfig(StageConfig):
@@ -27,13 +30,17 @@ class RecipeConfig(StageConfig):
     Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. A table of a
     command that makes no artifact (evaluate, render) runs every time. In a recipe, `{work}` in a text is replaced by
     the workspace, and the key `work` gives one table its own workspace. Settings that all tables of a stage share
-    stand once, in [defaults.STAGE]; `defaults = false` leaves them out of one table.
+    stand once, in [defaults.STAGE]; `defaults = false` leaves them out of one table. Several tables of one stage have
+    numbers from 1, which --dry-run prints: `--set train.2.epochs=8` changes the second [[train]] alone.
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage, in run order.", argument=True)
     dry_run: bool = setting(False, "Print the state of every stage (done, unfinished, stale, missing) and do nothing.")
     set: tuple[str, ...] = setting(
-        (), "Override one setting: TABLE.KEY=VALUE (VALUE as in TOML), or defaults.TABLE.KEY=VALUE.", metavar="T.K=V"
+        (),
+        "Override one setting: TABLE.KEY=VALUE (VALUE as in TOML), defaults.TABLE.KEY=VALUE, or of some of several "
+        "tables TABLE.2.KEY=VALUE, TABLE.2-4.KEY=VALUE.",
+        metavar="T.K=V",
     )
 
 
@@ -82,8 +89,9 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
             check(settings)
     problems: list[str] = []
     pending: set[tuple[str, str]] = set()
-    for number, (target, settings, where) in enumerate(steps, 1):
-        label = f"[{number}/{len(steps)}] {target.name}"
+    names = _numbered([target.name for target, _, _ in steps])
+    for number, (name, (target, settings, where)) in enumerate(zip(names, steps, strict=True), 1):
+        label = f"[{number}/{len(steps)}] {name}"
         if config.dry_run:
             click.echo(f"{label}: {_state(target, settings, where, pending)}")
         elif isinstance(target, Stage):
@@ -124,19 +132,46 @@ def _known(name: str, recipe: str, load: Callable[[str], Any]) -> Any:
     return load(name)
 
 
+def _numbered(names: list[str]) -> list[str]:
+    """The names, with numbers from 1 where there are several of one: train.1, train.2."""
+    return [
+        f"{name}.{names[: place + 1].count(name)}" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
+
+
 def _override(
     steps: list[tuple[str, dict[str, Any]]], assignments: list[tuple[str, str, Any]]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Apply `--set TABLE.KEY=VALUE` to every table of that name."""
+    """Apply `--set TABLE.KEY=VALUE` to every table of that name, `--set TABLE.N.KEY=VALUE` to the N-th."""
+    names = [name for name, _ in steps]
     for table, key, value in assignments:
-        if table not in [name for name, _ in steps]:
+        places = _places(table, names)
+        if not places:
             raise V2VError(
                 "table-unknown",
                 f"--set {table}.{key}: the recipe has no table [{table}].",
-                f"Its tables: {', '.join(dict.fromkeys(name for name, _ in steps))}.",
+                f"Its tables: {', '.join(_counted(names))}.",
             )
-        steps = [(name, values | {key: value} if name == table else values) for name, values in steps]
+        steps = [
+            (name, values | {key: value} if place in places else values) for place, (name, values) in enumerate(steps)
+        ]
     return steps
+
+
+def _places(table: str, names: list[str]) -> list[int]:
+    """Where in a recipe the tables are that `--set` names: `train` (all), `train.2` or `train.2-4`; from 0."""
+    numbered = _NUMBERED.fullmatch(table)
+    places = [place for place, name in enumerate(names) if name == (numbered[1] if numbered else table)]
+    if numbered is None:
+        return places
+    first, last = int(numbered[2]), int(numbered[3] or numbered[2])
+    return places[first - 1 : last] if 1 <= first <= last <= len(places) else []
+
+
+def _counted(names: list[str]) -> list[str]:
+    """Each name once, with the range of its numbers: ingest, train.1-6."""
+    return [name if (num := names.count(name)) == 1 else f"{name}.1-{num}" for name in dict.fromkeys(names)]
 
 
 def _assignment(text: str) -> tuple[str, str, Any]:
