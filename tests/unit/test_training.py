@@ -63,11 +63,18 @@ def whole(dataset: VideoDataset, whole_folder: Path) -> Begun:
 
 @pytest.mark.parametrize("stop_at", [1, 7, 13])
 def test_resumed_training_is_bit_equal(
-    whole: Begun, whole_folder: Path, dataset: VideoDataset, tmp_path: Path, stop_at: int
+    whole: Begun,
+    whole_folder: Path,
+    dataset: VideoDataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    stop_at: int,
 ) -> None:
     halted = train_into(SMALL, dataset, tmp_path / "halves", stop_at=stop_at)
     assert 0 < halted.state.steps < whole.state.steps
+    assert "resumed" not in capsys.readouterr().err
     resumed = train_into(SMALL, dataset, tmp_path / "halves")
+    assert f"resumed after {halted.state.steps} steps" in capsys.readouterr().err
     assert resumed.state.steps == whole.state.steps
     for name, module in whole.state.modules.items():
         assert same(module.state_dict(), resumed.state.modules[name].state_dict()), name

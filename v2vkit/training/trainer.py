@@ -161,6 +161,8 @@ class Trainer:
             open_batches(self.config, self.dataset, plans, self.device, parallel=self.parallel) as loaded,
             self._progress(sampler, state) as shown,
         ):
+            if state.steps:
+                shown.write(f"resumed after {state.steps} steps, in epoch {min(state.epoch + 1, epochs)} of {epochs}")
             loaded = follow_idle_cores(loaded, self.threads, tell=shown.write)
             for epoch in range(state.epoch, epochs):
                 rate = self._set_learning_rate(state, epoch)
