@@ -153,10 +153,10 @@ def _saved(path: Path, state: dict[str, Any]) -> str:
 
 def _cases(folder: Path) -> Iterator[Case]:
     pose, maps = estimate_pose.PoseConfig, segment.SegmentConfig
-    yield Case("estimate-pose, mediapipe", estimate_pose.STAGE, pose(), _mediapipe_pose, 60, people=True)
+    yield Case("estimate-pose, mediapipe", estimate_pose.STAGE, pose(), _mediapipe_pose, 40, people=True)
     holistic = pose(hands=True, face=True)
     yield Case(
-        "estimate-pose --hands --face, mediapipe", estimate_pose.STAGE, holistic, _mediapipe_holistic, 40, people=True
+        "estimate-pose --hands --face, mediapipe", estimate_pose.STAGE, holistic, _mediapipe_holistic, 24, people=True
     )
     faces = REAL / "face" / "landmarks68_dlib" / "training_with_face_landmarks.xml"
     if faces.is_file():
@@ -166,24 +166,24 @@ def _cases(folder: Path) -> Iterator[Case]:
         options.cascade_depth, options.num_threads = 10, 1
         dlib.train_shape_predictor(str(faces), str(path), options)
         sketches = make_sketches.SketchConfig(face="dlib", weights=str(path))
-        yield Case("make-sketches, dlib", make_sketches.STAGE, sketches, partial(_dlib, path), 60)
+        yield Case("make-sketches, dlib", make_sketches.STAGE, sketches, partial(_dlib, path), 40)
     network: Any = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21).eval()
     config = maps(weights=_saved(folder / "lraspp.pth", network.state_dict()))
-    yield Case("segment, torchvision (LR-ASPP)", segment.STAGE, config, partial(_lraspp, network), 40)
+    yield Case("segment, torchvision (LR-ASPP)", segment.STAGE, config, partial(_lraspp, network), 24)
     sides = {"min_size": 256, "max_size": 1024}
     network = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, **sides).eval()
     config = maps(segment="maskrcnn", input_side=256, weights=_saved(folder / "maskrcnn.pth", network.state_dict()))
-    yield Case("segment, maskrcnn (256 pixels)", segment.STAGE, config, partial(_maskrcnn, network), 10)
+    yield Case("segment, maskrcnn (256 pixels)", segment.STAGE, config, partial(_maskrcnn, network), 8)
     path = _save_yolo(folder / "segment.pt", "segment")
     config = maps(segment="yolo", weights=str(path))
-    yield Case("segment, yolo (YOLO11n)", segment.STAGE, config, partial(_yolo, path), 30)
+    yield Case("segment, yolo (YOLO11n)", segment.STAGE, config, partial(_yolo, path), 24)
     path = _save_yolo(folder / "pose.pt", "pose")
     yield Case(
         "estimate-pose, yolo (YOLO11n)",
         estimate_pose.STAGE,
         pose(pose="yolo", weights=str(path)),
         partial(_yolo, path),
-        30,
+        24,
         people=True,
     )
     import ptlflow
@@ -192,7 +192,7 @@ def _cases(folder: Path) -> Iterator[Case]:
     flow = extract_flow.FlowConfig(
         flow="ptlflow", model="raft_small", strides=(1,), weights=_saved(folder / "raft.ckpt", state)
     )
-    yield Case("extract-flow, ptlflow (raft_small)", extract_flow.STAGE, flow, partial(_ptlflow, "raft_small"), 6)
+    yield Case("extract-flow, ptlflow (raft_small)", extract_flow.STAGE, flow, partial(_ptlflow, "raft_small"), 4)
 
 
 def _opened(stage: Stage, config: Any, work: str) -> tuple[Stage, StageConfig]:

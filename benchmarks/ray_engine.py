@@ -15,7 +15,7 @@ from benchmarks.footage import talking, write_frames
 
 Row = tuple[str, float, str]
 SIDE, FRAMES, CLIP_LENGTH = 512, 240, 60
-MORE = 5
+MORE = 4
 """Times the frames, so that a run takes over a minute."""
 WORKERS = 2
 TURNS = 2

@@ -123,15 +123,15 @@ def test_crossing_strokes_are_averaged() -> None:
     assert (crossing > 0)[:, :2].any()
 
 
-def test_discs_at_once_equal_discs_copy_by_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the two discs of a stroke, or those of other strokes, overlap."""
+def test_copies_drawn_at_once_equal_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the copies of a stroke overlap each other, and other strokes."""
     rng = np.random.default_rng(0)
     people = []
     for spread in (2, 5, 10, 30):
         points = np.concatenate([rng.normal(40, spread, (25, 2)), np.ones((25, 1))], 1).astype(np.float32)
         people.append(Person(points))
     drawn = [draw_people((one,), (80, 80), stroke=stroke) for one in people for stroke in (1, 2, 3)]
-    monkeypatch.setattr(skeleton, "_stamp_apart", skeleton._stamp)
+    monkeypatch.setattr(skeleton, "_independent", lambda shifts, _: [np.array([shift]) for shift in shifts])
     slowly = [draw_people((one,), (80, 80), stroke=stroke) for one in people for stroke in (1, 2, 3)]
     np.testing.assert_array_equal(drawn, slowly)
 
