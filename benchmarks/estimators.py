@@ -3,7 +3,8 @@
 `make_sketches` (mediapipe) and `extract_flow` (DIS) have files of their own. The bare loop runs the library over frames
 that lie decoded in memory, as its documentation shows it; the stage also reads, decodes, smooths, draws, encodes and
 writes. Opening the estimator is not counted on either side. Networks have random weights, which take the same time.
-Processor time is compared too, because mediapipe uses several threads, and the clock depends on other programs.
+Processor time is compared too, because mediapipe uses several threads, and the clock depends on other programs. The
+commands `track` and `make-edges` use no library's estimator.
 """
 
 import contextlib
@@ -46,6 +47,7 @@ class Case:
         stage, config: of v2vkit; the config names the weights.
         bare: opens the library; gives the loop.
         frames: number of frames.
+        clips: into which they are divided; flow is computed within one.
         people: frames of a dancing person instead of a talking face.
     """
 
@@ -55,6 +57,7 @@ class Case:
     bare: Callable[[], contextlib.AbstractContextManager[Bare]]
     frames: int
     people: bool = False
+    clips: int = 2
 
 
 def _dancing(num_frames: int) -> Frames:
@@ -170,7 +173,7 @@ def _cases(folder: Path) -> Iterator[Case]:
     network: Any = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=21).eval()
     config = maps(weights=_saved(folder / "lraspp.pth", network.state_dict()))
     yield Case("segment, torchvision (LR-ASPP)", segment.STAGE, config, partial(_lraspp, network), 24)
-    sides = {"min_size": 256, "max_size": 1024}
+    sides = {"min_size": 256, "max_size": 1024, "box_score_thresh": 0.5}
     network = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=91, **sides).eval()
     config = maps(segment="maskrcnn", input_side=256, weights=_saved(folder / "maskrcnn.pth", network.state_dict()))
     yield Case("segment, maskrcnn (256 pixels)", segment.STAGE, config, partial(_maskrcnn, network), 8)
@@ -192,7 +195,8 @@ def _cases(folder: Path) -> Iterator[Case]:
     flow = extract_flow.FlowConfig(
         flow="ptlflow", model="raft_small", strides=(1,), weights=_saved(folder / "raft.ckpt", state)
     )
-    yield Case("extract-flow, ptlflow (raft_small)", extract_flow.STAGE, flow, partial(_ptlflow, "raft_small"), 4)
+    raft = partial(_ptlflow, "raft_small")
+    yield Case("extract-flow, ptlflow (raft_small)", extract_flow.STAGE, flow, raft, 3, clips=1)
 
 
 def _opened(stage: Stage, config: Any, work: str) -> tuple[Stage, StageConfig]:
@@ -218,7 +222,7 @@ def ratios(case: Case) -> tuple[float, float]:
     frames = _dancing(case.frames) if case.people else resized(talking(512, case.frames), SIDE, SIDE)
     bare, stage = [], []
     with tempfile.TemporaryDirectory() as work, without_logs():
-        write_frames(work, frames, clip_length=max(2, case.frames // 2))
+        write_frames(work, frames, clip_length=case.frames // case.clips)
         opened, config = _opened(case.stage, case.config, work)
         made = Path(work) / case.stage.output(config)
         options = RunOptions(work=work, workers=1)
