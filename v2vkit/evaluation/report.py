@@ -67,8 +67,8 @@ def notes(
         )
     if "iris_error" in names:
         lines.append(
-            "Iris error: place of the iris between the eye's corners against that of the real frame / eye's width; eyes "
-            "that are closed in the real frame are left out."
+            "Iris error: place of the iris between the eye's corners against the real frame's / eye's width; eyes that "
+            "are closed in the real frame are left out."
         )
     if "pose_error" in names:
         lines.append(
