@@ -1,6 +1,6 @@
 """Another driver: how well the output shows the landmarks or key points that the network was asked for.
 
-    python -m benchmarks.transfer WORK DRIVER [--max-frames 100] [--columns 8] [--out FOLDER]
+    python -m benchmarks.transfer WORK DRIVER [--start 0] [--max-frames 100] [--columns 8] [--out FOLDER]
 
 A face or pose model renders the video DRIVER as it is, with --align, with --retarget and with both. For each setting:
 landmark or pose error of the output against the landmarks that the sketch or skeleton shows (after retargeting), frames
@@ -44,11 +44,11 @@ SETTINGS = {"as it is": (False, False), "--align": (True, False), "--retarget": 
 
 
 def annotated(
-    info: ModelInfo, work: Folder, driver: str, *, align: bool, retarget: bool, num_frames: int
+    info: ModelInfo, work: Folder, driver: str, *, align: bool, retarget: bool, num_frames: int, start: float = 0
 ) -> Iterator[tuple[Image, Any]]:
     """Frames of a driver as the model sees them, and their annotations, of its first shot."""
     (condition,), (origin,) = info.conditioning.conditions, info.origins
-    source = open_source(driver, info)
+    source = open_source(driver, info, start=start)
     shots = number_shots(((frame, image_of(frame)) for frame in source.frames()), method="none", fps=source.fps)
     frames = crop_shots(source, (frame for frame, _ in shots), info, open_locator(info, align=align))
     assert condition.task is not None
@@ -102,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("work")
     parser.add_argument("driver")
+    parser.add_argument("--start", type=float, default=0, help="seconds of the driver that are skipped")
     parser.add_argument("--max-frames", type=int, default=100)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--out", default=".")
@@ -110,8 +111,9 @@ def main() -> None:
     generator, info = load_model(find_model(work, None))
     if info.conditioning.with_subject is None or len(info.conditioning.conditions) > 1:
         parser.error("the model is not conditioned on a face or on poses alone")
+    part = {"num_frames": given.max_frames, "start": given.start}
     for name, (align, retarget) in SETTINGS.items():
-        driver = [*annotated(info, work, given.driver, align=align, retarget=retarget, num_frames=given.max_frames)]
+        driver = [*annotated(info, work, given.driver, align=align, retarget=retarget, **part)]
         session = Session(generator, downsamplings=info.downsamplings, precision="auto")
         values, picture = measure(session, info, driver, given.columns)
         for metric, of in values.items():
