@@ -1,6 +1,6 @@
 """Another driver: how well the output shows the landmarks or key points that the network was asked for.
 
-    python -m benchmarks.transfer WORK DRIVER [--start 0] [--max-frames 100] [--columns 8] [--out FOLDER]
+    python -m benchmarks.transfer WORK DRIVER [--checkpoint NAME] [--start 0] [--max-frames 100] [--columns 8] [--out FOLDER]
 
 A face or pose model renders the video DRIVER as it is, with --align, with --retarget and with both. For each setting:
 landmark or pose error of the output against the landmarks that the sketch or skeleton shows (after retargeting), frames
@@ -102,13 +102,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("work")
     parser.add_argument("driver")
+    parser.add_argument("--checkpoint", help="default: the finest")
     parser.add_argument("--start", type=float, default=0, help="seconds of the driver that are skipped")
     parser.add_argument("--max-frames", type=int, default=100)
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--out", default=".")
     given = parser.parse_args()
     work = Folder(given.work)
-    generator, info = load_model(find_model(work, None))
+    generator, info = load_model(find_model(work, given.checkpoint))
     if info.conditioning.with_subject is None or len(info.conditioning.conditions) > 1:
         parser.error("the model is not conditioned on a face or on poses alone")
     part = {"num_frames": given.max_frames, "start": given.start}
