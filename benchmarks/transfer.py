@@ -1,6 +1,7 @@
 """Another driver: how well the output shows the landmarks or key points that the network was asked for.
 
-    python -m benchmarks.transfer WORK DRIVER [--checkpoint NAME] [--start 0] [--max-frames 100] [--columns 8] [--out FOLDER]
+    python -m benchmarks.transfer WORK DRIVER [--checkpoint NAME] [--start 0] [--max-frames 100] [--columns 8]
+        [--out FOLDER]
 
 A face or pose model renders the video DRIVER as it is, with --align, with --retarget and with both. For each setting:
 landmark or pose error of the output against the landmarks that the sketch or skeleton shows (after retargeting), frames
