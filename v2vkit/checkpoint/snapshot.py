@@ -46,10 +46,10 @@ class Progress(BaseModel):
     fitted: FittedSchedule | None = None
 
 
-def save_state(folder: Folder, state: TrainState, *, fingerprint: str, fitted: FittedSchedule | None = None) -> None:
-    """Write everything that an exact resume needs, then remove the snapshot before.
+def snapshot_tensors(state: TrainState) -> dict[str, Tensor]:
+    """The tensors of a snapshot by their names in it.
 
-    Sharded moments must have been collected before (`Parallel.collect`).
+    Moments that `--zero` has shared out must have been collected before (`Parallel.collect`).
     """
     tensors: dict[str, Tensor] = {f"ema/{name}": tensor for name, tensor in state.ema.items()}
     for name, module in state.modules.items():
@@ -59,6 +59,23 @@ def save_state(folder: Folder, state: TrainState, *, fingerprint: str, fitted: F
     for name, optimizer in state.optimizers.items():
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{name}/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
+    return tensors
+
+
+def save_state(
+    folder: Folder,
+    state: TrainState,
+    *,
+    fingerprint: str,
+    fitted: FittedSchedule | None = None,
+    tensors: dict[str, Tensor] | None = None,
+) -> None:
+    """Write everything that an exact resume needs, then remove the snapshot before.
+
+    Args:
+        tensors: gathered from all processes, where the state is sharded; None = `snapshot_tensors` of it.
+    """
+    tensors = snapshot_tensors(state) if tensors is None else tensors
     # Copied, because safetensors refuses tensors that share storage.
     data = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
     file = f"state-{state.steps:08d}.safetensors"

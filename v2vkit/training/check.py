@@ -113,11 +113,30 @@ def _check_processes(config: TrainConfig) -> None:
             f"--batch-size {batch_size} cannot be divided among {processes} processes.",
             f"Give a multiple of {processes}.",
         )
+    if config.hardware.shard:
+        _check_sharding(config, processes)
     if config.model.norm == "batch" and batch_size > processes:
         raise V2VError(
             "setting-conflict",
             "--norm batch with several sequences per process uses statistics over them, which rendering does not have.",
             "Give --batch-size 1, or the number of processes.",
+        )
+
+
+def _check_sharding(config: TrainConfig, processes: int) -> None:
+    if processes == 1:
+        raise V2VError(
+            "setting-conflict",
+            "--shard shares the generator among several processes; this command is one process.",
+            "Start it with `torchrun --nproc-per-node 2 -m v2vkit train …`, or leave out --shard.",
+        )
+    excluded = {"--zero": config.hardware.zero, "--compile": config.hardware.compile}
+    excluded["--channels-last"] = bool(config.hardware.channels_last)
+    if given := [flag for flag, on in excluded.items() if on]:
+        raise V2VError(
+            "setting-conflict",
+            f"--shard excludes {' and '.join(given)}.",
+            f"Leave out --shard or {' and '.join(given)}.",
         )
 
 

@@ -165,6 +165,12 @@ class HardwareSettings(SettingsGroup):
         "shows.",
         affects_output=False,
     )
+    shard: bool = setting(
+        False,
+        "Shard vid2vid's generator over the processes of torchrun (FSDP2): weights, gradients, optimiser state, EMA. "
+        "Less memory for each than the plan shows, more communication.",
+        affects_output=False,
+    )
     channels_last: bool | None = setting(
         None, "Use the channels-last memory layout; default: only on CUDA.", affects_output=False
     )

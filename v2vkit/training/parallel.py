@@ -15,6 +15,7 @@ from v2vkit.checkpoint.train_state import Networks, parameters_of
 from v2vkit.engine.devices import pick_device
 from v2vkit.engine.launcher import join_attempt, launched_processes
 from v2vkit.errors import V2VError
+from v2vkit.training.sharding import is_sharded
 
 Averaging = Callable[[str, Sequence[Tensor]], list[Tensor]]
 """(name of an optimiser, tensors that depend on its networks) -> the same tensors; backward has to start from all."""
@@ -68,21 +69,29 @@ class Parallel:
         function for the same optimisers in the same order, once before each backward that stores gradients.
 
         Args:
-            networks: of the method; all processes get the first one's weights.
+            networks: of the method; all processes get the first one's weights. Sharded ones are left out: their blocks
+                average their own gradients.
         """
         if self._fabric is None:
             return not_averaged
+        weights = {
+            name: parameters_of(networks, name)
+            for name in dict.fromkeys(network.optimizer for network in networks.values())
+        }
         ddp = {
             name: nn.parallel.DistributedDataParallel(
                 # Without the search for unused weights, buckets change after the first step, and with them rounding:
                 # a resumed run of three or more processes would differ.
-                _Outputs(parameters_of(networks, name)),
+                _Outputs(parameters),
                 find_unused_parameters=True,
             )
-            for name in dict.fromkeys(network.optimizer for network in networks.values())
+            for name, parameters in weights.items()
+            if not is_sharded(parameters[0])
         }
 
         def averaged(optimizer: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+            if optimizer not in ddp:
+                return list(tensors)
             outputs: list[Tensor] = ddp[optimizer](*tensors)
             return outputs
 

@@ -1,6 +1,7 @@
 """The training loop, independent of the method."""
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +12,7 @@ import torch
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
-from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state
+from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state, snapshot_tensors
 from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
 from v2vkit.engine.cores import UNCHANGED_THREADS, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
@@ -24,6 +25,7 @@ from v2vkit.training.data.sampler import ClipSampler
 from v2vkit.training.methods.base import Method, StepContext
 from v2vkit.training.parallel import ALONE, Parallel
 from v2vkit.training.schedule import Schedule, frames_at, full_epoch, full_progress, learning_rate_factor
+from v2vkit.training.sharding import gather, shard_state, whole
 
 
 def new_state(config: TrainConfig, method: Method, device: torch.device, parallel: Parallel = ALONE) -> TrainState:
@@ -80,7 +82,7 @@ def take_step(
             continue
         updated.append(optimizer)
         state.scaler.unscale_(optimizer)
-        norms[f"the gradient of {name}"] = norm = torch.nn.utils.get_total_norm(gradients)
+        norms[f"the gradient of {name}"] = norm = whole(torch.nn.utils.get_total_norm(gradients))
         if gradient_clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, gradient_clip, norm)
     assert updated, "a step without any gradient"
@@ -150,6 +152,8 @@ class Trainer:
             V2VError: a loss is not finite, the disk is full, the snapshot is damaged.
         """
         load_state(self.folder, state, fingerprint=self.fingerprint, continued=self.continued)
+        if self.config.hardware.shard:
+            shard_state(state, self.device)
         for module in state.modules.values():
             module.train()
         clips, epochs = self.dataset.reader.clips, self.schedule.epochs
@@ -233,11 +237,17 @@ class Trainer:
 
     def _save(self, state: TrainState) -> None:
         self.parallel.collect(state.optimizers.values())
-        if self.parallel.rank == 0:
+        first = self.parallel.rank == 0
+        tensors = None
+        if self.config.hardware.shard:
+            tensors = gather(snapshot_tensors(state), keep=first)
+        if first:
             budget, schedule = self.config.schedule.budget, self.schedule
             full = schedule.full_epochs or schedule.epochs
             fitted = (
                 None if budget is None else FittedSchedule(budget=str(budget), epochs=schedule.epochs, full_epochs=full)
             )
-            save_state(self.folder, state, fingerprint=self.fingerprint, fitted=fitted)
+            save_state(self.folder, state, fingerprint=self.fingerprint, fitted=fitted, tensors=tensors)
+            if tensors is not None:
+                state = dataclasses.replace(state, ema={name: tensors[f"ema/{name}"] for name in state.ema})
             self.save_model(state)

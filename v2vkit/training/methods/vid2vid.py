@@ -84,6 +84,7 @@ VID2VID: MethodSpec = MethodSpec(
     name="vid2vid",
     losses=_losses,
     unused=("num_enhancers", "covst_share"),
+    own=("shard",),
     context=lambda config: HISTORY,
     schedule=video_schedule,
     strides=lambda config: read_strides(VID2VID.losses(config), config),
