@@ -6,12 +6,16 @@ import sys
 NAMES = (
     "make_sketches",
     "extract_flow",
+    "estimators",
     "render",
     "train_step",
     "generate_frame",
     "backends",
     "tracking",
     "data_path",
+    "object_store",
+    "growth",
+    "ray_engine",
     "busy_neighbour",
     "independent_frames",
 )

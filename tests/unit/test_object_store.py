@@ -1,11 +1,15 @@
 """Workspaces in an object store, against moto's S3 server: the same files as on a disk, whole or not at all."""
 
+import contextlib
 import hashlib
 import importlib.util
+import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,6 +182,46 @@ def test_a_store_that_does_not_answer_is_a_sentence(bucket: str, monkeypatch: py
         Folder(f"s3://{bucket}/frames").write("a", b"a")
     with raises("network-failed", bucket):
         Folder(f"s3://{bucket}/frames").exists("a")
+
+
+def _forward(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    target.close()
+
+
+def _drops_first_connections(number: int, server: str) -> str:
+    """The address of a network in which so many connections to the server break before there is an answer."""
+    host, _, port = server.removeprefix("http://").rpartition(":")
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for count in itertools.count():
+            near, _ = listening.accept()
+            if count < number:
+                near.recv(1)
+                near.close()
+                continue
+            far = socket.create_connection((host, int(port)))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=_forward, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.slow
+def test_dropped_requests_are_sent_again(server: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    def folder() -> Folder:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", _drops_first_connections(3, server))
+        s3fs.S3FileSystem.clear_instance_cache()
+        return Folder(f"s3://{bucket}/frames")
+
+    folder().write("a", b"whole")
+    assert folder().read("a") == b"whole"
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from v2vkit.checkpoint.size import resized
 from v2vkit.config import Size
 from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.inference.backend_names import ON_CPU, Backend
-from v2vkit.inference.backends import Factory, choose_backend, measure_backends, refuse_backend
+from v2vkit.inference.backends import Factory, choose_backend, keep_outputs, measure_backends, refuse_backend
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.graphs import example_inputs
 from v2vkit.inference.rollout import Rollout
@@ -148,6 +148,25 @@ def test_measuring_runs_every_back_end(tmp_path: Path) -> None:
     assert set(spent) == {"torch", "compile"}
     assert calls
     assert not any(calls)
+
+
+def test_kept_outputs_do_not_change_with_the_next_frame(tmp_path: Path) -> None:
+    generator, info = _model(tmp_path, size=(32, 32))
+    stack, history = example_inputs(generator, info)
+    memory = generator(stack, history, first_frame=False)
+
+    def same_memory(source: torch.Tensor, history: list[torch.Tensor] | None, *, first_frame: bool) -> list[Output]:
+        """The generator with one memory for the frames of every call, as CUDA graphs have."""
+        memory[-1].x_fake.copy_(generator(source, history, first_frame=first_frame)[-1].x_fake)
+        return memory
+
+    forward = keep_outputs(same_memory)
+    with torch.inference_mode():
+        first = forward(stack, history, first_frame=False)[-1]
+        wanted = generator(stack, history, first_frame=False)[-1].x_fake
+        second = forward(1 - stack, history, first_frame=False)[-1]
+    assert torch.equal(first.x_fake, wanted)
+    assert not torch.equal(second.x_fake, wanted)
 
 
 @pytest.mark.slow

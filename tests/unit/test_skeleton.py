@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.people import body, person
+from v2vkit.conditions import skeleton
 from v2vkit.conditions.people import Person
 from v2vkit.conditions.skeleton import (
     LIMBS,
@@ -120,6 +121,19 @@ def test_crossing_strokes_are_averaged() -> None:
     assert (crossing[:, 0] < 153).all()
     assert (crossing[:, 1] > 50).all()
     assert (crossing > 0)[:, :2].any()
+
+
+def test_copies_drawn_at_once_equal_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the copies of a stroke overlap each other, and other strokes."""
+    rng = np.random.default_rng(0)
+    people = []
+    for spread in (2, 5, 10, 30):
+        points = np.concatenate([rng.normal(40, spread, (25, 2)), np.ones((25, 1))], 1).astype(np.float32)
+        people.append(Person(points))
+    drawn = [draw_people((one,), (80, 80), stroke=stroke) for one in people for stroke in (1, 2, 3)]
+    monkeypatch.setattr(skeleton, "_independent", lambda shifts, _: [np.array([shift]) for shift in shifts])
+    slowly = [draw_people((one,), (80, 80), stroke=stroke) for one in people for stroke in (1, 2, 3)]
+    np.testing.assert_array_equal(drawn, slowly)
 
 
 def test_people_are_added_up() -> None:

@@ -128,6 +128,11 @@ def test_several_people_land_where_they_are(pose: YoloPose) -> None:
         np.testing.assert_allclose(body, to_body_25(points[None], "coco17")[0], atol=0.01)
 
 
+def test_nobody_seen_is_no_people(pose: YoloPose) -> None:
+    with seeing(torch.zeros(1, 4 + CLASSES + 51, 1)):
+        assert pose(noise(*PICTURE)).shape == (0, 25, 3)
+
+
 def test_coco_becomes_body_25() -> None:
     """Every point by its name, left and right as the person has them."""
     pairs = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")

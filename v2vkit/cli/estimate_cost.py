@@ -28,9 +28,9 @@ class CostConfig(StageConfig):
     is the rate without the time to start. Training is measured on a few steps, as its plan does. Name a few typical
     clips with --set ingest.sources, because every source that the recipe names is sampled.
 
-    Core-hours are CPU time, so other programs on this machine hardly change them. Hours of training are those of one
-    process on the device of the recipe. Tables with a workspace of their own, and commands that make no artifact, are
-    not estimated.
+    Core-hours are CPU time, which other programs on this machine raise (by half in a measurement): use an idle machine.
+    Hours of training are those of one process on the device of the recipe. Tables with a workspace of their own, and
+    commands that make no artifact, are not estimated.
     """
 
     recipe: str = setting(..., "TOML recipe: one table per stage.", argument=True)

@@ -7,6 +7,7 @@ at both ends of each, one colour per limb and finger, faces white. Key points ar
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import cv2
@@ -18,6 +19,7 @@ from v2vkit.conditions.people import Person, Persons, Points
 Image = NDArray[np.uint8]
 Canvas = NDArray[np.int32]  # red, green and blue of a pixel packed into one number, so that one operation averages them
 Places = NDArray[np.int64]
+Shifts = tuple[tuple[int, int], ...]
 Color = tuple[int, int, int]
 
 NUM_CHANNELS = 3
@@ -63,6 +65,7 @@ _BODY_STROKE = 3  # pixels, half of a body's stroke in a frame of `_STROKE_HEIGH
 _STROKE_HEIGHT = 512
 _SHIFTS = (0, 10, 20)  # of red, green and blue in a `Canvas`
 _MASK = sum(255 << shift for shift in _SHIFTS)
+_MOST_COMPARISONS = 4000  # more would take longer than they save
 _DECIMALS = 3  # of a pixel, so that float32 rounding does not change the pixel
 
 
@@ -126,16 +129,19 @@ def _draw_person(person: Person, size: tuple[int, int], stroke: int) -> Image:
     for first, last, half, color in _strokes(person, stroke):
         places = _segment(first, last)
         inside = (places >= -2 * stroke) & (places < np.array(size) + 2 * stroke)
-        ends = places[[0, -1]]
         for chosen, offsets in (
             (places[inside.all(1)], _square(half)),
-            (ends[inside[[0, -1]].all(1)], _disc(2 * half)),
+            (places[[0, -1]][inside[[0, -1]].all(1)], _disc(2 * half)),
         ):
             if len(chosen):
                 start = (chosen[:, 1] + margin) * (width + 2 * margin) + chosen[:, 0] + margin
-                _stamp(canvas, start, offsets @ np.array([1, width + 2 * margin]), color)
+                for group in _independent(offsets, _distances(chosen, offsets)):
+                    _stamp(canvas, start, group @ np.array([1, width + 2 * margin]), color)
     drawn = canvas.reshape(height + 2 * margin, width + 2 * margin)[margin : margin + height, margin : margin + width]
-    return np.stack([drawn >> shift & 255 for shift in _SHIFTS], -1).astype(np.uint8)
+    picture = np.empty((height, width, 3), np.uint8)
+    for number, shift in enumerate(_SHIFTS):
+        picture[..., number] = drawn >> shift & 255
+    return picture
 
 
 def _strokes(person: Person, stroke: int) -> Iterator[tuple[Points, Points, int, Color]]:
@@ -170,25 +176,56 @@ def _segment(first: Points, last: Points) -> Places:
     return places
 
 
-def _square(half: int) -> Places:
-    """Offsets covered by a square pen, int64 [N, 2]: row by row from the top left."""
-    steps = np.arange(-half, half)
-    return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+@cache
+def _square(half: int) -> Shifts:
+    """Offsets (x, y) covered by a square pen, row by row from the top left."""
+    steps = range(-half, half)
+    return tuple((x, y) for y in steps for x in steps)
 
 
-def _disc(radius: int) -> Places:
-    square = _square(radius)
-    return square[(square**2).sum(1) < radius**2]
+@cache
+def _disc(radius: int) -> Shifts:
+    return tuple((x, y) for x, y in _square(radius) if x**2 + y**2 < radius**2)
+
+
+def _distances(places: Places, shifts: Shifts) -> frozenset[tuple[int, int]]:
+    """The distances (x, y) between two of the places that are distances of two shifts too: their copies overlap."""
+    longest = shifts[-1][1] - shifts[0][1]
+    found: set[tuple[int, int]] = set()
+    for k in range(1, min(longest + 1, len(places))):  # places are at least a pixel apart
+        between = places[k:] - places[:-k]
+        found.update(map(tuple, between[(np.abs(between) <= longest).all(1)].tolist()))
+    return frozenset(found)
+
+
+@cache
+def _one_by_one(shifts: Shifts) -> tuple[Places, ...]:
+    return tuple(np.array([shift]) for shift in shifts)
+
+
+@lru_cache(1024)
+def _independent(shifts: Shifts, distances: frozenset[tuple[int, int]]) -> tuple[Places, ...]:
+    """The shifts in groups, the copies of each of which have no pixel in common: drawn group by group they give what
+    they give one after another, with fewer operations. Very wide strokes stay one after another."""
+    if len(shifts) * len(distances) > _MOST_COMPARISONS:
+        return _one_by_one(shifts)
+    rounds: dict[tuple[int, int], int] = {}
+    for x, y in shifts:
+        before = [rounds.get((x + sign * dx, y + sign * dy), -1) for dx, dy in distances for sign in (1, -1)]
+        rounds[x, y] = 1 + max(before, default=-1)
+    last = max(rounds.values())
+    return tuple(np.array([shift for shift in shifts if rounds[shift] == number]) for number in range(last + 1))
 
 
 def _stamp(canvas: Canvas, places: Places, shifts: Places, color: Color) -> None:
-    """Draw all places once per shift into `canvas`.
+    """Draw all places once per shift into `canvas`; the copies have no pixel in common.
 
-    As in the reference, a shifted copy that overlaps anything drawn before (even another copy of itself) is averaged as
-    a whole with what lies below, black included, rounded down; otherwise it overwrites. Slanted strokes therefore have
-    soft edges.
+    As in the reference, a shifted copy that overlaps anything drawn before is averaged as a whole with what lies below,
+    black included, rounded down; otherwise it overwrites. Slanted strokes therefore have soft edges, because copies of
+    a stroke overlap each other.
     """
     ink = sum(part << shift for part, shift in zip(color, _SHIFTS, strict=True))
-    for copy in places + shifts[:, None]:
-        below = canvas[copy]
-        canvas[copy] = (below + ink >> 1) & _MASK if below.any() else ink
+    copies = places + shifts[:, None]
+    below = canvas[copies]
+    drawn, mixed = below.any(1, keepdims=True), (below + ink >> 1) & _MASK
+    canvas[copies] = mixed if drawn.all() else np.where(drawn, mixed, ink)

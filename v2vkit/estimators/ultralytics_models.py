@@ -68,7 +68,8 @@ class YoloPose:
         """The people in an RGB uint8 [H, W, 3] image of any size, float32 [people, 25, 3] (x, y, score)."""
         found = self._model(image)
         order = np.argsort(-_numpy(found.boxes.conf), kind="stable")
-        points = _numpy(found.keypoints.data).reshape(len(order), _NUM_COCO, -1)[order]
+        points = _numpy(found.keypoints.data)  # [people, 17, 2 or 3]
+        points = points.reshape(len(order), _NUM_COCO, points.shape[-1])[order]
         if points.shape[2] == 2:  # a network without scores of points
             points = np.concatenate([points, np.ones_like(points[..., :1])], 2)
         return to_body_25(points, "coco17")

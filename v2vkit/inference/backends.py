@@ -8,11 +8,13 @@ frame and flow 2e-4. OpenVINO computes in bfloat16 where torch would, with error
 import importlib.util
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.config import Precision
@@ -22,6 +24,7 @@ from v2vkit.inference.backend_names import CPU_PRECISIONS, EXTRAS, ON_CPU, Backe
 from v2vkit.inference.graphs import Forward, example_inputs, onnxruntime_run, open_graphs, openvino_run
 from v2vkit.inference.rollout import render_precision
 from v2vkit.models.any_generator import AnyGenerator, is_independent
+from v2vkit.models.generator import Output
 
 _ROUNDS = 5
 """Frames that `auto` measures with each back end, in turns; the fastest counts."""
@@ -189,14 +192,33 @@ def _openvino(generator: AnyGenerator, info: ModelInfo, precision: Precision) ->
 
 
 def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) -> Forward:
-    compiled: Any = torch.compile(generator)
     stack, history = example_inputs(generator, info)
+    with_graphs = stack.device.type == "cuda"
+    compiled: Any = torch.compile(generator, mode="reduce-overhead" if with_graphs else None)
+    forward: Forward = keep_outputs(compiled) if with_graphs else compiled
     with torch.inference_mode(), autocast(render_precision(generator, precision), stack.device):
-        compiled(stack, None, first_frame=True)
-        if history is not None:
-            compiled(stack, history, first_frame=False)
-    forward: Forward = compiled
+        for _ in range(3 if with_graphs else 1):  # CUDA graphs are recorded at the second call
+            forward(stack, None, first_frame=True)
+            if history is not None:
+                forward(stack, history, first_frame=False)
     return forward
+
+
+def keep_outputs(forward: Forward) -> Forward:
+    """A forward pass whose outputs stay as they are when the next frame is made.
+
+    CUDA graphs write the outputs of every call to the same memory, but past frames are inputs of later calls.
+    """
+
+    def kept(source: Tensor, history: list[Tensor] | None, **given: Any) -> list[Output]:
+        torch.compiler.cudagraph_mark_step_begin()
+        copy: Callable[[Any], Any] = partial(tree_map, lambda leaf: leaf.clone() if torch.is_tensor(leaf) else leaf)
+        return [
+            replace(of, **{field.name: copy(getattr(of, field.name)) for field in fields(of)})
+            for of in forward(source, history, **given)
+        ]
+
+    return kept
 
 
 FACTORIES: dict[Backend, Factory] = {
