@@ -214,6 +214,7 @@ def test_faces_that_were_not_found_are_not_expected(tmp_path: Path, monkeypatch:
     assert [t for t, row in repeated.items() if "landmark_error" in row] == [1, 3]
     assert report["summary"][REAL]["landmark_error"]["num"] == 2
     assert report["summary"][REAL]["landmark_error"]["missed"] == 0
+    assert [t for t, row in repeated.items() if row.get("iris_error") == 0] == [1, 3], "real frames that show a face"
 
 
 def test_the_contact_sheet_costs_no_second_rendering(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ from v2vkit.conditions.people_files import people_from_json
 from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.sketch import draw_irises
 from v2vkit.estimators.registry import open_estimator
+from v2vkit.evaluation.metrics.contract import MISSED, OURS, REAL, Batch
+from v2vkit.evaluation.metrics.iris_error import OPEN, gaze, iris_error
+from v2vkit.evaluation.metrics.registry import open_metric, rows
+from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.estimate_pose import STAGE as POSES
@@ -108,6 +112,57 @@ def test_arrays_with_irises_are_taken() -> None:
 def test_irises_beyond_the_frame_are_not_drawn() -> None:
     assert not draw_irises(np.full((10, 2), -1e5, np.float32), (64, 48)).any()
     assert draw_irises(None, (64, 48)).shape == (48, 64)
+
+
+def _turned(points: np.ndarray, degrees: float, scale: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (points @ turn.T + (7, -3)).astype(np.float32)
+
+
+def test_iris_error_is_in_widths_of_the_eye() -> None:
+    ahead, aside = (_face(look).all_points for look in (0, 4))
+    assert ahead is not None
+    assert aside is not None
+    width = float(np.linalg.norm(ahead[36] - ahead[39]))
+    assert iris_error(aside, ahead) == pytest.approx(4 / width, rel=1e-4)
+    assert iris_error(_turned(aside, 20, 1.5), ahead) == pytest.approx(4 / width, rel=1e-4)
+    place, opening = gaze(_turned(aside, 20, 1.5))
+    np.testing.assert_allclose(place, [[4 / width, 0]] * 2, atol=1e-4)
+    assert (opening > OPEN).all()
+
+
+def test_closed_eyes_have_no_iris_error() -> None:
+    ahead, aside = (_face(look).all_points for look in (0, 4))
+    closed = aside.copy()
+    closed[36:42, 1] = closed[36, 1]
+    closed[68:73, 0] += 50
+    width = float(np.linalg.norm(ahead[42] - ahead[45]))
+    assert iris_error(ahead, closed) == pytest.approx(4 / width, rel=1e-4), "of the eye that is open"
+    closed[42:48, 1] = closed[42, 1]
+    assert iris_error(ahead, closed) is None
+
+
+class _Looking:
+    """Sees eyes that look the farther aside the brighter the picture is; no face in the dark."""
+
+    name, version = "looking", "1"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        return _face(float(image[0, 0, 0]) / 10).all_points if image.any() else None
+
+
+def test_eyes_are_compared_with_those_of_the_real_frame() -> None:
+    metrics = {
+        row.name: open_metric(row, Setup(8, 8, {}, face=_Looking())) for row in rows(("landmark_error", "iris_error"))
+    }
+    images, real = ([np.full((8, 8, 3), level, np.uint8) for level in levels] for levels in ((50, 0, 50), (10, 10, 0)))
+    landmarks = [face_landmarks()] * 3
+    batch = Batch(OURS, "c", "c", range(3), images, real, beside={"landmarks": landmarks})
+    width = float(np.linalg.norm(landmarks[0][36] - landmarks[0][39]))
+    assert metrics["iris_error"].update(batch) == [pytest.approx(4 / width, rel=1e-3), MISSED, None]
+    assert metrics["landmark_error"].update(batch) == [0, MISSED, 0], "landmarks of an estimator that adds irises"
+    assert metrics["iris_error"].update(Batch(REAL, "c", "c", range(3), real, real)) == [None] * 3
 
 
 def test_mediapipe_sees_where_a_face_looks(tmp_path: Path) -> None:

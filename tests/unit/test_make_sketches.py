@@ -37,15 +37,22 @@ class FakeFace:
 
     name, version = "fake", "7"
 
+    def __init__(self, *, gaze: bool = False):
+        self._gaze = gaze
+
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         value = int(image[0, 0, 0])
-        return None if value < FACE_AT else face_landmarks(value / 4 + 8, 34, 30)
+        if value < FACE_AT:
+            return None
+        points = face_landmarks(value / 4 + 8, 34, 30)
+        return np.concatenate([points, np.repeat(points[[36, 42]], 5, 0)]) if self._gaze else points
 
 
 class FakeDlib(FakeFace):
     """Takes a weights file."""
 
     def __init__(self, *, weights: str):
+        super().__init__()
         assert Path(weights).is_file()
 
 

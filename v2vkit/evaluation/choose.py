@@ -128,6 +128,7 @@ _NEEDS: dict[Need, str] = {
     "counterpart": "real frame",
     "flow": "flow",
     "landmarks": "face model",
+    "irises": "face model (mediapipe)",
     "people": "pose model",
     "labels": "label model, --segmenter",
 }

@@ -65,6 +65,11 @@ def notes(
         lines.append(
             "Landmark error: mean over 68 points / outer eye distance; frames in which no face was found are left out."
         )
+    if "iris_error" in names:
+        lines.append(
+            "Iris error: place of the iris between the eye's corners against the real frame's / eye's width; eyes that "
+            "are closed in the real frame are left out."
+        )
     if "pose_error" in names:
         lines.append(
             "Pose error: mean over key points / diagonal of the person; frames in which nobody was found are left out."

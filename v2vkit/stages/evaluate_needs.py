@@ -9,7 +9,7 @@ from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.checkpoint.model_file import MODEL, ModelInfo
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.errors import V2VError
-from v2vkit.estimators.registry import chosen, open_estimator
+from v2vkit.estimators.registry import chosen, open_estimator, rows_of
 from v2vkit.evaluation.choose import Choice
 from v2vkit.evaluation.metrics.registry import Need
 from v2vkit.evaluation.metrics.setup import Segmenter, Setup
@@ -42,10 +42,13 @@ def known(
         beside["flow"] = partial(_flow, reader)
     else:
         missing["flow"] = ("there is no flow of stride 1 of the real frames", "Make it: `v2v extract-flow`.")
-    if info.conditioning.of_task("face") is None:
-        missing["landmarks"] = ("the model is not conditioned on a face", _OTHERS)
+    face = info.conditioning.of_task("face")
+    if face is None:
+        missing["landmarks"] = missing["irises"] = ("the model is not conditioned on a face", _OTHERS)
     else:
         beside["landmarks"] = partial(_landmarks, reader)
+        if not _finds_irises(info.origins[face].settings):
+            missing["irises"] = ("its face estimator finds no irises", "Choose other metrics.")
     pose = info.conditioning.of_task("pose")
     if pose is None:
         missing["people"] = ("the model is not conditioned on poses", _OTHERS)
@@ -75,6 +78,12 @@ def _landmarks(reader: ClipReader, clip: str, t: int) -> Any:
     return file.landmarks if file.found else None
 
 
+def _finds_irises(settings: dict[str, Any]) -> bool:
+    """Whether the face estimator of these settings of `make-sketches` can give irises."""
+    row = rows_of("face").get(chosen("face", settings)[0])
+    return row is not None and "gaze" in row.takes
+
+
 def _people(reader: ClipReader, condition: Any, clip: str, t: int) -> Any:
     """The people that the output should show; None where nobody was found in the source."""
     people = reader.annotation(condition, clip, t, "align")
@@ -99,17 +108,21 @@ def open_setup(
         V2VError: an estimator's package or weights are missing, or the segmentation network does not fit the model.
     """
     names = {row.name for row in choice.rows}
-    face = info.conditioning.of_task("face") if "landmark_error" in names else None
+    face = info.conditioning.of_task("face") if names & {"landmark_error", "iris_error"} else None
     pose = info.conditioning.of_task("pose") if "pose_error" in names else None
     return Setup(
         height=size[1],
         width=size[0],
         weights=dict(choice.weights),
         device=device,
-        face=None if face is None else open_face(info.origins[face].settings),
+        face=None if face is None else _open_face(info.origins[face].settings, gaze="iris_error" in names),
         pose=None if pose is None else _open_pose(info.origins[pose].settings),
         segmenter=_segmenter(segmenter, keep, info, device) if "label_fidelity" in names else None,
     )
+
+
+def _open_face(settings: dict[str, Any], *, gaze: bool) -> Any:
+    return open_face(settings | {"gaze": gaze})
 
 
 def _open_pose(settings: dict[str, Any]) -> Any:

@@ -155,7 +155,7 @@ def frame_metrics(
     from v2vkit.evaluation.metrics.registry import Need, open_metric
     from v2vkit.evaluation.metrics.setup import Setup
 
-    others: tuple[Need, ...] = ("flow", "landmarks", "people", "labels")
+    others: tuple[Need, ...] = ("flow", "landmarks", "irises", "people", "labels")
     hint = "Choose other metrics."
     missing: dict[Need, tuple[str, str]] = dict.fromkeys(others, ("it does not measure predictions", hint))
     choice = choose(names, Available(missing, clip.height, clip.width, predicted, real))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from v2vkit.conditions.landmarks import landmark_errors
+from v2vkit.conditions.landmarks import NUM_LANDMARKS, landmark_errors
 from v2vkit.estimators.base import estimate_all
 from v2vkit.evaluation.metrics.contract import MISSED, Batch, FloatMap, Metric, PerFrame, Value
 from v2vkit.evaluation.metrics.repeated import Repeated
@@ -20,7 +20,7 @@ def landmark_error(found: FloatMap, expected: FloatMap) -> float:
 def open_metric(setup: Setup) -> Metric:
     face: Any = setup.face
     assert face is not None, "needs a face estimator"
-    find = Repeated(lambda images: estimate_all(face, images))
+    find = Repeated(lambda images: [_landmarks(points) for points in estimate_all(face, images)])
 
     def measure(batch: Batch) -> Sequence[Value]:
         expected = batch.beside["landmarks"]
@@ -29,6 +29,11 @@ def open_metric(setup: Setup) -> Metric:
         return [None if points is None else _error(next(found), points) for points in expected]
 
     return PerFrame(measure, {"estimator": f"{face.name} {face.version}"}, needs="landmarks")
+
+
+def _landmarks(points: FloatMap | None) -> FloatMap | None:
+    """The landmarks of an estimator's points, which may have irises behind them."""
+    return None if points is None else points[:NUM_LANDMARKS]
 
 
 def _error(found: FloatMap | None, expected: FloatMap) -> Value:

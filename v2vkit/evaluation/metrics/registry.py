@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from v2vkit.evaluation.metrics.contract import Metric
     from v2vkit.evaluation.metrics.setup import Setup
 
-Need = Literal["counterpart", "flow", "landmarks", "people", "labels"]
+Need = Literal["counterpart", "flow", "landmarks", "irises", "people", "labels"]
 """What a metric is computed from besides frames: the real frame beside each (`counterpart`), flow of the real frames, a
-face model's landmarks, a pose model's people, a label model's maps and `--segmenter`."""
+face model's landmarks, a face estimator that finds irises (`irises`), a pose model's people, a label model's maps and
+`--segmenter`."""
 
 VFID_FRAMES = 30
 """Frames of a clip for VFID (vid2vid, section 4: 30 frames)."""
@@ -85,6 +86,8 @@ METRICS: tuple[MetricRow, ...] = (
               "warp_error:open_metric", needs=("counterpart", "flow")),
     MetricRow("landmark_error", "landmark error", "lower", "outer eye distance", "300-W (NME)",
               "landmark_error:open_metric", needs=("landmarks",), missed="no face"),
+    MetricRow("iris_error", "iris error", "lower", "eye's width", "place of the iris between the eye's corners",
+              "iris_error:open_metric", needs=("counterpart", "irises"), missed="no eyes"),
     MetricRow("pose_error", "pose error", "lower", "person's diagonal", "few-shot vid2vid, section 4 (normalised)",
               "pose_error:open_metric", needs=("people",), missed="no person"),
     MetricRow("label_fidelity", "mIoU of labels", "higher", "0 to 1", "pix2pixHD section 4.1; S-Flow GAN section 4",

@@ -39,7 +39,8 @@ class Setup:
         height, width: of the frames.
         weights: name in the store -> file, those that a metric's row names.
         device: where networks run (`v2vkit.engine.devices`).
-        face, pose, segmenter: None where there is none.
+        face: with irises where it can find them; None where there is none.
+        pose, segmenter: None where there is none.
     """
 
     height: int
