@@ -18,7 +18,7 @@ from v2vkit.training.check import refuse_unused
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.methods.s_flow import phase_epochs
-from v2vkit.training.schedule import Phase, Schedule, flow_strides, frames_at, learning_rate_factor, phases
+from v2vkit.training.schedule import Phase, Schedule, flow_strides, frames_at, learning_rate_factor, phases, shortened
 
 CONTEXT = 2  # real frames before the generated ones
 PIPELINES = Path(__file__).parents[2] / "pipelines"
@@ -205,6 +205,12 @@ def test_what_a_recipe_renders_is_there_before_it_is_ingested() -> None:
         for source in table.get("sources", ()):
             assert any(source.startswith(place.rstrip("/")) for place in seen), source
         seen |= {table[key] for key in ("out", "target") if key in table}
+
+
+def test_a_short_budget_keeps_every_phase_of_s_flow() -> None:
+    """sim2real-toy with 5 of its 30 epochs: Laplacian edges, with the edge network, L_flow."""
+    (config,) = [config for config in training("sim2real-toy") if config.method == "s-flow"]
+    assert len(phases(shortened(method_spec("s-flow").schedule(config), 5))) == 3
 
 
 def test_shared_settings_are_set_where_they_are_shared() -> None:
