@@ -73,9 +73,8 @@ def run() -> list[Row]:
         for side in SIZES:
             frames = talking(side, 4 * CLIP_LENGTH)
             with tempfile.TemporaryDirectory() as work:
-                write_frames(
-                    work, frames, clip_length=CLIP_LENGTH, repeats=4
-                )  # so that opening the estimator weighs little
+                # Repeated, so that opening the estimator weighs little.
+                write_frames(work, frames, clip_length=CLIP_LENGTH, repeats=4)
                 times = [(4 * _bare_loop(frames), _stage(work, 1)) for _ in range(REPEATS)]
             bare, stage = (min(column) for column in zip(*times, strict=True))
             rows.append((f"make-sketches / bare mediapipe, {side}x{side}, one process", bare / stage, ">= 0.85"))

@@ -115,14 +115,10 @@ def open_setup(
         width=size[0],
         weights=dict(choice.weights),
         device=device,
-        face=None if face is None else _open_face(info.origins[face].settings, gaze="iris_error" in names),
+        face=None if face is None else open_face(info.origins[face].settings | {"gaze": "iris_error" in names}),
         pose=None if pose is None else _open_pose(info.origins[pose].settings),
         segmenter=_segmenter(segmenter, keep, info, device) if "label_fidelity" in names else None,
     )
-
-
-def _open_face(settings: dict[str, Any], *, gaze: bool) -> Any:
-    return open_face(settings | {"gaze": gaze})
 
 
 def _open_pose(settings: dict[str, Any]) -> Any:

@@ -130,8 +130,8 @@ def _check_sharding(config: TrainConfig, processes: int) -> None:
             "--shard shares the generator among several processes; this command is one process.",
             "Start it with `torchrun --nproc-per-node 2 -m v2vkit train …`, or leave out --shard.",
         )
-    excluded = {"--zero": config.hardware.zero, "--compile": config.hardware.compile}
-    excluded["--channels-last"] = bool(config.hardware.channels_last)
+    of = config.hardware
+    excluded = {"--zero": of.zero, "--compile": of.compile, "--channels-last": of.channels_last}
     if given := [flag for flag, on in excluded.items() if on]:
         raise V2VError(
             "setting-conflict",
