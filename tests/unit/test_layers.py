@@ -33,7 +33,7 @@ OWNERS = {
     "ray": {"engine/ray.py"},
     "h5py": {"models/dned_weights.py"},
     "mediapipe": {"estimators/mediapipe_graph.py"},
-    "dlib": {"estimators/dlib_face.py"},
+    "dlib": {"estimators/dlib_face.py", "estimators/dlib_identity.py"},
     "ptlflow": {"estimators/ptlflow_flow.py"},
     "ultralytics": {"estimators/ultralytics_models.py"},
 }

@@ -1,4 +1,4 @@
-"""Protocols of the four tasks that third-party networks and algorithms do: face, flow, segmentation, pose.
+"""Protocols of the tasks that third-party networks and algorithms do: face, identity, flow, segmentation, pose.
 
 Every implementation is deterministic and stateless between calls: the result for a frame does not depend on worker,
 shard or neighbouring frames.
@@ -55,6 +55,23 @@ class FaceEstimator(Estimator, Protocol):
         Returns:
             float32 [68, 2], (x, y) in pixels, in dlib (iBUG-68) order; None when no face is found. With irises
             [78, 2]: then five points of the right and five of the left, each its centre and four of its rim.
+        """
+        ...
+
+
+@runtime_checkable
+class IdentityEstimator(Estimator, Protocol):
+    """Whose face it is."""
+
+    def __call__(self, image: Image, landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The embedding of a face: faces of one person lie near each other.
+
+        Args:
+            image: RGB uint8 [H, W, 3].
+            landmarks: of the face, float32 [68, 2] as a `FaceEstimator` finds them.
+
+        Returns:
+            float32 [128].
         """
         ...
 

@@ -71,7 +71,7 @@ _MEDIAPIPE = Extra(
     newest_python=(3, 12),
     linux_on=("x86_64",),
 )
-_DLIB = Extra("dlib", "dlib-bin", "face landmarks with a predictor file of yours")
+_DLIB = Extra("dlib", "dlib-bin", "face landmarks and identity with weights files of yours")
 _FLOW = Extra("flow", "ptlflow", "learned optical flow with a weights file of yours", newest_python=(3, 13))
 _YOLO = Extra("yolo", "ultralytics", "poses and instances with a weights file of yours; AGPL-3.0, see the README")
 _PARTS = ("hands", "face")
@@ -83,6 +83,7 @@ ESTIMATORS: list[Row] = [
     Row("flow", "ptlflow", "v2vkit.estimators.ptlflow_flow:PtlflowFlow", ("model", "weights", "device"), _FLOW),
     Row("face", "mediapipe", "v2vkit.estimators.mediapipe_face:MediapipeFace", ("gaze",), _MEDIAPIPE, at_once=2),
     Row("face", "dlib", "v2vkit.estimators.dlib_face:DlibFace", ("weights",), _DLIB, weights=("dlib-68",)),
+    Row("identity", "dlib", "v2vkit.estimators.dlib_identity:DlibIdentity", ("weights",), _DLIB),
     Row("pose", "mediapipe", "v2vkit.estimators.mediapipe_pose:MediapipePose", _PARTS, _MEDIAPIPE, at_once=2),
     Row("pose", "yolo", "v2vkit.estimators.ultralytics_models:YoloPose", ("weights", "device"), _YOLO),
     Row("segment", "torchvision", "v2vkit.estimators.torchvision_segment:TorchvisionSegment", _SEGMENT,

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from v2vkit import weights
 from v2vkit.errors import V2VError
+from v2vkit.estimators.registry import how_to_install
 from v2vkit.evaluation.metrics.registry import METRICS, MetricRow, Need, rows
 from v2vkit.weights.registry import how_to_get, known
 
@@ -88,6 +90,12 @@ def _obstacle(row: MetricRow, available: Available) -> V2VError | None:
         if weights.find(name) is None:
             get = f"Get them: {how_to_get(known(name))}."
             return V2VError("weights-missing", f"{row.name}: the weights {name} are not here.", get)
+    if row.library and find_spec(row.library) is None:
+        return V2VError(
+            "library-missing",
+            f"{row.name}: the package {row.library} is not installed.",
+            how_to_install(row.library),
+        )
     if (count := available.count(row)) < row.min_count:
         return V2VError(
             "frames-too-few",
@@ -118,6 +126,8 @@ def list_metrics() -> str:
 def _line(row: MetricRow) -> tuple[str, ...]:
     needs = [_NEEDS[need] for need in row.needs]
     needs += [f"{name}{'' if weights.find(name) else ' (missing)'}" for name in row.weights]
+    if row.library:
+        needs.append(f"{row.library}{'' if find_spec(row.library) else ' (missing)'}")
     if row.min_side > 1:
         needs.append(f"side {row.min_side}")
     count = f"{row.min_count} ({row.good_count}) {row.counted}" if row.min_count > 1 else ""

@@ -12,6 +12,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import Row
 from v2vkit.evaluation.metrics.contract import OURS, REAL, REAL_COARSE, REPEAT, SOURCE
+from v2vkit.evaluation.metrics.identity_distance import SAME_PERSON
 from v2vkit.evaluation.metrics.ms_ssim import ms_ssim_scales
 from v2vkit.evaluation.metrics.registry import MetricRow
 from v2vkit.evaluation.summary import DRIFT_FRAMES, Summary, measured_in, methods_of
@@ -69,6 +70,11 @@ def notes(
         lines.append(
             "Iris error: place of the iris between the eye's corners against the real frame's / eye's width; eyes that "
             "are closed in the real frame are left out."
+        )
+    if "identity_distance" in names:
+        lines.append(
+            f"Identity distance: between dlib's embeddings of the two faces; below {SAME_PERSON} they show one "
+            "person; frames in which no face was found are left out."
         )
     if "pose_error" in names:
         lines.append(

@@ -107,17 +107,17 @@ def open_setup(
     Raises:
         V2VError: an estimator's package or weights are missing, or the segmentation network does not fit the model.
     """
-    names = {row.name for row in choice.rows}
-    face = info.conditioning.of_task("face") if names & {"landmark_error", "iris_error"} else None
-    pose = info.conditioning.of_task("pose") if "pose_error" in names else None
+    needs = {need for row in choice.rows for need in row.needs}
+    face = info.conditioning.of_task("face") if needs & {"landmarks", "irises"} else None
+    pose = info.conditioning.of_task("pose") if "people" in needs else None
     return Setup(
         height=size[1],
         width=size[0],
         weights=dict(choice.weights),
         device=device,
-        face=None if face is None else open_face(info.origins[face].settings | {"gaze": "iris_error" in names}),
+        face=None if face is None else open_face(info.origins[face].settings | {"gaze": "irises" in needs}),
         pose=None if pose is None else _open_pose(info.origins[pose].settings),
-        segmenter=_segmenter(segmenter, keep, info, device) if "label_fidelity" in names else None,
+        segmenter=_segmenter(segmenter, keep, info, device) if "labels" in needs else None,
     )
 
 

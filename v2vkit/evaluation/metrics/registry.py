@@ -37,6 +37,7 @@ class MetricRow:
         of: `frame` (a value per frame) or `set` (one value per method).
         needs: see `Need`.
         weights: their names in the weights store.
+        library: the package that it imports, where an extra of that name installs it.
         min_side: fewest pixels of a frame's side.
         clip_frames: frames of a clip where sets are of clips; 0 = of frames.
         min_count: fewest frames (or clips) with which there is a value.
@@ -54,6 +55,7 @@ class MetricRow:
     of: Literal["frame", "set"] = "frame"
     needs: tuple[Need, ...] = ()
     weights: tuple[str, ...] = ()
+    library: str = ""
     min_side: int = 1
     clip_frames: int = 0
     min_count: int = 1
@@ -88,6 +90,9 @@ METRICS: tuple[MetricRow, ...] = (
               "landmark_error:open_metric", needs=("landmarks",), missed="no face"),
     MetricRow("iris_error", "iris error", "lower", "eye's width", "place of the iris between the eye's corners",
               "iris_error:open_metric", needs=("counterpart", "irises"), missed="no eyes"),
+    MetricRow("identity_distance", "identity distance", "lower", "distance", "dlib, dnn_face_recognition_ex",
+              "identity_distance:open_metric", needs=("counterpart", "landmarks"), weights=("dlib-face-id",),
+              library="dlib", missed="no face"),
     MetricRow("pose_error", "pose error", "lower", "person's diagonal", "few-shot vid2vid, section 4 (normalised)",
               "pose_error:open_metric", needs=("people",), missed="no person"),
     MetricRow("label_fidelity", "mIoU of labels", "higher", "0 to 1", "pix2pixHD section 4.1; S-Flow GAN section 4",

@@ -1,4 +1,4 @@
-"""Networks look once at a picture that a video repeats."""
+"""Networks look once at a picture that a video repeats, and at a real frame that stands beside several methods."""
 
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Repeated(Generic[T]):
-    """A function of several images, called once for an image object that a method repeats.
+    """A function of several images, called once for an image object that comes again within a call or in the next.
 
     Args:
         function: images -> a result for each, which depends on that image alone.
@@ -17,18 +17,15 @@ class Repeated(Generic[T]):
 
     def __init__(self, function: Callable[[Sequence[Image]], Sequence[T]]):
         self._function = function
-        self._last: dict[str, tuple[Image, T]] = {}
+        self._last: dict[str, dict[int, tuple[Image, T]]] = {}  # holds the images, so their ids are not used again
 
     def __call__(self, method: str, images: Sequence[Image]) -> list[T]:
         """The results of a method's images."""
         distinct = {id(image): image for image in images}
-        results: dict[int, T] = {}
-        if method in self._last:
-            image, result = self._last[method]
-            results[id(image)] = result
+        results = {key: result for key, (_, result) in self._last.get(method, {}).items()}
         new = {key: image for key, image in distinct.items() if key not in results}
         if new:
             results |= dict(zip(new, self._function(list(new.values())), strict=True))
         if images:
-            self._last[method] = images[-1], results[id(images[-1])]
+            self._last[method] = {key: (image, results[key]) for key, image in distinct.items()}
         return [results[id(image)] for image in images]
