@@ -77,30 +77,39 @@ def _snapshot(work: Path) -> dict[str, torch.Tensor]:
 def test_sharded_training_computes_the_same_and_resumes_with_and_without(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
-    plain = _train(whole, shard=False, stop_after=4)
-    begun = _train(first, shard=True, stop_after=2)
-    shutil.copytree(first, second)
-    for path, shard in ((first, True), (second, False)):
-        losses = begun[0]["losses"] + _train(path, shard=shard, stop_after=4)[0]["losses"]
-        for number, (step, expected) in enumerate(zip(losses, plain[0]["losses"], strict=True)):
-            assert step == pytest.approx(expected, rel=1e-5 if number < 3 else 1e-4)  # one process and two: 1e-5, 2e-4
-        _check_alike(_snapshot(path), _snapshot(whole))
-        model = load_file(path / "checkpoints/spatial-1/model.safetensors")
-        assert same(model, {name: _snapshot(path)[f"ema/{name}"] for name in model})
+    plain, begun = _train(whole, shard=False, stop_after=2), _train(first, shard=True, stop_after=2)
+    _check_alike(_snapshot(first), _snapshot(whole), moments=1e-4)
+    _check_losses(begun, plain)
     for mine, full in zip(zip(*(report["held"] for report in begun), strict=True), plain[0]["held"], strict=True):
         assert full <= sum(mine) < 1.01 * full  # the moments' counts of steps are in both processes
         assert max(mine) < 0.6 * full
+    shutil.copytree(first, second)
+    plain = _train(whole, shard=False, stop_after=4)
+    for path, shard in ((first, True), (second, False)):
+        _check_losses(_train(path, shard=shard, stop_after=4), plain)
+        _check_alike(_snapshot(path), _snapshot(whole), moments=0.1)
+        model = load_file(path / "checkpoints/spatial-1/model.safetensors")
+        assert same(model, {name: _snapshot(path)[f"ema/{name}"] for name in model})
 
 
-def _check_alike(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    """Snapshots of four steps differ by rounding: weights by far less than a step, moments by a small share."""
+def _check_losses(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> None:
+    for one, other in zip(a[0]["losses"], b[0]["losses"], strict=True):
+        assert one == pytest.approx(other, rel=2e-5)
+
+
+def _check_alike(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], *, moments: float) -> None:
+    """Snapshots differ by rounding: weights by far less than a step, moments by at most this share.
+
+    Warping by a flow of almost nothing turns rounding into other neighbours and so into other gradients: within two
+    steps, 4e-6 of the moments became 0.02.
+    """
     assert {name: tensor.shape for name, tensor in a.items()} == {name: tensor.shape for name, tensor in b.items()}
-    moments = [name for name in a if name.endswith(("/exp_avg", "/exp_avg_sq"))]
-    for name in a.keys() - moments:
+    of_moments = [name for name in a if name.endswith(("/exp_avg", "/exp_avg_sq"))]
+    for name in a.keys() - of_moments:
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=0.1 * SETTINGS.schedule.learning_rate, msg=name)
     for kind in ("/exp_avg", "/exp_avg_sq"):
-        one, other = (torch.cat([of[name].flatten() for name in moments if name.endswith(kind)]) for of in (a, b))
-        assert float((one - other).norm() / other.norm()) < 1e-2
+        one, other = (torch.cat([of[name].flatten() for name in of_moments if name.endswith(kind)]) for of in (a, b))
+        assert float((one - other).norm() / other.norm()) < moments
 
 
 @pytest.fixture(scope="module")
