@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FULL := $(VENV)/.full
-# A process per core, each with one thread; a test file stays in one process, so that what it builds is built once.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+# A process per core, each with one thread; a test file stays in one process, so that what it builds is built once. A
+# process that dies ends the run, because xdist waits for ever when the last of them is replaced.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --max-worker-restart=0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all coverage lint format types docs docs-check site wheel-check bench check clean
