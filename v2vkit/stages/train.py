@@ -144,7 +144,7 @@ def _precheck(config: TrainConfig) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything that training needs; `plan` is printed before it starts."""
+    """Everything that training needs; `plan` is printed before it starts, `planned` is its time in seconds."""
 
     method: "Method"
     state: "TrainState"
@@ -153,6 +153,7 @@ class _Run:
     device: "torch.device"
     threads: Threads
     schedule: "Schedule"
+    planned: float | None
     plan: str
 
 
@@ -160,7 +161,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
     from v2vkit.training.continuing import fitted_epochs, refuse_finished
-    from v2vkit.training.plan import measure_phases, plan_text, schedule_within_budget
+    from v2vkit.training.plan import measure_phases, phase_times, plan_text, schedule_within_budget
     from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
@@ -192,13 +193,15 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         started = [f"{start.url}, which is not trained yet"]
     if build.continued and snapshot is not None:
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
+    times = phase_times(config, dataset, device, costs, schedule) if costs else None
+    planned = None if times is None else sum(found.seconds for found in times)
     plan = ""
     if first:
         plan = plan_text(config, dataset, device, costs, started, schedule=schedule, budget=budget)
         plan += not_used(config, work)
     if plan and device.type == "cpu":
         plan += f"\n  threads   {threads}"
-    return _Run(method, state, dataset, info, device, threads, schedule, plan)
+    return _Run(method, state, dataset, info, device, threads, schedule, planned, plan)
 
 
 def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
@@ -284,6 +287,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         writer=_open_tensorboard(config, Folder(build.options.work)) if first else None,
         parallel=parallel,
         threads=opened.threads,
+        planned=opened.planned,
         continued=build.continued,
     )
     try:
