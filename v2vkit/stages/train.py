@@ -1,7 +1,10 @@
 """`v2v train`: trains a model on finished artifacts and writes `checkpoints/<stage>` or `checkpoints/<method>`."""
 
+import contextlib
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
@@ -12,8 +15,9 @@ from v2vkit.conditions.domains import DOMAINS
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
+from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.engine.launcher import launched_rank
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, load_inputs
 from v2vkit.stages.train_plan import (
     artifact_of,
@@ -253,7 +257,11 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
-    """Print the plan, train, and return the checkpoint's files."""
+    """Print the plan, train, and return the checkpoint's files.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the first one in training leaves a snapshot and has a message.
+    """
     from v2vkit.checkpoint.model_file import MODEL, save_model
     from v2vkit.checkpoint.snapshot import remove_damaged_snapshot
     from v2vkit.training.data.labelled import LabelledReader
@@ -272,7 +280,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     first = parallel.rank == 0
     if first:
         print(opened.plan, flush=True)
-    spec = method_spec(config.method)
+    spec, stop = method_spec(config.method), Event()
     trainer = Trainer(
         config=config,
         dataset=opened.dataset,
@@ -289,13 +297,19 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         threads=opened.threads,
         planned=opened.planned,
         continued=build.continued,
+        stop_after=lambda state: stop.is_set(),
     )
+    # Several processes would have to agree on the batch, while their launcher already ends them.
+    alone = parallel.num_processes == 1
+    handled = first_interrupt(_STOPPING, stop, signals=_STOP_SIGNALS) if alone else contextlib.nullcontext()
     try:
-        with fitting("This training", opened.device, SMALLER):
+        with fitting("This training", opened.device, SMALLER), handled:
             trainer.fit(opened.method, opened.state)
     finally:
         if trainer.writer is not None:
             trainer.writer.close()
+    if stop.is_set():
+        raise KeyboardInterrupt(_stopped(config, opened.state, opened.schedule))
     if not first:
         return ()
     reader = opened.dataset.reader
@@ -303,6 +317,16 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         report_segmenter(build.folder, reader, config.hardware.device) if isinstance(reader, LabelledReader) else ()
     )
     return (entry_of(MODEL, build.folder.read(MODEL)), *measured)
+
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPPING = "Stopping after this batch, with a snapshot to resume from. Ctrl-C again stops at once."
+
+
+def _stopped(config: TrainConfig, state: "TrainState", schedule: "Schedule") -> str:
+    epoch = min(state.epoch + 1, schedule.epochs)
+    at = f"after {counted(state.steps, 'step')}, in epoch {epoch} of {schedule.epochs}"
+    return f"{config.checkpoint}: stopped {at}; rerunning the command resumes there."
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:

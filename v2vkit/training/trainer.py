@@ -127,7 +127,7 @@ class Trainer:
         threads: torch's threads; if automatic, their number follows the idle cores.
         planned: seconds that the whole schedule takes by the plan; None = not measured.
         continued: checksum of the snapshot of a run with other settings, to resume (`--continue`).
-        stop_after: called after every batch; True saves a snapshot and stops (for tests).
+        stop_after: called after every batch; True saves a snapshot and stops.
     """
 
     config: TrainConfig
