@@ -43,7 +43,7 @@ def test_every_command_has_help_with_every_setting(command: str) -> None:
         ("run", "work workers engine address worker-gpus overwrite continue dry-run"),
         ("estimate-cost", "work"),
         ("render", "work"),
-        ("evaluate", "work"),
+        ("evaluate", "work overwrite"),
         ("show", "work"),
         ("check", "work"),
         ("doctor", "work"),

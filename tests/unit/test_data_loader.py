@@ -191,7 +191,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process(work: str, tmp_path: Path, stop: signal.Signals) -> None:
     script = tmp_path / "run.py"
     script.write_text(_RUN)
@@ -207,10 +207,10 @@ def test_a_stopped_run_leaves_no_process(work: str, tmp_path: Path, stop: signal
     word, *pids = process.stdout.readline().split()
     assert word == "ready"
     assert len(pids) == 2
-    if stop == signal.SIGINT:  # Ctrl-C goes to the whole group
-        os.killpg(process.pid, stop)
-    else:
+    if stop == signal.SIGKILL:
         process.kill()
+    else:  # to the whole group, as Ctrl-C and a scheduler's SIGTERM
+        os.killpg(process.pid, stop)
     _, told = process.communicate(timeout=800)
     assert told.count("Traceback") == (stop == signal.SIGINT)
     for _ in range(8000):

@@ -93,12 +93,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-def evaluate(data: Path, work: Path, **settings: Any) -> list[str]:
+def evaluate(data: Path, work: Path, *, overwrite: bool = False, **settings: Any) -> list[str]:
     values = {"data": str(data), "prediction": True, "frames": 3, "device": "cpu", "threads": 1, **settings}
     config = make_config(EvaluateConfig, values, "test")
     assert COMMAND.check is not None
     COMMAND.check(config)
-    return COMMAND.call(config, RunOptions(work=str(work)))
+    return COMMAND.call(config, RunOptions(work=str(work), overwrite=overwrite))
 
 
 def report(work: Path) -> dict[str, Any]:
@@ -137,8 +137,13 @@ def test_the_numbers_are_the_same_a_second_time(data: Path, tmp_path: Path) -> N
     save_predictor(tmp_path)
     evaluate(data, tmp_path, every=3)
     first = report(tmp_path)
-    evaluate(data, tmp_path, every=3)
+    evaluate(data, tmp_path, every=3, overwrite=True)
     assert report(tmp_path) == first
+    written = (tmp_path / "evaluation/prediction/prediction.json").stat().st_mtime_ns
+    evaluate(data, tmp_path, every=3)
+    assert (tmp_path / "evaluation/prediction/prediction.json").stat().st_mtime_ns == written, "nothing has changed"
+    evaluate(data, tmp_path, every=2)
+    assert report(tmp_path) != first
     assert first["starts"] == 2
 
 

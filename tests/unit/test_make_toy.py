@@ -190,11 +190,11 @@ def test_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_toy_tells_how_it_stands(toy: Path, tmp_path: Path) -> None:
     assert COMMAND.status is not None
-    assert COMMAND.status(_config(toy), RunOptions()) == "done"
-    assert COMMAND.status(_config(tmp_path / "other"), RunOptions()) == "missing"
-    assert COMMAND.status(_config(toy, seed=1), RunOptions()).startswith("stale: ")
-    assert COMMAND.status(_config(toy, variation=1), RunOptions()).startswith("stale: ")
-    assert COMMAND.status(_config(toy), RunOptions(overwrite=True)) == "missing"
+    assert COMMAND.status(_config(toy), RunOptions(), set()) == "done"
+    assert COMMAND.status(_config(tmp_path / "other"), RunOptions(), set()) == "missing"
+    assert COMMAND.status(_config(toy, seed=1), RunOptions(), set()).startswith("stale: ")
+    assert COMMAND.status(_config(toy, variation=1), RunOptions(), set()).startswith("stale: ")
+    assert COMMAND.status(_config(toy), RunOptions(overwrite=True), set()) == "missing"
 
 
 def test_a_toy_that_a_killed_command_put_aside_comes_back(toy: Path, tmp_path: Path) -> None:

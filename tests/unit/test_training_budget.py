@@ -1,6 +1,8 @@
 """`train --budget`: the schedule is shortened to a time, the number of epochs is kept, a resumed run has the same."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from v2vkit.checkpoint.model_file import load_model
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
-from v2vkit.training.budget import epochs_within
+from v2vkit.training.budget import epochs_within, planned_and_took
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.registry import method_spec
 from v2vkit.training.schedule import (
     Schedule,
     frames_at,
@@ -27,6 +30,7 @@ from v2vkit.training.schedule import (
     ramp_factor,
     shortened,
 )
+from v2vkit.training.terms import losses_text
 
 FULL = Schedule(40, decay=0.5, first_frames=4, double_every=10, max_frames=32, fix_epochs=8)
 SHORT: dict[str, Any] = {"epochs": 30, "decay": 0.5, "temporal_scales": 0, "max_frames": 3, "measure": True}
@@ -91,6 +95,48 @@ def test_the_least_number_of_epochs(epochs: int, least: int) -> None:
     assert least_epochs(Schedule(epochs)) == least
 
 
+LATE = config(temporal_scales=2, first_frames=2, double_every=14, max_frames=8)
+"""Sequences of 7 frames, which video discriminator 1 needs, begin in epoch 29 of 30."""
+EDGES = TrainConfig(
+    method="s-flow", condition=("labels", "edges"), num_labels=12, epochs=30, laplacian_epochs=27, flow_epochs=1
+)
+
+
+def _line(name: str, chosen: TrainConfig, epochs: int) -> str:
+    """What the plan says of a loss where a budget leaves so many epochs."""
+    spec = method_spec(chosen.method)
+    lines = losses_text(spec.losses(chosen), chosen, shortened(spec.schedule(chosen), epochs))
+    return next(line for line in lines if line.startswith(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "enough"), [("video discriminator 1", LATE, 15), ("edge network", EDGES, 10)]
+)
+def test_a_loss_that_the_budget_cuts_off_names_the_budget(name: str, chosen: TrainConfig, enough: int) -> None:
+    for epochs in (3, enough - 1):
+        line = _line(name, chosen, epochs)
+        assert f"never: --budget leaves {epochs} of 30 epochs, and with fewer than {enough} it does not begin" in line
+        assert "--max-frames" not in line
+    for epochs in (enough, 30):
+        assert "never" not in _line(name, chosen, epochs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"max_frames": 4}, "(--max-frames)"),
+        ({"double_every": 30}, "(--epochs, --double-every)"),
+        ({"double_every": 0}, "(--double-every 0)"),
+    ],
+)
+def test_a_loss_that_all_epochs_do_not_reach_does_not_name_the_budget(changes: dict[str, Any], cause: str) -> None:
+    for epochs in (3, 30):
+        line = _line("video discriminator 1", LATE.model_copy(update=changes), epochs)
+        assert "never: it needs sequences of 7 frames" in line
+        assert cause in line
+        assert "--budget" not in line
+
+
 @pytest.fixture
 def options(tmp_path: Path) -> RunOptions:
     return make_workspace(tmp_path / "work", num_clips=1, clip_frames=4)
@@ -106,7 +152,10 @@ def _trained_epochs(options: RunOptions) -> int:
 
 def test_a_budget_that_is_too_small_trains_the_least(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
     run(STAGE, config(budget="0.001 s"), options)
-    assert "budget    0.001 s: 3 of 30 epochs, the fewest that are trained" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "budget    0.001 s: 3 of 30 epochs, the fewest that are trained" in told.out
+    (end,) = (line for line in told.err.splitlines() if line.startswith("planned"))
+    assert re.fullmatch(r"planned \d+ min \d\d s, took \d+ min \d\d s", end)
     assert _trained_epochs(options) == 3
     assert json.loads(_state(options).read_text())["fitted"] == {"budget": "0.001 s", "epochs": 3, "full_epochs": 30}
     assert status(STAGE, config(budget="0.001 s"), options) == "done"
@@ -131,7 +180,9 @@ def test_a_resumed_training_has_the_number_of_its_snapshot(
     manifest.rename(manifest.with_name("manifest.partial.json"))
     capsys.readouterr()
     run(STAGE, begun, options)
-    assert "0.001 s: 5 of 30 epochs, as when this training began" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "0.001 s: 5 of 30 epochs, as when this training began" in told.out
+    assert "for the whole training, took" in told.err
     assert _trained_epochs(options) == 5
 
 
@@ -154,8 +205,17 @@ def test_a_budget_needs_measured_steps(options: RunOptions) -> None:
         run(STAGE, config(budget="1 h", measure=False), options)
 
 
-def test_a_plan_without_measured_steps_says_so(options: RunOptions) -> None:
-    plan = run(STAGE, config(measure=False), RunOptions(work=options.work, dry_run=True)).message
+def test_a_plan_without_measured_steps_says_so(options: RunOptions, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = run(STAGE, config(measure=False), replace(options, dry_run=True)).message
     assert "phase     epochs 1-30: up to 3 frames per sequence" in plan
     assert "not measured (--no-measure)" in plan
     assert "s per step" not in plan
+    run(STAGE, config(measure=False, epochs=1), options)
+    assert "planned" not in capsys.readouterr().err
+
+
+def test_the_end_of_a_training_compares_its_time_with_the_plan() -> None:
+    assert planned_and_took(480, 665, resumed=False) == "planned 8 min 00 s, took 11 min 05 s"
+    assert planned_and_took(7500, 60, resumed=True) == (
+        "planned 2 h 05 min for the whole training, took 1 min 00 s since it was resumed"
+    )

@@ -129,10 +129,11 @@ def _call(name: str, target: Any, values: dict[str, Any]) -> None:
             problems = target.call(config, options)
     except BrokenPipeError:
         raise click.exceptions.Exit(EXIT_PIPE) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         resumes = isinstance(target, Stage) or target.resumes
         again = "resumes from the finished parts" if resumes else "starts over"
-        click.echo(f"Stopped. No file is left half-written; rerunning the command {again}.", err=True)
+        told = str(stopped) or f"Stopped. No file is left half-written; rerunning the command {again}."
+        click.echo(told, err=True)
         raise click.exceptions.Exit(EXIT_STOPPED) from None
     for problem in problems:
         click.echo(f"problem: {problem}", err=True)
@@ -144,7 +145,7 @@ def _call(name: str, target: Any, values: dict[str, Any]) -> None:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: 0 done, 1 error (printed with what to do), 2 wrong usage, 3 done with problems that are "
-    "listed, 130 stopped by Ctrl-C, 141 the reader of standard output has closed it.",
+    "listed, 130 stopped by Ctrl-C (training also by SIGTERM), 141 the reader of standard output has closed it.",
 )
 @click.version_option(__version__, prog_name="v2v")
 def cli() -> None:

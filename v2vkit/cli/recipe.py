@@ -27,8 +27,9 @@ class RecipeConfig(StageConfig):
 
     RECIPE is a TOML file, or the name of a shipped recipe such as face.toml.
 
-    Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. A table of a
-    command that makes no artifact (evaluate, render) runs every time. In a recipe, `{work}` in a text is replaced by
+    Finished stages are skipped and an interrupted one is resumed, so rerunning the command is always safe. So is an
+    [evaluate] whose model, footage and settings are the same. Other commands that make no artifact (render, table) run
+    every time. In a recipe, `{work}` in a text is replaced by
     the workspace, and the key `work` gives one table its own workspace. Settings that all tables of a stage share
     stand once, in [defaults.STAGE]; `defaults = false` leaves them out of one table. Several tables of one stage have
     numbers from 1, which --dry-run prints: `--set train.2.epochs=8` changes the second [[train]] alone.
@@ -109,7 +110,7 @@ def _state(target: Stage | Command, settings: Any, options: RunOptions, pending:
     """The state of a step, as `runner.status` gives it."""
     if isinstance(target, Stage):
         return status(target, settings, options, pending)
-    return "runs every time" if target.status is None else target.status(settings, options)
+    return "runs every time" if target.status is None else target.status(settings, options, pending)
 
 
 def _place(value: Any, work: str) -> Any:

@@ -32,7 +32,7 @@ def find_first_frame_model(work: Folder, folder: str | None, info: ModelInfo) ->
                 "Leave out --first-frame-model.",
             )
         return None
-    place = Folder(folder) if folder is not None else work / "checkpoints/pix2pixhd"
+    place = first_frame_folder(work, folder)
     if folder is None and not place.exists(MODEL):
         raise V2VError(
             "model-missing",
@@ -66,6 +66,11 @@ def find_first_frame_model(work: Folder, folder: str | None, info: ModelInfo) ->
             "Train both on the same maps with the same --num-labels and --edges.",
         )
     return generator
+
+
+def first_frame_folder(work: Folder, folder: str | None) -> Folder:
+    """The checkpoint of the image model, which may not exist; arguments as for `find_first_frame_model`."""
+    return Folder(folder) if folder is not None else work / "checkpoints/pix2pixhd"
 
 
 def read_first_frames(folder: str | None, info: ModelInfo) -> NDArray[np.uint8] | None:

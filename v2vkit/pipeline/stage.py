@@ -90,7 +90,8 @@ class Command:
         call: runs the command and returns the problems (exit code 3).
         options: names of the `RunOptions` that `call` uses; only these are flags of the command.
         check: raises V2VError for settings that can never work, whatever earlier commands of a recipe make.
-        status: `done`, `missing`, or `stale: …`, for a command that skips an existing result.
+        status: config, options, artifacts that will be remade first (as in `runner.status`) -> `done`, `missing`, or
+            `stale: …`; for a command that skips an existing result.
         resumes: a rerun after a stop resumes from the finished parts.
     """
 
@@ -99,7 +100,7 @@ class Command:
     call: Callable[[Any, RunOptions], list[str]]
     options: tuple[str, ...] = ("work",)
     check: Callable[[Any], None] | None = None
-    status: Callable[[Any, RunOptions], str] | None = None
+    status: Callable[[Any, RunOptions, set[tuple[str, str]]], str] | None = None
     resumes: bool = False
 
 

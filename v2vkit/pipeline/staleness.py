@@ -81,7 +81,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
         if same.fingerprint in (old.fingerprint, (migrated := stage.migrate(old)).fingerprint):
             new, state = same, "done" if not folder.exists(PARTIAL) and whole(old) else "unfinished"
         else:
-            state, changes = "stale", _changes(migrated, same, stage.config)
+            state, changes = "stale", describe_changes(migrated, same, stage.config)
         continued = stage.make.continued
         if changes and options.continue_ and continued is not None:
             state = "unfinished"
@@ -101,7 +101,7 @@ def _planned(stage: Stage, config: StageConfig, inputs: dict[str, str]) -> Manif
     )
 
 
-def _changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[str, str]:
+def describe_changes(old: Manifest, new: Manifest, config: type[StageConfig]) -> dict[str, str]:
     """What differs between two runs: setting or input -> phrase."""
     found = {}
     if old.stage != new.stage:

@@ -1,8 +1,5 @@
 """`v2v evaluate`: measures a trained model on held-out clips, next to simple baselines."""
 
-from collections.abc import Iterator
-from functools import partial
-from itertools import islice, tee
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
@@ -11,20 +8,11 @@ from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.errors import V2VError, counted
 from v2vkit.evaluation.metrics.registry import metric_names
 from v2vkit.pipeline.stage import Command, RunOptions
-from v2vkit.progress import Progress, progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from v2vkit.artifacts.manifest import ClipInfo
-    from v2vkit.conditions.clips import ClipReader
     from v2vkit.evaluation.compare import Row
     from v2vkit.evaluation.sheet import Sheet
-    from v2vkit.inference.conditioned import ConditionedFrame
     from v2vkit.stages.evaluate_plan import Opened
-
-    Image = NDArray[np.uint8]
 
 
 class EvaluateConfig(StageConfig):
@@ -36,7 +24,8 @@ class EvaluateConfig(StageConfig):
     shows them); what is left out, and why, is printed. Baselines: "repeat first frame", "source shown as is", and for
     a coarse scale the real frames downsampled to its size and upsampled again. With --unpaired, DATA needs no frames:
     its maps are rendered, and the set of outputs is compared with the set of other real frames. Writes
-    evaluation.json, a plot over time and a contact sheet (source | output | real), and prints tables.
+    evaluation.json, a plot over time and a contact sheet (source | output | real), and prints tables. A report on the
+    same model and footage with the same settings is kept; --overwrite measures again.
     """
 
     data: str | None = setting(None, "Workspace with the held-out footage.", argument=True)
@@ -66,6 +55,7 @@ class EvaluateConfig(StageConfig):
         None,
         "Folder for the report; default: <work>/evaluation/<checkpoint>, with --real-flow ending in -real-flow.",
         metavar="FOLDER",
+        affects_output=False,
     )
     first_frame_model: str | None = setting(
         None,
@@ -89,9 +79,9 @@ class EvaluateConfig(StageConfig):
         None, "Checkpoint of the model that renders frames from the predicted labels (--prediction)."
     )
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
-    device: str = setting("auto", f"{DEVICES}.")
+    device: str = setting("auto", f"{DEVICES}.", affects_output=False)
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0)
+    threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0, affects_output=False)
 
 
 def _check(config: EvaluateConfig) -> None:
@@ -121,11 +111,46 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
 
         print(list_metrics())
         return []
-    if config.prediction:
-        return _predict(config, options)
+    from v2vkit.stages.evaluate_plan import find_report
+
+    try:
+        record = find_report(config, options)
+    except V2VError:  # opening what is missing or damaged says what to do
+        record = None
+    if record is not None and record.done and not options.overwrite:
+        print(f"{record.folder.url}: up to date, nothing to do. --overwrite measures again.")
+        return record.problems
+    files, problems = (_predict if config.prediction else _compare)(config, options)
+    if record is not None:
+        record.finish(files, problems)
+    return problems
+
+
+def _status(config: EvaluateConfig, options: RunOptions, pending: set[tuple[str, str]]) -> str:
+    """The state of the report; an evaluation that cannot be opened yet is `missing`."""
+    from v2vkit.stages.evaluate_plan import find_report, remade_inputs
+
+    try:
+        record = find_report(config, options)
+    except V2VError:
+        return "missing"
+    if record.old is None:
+        return "missing"
+    if options.overwrite:
+        return "stale: --overwrite measures again"
+    if remade := remade_inputs(config, options, pending):
+        return f"stale: {', '.join(remade)} will be remade first"
+    if record.changes:
+        return f"stale: changed {', '.join(record.changes)}"
+    return "done" if record.done else "missing"
+
+
+def _compare(config: EvaluateConfig, options: RunOptions) -> tuple[list[str], list[str]]:
+    """Measure a model of frames; the files of the report, and the problems."""
     from v2vkit.checkpoint.find_model import describe_checkpoint
     from v2vkit.evaluation.sheet import Sheet
     from v2vkit.inference.workspace import count_missing_instances, maps_warning
+    from v2vkit.stages.evaluate_clip import measure_shots
     from v2vkit.stages.evaluate_plan import length, open_evaluation
 
     opened = open_evaluation(config, options)
@@ -134,80 +159,33 @@ def _evaluate(config: EvaluateConfig, options: RunOptions) -> list[str]:
     if (note := maps_warning(info, opened.manifests)) is not None:
         print(note)
     sheet = Sheet(max(length(shot) for shot in opened.shots), config.columns)
-    _report(opened, _measure(opened, sheet), sheet, config, options)
+    files = _report(opened, measure_shots(opened, sheet), sheet, config, options)
     lacking = [
         f"{reason}: {counted(number, 'frame')}" for reason, number in count_missing_instances(info, reader).items()
     ]
-    return [*lacking, *(f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short)]
+    short = [f"{clip.name}: left out, it has {counted(clip.num_frames, 'frame')}" for clip in opened.short]
+    return files, [*lacking, *short]
 
 
-def _predict(config: EvaluateConfig, options: RunOptions) -> list[str]:
+def _predict(config: EvaluateConfig, options: RunOptions) -> tuple[list[str], list[str]]:
+    """Measure models of prediction; the files of the report, and the problems."""
+    from v2vkit.stages.evaluate_plan import report_folder
     from v2vkit.stages.evaluate_prediction import evaluate_prediction
 
-    names = ("checkpoint", "video", "metrics", "frames", "every", "out", "columns", "device", "threads")
+    names = ("checkpoint", "video", "metrics", "frames", "every", "columns", "device", "threads")
+    given = {name: getattr(config, name) for name in names}
     assert config.data is not None, "checked"
-    return evaluate_prediction(config.data, options.work, **{name: getattr(config, name) for name in names})
+    return evaluate_prediction(config.data, options.work, out=report_folder(config, options).url, **given)
 
 
-def _measure(opened: "Opened", sheet: "Sheet") -> "list[Row]":
-    """Metrics of every method on every frame; the longest shot also fills the contact sheet."""
-    from v2vkit.evaluation.compare import measure_real
-    from v2vkit.stages.evaluate_plan import length
-
-    rows: list[Row] = []
-    longest = max(opened.shots, key=length)
-    real = [] if opened.real is None else opened.real.shots
-    total = sum(length(shot) for shot in (*opened.shots, *real))
-    with progress(total, desc="evaluate") as shown:
-        for shot in opened.shots:
-            rows += _measure_shot(opened, shot, sheet if shot is longest else None, shown)
-        for shot in real:
-            assert opened.real is not None
-            measure_real(shot[0].name, _counted(_real(opened.real.reader, shot), shown), opened.metrics)
-    return rows
-
-
-def _measure_shot(opened: "Opened", shot: "list[ClipInfo]", sheet: "Sheet | None", shown: Progress) -> "Iterator[Row]":
-    from v2vkit.evaluation.compare import Before, evaluate_clip
-    from v2vkit.evaluation.metrics.contract import OURS, REAL_COARSE, SOURCE
-    from v2vkit.inference.rollout import limit_resolution
-
-    info, reader, paired = opened.info, opened.reader, opened.real is None
-    rendered, conditioned = tee(_rendered(opened, shot))
-    sources: Iterator[Image] = (info.conditioning.preview(frame.s) for frame, _ in conditioned)
-    ours = _counted((image for _, image in rendered), shown)
-    real = _real(reader, shot) if paired else None
-    if sheet is not None:
-        sources, ours = sheet.keep(sources), sheet.keep(ours)
-        real = None if real is None else sheet.keep(real)
-    before: Before | None = None
-    for clip in shot:
-        frames = range(clip.num_frames)
-        methods: dict[str, Iterator[Image]] = {
-            OURS: islice(ours, clip.num_frames),
-            SOURCE: islice(sources, clip.num_frames),
-        }
-        if info.downsamplings and paired:
-            methods[REAL_COARSE] = (limit_resolution(reader.frame(clip.name, t), info.downsamplings) for t in frames)
-        yield from evaluate_clip(
-            clip.name,
-            None if real is None else islice(real, clip.num_frames),
-            methods,
-            metrics=opened.metrics,
-            before=before,
-            beside={name: map(partial(read, clip.name), frames) for name, read in opened.beside.items()},
-            skip_first=opened.skip_first,
-        )
-        first = before.first if before is not None else reader.frame(shot[0].name, 0) if paired else None
-        before = Before(shot[0].name, clip.num_frames + (0 if before is None else before.num_frames), first)
-
-
-def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions) -> None:
-    """Write the report and print its tables."""
+def _report(
+    opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: EvaluateConfig, options: RunOptions
+) -> list[str]:
+    """Write the report and print its tables; returns the names of its files."""
     from v2vkit.artifacts.images import encode_png
     from v2vkit.checkpoint.model_info import downsampled_size
     from v2vkit.evaluation.metrics.contract import WithPictures
-    from v2vkit.evaluation.report import JSON_NAME, about_metrics, notes, table, write_report
+    from v2vkit.evaluation.report import JSON_NAME, PLOT_NAME, about_metrics, notes, table, write_report
     from v2vkit.evaluation.summary import summarize
     from v2vkit.inference.rollout import render_precision
 
@@ -252,41 +230,9 @@ def _report(opened: "Opened", rows: "list[Row]", sheet: "Sheet", config: Evaluat
             pictures |= metric.pictures()
     for name, picture in pictures.items():
         out.write(f"{name}.png", encode_png(picture))
-    print(f"{out.url}/{', '.join([JSON_NAME, 'evaluation.png', *(f'{name}.png' for name in pictures)])}")
-
-
-def _rendered(opened: "Opened", shot: "list[ClipInfo]") -> "Iterator[tuple[ConditionedFrame, Image]]":
-    """The model's frames for a shot, from its maps (and its first real frames where the model needs them)."""
-    import numpy as np
-
-    from v2vkit.inference.conditioned import stored
-    from v2vkit.inference.session import Session
-    from v2vkit.inference.workspace import annotated_frames
-
-    info, style = opened.info, opened.style
-    flow = info.generator.takes_flow or opened.real_flow
-    given = list(islice(_real(opened.reader, shot), info.generator.history)) if info.first_frame == "real" else None
-    session = Session(
-        opened.generator,
-        downsamplings=info.downsamplings,
-        first_frames=None if given is None else np.stack(given),
-        first_frame_model=opened.first_frame_model,
-        style=style,
-        precision=opened.precision,
-        given_flow=opened.real_flow,
-    )
-    frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=style is not None)
-    return session.render(stored(frame, info) for frame in frames)
-
-
-def _real(reader: "ClipReader", shot: "list[ClipInfo]") -> "Iterator[Image]":
-    return (reader.frame(clip.name, t) for clip in shot for t in range(clip.num_frames))
-
-
-def _counted(frames: "Iterator[Image]", shown: Progress) -> "Iterator[Image]":
-    for frame in frames:
-        shown.update()
-        yield frame
+    files = [JSON_NAME, PLOT_NAME, *(f"{name}.png" for name in pictures)]
+    print(f"{out.url}/{', '.join(files)}")
+    return files
 
 
 COMMAND = Command(
@@ -294,4 +240,6 @@ COMMAND = Command(
     config=EvaluateConfig,
     call=_evaluate,
     check=_check,
+    status=_status,
+    options=("work", "overwrite"),
 )

@@ -1,13 +1,16 @@
 """What `v2v evaluate` measures, on what, and with which metrics: opened and checked before any work."""
 
+import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, read_manifest
 from v2vkit.checkpoint.find_model import find_model
-from v2vkit.checkpoint.model_file import ModelInfo, load_model, refuse_other_sizes
+from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model, read_info, refuse_other_sizes
 from v2vkit.conditions.clips import ClipReader, tracks_beside
 from v2vkit.config import Precision
 from v2vkit.engine.cores import choose_threads
@@ -15,13 +18,16 @@ from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.evaluation.choose import Available, Choice, choose
 from v2vkit.evaluation.metrics.contract import Metric
-from v2vkit.evaluation.metrics.registry import open_metric
-from v2vkit.inference.first_frames import find_first_frame_model
+from v2vkit.evaluation.metrics.registry import open_metric, rows
+from v2vkit.inference.first_frames import find_first_frame_model, first_frame_folder
 from v2vkit.inference.styles import find_style
 from v2vkit.inference.workspace import shots_of
 from v2vkit.models.generator import GeneratorConfig
-from v2vkit.pipeline.stage import RunOptions, load_inputs
+from v2vkit.pipeline.record import Record, find_record
+from v2vkit.pipeline.stage import RunOptions, load_input, load_inputs
 from v2vkit.stages.evaluate_needs import Beside, known, open_setup
+from v2vkit.stages.evaluate_prediction_plan import find_predictors
+from v2vkit.weights import file_digest, find
 
 if TYPE_CHECKING:
     from v2vkit.inference.styles import Style
@@ -104,8 +110,7 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
         _refuse_without_flow(info, config.unpaired)
     manifests = _inputs(data, info, paired=config.unpaired is None, real_flow=config.real_flow)
     real = None if config.unpaired is None else _real_footage(config.unpaired, info)
-    name = Path(checkpoint.url).name + "-real-flow" * config.real_flow
-    out = Folder(config.out or f"{options.work}/evaluation/{name}")
+    out = report_folder(config, options, checkpoint)
     if out.is_file:
         raise V2VError("folder-required", f"{out.url} is a file, and the report needs a folder.", "Name another --out.")
     out.refuse_unwritable()
@@ -147,6 +152,88 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
         out=out,
         real_flow=config.real_flow,
     )
+
+
+def report_folder(config: "EvaluateConfig", options: RunOptions, checkpoint: Folder | None = None) -> Folder:
+    """The folder of the report on a checkpoint; without one, of a report on predictions."""
+    name = "prediction" if checkpoint is None else Path(checkpoint.url).name + "-real-flow" * config.real_flow
+    return Folder(config.out or f"{options.work}/evaluation/{name}")
+
+
+VERSION = 1
+"""To be raised when the same model, footage and settings give another report."""
+_OF_MODELS = ("checkpoints", "features", "styles")
+"""Artifacts of a workspace that are not footage."""
+
+
+def find_report(config: "EvaluateConfig", options: RunOptions) -> Record:
+    """The report that an earlier run has left, and what this one would be measured from.
+
+    Inputs are the models, all artifacts of the footage, the styles, and the weights of metrics that are here.
+
+    Raises:
+        V2VError: a model, a file or a manifest is missing or damaged.
+    """
+    assert config.data is not None, "checked by the command"
+    work, models = Folder(options.work), _models(config, options)
+    inputs = dict(_footage(Folder(config.data)))
+    if config.unpaired is not None:
+        inputs |= {f"real {kind}": found for kind, found in _footage(Folder(config.unpaired)) if kind == "frames"}
+    if (styles := read_manifest(work / "styles")) is not None:
+        inputs["styles"] = styles.fingerprint
+    if config.segmenter is not None and "segmenter" not in models:
+        inputs["segmenter"] = file_digest(config.segmenter)
+    inputs |= {name: _digest(folder) for name, folder in models.items()}
+    weights = {name for row in rows(config.metrics) for name in row.weights if find(name) is not None}
+    inputs["weights of metrics"] = " ".join(sorted(weights))
+    folder = report_folder(config, options, models.get("model"))
+    name = "prediction" if config.prediction else "evaluation"
+    return find_record("evaluate", VERSION, config, inputs, folder, f"{name}.{MANIFEST}")
+
+
+def remade_inputs(config: "EvaluateConfig", options: RunOptions, pending: set[tuple[str, str]]) -> list[str]:
+    """What a report is measured from among the artifacts that will be remade, given as (workspace, kind)."""
+
+    def real(folder: Folder) -> str:
+        return os.path.realpath(folder.path)
+
+    places = {real(Folder(url)) for url in (config.data, config.unpaired) if url is not None}
+    others = {real(folder) for folder in (*_models(config, options).values(), Folder(options.work) / "styles")}
+
+    def read(place: Folder, kind: str) -> bool:
+        return real(place / kind) in others or (kind.split("/")[0] not in _OF_MODELS and real(place) in places)
+
+    return sorted({kind for place, kind in pending if read(Folder(place), kind)})
+
+
+def _models(config: "EvaluateConfig", options: RunOptions) -> dict[str, Folder]:
+    """The checkpoints that are read; `model` is the one that is measured."""
+    work, models = Folder(options.work), dict[str, Folder]()
+    if config.prediction:
+        models |= {Path(folder.url).name: folder for folder in find_predictors(work, config.checkpoint)}
+        return models if config.video is None else {**models, "video": find_model(work, config.video)}
+    models["model"] = find_model(work, config.checkpoint)
+    if read_info(models["model"]).first_frame == "image":
+        models["first-frame model"] = first_frame_folder(work, config.first_frame_model)
+    if config.segmenter is not None and Path(config.segmenter).is_dir():
+        models["segmenter"] = Folder(config.segmenter)
+    return models
+
+
+def _footage(data: Folder) -> Iterator[tuple[str, str]]:
+    """Kind and fingerprint of the artifacts of a workspace that are footage."""
+    for kind in data.names():
+        if kind not in _OF_MODELS and (data / kind).exists(MANIFEST):
+            yield kind, load_input(data, kind).fingerprint
+
+
+def _digest(folder: Folder) -> str:
+    """Checksum of a model, from its manifest if that is there. Raises V2VError where there is no model."""
+    read_info(folder)
+    manifest = None if folder.exists(PARTIAL) else read_manifest(folder)
+    entries = () if manifest is None else manifest.shards
+    found = next((entry.sha256 for entry in entries if entry.name == MODEL), None)
+    return found or hashlib.sha256(folder.read(MODEL)).hexdigest()
 
 
 def _refuse_without_flow(info: ModelInfo, unpaired: str | None) -> None:

@@ -43,12 +43,12 @@ def evaluate_prediction(
     metrics: tuple[str, ...],
     frames: int,
     every: int,
-    out: str | None,
+    out: str,
     columns: int,
     device: str,
     threads: int = 0,
-) -> list[str]:
-    """Measure every model of prediction of a workspace, next to simple baselines; returns the problems.
+) -> tuple[list[str], list[str]]:
+    """Measure every model of prediction of a workspace, next to simple baselines.
 
     Args:
         data: workspace with the held-out footage.
@@ -58,10 +58,13 @@ def evaluate_prediction(
         metrics: of predicted frames; none = all whose needs are met.
         frames: number of frames to predict.
         every: distance between two starts in frames.
-        out: folder of the report; None = <work>/evaluation/prediction.
+        out: folder of the report.
         columns: columns of the contact sheet.
         device: where networks run.
         threads: CPU threads of torch; 0 = as many as there are idle cores.
+
+    Returns:
+        The names of the files of the report, and the problems.
 
     Raises:
         V2VError: a model or an artifact is missing, they do not fit together, or no shot is long enough.
@@ -69,7 +72,7 @@ def evaluate_prediction(
     from v2vkit.evaluation.prediction import PredictionScores, plot_curves, report_json, sets_text, summary_text
     from v2vkit.evaluation.prediction_profile import ErrorProfile, plot_profile, profile_json, profile_text
 
-    target = Folder(out or f"{work}/evaluation/prediction")
+    target = Folder(out)
     target.refuse_unwritable()
     choose_threads(threads)
     plan, short = open_prediction(
@@ -107,7 +110,7 @@ def evaluate_prediction(
     target.write(PLOT_NAME, plot_curves(curves, title=title))
     target.write(SHEET_NAME, _picture(sheet, columns))
     print(f"{target.url}/{', '.join(names)}")
-    return short
+    return names, short
 
 
 def _class_names(plan: PredictionPlan) -> dict[int, str]:

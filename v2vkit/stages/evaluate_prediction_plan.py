@@ -170,13 +170,22 @@ def _has_flow(manifests: dict[str, Manifest]) -> bool:
 
 def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module, ModelInfo]]":
     """The models of prediction to measure, by checkpoint."""
-    from v2vkit.checkpoint.find_model import find_model
-    from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.inference.prediction import load_prediction
 
+    return {folder.url.rpartition("/")[2]: load_prediction(folder) for folder in find_predictors(work, checkpoint)}
+
+
+def find_predictors(work: Folder, checkpoint: str | None) -> list[Folder]:
+    """The checkpoints of the models of prediction to measure: the one that is named, else all of them.
+
+    Raises:
+        V2VError: there is none.
+    """
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import MODEL
+
     if checkpoint is not None:
-        folder = find_model(work, checkpoint)
-        return {folder.url.rpartition("/")[2]: load_prediction(folder)}
+        return [find_model(work, checkpoint)]
     present = [name for name in CHECKPOINTS if (work / f"checkpoints/{name}").exists(MODEL)]
     if not present:
         raise V2VError(
@@ -184,7 +193,7 @@ def _models(work: Folder, checkpoint: str | None) -> "dict[str, tuple[nn.Module,
             f"There is no model of prediction in {work.url}.",
             "Run `v2v train --method predictor` first, or name another --work.",
         )
-    return {name: load_prediction(work / f"checkpoints/{name}") for name in present}
+    return [work / f"checkpoints/{name}" for name in present]
 
 
 def _refuse_video(info: "ModelInfo", label_models: Mapping[str, Any], predictor: "ModelInfo") -> None:

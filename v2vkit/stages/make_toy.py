@@ -194,7 +194,7 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
     return []
 
 
-def _status(config: ToyConfig, options: RunOptions) -> str:
+def _status(config: ToyConfig, options: RunOptions, pending: set[tuple[str, str]]) -> str:
     try:
         there = _already_there(config, options.overwrite)
     except V2VError as error:

@@ -1,7 +1,10 @@
 """`v2v train`: trains a model on finished artifacts and writes `checkpoints/<stage>` or `checkpoints/<method>`."""
 
+import contextlib
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from v2vkit.artifacts.folder import Folder
@@ -12,8 +15,9 @@ from v2vkit.conditions.domains import DOMAINS
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import fitting, pick_device
+from v2vkit.engine.interrupt import first_interrupt
 from v2vkit.engine.launcher import launched_rank
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Build, RunOptions, Stage, Whole, load_input, load_inputs
 from v2vkit.stages.train_plan import (
     artifact_of,
@@ -144,7 +148,7 @@ def _precheck(config: TrainConfig) -> None:
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything that training needs; `plan` is printed before it starts."""
+    """Everything that training needs; `plan` is printed before it starts, `planned` is its time in seconds."""
 
     method: "Method"
     state: "TrainState"
@@ -153,6 +157,7 @@ class _Run:
     device: "torch.device"
     threads: Threads
     schedule: "Schedule"
+    planned: float | None
     plan: str
 
 
@@ -160,7 +165,7 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
     from v2vkit.checkpoint.model_file import MODEL
     from v2vkit.checkpoint.snapshot import read_progress
     from v2vkit.training.continuing import fitted_epochs, refuse_finished
-    from v2vkit.training.plan import measure_phases, plan_text, schedule_within_budget
+    from v2vkit.training.plan import measure_phases, phase_times, plan_text, schedule_within_budget
     from v2vkit.training.trainer import new_state
 
     config: TrainConfig = build.config
@@ -192,13 +197,15 @@ def _open(build: Build, parallel: "Parallel") -> _Run:
         started = [f"{start.url}, which is not trained yet"]
     if build.continued and snapshot is not None:
         started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
+    times = phase_times(config, dataset, device, costs, schedule) if costs else None
+    planned = None if times is None else sum(found.seconds for found in times)
     plan = ""
     if first:
         plan = plan_text(config, dataset, device, costs, started, schedule=schedule, budget=budget)
         plan += not_used(config, work)
     if plan and device.type == "cpu":
         plan += f"\n  threads   {threads}"
-    return _Run(method, state, dataset, info, device, threads, schedule, plan)
+    return _Run(method, state, dataset, info, device, threads, schedule, planned, plan)
 
 
 def _describe(build: Build, dataset: "VideoDataset") -> "ModelInfo":
@@ -250,7 +257,11 @@ def _ahead(config: TrainConfig, options: RunOptions) -> str:
 
 
 def _build(build: Build) -> tuple[ShardEntry, ...]:
-    """Print the plan, train, and return the checkpoint's files."""
+    """Print the plan, train, and return the checkpoint's files.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the first one in training leaves a snapshot and has a message.
+    """
     from v2vkit.checkpoint.model_file import MODEL, save_model
     from v2vkit.checkpoint.snapshot import remove_damaged_snapshot
     from v2vkit.training.data.labelled import LabelledReader
@@ -269,7 +280,7 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     first = parallel.rank == 0
     if first:
         print(opened.plan, flush=True)
-    spec = method_spec(config.method)
+    spec, stop = method_spec(config.method), Event()
     trainer = Trainer(
         config=config,
         dataset=opened.dataset,
@@ -284,14 +295,21 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         writer=_open_tensorboard(config, Folder(build.options.work)) if first else None,
         parallel=parallel,
         threads=opened.threads,
+        planned=opened.planned,
         continued=build.continued,
+        stop_after=lambda state: stop.is_set(),
     )
+    # Several processes would have to agree on the batch, while their launcher already ends them.
+    alone = parallel.num_processes == 1
+    handled = first_interrupt(_STOPPING, stop, signals=_STOP_SIGNALS) if alone else contextlib.nullcontext()
     try:
-        with fitting("This training", opened.device, SMALLER):
+        with fitting("This training", opened.device, SMALLER), handled:
             trainer.fit(opened.method, opened.state)
     finally:
         if trainer.writer is not None:
             trainer.writer.close()
+    if stop.is_set():
+        raise KeyboardInterrupt(_stopped(config, opened.state, opened.schedule))
     if not first:
         return ()
     reader = opened.dataset.reader
@@ -299,6 +317,16 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         report_segmenter(build.folder, reader, config.hardware.device) if isinstance(reader, LabelledReader) else ()
     )
     return (entry_of(MODEL, build.folder.read(MODEL)), *measured)
+
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STOPPING = "Stopping after this batch, with a snapshot to resume from. Ctrl-C again stops at once."
+
+
+def _stopped(config: TrainConfig, state: "TrainState", schedule: "Schedule") -> str:
+    epoch = min(state.epoch + 1, schedule.epochs)
+    at = f"after {counted(state.steps, 'step')}, in epoch {epoch} of {schedule.epochs}"
+    return f"{config.checkpoint}: stopped {at}; rerunning the command resumes there."
 
 
 def _open_tensorboard(config: TrainConfig, work: Folder) -> Any:

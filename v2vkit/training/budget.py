@@ -56,3 +56,23 @@ def epochs_within(schedule: Schedule, seconds: float, *, time_of: Callable[[Sche
         else:
             too_many = middle
     return fits
+
+
+def time_text(seconds: float) -> str:
+    """`4 min 05 s` or `2 h 05 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def planned_and_took(planned: float, took: float, *, resumed: bool) -> str:
+    """Compares the time of the plan with that of the training, for the end of a log.
+
+    Args:
+        planned: seconds of the whole schedule.
+        took: seconds of this run.
+        resumed: this run trained only the rest of the schedule.
+    """
+    if resumed:
+        return f"planned {time_text(planned)} for the whole training, took {time_text(took)} since it was resumed"
+    return f"planned {time_text(planned)}, took {time_text(took)}"

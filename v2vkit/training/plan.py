@@ -13,7 +13,7 @@ import torch
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import resolve_precision
-from v2vkit.training.budget import epochs_within
+from v2vkit.training.budget import epochs_within, time_text
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import to_device
 from v2vkit.training.data.dataset import VideoDataset
@@ -209,7 +209,7 @@ def schedule_within_budget(
     schedule = shortened(full, parallel.first_number(found))
     text = f"{budget}: {schedule.epochs} of {full.epochs} epochs"
     if not parallel.rank and seconds(schedule) > budget.seconds:
-        text += f", the fewest that are trained ({_duration(seconds(schedule))})"
+        text += f", the fewest that are trained ({time_text(seconds(schedule))})"
     return schedule, text
 
 
@@ -281,7 +281,7 @@ def plan_text(
         if costs:
             cost = costs[_kind(config, spec, phase)]
             text += f", {cost.seconds_per_step:.3f} s per step, {cost.peak_bytes / 2**30:.2f} GiB"
-            text += f", {_duration(time_of.seconds)}"
+            text += f", {time_text(time_of.seconds)}"
         lines.append(text)
     precision = resolve_precision(config.hardware.precision, device)
     if not costs:
@@ -293,7 +293,7 @@ def plan_text(
         f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, "
         f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} of "
         f"{memory_of(device) / 2**30:.1f} GiB, "
-        f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {_duration(total)} in all (measured on {steps} step"
+        f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {time_text(total)} in all (measured on {steps} step"
         f"{'s' * (steps != '1')})"
     )
     return "\n".join(lines)
@@ -302,9 +302,3 @@ def plan_text(
 def _rate_text(config: TrainConfig, epochs: int, decay_epochs: int) -> str:
     text = f"{config.schedule.learning_rate:g} for {epochs - decay_epochs} epochs"
     return text + (f", then {decay_epochs} epochs falling to zero" if decay_epochs else "")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -68,6 +68,12 @@ def shortened(schedule: Schedule, epochs: int) -> Schedule:
     return schedule if epochs == schedule.epochs else replace(schedule, epochs=epochs, full_epochs=schedule.epochs)
 
 
+def full_schedule(schedule: Schedule) -> Schedule:
+    """The schedule before it was shortened."""
+    full = schedule.full_epochs
+    return schedule if full is None else replace(schedule, epochs=full, full_epochs=None)
+
+
 def full_epoch(schedule: Schedule, epoch: int) -> int:
     """The epoch of the full schedule that lies as far into it as `epoch` into this one."""
     return epoch if schedule.full_epochs is None else epoch * schedule.full_epochs // schedule.epochs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.schedule import Schedule, frames_at, ramp_factor
+from v2vkit.training.schedule import Schedule, frames_at, full_epoch, full_schedule, ramp_factor, shortened
 
 
 @dataclass(frozen=True)
@@ -181,14 +181,33 @@ def needs_met(terms: Iterable[LossTerm], need: Need, config: TrainConfig) -> boo
 
 def losses_text(terms: Iterable[LossTerm], config: TrainConfig, schedule: Schedule) -> list[str]:
     """One line per loss for the plan: its weight and formula, or why it is off."""
-    longest = frames_at(schedule, schedule.epochs - 1)
     lines = []
     for term in terms:
-        late = f"; never: it needs sequences of {term.num_frames} frames (--max-frames)"
-        text = f"{term.equation}{late * (term.num_frames > longest)}"
-        off = term.why_off(config)
+        off, never = term.why_off(config), _why_never(term, schedule)
+        text = term.equation + f"; never: {never}" * bool(never)
         lines.append(f"{term.name} OFF ({off})" if off else f"{term.name} {term.factor(config):g} ({text})")
     return lines
+
+
+def _reached(term: LossTerm, schedule: Schedule) -> bool:
+    """Whether a loss that is on counts in the last epoch; where it does not, it counts in none."""
+    last = schedule.epochs - 1
+    return term.counts_at(full_epoch(schedule, last), frames_at(schedule, last))
+
+
+def _why_never(term: LossTerm, schedule: Schedule) -> str:
+    """Why a loss that is on counts in no epoch of the schedule, and what to change; empty = it counts in some."""
+    if _reached(term, schedule):
+        return ""
+    full = full_schedule(schedule)
+    if _reached(term, full):
+        enough = next(number for number in range(1, full.epochs + 1) if _reached(term, shortened(full, number)))
+        left = f"--budget leaves {schedule.epochs} of {full.epochs} epochs"
+        return f"{left}, and with fewer than {enough} it does not begin; give a longer --budget"
+    if term.num_frames > full.max_frames:
+        return f"it needs sequences of {term.num_frames} frames (--max-frames)"
+    flags = "--epochs, --double-every" if full.double_every else "--double-every 0"
+    return f"it needs sequences of {term.num_frames} frames, which the epochs do not reach ({flags})"
 
 
 def read_strides(terms: Iterable[LossTerm], config: TrainConfig) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from v2vkit.engine.cores import UNCHANGED_THREADS, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
 from v2vkit.errors import V2VError
 from v2vkit.progress import Progress, progress
+from v2vkit.training.budget import planned_and_took
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.loader import clip_sampler, open_batches
@@ -124,8 +125,9 @@ class Trainer:
         writer: a TensorBoard SummaryWriter, or None.
         parallel: the other processes of this run; only the first one writes.
         threads: torch's threads; if automatic, their number follows the idle cores.
+        planned: seconds that the whole schedule takes by the plan; None = not measured.
         continued: checksum of the snapshot of a run with other settings, to resume (`--continue`).
-        stop_after: called after every batch; True saves a snapshot and stops (for tests).
+        stop_after: called after every batch; True saves a snapshot and stops.
     """
 
     config: TrainConfig
@@ -139,6 +141,7 @@ class Trainer:
     writer: Any = None
     parallel: Parallel = ALONE
     threads: Threads = UNCHANGED_THREADS
+    planned: float | None = None
     continued: str | None = None
     stop_after: Callable[[TrainState], bool] | None = None
 
@@ -160,12 +163,13 @@ class Trainer:
         sampler = clip_sampler(self.config, clips, schedule=self.schedule, context=self.context)
         averaged = self.parallel.averaging(state.networks)
         plans = sampler.remaining(epochs, epoch=state.epoch, batch=state.batch)
-        saved_at = time.monotonic()
+        began = saved_at = time.monotonic()
+        resumed = state.steps > 0
         with (
             open_batches(self.config, self.dataset, plans, self.device, parallel=self.parallel) as loaded,
             self._progress(sampler, state) as shown,
         ):
-            if state.steps:
+            if resumed:
                 shown.write(f"resumed after {state.steps} steps, in epoch {min(state.epoch + 1, epochs)} of {epochs}")
             loaded = follow_idle_cores(loaded, self.threads, tell=shown.write)
             for epoch in range(state.epoch, epochs):
@@ -195,6 +199,8 @@ class Trainer:
                 if not values:  # after --continue with longer sequences, this epoch may have no batches left
                     state.epoch, state.batch = epoch + 1, 0
                 shown.note(", ".join(f"{name} {values[name]:.3f}" for name in method.headline if name in values))
+            if self.planned is not None:
+                shown.write(planned_and_took(self.planned, time.monotonic() - began, resumed=resumed))
         self._save(state)
         return True
 

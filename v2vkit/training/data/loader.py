@@ -199,18 +199,22 @@ class _Plans(torch.utils.data.Sampler[BatchPlan]):
         return iter(self._plans)
 
 
+_OF_MAIN = {signal.SIGINT, signal.SIGTERM}
+"""Signals that only the main process handles."""
+
+
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Processes that are started in this context do not receive Ctrl-C; only the main process handles it.
+    """Processes that are started in this context receive neither Ctrl-C nor SIGTERM; only the main process does.
 
-    Workers cannot ignore it by themselves before their imports are done. In this process a Ctrl-C is delivered when the
-    context ends.
+    Both may go to a whole group of processes. Workers cannot ignore them by themselves before their imports are done.
+    In this process a signal is delivered when the context ends.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     resource_tracker.ensure_running()  # starting it later would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_MAIN)
     try:
         yield
     finally:
@@ -218,9 +222,10 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _start_worker(number: int) -> None:
-    """Set OpenCV to one thread (torch has one in workers anyway); ignore Ctrl-C where it cannot be blocked."""
+    """Set OpenCV to one thread (torch has one in workers anyway); ignore signals where they cannot be blocked."""
     import cv2
 
     die_with_parent()  # torch's own check can take a minute on a busy machine
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _OF_MAIN:
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)
