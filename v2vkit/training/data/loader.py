@@ -143,6 +143,8 @@ def open_batches(
         yield (to_device(batch, device) for batch in _unwrapped(iterator))
     finally:
         iterator._shutdown_workers()  # type: ignore[attr-defined]  # else they live until garbage collection
+        for worker in iterator._workers:  # type: ignore[attr-defined]
+            worker.kill()  # one that is still busy; torch only sends the SIGTERM that they ignore
 
 
 def _shared(plan: BatchPlan, parallel: Parallel) -> BatchPlan:
