@@ -71,7 +71,7 @@ def test_toy_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sheet is not None
     assert sheet.shape[0] == 3 * 48
     again = _v2v(*command)
-    assert again.count("up to date, nothing to do") == 5
+    assert again.count("up to date, nothing to do") == 6  # five artifacts and the evaluation
     states = _v2v(*command, "--set", "train.lambda_flow=3", "--dry-run")
     assert "train: stale: changed lambda_flow (was 10.0, now 3.0)" in states
     shown = _v2v("show", "flow", "--work", "toy", "--out", "flow.png")
