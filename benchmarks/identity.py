@@ -49,7 +49,7 @@ DAMAGE: Mapping[str, Callable[[Image], Image]] = {
 
 
 def frames_of(clip: str, number: int, side: int) -> list[Image]:
-    """So many frames of a clip, RGB uint8, evenly spread, their shorter side `side` pixels."""
+    """`number` frames of a video, evenly spread, RGB uint8 [H, W, 3], resized to a shorter side of `side` pixels."""
     images = [frame.image for frame in decode(clip)]
     chosen = [images[t] for t in np.linspace(0, len(images) - 1, number).round().astype(int)]
     height, width = chosen[0].shape[:2]
