@@ -37,14 +37,11 @@ demo: $(READY) ## Make a toy street, train on it, and render a video and a conta
 test: $(FULL) ## Run the tests, minutes (all but those marked slow)
 	$(PYTEST) -m "not slow"
 
-# Then, one after another in one process, those that start and end groups of processes: beside them a test process has died.
 test-all: $(FULL) ## Run every test: kills, several processes, real training too
-	$(PYTEST) -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(PYTEST)
 
 coverage: $(FULL) ## Run every test and say which lines of v2vkit none runs
-	$(PYTEST) -m "not alone" --cov=v2vkit --cov-report=
-	$(BIN)/python -m pytest -m alone --cov=v2vkit --cov-append --cov-report=term-missing:skip-covered
+	$(PYTEST) --cov=v2vkit --cov-report=term-missing:skip-covered
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .

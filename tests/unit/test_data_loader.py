@@ -79,7 +79,6 @@ def no_workers_left() -> bool:
     return False
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_workers_give_the_same_batches_in_the_same_order(work: str) -> None:
     dataset = open_dataset(work, flip=True)
@@ -120,7 +119,6 @@ def test_nothing_is_loaded_ahead_of_the_step_without_workers(work: str) -> None:
     assert num_loader_workers(CONFIG, dataset, CPU) == 0
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_the_error_of_a_worker_arrives_as_its_sentence(work: str) -> None:
     with raises("frame-broken", "Frame 3 is broken. Make it again."):
@@ -140,7 +138,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_of(work: str, tmp_path: Path) -> None:
     """In a process of its own: torch raises the death of a worker from a signal handler, anywhere in the process."""
@@ -153,7 +150,6 @@ def test_a_worker_that_is_killed_is_told_of(work: str, tmp_path: Path) -> None:
     assert ended.stdout == "told\n", ended.stderr
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_leaving_early_ends_the_workers(work: str) -> None:
     dataset, config = open_dataset(work), CONFIG.model_copy(update={"loader_workers": 1})
@@ -193,7 +189,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

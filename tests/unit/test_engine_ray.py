@@ -20,7 +20,6 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=
 CASES = Path(__file__).with_name("ray_cluster.py")
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_cases_on_a_cluster(tmp_path: Path) -> None:

@@ -16,20 +16,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.conditions import of_domain
 from tests.errors import raises
-from tests.unit.training_data import begin, train_chunk
+from tests.unit.training_data import begin
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.snapshot import load_state, save_state
 from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.config import Precision
+from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.inference.rollout import Rollout
-from v2vkit.models.generator import GeneratorConfig, VideoGenerator
+from v2vkit.models.any_generator import build_generator
+from v2vkit.models.dned import DNEDConfig
+from v2vkit.models.generator import GeneratorConfig
+from v2vkit.models.image_generator import ImageGeneratorConfig
+from v2vkit.models.sflow_generator import SFlowConfig
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch, to_device
-from v2vkit.training.methods.registry import method_spec
-from v2vkit.training.parallel import Parallel, open_parallel
-from v2vkit.training.window import begin_window
+from v2vkit.training.methods.base import StepContext
+from v2vkit.training.methods.registry import METHODS, method_spec
+from v2vkit.training.parallel import ALONE, Parallel, open_parallel
+from v2vkit.training.trainer import take_step
 
 GPU = torch.device("cuda:0")
 
@@ -42,6 +51,8 @@ def _apply(module: nn.Module, function: Callable[[Tensor], Tensor], recurse: boo
         if parameter is not None:
             with torch.no_grad():
                 module._parameters[name] = nn.Parameter(function(parameter), parameter.requires_grad)
+    for name, buffer in module._buffers.items():
+        module._buffers[name] = None if buffer is None else function(buffer)
     return module
 
 
@@ -75,18 +86,50 @@ def _numpy(x: Tensor) -> np.ndarray:
     return np.zeros(x.shape, str(x.dtype).removeprefix("torch."))
 
 
+class _Random:
+    """torch.Generator, which asks the driver."""
+
+    def __init__(self, device: torch.device) -> None: ...
+
+    def manual_seed(self, seed: int) -> None:
+        """None: draws from the default generator, which fake tensors do not ask."""
+
+
+def _reading(reads: list[str], name: str, value: Callable[[Tensor], Any]) -> Callable[..., Any]:
+    def read(x: Tensor, *_: Any) -> Any:
+        if x.device.type == "cuda":
+            reads.append(name)
+        return value(x)
+
+    return read
+
+
 @pytest.fixture
-def gpu() -> Iterator[torch.device]:
+def reads() -> list[str]:
+    """Names of the functions that have read values of a tensor on the GPU."""
+    return []
+
+
+@pytest.fixture
+def gpu(reads: list[str]) -> Iterator[torch.device]:
     """A GPU that computes nothing; what reads values gets some."""
+    values: dict[str, Callable[[Tensor], Any]] = {
+        "tolist": lambda x: np.zeros(x.shape).tolist(),
+        "__int__": lambda x: 0,
+        "__float__": lambda x: 0.5,
+        "__bool__": lambda x: True,
+        "item": lambda x: 0.5,
+        "cpu": lambda x: x.to("cpu"),
+    }
     replaced = (
+        *((FakeTensor, name, _reading(reads, name, value)) for name, value in values.items()),
+        (torch, "Generator", _Random),
+        (torch.random, "fork_rng", lambda devices: contextlib.nullcontext()),
         (nn.Module, "_apply", _apply),
         (torch, "unique", lambda x, **_: (x.new_empty(5), torch.zeros_like(x), x.new_ones(5))),
-        (torch, "nonzero", lambda x, as_tuple: tuple(x.new_zeros(7, dtype=torch.long) for _ in range(x.ndim))),
         (torch.autograd, "grad", _grad),
         (torch.autograd, "backward", _backward),
         (FakeTensor, "numpy", _numpy),
-        (FakeTensor, "tolist", lambda x: [0.5] * len(x)),
-        (FakeTensor, "__int__", lambda x: 0),
         (FakeTensor, "__deepcopy__", lambda x, memo: x.clone()),
         (torch.cuda, "is_bf16_supported", lambda **_: True),
         (torch.cuda, "device", lambda device: contextlib.nullcontext()),
@@ -102,48 +145,116 @@ def gpu() -> Iterator[torch.device]:
 
 
 KINDS: dict[str, dict[str, Any]] = {
-    "street": {"domain": "street", "num_labels": 12, "foreground": (2,), "feature_dims": 3, "precision": "fp16"},
+    "street": {"domain": "street", "feature_dims": 3, "foreground": (2,), "history_noise": 0.1, "precision": "fp16"},
     "pose": {"domain": "pose", "lambda_face": 2.0, "precision": "bf16", "gradient_checkpointing": True},
     "spatial-2": {"domain": "face", "stage": "spatial-2", "precision": "fp32"},
+    "pix2pixhd": {"domain": "street", "method": "pix2pixhd", "feature_dims": 3, "precision": "fp16"},
     "covst": {"domain": "face", "method": "covst", "precision": "fp32"},
+    "s-flow": {"domain": "cg2real", "method": "s-flow", "precision": "fp16"},
+    "pix2pix": {"domain": "street", "method": "pix2pix", "num_down": 5, "precision": "bf16"},
+    "segmenter": {"domain": "street", "method": "segmenter", "network": "lite0-fpn", "focal": 2.0, "precision": "fp16"},
+    "predictor": {"domain": "street", "method": "predictor", "precision": "fp16"},
+    "prednet": {"domain": "frames", "method": "prednet", "precision": "fp16"},
+    "mcnet": {"domain": "frames", "method": "mcnet", "precision": "fp16"},
 }
+SIDE = 64
+
+
+def test_every_method_has_a_kind() -> None:
+    assert {kind.get("method", "vid2vid") for kind in KINDS.values()} == set(METHODS)
 
 
 def _config(kind: str) -> tuple[TrainConfig, Conditioning]:
     small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8}
     config = TrainConfig.model_validate({"preset": "tiny", **small, **KINDS[kind]})
     assert config.domain is not None
-    return config, of_domain(config.domain)
+    source = of_domain(config.domain)
+    return config, source
+
+
+def _sequence(config: TrainConfig, source: Conditioning, *, num_frames: int) -> VideoBatch:
+    """Frames as the loader hands them over, on the CPU: uint8 frames and maps, float flow, int32 regions."""
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(1, num_frames, *shape, SIDE, SIDE)
+
+    strides = method_spec(config.method).strides(config)
+    flow, trust = ({k: zeros(channels) for k in strides} for channels in (2, 1))
+    return VideoBatch(zeros(3).byte(), zeros(source.num_channels).byte(), flow, trust, zeros(1).int())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_training_step_stays_on_its_device(gpu: torch.device, kind: str) -> None:
+def test_training_stays_on_its_device_and_reads_values_once_a_step(
+    gpu: torch.device, reads: list[str], kind: str
+) -> None:
+    """Reading a value makes the processor wait for the GPU: only the losses for the log are read, in one go.
+
+    The face discriminator's windows are cut where the faces are, which is read once more.
+    """
     config, source = _config(kind)
     trainer = begin(config, source, gpu)
-    past = trainer.method.generator.config.history
-
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(1, past + 3, *shape)
-
-    flow, trust = (
-        {k: zeros(channels, 32, 40) for k in method_spec(config.method).strides(config)} for channels in (2, 1)
-    )
-    regions = zeros(1, 32, 40).int() if config.model.feature_dims else None
-    sequence = VideoBatch(zeros(3, 32, 40), zeros(source.num_channels, 32, 40), flow, trust, regions)
-    sequence = to_device(sequence, gpu)
-    state = begin_window(sequence, trainer.method.generator, from_nothing=False)
-    train_chunk(trainer, sequence, state, [past, past + 1, past + 2])
+    context = method_spec(config.method).context(config)
+    sequence = to_device(_sequence(config, source, num_frames=context + 3), gpu)
+    steps = 0
+    for chunk in trainer.method.chunks(sequence):
+        at = StepContext(1000, 1000.0, 1000, trainer.state.scaler.scale)
+        take_step(trainer.method, trainer.state, chunk, at, gradient_clip=1.0, parallel=ALONE)
+        steps += 1
+    assert reads == ["tolist"] * steps * (2 if config.losses.lambda_face else 1)
+    assert trainer.method.sample(chunk).dtype == np.uint8
     trainer.state.update_ema(config.schedule.ema)
     moments = (value for o in trainer.state.optimizers.values() for s in o.state.values() for value in s.values())
     assert {tensor.device for tensor in (*trainer.state.ema.values(), *moments)} == {gpu}
 
 
-def test_a_rendered_frame_stays_on_its_device(gpu: torch.device) -> None:
-    config = GeneratorConfig(source_channels=4, num_scales=2, width=8, num_down=1, num_blocks=1, foreground=(1, 2))
-    rollout = Rollout(VideoGenerator(config).eval().requires_grad_(False).to(gpu), downsamplings=1)
+class _Devices(TorchDispatchMode):
+    """Notes the devices of everything that operations take and give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[torch.device, str] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        outputs = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves((args, kwargs, outputs)):
+            if isinstance(leaf, Tensor):
+                self.seen.setdefault(leaf.device, str(function))
+        return outputs
+
+
+_FRAMES = {"source_channels": 4, "num_down": 1, "num_blocks": 1, "width": 8}
+_IMAGES = ImageGeneratorConfig(in_channels=4, width=8, num_down=1, num_blocks=1)
+GENERATORS: dict[str, Any] = {
+    "vid2vid": GeneratorConfig(**_FRAMES, num_scales=2, foreground=(1, 2)),
+    "published": GeneratorConfig(**_FRAMES, zero_history=True, norm="batch"),
+    "pix2pixhd": _IMAGES,
+    "covst": _IMAGES.model_copy(update={"covst": 0.8}),
+    "s-flow": SFlowConfig(image=_IMAGES, edge_channel=3, dned=DNEDConfig(width=4)),
+}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_rendering_stays_on_its_device_and_a_frame_can_be_one_cuda_graph(
+    gpu: torch.device, reads: list[str], kind: str, precision: Precision
+) -> None:
+    """A CUDA graph holds operations of the GPU alone, and nothing waits for its values between them."""
+    generator: Any = build_generator(GENERATORS[kind]).eval().requires_grad_(False).to(gpu)
+    generator.to(memory_format=torch.channels_last)
+    seen = []
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with _Devices() as devices:
+            outputs = generator(*args, **kwargs)
+        seen.append(set(devices.seen))
+        return outputs
+
+    rollout = Rollout(generator, downsamplings=1, precision=precision, anchor=ColourAnchor(), forward=forward)
+    channels = 7 if generator.config.takes_flow else 4  # with flow and confidence
     for _ in range(3):
-        image = rollout.image(np.zeros((4, 48, 64), np.float32))
-    assert image.shape == (48, 64, 3)
+        assert rollout.image(np.zeros((channels, 48, 64), np.float32)).shape == (48, 64, 3)
+    assert seen == [{gpu}] * 3
+    assert reads == ["cpu"] * 3
 
 
 def test_the_gpu_notices(gpu: torch.device) -> None:

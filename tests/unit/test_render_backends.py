@@ -2,6 +2,8 @@
 
 import importlib.util
 import itertools
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -88,6 +90,43 @@ def test_openvino_in_bf16_is_as_near_as_torch_in_bf16_and_warps_exactly(tmp_path
     assert found.flow.abs().max() > 2
     blended = found.mask * found.h + (1 - found.mask) * warp(history[-1][:, -3:], found.flow)
     torch.testing.assert_close(found.x_fake, blended, rtol=0, atol=1e-5)
+
+
+_DROPPED_IN_A_THREAD = """
+import ctypes, gc, sys, threading
+import onnx
+from onnx import TensorProto, helper
+from v2vkit.inference.graphs import openvino_run
+
+class Stack(ctypes.Structure):
+    _fields_ = [("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+def signal_stack():
+    stack = Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack.start
+
+ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
+graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", ends[:1], ends[1:])
+opset = [helper.make_opsetid("", 18)]
+model = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+opened = [openvino_run(model, bf16=False) for _ in range(2)]
+opened.pop(0)
+thread = threading.Thread(target=lambda: (opened.clear(), gc.collect()))
+thread.start()
+thread.join()
+start = signal_stack()
+spans = [line.split()[0].split("-") for line in open("/proc/self/maps")]
+sys.exit(start is not None and not any(int(a, 16) <= start < int(b, 16) for a, b in spans))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped memory")
+def test_signals_have_a_stack_after_a_graph_of_openvino_is_dropped_in_another_thread() -> None:
+    """OpenVINO unmaps the stack that it has given them, and the next signal writes over other memory: a crash."""
+    for package in ("onnx", "openvino"):
+        pytest.importorskip(package)
+    subprocess.run([sys.executable, "-c", _DROPPED_IN_A_THREAD], check=True, timeout=300)
 
 
 def test_openvino_refuses_bf16_for_several_scales(tmp_path: Path) -> None:

@@ -215,6 +215,17 @@ def test_the_loss_is_cross_entropy_of_labelled_pixels_weighted_and_focused() -> 
     assert float(nothing.detach()) == 0
 
 
+@pytest.mark.parametrize("label", [0, 255])
+def test_a_fraction_as_gamma_has_a_gradient_where_the_network_is_certain_and_where_nothing_is_labelled(
+    label: int,
+) -> None:
+    logits = torch.tensor([40.0, -40.0, 0.0, 0.0]).reshape(1, 2, 2, 1).requires_grad_()
+    segmentation_loss(logits, torch.tensor([label, 0]).reshape(1, 2, 1), focal=0.5).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert (logits.grad[0, :, 1] != 0).all()
+
+
 def test_the_last_frames_of_every_shot_are_held_out() -> None:
     frames = [ClipInfo(name=f"f{i}", num_frames=1, width=8, height=8) for i in range(7)]
     kept, apart = split([frames[:5], frames[5:6], frames[6:]], 0.4)

@@ -77,7 +77,7 @@ def test_generator_and_edge_network_learn_jointly() -> None:
 def test_before_the_edge_network_has_joined_the_generator_sees_the_edges_as_they_are() -> None:
     """And the weights say so: who loads them sees the same frames."""
     network, source = SFlowGenerator(WITH_DNED).eval(), _source()
-    network.joined.fill_(False)
+    network.join(False)
     assert torch.equal(network(source)[0].x_fake, network.network(source))
     other = SFlowGenerator(WITH_DNED).eval()
     other.load_state_dict(network.state_dict())

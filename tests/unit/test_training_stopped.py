@@ -152,7 +152,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 def test_sigterm_to_all_processes_keeps_the_batch_too(work: str, whole: Whole, tmp_path: Path) -> None:

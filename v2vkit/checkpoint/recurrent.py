@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.blocks import InstanceNorm, downsample, upsample_to
 from v2vkit.models.generator import Output, Scale, VideoGenerator, advance
-from v2vkit.models.sflow_generator import SFlowGenerator
 
 OF_SCALE = ("x_fake", "h", "flow", "mask", "memory")
 """Fields of `Output` that can be outputs of a traced network: what rendering uses."""
@@ -181,9 +180,5 @@ def traceable(generator: AnyGenerator, stack: Tensor, *, first: bool) -> AnyGene
                 hook.remove()
         for scale, value in zip(made.scales, encoded, strict=True):
             scale.history_encoder = _Constant(value.contiguous())
-    if isinstance(made, SFlowGenerator):
-        joined = bool(made.joined)
-        del made.joined
-        setattr(made, "joined", joined)  # noqa: B010 - a graph cannot branch on a tensor
     _with_traced_norms(made)
     return made.to(memory_format=torch.contiguous_format)

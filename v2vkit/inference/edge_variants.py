@@ -51,7 +51,7 @@ def make_variants(
     """
     if weights is None and seed is None and not number:
         return [generator]
-    if not isinstance(generator, SFlowGenerator) or generator.dned is None or not generator.joined:
+    if not isinstance(generator, SFlowGenerator) or generator.dned is None or not generator.has_joined:
         raise V2VError(
             "setting-unused",
             "--edge-weights, --edge-seed and --edge-variants mix the outputs of a trained edge network; this model has "

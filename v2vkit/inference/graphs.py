@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -113,11 +114,22 @@ def onnxruntime_run(graph: bytes) -> Run:
     return run
 
 
-def openvino_run(graph: bytes, *, bf16: bool) -> Run:
-    """Open a graph with OpenVINO, on the CPU; `bf16`: all that comes before the last convolution is in bfloat16."""
+@cache
+def _openvino_core() -> Any:
+    """The core of this process, which stays until its end.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and unmaps that when it goes, without giving back
+    the old one if another thread drops it or there was a second core. The next Ctrl-C would then write over whatever
+    memory has taken its place.
+    """
     import openvino
 
-    core = openvino.Core()
+    return openvino.Core()
+
+
+def openvino_run(graph: bytes, *, bf16: bool) -> Run:
+    """Open a graph with OpenVINO, on the CPU; `bf16`: all that comes before the last convolution is in bfloat16."""
+    core = _openvino_core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",

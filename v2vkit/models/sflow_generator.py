@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 import torch
 from pydantic import model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from v2vkit.config import setting
 from v2vkit.models.blocks import Norm, is_varied, stop_gradient_unless
@@ -56,7 +56,8 @@ class SFlowGenerator(CheckpointedModule):
     """G, with the edge network before it if there is one.
 
     The buffer `joined` is true once G has been trained with the edge network; until then G sees the edge map unchanged.
-    It is part of the weights, so that a model stopped in the first phase is rendered as it was trained.
+    It is part of the weights, so that a model stopped in the first phase is rendered as it was trained. `has_joined` is
+    its value, kept outside the tensors: a GPU would have to be waited for, and a compiled graph cannot branch on it.
     """
 
     joined: Tensor
@@ -67,7 +68,14 @@ class SFlowGenerator(CheckpointedModule):
         self.network = ImageGenerator(config.image)
         self.dned = None if config.dned is None else DNED(config.dned)
         self.edge_weights: tuple[float, ...] | None = None
-        self.register_buffer("joined", torch.tensor(config.dned is not None))
+        self.has_joined = config.dned is not None
+        self.register_buffer("joined", torch.tensor(self.has_joined))
+        self.register_load_state_dict_post_hook(_note_joined)
+
+    def join(self, value: bool) -> None:
+        """From now on G sees the output of the edge network; false: the edge map unchanged."""
+        self.has_joined = value
+        self.joined.fill_(value)
 
     def variant(self, edge_weights: Sequence[float]) -> "SFlowGenerator":
         """The same network with other ensemble weights a_i: another variant of every scene. The weights are shared.
@@ -95,9 +103,15 @@ class SFlowGenerator(CheckpointedModule):
         logits: list[Tensor] = []
         channel = self.config.edge_channel
         seen = source
-        if self.dned is not None and channel is not None and bool(self.joined):
+        if self.dned is not None and channel is not None and self.has_joined:
             logits = self.dned(source[:, channel : channel + 1])
             edges = superpose(logits, self.edge_weights).to(source.dtype)
             seen = torch.cat([source[:, :channel], edges, source[:, channel + 1 :]], 1)
         x_fake = stop_gradient_unless(is_varied(source), self.run(self.network, seen))
         return [Output(x_fake=x_fake, h=x_fake, flow=None, mask=None, warped=None, edge_logits=tuple(logits))]
+
+
+def _note_joined(generator: nn.Module, _: object) -> None:
+    assert isinstance(generator, SFlowGenerator)
+    if not generator.joined.is_meta:
+        generator.has_joined = bool(generator.joined)

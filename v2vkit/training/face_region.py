@@ -34,14 +34,15 @@ def find_faces(s: Tensor) -> list[Corner | None]:
     color = s.new_tensor(_NECK).view(1, 3, 1, 1) / max(_NECK)
     brightness = s.amax(1, keepdim=True)
     neck = ((s - color * brightness).abs() <= _TOLERANCE * brightness).all(1) & (brightness[:, 0] > _FAINTEST)
+    ends = []
+    for size, other in ((height, 2), (width, 1)):
+        touched = neck.any(other).int()  # [B, size]; argmax finds the first
+        ends += [touched.argmax(1), size - 1 - touched.flip(1).argmax(1)]
+    # Read in one go: a GPU has to be waited for.
     corners: list[Corner | None] = []
-    for frame in neck:
-        y, x = torch.nonzero(frame, as_tuple=True)
-        if not len(y):
-            corners.append(None)
-            continue
-        top, left = (int(torch.stack([axis.min(), axis.max()]).sum()) // 2 - side // 2 for axis in (y, x))
-        corners.append((min(max(top, 0), height - side), min(max(left, 0), width - side)))
+    for found, top, bottom, left, right in torch.stack([neck.any(2).any(1).long(), *ends], 1).tolist():
+        y, x = (top + bottom) // 2 - side // 2, (left + right) // 2 - side // 2
+        corners.append((min(max(y, 0), height - side), min(max(x, 0), width - side)) if found else None)
     return corners
 
 

@@ -166,7 +166,7 @@ class SFlowMethod(FrameMethod):
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
         """All frames of the chunk in one batch: none depends on another, but by the statistics of batch norms."""
-        self.generator.joined.fill_(at.epoch >= phase_epochs(self.config)[0])
+        self.generator.join(at.epoch >= phase_epochs(self.config)[0])
         if self.config.model.norm == "batch":
             return super().generate(chunk, at)
         s = chunk.sequence.s

@@ -120,12 +120,11 @@ def segmentation_loss(logits: Tensor, labels: Tensor, *, weight: Tensor | None =
         A number; 0 where no pixel has a label.
     """
     known = labels != IGNORE
-    if not known.any():
-        return logits.sum() * 0
-    surprise = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")[known]
-    share = torch.ones_like(surprise) if weight is None else weight[labels[known]]
-    factor = (1 - torch.exp(-surprise)).clamp(min=0) ** focal if focal else 1.0
-    return (factor * share * surprise).sum() / share.sum()
+    surprise = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none").where(known, 1.0)
+    share = known.to(surprise) if weight is None else weight[labels.where(known, 0)] * known
+    factor = (1 - torch.exp(-surprise)).clamp(min=1e-6) ** focal if focal else 1.0
+    total = share.sum()
+    return (factor * share * surprise).sum() / total.where(total > 0, 1.0)
 
 
 def _layers(config: TrainConfig, source: Conditioning) -> SegmenterConfig:
