@@ -95,6 +95,11 @@ class _Random:
         """None: draws from the default generator, which fake tensors do not ask."""
 
 
+def _unique(x: Tensor) -> tuple[Tensor, ...]:
+    """Five numbers, the place of each element among them, and how often each occurs."""
+    return x.new_empty(5), torch.zeros_like(x), x.new_ones(5)
+
+
 def _reading(reads: list[str], name: str, value: Callable[[Tensor], Any]) -> Callable[..., Any]:
     def read(x: Tensor, *_: Any) -> Any:
         if x.device.type == "cuda":
@@ -126,7 +131,7 @@ def gpu(reads: list[str]) -> Iterator[torch.device]:
         (torch, "Generator", _Random),
         (torch.random, "fork_rng", lambda devices: contextlib.nullcontext()),
         (nn.Module, "_apply", _apply),
-        (torch, "unique", lambda x, **_: (x.new_empty(5), torch.zeros_like(x), x.new_ones(5))),
+        (torch, "unique", lambda x, **_: _reading(reads, "unique", _unique)(x)),
         (torch.autograd, "grad", _grad),
         (torch.autograd, "backward", _backward),
         (FakeTensor, "numpy", _numpy),
@@ -184,12 +189,12 @@ def _sequence(config: TrainConfig, source: Conditioning, *, num_frames: int) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_training_stays_on_its_device_and_reads_values_once_a_step(
+def test_training_stays_on_its_device_and_reads_the_losses_once_a_step(
     gpu: torch.device, reads: list[str], kind: str
 ) -> None:
     """Reading a value makes the processor wait for the GPU: only the losses for the log are read, in one go.
 
-    The face discriminator's windows are cut where the faces are, which is read once more.
+    The regions of features are counted before it, and the face discriminator's windows are cut where the faces are.
     """
     config, source = _config(kind)
     trainer = begin(config, source, gpu)
@@ -200,7 +205,8 @@ def test_training_stays_on_its_device_and_reads_values_once_a_step(
         at = StepContext(1000, 1000.0, 1000, trainer.state.scaler.scale)
         take_step(trainer.method, trainer.state, chunk, at, gradient_clip=1.0, parallel=ALONE)
         steps += 1
-    assert reads == ["tolist"] * steps * (2 if config.losses.lambda_face else 1)
+    before = ["unique"] * bool(config.model.feature_dims) + ["tolist"] * bool(config.losses.lambda_face)
+    assert reads == [*before, "tolist"] * steps
     assert trainer.method.sample(chunk).dtype == np.uint8
     trainer.state.update_ema(config.schedule.ema)
     moments = (value for o in trainer.state.optimizers.values() for s in o.state.values() for value in s.values())
