@@ -105,7 +105,7 @@ EDGES = TrainConfig(
 def _line(name: str, chosen: TrainConfig, epochs: int) -> str:
     """What the plan says of a loss where a budget leaves so many epochs."""
     spec = method_spec(chosen.method)
-    lines = losses_text(spec.losses(chosen), chosen, shortened(spec.schedule(chosen), epochs))
+    lines = losses_text(spec.losses(chosen), chosen, shortened(spec.schedule(chosen), epochs), 100)
     return next(line for line in lines if line.startswith(name))
 
 

@@ -50,10 +50,10 @@ def dataset(work: str) -> VideoDataset:
     return open_dataset(work, strides=(1, 2))
 
 
-def lines(config: TrainConfig) -> list[str]:
+def lines(config: TrainConfig, longest: int = 100) -> list[str]:
     """What the plan says of the losses."""
     spec = method_spec(config.method)
-    return losses_text(spec.losses(config), config, spec.schedule(config))
+    return losses_text(spec.losses(config), config, spec.schedule(config), longest)
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
@@ -87,6 +87,16 @@ def test_a_loss_that_cannot_be_on_says_why(changes: dict[str, object], off: dict
     assert not [line for line in lines(EVERYTHING) if "OFF" in line]
     found = lines(EVERYTHING.model_copy(update=changes))
     assert [line for line in found if "OFF" in line] == [f"{name} OFF ({why})" for name, why in off.items()]
+
+
+def test_a_loss_that_no_clip_is_long_enough_for_says_so() -> None:
+    """Its discriminator would be built, and never trained."""
+    config = EVERYTHING.model_copy(update={"temporal_scales": 2, "first_frames": 8, "max_frames": 16})
+    found = {line[: len("video discriminator 0")]: line for line in lines(config, longest=6) if line.startswith("video discriminator")}
+    assert "never" not in found["video discriminator 0"]
+    why = "never: it needs sequences of 7 frames, and the longest clip has 6 beyond its first ones"
+    assert why in found["video discriminator 1"]
+    assert not [line for line in lines(config, longest=7) if "never" in line]
 
 
 @pytest.mark.parametrize("method", ["pix2pixhd", "covst"])

@@ -252,6 +252,7 @@ def plan_text(
     schedule, context = schedule or spec.schedule(config), spec.context(config)
     clips = dataset.reader.clips
     short = sum(clip.num_frames <= context for clip in clips)
+    longest = max(clip.num_frames for clip in clips) - context
     lines = [
         f"plan: {config.checkpoint}, {config.model.preset}, {dataset.source.names}, {device}",
         f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
@@ -266,7 +267,7 @@ def plan_text(
         lines.append("  data      no sequence begins without past frames (--drop-history 0), but every rendering does")
     lines += [f"  network   {line}" for line in _sizes(config, dataset.source)]
     lines += [f"  start     {line}" for line in started]
-    lines += [f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule)]
+    lines += [f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule, longest)]
     lines.append(f"  rate      {_rate_text(config, schedule.epochs, schedule.decay_epochs)}")
     lines += [f"  budget    {budget}"] * bool(budget)
     times = phase_times(config, dataset, device, costs, schedule)

@@ -179,11 +179,15 @@ def needs_met(terms: Iterable[LossTerm], need: Need, config: TrainConfig) -> boo
     return any(need in term.needs for term in losses_on(terms, config))
 
 
-def losses_text(terms: Iterable[LossTerm], config: TrainConfig, schedule: Schedule) -> list[str]:
-    """One line per loss for the plan: its weight and formula, or why it is off."""
+def losses_text(terms: Iterable[LossTerm], config: TrainConfig, schedule: Schedule, longest: int) -> list[str]:
+    """One line per loss for the plan: its weight and formula, or why it is off.
+
+    Args:
+        longest: frames that can be generated of the longest clip.
+    """
     lines = []
     for term in terms:
-        off, never = term.why_off(config), _why_never(term, schedule)
+        off, never = term.why_off(config), _why_never(term, schedule, longest)
         text = term.equation + f"; never: {never}" * bool(never)
         lines.append(f"{term.name} OFF ({off})" if off else f"{term.name} {term.factor(config):g} ({text})")
     return lines
@@ -195,8 +199,12 @@ def _reached(term: LossTerm, schedule: Schedule) -> bool:
     return term.counts_at(full_epoch(schedule, last), frames_at(schedule, last))
 
 
-def _why_never(term: LossTerm, schedule: Schedule) -> str:
+def _why_never(term: LossTerm, schedule: Schedule, longest: int) -> str:
     """Why a loss that is on counts in no epoch of the schedule, and what to change; empty = it counts in some."""
+    if term.num_frames > longest:
+        return (
+            f"it needs sequences of {term.num_frames} frames, and the longest clip has {longest} beyond its first ones"
+        )
     if _reached(term, schedule):
         return ""
     full = full_schedule(schedule)
