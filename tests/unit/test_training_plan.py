@@ -92,7 +92,11 @@ def test_a_loss_that_cannot_be_on_says_why(changes: dict[str, object], off: dict
 def test_a_loss_that_no_clip_is_long_enough_for_says_so() -> None:
     """Its discriminator would be built, and never trained."""
     config = EVERYTHING.model_copy(update={"temporal_scales": 2, "first_frames": 8, "max_frames": 16})
-    found = {line[: len("video discriminator 0")]: line for line in lines(config, longest=6) if line.startswith("video discriminator")}
+    found = {
+        line[: len("video discriminator 0")]: line
+        for line in lines(config, longest=6)
+        if line.startswith("video discriminator")
+    }
     assert "never" not in found["video discriminator 0"]
     why = "never: it needs sequences of 7 frames, and the longest clip has 6 beyond its first ones"
     assert why in found["video discriminator 1"]
