@@ -2,7 +2,8 @@
 
 import contextlib
 import platform
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +132,7 @@ def _make_shard(job: _Job, opened: Opened, unit: Unit) -> ShardIndex:
     name = shard_name(unit.number)
     route = {extension: kind for kind, extensions in job.side_outputs.items() for extension in extensions}
     missing: dict[str, list[str]] = {}
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     before, files = unit.before, _last_files(work / job.kind, unit)
     with contextlib.ExitStack() as stack:
         kinds = (*job.side_outputs, job.kind)
@@ -148,8 +149,7 @@ def _make_shard(job: _Job, opened: Opened, unit: Unit) -> ShardIndex:
                     writers[route.get(extension, job.kind)].add(key, extension, data)
                 if sample.missing is not None:
                     missing.setdefault(sample.missing, []).append(key)
-                for what, number in sample.counts.items():
-                    counts[what] = counts.get(what, 0) + number
+                counts.update(sample.counts)
                 if sample.t == info.num_frames - 1:
                     files = sample.files
         reasons = {reason: tuple(keys) for reason, keys in missing.items()}
@@ -160,7 +160,7 @@ def _make_shard(job: _Job, opened: Opened, unit: Unit) -> ShardIndex:
                 job.fingerprint,
                 unit.clips,
                 missing=reasons if main else None,
-                counts=counts if main else None,
+                counts=dict(counts) if main else None,
                 estimator=opened.estimator,
             )
     return index
@@ -202,20 +202,8 @@ def map_units(
         V2VError: wrong set-up, a corrupt input shard, a full disk; finished shards are kept.
     """
     units = units_of(started, carries_over)
-    for name, manifest in inputs.items():
-        if len(manifest.shards) != len(units):
-            raise V2VError(
-                "shards-mismatch",
-                f"The artifact {name} has {len(manifest.shards)} shards where {len(units)} are expected.",
-                f"Remake it: `v2v {manifest.stage} --overwrite`.",
-            )
-    folder = work / kind
-    done: dict[int, ShardIndex] = {}
-    for unit in units:
-        index = _finished(folder, unit, started.fingerprint)
-        sides = [_finished(work / side, unit, started.fingerprint) for side in side_outputs]
-        if index is not None and None not in sides:
-            done[unit.number] = index
+    _refuse_other_shards(inputs, len(units))
+    done = _done_before(work, kind, side_outputs, units, started.fingerprint)
     todo = [unit for unit in units if unit.number not in done]
     job = _Job(
         open=open,
@@ -249,27 +237,58 @@ def map_units(
     if engine.name == "ray":  # temporary files of workers that died
         for written in (*side_outputs, kind):
             (work / written).clean()
-    indices = [done[unit.number] for unit in units]
+    _finish_sides(work, kind, side_outputs, units, started)
+    return _with_results(started, [done[unit.number] for unit in units])
+
+
+def _refuse_other_shards(inputs: dict[str, Manifest], number: int) -> None:
+    """Refuse inputs that are not divided into as many shards as there are units."""
+    for name, manifest in inputs.items():
+        if len(manifest.shards) != number:
+            raise V2VError(
+                "shards-mismatch",
+                f"The artifact {name} has {len(manifest.shards)} shards where {number} are expected.",
+                f"Remake it: `v2v {manifest.stage} --overwrite`.",
+            )
+
+
+def _done_before(
+    work: Folder, kind: str, side_outputs: dict[str, tuple[str, ...]], units: Sequence[Unit], fingerprint: str
+) -> dict[int, ShardIndex]:
+    """The finished shards by number: those of which the artifact and all side outputs are complete."""
+    done: dict[int, ShardIndex] = {}
+    for unit in units:
+        index = _finished(work / kind, unit, fingerprint)
+        sides = [_finished(work / side, unit, fingerprint) for side in side_outputs]
+        if index is not None and None not in sides:
+            done[unit.number] = index
+    return done
+
+
+def _finish_sides(
+    work: Folder, kind: str, side_outputs: dict[str, tuple[str, ...]], units: Sequence[Unit], started: Manifest
+) -> None:
+    """Write the manifests of the side outputs, whose input is the artifact."""
     for side in side_outputs:
         entries = [_finished(work / side, unit, started.fingerprint) for unit in units]
         assert None not in entries
         finished = tuple(index.entry for index in entries if index is not None)
-        inputs_of_side = {kind: started.fingerprint}
-        write_manifest(
-            work / side, started.model_copy(update={"shards": finished, "inputs": inputs_of_side, "skipped": {}})
-        )
-    missing: dict[str, int] = {}
-    counts: dict[str, int] = {}
+        update = {"shards": finished, "inputs": {kind: started.fingerprint}, "skipped": {}}
+        write_manifest(work / side, started.model_copy(update=update))
+
+
+def _with_results(started: Manifest, indices: list[ShardIndex]) -> Manifest:
+    """The manifest with the entries of all shards, and what they miss and count in all."""
+    missing: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for index in indices:
-        for reason, keys in index.missing.items():
-            missing[reason] = missing.get(reason, 0) + len(keys)
-        for what, number in index.counts.items():
-            counts[what] = counts.get(what, 0) + number
+        missing.update({reason: len(keys) for reason, keys in index.missing.items()})
+        counts.update(index.counts)
     return started.model_copy(
         update={
             "shards": tuple(index.entry for index in indices),
-            "missing": missing,
-            "counts": counts,
+            "missing": dict(missing),
+            "counts": dict(counts),
             "estimator": indices[0].estimator if indices else {},
         }
     )

@@ -1,7 +1,7 @@
 """The plan of `v2v ingest`: usable sources, their shots as clips, and the clips of each shard."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
 from fractions import Fraction
 from math import ceil
@@ -38,30 +38,11 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     Raises:
         V2VError: a map is wrong, or nothing is left to ingest.
     """
-    from v2vkit.video.collect import collect
-    from v2vkit.video.label_files import match_maps
     from v2vkit.video.limits import Limits
-    from v2vkit.video.paired import match_pictures
-    from v2vkit.video.shots import find_shots
-    from v2vkit.video.sources import left_out, unsearched_folders
-    from v2vkit.video.subsampling import kept_rate
 
     find_face = open_face(config.face, config.face_weights) if config.crop == "face" else None
-    sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
-    known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
-    for folder, names in unsearched_folders(config.sources, known=known).items():
-        text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
-        print(text, file=sys.stderr)
-    rules = config.label_rules
-    opened_sources, skipped = collect(
-        sources, config.map_folders, rules, fps=rate or DEFAULT_RATE, pictures=config.picture
-    )
-    opened_sources = with_flow(config.flow_maps, opened_sources, several=len(sources) > 1)
-    skipped |= left_out(config.sources)
-    _refuse_slower(opened_sources, rate)
-    for opened in opened_sources:
-        for remark in opened.footage.remarks:
-            print(f"{opened.source.path}: {remark}", file=sys.stderr)
+    opened_sources, skipped = _open_sources(config)
+    rate = None if config.fps is None else Fraction(config.fps)
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING
     found: list[tuple[OpenedSource, Shots]] = []
@@ -70,39 +51,13 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     with progress(total, desc="reading") as shown:
         for opened in opened_sources:
             try:
-                shots = find_shots(
-                    opened.source,
-                    fps=opened.footage.fps,
-                    rate=kept_rate(opened.footage.fps, rate),
-                    cuts=config.cuts,
-                    limits=limits,
-                    min_length=config.min_frames,
-                    max_length=config.clip_frames,
-                    whole=bool(opened.maps) or opened.pictures is not None,
-                    progress=shown.update,
-                )
+                shots = _find_shots(config, opened, limits, rate, shown.update)
             except V2VError as error:
                 skipped[opened.source.path] = error.message
                 hint = error.hint if len(opened_sources) == 1 else hint
                 continue
-            pictures = opened.pictures
-            try:
-                maps = tuple(
-                    match_flow(config.flow_maps, opened.source, shots.num_read, maps)
-                    if maps.what == "flow"
-                    else match_maps(opened.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
-                    for maps in opened.maps
-                )
-                if pictures is not None:
-                    pictures = match_pictures(opened.source, shots.num_read, pictures)
-            except V2VError as error:
-                if not shots.problems:
-                    raise
-                raise V2VError(
-                    error.code, f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
-                ) from None
-            footage = replace(opened.footage, fps=rate or opened.footage.fps)
-            found.append((replace(opened, maps=maps, footage=footage, pictures=pictures), shots))
+            matched = _match(config, opened, shots)
+            found.append((replace(matched, footage=replace(opened.footage, fps=rate or opened.footage.fps)), shots))
             check_flow(config.flow_maps, found[-1][0], shots)
             troubles = list(shots.problems) if shots.clip_ranges else [*shots.problems, _too_short(config, shots)]
             if troubles:
@@ -120,6 +75,79 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     for note in _notes(config, [opened.footage for opened, shots in found if shots.clip_ranges]):
         print(note, file=sys.stderr)
     return Plan(pack(clips, config.shard_frames), skipped)
+
+
+def _open_sources(config: "IngestConfig") -> "tuple[list[OpenedSource], dict[str, str]]":
+    """The sources with their maps, and path -> reason for what is left out; remarks are printed."""
+    from v2vkit.video.collect import collect
+    from v2vkit.video.sources import left_out, unsearched_folders
+
+    sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
+    known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
+    for folder, names in unsearched_folders(config.sources, known=known).items():
+        text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
+        print(text, file=sys.stderr)
+    opened_sources, skipped = collect(
+        sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE, pictures=config.picture
+    )
+    opened_sources = with_flow(config.flow_maps, opened_sources, several=len(sources) > 1)
+    skipped |= left_out(config.sources)
+    _refuse_slower(opened_sources, rate)
+    for opened in opened_sources:
+        for remark in opened.footage.remarks:
+            print(f"{opened.source.path}: {remark}", file=sys.stderr)
+    return opened_sources, skipped
+
+
+def _find_shots(
+    config: "IngestConfig",
+    opened: "OpenedSource",
+    limits: "Limits",
+    rate: Fraction | None,
+    advance: Callable[[int], object],
+) -> "Shots":
+    from v2vkit.video.shots import find_shots
+    from v2vkit.video.subsampling import kept_rate
+
+    return find_shots(
+        opened.source,
+        fps=opened.footage.fps,
+        rate=kept_rate(opened.footage.fps, rate),
+        cuts=config.cuts,
+        limits=limits,
+        min_length=config.min_frames,
+        max_length=config.clip_frames,
+        whole=bool(opened.maps) or opened.pictures is not None,
+        progress=advance,
+    )
+
+
+def _match(config: "IngestConfig", opened: "OpenedSource", shots: "Shots") -> "OpenedSource":
+    """The source with its maps and pictures matched to its frames.
+
+    Raises:
+        V2VError: they do not fit, perhaps because the source is damaged, which is said.
+    """
+    from v2vkit.video.label_files import match_maps
+    from v2vkit.video.paired import match_pictures
+
+    pictures = opened.pictures
+    try:
+        maps = tuple(
+            match_flow(config.flow_maps, opened.source, shots.num_read, maps)
+            if maps.what == "flow"
+            else match_maps(opened.source, shots.num_read, maps, sparse=config.label_maps.may_lack(maps.what))
+            for maps in opened.maps
+        )
+        if pictures is not None:
+            pictures = match_pictures(opened.source, shots.num_read, pictures)
+    except V2VError as error:
+        if not shots.problems:
+            raise
+        raise V2VError(
+            error.code, f"{error.message} It may be because of this: {'; '.join(shots.problems)}.", error.hint
+        ) from None
+    return replace(opened, maps=maps, pictures=pictures)
 
 
 def _notes(config: "IngestConfig", footage: "list[Footage]") -> Iterator[str]:

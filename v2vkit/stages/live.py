@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from v2vkit.checkpoint.model_file import ModelInfo
     from v2vkit.inference.conditioned import ConditionedFrame
+    from v2vkit.inference.newest import LiveCounts
+    from v2vkit.inference.session import Session
     from v2vkit.video.live_sinks import CameraSink, WindowSink
     from v2vkit.video.pipes import PipeWriter
     from v2vkit.video.sinks import Sink
@@ -97,48 +99,20 @@ def _live(config: LiveConfig, options: RunOptions) -> list[str]:
 
 
 def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None") -> list[str]:
-    from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
-    from v2vkit.checkpoint.model_file import load_model
-    from v2vkit.checkpoint.size import resized
+    """Open everything that can fail, then render until the stream ends or somebody stops it."""
     from v2vkit.errors import counted
-    from v2vkit.inference.backends import choose_backend
     from v2vkit.inference.edits import NO_EDITS, open_editor
-    from v2vkit.inference.first_frames import find_first_frame_model
     from v2vkit.inference.newest import LiveCounts, render_live
-    from v2vkit.inference.session import Session, warm_up
     from v2vkit.inference.sources import problems_of
-    from v2vkit.inference.styles import find_style
     from v2vkit.inference.views import side_by_side
 
-    work = Folder(options.work)
     threads = choose_threads(config.threads)
-    checkpoint = find_model(work, config.checkpoint)
-    generator, info = load_model(checkpoint)
-    first_frame_model = find_first_frame_model(work, None, info)
-    info = resized(info, config.size)
-    device = pick_device(config.device)
-    session = Session(
-        generator.to(device),
-        downsamplings=info.downsamplings,
-        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
-        style=find_style(work, config.styles, config.style, info),
-        precision=config.precision,
-    )
-    warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
-    backend = choose_backend(config.backend, session.generator, info, config.precision)
-    session.forward = backend.forward
-    if session.first_frame_model is not None:
-        warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
+    session, info, notes = _open_session(config, Folder(options.work))
     source = _open_source(config, info)
     editor = open_editor(info, source, NO_EDITS)
     sink = _open_sink(config, info, source, pipe)
-    print(describe_checkpoint(work, checkpoint, info), flush=True)
-    if config.backend != "torch":
-        print(backend, flush=True)
-    if info.first_frame == "real" and info.generator.history:
-        print("This model was trained to begin from real frames (--first-frame real); here it begins from nothing.")
-    if editor is not None:
-        print("Objects are tracked while rendering, without flow.", flush=True)
+    tracked = [] if editor is None else ["Objects are tracked while rendering, without flow."]
+    print("\n".join([*notes, *tracked]), flush=True)
     counts = LiveCounts()
 
     def write(frame: "ConditionedFrame", image: "NDArray[np.uint8]") -> None:
@@ -156,25 +130,9 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
         device=config.device,
         editor=editor,
     )
-    ended = "The stream has ended."
     with sink:
-        told = time.monotonic()
         try:
-            for _ in follow_idle_cores(rendered, threads):
-                now = time.monotonic()
-                if now - told >= _EVERY:
-                    told = now
-                    print(counts.summary(now), flush=True)
-                if getattr(sink, "closed", False):
-                    ended = "The window was closed."
-                    break
-                if (
-                    config.duration is not None
-                    and counts.started is not None
-                    and now - counts.started >= config.duration
-                ):
-                    ended = "--duration is over."
-                    break
+            ended = _until_stopped(config, follow_idle_cores(rendered, threads), counts, sink)
         except KeyboardInterrupt:
             ended = "Stopped."
         finally:
@@ -184,6 +142,60 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
     print(f"{counted(counts.shown, 'frame')} in {config.to}; each took: {counts.parts()}")
     print("\n".join(sink.notes), end="\n" if sink.notes else "")
     return [*problems_of(source, info, counts.missed), *sink.problems]
+
+
+def _open_session(config: LiveConfig, work: Folder) -> "tuple[Session, ModelInfo, list[str]]":
+    """The model, which has rendered one frame for nothing, its description, and sentences about both."""
+    from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
+    from v2vkit.checkpoint.model_file import load_model
+    from v2vkit.checkpoint.size import resized
+    from v2vkit.inference.backends import choose_backend
+    from v2vkit.inference.first_frames import find_first_frame_model
+    from v2vkit.inference.session import Session, warm_up
+    from v2vkit.inference.styles import find_style
+
+    checkpoint = find_model(work, config.checkpoint)
+    generator, info = load_model(checkpoint)
+    first_frame_model = find_first_frame_model(work, None, info)
+    info = resized(info, config.size)
+    device = pick_device(config.device)
+    session = Session(
+        generator.to(device),
+        downsamplings=info.downsamplings,
+        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
+        style=find_style(work, config.styles, config.style, info),
+        precision=config.precision,
+    )
+    warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
+    backend = choose_backend(config.backend, session.generator, info, config.precision)
+    session.forward = backend.forward
+    if session.first_frame_model is not None:
+        warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
+    notes = [describe_checkpoint(work, checkpoint, info)]
+    if config.backend != "torch":
+        notes.append(str(backend))
+    if info.first_frame == "real" and info.generator.history:
+        notes.append(
+            "This model was trained to begin from real frames (--first-frame real); here it begins from nothing."
+        )
+    return session, info, notes
+
+
+def _until_stopped(
+    config: LiveConfig, rendered: "Iterator[object]", counts: "LiveCounts", sink: "Sink | WindowSink | CameraSink"
+) -> str:
+    """Run until the stream ends, its window is closed or --duration is over; returns which. Prints the rate."""
+    told = time.monotonic()
+    for _ in rendered:
+        now = time.monotonic()
+        if now - told >= _EVERY:
+            told = now
+            print(counts.summary(now), flush=True)
+        if getattr(sink, "closed", False):
+            return "The window was closed."
+        if config.duration is not None and counts.started is not None and now - counts.started >= config.duration:
+            return "--duration is over."
+    return "The stream has ended."
 
 
 def _arriving(source: "Source") -> "Iterator[InputFrame]":
