@@ -67,23 +67,17 @@ def open_prediction(
 ) -> tuple[PredictionPlan, list[str]]:
     """Open models and footage, with the shots that are too short as problems."""
     from v2vkit.checkpoint.find_model import find_model
-    from v2vkit.checkpoint.model_file import load_model, refuse_other_sizes
+    from v2vkit.checkpoint.model_file import load_model
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.engine.devices import pick_device
     from v2vkit.evaluation.prediction import admissible_starts, predicted_places
-    from v2vkit.inference.prediction import num_observed, predicts_labels, refuse_other_classes
+    from v2vkit.inference.prediction import predicts_labels
     from v2vkit.inference.workspace import shots_of
 
     where = pick_device(device)
     models = _models(work, checkpoint)
     infos = [info for _, info in models.values()]
-    if len({num_observed(info) for info in infos}) > 1:
-        listed = ", ".join(f"{name} {num_observed(info)}" for name, (_, info) in models.items())
-        raise V2VError(
-            "model-mismatch",
-            f"The models observe different numbers of frames: {listed}.",
-            "Name one of them with --checkpoint, or train them with one --observe.",
-        )
+    observe = _observed_by(models)
     label_models = {name: net.to(where) for name, (net, info) in models.items() if predicts_labels(info)}
     frame_models = {name: net.to(where) for name, (net, info) in models.items() if not predicts_labels(info)}
     generator = None
@@ -91,26 +85,10 @@ def open_prediction(
         network, of_video = load_model(find_model(work, video))
         generator = (network.to(where), of_video)
         _refuse_video(of_video, label_models, infos[0])
-    folder = Folder(data)
-    wanted = {
-        "labels": bool(label_models),
-        "frames": bool(frame_models) or (folder / "frames").exists(MANIFEST),
-        "flow": (folder / "flow").exists(MANIFEST),
-    }
-    if not wanted["frames"] and (given := ["--video"] * (video is not None) + ["--metrics"] * bool(metrics)):
-        raise V2VError(
-            "artifact-missing",
-            f"{' and '.join(given)}: {data} has no frames to compare with.",
-            "Name a workspace with frames, or measure the labels alone.",
-        )
-    manifests = load_inputs(folder, [kind for kind, used in wanted.items() if used])
-    condition: Any = next((info.conditioning.conditions[0] for info in infos if predicts_labels(info)), None)
-    reader = ClipReader(folder, manifests)
-    for info in infos:
-        refuse_other_sizes(info, reader.clips, data)
-        if predicts_labels(info):
-            refuse_other_classes(info, folder, manifests["labels"])
-    observe = num_observed(infos[0])
+    needing = ["--video"] * (video is not None) + ["--metrics"] * bool(metrics)
+    manifests = _footage(Folder(data), labels=bool(label_models), frames=bool(frame_models), needing_frames=needing)
+    reader = ClipReader(Folder(data), manifests)
+    _refuse_other_footage(infos, reader, data, manifests)
     shots, short = _long_shots(shots_of(reader.clips), observe + frames)
     if not shots:
         raise V2VError(
@@ -124,6 +102,7 @@ def open_prediction(
     found: _Metrics = ({}, [])
     if "frames" in manifests:
         found = frame_metrics(metrics, reader.clips[0], predicted, real, str(where))
+    condition: Any = next((info.conditioning.conditions[0] for info in infos if predicts_labels(info)), None)
     plan = PredictionPlan(
         label_models,
         frame_models,
@@ -138,6 +117,61 @@ def open_prediction(
         *found,
     )
     return plan, short
+
+
+def _observed_by(models: "Mapping[str, tuple[nn.Module, ModelInfo]]") -> int:
+    """The number of frames that the models observe.
+
+    Raises:
+        V2VError: they observe different numbers.
+    """
+    from v2vkit.inference.prediction import num_observed
+
+    numbers = {name: num_observed(info) for name, (_, info) in models.items()}
+    if len(set(numbers.values())) > 1:
+        listed = ", ".join(f"{name} {number}" for name, number in numbers.items())
+        raise V2VError(
+            "model-mismatch",
+            f"The models observe different numbers of frames: {listed}.",
+            "Name one of them with --checkpoint, or train them with one --observe.",
+        )
+    return next(iter(numbers.values()))
+
+
+def _footage(folder: Folder, *, labels: bool, frames: bool, needing_frames: list[str]) -> dict[str, Manifest]:
+    """The manifests of what is read: labels and frames as models need them, frames and flow where there are some.
+
+    Args:
+        needing_frames: settings that need frames.
+
+    Raises:
+        V2VError: something is missing or not finished.
+    """
+    wanted = {
+        "labels": labels,
+        "frames": frames or (folder / "frames").exists(MANIFEST),
+        "flow": (folder / "flow").exists(MANIFEST),
+    }
+    if needing_frames and not wanted["frames"]:
+        raise V2VError(
+            "artifact-missing",
+            f"{' and '.join(needing_frames)}: {folder.url} has no frames to compare with.",
+            "Name a workspace with frames, or measure the labels alone.",
+        )
+    return load_inputs(folder, [kind for kind, used in wanted.items() if used])
+
+
+def _refuse_other_footage(
+    infos: "Sequence[ModelInfo]", reader: "ClipReader", data: str, manifests: dict[str, Manifest]
+) -> None:
+    """Refuse footage of another size or with other classes than the models were trained on."""
+    from v2vkit.checkpoint.model_file import refuse_other_sizes
+    from v2vkit.inference.prediction import predicts_labels, refuse_other_classes
+
+    for info in infos:
+        refuse_other_sizes(info, reader.clips, data)
+        if predicts_labels(info):
+            refuse_other_classes(info, Folder(data), manifests["labels"])
 
 
 def frame_metrics(
