@@ -263,6 +263,20 @@ def test_rendering_stays_on_its_device_and_a_frame_can_be_one_cuda_graph(
     assert reads == ["cpu"] * 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_a_frame_is_one_graph_of_torch_compile(kind: str) -> None:
+    """A break would end the CUDA graph, and Python would run between its parts."""
+    generator: Any = build_generator(GENERATORS[kind]).eval().requires_grad_(False)
+    torch._dynamo.reset()
+    rollout = Rollout(generator, forward=torch.compile(generator, backend="eager", fullgraph=True))
+    plain = Rollout(generator)
+    channels = 7 if generator.config.takes_flow else 4
+    for _ in range(3):
+        source = np.random.default_rng(0).random((channels, 48, 64), np.float32)
+        assert np.array_equal(rollout.image(source), plain.image(source))
+
+
 def test_the_gpu_notices(gpu: torch.device) -> None:
     with pytest.raises(RuntimeError, match="same device"):
         torch.zeros(2, device=gpu) + torch.zeros(2)

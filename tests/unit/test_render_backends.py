@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -46,9 +47,12 @@ def _source_map(info: ModelInfo, t: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ON_CPU)
-def test_graphs_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
-    pytest.importorskip(name)
+@pytest.mark.parametrize("name", [*ON_CPU, "compile"])
+def test_back_ends_give_torchs_frames(tmp_path: Path, name: Backend) -> None:
+    if name != "compile":
+        pytest.importorskip(name)
+    elif shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler")
     generator, info = _model(tmp_path, size=(34, 24))
     # Norms of its constant history depend on the order of summation, so those features are stored in the graph.
     assert isinstance(generator, VideoGenerator)

@@ -155,30 +155,40 @@ def _with_traced_norms(network: nn.Module) -> None:
             _with_traced_norms(child)
 
 
+def with_stored_history(generator: AnyGenerator, stack: Tensor) -> AnyGenerator:
+    """The generator for first frames as another program can compute them; the weights are shared.
+
+    With `zero_history` the encoder of the history sees constant maps, which its norms divide by the root of epsilon,
+    layer after layer: another order of summation gives other features (differences of 4 were measured). These features
+    depend on nothing but the size, so the copy holds those that torch computes. Others are returned as they are.
+
+    Args:
+        stack: source maps of the size that is generated, as in `VideoGenerator.forward`.
+    """
+    if not isinstance(generator, VideoGenerator) or not generator.config.zero_history:
+        return generator
+    encoded: list[Tensor] = []
+    encoders = [scale.history_encoder for scale in generator.scales if isinstance(scale, Scale)]
+    hooks = [encoder.register_forward_hook(lambda *call: encoded.append(call[-1])) for encoder in encoders]
+    try:
+        with torch.no_grad():
+            generator(stack, None, first_frame=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    made = copy.deepcopy(generator, {id(weights): weights for weights in generator.parameters()})
+    for scale, value in zip(made.scales, encoded, strict=True):
+        scale.history_encoder = _Constant(value.contiguous())
+    return made
+
+
 def traceable(generator: AnyGenerator, stack: Tensor, *, first: bool) -> AnyGenerator:
     """A contiguous copy of a generator for tracing; the generator itself stays as it is.
 
-    At a first frame with `zero_history`, the encoder of the history sees constant maps, which its norms divide by the
-    root of epsilon, layer after layer: another order of summation gives other features (differences of 4 were
-    measured). These features depend on nothing but the size, so the copy holds those that torch computes.
-
     Args:
-        stack: source maps of the traced size, as in `VideoGenerator.forward`.
+        stack: as in `with_stored_history`.
         first: a frame without a past.
     """
-    made = copy.deepcopy(generator)
-    if first and isinstance(generator, VideoGenerator) and generator.config.zero_history:
-        assert isinstance(made, VideoGenerator)
-        encoded: list[Tensor] = []
-        encoders = [scale.history_encoder for scale in generator.scales if isinstance(scale, Scale)]
-        hooks = [encoder.register_forward_hook(lambda *call: encoded.append(call[-1])) for encoder in encoders]
-        try:
-            with torch.no_grad():
-                generator(stack, None, first_frame=True)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        for scale, value in zip(made.scales, encoded, strict=True):
-            scale.history_encoder = _Constant(value.contiguous())
+    made = copy.deepcopy(with_stored_history(generator, stack) if first else generator)
     _with_traced_norms(made)
     return made.to(memory_format=torch.contiguous_format)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.checkpoint.recurrent import with_stored_history
 from v2vkit.config import Precision
 from v2vkit.engine.precision import autocast
 from v2vkit.errors import V2VError
@@ -194,9 +195,19 @@ def _openvino(generator: AnyGenerator, info: ModelInfo, precision: Precision) ->
 def _compiled(generator: AnyGenerator, info: ModelInfo, precision: Precision) -> Forward:
     stack, history = example_inputs(generator, info)
     with_graphs = stack.device.type == "cuda"
-    compiled: Any = torch.compile(generator, mode="reduce-overhead" if with_graphs else None)
-    forward: Forward = keep_outputs(compiled) if with_graphs else compiled
-    with torch.inference_mode(), autocast(render_precision(generator, precision), stack.device):
+    compiled: Any = partial(torch.compile, mode="reduce-overhead" if with_graphs else None)
+    computing = autocast(render_precision(generator, precision), stack.device)
+    following = compiled(generator)
+    with computing:
+        beginning = with_stored_history(generator, stack)
+    first = following if beginning is generator else compiled(beginning)
+
+    def run(source: Tensor, history: list[Tensor] | None, *, first_frame: bool, **given: Any) -> list[Output]:
+        made: list[Output] = (first if first_frame else following)(source, history, first_frame=first_frame, **given)
+        return made
+
+    forward: Forward = keep_outputs(run) if with_graphs else run
+    with torch.inference_mode(), computing:
         for _ in range(3 if with_graphs else 1):  # CUDA graphs are recorded at the second call
             forward(stack, None, first_frame=True)
             if history is not None:

@@ -68,7 +68,7 @@ class Rollout:
             first = self._first_frame(s)
             if first is None:
                 with _computing(self.generator, self.precision):
-                    run = self.forward or self.generator
+                    run = self.generator if self.forward is None else self.forward
                     replaced = {} if flow is None else {"given_flow": self._flow_levels(flow)}
                     outputs = run(stack, self.history, first_frame=self.history is None, **replaced)
             else:  # at every scale, as if the generator had generated it
