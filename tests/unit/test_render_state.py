@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from tests.faces import photo
 from tests.hooks import before_forward
 from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_packets, read_raw, write_file
+from v2vkit import load
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.images import encode_png
+from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
 from v2vkit.checkpoint.model_file import load_model, save_model
 from v2vkit.inference.anchor import WINDOW, ColourAnchor
 from v2vkit.inference.conditioned import ConditionedFrame
@@ -209,13 +211,52 @@ def test_a_refreshed_rollout_starts_from_nothing(tmp_path: Path) -> None:
     assert len(session.rollouts) == 1
 
 
+def test_a_settled_rollout_begins_with_its_first_frame_as_past(tmp_path: Path) -> None:
+    """At every shot and every refresh: its frames are those after the repeated ones of a rollout that shows them."""
+    save_untrained(tmp_path, "street")
+    generator, _ = load_model(Folder(f"{tmp_path}/checkpoints/spatial-1"))
+    frames = _frames(24)
+    shots = [replace(frame, frame=replace(frame.frame, shot=t // 12)) for t, frame in enumerate(frames)]
+
+    def after(number: int, rest: list[ConditionedFrame]) -> list[np.ndarray]:
+        session = Session(generator)
+        return [session.step(frame) for frame in (*rest[:1] * number, *rest)][number:]
+
+    session = Session(generator, settle=3, anchor_colours=True)
+    images = [session.step(frame) for frame in shots]
+    np.testing.assert_array_equal(images, [*after(3, frames[:12]), *after(3, frames[12:])])
+    assert not np.array_equal(images[0], after(0, frames)[0])
+    assert session.rollouts[0].anchor is not None
+    assert session.rollouts[0].anchor.num_frames == 12
+    session = Session(generator, settle=3, refresh=12)
+    refreshed = [session.step(frame) for frame in frames]
+    np.testing.assert_array_equal(refreshed[-1], after(3, frames[12:])[-1])
+
+
+def test_every_way_to_render_settles_alike(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels = _labels(tmp_path / "labels", 4, first=5)
+    (tmp_path / "settled").mkdir()
+    render(labels, tmp_path / "settled", tmp_path, settle=2)
+    written = [decode_image(path.read_bytes()) for path in sorted((tmp_path / "settled").glob("*.png"))]
+    maps = [decode_gray(path.read_bytes()) for path in sorted(labels.glob("*.png"))]
+    np.testing.assert_array_equal(written, list(load(tmp_path, settle=2).generate(maps)))
+    np.testing.assert_array_equal(written, list(load(tmp_path, settle=2).render(labels)))
+    assert not np.array_equal(written[0], next(load(tmp_path).generate(maps)))
+    save_untrained(tmp_path, "street", first_frame="real")
+    with raises("setting-unused", "--settle", "begins from given frames"):
+        load(tmp_path, settle=2)
+
+
 def test_a_model_without_history_needs_no_refresh(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "street")
     config = ImageGeneratorConfig(in_channels=info.conditioning.num_channels, width=8, num_down=2, num_blocks=1)
     info = save_untrained(tmp_path, "street", network=config, method="pix2pixhd")
     save_model(Folder(f"{tmp_path}/checkpoints/spatial-1"), FrameGenerator(config).state_dict(), info)
-    with raises("setting-unused", "--refresh"):
-        render(_labels(tmp_path / "labels", 3), tmp_path / "out.mp4", tmp_path, refresh=5)
+    labels = _labels(tmp_path / "labels", 3)
+    for name in ("refresh", "settle"):
+        with raises("setting-unused", f"--{name}", "from nothing"):
+            render(labels, tmp_path / "out.mp4", tmp_path, **{name: 5})
 
 
 def _output(x: torch.Tensor) -> list[Output]:

@@ -14,6 +14,7 @@ from v2vkit.inference.backend_names import Backend
 from v2vkit.inference.backends import choose_backend
 from v2vkit.inference.model import Model, Path
 from v2vkit.inference.session import warm_up
+from v2vkit.inference.settling import refuse_idle_settling
 
 _SUFFIX = ".safetensors"
 
@@ -26,6 +27,7 @@ def load(
     styles: Path | None = None,
     first_frame_model: Path | None = None,
     backend: Backend = "torch",
+    settle: int = 0,
 ) -> Model:
     """Open a trained model.
 
@@ -40,10 +42,11 @@ def load(
         first_frame_model: checkpoint folder of the model that makes first frames (default: `checkpoints/pix2pixhd` of
             the workspace).
         backend: what runs the network: torch, compile, onnxruntime, openvino or auto, as of `v2v render`.
+        settle: generate the first frame of every shot so many times more, each from the one before, as of `v2v render`.
 
     Raises:
-        V2VError: the model is missing, damaged or of another version, or the device is missing or has too little memory
-            (found by generating one frame).
+        V2VError: the model is missing, damaged or of another version, it does not settle, or the device is missing or
+            has too little memory (found by generating one frame).
     """
     if precision not in get_args(Precision):
         raise V2VError(
@@ -52,6 +55,7 @@ def load(
     where = pick_device(device)
     folder, name = _find(os.fspath(path))
     generator, info = load_model(folder, name)
+    refuse_idle_settling(settle, info)
     model = Model(
         generator.to(where),
         info,
@@ -63,7 +67,7 @@ def load(
     )
     warm_up(model.generator, info.width, info.height, info.downsamplings, precision)
     chosen = choose_backend(backend, model.generator, info, precision)
-    return replace(model, backend=chosen.name, forward=chosen.forward)
+    return replace(model, backend=chosen.name, forward=chosen.forward, settle=settle)
 
 
 def _find(path: str) -> tuple[Folder, str]:

@@ -52,6 +52,7 @@ class Model:
         styles, first_frame_model: folders to use instead of the workspace's.
         backend: what runs the generator.
         forward: its function; None = torch.
+        settle: as of `v2v render`.
     """
 
     generator: AnyGenerator
@@ -63,6 +64,7 @@ class Model:
     first_frame_model: str | None = None
     backend: Backend = "torch"
     forward: Forward | None = None
+    settle: int = 0
 
     def __repr__(self) -> str:
         return f"Model({self.info.stage}, {self.info.conditioning.names}, {self.size}, {self.device})"
@@ -223,6 +225,7 @@ class Model:
             style=find_style(self.work, self.styles, style if isinstance(style, int) else os.fspath(style), self.info),
             precision=self.precision,
             forward=self.forward,
+            settle=self.settle,
         )
 
     def _first_frames(self, given: Any) -> Image | None:

@@ -23,6 +23,8 @@ from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.generator import Output
 
 Image = NDArray[np.uint8]
+Maps = NDArray[np.float32]
+"""Source maps [C, H, W] in [0, 1]."""
 
 _PIXELS = 1 << 20
 """Of a batch of independent frames."""
@@ -46,6 +48,7 @@ class Session:
         precision, forward: as in `Rollout`.
         given_flow: warp with the flow of the frames in place of the predicted flow (`VideoGenerator`).
         refresh: start afresh from nothing every so many frames of a shot, cross-faded; 0 = never.
+        settle: generate the first frame of a rollout so many times more, each from the one before, and keep the last.
         anchor_colours: keep mean and spread of the colours at those of the beginning of the shot (`ColourAnchor`).
         rollouts: of the shot in the making: one, or during a cross-fade the old one and its successor.
         shot, age: number of the shot, and of its frames so far.
@@ -60,6 +63,7 @@ class Session:
     forward: Callable[..., list[Output]] | None = None
     given_flow: bool = False
     refresh: int = 0
+    settle: int = 0
     anchor_colours: bool = False
     rollouts: list[Rollout] = field(default_factory=list, init=False)
     shot: int = field(default=0, init=False)
@@ -67,18 +71,22 @@ class Session:
 
     def step(self, frame: ConditionedFrame) -> Image:
         """The next frame, RGB uint8 [H, W, 3]; within a shot it continues the frames before."""
-        if not self.rollouts or frame.frame.shot != self.shot:
+        given: list[Image] = []
+        begins, anchor = not self.rollouts or frame.frame.shot != self.shot, None
+        if begins:
             given = [] if self.first_frames is None else list(self.first_frames)
             anchor = ColourAnchor() if self.anchor_colours else None
-            self.rollouts, self.shot, self.age = [self._begin(given, anchor)], frame.frame.shot, 0
+            self.rollouts, self.shot, self.age = [], frame.frame.shot, 0
         elif self.refresh and self.age % self.refresh == 0:
-            anchor = self.rollouts[-1].anchor
-            self.rollouts.append(self._begin([], None if anchor is None else anchor.restarted()))
+            before, begins = self.rollouts[-1].anchor, True
+            anchor = None if before is None else before.restarted()
         flow = None
         if self.given_flow and frame.flow is not None:
             flow = frame.flow if frame.flow[2].any() else None  # zero where a clip starts: the predicted one
             frame = replace(frame, flow=None)
         s = frame.conditioning(self.style)
+        if begins:
+            self.rollouts.append(self._begin(given, anchor, s, flow))
         images = [rollout.image(s, flow) for rollout in self.rollouts]
         if len(images) > 1:
             fade = min(FADE, self.refresh // 2)
@@ -89,11 +97,14 @@ class Session:
         self.age += 1
         return images[0]
 
-    def _begin(self, given: list[Image], anchor: ColourAnchor | None) -> Rollout:
+    def _begin(self, given: list[Image], anchor: ColourAnchor | None, s: Maps, flow: Maps | None) -> Rollout:
+        """A rollout before its first frame, which `s` shows, or with that frame as its past (`settle`)."""
         model = None if given else self.first_frame_model
-        return Rollout(
-            self.generator, self.downsamplings, model, self.precision, given=given, anchor=anchor, forward=self.forward
-        )
+        rollout = Rollout(self.generator, self.downsamplings, model, self.precision, given=given, forward=self.forward)
+        for _ in range(self.settle):
+            rollout.step(s, flow)
+        rollout.anchor = anchor  # its reference are the frames that are shown
+        return rollout
 
     def render(self, frames: Iterable[ConditionedFrame]) -> Iterator[tuple[ConditionedFrame, Image]]:
         """Every frame with its rendering; several at once where none depends on another (`frames_at_once`).

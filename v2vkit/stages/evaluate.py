@@ -7,6 +7,7 @@ from v2vkit.config import Precision, StageConfig, setting
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.errors import V2VError, counted
 from v2vkit.evaluation.metrics.registry import metric_names
+from v2vkit.inference.settling import SETTLE
 from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class EvaluateConfig(StageConfig):
         "default: checkpoints/pix2pixhd of --work.",
         metavar="FOLDER",
     )
+    settle: int = setting(0, SETTLE, ge=0, le=1000, metavar="N")
     real_flow: bool = setting(
         False,
         "Warp with the flow of the real frames in place of the flow that the model predicts (an ablation of the paper; "
@@ -90,7 +92,7 @@ def _check(config: EvaluateConfig) -> None:
         return
     if config.data is None:
         raise V2VError("setting-required", "DATA is missing: the workspace to measure on.", "Give `v2v evaluate DATA`.")
-    others = ("unpaired", "segmenter", "segmenter_keep", "first_frame_model", "real_flow", "precision")
+    others = ("unpaired", "segmenter", "segmenter_keep", "first_frame_model", "settle", "real_flow", "precision")
     names = others if config.prediction else ("frames", "every", "video")
     given = " and ".join(f"--{name.replace('_', '-')}" for name in names if name in config.model_fields_set)
     if given and config.prediction:
@@ -206,6 +208,7 @@ def _report(
             "checkpoint": opened.checkpoint.url,
             "method": info.method,
             "flow": "real" if config.real_flow else "own",
+            "settle": config.settle,
             "steps": info.steps,
             "fingerprint": info.fingerprint,
             "precision": render_precision(opened.generator, opened.precision),

@@ -81,6 +81,7 @@ def _rendered(opened: Opened, shot: list[ClipInfo]) -> Iterator[tuple[Conditione
         style=style,
         precision=opened.precision,
         given_flow=opened.real_flow,
+        settle=opened.settle,
     )
     frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=style is not None)
     return session.render(stored(frame, info) for frame in frames)

@@ -20,6 +20,7 @@ from v2vkit.evaluation.choose import Available, Choice, choose
 from v2vkit.evaluation.metrics.contract import Metric
 from v2vkit.evaluation.metrics.registry import open_metric, rows
 from v2vkit.inference.first_frames import find_first_frame_model, first_frame_folder
+from v2vkit.inference.settling import refuse_idle_settling
 from v2vkit.inference.styles import find_style
 from v2vkit.inference.workspace import shots_of
 from v2vkit.models.generator import GeneratorConfig
@@ -51,6 +52,7 @@ class Opened:
         beside: what is known of each frame.
         out: the folder of the report.
         real_flow: the flow of the real frames replaces the predicted one.
+        settle: as in `Session`.
     """
 
     checkpoint: Folder
@@ -70,6 +72,7 @@ class Opened:
     beside: Beside
     out: Folder
     real_flow: bool
+    settle: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
     style = find_style(work, None, 0, info)
     device = pick_device(config.device)
     first_frame_model = find_first_frame_model(work, config.first_frame_model, info)
+    refuse_idle_settling(config.settle, info)
     data = Folder(config.data)
     if config.real_flow:
         _refuse_without_flow(info, config.unpaired)
@@ -151,6 +155,7 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
         beside={name: read for name, read in beside.items() if any(name in row.needs for row in choice.rows)},
         out=out,
         real_flow=config.real_flow,
+        settle=config.settle,
     )
 
 

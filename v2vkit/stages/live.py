@@ -15,6 +15,7 @@ from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import BACKEND, Backend
+from v2vkit.inference.settling import SETTLE, refuse_idle_settling
 from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class LiveConfig(StageConfig):
     styles: str | None = setting(
         None, "Folder of styles from `v2v sample-style`; default: that of --work.", metavar="FOLDER"
     )
+    settle: int = setting(0, SETTLE, ge=0, le=1000, metavar="N")
     provenance: bool = setting(
         True,
         "Say in the metadata of the video (or of every picture) that it is synthetic, with program, version and model.",
@@ -156,6 +158,7 @@ def _open_session(config: LiveConfig, work: Folder) -> "tuple[Session, ModelInfo
 
     checkpoint = find_model(work, config.checkpoint)
     generator, info = load_model(checkpoint)
+    refuse_idle_settling(config.settle, info)
     first_frame_model = find_first_frame_model(work, None, info)
     info = resized(info, config.size)
     device = pick_device(config.device)
@@ -165,6 +168,7 @@ def _open_session(config: LiveConfig, work: Folder) -> "tuple[Session, ModelInfo
         first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
         style=find_style(work, config.styles, config.style, info),
         precision=config.precision,
+        settle=config.settle,
     )
     warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
     backend = choose_backend(config.backend, session.generator, info, config.precision)

@@ -121,7 +121,7 @@ def refuse_several(given: set[str]) -> None:
 
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
-    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "edge_variants", "refresh"),
+    *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "edge_variants", "refresh", "settle"),
     *("anchor_colours", "tile", "track", "relabel", "in_region", "objects", "in_frames"),
 )
 

@@ -7,6 +7,7 @@ from pydantic import field_validator
 from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.inference.backend_names import BACKEND, Backend
+from v2vkit.inference.settling import SETTLE
 
 if TYPE_CHECKING:
     pass
@@ -139,6 +140,7 @@ class RenderConfig(StageConfig):
     refresh: int = setting(
         0, "Drop the history every N frames of a shot, cross-faded over 8 frames; 0 = never.", ge=0, metavar="N"
     )
+    settle: int = setting(0, f"{SETTLE} With --refresh, after every new beginning too.", ge=0, le=1000, metavar="N")
     anchor_colours: bool = setting(
         False,
         "Keep the mean and contrast of the colours at those of the first 48 frames of the shot; slow changes of the "

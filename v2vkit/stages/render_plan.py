@@ -19,6 +19,7 @@ from v2vkit.inference.edits import LabelEditor, open_editor, parse_edits
 from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
 from v2vkit.inference.framing import squeezed
 from v2vkit.inference.session import Session, warm_up
+from v2vkit.inference.settling import refuse_idle_settling
 from v2vkit.inference.sources import open_source, refuse_settings_without_effect
 from v2vkit.inference.state import load_state
 from v2vkit.inference.styles import find_style
@@ -80,6 +81,7 @@ def open_rendering(config: RenderConfig, options: RunOptions) -> Rendering:
     checkpoint = find_model(work, config.checkpoint)
     generator, trained = load_model(checkpoint)
     refuse_idle_history(config.refresh, trained)
+    refuse_idle_settling(config.settle, trained)
     if config.paste_back:
         refuse_paste_back(trained, compare=config.compare)
     info = resized(trained, config.size)
@@ -126,6 +128,7 @@ def _open_sessions(
         style=find_style(work, config.styles, config.style, info),
         precision=config.precision,
         refresh=config.refresh,
+        settle=config.settle,
         anchor_colours=config.anchor_colours,
     )
     if len(variants) > 1:
