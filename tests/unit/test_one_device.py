@@ -33,6 +33,7 @@ from v2vkit.models.dned import DNEDConfig
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.models.sflow_generator import SFlowConfig
+from v2vkit.models.unet import UNetConfig
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch, to_device
 from v2vkit.training.methods.base import StepContext
@@ -235,6 +236,7 @@ GENERATORS: dict[str, Any] = {
     "published": GeneratorConfig(**_FRAMES, zero_history=True, norm="batch"),
     "pix2pixhd": _IMAGES,
     "covst": _IMAGES.model_copy(update={"covst": 0.8}),
+    "pix2pix": UNetConfig(in_channels=4, width=8, num_down=4),
     "s-flow": SFlowConfig(image=_IMAGES, edge_channel=3, dned=DNEDConfig(width=4)),
 }
 
