@@ -174,8 +174,7 @@ def _config(kind: str) -> tuple[TrainConfig, Conditioning]:
     small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8}
     config = TrainConfig.model_validate({"preset": "tiny", **small, **KINDS[kind]})
     assert config.domain is not None
-    source = of_domain(config.domain)
-    return config, source
+    return config, of_domain(config.domain)
 
 
 def _sequence(config: TrainConfig, source: Conditioning, *, num_frames: int) -> VideoBatch:
@@ -219,13 +218,11 @@ class _Devices(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: dict[torch.device, str] = {}
+        self.seen: set[torch.device] = set()
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         outputs = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves((args, kwargs, outputs)):
-            if isinstance(leaf, Tensor):
-                self.seen.setdefault(leaf.device, str(function))
+        self.seen |= {leaf.device for leaf in tree_leaves((args, kwargs, outputs)) if isinstance(leaf, Tensor)}
         return outputs
 
 
@@ -254,7 +251,7 @@ def test_rendering_stays_on_its_device_and_a_frame_can_be_one_cuda_graph(
     def forward(*args: Any, **kwargs: Any) -> Any:
         with _Devices() as devices:
             outputs = generator(*args, **kwargs)
-        seen.append(set(devices.seen))
+        seen.append(devices.seen)
         return outputs
 
     rollout = Rollout(generator, downsamplings=1, precision=precision, anchor=ColourAnchor(), forward=forward)

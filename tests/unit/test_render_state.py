@@ -254,8 +254,8 @@ def test_a_model_without_history_needs_no_refresh(tmp_path: Path) -> None:
     info = save_untrained(tmp_path, "street", network=config, method="pix2pixhd")
     save_model(Folder(f"{tmp_path}/checkpoints/spatial-1"), FrameGenerator(config).state_dict(), info)
     labels = _labels(tmp_path / "labels", 3)
-    for name in ("refresh", "settle"):
-        with raises("setting-unused", f"--{name}", "from nothing"):
+    for name, why in (("refresh", "from nothing"), ("settle", "sees none")):
+        with raises("setting-unused", f"--{name}", why):
             render(labels, tmp_path / "out.mp4", tmp_path, **{name: 5})
 
 

@@ -71,22 +71,15 @@ class Session:
 
     def step(self, frame: ConditionedFrame) -> Image:
         """The next frame, RGB uint8 [H, W, 3]; within a shot it continues the frames before."""
-        given: list[Image] = []
-        begins, anchor = not self.rollouts or frame.frame.shot != self.shot, None
-        if begins:
-            given = [] if self.first_frames is None else list(self.first_frames)
-            anchor = ColourAnchor() if self.anchor_colours else None
+        if not self.rollouts or frame.frame.shot != self.shot:
             self.rollouts, self.shot, self.age = [], frame.frame.shot, 0
-        elif self.refresh and self.age % self.refresh == 0:
-            before, begins = self.rollouts[-1].anchor, True
-            anchor = None if before is None else before.restarted()
         flow = None
         if self.given_flow and frame.flow is not None:
             flow = frame.flow if frame.flow[2].any() else None  # zero where a clip starts: the predicted one
             frame = replace(frame, flow=None)
         s = frame.conditioning(self.style)
-        if begins:
-            self.rollouts.append(self._begin(given, anchor, s, flow))
+        if not self.rollouts or (self.refresh and self.age and self.age % self.refresh == 0):
+            self.rollouts.append(self._begin(s, flow))
         images = [rollout.image(s, flow) for rollout in self.rollouts]
         if len(images) > 1:
             fade = min(FADE, self.refresh // 2)
@@ -97,8 +90,14 @@ class Session:
         self.age += 1
         return images[0]
 
-    def _begin(self, given: list[Image], anchor: ColourAnchor | None, s: Maps, flow: Maps | None) -> Rollout:
-        """A rollout before its first frame, which `s` shows, or with that frame as its past (`settle`)."""
+    def _begin(self, s: Maps, flow: Maps | None) -> Rollout:
+        """A rollout at the beginning of a shot or at a refresh, before the frame that `s` shows, or settled on it."""
+        given, anchor = [], ColourAnchor() if self.anchor_colours else None
+        if self.rollouts:
+            before = self.rollouts[-1].anchor
+            anchor = None if before is None else before.restarted()
+        elif self.first_frames is not None:
+            given = list(self.first_frames)
         model = None if given else self.first_frame_model
         rollout = Rollout(self.generator, self.downsamplings, model, self.precision, given=given, forward=self.forward)
         for _ in range(self.settle):

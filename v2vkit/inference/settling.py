@@ -25,7 +25,7 @@ def refuse_idle_settling(settle: int, info: "ModelInfo") -> None:
         V2VError: it has no effect.
     """
     if settle and (info.first_frame != "self" or not info.generator.history):
-        how = "makes every frame from nothing" if not info.generator.history else "begins from given frames"
+        how = "sees none" if not info.generator.history else "begins from given frames"
         raise V2VError(
             "setting-unused",
             f"--settle is for models that generate their first frame and see their past ones; {info.stage} {how}.",
