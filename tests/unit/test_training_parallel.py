@@ -64,7 +64,10 @@ if __name__ == "__main__":
     def watched(trainer, method, state):
         folder = Folder(sys.argv[1] + "/checkpoints/spatial-1")
         before = read_progress(folder)
-        print("SNAPSHOT", before and before.steps, flush=True)
+        # a file for each process: what several of them print to one pipe gets mixed
+        found = sys.argv[1] + f"/found-{os.environ['RANK']}-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+        with open(found, "w") as file:
+            file.write(str(before and before.steps))
         fit(replace(trainer, stop_after=(lambda now: now.steps >= 2) if first else None), method, state)
         if first and os.environ["RANK"] == "1":
             while read_progress(folder) is None:
@@ -297,7 +300,7 @@ def test_a_launcher_that_restarts_a_dead_process_gets_the_same_weights(tmp_path:
         "1",
     ]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    (printed,) = launch([*launcher, str(fragile), str(restarted), PAIR.model_dump_json()], processes=1)
-    assert "SNAPSHOT None" in printed
-    assert "SNAPSHOT 2" in printed
+    launch([*launcher, str(fragile), str(restarted), PAIR.model_dump_json()], processes=1)
+    found = {path.name: path.read_text() for path in restarted.glob("found-*")}
+    assert found == {"found-0-0": "None", "found-1-0": "None", "found-0-1": "2", "found-1-1": "2"}
     assert same(_states(whole), _states(restarted))
