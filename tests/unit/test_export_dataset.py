@@ -223,9 +223,33 @@ def test_frames_of_low_fidelity_are_rejected_and_listed(tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
+class KnowsWhatMoves(KnowsAllButTheSecond):
+    """Finds cars and persons as one class, and nothing else."""
+
+    num_labels = 1
+
+    def __call__(self, image: np.ndarray) -> Segments:
+        labels = super().__call__(image).labels
+        return Segments(np.where(np.isin(labels, (CAR, PERSON)), 0, 255).astype(np.uint8))
+
+
+def test_a_segmenter_of_merged_classes_judges_merged_labels(tmp_path, monkeypatch):
+    write_all(tmp_path)
+    use_estimator(monkeypatch, "segment", "trained", f"{__name__}:KnowsWhatMoves")
+    with raises("label-count-mismatch", "--remap"):
+        export(tmp_path, "yolo", out="none", reject_below=0.5, segmenter="checkpoint")
+    (tmp_path / "moving.toml").write_text('classes = [{ id = 0, name = "moving", merges = ["car", "person"] }]')
+    remap = tmp_path / "moving.toml"
+    out = export(tmp_path, "yolo", reject_below=0.5, segmenter="checkpoint", remap=remap)
+    assert list(json.loads((out / SCORES).read_text())["frames"].values()) == [1.0, 0.0, 1.0]
+    written = np.array(Image.open(next((out / "maps").rglob("a_000000_000007*"))))
+    assert np.isin((CAR, PERSON, ROAD), written).all(), "the data set keeps its labels"
+
+
 @pytest.mark.parametrize(
     ("settings", "code", "named"),
     [
+        ({"remap": "cityscapes"}, "setting-unused", "--remap"),
         ({"reject_below": 0.5}, "setting-required", "--segmenter"),
         ({"segmenter": "checkpoint"}, "setting-required", "--reject-below"),
         ({"classes": None}, "setting-required", "--things"),

@@ -1,7 +1,6 @@
 """`v2v ingest --labels` in the formats of data sets, simulators and annotation programs, right and wrong."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import pytest
 from PIL import Image
 
 from tests.errors import raises
+from tests.unit.conftest import Command
 from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, write_images
 from tests.unit.rendering import save_untrained
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.artifacts.images import decode_image
 from v2vkit.classes.table import built_in
-from v2vkit.cli.main import main
 from v2vkit.conditions.label_ids import colorize
 from v2vkit.conditions.label_report import table_problem
 from v2vkit.inference.sources import open_label_source
@@ -28,22 +27,6 @@ from v2vkit.stages.show import ShowConfig, show
 CAMVID = built_in("camvid")
 CARLA = built_in("carla")
 COUNT = 8
-Command = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`v2v` with these arguments: its exit code, and what it wrote to both outputs."""
-
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["v2v", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capsys.readouterr()
-        return int(ended.value.code or 0), written.out + written.err
-
-    return call
 
 
 def coloured(ids: np.ndarray, table=CAMVID) -> np.ndarray:

@@ -75,7 +75,9 @@ def unknown_text(unknown: list[UnknownColour], table: ClassTable) -> tuple[str, 
     others = [name for name in tables_with_colours(of.colour for of in unknown) if name != table.name]
     if others:
         return message, f"The table {' or '.join(others)} has these colours: --classes {others[0]}."
-    return message, "Give the table of these maps with --classes, or take each for the nearest one: --nearest-colour."
+    return message, (
+        "Give the table of these maps with --classes, or take each for the nearest one: `v2v ingest --nearest-colour`."
+    )
 
 
 def _known(table: ClassTable) -> dict[int, int]:

@@ -6,6 +6,9 @@ A remap is a class table whose classes say what they merge. What no class merges
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from v2vkit.classes.table import ClassTable, as_table
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
@@ -56,6 +59,19 @@ def merged_ids(remap: ClassTable, source: ClassTable | None) -> dict[int, int]:
             'Write merges = ["wall", "fence"] beside the class that these become.',
         )
     return found
+
+
+def merge_ids(labels: NDArray[np.uint8], merged: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Label ids uint8 [H, W] after merging; what nothing merges becomes 255.
+
+    Args:
+        merged: as `merged_ids` gives it.
+    """
+    become = np.full(256, IGNORE, np.uint8)
+    for old, new in merged.items():
+        if old <= IGNORE:
+            become[old] = new
+    return become[labels]
 
 
 def remapped_table(remap: ClassTable, source: ClassTable | None) -> ClassTable:

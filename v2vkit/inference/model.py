@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.classes.table import ClassTable, find_table
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.given import check_image
 from v2vkit.config import Precision, Size, parse_rate
@@ -146,6 +147,8 @@ class Model:
         instances: Path | None = None,
         depth: Path | None = None,
         densepose: Path | None = None,
+        classes: Path | ClassTable | None = None,
+        remap: Path | ClassTable | None = None,
         frames: Path | None = None,
         stream: int | None = None,
         keep_interlaced: bool = False,
@@ -159,8 +162,8 @@ class Model:
         frames in which nothing was found after the last one.
 
         Args:
-            source, align, start, duration, cuts, fps, maps, instances, depth, densepose, frames, stream,
-                keep_interlaced: as of `v2v render`.
+            source, align, start, duration, cuts, fps, maps, instances, depth, densepose, classes, remap, frames,
+                stream, keep_interlaced: as of `v2v render`.
             edits: new labels, and whether objects are tracked (`Edits`).
             style, first_frames: as in `generate`.
 
@@ -180,6 +183,8 @@ class Model:
             "cuts": cuts,
             "fps": fps,
             "maps": maps,
+            "classes": classes,
+            "remap": remap,
         }
         own |= {"frames": frames, "stream": stream, "keep_interlaced": keep_interlaced}
         refuse_settings_without_effect(path, self.info, own | dict(given))
@@ -196,6 +201,8 @@ class Model:
             duration=duration,
             options=VideoOptions(stream, not keep_interlaced),
             track=edits.track,
+            classes=_table(classes),
+            remap=_table(remap),
         )
         editor = open_editor(self.info, opened, edits)
         conditioned = conditioned_frames(
@@ -259,6 +266,11 @@ class Model:
                 "This model (COVST) warps its features with flow that has to be given.",
                 "Use `model.render(workspace, maps=True)` with a workspace that has flow.",
             )
+
+
+def _table(given: Path | ClassTable | None) -> ClassTable | None:
+    table: ClassTable | None = find_table(os.fspath(given) if isinstance(given, os.PathLike) else given)
+    return table
 
 
 def _rate(fps: str | float | Fraction | None) -> Fraction | None:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo
+from v2vkit.classes.table import ClassTable
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.errors import V2VError, counted
 from v2vkit.inference.frames_beside import open_frames, refuse_missing_frames
 from v2vkit.inference.framing import crop_of
+from v2vkit.inference.other_classes import rules_of_other_classes, rules_of_training
 from v2vkit.inference.workspace import knows_instances, open_workspace_source
 from v2vkit.pipeline.stage import refuse_workspaces
 from v2vkit.video.collect import maps_of
@@ -38,7 +40,7 @@ SourceKind = Literal["video", "pipe", "pictures", "labels", "workspace"]
 _NO_INSTANCES = "no instance map, with which the model was trained (--instances)"
 
 
-def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind:
+def source_kind(path: str, info: ModelInfo, *, maps: bool = False, labels: bool = False) -> SourceKind:
     """Classifies the input at `path` for this model. A single picture counts as a folder of one.
 
     For a model conditioned on labels, a folder holds label maps, unless the model's labels were segmented from frames
@@ -46,6 +48,7 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
 
     Args:
         maps: `path` is a workspace, as in `open_source`.
+        labels: a folder holds label maps, in whatever way.
 
     Raises:
         V2VError: as `find_sequence`; the first picture cannot be read; `maps` with a pipe.
@@ -65,10 +68,10 @@ def source_kind(path: str, info: ModelInfo, *, maps: bool = False) -> SourceKind
             return "video"
     except OSError:
         return "video"  # opening it as a video gives the error
-    labels = info.conditioning.label_folder
-    if labels is None:
+    condition = info.conditioning.label_folder
+    if condition is None:
         return "pictures"
-    if info.origins[info.conditioning.conditions.index(labels)].stage != labels.estimator_stage:
+    if labels or info.origins[info.conditioning.conditions.index(condition)].stage != condition.estimator_stage:
         return "labels"
     return "labels" if read_numbers(find_sequence(path).image_path(0)).ndim == 2 else "pictures"
 
@@ -85,6 +88,7 @@ _ONLY_FOR: tuple[tuple[tuple[str, ...], str, tuple[SourceKind, ...]], ...] = (
     (("instances",), "--instances is for a folder of label maps", ("labels",)),
     (("depth",), "--depth is for a folder of label maps", ("labels",)),
     (("densepose",), "--densepose is for a folder of label maps", ("labels",)),
+    (("classes", "remap"), "--classes and --remap read a folder of label maps", ("labels",)),
     (("frames",), "--frames is for a folder of label maps", ("labels",)),
     (("fps",), _RATE, ("pictures", "labels", "video", "pipe")),
     (("stream",), "--stream selects a stream of a video file", ("video", "pipe")),
@@ -103,7 +107,7 @@ def refuse_settings_without_effect(path: str, info: ModelInfo, settings: Mapping
     """
     if not settings.get("maps"):
         refuse_workspaces([path])
-    kind = source_kind(path, info, maps=bool(settings.get("maps")))
+    kind = source_kind(path, info, maps=bool(settings.get("maps")), labels=settings.get("classes") is not None)
     for names, use, kinds in _ONLY_FOR:
         if kind not in kinds and any(_is_set(name, settings.get(name)) for name in names):
             them = "it" if len(names) == 1 else "them"
@@ -139,6 +143,8 @@ def open_source(
     duration: float | None = None,
     options: VideoOptions | None = None,
     track: bool | None = None,
+    classes: ClassTable | None = None,
+    remap: ClassTable | None = None,
 ) -> Source:
     """Opens the input of rendering.
 
@@ -154,11 +160,12 @@ def open_source(
         start, duration: the part of a video that is used, in seconds.
         options: how a video is decoded; None = the defaults.
         track: as in `open_workspace_source`.
+        classes, remap: as in `open_label_source`.
 
     Raises:
         V2VError: the input cannot be read, or the model does not take it.
     """
-    kind = source_kind(path, info, maps=maps)
+    kind = source_kind(path, info, maps=maps, labels=classes is not None)
     if kind == "workspace":
         return open_workspace_source(Folder(path), info, track=track)
     if info.generator.takes_flow:
@@ -168,7 +175,9 @@ def open_source(
             "Give a workspace with maps and flow (`v2v extract-flow`) and --maps.",
         )
     if kind == "labels":
-        return open_label_source(path, info, instances=instances, beside=beside, frames=frames, fps=fps)
+        return open_label_source(
+            path, info, instances=instances, beside=beside, frames=frames, fps=fps, classes=classes, remap=remap
+        )
     if kind == "pictures":
         return open_picture_source(path, fps=fps or info.rate)
     options = replace(options or VideoOptions(), raw_rate=fps)
@@ -189,8 +198,10 @@ def open_label_source(
     beside: Mapping[MapKind, str] | None = None,
     frames: str | None = None,
     fps: Fraction | None = None,
+    classes: ClassTable | None = None,
+    remap: ClassTable | None = None,
 ) -> Source:
-    """Opens a folder of label maps (ids as in training), resized as `ingest` did.
+    """Opens a folder of label maps, resized as `ingest` did.
 
     If the model was trained with instances and none are given, all frames are counted in `Source.missing`.
 
@@ -200,13 +211,15 @@ def open_label_source(
         beside: kind -> folder of the maps of the model's other conditions, matched likewise.
         frames: video or folder with the frame of each label map, for conditions that are made from frames.
         fps: frame rate; None = that of the training footage.
+        classes: class table of the maps; None = they are like those of the training footage.
+        remap: with `classes`, the model's classes and what each of them merges; None = classes keep their names.
 
     Raises:
         V2VError: no folder of images; a palette or colour image; an unknown id; maps that are missing, too many or of
-            another size.
+            another size; `classes` or `remap` do not fit the model.
     """
     files = find_sequence(folder)
-    rules = LabelRules.of_settings(info.frames, num_labels=info.conditioning.num_labels)
+    rules, note = (rules_of_training(info), None) if classes is None else rules_of_other_classes(info, classes, remap)
     roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
     refuse_missing_maps(info.conditioning, roots)
     refuse_missing_frames(info.conditioning, frames)
@@ -247,6 +260,7 @@ def open_label_source(
         annotated=True,
         problems=lambda: sequence_problems(folder),
         names=tuple(pairing_name(name) for name in files.images),
+        note=note,
         missing={_NO_INSTANCES: count} if instances is None and knows_instances(info) else {},
     )
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from v2vkit.stages.export_dataset_frames import ClipToExport
     from v2vkit.video.label_files import MapKind
     from v2vkit.video.label_reading import LabelRules
+
+    Fidelity = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
 
 SCORES = "fidelity.json"
 """The label fidelity of every frame, also of the rejected ones; written with --reject-below."""
@@ -46,6 +49,12 @@ class ExportConfig(StageConfig):
         None,
         f"Class table of the labels: {', '.join(table_names())}, or a TOML file; gives names and things.",
         metavar="TABLE",
+    )
+    remap: ClassTableSetting | None = setting(
+        None,
+        "With --reject-below: TOML file with the segmenter's classes, each of which lists the classes of --labels that "
+        "it merges. The data set keeps its labels.",
+        metavar="FILE",
     )
     things: tuple[ClassName, ...] = setting(
         (), "Class that has objects, by id or name; default: the things of --classes.", metavar="ID|NAME"
@@ -76,8 +85,14 @@ def label_fidelity(segment: "Callable[[Any], Any]", image: "NDArray[np.uint8]", 
     return float((segment(image).labels == labels)[known].mean()) if known.any() else float("nan")
 
 
-def _open_segmenter(config: ExportConfig, rules: "LabelRules") -> "Callable[[Any], Any] | None":
+def _open_segmenter(config: ExportConfig, rules: "LabelRules") -> "Fidelity | None":
+    """What gives the label fidelity of a frame; None without --segmenter.
+
+    Args:
+        rules: with the remap to the segmenter's classes.
+    """
     from v2vkit.checkpoint.model_file import MODEL
+    from v2vkit.classes.remap import merge_ids
     from v2vkit.estimators.registry import open_estimator
 
     if (config.reject_below is None) != (config.segmenter is None):
@@ -87,16 +102,24 @@ def _open_segmenter(config: ExportConfig, rules: "LabelRules") -> "Callable[[Any
             "Give both, or neither.",
         )
     if config.segmenter is None:
+        if config.remap is not None:
+            raise V2VError(
+                "setting-unused", "--remap gives the segmenter's classes, and there is no --segmenter.", "Leave it out."
+            )
         return None
     network = open_estimator("segment", "trained", weights=Path(config.segmenter) / MODEL, device=config.device)
     if rules.limit is not None and network.num_labels != rules.limit:
         raise V2VError(
             "label-count-mismatch",
             f"The segmenter {config.segmenter} has {network.num_labels} labels, and the class table {rules.limit}.",
-            "Train a segmenter on labels of this table.",
+            "Train a segmenter on labels of this table, or say with --remap which classes each of its classes merges.",
         )
-    found: Callable[[Any], Any] = network
-    return found
+    merged = rules.merged
+
+    def fidelity(image: "NDArray[np.uint8]", labels: "NDArray[np.uint8]") -> float:
+        return label_fidelity(network, image, labels if merged is None else merge_ids(labels, merged))
+
+    return fidelity
 
 
 def _things(config: ExportConfig, table: ClassTable | None) -> dict[int, str]:
@@ -119,9 +142,10 @@ def _export(config: ExportConfig, options: RunOptions) -> list[str]:
     from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 
     rules = LabelRules(table=config.classes)
+    of_segmenter = replace(rules, remap=config.remap)
     _check_target(config.out, options.overwrite)
     things = _things(config, config.classes)
-    segment = _open_segmenter(config, rules)
+    fidelity = _open_segmenter(config, of_segmenter)
     roots: dict[MapKind, str] = {"labels": config.labels}
     roots |= {} if config.instances is None else {"instances": config.instances}
     clips = find_clips(config.rendered, roots, rules)
@@ -131,7 +155,7 @@ def _export(config: ExportConfig, options: RunOptions) -> list[str]:
         remove_abandoned(out)
         building.mkdir(parents=True)
         try:
-            notes = _write(config, clips, rules, things, segment, building)
+            notes = _write(config, clips, rules, things, fidelity, building)
             (building / _MARK).touch()
             replace_folder(out, by=building)
         except BaseException:
@@ -146,7 +170,7 @@ def _write(
     clips: "list[ClipToExport]",
     rules: "LabelRules",
     things: dict[int, str],
-    segment: "Callable[[Any], Any] | None",
+    fidelity: "Fidelity | None",
     folder: Path,
 ) -> list[str]:
     """Write the data set; returns what to tell the user."""
@@ -160,9 +184,9 @@ def _write(
         for clip in clips:
             for read in labelled_frames(clip, rules, tuple(things), config.min_pixels):
                 shown.update()
-                if segment is not None and config.reject_below is not None:
+                if fidelity is not None and config.reject_below is not None:
                     key = f"{clip.name}/{read.frame.name}" if clip.name else read.frame.name
-                    scores[key] = label_fidelity(segment, read.image, read.labels)
+                    scores[key] = fidelity(read.image, read.labels)
                     if not scores[key] >= config.reject_below:  # NaN: nothing says that it is good
                         continue
                 writer.write(read.frame)

@@ -1,6 +1,7 @@
 """Checks of `v2v render`'s settings before anything is opened."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from v2vkit.errors import V2VError
 
 if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
+    from v2vkit.classes.table import ClassTable
     from v2vkit.config import Size
     from v2vkit.video.sinks import PipeFormat
 
@@ -129,4 +131,10 @@ _OF_STATE = (
 def state_settings(settings: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
     """The settings that must be the same when a rendering is resumed: they decide what a frame is."""
     found = {name: settings[name] for name in _OF_STATE}
-    return {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
+    plain = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
+    return plain | {name: None if settings[name] is None else _short(settings[name]) for name in ("classes", "remap")}
+
+
+def _short(table: "ClassTable") -> str:
+    """Name of a class table, and a checksum of its classes."""
+    return f"{table.name} ({sha256(table.model_dump_json().encode()).hexdigest()[:8]})"

@@ -1,16 +1,14 @@
 """Settings of `v2v render`."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
+from v2vkit.classes.table import ClassTableSetting
 from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.inference.settling import SETTLE
-
-if TYPE_CHECKING:
-    pass
 
 
 class RenderConfig(StageConfig):
@@ -48,6 +46,18 @@ class RenderConfig(StageConfig):
         metavar="FOLDER",
     )
     densepose: str | None = setting(None, "Folder with one DensePose map per label map of SOURCE.", metavar="FOLDER")
+    classes: ClassTableSetting | None = setting(
+        None,
+        "Class table of the label maps of SOURCE, such as carla for a simulator's, if it is another than that of the "
+        "training footage. Classes of the same name are the same; --remap says what the others become.",
+        metavar="TABLE",
+    )
+    remap: ClassTableSetting | None = setting(
+        None,
+        "With --classes: TOML file with the model's classes, each of which lists the classes of SOURCE that it merges; "
+        "classes listed nowhere become 255 (no label).",
+        metavar="FILE",
+    )
     keep_names: bool = setting(
         False, "Name the pictures in the folder TARGET like those of the folder SOURCE (without Cityscapes' suffixes)."
     )
@@ -194,6 +204,12 @@ class RenderConfig(StageConfig):
     )
 
     _number = field_validator("fps", "style", mode="before")(as_text)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.remap is not None and self.classes is None:
+            raise ValueError("--remap needs --classes, the table of the label maps")
+        return self
 
     @field_validator("fps")
     @classmethod

@@ -164,6 +164,8 @@ def _open_source(config: RenderConfig, info: ModelInfo) -> Source:
         duration=config.duration,
         options=VideoOptions(config.stream, not config.keep_interlaced),
         track=config.track,
+        classes=config.classes,
+        remap=config.remap,
     )
 
 
