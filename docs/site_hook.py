@@ -15,14 +15,18 @@ OUTSIDE = {
 """File outside docs/ -> its page."""
 
 NAVIGATION: dict[str, tuple[str, ...]] = {
-    "Ways in": ("simulation", "face", "person", "faces", "street", "pictures", "prediction", "styles"),
-    "Use": ("footage", "labels", "training", "live", "export", "library", "cluster", "metrics", "report", "study"),
+    "Ways in": ("simulation", "face", "person", "faces", "street", "pictures", "rain", "prediction"),
+    "Use": (
+        *("footage", "labels", "training", "live", "long-videos", "export", "library", "cluster"),
+        *("metrics", "report", "study"),
+    ),
     "Reference": ("cli", "errors"),
     "Results": ("results", "tables", "log"),
     "Development": ("architecture", "design", "contributing", "changelog", "notices"),
 }
 """Section -> its pages in order. Pages that do not exist are left out; pages of docs/ without a section join "Use"."""
 
+_IN_SITE = re.compile(r"docs/.+\.(md|png)")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -52,7 +56,7 @@ def rewrite_links(text: str, source: str) -> str:
             return match.group(0)
         path, mark, anchor = link.partition("#")
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-        page = OUTSIDE.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        page = OUTSIDE.get(path) or (path.removeprefix("docs/") if _IN_SITE.fullmatch(path) else None)
         if page is None:
             return label
         here = posixpath.dirname(OUTSIDE.get(source) or source.removeprefix("docs/"))

@@ -66,6 +66,10 @@ def test_the_gaze_is_a_channel_of_its_own() -> None:
     assert (ahead[-1] > 0).sum() == pytest.approx(2 * np.pi * 3.5**2, rel=0.1)
     assert not gaze.channels(FaceLandmarks(face_landmarks(), (128, 128)))[-1].any(), "no irises known"
     assert not gaze.channels(FaceLandmarks(None, (128, 128)))[-1].any()
+    assert plain.given(face_landmarks(), size=(128, 128)).points is not None
+    with raises("irises-missing", "no irises"):
+        gaze.given(face_landmarks(), size=(128, 128))
+    assert gaze.given(_face(4), size=(128, 128)).irises is not None
 
 
 def test_irises_are_kept_in_files_and_moved_with_the_face() -> None:

@@ -151,7 +151,8 @@ def _call(name: str, target: Any, values: dict[str, Any]) -> None:
 def cli() -> None:
     """Video-to-video synthesis on your own footage.
 
-    in.mp4 -> ingest -> frames -> make-sketches, estimate-pose or segment; extract-flow -> train -> render -> out.mp4
+    `v2v run face.toml` makes everything up to the model. Step by step: ingest, then make-sketches (faces),
+    estimate-pose (bodies) or segment (streets), then extract-flow, train and render.
     """
 
 

@@ -68,8 +68,9 @@ def _parameter(name: str, field: FieldInfo, extra: dict[str, Any]) -> click.Para
     if extra.get("choices"):
         kind = Literal[extra["choices"]()]
     if extra.get("argument"):
-        metavar = extra.get("metavar") or name.upper()
         required = field.is_required()
+        metavar = extra.get("metavar") or name.upper()
+        metavar = metavar if required or several else f"[{metavar}]"
         return _Argument(
             name, field.description or "", several, type=_click_type(kind), required=required, metavar=metavar
         )

@@ -128,6 +128,12 @@ class FaceCondition(Condition[FaceLandmarks]):
         if value is None:
             return FaceLandmarks(None, size, found=False)
         if isinstance(value, np.ndarray):
+            if self.gaze and value.shape == (NUM_LANDMARKS, 2):
+                raise V2VError(
+                    "irises-missing",
+                    "This model sees where the eyes look (--gaze), and 68 landmarks have no irises.",
+                    "Give [78, 2], with 10 points of the irises, or FaceLandmarks(points, size) if they are unknown.",
+                )
             value = _of_points(value, size, found=True)
         found = super().given(value, size=size)
         for drawing, what in ((found.sketch, "A sketch"), (found.parts, "A map of facial parts")):

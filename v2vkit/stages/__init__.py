@@ -52,7 +52,7 @@ RUN_HELP: dict[str, str] = {
     "address": "Address of a running Ray cluster, such as 10.0.0.5:6379; default: RAY_ADDRESS, else a private "
     "cluster on this machine.",
     "worker_gpus": "GPUs of each Ray worker; 0.5 lets two workers share one.",
-    "overwrite": "Remake what was made with other settings.",
+    "overwrite": "Replace what is there: what was made with other settings, a report, a data set.",
     "continue_": "Resume the last snapshot with changed settings: epochs, learning rate, weights of losses, lengths of "
     "sequences.",
     "dry_run": "Check everything and print the plan and its cost, without doing it.",

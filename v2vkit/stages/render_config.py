@@ -194,7 +194,7 @@ class RenderConfig(StageConfig):
     threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
     backend: Backend = setting("torch", BACKEND)
     size: SizeSetting | None = setting(
-        None, "Size of the frames; default: that of the training footage, and the farther from it, the worse they look."
+        None, "Size of the frames; default: that of the training footage. The quality at other sizes is not measured."
     )
     tile: int | None = setting(
         None,

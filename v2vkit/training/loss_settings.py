@@ -24,8 +24,8 @@ class LossSettings(SettingsGroup):
     )
     perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
         "auto",
-        "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off. The weights of lite0 and hed "
-        "come with Python packages.",
+        "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off (s-flow: lite0 if installed). "
+        "The weights of lite0 and hed come with Python packages.",
         common=True,
     )
     perceptual_weights: str | None = setting(
