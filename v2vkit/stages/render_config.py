@@ -1,6 +1,6 @@
 """Settings of `v2v render`."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -8,9 +8,6 @@ from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_ra
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.inference.settling import SETTLE
-
-if TYPE_CHECKING:
-    pass
 
 
 class RenderConfig(StageConfig):
