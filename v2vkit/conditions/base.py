@@ -166,20 +166,23 @@ class Condition(BaseModel, Generic[A]):
     def num_channels(self) -> int:
         """Channels of one frame."""
 
-    @abstractmethod
     def postprocess(
         self, frame_results: Iterable[tuple[F, Any]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, A]]:
         """Annotations of consecutive frames of one shot from an estimator's results: gaps filled, smoothed in time.
 
         Stages and streams both call this, so both give the same numbers. It yields in order, with a bounded
-        look-ahead.
+        look-ahead. By default the results are the annotations, which came with the frames, or with `from_frame` the
+        frames to make them from.
 
         Args:
             frame_results: (frame, the estimator's result for it); frames may be of any type and are passed through.
             settings: of the stage; see `Settings`.
             size: (width, height) of the frames.
         """
+        if self.from_frame:
+            return ((frame, self.of_frame(image)) for frame, image in frame_results)
+        return iter(frame_results)
 
     def annotate(
         self,

@@ -90,11 +90,9 @@ def _shares(work: Folder, kind: str, manifest: Manifest) -> dict[int, float]:
     counts: Counter[int] = Counter()
     for entry in manifest.shards:
         shard = load_shard(work / kind, entry)
-        for name, (offset, size) in shard.members.items():
-            if name.endswith(f".{LabelsCondition.required[0]}"):
-                ids = decode_gray(shard.data[offset : offset + size], f"{shard.where}, {name}")
-                of = np.bincount(ids.ravel())
-                counts.update({label: int(of[label]) for label in np.flatnonzero(of).tolist() if label != IGNORE})
+        for name, data in shard.files(LabelsCondition.required[0]):
+            of = np.bincount(decode_gray(data, f"{shard.where}, {name}").ravel())
+            counts.update({label: int(of[label]) for label in np.flatnonzero(of).tolist() if label != IGNORE})
     if not counts:
         raise V2VError("labels-missing", f"The artifact {kind} in {work.url} has no label.", "Ingest label maps.")
     return {label: count / counts.total() for label, count in counts.items()}
