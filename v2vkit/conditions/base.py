@@ -36,6 +36,21 @@ Use = Literal["channels", "augment", "regions", "align"]
 """What an annotation is read for; `augment` = channels after `augment`, which redraws everything."""
 
 
+Fact = Literal[
+    "foreground",
+    "has_bodies",
+    "has_parts",
+    "has_regions",
+    "has_subject",
+    "mirrors",
+    "published_images",
+    "shows_edges",
+    "shows_frame",
+    "signed",
+]
+"""A class attribute of `Condition` that is true or false, where code asks by name which conditions have it."""
+
+
 class Annotation(Protocol):
     """What is known about one frame. Every annotation is a frozen value with these two attributes."""
 
@@ -75,7 +90,7 @@ class Condition(BaseModel, Generic[A]):
         appearance: fields that change how channels look, but not what each of them means.
         together: number of frames per batch in a stream; memory grows with it.
         mirrors: whether its maps may be flipped left to right in training.
-        foreground: whether its labels, of which there are `num_labels`, can have a foreground branch (eq. 9).
+        foreground: whether its labels, of which there are `label_count`, can have a foreground branch (eq. 9).
         has_parts: whether parts of it can be left out in training (`Change.drop`).
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
@@ -165,6 +180,11 @@ class Condition(BaseModel, Generic[A]):
     @abstractmethod
     def num_channels(self) -> int:
         """Channels of one frame."""
+
+    @property
+    def label_count(self) -> int:
+        """Labels that its annotations may have; 0 = they have no labels."""
+        return 0
 
     def postprocess(
         self, frame_results: Iterable[tuple[F, Any]], settings: Mapping[str, Any], *, size: Size

@@ -135,6 +135,10 @@ class LabelsCondition(Condition[LabelMap]):
         return super().given(value, size=size)
 
     @property
+    def label_count(self) -> int:
+        return self.num_labels
+
+    @property
     def num_channels(self) -> int:
         return self.num_labels + int(self.edges)
 

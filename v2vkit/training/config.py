@@ -20,6 +20,9 @@ from v2vkit.training.loss_settings import AdversarySettings, LossSettings
 from v2vkit.training.methods.registry import METHODS
 from v2vkit.training.model_settings import ModelSettings, ScheduleSettings
 
+if TYPE_CHECKING:
+    from v2vkit.conditions.base import Fact
+
 
 class SegmenterSettings(SettingsGroup):
     """Segmenter."""
@@ -274,7 +277,7 @@ class TrainConfig(StageConfig):
         of_domain = () if self.domain is None else find_domain(self.domain).conditions
         return tuple(dict.fromkeys((*of_domain, *self.condition)))
 
-    def conditions_have(self, fact: str) -> bool:
+    def conditions_have(self, fact: "Fact") -> bool:
         """Whether this attribute of `Condition` is true for some condition."""
         return conditions_have(self.conditions, fact)
 
