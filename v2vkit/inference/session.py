@@ -191,10 +191,8 @@ def warm_up(
     zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
     with fitting("The model", device, "Close other programs that use that memory, or give another --device."):
-        rollout, number = (
-            Rollout(generator, downsamplings, precision=precision, forward=forward),
-            frames_at_once(generator, height, width) if forward is None else 1,
-        )
+        rollout = Rollout(generator, downsamplings, precision=precision, forward=forward)
+        number = frames_at_once(generator, height, width) if forward is None else 1
         if number == 1:
             rollout.step(zeros)
         else:
