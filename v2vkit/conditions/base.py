@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
 from v2vkit.conditions.given import check_annotation
@@ -28,7 +29,6 @@ from v2vkit.estimators.base import estimate_all
 from v2vkit.video.label_files import MapKind
 
 Bytes = NDArray[np.uint8]
-Image = NDArray[np.uint8]
 Size = tuple[int, int]
 F = TypeVar("F")
 

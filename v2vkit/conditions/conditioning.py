@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, RootModel, ValidationError
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
-from v2vkit.conditions.base import Annotation, Bytes, Condition, Fact, Image
+from v2vkit.conditions.base import Annotation, Bytes, Condition, Fact
 from v2vkit.conditions.domains import find_domain
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.registry import CONDITIONS, condition_class

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.conditions.augment import Change, warp_id_map
-from v2vkit.conditions.base import Bytes, Condition, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, Size, Use
 from v2vkit.conditions.given import refuse_size
 from v2vkit.conditions.laplacian import laplacian_edges
 from v2vkit.conditions.layers import OpenLayer, gray_layer

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
+
 FloatMap = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 PHOTOMETRIC_THRESHOLD = 0.02
 

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.augment import Change, warp_image
-from v2vkit.conditions.base import Bytes, Condition, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, Size, Use
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.settings import Origin

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 F = TypeVar("F")
-Image = NDArray[np.uint8]
 Missing = Literal["hold", "blank"]
 Weights = NDArray[np.float32]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.flow import warp_backward
 from v2vkit.evaluation.metrics.contract import Batch, Metric
 
-Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.base import Condition
@@ -35,7 +35,6 @@ from v2vkit.video.cuts import CutMethod
 from v2vkit.video.label_files import MapKind
 from v2vkit.video.options import VideoOptions
 
-Image = NDArray[np.uint8]
 AnyPath = str | os.PathLike[str]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.config import Precision
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.threads import batched, map_in_threads, prefetch
@@ -22,7 +23,6 @@ from v2vkit.inference.styles import Style
 from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.generator import Output
 
-Image = NDArray[np.uint8]
 Maps = NDArray[np.float32]
 """Source maps [C, H, W] in [0, 1]."""
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_network
 from v2vkit.classes.table import ClassTable
@@ -15,7 +16,7 @@ from v2vkit.conditions.labels import LabelsCondition
 from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image, Segments
+from v2vkit.estimators.base import Segments
 from v2vkit.estimators.torch_weights import one_thread
 from v2vkit.models.layout import to_signed
 from v2vkit.models.segmenter import SegmenterConfig

@@ -8,14 +8,13 @@ from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
+from v2vkit.arrays import Image
 from v2vkit.config import DEFAULT_RATE
 
 T = TypeVar("T")
-Image = NDArray[np.uint8]
 CutMethod = Literal["adaptive", "content", "none"]
 DETECTION_SIDE = 256
 """Longer side in pixels at which frames are compared; the detectors' thresholds were tuned at about this size."""

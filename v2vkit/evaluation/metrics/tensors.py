@@ -7,9 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from v2vkit.arrays import Image
 from v2vkit.models.layout import from_images
-
-Image = NDArray[np.uint8]
 
 
 def unit(image: Image) -> Tensor:
