@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST
 from v2vkit.checkpoint.find_model import find_model
@@ -31,7 +32,6 @@ from v2vkit.inference.session import Session
 from v2vkit.inference.workspace import annotated_frames, shots_of
 from v2vkit.pipeline.stage import load_inputs
 
-Image = NDArray[np.uint8]
 Flow = tuple[NDArray[np.float32], NDArray[np.float32]]
 MEASURES = ("twin", "mean", "contrast", "sharpness", "warp")
 

@@ -17,11 +17,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 import v2vkit
 from benchmarks.label_noise import Shot, distances, fidelity, labels_of, shots
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.evaluation.segmentation import no_confusion
 from v2vkit.inference.model import Model
@@ -32,7 +32,6 @@ SEEDS = range(3)
 SIDES = {"finest side output": 0, "coarsest side output": 4}
 TRAINED = "as in training"
 
-Image = NDArray[np.uint8]
 Rendered = list[list[Image]]
 """Frames of each shot."""
 

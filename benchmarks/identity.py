@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit import weights
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_image, encode_jpeg
 from v2vkit.estimators.registry import open_estimator
 from v2vkit.evaluation.metrics.identity_distance import WEIGHTS, Embed, embedding, identity_distance
 from v2vkit.video.decode import decode
 
-Image = NDArray[np.uint8]
 Found = Sequence[NDArray[np.float32] | None]
 """Embeddings of a clip's frames; None = no face."""
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import v2vkit
 from v2vkit import weights
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.label_noise import LabelNoise
@@ -44,7 +45,6 @@ NOISES = {
 """Name of a row -> noise of the driving label maps; the seed is the number of the shot."""
 BATCH = 8
 
-Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 Annotations = dict[str, Any]
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import v2vkit
+from benchmarks.object_colours import ColourChange, StyleChange, colour_change, mean_colours, style_change
 from benchmarks.tracking import Instances, renumbered
 from v2vkit.artifacts.folder import Folder
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
-from v2vkit.evaluation.object_colours import ColourChange, StyleChange, colour_change, mean_colours, style_change
 from v2vkit.inference.workspace import shots_of
 from v2vkit.pipeline.stage import load_inputs
 

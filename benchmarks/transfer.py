@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.find_model import find_model
 from v2vkit.checkpoint.model_file import ModelInfo, load_model
@@ -52,7 +53,6 @@ from v2vkit.pipeline.stage import load_inputs
 from v2vkit.video.cuts import number_shots
 from v2vkit.video.stream import image_of
 
-Image = NDArray[np.uint8]
 SETTINGS = {"as it is": (False, False), "--align": (True, False), "--retarget": (False, True), "both": (True, True)}
 """Name -> align, retarget."""
 NUM_REFERENCES = 32

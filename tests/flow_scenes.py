@@ -42,7 +42,7 @@ def write_frames(work: str | Path, clips: dict[str, list[np.ndarray]]) -> None:
         info = ClipInfo(name=name, num_frames=len(frames), width=width, height=height)
         with ShardWriter(folder, shard_name(number)) as writer:
             for t, frame in enumerate(frames):
-                writer.add(sample_key(name, t), "png", encode_png(frame, compression=1))
+                writer.add(sample_key(name, t), "png", encode_png(frame))
             entries.append(writer.finish(identity, (info,)).entry)
         units.append((info,))
     manifest = Manifest(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.faces import face_landmarks, photo
 from tests.people import body, person
 from v2vkit.cli.recipe_file import shipped_recipes
 from v2vkit.conditions.augment import IDENTITY, Change, warp_image
-from v2vkit.conditions.base import Condition
+from v2vkit.conditions.base import Condition, Fact
 from v2vkit.conditions.conditioning import Conditioning, conditioning_of, to_unit
 from v2vkit.conditions.densepose import DensePoseMap
 from v2vkit.conditions.depth import DepthMap
@@ -271,6 +271,12 @@ def test_a_list_of_conditions_stacks_channels_in_its_order() -> None:
         both.channels((people, LabelMap(np.zeros((8, 8), np.uint8))))
     with pytest.raises(ValueError):
         Conditioning(())
+
+
+@pytest.mark.parametrize("fact", get_args(Fact))
+def test_what_code_asks_for_by_name_is_true_or_false_of_every_condition(fact: str) -> None:
+    assert get_type_hints(Condition)[fact] == ClassVar[bool]
+    assert {getattr(condition_class(name), fact) for name in CONDITIONS} == {True, False}
 
 
 @pytest.mark.parametrize("name", DOMAINS)

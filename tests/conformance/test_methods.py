@@ -8,7 +8,7 @@ from tests.errors import raises
 from tests.unit.training_data import SMALL, Begun, begin, model_info
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_network, save_model
-from v2vkit.checkpoint.train_state import model_weights
+from v2vkit.checkpoint.train_state import saved_weights
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import settings_of
 from v2vkit.training.config import TrainConfig
@@ -78,7 +78,7 @@ def test_networks_are_a_function_of_the_seed_and_each_has_an_optimiser(name: str
 @pytest.mark.parametrize("skip", [0, 2])
 def test_steps_over_a_batch_log_its_losses_and_change_weights(name: str, begun: Begun, skip: int) -> None:
     method, state = begun.method, begun.state
-    before = {key: tensor.clone() for key, tensor in model_weights(state.networks).items()}
+    before = {key: tensor.clone() for key, tensor in saved_weights(state.networks).items()}
     frames, logged, last = 0, set(), method.config.schedule.epochs - 1
     for chunk in method.chunks(batch_for(method.config), skip=skip):
         values = take_step(method, state, chunk, StepContext(last, float(last), 16, state.scaler.scale))
@@ -89,7 +89,7 @@ def test_steps_over_a_batch_log_its_losses_and_change_weights(name: str, begun: 
     assert frames == 4 - skip
     assert set(method.headline) <= logged
     assert {term.key for term in method.losses() if term.network is None and term.compute} <= logged
-    assert any(not torch.equal(before[key], tensor) for key, tensor in model_weights(state.networks).items())
+    assert any(not torch.equal(before[key], tensor) for key, tensor in saved_weights(state.networks).items())
 
 
 @EVERY
@@ -98,11 +98,11 @@ def test_its_model_file_is_read_back(name: str, begun: Begun, tmp_path: object) 
         source = source_of(name)
 
     folder = Folder(str(tmp_path))
-    save_model(folder, model_weights(begun.state.networks), model_info(begun.method.config, Dataset()))
+    save_model(folder, saved_weights(begun.state.networks), model_info(begun.method.config, Dataset()))
     model, info = load_network(folder)
     assert info.method == name
     assert info.stage == begun.method.config.checkpoint
-    assert set(model.state_dict()) == set(model_weights(begun.state.networks))
+    assert set(model.state_dict()) == set(saved_weights(begun.state.networks))
 
 
 def test_a_method_that_is_not_there_is_named_with_those_that_are() -> None:

@@ -12,15 +12,15 @@ from torch.nn import functional as F
 from tests.shared_data import SHARED, needs_shared
 from v2vkit.models import losses
 from v2vkit.models.discriminator import Discriminator, image_input, video_input
-from v2vkit.models.encoder import instance_average
+from v2vkit.models.encoder import EncoderConfig, FeatureEncoder, instance_average
 from v2vkit.models.generator import VideoGenerator, advance, history_from_images
 from v2vkit.models.published import (
     import_discriminator,
-    import_encoder,
     import_generator,
     import_image_generator,
-    read_published,
+    read_published_file,
 )
+from v2vkit.models.published_layers import build
 from v2vkit.models.temporal import temporal_windows
 
 pytestmark = needs_shared
@@ -35,7 +35,7 @@ def _tensors(case: str) -> dict[str, Tensor]:
 
 def _state(name: str) -> dict[str, Tensor]:
     assert PARITY is not None
-    return read_published(PARITY / f"{name}.pth")
+    return read_published_file(PARITY / f"{name}.pth")[0]
 
 
 def _case(name: str) -> dict[str, Any]:
@@ -124,7 +124,9 @@ def test_image_generator(name: str) -> None:
 
 
 def test_encoder() -> None:
-    imported, tensors = import_encoder(_state("encoder_net_E")), _tensors("encoder")
+    config, tensors = EncoderConfig(out_channels=3, width=8, num_down=3), _tensors("encoder")
+    layers = [(0, ("layers",), ("model",))]
+    imported = build(lambda: FeatureEncoder(config), [_state("encoder_net_E")], layers)
     assert imported.unknown == ()
     with torch.no_grad():
         features = imported.network(tensors["input/image"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.unit.training_data import SMALL, make_workspace
+from v2vkit.engine import cores
 from v2vkit.engine.cores import (
     UNCHANGED_THREADS,
     CpuTimes,
@@ -32,6 +33,7 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(cores, "default_threads", lambda: 4)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     yield
     torch.set_num_threads(before)
@@ -51,7 +53,7 @@ def busy(*others: float, own: float = 1.0) -> Callable[[], CpuTimes]:
     ("others", "number"), [(0.0, 4), (0.3, 4), (0.5, 3), (1.0, 3), (1.7, 2), (3.0, 1), (4.0, 1), (9.0, 1)]
 )
 def test_a_thread_needs_a_core_that_is_mostly_idle(others: float, number: int) -> None:
-    threads = choose_threads(0, most=4, read=busy(others, own=0.5))
+    threads = choose_threads(0, read=busy(others, own=0.5))
     assert threads.number == torch.get_num_threads() == number
     assert threads.reduced == (number < 4)
     assert f"{number} ({max(0.0, 4 - others):.1f} of 4 cores idle)" == str(threads)
@@ -63,7 +65,7 @@ def test_threads_that_are_asked_for_are_set(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert str(choose_threads(0)) == "3 (OMP_NUM_THREADS)"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    assert str(choose_threads(0, most=4, read=lambda: None)) == "4 (torch's choice)", "not Linux"
+    assert str(choose_threads(0, read=lambda: None)) == "4 (torch's choice)", "not Linux"
 
 
 def test_threads_go_at_once_and_come_back_when_cores_stay_idle() -> None:
@@ -72,7 +74,7 @@ def test_threads_go_at_once_and_come_back_when_cores_stay_idle() -> None:
     torch.set_num_threads(4)
     found = []
     threads = Threads(4, "", automatic=True)
-    for _ in follow_idle_cores(range(8), threads, tell=told.append, every=-1e9, most=4, read=times):
+    for _ in follow_idle_cores(range(8), threads, tell=told.append, every=-1e9, read=times):
         found.append(torch.get_num_threads())
     assert found == [4, 4, 2, 2, 2, 2, 2, 4]
     assert told == ["threads   2 (2.0 of 4 cores idle)", "threads   4 (4.0 of 4 cores idle)"]

@@ -25,17 +25,17 @@ def vgg16() -> dict[str, Tensor]:
 def test_the_trunk_of_vgg16(vgg16: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "vgg16.pth"
     torch.save({**vgg16, "classifier.0.weight": torch.zeros(2, 2)}, path)
-    network = dned_from_vgg(path, source="image")
+    network = dned_from_vgg(path)
     layers = make_layers(cfgs["D"])
     layers.load_state_dict({key.removeprefix("features."): value for key, value in vgg16.items()})
-    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    x = torch.rand(1, 1, 32, 32)
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     seen = []
     network.sides[4].register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
     network(x)
-    torch.testing.assert_close(seen[0], layers[:30](((x + 1) / 2 - mean) / std), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(seen[0], layers[:30]((x - mean) / std), atol=1e-5, rtol=1e-4)
     assert float(network.sides[0].weight.detach().abs().max()) < 0.1
-    assert dned_from_vgg(path).config.source == "edges"
+    assert network.config.source == "edges"
 
 
 def test_other_weights_than_vgg16_are_refused(vgg16: dict[str, Tensor], tmp_path: Path) -> None:

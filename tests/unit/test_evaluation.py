@@ -16,6 +16,7 @@ from skimage import data
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from tests.errors import raises
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.compare import BATCH, Before, Row, evaluate_clip
@@ -31,7 +32,6 @@ from v2vkit.evaluation.metrics.warp_error import warp_error
 from v2vkit.evaluation.report import JSON_NAME, PLOT_NAME, notes, plot, table, write_report
 from v2vkit.evaluation.summary import summarize
 
-Image = NDArray[np.uint8]
 PHOTO: Image = data.astronaut()
 
 

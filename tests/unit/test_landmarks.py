@@ -74,13 +74,15 @@ def test_ends_hold_the_nearest_face() -> None:
     assert xs(list(fill_gaps([None, None, at(3), at(4), None, None]))) == [3, 3, 3, 4, 4, 4]
 
 
-def test_long_gaps_hold_and_then_move() -> None:
-    filled = list(fill_gaps([at(0), *[None] * 7, at(4)], look_ahead=3))
+def test_long_gaps_hold_and_then_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoothing, "HOLD_FRAMES", 3)
+    filled = list(fill_gaps([at(0), *[None] * 7, at(4)]))
     assert xs(filled) == [0, 0, 0, 0, 0, 1, 2, 3, 4]
 
 
-def test_nothing_is_shown_long_before_the_first_face() -> None:
-    assert xs(list(fill_gaps([*[None] * 5, at(1)], look_ahead=2))) == [None, None, None, 1, 1, 1]
+def test_nothing_is_shown_long_before_the_first_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smoothing, "HOLD_FRAMES", 2)
+    assert xs(list(fill_gaps([*[None] * 5, at(1)]))) == [None, None, None, 1, 1, 1]
 
 
 def test_without_any_face_there_is_nothing() -> None:

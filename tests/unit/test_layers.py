@@ -22,7 +22,7 @@ LAYERS = [
     {"estimators", "models", "toyworld"},
     {"pipeline"},
     {"artifacts", "video", "engine"},
-    {"errors", "config", "progress", "weights", "classes"},
+    {"errors", "arrays", "config", "progress", "weights", "classes"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 OWNERS = {

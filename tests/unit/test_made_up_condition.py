@@ -18,13 +18,14 @@ from tests.unit.ingesting import ingest
 from tests.unit.rendering import conditioned
 from tests.unit.training_data import make_workspace
 from tests.unit.video_files import read_raw
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image, encode_png
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.conditions import domains, registry
 from v2vkit.conditions.augment import Change, warp_id_map
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Size, Use
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning, to_unit
 from v2vkit.conditions.domains import Domain

@@ -47,7 +47,8 @@ def test_folders_hold_what_the_renderer_says(toy: Path) -> None:
         assert instances.dtype == np.uint16
         assert np.array_equal(instances, frame.instances)
         assert np.array_equal(decode_image((toy / "cg_images" / name).read_bytes()), frame.cg)
-        depth, valid = read_depth(toy / "depth" / name, scale=256, size=SIZE)
+        depth, valid = read_depth(toy / "depth" / name, scale=256)
+        assert depth.shape == SIZE[::-1]
         assert np.array_equal(valid, frame.labels != 0), "only the sky has no depth"
         assert np.abs(depth - frame.depth)[valid].max() <= 0.5 / 256 + 1e-5
         if t > 0:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from numpy.typing import NDArray
 from skimage import data
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from tests.errors import raises
 from v2vkit import weights
+from v2vkit.arrays import Image
 from v2vkit.evaluation.metrics.ssim import ssim
 from v2vkit.evaluation.metrics.tensors import clean_resize, signed
 from v2vkit.models.i3d import I3D
@@ -25,7 +25,6 @@ from v2vkit.models.lite0 import Lite0, feature_distance
 from v2vkit.models.lpips import LPIPS, Net
 from v2vkit.models.resnext3d import ResNeXt3D
 
-Image = NDArray[np.uint8]
 PHOTO: Image = data.astronaut()
 
 

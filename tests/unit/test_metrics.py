@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from v2vkit import weights
+from v2vkit.arrays import Image
 from v2vkit.conditions.people import Person
 from v2vkit.config import IGNORE
 from v2vkit.evaluation.metrics.backbones import Backbone, weights_note
@@ -22,8 +23,6 @@ from v2vkit.evaluation.metrics.registry import METRICS, metric_names, open_metri
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.sets import ClipSets, FrameSets
 from v2vkit.evaluation.metrics.setup import Segmenter, Setup
-
-Image = NDArray[np.uint8]
 
 
 def _grey(*levels: int) -> list[Image]:

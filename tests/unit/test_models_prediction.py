@@ -17,12 +17,11 @@ from v2vkit.models.label_maps import (
     labels_from_channels,
     labels_of,
     next_regions,
-    one_hot_labels,
     regions_of,
     warp_ids,
 )
 from v2vkit.models.mcnet import MCNet, MCNetConfig, detach_mcnet, gradient_difference
-from v2vkit.models.predictor import LabelPredictor, PredictorConfig, advance_history, channels_of, observed_history
+from v2vkit.models.predictor import LabelPredictor, PredictorConfig, advance_history, observed_history
 from v2vkit.models.prednet import PredNet, PredNetConfig, detach_prednet
 from v2vkit.models.presets import MCNETS, PREDNETS
 from v2vkit.models.warp import warp
@@ -38,11 +37,21 @@ def random_maps(seed: int = 0, height: int = 12, width: int = 20) -> tuple[np.nd
     return labels, instances
 
 
+def one_hot_labels(labels: torch.Tensor, num_labels: int) -> torch.Tensor:
+    """[B, 1, H, W] integers -> float32 [B, K, H, W]; ignored pixels are 0 in every channel."""
+    return (labels == torch.arange(num_labels, device=labels.device)[None, :, None, None]).float()
+
+
+def channels_of(regions: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The channels of one map [B, C, H, W] from regions and labels [B, 1, H, W]."""
+    return torch.cat([one_hot_labels(labels, SMALL.num_labels), edges_of(regions)], 1)
+
+
 def as_history(count: int = 3, size: tuple[int, int] = (18, 22)) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     labels = torch.randint(0, 4, (2, count, *size), generator=generator)
     times = [labels[:, t : t + 1] for t in range(count)]
-    return torch.stack([channels_of(regions_of(one), one, SMALL) for one in times], 1)
+    return torch.stack([channels_of(regions_of(one), one) for one in times], 1)
 
 
 @pytest.mark.parametrize("with_instances", [True, False])
@@ -51,7 +60,7 @@ def test_channels_equal_those_of_the_condition(with_instances: bool) -> None:
     given = instances if with_instances else None
     expected = label_channels(labels, given, 4, edges=True) / 255
     regions = torch.from_numpy(region_ids(labels, given))[None, None]
-    found = channels_of(regions, torch.from_numpy(labels.astype(np.int64))[None, None], SMALL)
+    found = channels_of(regions, torch.from_numpy(labels.astype(np.int64))[None, None])
     assert np.array_equal(found[0].numpy(), expected)
 
 

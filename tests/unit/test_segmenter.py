@@ -32,7 +32,7 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.labelled import split
 from v2vkit.training.methods.segmenter import SEGMENTER, LabelledFrames, segmentation_loss
 from v2vkit.training.parallel import ALONE
-from v2vkit.training.segmenter_settings import balanced_weights
+from v2vkit.training.resolve_segmenter import balanced_weights
 
 COUNT = 12
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)], np.uint8)

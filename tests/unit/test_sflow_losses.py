@@ -7,14 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from v2vkit.models import losses
-from v2vkit.models.sflow_losses import (
-    dned_loss,
-    generated_flow_loss,
-    layer_matching,
-    uniform_perceptual,
-    video_objective,
-)
+from v2vkit.models.sflow_losses import dned_loss, generated_flow_loss, uniform_perceptual
 
 
 def _edges() -> Tensor:
@@ -24,14 +17,10 @@ def _edges() -> Tensor:
     return edges
 
 
-def test_dned_loss_is_the_weighted_sum_of_cross_entropies() -> None:
+def test_dned_loss_is_the_sum_of_cross_entropies() -> None:
     logits = [torch.zeros(1, 1, 4, 8)] * 5 + [torch.full((1, 1, 4, 8), 100.0)]
     log2 = math.log(2)
     assert float(dned_loss(logits, _edges())) == pytest.approx(5 * log2 + 75)
-    assert float(dned_loss(logits, _edges(), weights=(1, 2, 0, 0, 0, 0))) == pytest.approx(3 * log2)
-    assert float(dned_loss(logits, _edges(), weights=(0, 0, 0, 0, 0, 0.5))) == pytest.approx(37.5)
-    with pytest.raises(ValueError, match="zip"):
-        dned_loss(logits, _edges(), weights=(1, 1))
 
 
 def test_the_balanced_loss_gives_rare_edges_the_weight_of_all_the_rest() -> None:
@@ -50,17 +39,6 @@ def test_balancing_is_done_image_by_image() -> None:
     assert float(both) == pytest.approx(0.5 * float(dned_loss([logits[0][:1]], _edges(), balanced=True)))
 
 
-def _maps(*hidden: float) -> list[list[Tensor]]:
-    """Per scale four hidden maps of that value, and scores."""
-    return [[torch.full((1, 2, 3, 3), value) for _ in range(4)] + [torch.full((1, 1, 2, 2), 7.0)] for value in hidden]
-
-
-def test_feature_matching_sums_over_layers_and_discriminators() -> None:
-    fake, real = _maps(0.5, 2.0, 0.0), _maps(0.0, 0.0, 1.0)
-    assert float(layer_matching(fake, real)) == pytest.approx(4 * (0.5 + 2 + 1))
-    assert float(layer_matching(fake, real)) == pytest.approx(3 * float(losses.feature_matching(fake, real)))
-
-
 def test_perceptual_maps_count_alike() -> None:
     fake = [torch.full((1, 2, 4, 4), 1.0), torch.full((1, 9, 2, 2), 3.0)]
     assert float(uniform_perceptual(fake, [torch.zeros_like(each) for each in fake])) == pytest.approx(2)
@@ -68,7 +46,7 @@ def test_perceptual_maps_count_alike() -> None:
 
 def test_the_real_side_learns_nothing() -> None:
     fake, real = torch.ones(1, 2, 4, 4, requires_grad=True), torch.zeros(1, 2, 4, 4, requires_grad=True)
-    (uniform_perceptual([fake], [real]) + layer_matching([[fake, fake]], [[real, real]])).backward()
+    uniform_perceptual([fake], [real]).backward()
     assert fake.grad is not None
     assert real.grad is None
 
@@ -89,16 +67,6 @@ def test_the_flow_loss_compares_motion_not_looks() -> None:
     assert float(generated_flow_loss(x_last, x, x_last, x)) == 0
 
 
-def test_the_flow_loss_counts_where_the_confidence_is() -> None:
-    x_last, x = _waves(0, 68)[..., :-4], _waves(0, 68)[..., 4:]
-    half = torch.zeros(1, 1, 48, 64)
-    half[..., :32] = 1
-    still = [x, x, x_last, x]
-    whole, left, none = (float(generated_flow_loss(*still, confidence=c)) for c in (None, half, torch.zeros_like(half)))
-    assert 0.3 * whole < left < 0.7 * whole
-    assert none == 0
-
-
 def test_both_generated_frames_learn_to_move_like_the_real_ones() -> None:
     x_last, x = _waves(0, 68)[..., :-4], _waves(0, 68)[..., 4:]
     x_fake_last, x_fake = (_waves(1).clone().requires_grad_() for _ in range(2))
@@ -114,7 +82,3 @@ def test_both_generated_frames_learn_to_move_like_the_real_ones() -> None:
         optimiser.step()
         values.append(float(loss.detach()))
     assert values[-1] < 0.8 * values[0]
-
-
-def test_the_video_objective_adds_with_weight_one() -> None:
-    assert float(video_objective(torch.tensor(0.25), torch.tensor(2.0))) == 2.25

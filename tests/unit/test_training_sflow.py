@@ -14,7 +14,7 @@ from tests.unit.training_data import SMALL, Begun, begin, make_workspace, same, 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_model
-from v2vkit.checkpoint.train_state import model_weights
+from v2vkit.checkpoint.train_state import saved_weights
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.edges import EdgesCondition
@@ -116,7 +116,7 @@ def test_losses_begin_with_their_phase() -> None:
 
 
 def weights_of(begun: Begun) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model_weights(begun.state.networks).items()}
+    return {name: value.clone() for name, value in saved_weights(begun.state.networks).items()}
 
 
 def test_the_edge_network_learns_from_its_phase_on_and_flow_in_the_last(data: Data, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 
 JPEG_QUALITY = 95
+_PNG_COMPRESSION = 3  # of 0 to 9
 
 
 def check_header(data: bytes, where: str = "an image") -> tuple[int, int, str]:
@@ -68,11 +69,11 @@ def decode_gray(data: bytes, where: str = "an image") -> NDArray[np.generic]:
     return image
 
 
-def encode_png(image: NDArray[np.generic], *, compression: int = 3) -> bytes:
+def encode_png(image: NDArray[np.generic]) -> bytes:
     """PNG bytes of uint8/uint16 [H, W] or RGB uint8 [H, W, 3]; lossless."""
     if image.ndim == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # type: ignore[arg-type]
-    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])  # type: ignore[arg-type]
+    ok, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION])  # type: ignore[arg-type]
     if not ok:
         raise V2VError(
             "encoding-failed", "An image could not be encoded as PNG.", "Report the size and type of your frames."

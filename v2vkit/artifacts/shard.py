@@ -8,6 +8,7 @@ bytes of `webdataset.TarWriter(encoder=False, mtime=0)` without importing torch 
 import hashlib
 import io
 import tarfile
+from collections.abc import Iterator
 from types import TracebackType
 from typing import IO
 
@@ -245,6 +246,12 @@ class Shard:
 
     def has(self, key: str, extension: str) -> bool:
         return f"{key}.{extension}" in self.members
+
+    def files(self, extension: str) -> Iterator[tuple[str, bytes]]:
+        """(name, bytes) of every file with this extension."""
+        for name, (offset, size) in self.members.items():
+            if name.endswith(f".{extension}"):
+                yield name, self.data[offset : offset + size]
 
     def extensions(self, key: str) -> list[str]:
         """The extensions of a sample's files."""

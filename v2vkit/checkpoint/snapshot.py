@@ -32,7 +32,7 @@ class FittedSchedule(BaseModel):
     full_epochs: int
 
 
-class Progress(BaseModel):
+class TrainingPosition(BaseModel):
     """Position of training: the next batch, the file of the snapshot, and the schedule that a budget has left."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,7 +80,7 @@ def save_state(
     data = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
     file = f"state-{state.steps:08d}.safetensors"
     folder.write(file, data)
-    progress = Progress(
+    progress = TrainingPosition(
         fingerprint=fingerprint,
         file=file,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -95,10 +95,10 @@ def save_state(
             folder.remove(name)
 
 
-def _read(folder: Folder) -> tuple[Progress, dict[str, Tensor]] | None:
+def _read(folder: Folder) -> tuple[TrainingPosition, dict[str, Tensor]] | None:
     """The snapshot in `folder`, None without one. Raises V2VError for a damaged one."""
     try:
-        progress = Progress.model_validate_json(folder.read(STATE))
+        progress = TrainingPosition.model_validate_json(folder.read(STATE))
     except FileNotFoundError:
         return None
     except ValidationError as error:
@@ -122,7 +122,7 @@ def _damaged(folder: Folder, error: Exception) -> V2VError:
     )
 
 
-def read_progress(folder: Folder) -> Progress | None:
+def read_progress(folder: Folder) -> TrainingPosition | None:
     """The position of the snapshot in `folder`, None without one.
 
     Raises:

@@ -32,7 +32,7 @@ def parameters_of(networks: Networks, optimizer: str) -> list[nn.Parameter]:
     return [parameter for module in updated for parameter in module.parameters()]
 
 
-def model_weights(networks: Networks) -> dict[str, Tensor]:
+def saved_weights(networks: Networks) -> dict[str, Tensor]:
     """The weights of the model file by their names in it; the tensors themselves, not copies."""
     kept = [(network.prefix, network.module) for network in networks.values() if network.prefix is not None]
     return {prefix + name: tensor for prefix, module in kept for name, tensor in module.state_dict().items()}
@@ -45,7 +45,7 @@ class TrainState:
     Attributes:
         networks, optimizers: by name.
         scaler: scales the losses in float16 (`make_scaler`).
-        ema: exponential moving average of `model_weights`, which rendering uses.
+        ema: exponential moving average of `saved_weights`, which rendering uses.
         epoch, batch: the next batch to train on.
         steps: optimiser steps so far.
     """
@@ -71,7 +71,7 @@ class TrainState:
         """ema <- decay ema + (1 - decay) weights; with a smaller decay in the first steps."""
         decay = min(decay, (1 + self.steps) / (10 + self.steps)) if decay else 0.0
         with torch.no_grad():
-            weights = model_weights(self.networks)
+            weights = saved_weights(self.networks)
             floating = [name for name, value in weights.items() if value.is_floating_point()]
             averages, values = [self.ema[name] for name in floating], [weights[name] for name in floating]
             torch._foreach_lerp_(averages, values, 1 - decay)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
 from v2vkit.conditions.given import check_annotation
@@ -28,12 +29,26 @@ from v2vkit.estimators.base import estimate_all
 from v2vkit.video.label_files import MapKind
 
 Bytes = NDArray[np.uint8]
-Image = NDArray[np.uint8]
 Size = tuple[int, int]
 F = TypeVar("F")
 
 Use = Literal["channels", "augment", "regions", "align"]
 """What an annotation is read for; `augment` = channels after `augment`, which redraws everything."""
+
+
+Fact = Literal[
+    "foreground",
+    "has_bodies",
+    "has_parts",
+    "has_regions",
+    "has_subject",
+    "mirrors",
+    "published_images",
+    "shows_edges",
+    "shows_frame",
+    "signed",
+]
+"""A class attribute of `Condition` that is true or false, where code asks by name which conditions have it."""
 
 
 class Annotation(Protocol):
@@ -75,7 +90,7 @@ class Condition(BaseModel, Generic[A]):
         appearance: fields that change how channels look, but not what each of them means.
         together: number of frames per batch in a stream; memory grows with it.
         mirrors: whether its maps may be flipped left to right in training.
-        foreground: whether its labels, of which there are `num_labels`, can have a foreground branch (eq. 9).
+        foreground: whether its labels, of which there are `label_count`, can have a foreground branch (eq. 9).
         has_parts: whether parts of it can be left out in training (`Change.drop`).
         has_bodies: whether a discriminator can find faces of people in its channels.
         from_label_folder: whether a folder of label maps gives its annotations.
@@ -166,20 +181,28 @@ class Condition(BaseModel, Generic[A]):
     def num_channels(self) -> int:
         """Channels of one frame."""
 
-    @abstractmethod
+    @property
+    def label_count(self) -> int:
+        """Labels that its annotations may have; 0 = they have no labels."""
+        return 0
+
     def postprocess(
         self, frame_results: Iterable[tuple[F, Any]], settings: Mapping[str, Any], *, size: Size
     ) -> Iterator[tuple[F, A]]:
         """Annotations of consecutive frames of one shot from an estimator's results: gaps filled, smoothed in time.
 
         Stages and streams both call this, so both give the same numbers. It yields in order, with a bounded
-        look-ahead.
+        look-ahead. By default the results are the annotations, which came with the frames, or with `from_frame` the
+        frames to make them from.
 
         Args:
             frame_results: (frame, the estimator's result for it); frames may be of any type and are passed through.
             settings: of the stage; see `Settings`.
             size: (width, height) of the frames.
         """
+        if self.from_frame:
+            return ((frame, self.of_frame(image)) for frame, image in frame_results)
+        return iter(frame_results)
 
     def annotate(
         self,

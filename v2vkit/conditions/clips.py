@@ -163,11 +163,7 @@ def label_ids(work: Folder, labels: Manifest, kind: str = "labels") -> Iterator[
 @cache  # by the shard's checksum: one command asks several times
 def _shard_label_ids(url: str, entry: ShardEntry) -> frozenset[int]:
     shard = load_shard(Folder(url), entry)
-    maps = (
-        decode_gray(shard.data[offset : offset + size], f"{shard.where}, {name}")
-        for name, (offset, size) in shard.members.items()
-        if name.endswith(".label.png")
-    )
+    maps = (decode_gray(data, f"{shard.where}, {name}") for name, data in shard.files("label.png"))
     # np.unique would sort, which is slower.
     return frozenset[int]().union(*(np.flatnonzero(np.bincount(ids.ravel())).tolist() for ids in maps))
 

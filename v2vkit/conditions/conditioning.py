@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, RootModel, ValidationError
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.augment import Change
-from v2vkit.conditions.base import Annotation, Bytes, Condition, Image
+from v2vkit.conditions.base import Annotation, Bytes, Condition, Fact
 from v2vkit.conditions.domains import find_domain
 from v2vkit.conditions.regions import Regions
 from v2vkit.conditions.registry import CONDITIONS, condition_class
@@ -95,9 +96,9 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
     @property
     def num_labels(self) -> int:
         """Labels of the first condition that can have a foreground branch; 0 = there is none."""
-        return next((int(getattr(of, "num_labels")) for of in self.conditions if of.foreground), 0)  # noqa: B009
+        return next((of.label_count for of in self.conditions if of.foreground), 0)
 
-    def has(self, fact: str) -> bool:
+    def has(self, fact: Fact) -> bool:
         """Whether any condition has this attribute of `Condition` true."""
         return any(getattr(condition, fact) for condition in self.conditions)
 
@@ -127,7 +128,7 @@ class Conditioning(RootModel[Annotated[tuple[AnyCondition, ...], Field(min_lengt
         """Position of the condition whose estimator has this task; None = there is none."""
         return next((i for i, condition in enumerate(self.conditions) if condition.task == task), None)
 
-    def slice_of(self, fact: str) -> slice:
+    def slice_of(self, fact: Fact) -> slice:
         """Channels of the first condition that has this attribute of `Condition` true."""
         start = 0
         for condition in self.conditions:

@@ -1,15 +1,16 @@
 """The condition `densepose`: for every pixel the body part and the coordinates on its surface."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.augment import Change, warp_id_map
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, Size, Use
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.settings import Origin
@@ -76,12 +77,6 @@ class DensePoseCondition(Condition[DensePoseMap]):
     @property
     def num_channels(self) -> int:
         return 3
-
-    def postprocess(
-        self, frame_results: Iterable[tuple[F, DensePoseMap]], settings: Mapping[str, Any], *, size: Size
-    ) -> Iterator[tuple[F, DensePoseMap]]:
-        """As in `Condition`; unchanged, because these annotations came with the frames."""
-        return iter(frame_results)
 
     @classmethod
     def of_map(cls, numbers: NDArray[Any], *, near_far: tuple[float, float] | None = None) -> DensePoseMap:

@@ -1,6 +1,6 @@
 """The condition `depth`: distance of every pixel, and a mask of where it is known."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.conditions.augment import Change, warp_id_map
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, Size, Use
 from v2vkit.conditions.given import check_ids
 from v2vkit.conditions.layers import Layer, OpenLayer
 from v2vkit.errors import V2VError
@@ -141,12 +142,6 @@ class DepthCondition(Condition[DepthMap]):
     @property
     def num_channels(self) -> int:
         return 2
-
-    def postprocess(
-        self, frame_results: Iterable[tuple[F, DepthMap]], settings: Mapping[str, Any], *, size: Size
-    ) -> Iterator[tuple[F, DepthMap]]:
-        """As in `Condition`; unchanged, because these annotations came with the frames."""
-        return iter(frame_results)
 
     @classmethod
     def of_map(cls, numbers: NDArray[Any], *, near_far: tuple[float, float] | None) -> DepthMap:

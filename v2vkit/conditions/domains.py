@@ -11,7 +11,7 @@ from v2vkit.conditions.registry import condition_class
 from v2vkit.errors import V2VError
 
 if TYPE_CHECKING:
-    from v2vkit.conditions.base import Condition
+    from v2vkit.conditions.base import Condition, Fact
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ def find_domain(name: str) -> Domain:
     return DOMAINS[name]
 
 
-def domains_that(fact: str) -> list[str]:
+def domains_that(fact: "Fact") -> list[str]:
     """`shows` of the domains in which any condition has this attribute of `Condition` true."""
     return [row.shows for row in DOMAINS.values() if any(getattr(found, fact) for found in row.classes)]
 
 
-def conditions_have(names: Iterable[str], fact: str) -> bool:
+def conditions_have(names: Iterable[str], fact: "Fact") -> bool:
     """Whether any of these conditions has this attribute of `Condition` true."""
     return any(getattr(condition_class(name), fact) for name in names)
 
 
-def domain_has(name: str, fact: str) -> bool:
+def domain_has(name: str, fact: "Fact") -> bool:
     """Whether any condition of a domain has this attribute of `Condition` true."""
     return conditions_have(find_domain(name).conditions, fact)

@@ -1,6 +1,6 @@
 """The condition `edges`: thresholded Laplacian edges of the frame itself (S-Flow GAN paper, section 3.2)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.conditions.augment import Change, warp_id_map
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, Size, Use
 from v2vkit.conditions.given import refuse_size
 from v2vkit.conditions.laplacian import laplacian_edges
 from v2vkit.conditions.layers import OpenLayer, gray_layer
@@ -86,11 +87,6 @@ class EdgesCondition(Condition[EdgeMap]):
     def of_frame(self, image: Image) -> EdgeMap:
         edges = laplacian_edges(image, kernel=self.kernel, sigma=self.sigma, threshold=self.threshold)
         return EdgeMap(_binary(edges))
-
-    def postprocess(
-        self, frame_results: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
-    ) -> Iterator[tuple[F, EdgeMap]]:
-        return ((frame, self.of_frame(image)) for frame, image in frame_results)
 
     @classmethod
     def encode(cls, annotation: EdgeMap, *, estimator: str = "") -> dict[str, bytes]:

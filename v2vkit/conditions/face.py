@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_gray
 from v2vkit.conditions.alignment import Placement, place_face
 from v2vkit.conditions.augment import Change, transform_points
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Size, Use
 from v2vkit.conditions.curves import Strokes, strokes_of
 from v2vkit.conditions.face_proportions import FaceProportions, face_move, measure_face, retarget_face
 from v2vkit.conditions.given import check_ids, check_points

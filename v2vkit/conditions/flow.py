@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
+
 FloatMap = NDArray[np.float32]
-Image = NDArray[np.uint8]
 
 PHOTOMETRIC_THRESHOLD = 0.02
 
@@ -70,25 +71,22 @@ def _squared_norm(vectors: NDArray) -> FloatMap:
     return sum(squares[..., channel] for channel in range(1, squares.shape[2])) + squares[..., 0]
 
 
-def confidence_photometric(
-    current: Image, previous: Image, flow: FloatMap, *, threshold: float = PHOTOMETRIC_THRESHOLD
-) -> FloatMap:
+def confidence_photometric(current: Image, previous: Image, flow: FloatMap) -> FloatMap:
     """Photometric consistency (published code): 1 where the warped previous frame equals the current one, else 0.
 
-    `sum over RGB of (current - warp(previous, flow))^2 < threshold`, colours in [-1, 1], at full size (the published
-    code works at a size rounded down to multiples of 64 and upsamples the mask).
+    `sum over RGB of (current - warp(previous, flow))^2 < PHOTOMETRIC_THRESHOLD`, colours in [-1, 1], at full size (the
+    published code works at a size rounded down to multiples of 64 and upsamples the mask).
 
     Args:
         current, previous: RGB uint8 [H, W, 3].
         flow: backward flow, float32 [H, W, 2].
-        threshold: largest squared difference that counts as equal.
 
     Returns:
         float32 [H, W] of 0 and 1.
     """
     warped = warp_backward(previous.astype(np.float32), flow)
     difference = (current.astype(np.float32) - warped) * np.float32(2 / 255)
-    return (_squared_norm(difference) < threshold).astype(np.float32)
+    return (_squared_norm(difference) < PHOTOMETRIC_THRESHOLD).astype(np.float32)
 
 
 def flow_color(flow: FloatMap, *, max_flow: float | None = None) -> Image:

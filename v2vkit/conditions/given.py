@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.errors import V2VError
-
-Image = NDArray[np.uint8]
 
 _MAX_COORDINATE = 1e5
 """Pixels; a point farther away is a mistake."""

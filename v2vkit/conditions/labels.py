@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_gray, encode_png
 from v2vkit.classes.remap import final_table
 from v2vkit.classes.table import ClassTableSetting
 from v2vkit.conditions.augment import Change, warp_id_map
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Size, Use
 from v2vkit.conditions.given import check_ids
 from v2vkit.conditions.label_ids import colorize, keep_labels, label_channels
 from v2vkit.conditions.layers import OpenLayer, ids_layer
@@ -133,6 +134,10 @@ class LabelsCondition(Condition[LabelMap]):
                 instances = check_ids(instances, np.uint16, "An instance map", size)
             value = LabelMap(labels, instances)
         return super().given(value, size=size)
+
+    @property
+    def label_count(self) -> int:
+        return self.num_labels
 
     @property
     def num_channels(self) -> int:

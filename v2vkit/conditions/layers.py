@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.classes.table import ClassTable
 from v2vkit.conditions.label_ids import colorize
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """The condition `picture`: the same frame in another look (from a simulator, a preview, before colour grading)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.augment import Change, warp_image
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, Size, Use
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer
 from v2vkit.conditions.settings import Origin
@@ -60,11 +61,6 @@ class PictureCondition(Condition[Picture]):
     @property
     def num_channels(self) -> int:
         return 3
-
-    def postprocess(
-        self, frame_results: Iterable[tuple[F, Image]], settings: Mapping[str, Any], *, size: Size
-    ) -> Iterator[tuple[F, Picture]]:
-        return ((frame, self.of_frame(image)) for frame, image in frame_results)
 
     def of_frame(self, image: Image) -> Picture:
         return Picture(image)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.images import decode_image, encode_png
 from v2vkit.conditions.alignment import Placement, place_people
 from v2vkit.conditions.augment import Change
-from v2vkit.conditions.base import Bytes, Condition, F, Image, Size, Use
+from v2vkit.conditions.base import Bytes, Condition, F, Size, Use
 from v2vkit.conditions.body_proportions import BodyProportions, measure_body, retarget_people
 from v2vkit.conditions.given import check_image
 from v2vkit.conditions.layers import OpenLayer, photo_layer

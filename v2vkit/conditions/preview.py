@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.classes.table import ClassTable
 from v2vkit.conditions.flow import flow_color
 from v2vkit.conditions.flow_io import decode_kitti
@@ -19,7 +19,6 @@ from v2vkit.conditions.layers import Layer, OpenLayer, classes_layer, photo_laye
 from v2vkit.conditions.region_features import features_from_json
 from v2vkit.conditions.registry import condition_classes
 
-Image = NDArray[np.uint8]
 Legend = Sequence[tuple[str, tuple[int, int, int]]]
 
 TILE_SIDE = 256

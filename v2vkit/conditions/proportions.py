@@ -5,15 +5,14 @@ from itertools import chain, islice
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.body_proportions import BodyProportions
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.face_proportions import FaceProportions
 
-Image = NDArray[np.uint8]
 Annotate = Callable[[Iterable[Image]], Iterator[tuple[Image, Any]]]
 Proportions = Annotated[FaceProportions | BodyProportions, Field(discriminator="kind")]
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.people import Person, Persons, Points
 
-Image = NDArray[np.uint8]
 Canvas = NDArray[np.int32]  # red, green and blue of a pixel packed into one number, so that one operation averages them
 Places = NDArray[np.int64]
 Shifts = tuple[tuple[int, int], ...]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.canny import canny as canny_edges
 from v2vkit.conditions.curves import CONTOUR, NUM_CURVES, PEN, Strokes, curve_pixels, pen_positions
 from v2vkit.conditions.landmarks import (
@@ -21,7 +22,6 @@ from v2vkit.conditions.landmarks import (
     Landmarks,
     add_forehead,
 )
-from v2vkit.conditions.smoothing import Image
 
 Gray = NDArray[np.uint8]
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 F = TypeVar("F")
-Image = NDArray[np.uint8]
 Missing = Literal["hold", "blank"]
 Weights = NDArray[np.float32]
 
@@ -38,22 +37,20 @@ class Interpolation(Generic[T]):
     rounded: Callable[[T], T]
 
 
-def fill_gaps(
-    found: Iterable[T | None], kind: Interpolation[T], *, look_ahead: int = HOLD_FRAMES
-) -> Iterator[T | None]:
+def fill_gaps(found: Iterable[T | None], kind: Interpolation[T]) -> Iterator[T | None]:
     """Fill the frames in which nothing was found (policy `hold`).
 
-    A gap of at most `look_ahead` frames is interpolated linearly between its neighbours. In a longer gap the last
-    result is repeated, and the final `look_ahead` frames are interpolated to the next one. The last result is repeated
-    to the end; the first one fills at most `look_ahead` frames before it, and earlier frames stay None. So no frame
-    depends on more than `look_ahead` later ones, and a stream gives the same numbers as the whole clip.
+    A gap of at most `HOLD_FRAMES` frames is interpolated linearly between its neighbours. In a longer gap the last
+    result is repeated, and the final `HOLD_FRAMES` frames are interpolated to the next one. The last result is repeated
+    to the end; the first one fills at most `HOLD_FRAMES` frames before it, and earlier frames stay None. So no frame
+    depends on more than `HOLD_FRAMES` later ones, and a stream gives the same numbers as the whole clip.
     """
     last: T | None = None
     waiting = 0
     for current in found:
         if current is None:
             waiting += 1
-            if waiting > look_ahead:
+            if waiting > HOLD_FRAMES:
                 waiting -= 1
                 yield last
             continue

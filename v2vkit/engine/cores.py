@@ -98,19 +98,18 @@ def default_threads() -> int:
     return min(torch.get_num_threads(), allowed_cores())
 
 
-def _threads_for(idle: float, most: int | None) -> Threads:
-    most = most or default_threads()
+def _threads_for(idle: float) -> Threads:
+    most = default_threads()
     number = max(1, min(most, int(idle + 1 - _IDLE_SHARE)))
     why = f"{idle:.1f} of {len(_affinity())} cores idle"
     return Threads(number, why, automatic=True, reduced=number < most)
 
 
-def choose_threads(asked: int, *, most: int | None = None, read: ReadTimes = read_cpu_times) -> Threads:
+def choose_threads(asked: int, *, read: ReadTimes = read_cpu_times) -> Threads:
     """Set torch's number of CPU threads at the start of a command, and return it.
 
     Args:
-        asked: the setting; 0 = OMP_NUM_THREADS where it is set, else the number of idle cores, at most `most`.
-        most: the largest number that is chosen; None = torch's default.
+        asked: the setting; 0 = OMP_NUM_THREADS where it is set, else the number of idle cores, at most torch's default.
         read: measures the CPU times so far.
     """
     import torch
@@ -120,12 +119,12 @@ def choose_threads(asked: int, *, most: int | None = None, read: ReadTimes = rea
     elif "OMP_NUM_THREADS" in os.environ:
         chosen = Threads(torch.get_num_threads(), "OMP_NUM_THREADS")
     elif (before := read()) is None:
-        chosen = Threads(most or default_threads(), "torch's choice")
+        chosen = Threads(default_threads(), "torch's choice")
     else:
         time.sleep(_FIRST_INTERVAL)
         now = read()
         assert now is not None
-        chosen = _threads_for(idle_cores(before, now), most)
+        chosen = _threads_for(idle_cores(before, now))
     torch.set_num_threads(chosen.number)
     return chosen
 
@@ -136,7 +135,6 @@ def follow_idle_cores(
     *,
     tell: Callable[[str], object] | None = None,
     every: float = _EVERY,
-    most: int | None = None,
     read: ReadTimes = read_cpu_times,
 ) -> Iterator[T]:
     """Yield the items, and between them adapt torch's number of threads to the idle cores.
@@ -147,7 +145,7 @@ def follow_idle_cores(
         threads: as chosen at the start.
         tell: is called with a line about every change.
         every: seconds between measurements.
-        most, read: as for `choose_threads`.
+        read: as for `choose_threads`.
     """
     before, number, calm = read() if threads.automatic else None, threads.number, 0
     for item in items:
@@ -157,7 +155,7 @@ def follow_idle_cores(
         now = read()
         if now is None:
             return
-        wanted = _threads_for(idle_cores(before, now), most)
+        wanted = _threads_for(idle_cores(before, now))
         before = now
         calm = calm + 1 if wanted.number > number else 0
         if wanted.number < number or calm >= _IDLE_TIMES:

@@ -14,7 +14,10 @@ def launched_rank() -> int:
 
 
 def agree(yes: bool) -> bool:
-    """Broadcast rank 0's answer to all processes (a barrier); `yes` itself without torch.distributed."""
+    """Rank 0's answer in all processes; `yes` itself without torch.distributed.
+
+    A barrier: answers are gathered, because a broadcast would not make rank 0 wait for the others.
+    """
     if launched_processes() == 1:
         return yes
     from torch import distributed

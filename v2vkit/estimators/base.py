@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from v2vkit.arrays import Image
+
 Result = TypeVar("Result")
 
 

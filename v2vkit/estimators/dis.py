@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.estimators.base import Image
+from v2vkit.arrays import Image
 
 _MIN_SIDE = 16
 """Smallest side in pixels; smaller images are padded, because OpenCV's DIS raises or crashes the process on them."""

@@ -10,8 +10,8 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image
 from v2vkit.weights.registry import how_to_get, known
 
 _NUM_POINTS = 68

@@ -6,8 +6,8 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image
 from v2vkit.weights import file_digest
 from v2vkit.weights.registry import how_to_get, known
 

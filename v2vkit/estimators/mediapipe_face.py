@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.estimators.base import Image
+from v2vkit.arrays import Image
 from v2vkit.estimators.mediapipe_graph import MediapipeGraph, protos
 
 # Mesh vertices of each of the 68 dlib points; two vertices mean their midpoint. The jaw runs along

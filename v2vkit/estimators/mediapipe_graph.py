@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from v2vkit.estimators.base import Image
+from v2vkit.arrays import Image
 from v2vkit.estimators.suppress_stderr import quiet_stderr
 
 _STEP = 33_333  # microseconds from one image to the next, as in MediaPipe's solutions

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.estimators.base import Image
+from v2vkit.arrays import Image
 from v2vkit.estimators.keypoints import NUM_BODY, NUM_FACE, NUM_HAND
 from v2vkit.estimators.mediapipe_face import IRISES, LANDMARKS, mesh_points
 from v2vkit.estimators.mediapipe_graph import MediapipeGraph, proto

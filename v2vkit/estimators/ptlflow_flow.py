@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image
 from v2vkit.estimators.torch_weights import load_weights, one_thread, read_weights
 
 MODELS = (

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models import segmentation
 
+from v2vkit.arrays import Image
 from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image, Segments
+from v2vkit.estimators.base import Segments
 from v2vkit.estimators.torch_weights import load_weights, one_thread, read_weights
 from v2vkit.weights import check_stored
 

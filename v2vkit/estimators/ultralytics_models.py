@@ -22,10 +22,11 @@ import torch
 import torchvision  # noqa: F401  (ultralytics merges boxes in another way as soon as somebody has imported it)
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image, Segments
+from v2vkit.estimators.base import Segments
 from v2vkit.estimators.keypoints import to_body_25
 from v2vkit.estimators.torch_weights import one_thread, read_weights
 

@@ -7,13 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from v2vkit.arrays import Image
 from v2vkit.errors import V2VError
 from v2vkit.evaluation.metrics.contract import MISSED, REAL, REPEAT, Batch, Metric, Value
 
-Image = NDArray[np.uint8]
 T = TypeVar("T")
 
 BATCH = 8

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.flow import warp_backward
 from v2vkit.evaluation.metrics.contract import Batch, Metric
 
-Image = NDArray[np.uint8]
 Labels = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
 
@@ -136,7 +136,7 @@ def warp_labels(labels: Labels, displacement: FloatMap) -> Labels:
     return moved
 
 
-def summary_text(curves: Mapping[str, Mapping[str, Sequence[float]]], *, digits: int = 4) -> str:
+def summary_text(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     """One table per metric: methods by horizons.
 
     mIoU is of step t+k alone; the other metrics are means over the next k frames, as prediction boards print them.
@@ -147,20 +147,21 @@ def summary_text(curves: Mapping[str, Mapping[str, Sequence[float]]], *, digits:
         horizons = sorted({min(k, longest) for k in HORIZONS})
         heads = [f"t+{k}" if k == 1 or metric == MIOU else f"1-{k}" for k in horizons]
         width = max(len(name) for name in (metric, *methods))
-        lines = ["  ".join([metric.ljust(width), *(head.rjust(digits + 3) for head in heads)])]
+        lines = ["  ".join([metric.ljust(width), *(head.rjust(7) for head in heads)])]
         for method, values in methods.items():
-            cells = [f"{at_horizon(values, k, mean=metric != MIOU):.{digits}f}".rjust(digits + 3) for k in horizons]
+            cells = [f"{at_horizon(values, k, mean=metric != MIOU):.4f}".rjust(7) for k in horizons]
             lines.append("  ".join([method.ljust(width), *cells]))
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 
 
-def sets_text(sets: Mapping[str, Mapping[str, Mapping[str, Any]]], *, digits: int = 4) -> str:
+def sets_text(sets: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """One table per metric of whole sets of predicted frames: metric -> method -> values (`Metric.compute`)."""
     lines = []
     for metric, methods in sets.items():
         width = max(len(name) for name in (metric, *methods))
-        lines += [metric, *(f"{name.ljust(width)}  {found['value']:.{digits}f}" for name, found in methods.items()), ""]
+        rows = (f"{name.ljust(width)}  {found['value']:.4f}" for name, found in methods.items())
+        lines += [metric, *rows, ""]
     return "\n".join(lines).rstrip()
 
 

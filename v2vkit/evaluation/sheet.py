@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from v2vkit.arrays import Image
 
 
 class Sheet:

@@ -99,12 +99,19 @@ def conditioned_frames(
     return estimated(crop_shots(source, numbered, info, locate, keep_original=paste_back), live)
 
 
-def edited(frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool) -> Iterator[InputFrame]:
-    """The frames with edited annotations; without their flow, which tracking used, unless the model takes it."""
+def edited(
+    frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool, track_by_flow: bool = True
+) -> Iterator[InputFrame]:
+    """The frames with edited annotations; without their flow, unless the model takes it.
+
+    Args:
+        flow: the model takes flow.
+        track_by_flow: False where frames may be dropped: flow leads from one frame to the very next.
+    """
     for _, shot in groupby(frames, key=attrgetter("shot")):
         editor.shot()
         for frame in shot:
-            annotations = editor.edit(frame.annotations, frame.flow)
+            annotations = editor.edit(frame.annotations, frame.flow if track_by_flow else None)
             yield replace(frame, annotations=annotations, flow=frame.flow if flow else None)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
@@ -13,8 +13,6 @@ from v2vkit.inference.session import Session
 from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.models.dned import NUM_OUTPUTS, check_weights, draw_weights
 from v2vkit.models.sflow_generator import SFlowGenerator
-
-Image = NDArray[np.uint8]
 
 _BATCH = 4
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.base import Condition
@@ -23,7 +24,6 @@ from v2vkit.estimators.base import FaceEstimator, frame_itself
 from v2vkit.estimators.registry import chosen, open_estimator
 from v2vkit.weights import file_digest
 
-Image = NDArray[np.uint8]
 EstimatedFrame = tuple[Image, NDArray[np.float32], Regions | None, bool]
 FindPlacement = Callable[[Image], Placement | None]
 """A frame of the model's size, RGB uint8 [H, W, 3] -> position and size of its subject in pixels; None = not found."""

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-import numpy as np
-from numpy.typing import NDArray
-
+from v2vkit.arrays import Image
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
@@ -14,8 +12,6 @@ from v2vkit.video.footage import Footage
 from v2vkit.video.framing import crop_window, reframe
 from v2vkit.video.paired import find_pictures, match_pictures, open_pictures, read_pictures
 from v2vkit.video.sources import SourceFiles
-
-Image = NDArray[np.uint8]
 
 
 def open_frames(

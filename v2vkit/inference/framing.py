@@ -6,8 +6,8 @@ from itertools import chain, groupby, islice
 from operator import attrgetter
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.alignment import Placement
 from v2vkit.conditions.smoothing import HOLD_FRAMES
@@ -16,9 +16,6 @@ from v2vkit.estimators.base import FaceEstimator
 from v2vkit.inference.estimated_maps import open_face, open_placement
 from v2vkit.video.framing import Window, crop_window, face_window, reframe
 from v2vkit.video.stream import InputFrame, Source, image_of
-
-Image = NDArray[np.uint8]
-
 
 Locate = Callable[[Image], Window | None]
 """RGB uint8 [H, W, 3] -> crop window of its shot; None = no subject found in this frame."""

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from v2vkit.arrays import Image
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import to_unit
-from v2vkit.conditions.given import Image, check_image
+from v2vkit.conditions.given import check_image
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.video.stream import InputFrame

@@ -12,7 +12,7 @@ from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import Backend
 from v2vkit.inference.backends import choose_backend
-from v2vkit.inference.model import Model, Path
+from v2vkit.inference.model import AnyPath, Model
 from v2vkit.inference.session import warm_up
 from v2vkit.inference.settling import refuse_idle_settling
 
@@ -20,12 +20,12 @@ _SUFFIX = ".safetensors"
 
 
 def load(
-    path: Path,
+    path: AnyPath,
     *,
     device: str = "auto",
     precision: Precision = "auto",
-    styles: Path | None = None,
-    first_frame_model: Path | None = None,
+    styles: AnyPath | None = None,
+    first_frame_model: AnyPath | None = None,
     backend: Backend = "torch",
     settle: int = 0,
 ) -> Model:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.classes.table import ClassTable, find_table
@@ -36,8 +36,7 @@ from v2vkit.video.cuts import CutMethod
 from v2vkit.video.label_files import MapKind
 from v2vkit.video.options import VideoOptions
 
-Image = NDArray[np.uint8]
-Path = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,7 +104,7 @@ class Model:
         annotations: Iterable[Any] | Mapping[str, Any],
         *,
         frames: Any = None,
-        style: int | Path = 0,
+        style: int | AnyPath = 0,
         first_frames: Any = None,
     ) -> Iterator[Image]:
         """Frames of one shot from its annotations: T in, T out, computed lazily in constant memory.
@@ -136,7 +135,7 @@ class Model:
 
     def render(
         self,
-        source: Path,
+        source: AnyPath,
         *,
         align: bool = False,
         start: float = 0.0,
@@ -144,15 +143,15 @@ class Model:
         cuts: CutMethod | None = None,
         fps: str | float | Fraction | None = None,
         maps: bool = False,
-        instances: Path | None = None,
-        depth: Path | None = None,
-        densepose: Path | None = None,
-        classes: Path | ClassTable | None = None,
-        remap: Path | ClassTable | None = None,
-        frames: Path | None = None,
+        instances: AnyPath | None = None,
+        depth: AnyPath | None = None,
+        densepose: AnyPath | None = None,
+        classes: AnyPath | ClassTable | None = None,
+        remap: AnyPath | ClassTable | None = None,
+        frames: AnyPath | None = None,
         stream: int | None = None,
         keep_interlaced: bool = False,
-        style: int | Path = 0,
+        style: int | AnyPath = 0,
         edits: Edits = NO_EDITS,
         first_frames: Any = None,
     ) -> Iterator[Image]:
@@ -174,7 +173,7 @@ class Model:
             V2VError: at once, whatever stops the command before it writes; while reading, if the source is damaged.
         """
         path = os.fspath(source)
-        given: dict[MapKind, Path | None] = {"instances": instances, "depth": depth, "densepose": densepose}
+        given: dict[MapKind, AnyPath | None] = {"instances": instances, "depth": depth, "densepose": densepose}
         folders: dict[MapKind, str] = {kind: os.fspath(of) for kind, of in given.items() if of is not None}
         own: dict[str, Any] = {
             "align": align,
@@ -222,7 +221,7 @@ class Model:
 
         return images()
 
-    def _session(self, style: int | Path, first_frames: Any) -> Session:
+    def _session(self, style: int | AnyPath, first_frames: Any) -> Session:
         given = self._first_frames(first_frames)
         return Session(
             self.generator,
@@ -268,7 +267,7 @@ class Model:
             )
 
 
-def _table(given: Path | ClassTable | None) -> ClassTable | None:
+def _table(given: AnyPath | ClassTable | None) -> ClassTable | None:
     table: ClassTable | None = find_table(os.fspath(given) if isinstance(given, os.PathLike) else given)
     return table
 

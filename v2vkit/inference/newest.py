@@ -11,14 +11,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import groupby, pairwise
-from operator import attrgetter
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.checkpoint.model_file import ModelInfo
-from v2vkit.inference.conditioned import ConditionedFrame, stored
+from v2vkit.inference.conditioned import ConditionedFrame, edited, stored
 from v2vkit.inference.edits import LabelEditor
 from v2vkit.inference.estimated_maps import open_map_maker
 from v2vkit.inference.framing import crop_causally, open_locator
@@ -177,7 +176,7 @@ def causal_frames(
     """
     if source.annotated:
         if editor is not None:
-            frames = _tracked(frames, editor, flow=info.generator.takes_flow)
+            frames = edited(frames, editor, flow=info.generator.takes_flow, track_by_flow=False)
         return (stored(frame, info) for frame in frames)
     edit = None if editor is None else editor.edit_shot
     live = open_map_maker(info, source.name, device=device, causal=True, edit=edit)
@@ -195,14 +194,6 @@ def causal_frames(
             yield ConditionedFrame(s, replace(pending.popleft(), image=image), regions=regions, found=found)
 
     return conditioned()
-
-
-def _tracked(frames: Iterable[InputFrame], editor: LabelEditor, *, flow: bool) -> Iterator[InputFrame]:
-    """The frames with edited annotations; tracked without flow, which would lead to a frame that may be dropped."""
-    for _, shot in groupby(frames, key=attrgetter("shot")):
-        editor.shot()
-        for frame in shot:
-            yield replace(frame, annotations=editor.edit(frame.annotations), flow=frame.flow if flow else None)
 
 
 def render_live(

@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import ModelInfo, load_network, read_info
@@ -20,8 +20,6 @@ from v2vkit.models.label_maps import instances_of
 from v2vkit.models.layout import from_images, to_image
 from v2vkit.models.prediction import PredictionConfig
 from v2vkit.models.predictor import LabelPredictor, PredictorConfig, advance_history, observed_history
-
-Image = NDArray[np.uint8]
 
 
 def read_prediction_info(folder: Folder) -> ModelInfo:

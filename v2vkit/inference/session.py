@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.config import Precision
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.threads import batched, map_in_threads, prefetch
@@ -22,7 +23,6 @@ from v2vkit.inference.styles import Style
 from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.models.generator import Output
 
-Image = NDArray[np.uint8]
 Maps = NDArray[np.float32]
 """Source maps [C, H, W] in [0, 1]."""
 
@@ -191,10 +191,8 @@ def warm_up(
     zeros = np.zeros((generator.config.source_channels, height, width), np.float32)
     device = next(generator.parameters()).device
     with fitting("The model", device, "Close other programs that use that memory, or give another --device."):
-        rollout, number = (
-            Rollout(generator, downsamplings, precision=precision, forward=forward),
-            frames_at_once(generator, height, width) if forward is None else 1,
-        )
+        rollout = Rollout(generator, downsamplings, precision=precision, forward=forward)
+        number = frames_at_once(generator, height, width) if forward is None else 1
         if number == 1:
             rollout.step(zeros)
         else:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_network
 from v2vkit.classes.table import ClassTable
@@ -15,8 +16,9 @@ from v2vkit.conditions.labels import LabelsCondition
 from v2vkit.config import IGNORE
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
-from v2vkit.estimators.base import Image, Segments
+from v2vkit.estimators.base import Segments
 from v2vkit.estimators.torch_weights import one_thread
+from v2vkit.models.layout import to_signed
 from v2vkit.models.segmenter import SegmenterConfig
 
 _HINT = "Give the folder of a segmenter's checkpoint with --weights, such as work/checkpoints/segmenter."
@@ -82,7 +84,7 @@ class TrainedSegment:
     def __call__(self, image: Image) -> Segments:
         """Label ids uint8 [H, W] of an RGB uint8 [H, W, 3] image of any size."""
         height, width = image.shape[:2]
-        x = torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1)[None].float() / 127.5 - 1
+        x = to_signed(torch.from_numpy(np.ascontiguousarray(image)).to(self._device).permute(2, 0, 1)[None])
         with torch.inference_mode(), one_thread():
             scale = min(self._side / min(height, width), _LONGEST * self._side / max(height, width))
             size = max(_LEAST, round(height * scale)), max(_LEAST, round(width * scale))

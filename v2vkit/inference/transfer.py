@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST
 from v2vkit.checkpoint.model_file import ModelInfo
@@ -15,8 +16,6 @@ from v2vkit.config import Size
 from v2vkit.errors import V2VError
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.pipeline.stage import load_inputs
-
-Image = NDArray[np.uint8]
 
 _GROW, _SOFT = 0.04, 0.05
 """The mask of a face is widened and blurred by these parts of its height."""

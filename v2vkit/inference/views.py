@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.preview import contact_sheet
@@ -11,8 +12,6 @@ from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.inference.rollout import Rollout
 from v2vkit.inference.styles import Style, Styles
 from v2vkit.models.any_generator import AnyGenerator
-
-Image = NDArray[np.uint8]
 
 _COLUMNS = 4
 

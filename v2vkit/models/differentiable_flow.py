@@ -15,13 +15,13 @@ from v2vkit.models.blocks import upsample_to
 from v2vkit.models.warp import warp
 
 LEVELS = 5
-"""Most pyramid levels; at the coarsest a motion of 16 pixels is one pixel."""
+"""Most pyramid levels, each half the size of the one before; at the coarsest a motion of 16 pixels is one pixel."""
 MIN_SIDE = 16
 """Smallest side of the coarsest level in pixels (a smaller frame has one level)."""
 WARPS = 4
 ITERATIONS = 40
-SMOOTHNESS = 0.07
-ROBUSTNESS = 0.01
+SMOOTHNESS = 0.07  # alpha of Horn and Schunck, in units of the grey range 0 to 1
+ROBUSTNESS = 0.01  # grey difference above which pixels count less
 """WARPS to ROBUSTNESS: best of a small search on known translations and Middlebury's RubberWhale together."""
 
 _BT601 = (0.299, 0.587, 0.114)
@@ -35,27 +35,21 @@ def estimate_flow(
     last: Tensor,
     frame: Tensor,
     *,
-    levels: int = LEVELS,
     warps: int = WARPS,
     iterations: int = ITERATIONS,
-    smoothness: float = SMOOTHNESS,
-    robustness: float = ROBUSTNESS,
     gradient_checkpointing: bool = False,
 ) -> Tensor:
     """Backward flow between two frames: `warp(last, flow)` looks like `frame`.
 
-    Minimises sum rho(last(p + w(p)) - frame(p)) + smoothness^2 |grad w|^2 with rho(d) = sqrt(d^2 + robustness^2),
+    Minimises sum rho(last(p + w(p)) - frame(p)) + SMOOTHNESS^2 |grad w|^2 with rho(d) = sqrt(d^2 + ROBUSTNESS^2),
     scaled to the weight 1 at d = 0. Computed in float32 (float64 for float64 frames), also under autocast.
     The precision is limited by the bilinear warp, so frames are smoothed by [1 4 1] / 6 first.
 
     Args:
         last: [B, 3 or 1, H, W] the older frame in [-1, 1]; values outside are clamped.
         frame: the newer frame, of the same shape.
-        levels: sizes, each half of the one before; fewer for small frames (`MIN_SIDE`).
         warps: times per level that `last` is warped by the flow so far and the brightness is linearised there.
         iterations: Jacobi iterations after each warp.
-        smoothness: alpha of Horn and Schunck, in units of the grey range 0 to 1.
-        robustness: grey difference above which pixels count less.
         gradient_checkpointing: keep no activations inside a warp; they are computed again for the gradients.
 
     Returns:
@@ -64,7 +58,7 @@ def estimate_flow(
     with torch.autocast(frame.device.type, enabled=False):
         pair = [_grey(x) for x in (last, frame)]
         pyramid = [[_smooth(x, _PREFILTER) for x in pair]]
-        while len(pyramid) < levels and min(frame.shape[-2:]) >> len(pyramid) >= MIN_SIDE:
+        while len(pyramid) < LEVELS and min(frame.shape[-2:]) >> len(pyramid) >= MIN_SIDE:
             pyramid.append([_smooth(x, _BINOMIAL)[..., ::2, ::2] for x in pyramid[-1]])
         flow = torch.zeros_like(pyramid[-1][0]).repeat(1, 2, 1, 1)
         for older, newer in reversed(pyramid):
@@ -74,7 +68,7 @@ def estimate_flow(
             older = torch.cat([older, _gradient(older)], 1)  # one warp for all is cheaper
             newer = torch.cat([newer, _gradient(newer)], 1)
             for _ in range(warps):
-                args = (older, newer, flow, iterations, smoothness, robustness)
+                args = (older, newer, flow, iterations)
                 if gradient_checkpointing and torch.is_grad_enabled():
                     flow = checkpoint(_refine, *args, use_reentrant=False)
                 else:
@@ -82,9 +76,7 @@ def estimate_flow(
     return flow
 
 
-def _refine(
-    older: Tensor, newer: Tensor, flow: Tensor, iterations: int, smoothness: float, robustness: float
-) -> Tensor:
+def _refine(older: Tensor, newer: Tensor, flow: Tensor, iterations: int) -> Tensor:
     """One linearisation around `flow` and its Jacobi iterations (Horn and Schunck 1981, section 12).
 
     Args:
@@ -94,9 +86,9 @@ def _refine(
     warped = warp(older, flow)
     gradient = (warped[:, 1:] + newer[:, 1:]) / 2
     difference = warped[:, :1] - newer[:, :1]
-    weight = robustness / (difference.square() + robustness**2).sqrt()
+    weight = ROBUSTNESS / (difference.square() + ROBUSTNESS**2).sqrt()
     constant = difference - (gradient * flow).sum(1, keepdim=True)  # the residual of the linear model at zero flow
-    step = weight * gradient / (smoothness**2 + weight * gradient.square().sum(1, keepdim=True))
+    step = weight * gradient / (SMOOTHNESS**2 + weight * gradient.square().sum(1, keepdim=True))
     neighbours = flow.new_tensor(_NEIGHBOURS).expand(2, 1, 3, 3)
     for _ in range(iterations):
         mean = F.conv2d(F.pad(flow, [1] * 4, mode="replicate"), neighbours, groups=2)

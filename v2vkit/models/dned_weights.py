@@ -18,18 +18,17 @@ _VGG_HINT = "Give torchvision's vgg16 (`v2v weights fetch vgg16`), or train the 
 _HED_HINT = "Give the weights `hed` (see `v2v weights list`), or train the edge network from scratch."
 
 
-def dned_from_vgg(path: str | Path, *, source: Literal["edges", "image"] = "edges") -> DNED:
-    """The edge network with the trunk of torchvision's VGG-16; side outputs start near 0, as in HED.
+def dned_from_vgg(path: str | Path) -> DNED:
+    """The edge network of edge maps with the trunk of torchvision's VGG-16; side outputs start near 0, as in HED.
 
     Args:
         path: a state dict (`.pth` or `.safetensors`); its classifier is not used.
-        source: input of the network, edge map or image.
 
     Raises:
         V2VError: the file is missing, unreadable or not VGG-16.
     """
     state = read_state(path, hint=_VGG_HINT)
-    network = _network(source, "imagenet")
+    network = _network("edges", "imagenet")
     index = 0  # position in torchvision's `features`: convolution, ReLU, ..., pooling
     for stage in network.stages:
         for conv in _convolutions(stage):

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from v2vkit.models.blocks import (
     Head,
@@ -24,6 +23,7 @@ from v2vkit.models.blocks import (
     stop_gradient_unless,
     ups,
 )
+from v2vkit.models.checkpointing import CheckpointedModule
 from v2vkit.models.generator_config import HISTORY, GeneratorConfig
 from v2vkit.models.warp import warp
 
@@ -178,15 +178,13 @@ class Scale(nn.Module):
         return Output(x_fake=x_fake, h=h, flow=flow, mask=mask, warped=warped)
 
 
-class VideoGenerator(nn.Module):
+class VideoGenerator(CheckpointedModule):
     """F of the vid2vid paper for one time step; the caller updates the history between steps (`advance`)."""
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.config = config
         self.scales = nn.ModuleList(Scale(config, scale) for scale in range(config.num_scales))
-        self.checkpointing = False
-        """Gradient checkpointing of each scale in training: recompute activations instead of storing them."""
         init_weights(self)
         if config.picture is not None:
             self._init_near_picture()
@@ -244,13 +242,7 @@ class VideoGenerator(nn.Module):
             assert past.shape[-2:] == sizes[index], "each scale's history has that scale's size"
             with torch.set_grad_enabled(torch.is_grad_enabled() and index >= train_from):
                 padded = None if first_frame and not config.zero_history else self._padded(past, index)
-                if self.checkpointing and torch.is_grad_enabled():
-                    below = checkpoint(
-                        scale.features, sources[index], padded, below, varied, flow=not first_frame, use_reentrant=False
-                    )
-                else:
-                    below = scale.features(sources[index], padded, below, varied, flow=not first_frame)
-                assert below is not None
+                below = self.run(scale.features, sources[index], padded, below, varied, flow=not first_frame)
                 given = None if given_flow is None else given_flow[index]
                 outputs.append(scale.compose(below, past[:, -3:], foregrounds[index], pictures[index], given))
         return outputs

@@ -16,8 +16,6 @@ FEATURES = 1024
 """Channels of the last map."""
 CLASSES = 400
 """Logits: the classes of Kinetics-400."""
-MIN_FRAMES = 9
-"""Fewest frames: the classifier averages over two times of the last map, which has one for every eight frames."""
 _HINT = "Give a state dict with the names of rgb_imagenet.pt: v2v weights add i3d FILE"
 
 # Width of each branch: 1x1 | 1x1, 3x3 | 1x1, 3x3 | pool, 1x1 (table 1 of Szegedy et al. 2015).
@@ -110,7 +108,10 @@ class I3D(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, T, 224, 224] in [-1, 1], T of 9 or more -> [B, 1024] or [B, 400]."""
+        """[B, 3, T, 224, 224] in [-1, 1] -> [B, 1024] or [B, 400].
+
+        T is 9 or more: the classifier averages over two times of the last map, which has one for every eight frames.
+        """
         for name in self._order:
             if name in _POOLS:
                 x = _max_pool(x, *_POOLS[name])

@@ -3,13 +3,11 @@
 It generates first frames; applied to every frame it is the pix2pixHD baseline (`FrameGenerator`).
 """
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from v2vkit.config import StageConfig, Upsample, setting
 from v2vkit.models.blocks import (
@@ -25,6 +23,7 @@ from v2vkit.models.blocks import (
     stop_gradient_unless,
     ups,
 )
+from v2vkit.models.checkpointing import CheckpointedModule
 from v2vkit.models.generator import Output
 
 
@@ -146,20 +145,6 @@ class ImageGenerator(nn.Module):
         for enhancer, level in zip(self.enhancers, sources[1:], strict=True):
             x = enhancer(level, x)
         return torch.tanh(self.head(x))
-
-
-class CheckpointedModule(nn.Module):
-    """A network with optional gradient checkpointing in training: recomputes activations instead of storing them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.checkpointing = False
-
-    def run(self, function: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """`function(*inputs)`, with gradient checkpointing if `checkpointing` is on."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(function, *inputs, use_reentrant=False)
-        return function(*inputs)
 
 
 class FrameGenerator(CheckpointedModule):

@@ -28,11 +28,6 @@ def regions_of(labels: Tensor, instances: Tensor | None = None) -> Tensor:
     return ids if instances is None else ids + instances.long()
 
 
-def one_hot_labels(labels: Tensor, num_labels: int) -> Tensor:
-    """[B, 1, H, W] integers -> float32 [B, K, H, W]; ignored pixels are 0 in every channel."""
-    return (labels == torch.arange(num_labels, device=labels.device)[None, :, None, None]).float()
-
-
 def edges_of(regions: Tensor) -> Tensor:
     """Pixels whose region differs from one of their four neighbours: [B, 1, H, W] -> float32 [B, 1, H, W].
 

@@ -72,7 +72,9 @@ def laplacian_edges(
     """
     import torch
 
-    levels = ((x.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.int64)
+    from v2vkit.models.layout import to_levels
+
+    levels = to_levels(x).to(torch.int64)
     red, green, blue = (weight * levels[:, channel] for channel, weight in enumerate(GREY))
     grey = red + green + blue  # at most 18 bits; smoothing adds 24 and the Laplacian 5, which fits into 64
     weights = gaussian_weights(sigma)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from v2vkit.config import Upsample, setting
 from v2vkit.models.blocks import Head, Norm, downs, init_weights, pad_to_multiple, res_blocks, stem, ups
-from v2vkit.models.label_maps import edges_of, labels_from_channels, next_regions, one_hot_labels, regions_of
+from v2vkit.models.label_maps import edges_of, labels_from_channels, next_regions, regions_of
 from v2vkit.models.prediction import PredictionConfig
 from v2vkit.models.warp import warp
 
@@ -161,9 +161,3 @@ def advance_history(history: LabelHistory, predicted: PredictedMap, config: Pred
         parts = [predicted.probabilities.detach(), *([edges_of(regions)] if config.edges else [])]
         maps = torch.cat([history.maps[:, config.map_channels :], *parts], 1)
     return LabelHistory(maps, regions)
-
-
-def channels_of(regions: Tensor, labels: Tensor, config: PredictorConfig) -> Tensor:
-    """The channels of one map [B, C, H, W], as `LabelsCondition.channels`, from regions and labels [B, 1, H, W]."""
-    hot = one_hot_labels(labels, config.num_labels)
-    return torch.cat([hot, edges_of(regions)], 1) if config.edges else hot

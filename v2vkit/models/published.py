@@ -11,7 +11,6 @@ from v2vkit.config import StageConfig, as_plain, make_config
 from v2vkit.errors import V2VError
 from v2vkit.models.blocks import Norm, ReflectConv
 from v2vkit.models.discriminator import Discriminator, DiscriminatorConfig
-from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 from v2vkit.models.generator import GeneratorConfig, Scale, VideoGenerator
 from v2vkit.models.image_generator import ImageGenerator, ImageGeneratorConfig
 from v2vkit.models.published_layers import HINT, Branch, Imported, build, count_layers, is_conv, published_layers
@@ -33,11 +32,6 @@ _BRANCHES: dict[str, tuple[str, ...]] = {
     "foreground_head": ("indv_final",),
 }
 """Branch of one scale of `VideoGenerator` -> the published prefixes of its layers, in order."""
-
-
-def read_published(path: str | Path) -> State:
-    """The tensors of one published `.pth` file; see `read_published_file`."""
-    return read_published_file(path)[0]
 
 
 def read_published_file(path: str | Path) -> tuple[State, tuple[str, ...]]:
@@ -232,26 +226,6 @@ def import_image_generator(state: State) -> Imported[ImageGenerator]:
         branches.append((0, (f"enhancers.{i}.encoder",), (f"model{i + 1}_1",)))
         branches.append((0, (f"enhancers.{i}.branch", *last), (f"model{i + 1}_2",)))
     return build(lambda: ImageGenerator(config), [state], branches)
-
-
-def import_encoder(state: State) -> Imported[FeatureEncoder]:
-    """The feature encoder of pix2pixHD.
-
-    Raises:
-        V2VError: the tensors are not those of that network.
-    """
-    plain, _ = count_layers(state, "model")
-    shapes = [layer["weight"].shape for _, layer in published_layers(state, ("model",)) if is_conv(layer)]
-    if len(shapes) < 4:
-        raise V2VError("weights-mismatch", "These weights are not a published feature encoder.", HINT)
-    values = {
-        "out_channels": shapes[-1][0],
-        "width": shapes[0][0],
-        "num_down": (plain - 2) // 2,
-        "norm": _norm(state, "model", affine="batch"),
-    }
-    config = _inferred(EncoderConfig, values)
-    return build(lambda: FeatureEncoder(config), [state], [(0, ("layers",), ("model",))])
 
 
 def _inferred(config: type[C], values: dict[str, Any]) -> C:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from v2vkit.config import setting
 from v2vkit.models.blocks import Norm, is_varied, stop_gradient_unless
+from v2vkit.models.checkpointing import CheckpointedModule
 from v2vkit.models.dned import DNED, DNEDConfig, check_weights, superpose
 from v2vkit.models.generator import Output
-from v2vkit.models.image_generator import CheckpointedModule, FrameConfig, ImageGenerator, ImageGeneratorConfig
+from v2vkit.models.image_generator import FrameConfig, ImageGenerator, ImageGeneratorConfig
 
 
 class SFlowConfig(FrameConfig):

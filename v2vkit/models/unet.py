@@ -21,8 +21,9 @@ from v2vkit.models.blocks import (
     pad_to_multiple,
     stop_gradient_unless,
 )
+from v2vkit.models.checkpointing import CheckpointedModule
 from v2vkit.models.generator import Output
-from v2vkit.models.image_generator import CheckpointedModule, FrameConfig
+from v2vkit.models.image_generator import FrameConfig
 
 MAX_FACTOR = 8
 """The widest layers have 8 times the channels of the first (512 for a width of 64)."""

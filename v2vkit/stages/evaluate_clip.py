@@ -5,8 +5,8 @@ from functools import partial
 from itertools import islice, tee
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.evaluation.compare import Before, Row, evaluate_clip, measure_real
@@ -18,8 +18,6 @@ from v2vkit.inference.session import Session
 from v2vkit.inference.workspace import annotated_frames
 from v2vkit.progress import Progress, progress
 from v2vkit.stages.evaluate_plan import Opened, length
-
-Image = NDArray[np.uint8]
 
 
 def measure_shots(opened: Opened, sheet: Sheet) -> list[Row]:

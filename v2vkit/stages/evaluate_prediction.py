@@ -13,15 +13,13 @@ from v2vkit.progress import progress
 from v2vkit.stages.evaluate_prediction_plan import PredictionPlan, open_prediction
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import nn
 
+    from v2vkit.arrays import Image
     from v2vkit.conditions.labels import LabelMap
     from v2vkit.evaluation.prediction import PredictionScores
     from v2vkit.evaluation.prediction_profile import ErrorProfile
 
-    Image = NDArray[np.uint8]
 
 JSON_NAME, PLOT_NAME, SHEET_NAME = "prediction.json", "prediction.png", "prediction-contact.png"
 PROFILE_NAME = "prediction-profile.png"

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from v2vkit.arrays import Image
     from v2vkit.estimators.base import FlowEstimator
 
-    Image = NDArray[np.uint8]
     FloatMap = NDArray[np.float32]
 
 Confidence = Literal["forward-backward", "photometric", "none"]

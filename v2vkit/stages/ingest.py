@@ -167,8 +167,7 @@ class IngestConfig(StageConfig):
         """`map_folders`, and that of the flow."""
         return self.map_folders | ({} if self.flow_maps.flow is None else {"flow": self.flow_maps.flow})
 
-    @property
-    def found(self) -> "tuple[SourceFiles, ...]":
+    def find_sources(self) -> "tuple[SourceFiles, ...]":
         """The sources at their current paths.
 
         Raises:
@@ -196,7 +195,7 @@ def source_checksums(config: IngestConfig) -> dict[str, str]:
     from v2vkit.video.sources import checksum
 
     refuse_workspaces(config.sources)
-    sums = checksums(config.found, config.every_folder, pictures=config.picture)
+    sums = checksums(config.find_sources(), config.every_folder, pictures=config.picture)
     if (description := config.label_rules.panoptic) is not None:
         sums["segments of the label maps"] = checksum(Path(description).parent, [Path(description).name])
     if config.face_weights is not None:
@@ -227,7 +226,7 @@ def open_ingest(config: IngestConfig) -> Opened:
             ingest_clip,
             lossless=config.lossless,
             rules=config.label_rules,
-            sources=config.found,
+            sources=config.find_sources(),
             roots=config.map_folders,
             pictures=config.picture,
             flow=config.flow_maps,

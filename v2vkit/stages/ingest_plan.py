@@ -82,7 +82,7 @@ def _open_sources(config: "IngestConfig") -> "tuple[list[OpenedSource], dict[str
     from v2vkit.video.collect import collect
     from v2vkit.video.sources import left_out, unsearched_folders
 
-    sources, rate = config.found, None if config.fps is None else Fraction(config.fps)
+    sources, rate = config.find_sources(), None if config.fps is None else Fraction(config.fps)
     known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
     for folder, names in unsearched_folders(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."

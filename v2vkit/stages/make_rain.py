@@ -14,12 +14,8 @@ from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from v2vkit.arrays import Image
     from v2vkit.video.stream import Source
-
-    Image = NDArray[np.uint8]
 
 
 class RainConfig(StageConfig):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from v2vkit.pipeline.stage import Clip, Sample
 
 if TYPE_CHECKING:
+    from v2vkit.arrays import Image
     from v2vkit.conditions.base import Condition
-    from v2vkit.estimators.base import Image
 
 Result = TypeVar("Result")
 

@@ -15,10 +15,8 @@ from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import tracked
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from v2vkit.arrays import Image
 
-    Image = NDArray[np.uint8]
 
 VIDEO_ENDINGS = (".mp4", ".mov", ".mkv")
 _EXAMPLES = 24  # frames of a video that decide the layer and its scale for all

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from v2vkit.arrays import Image
+
 Floats = NDArray[np.float32]
 
 _STREAKS, _DROPS = 1, 2  # random streams of one seed

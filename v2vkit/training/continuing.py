@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.checkpoint.snapshot import Progress, read_progress
+from v2vkit.checkpoint.snapshot import TrainingPosition, read_progress
 from v2vkit.config import as_plain
 from v2vkit.errors import V2VError, counted
 from v2vkit.training.config import TrainConfig
@@ -58,7 +58,7 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
     return progress.sha256
 
 
-def fitted_epochs(config: TrainConfig, progress: Progress) -> int | None:
+def fitted_epochs(config: TrainConfig, progress: TrainingPosition) -> int | None:
     """The epochs that this budget was found to leave of this schedule when the training of the snapshot began.
 
     None = it was another budget or another number of epochs, or no budget.
@@ -68,7 +68,7 @@ def fitted_epochs(config: TrainConfig, progress: Progress) -> int | None:
     return fitted.epochs if same and fitted is not None else None
 
 
-def refuse_finished(config: TrainConfig, progress: Progress, folder: Folder, *, epochs: int) -> None:
+def refuse_finished(config: TrainConfig, progress: TrainingPosition, folder: Folder, *, epochs: int) -> None:
     """Whether epochs are left after a snapshot.
 
     Raises:
@@ -83,7 +83,7 @@ def refuse_finished(config: TrainConfig, progress: Progress, folder: Folder, *, 
         )
 
 
-def _belongs(progress: Progress, old: Manifest) -> bool:
+def _belongs(progress: TrainingPosition, old: Manifest) -> bool:
     """Whether a snapshot is of that training, or the one that the training continued from."""
     return progress.fingerprint == old.fingerprint or progress.sha256 in old.inputs.values()
 

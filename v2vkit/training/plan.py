@@ -29,6 +29,8 @@ from v2vkit.training.trainer import new_state, take_step
 SMALLER = "Use --gradient-checkpointing, a smaller --chunk, --batch-size or --max-frames, or narrower networks."
 """Hint on how to reduce the memory of training."""
 
+_NUM_STEPS = 2  # steps that are measured, after one to warm up
+
 Kind = tuple[bool, int]
 """Kind of an epoch: whether only the newest scale trains, and how many losses its sequences are long enough for."""
 
@@ -42,7 +44,7 @@ class Cost:
         seconds_per_step: of an optimiser step.
         seconds_to_load: of reading and augmenting a frame of a sequence (context included) that is not cached, for the
             share of the batch that one process loads.
-        num_steps: number of steps measured; fewer than asked for if the clips are short.
+        num_steps: number of steps measured; fewer than `_NUM_STEPS` if the clips are short.
         peak_bytes: peak memory of the process (CPU) or of the device's allocator (CUDA).
         frame_bytes: of one frame's image, maps and flow as tensors.
     """
@@ -62,16 +64,14 @@ def measure(
     *,
     phase: Phase | None = None,
     processes: int = 1,
-    num_steps: int = 2,
 ) -> Cost:
-    """Measures time and memory of up to `num_steps` steps of one process, after one step to warm up.
+    """Measures time and memory of up to `_NUM_STEPS` steps of one process, after one step to warm up.
 
     Args:
         phase: the epochs to measure; None = the last ones. The steps are those at the end of a sequence of that length,
             as far as the clips allow, because windows are loaded whole and video discriminators look far back. Real
             frames replace the frames generated before.
         processes: number of processes that share a batch.
-        num_steps: number of steps to measure.
     """
     spec = method_spec(config.method)
     phase = phase or phases(spec.schedule(config))[-1]
@@ -79,7 +79,7 @@ def measure(
     method = spec.build(config, dataset.source, device, ALONE)
     state = new_state(config, method, device)
     chunk_frames = config.schedule.chunk
-    context, measured = spec.context(config), chunk_frames * (num_steps + 1)
+    context, measured = spec.context(config), chunk_frames * (_NUM_STEPS + 1)
     in_phase = [term.num_frames for term in method.losses() if term.counts_at(phase.full_first, phase.num_frames)]
     seen_before = max(in_phase, default=1) - 1
     windows = _longest_windows(

@@ -1,15 +1,13 @@
 """The sample grid: a picture of the generator's outputs, one column per frame, one row per map."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow import flow_color
 from v2vkit.models.generator import Output
 from v2vkit.models.layout import to_image
 from v2vkit.training.data.batch import VideoBatch
-
-Image = NDArray[np.uint8]
 
 
 def sample_grid(source: Conditioning, sequence: VideoBatch, frames: list[int], outputs: list[Output]) -> Image:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from v2vkit.checkpoint.train_state import TrainState, model_weights
+from v2vkit.checkpoint.train_state import TrainState, saved_weights
 
 _SHARDED = "generator"
 """The optimiser whose networks are sharded. Discriminators are small, and keep no EMA."""
@@ -71,7 +71,7 @@ def shard_state(state: TrainState, device: torch.device) -> None:
         if values:
             # Sorted, because safetensors reads the tensors of a file in another order in each process.
             optimizer.state[parameter] = {key: _shard_like(parameter, values[key]) for key in sorted(values)}
-    state.ema.update({name: _shard_like(w, state.ema[name]) for name, w in model_weights(state.networks).items()})
+    state.ema.update({name: _shard_like(w, state.ema[name]) for name, w in saved_weights(state.networks).items()})
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

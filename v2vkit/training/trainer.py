@@ -13,7 +13,7 @@ import torch
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import encode_png
 from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state, snapshot_tensors
-from v2vkit.checkpoint.train_state import TrainState, model_weights, parameters_of
+from v2vkit.checkpoint.train_state import TrainState, parameters_of, saved_weights
 from v2vkit.engine.cores import UNCHANGED_THREADS, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
 from v2vkit.errors import V2VError
@@ -47,7 +47,7 @@ def new_state(config: TrainConfig, method: Method, device: torch.device, paralle
         )
         for name in names
     }
-    ema = {name: copy.deepcopy(tensor.detach()) for name, tensor in model_weights(networks).items()}
+    ema = {name: copy.deepcopy(tensor.detach()) for name, tensor in saved_weights(networks).items()}
     return TrainState(networks, optimizers, make_scaler(config.hardware.precision, device), ema)
 
 

@@ -6,6 +6,7 @@ read other files or the network, and renders text files as video.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ from v2vkit.video.options import VideoOptions
 from v2vkit.video.pipes import STANDARD_INPUT, PipeReader, check_standard_input
 from v2vkit.weights.files import refuse_pointer
 
+MPEG_TICK = Fraction(1, 90000)
+"""Time base of MPEG in seconds: of streams that state none."""
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,h264,hevc,m4v,ivf,mjpeg,flv,asf,ogg,gif,apng,mxf,dv,nut,"
     "yuv4mpegpipe,wav,mp3,aac,flac,aiff,ac3"

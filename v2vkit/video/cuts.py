@@ -8,17 +8,18 @@ from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
+from v2vkit.arrays import Image
 from v2vkit.config import DEFAULT_RATE
 
 T = TypeVar("T")
-Image = NDArray[np.uint8]
 CutMethod = Literal["adaptive", "content", "none"]
 DETECTION_SIDE = 256
 """Longer side in pixels at which frames are compared; the detectors' thresholds were tuned at about this size."""
+MIN_SHOT = 4
+"""Shortest shot in frames; closer cuts (flashes) are ignored."""
 
 
 def find_cuts(
@@ -26,7 +27,6 @@ def find_cuts(
     *,
     method: CutMethod = "adaptive",
     fps: Fraction = DEFAULT_RATE,
-    min_frames: int = 4,
 ) -> list[int]:
     """Numbers of the frames that begin a new shot, without frame 0.
 
@@ -35,7 +35,7 @@ def find_cuts(
     Args:
         images: consecutive frames, RGB uint8 [H, W, 3]; best small: `decode(..., long_side=DETECTION_SIDE)`.
     """
-    numbered = number_shots(((None, image) for image in images), method=method, fps=fps, min_frames=min_frames)
+    numbered = number_shots(((None, image) for image in images), method=method, fps=fps)
     shots = (shot for _, shot in numbered)
     return [number for number, (before, shot) in enumerate(pairwise(shots), start=1) if shot != before]
 
@@ -45,11 +45,10 @@ def number_shots(
     *,
     method: CutMethod = "adaptive",
     fps: Fraction = DEFAULT_RATE,
-    min_frames: int = 4,
 ) -> Iterator[tuple[T, int]]:
     """(item, number of its shot, from 0) of every frame, in order.
 
-    Detectors report a cut some frames late, so items are delayed (by 2 frames with `adaptive`, `min_frames` with
+    Detectors report a cut some frames late, so items are delayed (by 2 frames with `adaptive`, `MIN_SHOT` with
     `content`, 0 with `none`); pictures are not kept.
 
     Args:
@@ -58,13 +57,12 @@ def number_shots(
         method: `adaptive` compares the change of a frame with that of its neighbours, so it tolerates fast camera
             motion; `content` uses a fixed threshold; `none` finds no cuts.
         fps: frame rate; only for the detectors' time codes.
-        min_frames: shortest shot in frames; closer cuts (flashes) are ignored.
     """
     if method == "none":
         for item, _ in frames:
             yield item, 0
         return
-    detector = (AdaptiveDetector if method == "adaptive" else ContentDetector)(min_scene_len=min_frames)
+    detector = (AdaptiveDetector if method == "adaptive" else ContentDetector)(min_scene_len=MIN_SHOT)
     held: deque[tuple[int, T]] = deque()
     cuts: set[int] = set()
     shot = 0

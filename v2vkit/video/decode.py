@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.errors import V2VError
-from v2vkit.video.container import OpenVideo, decode_all, is_avi, is_raw, open_video
+from v2vkit.video.container import MPEG_TICK, OpenVideo, decode_all, is_avi, is_raw, open_video
 from v2vkit.video.damage import Damage
 from v2vkit.video.geometry import geometry_of
 from v2vkit.video.interlace import deinterlaced, has_fields, stated_fields
@@ -156,7 +156,7 @@ def _timed(item: "Stamped") -> Callable[[NDArray[np.uint8]], Frame]:
     return partial(
         Frame,
         pts=stamp,
-        time_base=raw.time_base or Fraction(1, 90000),
+        time_base=raw.time_base or MPEG_TICK,
         index=index,
         repaired=raw.pts != stamp,
         duration=_duration(video, index, raw, stamp),
@@ -236,7 +236,7 @@ def number_frames(
     video: OpenVideo, frames: Iterator[av.VideoFrame], start: int = 0, stop: int | None = None
 ) -> Iterator[Stamped]:
     """Numbers the frames from `start` and makes their time stamps strictly increasing."""
-    time_base = video.stream.time_base or Fraction(1, 90000)
+    time_base = video.stream.time_base or MPEG_TICK
     step = max(1, round(1 / (frame_rate(video) * time_base)))
     previous: int | None = None
     delay: int | None = None  # from the first frame's decoding time stamp to its presentation time stamp

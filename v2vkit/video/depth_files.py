@@ -24,9 +24,7 @@ _BACKGROUND = 65504.0  # largest half float: renderers write this or more (Blend
 Depth = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
-def read_depth(
-    path: str | Path, *, scale: float | None = None, inverse: bool = False, size: tuple[int, int] | None = None
-) -> Depth:
+def read_depth(path: str | Path, *, scale: float | None = None, inverse: bool = False) -> Depth:
     """One depth map: distance along the optical axis, or relative depth (any monotonic function of it).
 
     Args:
@@ -35,15 +33,13 @@ def read_depth(
         scale: stored units per metre: 256 (KITTI), 1000 (millimetres), 5000 (TUM). None = 256 for PNG, 1 otherwise.
             Does not matter for relative depth.
         inverse: the file holds disparity (inverse depth; larger = nearer), as written by MiDaS and its successors.
-        size: required (width, height).
 
     Returns:
         depth float32 [H, W] in metres (or relative), 0 where unknown; valid bool [H, W]: False where the file holds 0,
         NaN or infinity, or (EXR) 65504 and more, which renderers write for the background.
 
     Raises:
-        V2VError: missing, damaged, of another kind, 8 bits, colours, negative numbers, another size, or OpenEXR is not
-            installed.
+        V2VError: missing, damaged, of another kind, 8 bits, colours, negative numbers, or OpenEXR is not installed.
     """
     ending = Path(path).suffix.lower()
     if ending not in ENDINGS:
@@ -55,13 +51,6 @@ def read_depth(
     if Path(path).exists() and not Path(path).is_file():
         raise V2VError("file-required", f"The depth map {path} is not a regular file.", "Give a file.")
     stored = {".png": _read_png, ".exr": _read_exr, ".npy": _read_npy}[ending](path)
-    height, width = stored.shape
-    if size is not None and (width, height) != size:
-        raise V2VError(
-            "size-mismatch",
-            f"The depth map {path} is {width}x{height}, but its frame is {size[0]}x{size[1]}.",
-            "Depth maps must have the size of the frames that they belong to.",
-        )
     # NaN compares as False on both sides.
     if (stored < 0).any():
         raise V2VError(

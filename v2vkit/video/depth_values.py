@@ -14,27 +14,25 @@ NEAR, FAR = 1.0, 100.0
 LARGEST = 65535
 """Stored value of depth too large for 16 bits."""
 _SAMPLES = 4096  # pixels per frame from which a clip's range is estimated
+_BEYOND = 2.0  # per cent of the pixels beyond either end of a clip's range
 _FRAMES = 64  # frames per shot from which its range is estimated
 
 
-def encode_depth(
-    depth: NDArray[np.floating], valid: NDArray[np.bool_], *, scale: float = KITTI_SCALE
-) -> NDArray[np.uint16]:
-    """Depth as it is stored: depth * scale rounded, 0 = unknown (KITTI's depth PNG with the default scale).
+def encode_depth(depth: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Depth as it is stored and as KITTI's depth PNGs have it: depth * KITTI_SCALE rounded, 0 = unknown.
 
     Args:
         depth: [H, W] metres; ignored where `valid` is False.
         valid: [H, W].
-        scale: stored units per metre.
 
     Returns:
-        uint16 [H, W]. Known depth takes 1 to 65535; 65535 means that or farther (255.99 m with the default scale).
+        uint16 [H, W]. Known depth takes 1 to 65535; 65535 means that or farther (255.99 m).
     """
-    known = np.where(valid, depth, 0).astype(np.float64) * scale
+    known = np.where(valid, depth, 0).astype(np.float64) * KITTI_SCALE
     return np.where(valid, np.clip(np.rint(known), 1, LARGEST), 0).astype(np.uint16)
 
 
-def decode_depth(stored: NDArray[np.generic], *, scale: float = KITTI_SCALE) -> Depth:
+def decode_depth(stored: NDArray[np.generic]) -> Depth:
     """Inverse of `encode_depth`: depth float32 [H, W], 0 where unknown, and valid bool [H, W].
 
     Raises:
@@ -47,7 +45,7 @@ def decode_depth(stored: NDArray[np.generic], *, scale: float = KITTI_SCALE) -> 
             "Make the depth artifact again.",
         )
     numbers = stored.astype(np.float64)
-    return (numbers / scale).astype(np.float32), numbers > 0
+    return (numbers / KITTI_SCALE).astype(np.float32), numbers > 0
 
 
 def encode_relative(
@@ -74,7 +72,7 @@ def relative_channel(stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def depth_channel(
-    depth: NDArray[np.floating], valid: NDArray[np.bool_], *, near: float, far: float, mask: bool = True
+    depth: NDArray[np.floating], valid: NDArray[np.bool_], *, near: float, far: float
 ) -> NDArray[np.uint8]:
     """Depth as network input: inverse depth, (1/d - 1/far) / (1/near - 1/far), clipped to [0, 1].
 
@@ -86,10 +84,9 @@ def depth_channel(
         depth: [H, W], in the unit of `near` and `far`.
         valid: [H, W].
         near, far: depths that map to 255 and 0; 0 < near < far, and far may be infinite.
-        mask: add a second channel.
 
     Returns:
-        uint8 [2, H, W], or [1, H, W] without `mask`: inverse depth (0 where unknown), and 255 where depth is known.
+        uint8 [2, H, W]: inverse depth (0 where unknown), and 255 where depth is known.
 
     Raises:
         V2VError: not 0 < near < far.
@@ -102,7 +99,7 @@ def depth_channel(
         )
     share = _share(np.where(valid, depth, near), near, far)
     values = np.where(valid, np.rint(255 * share), 0).astype(np.uint8)
-    return np.stack([values, np.where(valid, 255, 0).astype(np.uint8)]) if mask else values[None]
+    return np.stack([values, np.where(valid, 255, 0).astype(np.uint8)])
 
 
 def _share(depth: NDArray[np.floating], near: float, far: float) -> NDArray[np.float64]:
@@ -129,12 +126,11 @@ def range_of_files(folder: str | Path, names: Iterable[str], *, inverse: bool = 
         raise V2VError(error.code, f"{folder}: {error.message}", error.hint) from None
 
 
-def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float, float]:
-    """Near and far end of a clip of relative depth, for `depth_channel`.
+def depth_range(frames: Iterable[Depth]) -> tuple[float, float]:
+    """Near and far end of a clip of relative depth, for `depth_channel`; 2 % of the pixels are beyond either end.
 
     Args:
         frames: depth [H, W] and valid [H, W] of each frame; at most 4096 pixels of each are kept in memory.
-        percent: percentage of the pixels beyond either end.
 
     Returns:
         (near, far), near < far.
@@ -151,7 +147,7 @@ def depth_range(frames: Iterable[Depth], *, percent: float = 2.0) -> tuple[float
         raise V2VError(
             "depth-missing", "No pixel of the clip has a depth.", "Check the depth maps: 0 means that depth is unknown."
         )
-    low, high = np.percentile(1 / pixels, (percent, 100 - percent))
+    low, high = np.percentile(1 / pixels, (_BEYOND, 100 - _BEYOND))
     if high <= low * (1 + 1e-6):  # a single distance: put it in the middle of the range
         low, high = low / 2, high * 1.5
     return float(1 / high), float(1 / low)

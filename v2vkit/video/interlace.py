@@ -6,12 +6,13 @@ both ends to give the same frames as the whole video.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from typing import TypeVar
 
 import av
 from av.filter import Graph
 from av.video.stream import VideoStream
+
+from v2vkit.video.container import MPEG_TICK
 
 T = TypeVar("T")
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE; 0 is unknown, larger values are interlaced
@@ -49,7 +50,7 @@ def deinterlaced(items: Iterable[tuple[T, av.VideoFrame]]) -> Iterator[tuple[T, 
 def _bwdif(frame: av.VideoFrame) -> Graph:
     graph = Graph()
     source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 90000)
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or MPEG_TICK
     )
     graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
     graph.configure()

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Self
 
 from v2vkit.errors import V2VError
-from v2vkit.video.container import OpenVideo
+from v2vkit.video.container import MPEG_TICK, OpenVideo
 from v2vkit.video.decode import Frame
 from v2vkit.video.seeking import packet_stamps
 
@@ -82,7 +82,7 @@ def find_part(name: str, video: OpenVideo, limits: Limits) -> Part | None:
     found = packet_stamps(video, end)
     if found is None:
         return None
-    ticks, time_base = sorted(found), video.stream.time_base or Fraction(1, 90000)
+    ticks, time_base = sorted(found), video.stream.time_base or MPEG_TICK
     times = [(tick - ticks[0]) * time_base for tick in ticks]
     inside = [i for i, time in enumerate(times) if limits.holds(time)]
     if not inside:

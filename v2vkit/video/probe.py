@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from v2vkit.errors import V2VError
-from v2vkit.video.container import OpenVideo, decode_all, demux, open_video
+from v2vkit.video.container import MPEG_TICK, OpenVideo, decode_all, demux, open_video
 from v2vkit.video.geometry import geometry_of
 from v2vkit.video.options import VideoOptions
 from v2vkit.video.rates import frame_rate, stated_frames
@@ -67,7 +67,7 @@ def probe(path: str | Path, *, scan: bool = False, options: VideoOptions | None 
             )
         geometry = geometry_of(video.stream, frame)
         width, height = geometry.displayed
-        seconds, time_base = _duration(video), video.stream.time_base or Fraction(1, 90000)
+        seconds, time_base = _duration(video), video.stream.time_base or MPEG_TICK
         num_frames, variable = stated_frames(video), None
         if scan:
             num_frames, variable = _scan(video)

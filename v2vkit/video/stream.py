@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.video.audio import Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.cuts import CutMethod, number_shots
 from v2vkit.video.framing import Window
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from v2vkit.arrays import Image
 from v2vkit.engine.devices import pick_device
-from v2vkit.evaluation.metrics.contract import Image
 from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.tensors import clean_resize
 from v2vkit.weights import file_digest

@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from v2vkit.arrays import Image
+
 FloatMap = NDArray[np.float32]
 
 OURS: Final = "ours"

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.landmarks import NUM_LANDMARKS
 from v2vkit.estimators.base import IdentityEstimator, estimate_all
 from v2vkit.estimators.registry import open_estimator
-from v2vkit.evaluation.metrics.contract import MISSED, REAL, Batch, FloatMap, Image, Metric, PerFrame, Value
+from v2vkit.evaluation.metrics.contract import MISSED, REAL, Batch, FloatMap, Metric, PerFrame, Value
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.setup import Setup
 

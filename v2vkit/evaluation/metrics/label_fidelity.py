@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.conditions.label_ids import colorize, instance_edges
 from v2vkit.config import IGNORE
-from v2vkit.evaluation.metrics.contract import REAL, SOURCE, Batch, Image, Metric, Value, Values
+from v2vkit.evaluation.metrics.contract import REAL, SOURCE, Batch, Metric, Value, Values
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.setup import LabelMap, Segmenter, Setup
 from v2vkit.evaluation.segmentation import Confusion, counted_in, no_confusion

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from v2vkit.arrays import Image
 from v2vkit.engine.devices import pick_device
 from v2vkit.evaluation.metrics.backbones import weights_note
-from v2vkit.evaluation.metrics.contract import Image, Metric, Value, compared
+from v2vkit.evaluation.metrics.contract import Metric, Value, compared
 from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.tensors import signed
 from v2vkit.models.lite0 import Lite0, feature_distance

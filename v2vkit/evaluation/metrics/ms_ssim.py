@@ -2,7 +2,8 @@
 
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from v2vkit.evaluation.metrics.contract import Image, Metric, compared, one_by_one
+from v2vkit.arrays import Image
+from v2vkit.evaluation.metrics.contract import Metric, compared, one_by_one
 from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.tensors import unit
 

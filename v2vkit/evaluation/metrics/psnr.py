@@ -3,7 +3,8 @@
 import numpy as np
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from v2vkit.evaluation.metrics.contract import Image, Metric, compared, one_by_one
+from v2vkit.arrays import Image
+from v2vkit.evaluation.metrics.contract import Metric, compared, one_by_one
 from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.tensors import unit
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from v2vkit.evaluation.metrics.contract import Image
+from v2vkit.arrays import Image
 
 T = TypeVar("T")
 

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from v2vkit.arrays import Image
 from v2vkit.evaluation.metrics import backbones
 from v2vkit.evaluation.metrics.backbones import Backbone
-from v2vkit.evaluation.metrics.contract import REAL, Batch, Image, Metric, Value, Values
+from v2vkit.evaluation.metrics.contract import REAL, Batch, Metric, Value, Values
 from v2vkit.evaluation.metrics.frechet import Moments, frechet_distance
 from v2vkit.evaluation.metrics.kernel_distance import Reservoir, kernel_distance, spread
 from v2vkit.evaluation.metrics.registry import FVD_FRAMES, VFID_FRAMES

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Image = NDArray[np.uint8]
+from v2vkit.arrays import Image
+from v2vkit.models.layout import from_images
 
 
 def unit(image: Image) -> Tensor:
@@ -17,7 +18,7 @@ def unit(image: Image) -> Tensor:
 
 def signed(images: Sequence[Image]) -> Tensor:
     """uint8 [H, W, 3] each to float32 [B, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return from_images(np.stack(images))
 
 
 def clean_resize(images: Sequence[Image], size: tuple[int, int]) -> Tensor:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from v2vkit.evaluation.metrics.contract import Batch, FloatMap, Image, Metric, PerFrame, Value
+from v2vkit.arrays import Image
+from v2vkit.evaluation.metrics.contract import Batch, FloatMap, Metric, PerFrame, Value
 from v2vkit.evaluation.metrics.setup import Setup
 from v2vkit.evaluation.metrics.tensors import unit
 from v2vkit.models.warp import warp

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_image, encode_jpeg
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.conditions.preview import open_layer, sort_layers
 from v2vkit.evaluation.overview.curves import Curve, downsampled
-
-Image = NDArray[np.uint8]
 
 _SAMPLES, _SHARDS = 6, 3
 """Frames shown of an artifact, and shards that are read for them."""

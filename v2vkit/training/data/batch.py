@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from v2vkit.models.blocks import downsample
+from v2vkit.models.layout import to_signed
 from v2vkit.models.warp import downsampled_flow
 
 
@@ -58,13 +59,8 @@ def to_device(batch: VideoBatch, device: torch.device) -> VideoBatch:
     """The batch as floats on a device; from page-locked memory it is copied asynchronously."""
     moved = map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
     if moved.x.dtype == torch.uint8:
-        moved = replace(moved, x=frames_to_float(moved.x), s=maps_to_float(moved.s))
+        moved = replace(moved, x=to_signed(moved.x), s=maps_to_float(moved.s))
     return moved
-
-
-def frames_to_float(x: Tensor) -> Tensor:
-    """uint8 frames -> float32 in [-1, 1]."""
-    return x.float() / 127.5 - 1
 
 
 def maps_to_float(s: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from v2vkit.conditions.base import Use
 from v2vkit.conditions.clips import ClipReader
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.errors import V2VError
+from v2vkit.models.layout import to_signed
 from v2vkit.models.warp import downsampled_flow
 from v2vkit.training.data.batch import (
     VideoBatch,
     downsampled,
-    frames_to_float,
     joined,
     maps_to_float,
     mirrored,
@@ -195,7 +195,7 @@ class VideoDataset:
         x = torch.from_numpy(arrays["x"]).permute(2, 0, 1)[None]
         s = torch.from_numpy(arrays["s"])[None]
         if downsample or not self.compact:
-            x, s = frames_to_float(x), maps_to_float(s)
+            x, s = to_signed(x), maps_to_float(s)
         regions = torch.from_numpy(arrays["regions"])[None, None] if "regions" in arrays else None
         one = VideoBatch(x, s, {}, {}, regions)
         one = downsampled(mirrored(one) if flip else one, downsample)

@@ -10,6 +10,7 @@ four hidden layers 1 / num_D of eq. 5); the perceptual loss of VGG-19 weighs its
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
             "lambda_dned",
             needs=(EDGES, EDGE_NETWORK),
             begins=phase_epochs(config)[0],
-            compute=_balanced if config.losses.balance_edges else _plain,
+            compute=partial(_edge_loss, balanced=config.losses.balance_edges),
         ),
         LossTerm(
             "G_Flow",
@@ -109,17 +110,13 @@ def _perceptual(chunk: GeneratedChunk) -> Tensor:
     return torch.stack([distance(fake, real) for fake in fakes]).sum()
 
 
-def _plain(chunk: GeneratedChunk, *, balanced: bool = False) -> Tensor | None:
+def _edge_loss(chunk: GeneratedChunk, *, balanced: bool) -> Tensor | None:
     logits = [
         join([output.edge_logits[i] for output in chunk.outputs]) for i in range(len(chunk.outputs[0].edge_logits))
     ]
     if not logits or chunk.edges is None:
         return None
     return dned_loss(logits, chunk.s[:, chunk.edges], balanced=balanced)
-
-
-def _balanced(chunk: GeneratedChunk) -> Tensor | None:
-    return _plain(chunk, balanced=True)
 
 
 def _flow(chunk: GeneratedChunk) -> Tensor | None:

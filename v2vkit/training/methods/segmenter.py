@@ -30,8 +30,8 @@ from v2vkit.training.data.labelled import open_labelled
 from v2vkit.training.methods.base import MethodSpec, StepContext
 from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY
 from v2vkit.training.parallel import Parallel
+from v2vkit.training.resolve_segmenter import class_weights, resolve_segmenter
 from v2vkit.training.schedule import Schedule
-from v2vkit.training.segmenter_settings import class_weights, resolve_segmenter
 from v2vkit.training.terms import LossTerm
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from benchmarks.object_colours import colour_change, style_change
 from benchmarks.style_tracks import switches
-from v2vkit.evaluation.object_colours import colour_change, style_change
 
 
 def _frames(colours: list[int], num: int = 6) -> list[tuple[np.ndarray, np.ndarray]]:
