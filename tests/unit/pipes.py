@@ -1,6 +1,7 @@
 """Real pipes for the tests: as standard input of this process, and to and from a `v2v` of its own."""
 
 import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -91,7 +92,7 @@ class Behind:
         return os.read(self._descriptor, size)
 
 
-def stream_frames(pipe: Ahead, frames: Iterable[NDArray[np.uint8]]) -> Iterator[int]:
+def stream_frames(pipe: Ahead | io.BytesIO, frames: Iterable[NDArray[np.uint8]]) -> Iterator[int]:
     """Writes frames into a pipe as Matroska, one by one; yields their numbers, and closes the stream at the end."""
     options = {"flush_packets": "1", "cluster_time_limit": "20"}
     with av.open(pipe, "w", format="matroska", options=options) as container:

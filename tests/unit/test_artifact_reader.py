@@ -3,6 +3,9 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +14,11 @@ import pytest
 from benchmarks.slow_store import SlowStore, register
 from tests.errors import raises
 from tests.unit.training_data import make_workspace
+from v2vkit.artifacts import shard_cache
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest, read_manifest
 from v2vkit.artifacts.reader import ArtifactReader
-from v2vkit.artifacts.shard_cache import cache_folder
+from v2vkit.artifacts.shard_cache import cache_folder, cached_shard
 from v2vkit.conditions.clips import ClipReader
 
 
@@ -151,6 +155,61 @@ def test_the_cache_drops_the_least_recently_used_first(
     assert kept == {entries[0].sha256, entries[2].sha256}
 
 
+def test_making_room_keeps_the_downloads_of_other_processes(
+    made: Path, requests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = manifest_of(made).shards
+    monkeypatch.setenv("V2V_CACHE_GB", str(1.5 * entries[0].bytes / 1e9))
+    running, abandoned = (cache_folder() / f".tmp-{number}-{entries[0].sha256}.tar" for number in (1, 2))
+    cache_folder().mkdir(parents=True)
+    for path in (running, abandoned):
+        path.write_bytes(bytes(2 * entries[0].bytes))
+    os.utime(abandoned, (1, 1))
+    reader_of(made, remote=True).read("clip-0001", 0, "png")
+    assert running.exists()
+    assert not abandoned.exists()
+
+
+def test_a_shard_that_is_gone_is_not_an_error_of_the_cache(work: Path, requests: list[str]) -> None:
+    entry = manifest_of(work).shards[0]
+    (work / "frames" / entry.name).unlink()
+    with pytest.raises(FileNotFoundError):
+        cached_shard(Folder(f"slowstore://{work}/frames"), entry)
+
+
+_HOLDS = """
+import sys
+from pathlib import Path
+from v2vkit.artifacts.shard_cache import _locked
+with _locked(Path(sys.argv[1]), "a"):
+    print("held", flush=True)
+    sys.stdin.read()
+    print("let go", flush=True)
+"""
+
+
+def test_two_processes_do_not_hold_one_lock(tmp_path: Path) -> None:
+    held: list[str] = []
+    command = [sys.executable, "-c", _HOLDS, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+
+        def wait() -> None:
+            with shard_cache._locked(tmp_path, "a"):
+                held.append("here")
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        with shard_cache._locked(tmp_path, "b"):
+            assert not held
+        process.stdin.close()
+        thread.join()
+        assert process.stdout.readline() == "let go\n"
+    assert held == ["here"]
+
+
 def test_a_download_that_fails_leaves_nothing(made: Path, requests: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: Folder, name: str, path: str) -> None:
         Path(path).write_bytes(b"half")
@@ -160,7 +219,7 @@ def test_a_download_that_fails_leaves_nothing(made: Path, requests: list[str], m
         patch.setattr(Folder, "download", broken)
         with raises("network-failed"):
             reader_of(made, remote=True).read("clip-0000", 0, "png")
-    assert [path.suffix for path in cache_folder().iterdir()] == [".lock"]
+    assert not [path for path in cache_folder().iterdir() if path.suffix != ".lock"]
     assert reader_of(made, remote=True).read("clip-0000", 0, "png")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from tests.unit.training_data import SMALL, make_workspace
 from v2vkit.engine import cores
+from v2vkit.engine.choice import local_workers
 from v2vkit.engine.cores import (
     UNCHANGED_THREADS,
     CpuTimes,
@@ -24,6 +25,7 @@ from v2vkit.engine.cores import (
 )
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
+from v2vkit.stages.doctor import _devices
 from v2vkit.stages.train import STAGE as TRAIN
 
 
@@ -113,3 +115,12 @@ def test_the_plan_says_how_many_threads_and_why(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "threads": 1})
     plan = run(TRAIN, config, RunOptions(work=options.work, dry_run=True)).message
     assert "  threads   1 (--threads)" in plan
+
+
+def test_one_worker_per_core_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+    assert local_workers(0, 10) == 1
+    assert local_workers(8, 10) == 8
+    assert local_workers(8, 3) == 3
+    assert _devices()[0].startswith("cpu: 1 cores")

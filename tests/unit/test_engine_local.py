@@ -21,3 +21,12 @@ def test_a_killed_worker_is_a_sentence() -> None:
         assert sorted(engine.map(range(2))) == [(0, 0), (1, 10)]
         with raises("worker-killed", "--workers"):
             list(engine.map([2]))
+
+
+def _dies(argument: int) -> Callable[[int], int]:
+    os._exit(9)
+
+
+def test_a_worker_that_is_killed_while_it_is_set_up_is_a_sentence() -> None:
+    with raises("worker-killed", "--workers"), LocalEngine(_dies, 0, 2):
+        pass

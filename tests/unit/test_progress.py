@@ -23,7 +23,10 @@ class Terminal(io.StringIO):
 
 
 class Closed(io.StringIO):
+    refused = 0
+
     def write(self, text: str) -> int:
+        self.refused += 1
         raise BrokenPipeError
 
 
@@ -125,14 +128,15 @@ def test_quiet_work_shows_nothing(stream: io.StringIO) -> None:
 
 
 def test_a_log_that_is_gone_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    with progress(10, desc="flow", stream=Closed(), clock=clock) as shown:
+    stream, clock = Closed(), Clock()
+    with progress(10, desc="flow", stream=stream, clock=clock) as shown:
         clock.now += 600
         shown.update()
+        assert stream.refused == 1
         shown.write("text")
+        assert stream.refused == 2
     monkeypatch.setattr("sys.stderr", None)
-    with progress(10, desc="flow") as shown:
-        shown.update()
+    assert list(tracked(range(3), total=3, desc="flow")) == [0, 1, 2]
 
 
 def test_tracked_items_are_counted() -> None:

@@ -130,7 +130,8 @@ def test_signals_have_a_stack_after_a_graph_of_openvino_is_dropped_in_another_th
     """OpenVINO unmaps the stack that it has given them, and the next signal writes over other memory: a crash."""
     for package in ("onnx", "openvino"):
         pytest.importorskip(package)
-    subprocess.run([sys.executable, "-c", _DROPPED_IN_A_THREAD], check=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", _DROPPED_IN_A_THREAD], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_openvino_refuses_bf16_for_several_scales(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """`v2v render` from standard input and to standard output, in processes of its own with real pipes at both ends."""
 
+import io
+import signal
 import threading
+import time
 from fractions import Fraction
 from itertools import count
 from pathlib import Path
@@ -14,7 +17,7 @@ from tests.faces import photo
 from tests.unit.pipes import Ahead, Behind, decoded, finished, standard_input, started, stream_frames
 from tests.unit.rendering import render, save_untrained
 from tests.unit.video_files import read_packets, read_raw, write_file
-from v2vkit.cli.main import EXIT_PIPE, EXIT_PROBLEMS
+from v2vkit.cli.main import EXIT_PIPE, EXIT_PROBLEMS, EXIT_STOPPED
 from v2vkit.stages.render import COMMAND, RenderConfig
 
 pytest.importorskip("mediapipe")
@@ -119,6 +122,39 @@ def test_a_closed_output_pipe_ends_the_command_without_a_traceback(tmp_path: Pat
         assert process.wait() == EXIT_PIPE
     assert b"Traceback" not in said
     assert b"error" not in said.lower()
+
+
+def _waits(process: int) -> bool:
+    """Whether all threads of a process sleep."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{process}/task").glob("*/stat")]
+    return set(states) == {"S"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's states of threads")
+def test_ctrl_c_twice_ends_a_rendering_whose_source_has_stalled(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "face")
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"old")
+    stream = io.BytesIO()
+    assert len(list(stream_frames(stream, _faces(60)))) == 60
+    with started("-", str(target), "--work", str(tmp_path)) as process:
+        assert process.stdin is not None
+        process.stdin.write(stream.getvalue()[:-1000])  # and nothing more, but the pipe stays open
+        process.stdin.flush()
+        idle = 0  # looks in a row at which it has begun to write, and every thread waited
+        while idle < 10:
+            assert process.poll() is None
+            idle = idle + 1 if list(tmp_path.glob(".out.*")) and _waits(process.pid) else 0
+            time.sleep(0.05)
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        while b"Ctrl-C again" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == EXIT_STOPPED
+    assert target.read_bytes() == b"old"
+    assert not list(tmp_path.glob(".out.*"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Contact sheets and videos of artifacts: what is shown is what is there, and mistakes are told in sentences."""
 
 import errno
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -51,6 +54,19 @@ def test_a_sheet_of_frames_shows_every_clip_evenly(tmp_path: Path) -> None:
         assert _share(sheet, colour) == 2 * 32 * 48
     only = _show(tmp_path, "frames", "sheet.png", frames=4, clip="b")
     assert (_share(only, COLOURS["a"]), _share(only, COLOURS["b"])) == (0, 4 * 32 * 48)
+
+
+def test_two_processes_may_write_one_sheet(tmp_path: Path) -> None:
+    """Each has a temporary file of its own; that of a process that was killed is removed."""
+    write_frames(tmp_path, {"a": _plain(COLOURS["a"], 2)})
+    name = f".sheet.{os.getppid()}.part.png"
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    for process in (os.getppid(), killed.pid):
+        (tmp_path / f".sheet.{process}.part.png").write_bytes(b"half")
+    _show(tmp_path, "frames", "sheet.png")
+    assert {path.name for path in tmp_path.glob(".*")} == {name}
+    assert (tmp_path / name).read_bytes() == b"half"
 
 
 def test_each_shard_is_read_once_for_a_sheet_and_once_more_for_a_video(

@@ -24,7 +24,8 @@ from v2vkit.artifacts import folder as folder_module
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.images import decode_gray, decode_image
 from v2vkit.artifacts.manifest import read_manifest
-from v2vkit.artifacts.shard import list_members, load_shard
+from v2vkit.artifacts.network import network_error
+from v2vkit.artifacts.shard import ShardWriter, list_members, load_shard
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import PerClip, RunOptions
@@ -327,6 +328,39 @@ def test_a_full_disk_is_one_sentence_and_leaves_no_shard_begun(tmp_path: Path, w
     assert filled.stderr == ""
     assert filled.stdout == "disk-full\n"
     assert not list((tmp_path / "work").rglob(".*"))
+
+
+def _of_package(module: str) -> Exception:
+    """An exception of a package that need not be installed."""
+    error = type("Error", (Exception,), {"__module__": module})()
+    assert isinstance(error, Exception)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError(errno.ENOENT, "gone", "map.png"), _of_package("google.protobuf.message")],
+    ids=["a missing source", "protobuf"],
+)
+def test_errors_while_a_shard_is_filled_are_not_those_of_the_shard(tmp_path: Path, error: Exception) -> None:
+    def fill() -> None:
+        with ShardWriter(Folder(str(tmp_path)), "shard-00000.tar") as writer:
+            writer.add("clip/000000", "bin", bytes(100))
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fill()
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "module", ["google.auth.exceptions", "google.api_core.exceptions", "gcsfs.retry", "botocore.exceptions"]
+)
+def test_errors_of_the_stores_packages_are_those_of_the_network(module: str) -> None:
+    error = network_error(_of_package(module), "gs://bucket/a")
+    assert error is not None
+    assert error.code == "network-failed"
 
 
 def test_a_place_in_which_nothing_can_be_made_is_a_sentence(tmp_path: Path) -> None:

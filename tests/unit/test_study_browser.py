@@ -162,7 +162,8 @@ def test_replay_starts_both_together_and_they_loop(made: tuple[Path, Key], tmp_p
         )
         page.until("starts[0] >= 2 && starts[1] >= 2")  # by themselves
         page.press("r")
-        page.until("starts[0] >= 3 && starts[0] === starts[1]")
+        assert page.until("starts[0] >= 3 && starts[0] === starts[1]")
+        assert page.errors() == []
 
 
 def test_raters_see_other_orders_and_half_of_them_mirrored_sides(made: tuple[Path, Key], tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.errors import raises
+from tests.file_reads import count_file_reads
 from tests.unit.training_data import SMALL, make_workspace, same
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import read_manifest
 from v2vkit.checkpoint.model_file import load_model
+from v2vkit.checkpoint.snapshot import read_progress
 from v2vkit.pipeline.runner import run, status
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
@@ -141,6 +143,26 @@ def test_continuing_without_a_snapshot_is_refused(work: str) -> None:
     Path(work, "checkpoints/spatial-1/state.json").unlink()
     with raises("snapshot-missing", "--overwrite"):
         run(STAGE, changed(epochs=2), RunOptions(work=work, continue_=True))
+
+
+def test_a_damaged_snapshot_is_refused_before_anything_is_replaced(work: str) -> None:
+    folder = Path(work, "checkpoints/spatial-1")
+    (state,) = folder.glob("state-*.safetensors")
+    content = bytearray(state.read_bytes())
+    content[-5] ^= 0xFF
+    state.write_bytes(content)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with raises("snapshot-damaged", "--overwrite"):
+        run(STAGE, changed(epochs=3), RunOptions(work=work, continue_=True))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_position_is_read_without_the_tensors(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, reads = Path(work, "checkpoints/spatial-1"), count_file_reads(monkeypatch)
+    progress = read_progress(Folder(str(folder)))
+    assert progress is not None
+    assert (progress.epoch, progress.file) == (1, next(folder.glob("state-*.safetensors")).name)
+    assert list(reads) == [str(folder / "state.json")]
 
 
 def test_a_dry_run_plans_what_would_be_continued(work: str) -> None:

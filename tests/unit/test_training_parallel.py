@@ -79,20 +79,31 @@ if __name__ == "__main__":
     run(STAGE, TrainConfig.model_validate_json(sys.argv[2]), RunOptions(work=sys.argv[1]))
 """
 
-# Runs the stage with the settings argv[2]; the first process finishes its folder late.
+# Runs the stage with the settings argv[2]; the first process finishes each folder when the second waits for it.
 _LATE = """
 import os, sys, time
+from pathlib import Path
 from v2vkit.pipeline import runner
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
 if __name__ == "__main__":
-    write = runner.write_manifest
+    write, agree, calls, finished = runner.write_manifest, runner.agree, Path(sys.argv[1], "calls"), []
+    calls.touch()
     def late(folder, manifest, *name):
-        time.sleep(0 if name else 1)
+        if not name:
+            finished.append(folder)
+            while calls.stat().st_size < 2 * len(finished):  # one before the folder is begun, one after it is finished
+                time.sleep(0.05)
         write(folder, manifest, *name)
+    def noted(yes):
+        with calls.open("a") as file:
+            file.write(".")
+        return agree(yes)
     if os.environ["RANK"] == "0":
         runner.write_manifest = late
+    else:
+        runner.agree = noted
     settings = TrainConfig.model_validate_json(sys.argv[2])
     print(runner.run(STAGE, settings, RunOptions(work=sys.argv[1])).message)
 """

@@ -1,5 +1,7 @@
 """What the plan says before training starts: every loss, and what was measured."""
 
+import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +128,17 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work: str) -> None:
     assert done.output.count("s per step") >= 2
     assert sorted(Folder(work).names()) == before
     assert not Path(work, "checkpoints").exists()
+
+
+def test_a_system_that_does_not_report_memory_has_a_plan_without_it(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has neither the module `resource` nor `os.sysconf`."""
+    config = SMALL.model_copy(update={"measure": True, "threads": 1})
+    assert "peak memory" in run(STAGE, config, RunOptions(work=work, dry_run=True)).message
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.delattr(os, "sysconf")
+    plan = run(STAGE, config, RunOptions(work=work, dry_run=True)).message
+    assert "s per step" in plan
+    assert "GiB" not in plan
 
 
 def test_the_plan_says_which_losses_are_never_reached() -> None:

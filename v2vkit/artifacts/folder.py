@@ -82,7 +82,7 @@ class Folder:
         return f"{self.path}/{name}"
 
     def names(self) -> list[str]:
-        """The complete files here, sorted; an absent folder is empty."""
+        """The complete files and the folders here, sorted; an absent folder is empty."""
         with explain_os_errors(self.path, reading=True):
             try:
                 found = self.fs.ls(self.path, detail=False, refresh=True)
@@ -131,25 +131,30 @@ class Folder:
             file.write(data)
 
     @contextlib.contextmanager
-    def create(self, name: str) -> Iterator[IO[bytes]]:
+    def create(self, name: str) -> Iterator["NewFile"]:
         """A file object for writing `name`; the file appears when the block ends without an error.
+
+        Other errors of the block pass unchanged.
 
         Raises:
             V2VError: the disk is full, the folder is read-only or cannot be made.
         """
-        temporary = f"{self.path}/{_TEMPORARY}{os.getpid()}-{name}"
-        with explain_os_errors(self._full(name)):
+        path, temporary = self._full(name), f"{self.path}/{_TEMPORARY}{os.getpid()}-{name}"
+        with explain_os_errors(path):
             self.fs.makedirs(self.path, exist_ok=True)
-            try:
-                # fsspec uploads on close: the file object must be closed before the rename.
-                with self.fs.open(temporary, "wb") as file:
-                    yield file
-                    _flush_to_disk(file)
-                self.fs.mv(temporary, self._full(name))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    self.fs.rm_file(temporary)
-                raise
+            file = self.fs.open(temporary, "wb")
+        try:
+            yield NewFile(file, path)
+            with explain_os_errors(path):
+                _flush_to_disk(file)
+                file.close()  # fsspec uploads on close: before the rename
+                self.fs.mv(temporary, path)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                file.close()
+            with contextlib.suppress(Exception):
+                self.fs.rm_file(temporary)
+            raise
 
     def refuse_unwritable(self) -> None:
         """Check that files can be written here, by writing and removing an empty one.
@@ -204,6 +209,17 @@ class Folder:
             if _OURS.match(str(path).rsplit("/", 1)[-1]):
                 with contextlib.suppress(OSError):
                     self.fs.rm_file(path)
+
+
+class NewFile:
+    """A file that is being written to a folder; errors of writing are sentences."""
+
+    def __init__(self, file: IO[bytes], path: str):
+        self._file, self._path = file, path
+
+    def write(self, data: bytes) -> int:
+        with explain_os_errors(self._path):
+            return self._file.write(data)
 
 
 def _flush_to_disk(file: Any) -> None:

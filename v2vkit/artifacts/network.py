@@ -8,7 +8,8 @@ import re
 
 from v2vkit.errors import V2VError
 
-_LIBRARIES = frozenset(("aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests", "urllib3"))
+_GOOGLE = ("google.api_core", "google.auth", "google.cloud")  # protobuf is in the package google, too
+_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "gcsfs", *_GOOGLE, "requests", "urllib3")
 """Packages whose exceptions mean that a store could not be reached or refused."""
 
 _CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
@@ -26,7 +27,8 @@ def network_error(error: BaseException, path: str) -> V2VError | None:
             f"There are no credentials for {path}.",
             "Set them as the store wants them, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile.",
         )
-    if kind.__module__.split(".")[0] in _LIBRARIES or isinstance(error, ConnectionError | TimeoutError):
+    of_store = f"{kind.__module__}.".startswith(tuple(f"{name}." for name in _LIBRARIES))
+    if of_store or isinstance(error, ConnectionError | TimeoutError):
         return V2VError(
             "network-failed",
             f"{path} could not be reached, also after retries ({kind.__name__}).",

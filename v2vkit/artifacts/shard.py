@@ -14,7 +14,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from v2vkit.artifacts.folder import Folder
+from v2vkit.artifacts.folder import Folder, NewFile
 from v2vkit.artifacts.manifest import ClipInfo, ShardEntry
 from v2vkit.errors import V2VError
 
@@ -133,7 +133,7 @@ class ShardWriter:
 class _HashingFile:
     """Counts and hashes the bytes written through it; after `abandoned` is set it writes nothing."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: NewFile):
         self.file, self.sha256, self.size, self.abandoned = file, hashlib.sha256(), 0, False
 
     def write(self, data: bytes) -> int:

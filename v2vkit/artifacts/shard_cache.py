@@ -5,34 +5,30 @@ user's cache directory), `V2V_CACHE_GB` its limit.
 """
 
 import contextlib
+import errno
 import os
-import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import filelock
+import platformdirs
 
 from v2vkit.artifacts.folder import Folder, explain_os_errors
 from v2vkit.artifacts.manifest import ShardEntry
 from v2vkit.errors import V2VError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 DEFAULT_GB = 100.0
+_DOWNLOAD = ".tmp-"
+_ABANDONED = 86_400.0  # seconds since the last byte of a download whose process was killed
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 def cache_folder() -> Path:
     """The folder of the cache."""
     if given := os.environ.get("V2V_CACHE"):
         return Path(given).expanduser() / "shards"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "v2vkit" / "shards"
+    return platformdirs.user_cache_path("v2vkit", appauthor=False) / "shards"
 
 
 def cache_limit() -> int:
@@ -66,7 +62,7 @@ def cached_shard(folder: Folder, entry: ShardEntry) -> tuple[Folder, str]:
     path = _copy_of(entry)
     with _locked(kept, entry.sha256):
         if not path.exists():
-            temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+            temporary = path.with_name(f"{_DOWNLOAD}{os.getpid()}-{path.name}")
             try:
                 _make_room(kept, entry.bytes)
                 with explain_os_errors(str(path), reading=True):
@@ -102,11 +98,15 @@ def _copy_of(entry: ShardEntry) -> Path:
 
 
 def _make_room(kept: Path, size: int) -> None:
-    """Remove the least recently used shards until `size` more bytes fit into the limit."""
+    """Remove the least recently used shards until `size` more bytes fit into the limit, and abandoned downloads."""
     files = []
     for path in kept.glob("*.tar"):
         with contextlib.suppress(OSError):  # another process removed it
             status = path.stat()
+            if path.name.startswith(_DOWNLOAD):  # of another process
+                if time.time() - status.st_mtime > _ABANDONED:
+                    path.unlink()
+                continue
             files.append((status.st_mtime, status.st_size, path))
     total, limit = size + sum(number for _, number, _ in files), cache_limit()
     for _, number, path in sorted(files):
@@ -121,8 +121,15 @@ def _locked(kept: Path, checksum: str) -> Iterator[None]:
     """Hold a lock so that several processes download a shard once. Shards share 16 lock files."""
     with explain_os_errors(str(kept)):
         kept.mkdir(parents=True, exist_ok=True)
-        with (kept / f"{checksum[:1]}.lock").open("w") as file:
-            if fcntl is not None:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        lock = filelock.FileLock(kept / f"{checksum[:1]}.lock")
+        try:
+            lock.acquire()
+        except NotImplementedError:
+            pass  # a file system without locks
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+    try:
+        yield
+    finally:
+        lock.release()

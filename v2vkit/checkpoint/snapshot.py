@@ -97,20 +97,15 @@ def save_state(
 
 def _read(folder: Folder) -> tuple[TrainingPosition, dict[str, Tensor]] | None:
     """The snapshot in `folder`, None without one. Raises V2VError for a damaged one."""
-    try:
-        progress = TrainingPosition.model_validate_json(folder.read(STATE))
-    except FileNotFoundError:
+    progress = read_progress(folder)
+    if progress is None:
         return None
-    except ValidationError as error:
-        raise _damaged(folder, error) from None
     try:
         data = folder.read(progress.file)
         if hashlib.sha256(data).hexdigest() != progress.sha256:
             raise ValueError("its checksum does not match")
         return progress, load(data)
-    except FileNotFoundError:
-        raise _damaged(folder, ValueError(f"{progress.file} is gone")) from None
-    except (SafetensorError, ValueError) as error:
+    except (FileNotFoundError, SafetensorError, ValueError) as error:
         raise _damaged(folder, error) from None
 
 
@@ -123,11 +118,24 @@ def _damaged(folder: Folder, error: Exception) -> V2VError:
 
 
 def read_progress(folder: Folder) -> TrainingPosition | None:
-    """The position of the snapshot in `folder`, None without one.
+    """The position of the snapshot in `folder`, None without one; the content of its tensors is not read.
 
     Raises:
-        V2VError: it is damaged.
+        V2VError: it is damaged: the position cannot be read, or the file of the tensors is gone.
     """
+    try:
+        progress = TrainingPosition.model_validate_json(folder.read(STATE))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise _damaged(folder, error) from None
+    if not folder.exists(progress.file):
+        raise _damaged(folder, ValueError(f"{progress.file} is gone"))
+    return progress
+
+
+def verified_progress(folder: Folder) -> TrainingPosition | None:
+    """As `read_progress`, and reads the whole snapshot to find damage: before files of the training are replaced."""
     found = _read(folder)
     return None if found is None else found[0]
 

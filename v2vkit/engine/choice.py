@@ -1,11 +1,11 @@
 """Chooses the engine that maps tasks: processes of this machine, or the actors of a Ray cluster."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
+from v2vkit.engine.cores import allowed_cores
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError
 
@@ -34,7 +34,7 @@ class EngineOptions:
 
     Attributes:
         name: of the engine.
-        workers: number of processes; 0 = one per core of this machine, or as many as fit into the Ray cluster.
+        workers: number of processes; 0 = one per core that this process may use, or as many as the Ray cluster takes.
         address: of a running Ray cluster; empty = RAY_ADDRESS where it is set, else a private one on this machine.
         gpus: GPUs of each Ray worker; a fraction lets workers share a GPU.
     """
@@ -57,6 +57,11 @@ class EngineOptions:
             raise V2VError(
                 "setting-conflict", f"{flag} is for --engine ray.", f"Add --engine ray, or leave {flag} out."
             )
+
+
+def local_workers(workers: int, num_tasks: int) -> int:
+    """Number of processes for these tasks on this machine; `workers` as in `EngineOptions`."""
+    return min(workers or allowed_cores(), num_tasks)
 
 
 def make_engine(
@@ -89,5 +94,4 @@ def make_engine(
             address=options.address,
             gpus=options.gpus,
         )
-    workers = min(options.workers or os.cpu_count() or 1, num_tasks) if shared else 1
-    return LocalEngine(setup, argument, workers)
+    return LocalEngine(setup, argument, local_workers(options.workers, num_tasks) if shared else 1)

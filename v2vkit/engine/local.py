@@ -4,6 +4,7 @@ Processes are spawned, never forked: a child forked after torch or mediapipe was
 once (it opens its estimator) and then runs one task after another.
 """
 
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -62,6 +63,18 @@ def _call(task: Any) -> Any:
     return _state["function"](task)
 
 
+@contextlib.contextmanager
+def _explain_killed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise V2VError(
+            "worker-killed",
+            "A worker process was killed, most likely for lack of memory.",
+            "Rerun the command with fewer --workers; finished shards are kept.",
+        ) from None
+
+
 class LocalEngine(Generic[T, R]):
     """Applies one function to many tasks, in this process or in several.
 
@@ -90,7 +103,8 @@ class LocalEngine(Generic[T, R]):
             initargs=(self._setup, self._argument),
         )
         try:
-            self._pool.submit(_ready).result()
+            with _explain_killed():
+                self._pool.submit(_ready).result()
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -113,7 +127,7 @@ class LocalEngine(Generic[T, R]):
             return
         waiting = iter(tasks)
         pending: dict[Future[R], T] = {}
-        try:
+        with _explain_killed():
             while True:
                 # A short queue keeps every worker busy without queueing all tasks of a large data set.
                 while len(pending) < 2 * self._workers:
@@ -128,12 +142,6 @@ class LocalEngine(Generic[T, R]):
                 for future in done:
                     task = pending.pop(future)
                     yield task, future.result()
-        except BrokenProcessPool:
-            raise V2VError(
-                "worker-killed",
-                "A worker process was killed, most likely for lack of memory.",
-                "Rerun the command with fewer --workers; finished shards are kept.",
-            ) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

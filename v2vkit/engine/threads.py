@@ -20,7 +20,7 @@ def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
     """The same items in the same order, computed up to `ahead` items before they are asked for.
 
     The iterable runs in one thread. Its errors are raised here. Closing this generator (or leaving the loop over it)
-    stops the thread and closes the iterable; memory is bounded by `ahead` items.
+    stops the thread after the item that it is computing and closes the iterable. Memory is bounded by `ahead` items.
     """
     sys.setswitchinterval(min(sys.getswitchinterval(), _TURN))
     ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(maxsize=max(1, ahead))
@@ -61,7 +61,7 @@ def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
             yield item  # type: ignore[misc]
     finally:
         stop.set()
-        thread.join()
+        thread.join(timeout=0.5)  # a thread that waits for a pipe cannot be stopped; it dies with the program
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.metadata
-import os
 import platform
 import shutil
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from v2vkit import __version__
 from v2vkit.config import StageConfig
+from v2vkit.engine.cores import allowed_cores
 from v2vkit.estimators.registry import estimator_extras, how_to_install
 from v2vkit.pipeline.stage import Command
 from v2vkit.weights.overview import store_problems, summary
@@ -80,7 +80,7 @@ def _devices() -> list[str]:
     import torch
 
     lines = [
-        f"cpu: {os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+        f"cpu: {allowed_cores()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     ]
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory

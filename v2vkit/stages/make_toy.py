@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.config import SizeSetting, StageConfig, as_plain, setting
+from v2vkit.engine.choice import local_workers
 from v2vkit.engine.local import LocalEngine
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
@@ -204,7 +205,7 @@ def _status(config: ToyConfig, options: RunOptions, pending: set[tuple[str, str]
 
 def _render(config: ToyConfig, options: RunOptions, folder: Path) -> None:
     tasks = [_Task(str(folder), f"toy-{i:03d}", 1000 * config.seed + i) for i in range(config.num_clips)]
-    workers = min(options.workers or os.cpu_count() or 1, len(tasks))
+    workers = local_workers(options.workers, len(tasks))
     with (
         LocalEngine[_Task, None](_clip_writer, config, workers) as engine,
         progress(len(tasks), desc="make-toy", unit="clip") as shown,

@@ -286,9 +286,11 @@ def _video_frames(config: ShowConfig, folder: Folder, manifest: Manifest, picks:
 
 def _write_png(out: Path, image: "Image") -> None:
     from v2vkit.artifacts.images import encode_png
+    from v2vkit.video.targets import remove_abandoned, temporary_name
 
-    part = out.with_name(f".{out.name}.part")
+    part = temporary_name(out)
     with explain_os_errors(str(out)):
+        remove_abandoned(out)
         try:
             part.write_bytes(encode_png(image))
             part.replace(out)

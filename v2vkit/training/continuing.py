@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
-from v2vkit.checkpoint.snapshot import TrainingPosition, read_progress
+from v2vkit.checkpoint.snapshot import TrainingPosition, verified_progress
 from v2vkit.config import as_plain
 from v2vkit.errors import V2VError, counted
 from v2vkit.training.config import TrainConfig
@@ -47,7 +47,7 @@ def continued_snapshot(config: TrainConfig, old: Manifest, changed: Mapping[str,
             f"--continue cannot resume the training in {folder.url} with these changes: {', '.join(fixed)}.",
             f"It allows changes of {free}, and of the weights of losses that are on. {another_start(config)}",
         )
-    progress = read_progress(folder)
+    progress = verified_progress(folder)
     if progress is None or not _belongs(progress, old):
         raise V2VError(
             "snapshot-missing",

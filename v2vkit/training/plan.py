@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -45,7 +44,8 @@ class Cost:
         seconds_to_load: of reading and augmenting a frame of a sequence (context included) that is not cached, for the
             share of the batch that one process loads.
         num_steps: number of steps measured; fewer than `_NUM_STEPS` if the clips are short.
-        peak_bytes: peak memory of the process (CPU) or of the device's allocator (CUDA).
+        peak_bytes: peak memory of the process (CPU; 0 where the system does not report it) or of the device's
+            allocator (CUDA).
         frame_bytes: of one frame's image, maps and flow as tensors.
     """
 
@@ -107,11 +107,19 @@ def measure(
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = _peak_of_process()
     tensors = [sequence.x, sequence.s, *sequence.flow.values(), *sequence.confidence.values()]
     tensors += [] if sequence.regions is None else [sequence.regions]
     per_frame = sum(tensor.nbytes for tensor in tensors) // (sequence.x.shape[0] * sequence.x.shape[1])
     return Cost(seconds / frames, seconds / steps, loading, steps, peak, per_frame)
+
+
+def _peak_of_process() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _longest_windows(dataset: VideoDataset, num_frames: int, number: int) -> list[Window]:
@@ -214,9 +222,11 @@ def schedule_within_budget(
 
 
 def memory_of(device: torch.device) -> int:
-    """Memory of the device in bytes; of a CPU, that of the machine or of this process's container."""
+    """Memory of the device in bytes; of a CPU, that of the machine or of this process's container, 0 if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
+    if not hasattr(os, "sysconf"):  # Windows
+        return 0
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # no control groups, or "max"
         return min(machine, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -281,7 +291,8 @@ def plan_text(
         )
         if costs:
             cost = costs[_kind(config, spec, phase)]
-            text += f", {cost.seconds_per_step:.3f} s per step, {cost.peak_bytes / 2**30:.2f} GiB"
+            text += f", {cost.seconds_per_step:.3f} s per step"
+            text += f", {cost.peak_bytes / 2**30:.2f} GiB" * bool(cost.peak_bytes)
             text += f", {time_text(time_of.seconds)}"
         lines.append(text)
     precision = resolve_precision(config.hardware.precision, device)
@@ -290,10 +301,10 @@ def plan_text(
     total, per_frame = sum(found.seconds for found in times), times[-1].seconds / times[-1].frames
     cost = costs[_kind(config, spec, times[-1].phase)]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
+    peak, memory = max(cost.peak_bytes for cost in costs.values()), memory_of(device)
+    used = f"peak memory {peak / 2**30:.2f} of {memory / 2**30:.1f} GiB, " if peak and memory else ""
     lines.append(
-        f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, "
-        f"peak memory {max(cost.peak_bytes for cost in costs.values()) / 2**30:.2f} of "
-        f"{memory_of(device) / 2**30:.1f} GiB, "
+        f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, {used}"
         f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {time_text(total)} in all (measured on {steps} step"
         f"{'s' * (steps != '1')})"
     )
