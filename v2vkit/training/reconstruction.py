@@ -5,6 +5,7 @@ without past frames has no flow.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,6 +34,22 @@ class Losses:
     def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
         self.terms[name] = value.detach()
         self.total = value * weight if self.total is None else self.total + value * weight
+
+
+def reconstruction_losses(weights: dict[LossTerm, float], chunk: Any) -> Losses:
+    """The losses of a chunk that need no discriminator.
+
+    Args:
+        weights: row -> its weight; rows with a discriminator are skipped.
+        chunk: what the rows' functions take.
+    """
+    losses = Losses()
+    for term, weight in weights.items():
+        if term.network is None and term.compute is not None:
+            value = term.compute(chunk)
+            if value is not None:
+                losses.add(term.key, value, weight)
+    return losses
 
 
 def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
