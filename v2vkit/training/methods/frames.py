@@ -217,3 +217,8 @@ def video_schedule(config: TrainConfig) -> Schedule:
     """The schedule with growing sequences."""
     names = [of.name for of in dataclasses.fields(Schedule) if of.name not in ("full_epochs", "names")]
     return Schedule(**{name: config.value(name) for name in names})
+
+
+def single_frame_schedule(config: TrainConfig) -> Schedule:
+    """The schedule of sequences of one frame."""
+    return Schedule(config.schedule.epochs, config.schedule.decay)

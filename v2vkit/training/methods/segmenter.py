@@ -28,9 +28,9 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.labelled import open_labelled
 from v2vkit.training.methods.base import MethodSpec, StepContext
-from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY
+from v2vkit.training.methods.frames import single_frame_schedule
+from v2vkit.training.methods.pix2pixhd import SINGLE_FRAMES
 from v2vkit.training.parallel import Parallel
-from v2vkit.training.schedule import Schedule
 from v2vkit.training.segmenter_settings import class_weights, resolve_segmenter
 from v2vkit.training.terms import LossTerm
 
@@ -177,15 +177,14 @@ SEGMENTER: MethodSpec = MethodSpec(
     name="segmenter",
     losses=_losses,
     unused=(
-        *VIDEO_ONLY,
-        *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),
+        *SINGLE_FRAMES,
         *("edges", "preset", "feature_dims", "width", "num_down", "num_blocks", "num_blocks_fine", "num_enhancers"),
         *("upsample", "norm", "picture_skip", "depth_near", "depth_far", "drop_parts", "gan", "perceptual"),
         *("label_jitter", "drop_thin", "drop_classes"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
     ),
     context=lambda config: 0,
-    schedule=lambda config: Schedule(config.schedule.epochs, config.schedule.decay),
+    schedule=single_frame_schedule,
     strides=lambda config: (),
     coarser=lambda config: None,
     check=_check,
