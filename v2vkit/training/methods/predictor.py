@@ -40,7 +40,7 @@ from v2vkit.training.methods.base import MethodSpec, StepContext
 from v2vkit.training.methods.frames import sizes_of, video_schedule
 from v2vkit.training.methods.gan import GANMethod
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.start_same import check_same_network, inherit_same
+from v2vkit.training.start import check_same_network, inherit_same
 from v2vkit.training.terms import PREDICTED_FLOW, LossTerm, losses_on, read_strides
 from v2vkit.training.window import chunks
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import load_network, read_info
+from v2vkit.checkpoint.model_file import read_info
 from v2vkit.checkpoint.train_state import Network, TrainState
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import IGNORE
@@ -32,6 +32,7 @@ from v2vkit.training.methods.frames import single_frame_schedule
 from v2vkit.training.methods.pix2pixhd import SINGLE_FRAMES
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.segmenter_settings import class_weights, resolve_segmenter
+from v2vkit.training.start import copy_model
 from v2vkit.training.terms import LossTerm
 
 
@@ -166,10 +167,7 @@ def _check_start(config: TrainConfig, source: Conditioning, size: tuple[int, int
 
 
 def _inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
-    network, info = load_network(folder)
-    state.networks["segmenter"].module.load_state_dict(network.state_dict())
-    for name, tensor in state.networks["segmenter"].module.state_dict().items():
-        state.ema[name].copy_(tensor)
+    info = copy_model(state, "segmenter", folder)
     return [f"segmenter: {folder.url} after {info.steps} steps"]
 
 
