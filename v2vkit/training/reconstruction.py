@@ -18,9 +18,10 @@ from v2vkit.models.losses import (
     style,
     warp_loss,
 )
+from v2vkit.models.perceptual_table import NETWORKS, perceptual_class
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.generated import GeneratedChunk, join
-from v2vkit.training.perceptual import NETWORKS, source_text
+from v2vkit.training.perceptual import source_text
 from v2vkit.training.terms import FROM_NOTHING, PERCEPTUAL, PREDICTED_FLOW, LossTerm
 
 
@@ -55,7 +56,7 @@ def reconstruction_losses(weights: dict[LossTerm, float], chunk: Any) -> Losses:
 def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of single images."""
     network = NETWORKS.get(config.losses.perceptual)
-    side = 1 if network is None else network.min_side
+    side = 1 if network is None else perceptual_class(config.losses.perceptual).min_side
     return (
         LossTerm("G_L1", "pixel L1", "mean |x_fake - x|", "lambda_l1", compute=_pixel_l1),
         LossTerm(
