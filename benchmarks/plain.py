@@ -26,8 +26,8 @@ from v2vkit.models.warp import warp
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import GeneratedChunk
-from v2vkit.training.methods.frames import FrameMethod, reconstruction_losses
-from v2vkit.training.reconstruction import Losses
+from v2vkit.training.methods.frames import FrameMethod
+from v2vkit.training.reconstruction import Losses, reconstruction_losses
 from v2vkit.training.window import WindowState
 
 

@@ -13,6 +13,7 @@ from v2vkit.conditions.domains import DOMAINS
 from v2vkit.conditions.settings import Origin
 from v2vkit.estimators import registry
 from v2vkit.estimators.registry import Row
+from v2vkit.pipeline.commands import MADE_BY
 
 
 def of_domain(domain: str, num_labels: int = 12, **fields: Any) -> Conditioning:
@@ -24,6 +25,11 @@ def of_domain(domain: str, num_labels: int = 12, **fields: Any) -> Conditioning:
 def made_by(stage: str, settings: dict[str, Any] | None = None, **estimator: str) -> tuple[Origin, ...]:
     """How the annotations of a model with one condition were made."""
     return (Origin(stage=stage, settings=settings or {}, estimator=estimator),)
+
+
+def stages_of(artifact: str) -> tuple[str, ...]:
+    """The stages that make an artifact."""
+    return tuple(command.split()[0] for command in MADE_BY[artifact])
 
 
 def remade(info: ModelInfo, **changes: Any) -> ModelInfo:

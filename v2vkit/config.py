@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
@@ -176,7 +177,7 @@ def setting(
 
 
 def as_text(value: Any) -> Any:
-    """A number as text, so that a recipe may say `fps = 25` for `fps = "25"`."""
+    """A number as text, so that a recipe may say `style = 3` for `style = "3"`."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
@@ -252,6 +253,14 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
+def _parse_rate(value: Any) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Fraction)):
+        raise ValueError("Input should be a valid string")
+    return parse_rate(str(value))
+
+
+RateSetting = Annotated[Fraction, PlainValidator(_parse_rate), PlainSerializer(str, return_type=str)]
+"""A frame rate; a recipe may say `fps = 25` for `fps = "25"`."""
 SizeSetting = Annotated[Size, BeforeValidator(_parse_size), PlainSerializer(str, return_type=str)]
 
 

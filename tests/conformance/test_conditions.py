@@ -7,6 +7,7 @@ from typing import Any, ClassVar, get_args, get_type_hints
 import numpy as np
 import pytest
 
+from tests.conditions import stages_of
 from tests.errors import raises
 from tests.faces import face_landmarks, photo
 from tests.people import body, person
@@ -28,6 +29,7 @@ from v2vkit.conditions.settings import Origin
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import rows_of
+from v2vkit.stages import COMMANDS
 
 SIZE = (90, 80)
 IMAGE = photo(80, 90)
@@ -104,14 +106,16 @@ def test_a_condition_says_what_it_is(condition: Condition[Any]) -> None:
     assert {name for names in condition.reads.values() for name in names} >= set(condition.required)
     assert condition.appearance < set(type(condition).model_fields)
     assert condition.nothing
+    assert set(stages_of(condition.artifact)) <= set(COMMANDS)
+    assert all(stage in condition.making() for stage in stages_of(condition.artifact))
     assert str(condition)
     assert (condition.beside is None) == (type(condition).of_map.__func__ is Condition.of_map.__func__)
     assert condition.from_frame == (type(condition).of_frame is not Condition.of_frame)
     if condition.task is not None:
         assert rows_of(condition.task)
-        assert condition.estimator_stage in condition.stages
+        assert condition.estimator_stage in stages_of(condition.artifact)
     if condition.published is not None:
-        assert condition.published.stage in condition.stages
+        assert condition.published.stage in stages_of(condition.artifact)
         condition.Settings.model_validate(condition.published.settings)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.conditions import made_by, of_domain
+from tests.conditions import made_by, of_domain, stages_of
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import ModelInfo, save_model
 from v2vkit.conditions.domains import DOMAINS
@@ -46,7 +46,7 @@ def save_untrained(
         "height": size[1],
         "first_frame": "self",
         "frames": {"crop": "none"},
-        "origins": made_by(maps_stage or conditions[0].stages[0], maps, **(estimator or {})),
+        "origins": made_by(maps_stage or stages_of(conditions[0].artifact)[0], maps, **(estimator or {})),
     }
     info = ModelInfo.model_validate(values | changes)
     save_model(Folder(f"{work}/checkpoints/spatial-1"), VideoGenerator(config).state_dict(), info)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from tests.errors import raises
 from tests.unit.video_files import moving_frames, write_file
 from v2vkit.cli.main import COMMANDS, LazyGroup, cli, load, main
 from v2vkit.cli.recipe_file import read_recipe
-from v2vkit.config import Size, StageConfig, make_config, settings_of
+from v2vkit.config import Size, StageConfig, as_plain, make_config, settings_of
 from v2vkit.errors import V2VError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,8 +108,10 @@ def test_sizes_that_are_too_large(text: str) -> None:
 
 @pytest.mark.parametrize(("number", "text"), [(25, "25"), (12.5, "25/2"), ("30000/1001", "30000/1001")])
 def test_a_frame_rate_may_be_a_number_in_recipes(number: object, text: str) -> None:
-    assert make_config(load("ingest").config, {"sources": ["a"], "fps": number}, "test").fps == text
-    assert make_config(load("render").config, {"source": "a", "target": "b.mp4", "fps": number}, "test").fps == text
+    ingest = make_config(load("ingest").config, {"sources": ["a"], "fps": number}, "test")
+    render = make_config(load("render").config, {"source": "a", "target": "b.mp4", "fps": number}, "test")
+    assert ingest.fps == render.fps == Fraction(text)
+    assert as_plain(ingest)["fps"] == as_plain(render)["fps"] == text
     with raises("setting-invalid", "fps"):
         make_config(load("ingest").config, {"sources": ["a"], "fps": True}, "test")
 

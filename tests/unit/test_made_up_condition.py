@@ -77,7 +77,6 @@ class BrightnessCondition(Condition[Brightness]):
     required: ClassVar[tuple[str, ...]] = ("levels.png",)
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("levels.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"levels.png": gray_layer}
-    stages: ClassVar[tuple[str, ...]] = ("measure-brightness",)
     task: ClassVar[str | None] = "brightness"
     estimator_stage: ClassVar[str | None] = "measure-brightness"
     nothing: ClassVar[str] = "no light"

@@ -34,7 +34,7 @@ from v2vkit.training.data.batch import mirrored, stack
 from v2vkit.training.data.dataset import VideoDataset
 from v2vkit.training.data.sampler import Window
 from v2vkit.training.generated import GeneratedChunk
-from v2vkit.training.methods.frames import reconstruction_losses
+from v2vkit.training.reconstruction import reconstruction_losses
 from v2vkit.training.window import begin_window, generate_chunk
 
 CPU = torch.device("cpu")

@@ -13,9 +13,8 @@ from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import DetachedFakes, GeneratedChunk
-from v2vkit.training.methods.frames import reconstruction_losses
 from v2vkit.training.methods.vid2vid import VID2VID
-from v2vkit.training.reconstruction import Losses
+from v2vkit.training.reconstruction import Losses, reconstruction_losses
 from v2vkit.training.terms import losses_on
 from v2vkit.training.window import WindowState
 

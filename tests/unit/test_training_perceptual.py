@@ -11,11 +11,12 @@ from tests.errors import raises
 from tests.unit.training_data import SMALL
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest
+from v2vkit.models.perceptual_table import NETWORKS, perceptual_class
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.pipeline.staleness import resolved as resolved_config
 from v2vkit.stages.train import STAGE as TRAIN
 from v2vkit.training.config import TrainConfig
-from v2vkit.training.perceptual import NETWORKS, resolve_perceptual
+from v2vkit.training.perceptual import resolve_perceptual
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +103,7 @@ def test_weights_alone_mean_vgg19_and_without_a_weight_there_is_no_network(tmp_p
 def test_every_network_is_in_the_registry_of_weights_and_can_be_named() -> None:
     from v2vkit.weights.registry import known
 
-    for name, row in NETWORKS.items():
-        assert known(row.entry)
+    for name in NETWORKS:
+        assert known(name)
+        assert perceptual_class(name).min_side
         assert TrainConfig(perceptual=name).losses.perceptual == name

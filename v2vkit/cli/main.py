@@ -113,20 +113,15 @@ def build_command(name: str, target: Any) -> click.Command:
 def _call(name: str, target: Any, values: dict[str, Any]) -> None:
     from v2vkit.cli.options import given
     from v2vkit.config import make_config
-    from v2vkit.pipeline.runner import run
+    from v2vkit.pipeline.runner import execute
     from v2vkit.pipeline.stage import RunOptions, Stage
 
     options = RunOptions(**{option: values.pop(option) for option in target.options})
     config = make_config(target.config, given(target.config, values), f"v2v {name}")
     try:
-        if isinstance(target, Stage):
-            outcome = run(target, config, options)
+        outcome = execute(target, config, options)
+        if outcome.message:
             click.echo(outcome.message)
-            problems = list(outcome.problems)
-        else:
-            if target.check is not None:
-                target.check(config)
-            problems = target.call(config, options)
     except BrokenPipeError:
         raise click.exceptions.Exit(EXIT_PIPE) from None
     except KeyboardInterrupt as stopped:
@@ -135,9 +130,9 @@ def _call(name: str, target: Any, values: dict[str, Any]) -> None:
         told = str(stopped) or f"Stopped. No file is left half-written; rerunning the command {again}."
         click.echo(told, err=True)
         raise click.exceptions.Exit(EXIT_STOPPED) from None
-    for problem in problems:
+    for problem in outcome.problems:
         click.echo(f"problem: {problem}", err=True)
-    if problems:
+    if outcome.problems:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
 

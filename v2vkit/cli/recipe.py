@@ -12,7 +12,7 @@ from v2vkit.cli.recipe_file import DEFAULTS, read_recipe
 from v2vkit.config import StageConfig, make_config, setting
 from v2vkit.errors import V2VError
 from v2vkit.pipeline.makers import ENGINE_OPTIONS
-from v2vkit.pipeline.runner import run, status
+from v2vkit.pipeline.runner import execute, status
 from v2vkit.pipeline.stage import Command, RunOptions, Stage
 from v2vkit.stages import COMMANDS, OF_RECIPES
 
@@ -95,14 +95,12 @@ def _run_recipe(config: RecipeConfig, options: RunOptions, load: Callable[[str],
         label = f"[{number}/{len(steps)}] {name}"
         if config.dry_run:
             click.echo(f"{label}: {_state(target, settings, where, pending)}")
-        elif isinstance(target, Stage):
-            click.echo(f"{label} ...")
-            outcome = run(target, settings, where)
+            continue
+        click.echo(f"{label} ...")
+        outcome = execute(target, settings, where, checked=True)
+        if outcome.message:
             click.echo(f"{label}: {outcome.message}")
-            problems += outcome.problems
-        else:
-            click.echo(f"{label} ...")
-            problems += target.call(settings, where)
+        problems += outcome.problems
     return problems
 
 

@@ -26,6 +26,7 @@ from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.engine.threads import batched
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import estimate_all
+from v2vkit.pipeline.commands import commands_text
 from v2vkit.video.label_files import MapKind
 
 Bytes = NDArray[np.uint8]
@@ -81,11 +82,10 @@ class Condition(BaseModel, Generic[A]):
         arrays: description of the arrays that `given` takes instead of an annotation; empty = none.
         reads: use -> the files that `decode` needs for it; uses that are not listed are not supported.
         layers: extension -> how `show` draws the file, the best first.
-        stages: the stages that make the artifact.
         task: the task of its estimator; None = it comes with the footage.
-        estimator_stage: the one of `stages` that runs the estimator; its setting named like the task chooses which.
+        estimator_stage: the stage that runs the estimator; its setting named like the task chooses which.
         nothing: name under which frames are counted in which nothing was found.
-        making: the commands that make the artifact, for messages.
+        depicts: what it shows, for messages that list several conditions.
         Settings: the settings of its stage that `postprocess` reads.
         appearance: fields that change how channels look, but not what each of them means.
         together: number of frames per batch in a stream; memory grows with it.
@@ -114,11 +114,10 @@ class Condition(BaseModel, Generic[A]):
     arrays: ClassVar[str] = ""
     reads: ClassVar[Mapping[Use, tuple[str, ...]]]
     layers: ClassVar[Mapping[str, OpenLayer]] = {}
-    stages: ClassVar[tuple[str, ...]] = ("ingest",)
     task: ClassVar[str | None] = None
     estimator_stage: ClassVar[str | None] = None
     nothing: ClassVar[str] = "nothing found"
-    making: ClassVar[str] = "`v2v ingest`"
+    depicts: ClassVar[str] = ""
     Settings: ClassVar[type[AnnotationSettings]] = AnnotationSettings
     appearance: ClassVar[frozenset[str]] = frozenset()
     together: ClassVar[int] = 1
@@ -150,6 +149,11 @@ class Condition(BaseModel, Generic[A]):
     def __str__(self) -> str:
         """A description for messages."""
         return self.name
+
+    @classmethod
+    def making(cls) -> str:
+        """The commands that make the artifact, for messages."""
+        return commands_text(cls.artifact) + (f" ({cls.depicts})" if cls.depicts else "")
 
     @classmethod
     def configured(cls, settings: Mapping[str, Any], count_labels: Callable[[], int]) -> Self:
@@ -354,5 +358,5 @@ class Condition(BaseModel, Generic[A]):
                 f"{source}.",
                 "Give a folder of label maps instead of a video, or a workspace with --maps."
                 if self.from_label_folder
-                else f"Make a workspace of {source} that has them ({self.making}), and render with --maps.",
+                else f"Make a workspace of {source} that has them ({self.making()}), and render with --maps.",
             )

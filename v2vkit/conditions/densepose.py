@@ -53,7 +53,6 @@ class DensePoseCondition(Condition[DensePoseMap]):
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("iuv.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"iuv.png": photo_layer}
     nothing: ClassVar[str] = "no person"
-    making: ClassVar[str] = "`v2v ingest --densepose FOLDER`"
     has_parts: ClassVar[bool] = True
     signed: ClassVar[bool] = True
     published: ClassVar[Origin | None] = Origin(stage="ingest")

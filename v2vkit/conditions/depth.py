@@ -85,7 +85,6 @@ class DepthCondition(Condition[DepthMap]):
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("depth.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"depth.png": depth_layer}
     nothing: ClassVar[str] = "no depth"
-    making: ClassVar[str] = "`v2v ingest --depth FOLDER`"
     mirrors: ClassVar[bool] = True
     beside: ClassVar[MapKind | None] = "depth"
 

@@ -53,9 +53,7 @@ class EdgesCondition(Condition[EdgeMap]):
     arrays: ClassVar[str] = "edges, bool or uint8 [H, W], 0 = none"
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("edges.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"edges.png": gray_layer}
-    stages: ClassVar[tuple[str, ...]] = ("make-edges",)
     nothing: ClassVar[str] = "no edges"
-    making: ClassVar[str] = "`v2v make-edges`"
     mirrors: ClassVar[bool] = True
     from_frame: ClassVar[bool] = True
     shows_edges: ClassVar[bool] = True

@@ -107,11 +107,10 @@ class FaceCondition(Condition[FaceLandmarks]):
         "align": ("json",),
     }
     layers: ClassVar[Mapping[str, OpenLayer]] = {"sketch.png": gray_layer, "parts.png": ids_layer}
-    stages: ClassVar[tuple[str, ...]] = ("make-sketches",)
     task: ClassVar[str | None] = "face"
     estimator_stage: ClassVar[str | None] = "make-sketches"
     nothing: ClassVar[str] = "no face"
-    making: ClassVar[str] = "`v2v make-sketches` (faces)"
+    depicts: ClassVar[str] = "faces"
     Settings: ClassVar[type[AnnotationSettings]] = TimeSettings
     appearance: ClassVar[frozenset[str]] = frozenset({"canny"})
     together: ClassVar[int] = 4

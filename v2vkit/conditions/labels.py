@@ -82,11 +82,9 @@ class LabelsCondition(Condition[LabelMap]):
         ("channels", "augment", "regions"), ("label.png", "inst.png")
     )
     layers: ClassVar[Mapping[str, OpenLayer]] = {"label.png": ids_layer, "inst.png": ids_layer}
-    stages: ClassVar[tuple[str, ...]] = ("ingest", "segment")
     task: ClassVar[str | None] = "segment"
     estimator_stage: ClassVar[str | None] = "segment"
     nothing: ClassVar[str] = "nothing recognised"
-    making: ClassVar[str] = "`v2v segment` or `v2v ingest --labels FOLDER`"
     Settings: ClassVar[type[AnnotationSettings]] = LabelSettings
     mirrors: ClassVar[bool] = True
     foreground: ClassVar[bool] = True

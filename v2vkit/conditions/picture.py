@@ -44,7 +44,7 @@ class PictureCondition(Condition[Picture]):
     reads: ClassVar[Mapping[Use, tuple[str, ...]]] = dict.fromkeys(("channels", "augment"), ("picture.png",))
     layers: ClassVar[Mapping[str, OpenLayer]] = {"picture.png": photo_layer}
     nothing: ClassVar[str] = "no picture"
-    making: ClassVar[str] = "`v2v ingest --picture VIDEO` (frames in another look)"
+    depicts: ClassVar[str] = "frames in another look"
     mirrors: ClassVar[bool] = True
     from_frame: ClassVar[bool] = True
     shows_frame: ClassVar[bool] = True

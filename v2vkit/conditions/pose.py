@@ -81,11 +81,10 @@ class PoseCondition(Condition[People]):
         "align": ("json",),
     }
     layers: ClassVar[Mapping[str, OpenLayer]] = {"skeleton.png": photo_layer}
-    stages: ClassVar[tuple[str, ...]] = ("estimate-pose",)
     task: ClassVar[str | None] = "pose"
     estimator_stage: ClassVar[str | None] = "estimate-pose"
     nothing: ClassVar[str] = "no person"
-    making: ClassVar[str] = "`v2v estimate-pose` (bodies)"
+    depicts: ClassVar[str] = "bodies"
     Settings: ClassVar[type[AnnotationSettings]] = PoseSettings
     appearance: ClassVar[frozenset[str]] = frozenset({"stroke"})
     together: ClassVar[int] = 4

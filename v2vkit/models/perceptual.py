@@ -1,27 +1,32 @@
 """Feature maps of a frozen network for the perceptual and the style loss: VGG-19, EfficientNet-lite0, VGG-16 of HED."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from v2vkit.errors import V2VError
-from v2vkit.models.lite0 import Lite0
+from v2vkit.models.lite0 import MIN_SIDE, Lite0
 from v2vkit.models.losses import perceptual, relative_perceptual
+from v2vkit.models.perceptual_table import perceptual_class
 from v2vkit.models.state_dict import read_state
 
 TAPS = (1, 6, 11, 20, 29)
 """Positions of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 in torchvision's VGG-19."""
 MAX_WIDTH = 1024
-MIN_SIDE = 16
-"""Smallest side in pixels, because VGG-19 downsamples four times."""
 
 
 class PerceptualNetwork(nn.Module):
-    """A frozen network and the distance between its feature maps.
+    """A frozen network, built from the file of its weights, and the distance between its feature maps.
 
     `forward`: [B, 3, H, W] in [-1, 1] -> list of maps [B, C, h, w], listed by each subclass.
+
+    Attributes:
+        min_side: smallest number of pixels of a frame's shorter side.
     """
+
+    min_side: ClassVar[int]
 
     def distance(self, fake: list[Tensor], real: list[Tensor]) -> Tensor:
         """Scalar distance between the maps of generated and real images; the real ones are detached."""
@@ -32,13 +37,13 @@ def open_perceptual(name: str, weights: str | Path) -> PerceptualNetwork:
     """The network of that name with its weights.
 
     Args:
-        name: vgg19, lite0 or hed.
+        name: in the table of `perceptual_table`.
         weights: its file, in the form of that entry of `v2v weights list`.
 
     Raises:
         V2VError: the file is missing, unreadable or of another network.
     """
-    return {"vgg19": VGGFeatures, "lite0": Lite0Features, "hed": HEDFeatures}[name](weights)
+    return perceptual_class(name)(weights)
 
 
 class VGGFeatures(PerceptualNetwork):
@@ -50,6 +55,8 @@ class VGGFeatures(PerceptualNetwork):
     Raises:
         V2VError: the file is missing, unreadable or not VGG-19.
     """
+
+    min_side = 16  # it downsamples four times
 
     def __init__(self, weights: str | Path):
         from torchvision.models.vgg import cfgs, make_layers  # takes seconds, and only this class needs it
@@ -68,7 +75,7 @@ class VGGFeatures(PerceptualNetwork):
 
         As published, images wider than 1024 are downsampled by 2 first, and not normalised to ImageNet's statistics.
         """
-        while x.shape[3] > MAX_WIDTH and x.shape[2] >= 2 * MIN_SIDE:
+        while x.shape[3] > MAX_WIDTH and x.shape[2] >= 2 * self.min_side:
             x = F.avg_pool2d(x, 2, stride=2, count_include_pad=False)
         maps = []
         for index, layer in enumerate(self.layers):
@@ -83,7 +90,7 @@ class VGGFeatures(PerceptualNetwork):
 
 
 class Lite0Features(PerceptualNetwork):
-    """Five maps of EfficientNet-lite0, trained on ImageNet; sides of 32 or more.
+    """Five maps of EfficientNet-lite0, trained on ImageNet.
 
     Args:
         weights: the file of the entry `lite0`.
@@ -91,6 +98,8 @@ class Lite0Features(PerceptualNetwork):
     Raises:
         V2VError: the file is missing, unreadable or of another network.
     """
+
+    min_side = MIN_SIDE
 
     def __init__(self, weights: str | Path):
         super().__init__()
@@ -101,7 +110,7 @@ class Lite0Features(PerceptualNetwork):
 
 
 class HEDFeatures(PerceptualNetwork):
-    """The last map of each of the five stages of HED's VGG-16 trunk; sides of 16 or more.
+    """The last map of each of the five stages of HED's VGG-16 trunk.
 
     Args:
         weights: the file of the entry `hed`.
@@ -109,6 +118,8 @@ class HEDFeatures(PerceptualNetwork):
     Raises:
         V2VError: the file is missing, unreadable or of another network, or h5py is not installed.
     """
+
+    min_side = 16  # it downsamples four times
 
     def __init__(self, weights: str | Path):
         from v2vkit.models.dned_weights import dned_from_hed

@@ -15,13 +15,14 @@ from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, write_manifes
 from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError, counted
-from v2vkit.pipeline.stage import Build, RunOptions, Stage
+from v2vkit.pipeline.stage import Build, Command, RunOptions, Stage
 from v2vkit.pipeline.staleness import CONTINUED, Decision, decide, read_or_refuse, refuse_others, resolved
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a run: a message to print, and the problems behind exit code 3."""
+    """The result of a run: a message to print (empty for a command, which prints itself), and the problems behind exit
+    code 3."""
 
     message: str
     problems: tuple[str, ...] = ()
@@ -58,6 +59,22 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
     if found.state == "stale":
         return f"stale: changed {', '.join(found.changes.values())}"
     return found.state
+
+
+def execute(target: Stage | Command, config: StageConfig, options: RunOptions, *, checked: bool = False) -> Outcome:
+    """Run a stage or another command with these settings.
+
+    Args:
+        checked: `Command.check` has passed already, before the first table of a recipe.
+
+    Raises:
+        V2VError: as `run`, or as the command.
+    """
+    if isinstance(target, Stage):
+        return run(target, config, options)
+    if target.check is not None and not checked:
+        target.check(config)
+    return Outcome("", tuple(target.call(config, options)))
 
 
 def run(stage: Stage, config: StageConfig, options: RunOptions) -> Outcome:

@@ -9,6 +9,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, read_manifest
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.commands import commands_text, ingest_flag
 from v2vkit.pipeline.makers import Build, Maker, PerClip, Plan, RunOptions, Whole
 from v2vkit.pipeline.mapping import Clip, Opened, Sample
 
@@ -113,17 +114,16 @@ def load_input(work: Folder, kind: str) -> Manifest:
     manifest = read_manifest(work / kind)
     if manifest is not None:
         return manifest
-    maker = _MAKERS.get(kind, "train" if kind.startswith("checkpoints") else kind)
     if (work / kind).exists(PARTIAL):
         raise V2VError(
             "artifact-unfinished",
             f"The artifact {kind} in {work.url} is unfinished.",
-            f"Rerun the `v2v {maker}` command.",
+            f"Rerun the {commands_text(kind)} command.",
         )
     raise V2VError(
         "artifact-missing",
         f"There is no artifact {kind} in {work.url}.",
-        f"Run `v2v {maker}` first, or name another --work.",
+        f"Run {commands_text(kind)} first, or name another --work.",
     )
 
 
@@ -173,24 +173,7 @@ def refuse_workspaces(sources: Iterable[str]) -> None:
 
 def make_again(kind: str, manifest: Manifest) -> str:
     """The command that remakes an artifact from the current inputs."""
-    if kind in _BESIDE and manifest.stage == "ingest":  # which keeps side outputs unless their settings are given
-        return f"`v2v ingest --overwrite` with --{_BESIDE[kind]} and its other settings; or remove that folder"
+    flag = ingest_flag(kind)
+    if flag and manifest.stage == "ingest":  # which keeps side outputs unless their settings are given
+        return f"`v2v ingest --overwrite` with {flag} and its other settings; or remove that folder"
     return f"`v2v {manifest.stage} --overwrite` with its settings"
-
-
-_BESIDE = {"labels": "labels", "depth": "depth", "densepose": "densepose", "pictures": "picture", "flow": "flow"}
-"""Side output of `ingest` -> its setting."""
-_MAKERS = {
-    "frames": "ingest",
-    "labels": "ingest --labels FOLDER` or `v2v segment",
-    "depth": "ingest --depth FOLDER",
-    "densepose": "ingest --densepose FOLDER",
-    "pictures": "ingest --picture VIDEO",
-    "sketches": "make-sketches",
-    "edges": "make-edges",
-    "poses": "estimate-pose",
-    "flow": "extract-flow` or `v2v ingest --flow FOLDER",
-    "tracks": "track",
-    "features": "encode-features",
-    "styles": "sample-style",
-}

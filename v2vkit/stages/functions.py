@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import Any, Protocol, TextIO
 
 from v2vkit.config import StageConfig, make_config, settings_of
-from v2vkit.pipeline.runner import Outcome, run
+from v2vkit.pipeline.runner import Outcome, execute
 from v2vkit.pipeline.stage import Command, RunOptions, Stage
 from v2vkit.stages import FUNCTIONS, RUN_HELP, find_command
 
@@ -71,19 +71,17 @@ def stage_function(name: str) -> Callable[..., Outcome]:
 
 
 def call_command(target: Stage | Command, config: StageConfig, options: RunOptions) -> Outcome:
-    """Run a command with these settings.
+    """Run a command with these settings; the message of one that makes no artifact is everything that it printed.
 
     Raises:
         V2VError: as the command.
     """
     if isinstance(target, Stage):
-        return run(target, config, options)
-    if target.check is not None:
-        target.check(config)
+        return execute(target, config, options)
     printed = _Kept(sys.stdout)
     with redirect_stdout(printed):
-        problems = target.call(config, options)
-    return Outcome(printed.text.rstrip(), tuple(problems))
+        outcome = execute(target, config, options)
+    return replace(outcome, message=printed.text.rstrip())
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import field_serializer, field_validator, model_validator
 
 from v2vkit.artifacts.manifest import Manifest, fingerprint
-from v2vkit.config import SizeSetting, StageConfig, as_absolute, as_text, extras, parse_rate, setting, settings_of
+from v2vkit.config import RateSetting, SizeSetting, StageConfig, as_absolute, extras, setting, settings_of
 from v2vkit.estimators.registry import estimators_of, rows_of, with_stored_weights
 from v2vkit.pipeline.stage import Opened, PerClip, Stage, refuse_workspaces
 from v2vkit.stages.ingest_clip import MAP_KINDS, conditions_beside, ingest_clip
@@ -65,7 +64,7 @@ class IngestConfig(StageConfig):
     start: float = setting(0.0, "Skip this many seconds at the start of every source.", ge=0, allow_inf_nan=False)
     duration: float | None = setting(None, "Use at most this many seconds of every source.", gt=0, allow_inf_nan=False)
     max_frames: int | None = setting(None, "Use at most this many frames of every source.", ge=1)
-    fps: str | None = setting(
+    fps: RateSetting | None = setting(
         None,
         "Frames per second, such as 25 or 30000/1001: the rate of image sequences and of raw streams (.264, .hevc, "
         ".m2v), which have no time stamps (default: 25); videos are subsampled to it, keeping the frame nearest to "
@@ -127,13 +126,6 @@ class IngestConfig(StageConfig):
 
         return [readable(source) for source in sources]
 
-    _number = field_validator("fps", mode="before")(as_text)
-
-    @field_validator("fps")
-    @classmethod
-    def _rate(cls, text: str | None) -> str | None:
-        return None if text is None else str(parse_rate(text))
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if 2 * self.min_frames > self.clip_frames + 1:
@@ -176,8 +168,7 @@ class IngestConfig(StageConfig):
         from v2vkit.video.options import VideoOptions
         from v2vkit.video.sources import find_sources
 
-        rate = None if self.fps is None else Fraction(self.fps)
-        return find_sources(self.sources, options=VideoOptions(self.stream, not self.keep_interlaced, rate))
+        return find_sources(self.sources, options=VideoOptions(self.stream, not self.keep_interlaced, self.fps))
 
     @property
     def label_rules(self) -> "LabelRules":

@@ -42,7 +42,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
 
     find_face = open_face(config.face, config.face_weights) if config.crop == "face" else None
     opened_sources, skipped = _open_sources(config)
-    rate = None if config.fps is None else Fraction(config.fps)
+    rate = config.fps
     limits = Limits.typed(config.start, config.duration, config.max_frames)
     hint = _EVERYTHING
     found: list[tuple[OpenedSource, Shots]] = []
@@ -82,17 +82,17 @@ def _open_sources(config: "IngestConfig") -> "tuple[list[OpenedSource], dict[str
     from v2vkit.video.collect import collect
     from v2vkit.video.sources import left_out, unsearched_folders
 
-    sources, rate = config.find_sources(), None if config.fps is None else Fraction(config.fps)
+    sources = config.find_sources()
     known = [*config.every_folder.values(), *([] if config.picture is None else [config.picture])]
     for folder, names in unsearched_folders(config.sources, known=known).items():
         text = f"{folder} holds footage itself, so its sub-folders are not entered: {', '.join(names)}; name them too."
         print(text, file=sys.stderr)
     opened_sources, skipped = collect(
-        sources, config.map_folders, config.label_rules, fps=rate or DEFAULT_RATE, pictures=config.picture
+        sources, config.map_folders, config.label_rules, fps=config.fps or DEFAULT_RATE, pictures=config.picture
     )
     opened_sources = with_flow(config.flow_maps, opened_sources, several=len(sources) > 1)
     skipped |= left_out(config.sources)
-    _refuse_slower(opened_sources, rate)
+    _refuse_slower(opened_sources, config.fps)
     for opened in opened_sources:
         for remark in opened.footage.remarks:
             print(f"{opened.source.path}: {remark}", file=sys.stderr)

@@ -1,14 +1,11 @@
 """`v2v make-rain`: adds procedural rain to a video, which gives pairs of frames with and without rain."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import field_validator
-
 from v2vkit.artifacts.folder import explain_os_errors
-from v2vkit.config import DEFAULT_RATE, StageConfig, as_text, parse_rate, setting
+from v2vkit.config import DEFAULT_RATE, RateSetting, StageConfig, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 from v2vkit.progress import progress
@@ -41,14 +38,9 @@ class RainConfig(StageConfig):
         le=1,
     )
     seed: int = setting(0, "Seed of positions, sizes and wind.", ge=0, le=10**9)
-    fps: str | None = setting(None, "Frame rate of a folder of pictures, such as 25 or 30000/1001 (default: 25).")
-
-    _number = field_validator("fps", mode="before")(as_text)
-
-    @field_validator("fps")
-    @classmethod
-    def _rate(cls, text: str | None) -> str | None:
-        return None if text is None else str(parse_rate(text))
+    fps: RateSetting | None = setting(
+        None, "Frame rate of a folder of pictures, such as 25 or 30000/1001 (default: 25)."
+    )
 
 
 def _check(config: RainConfig) -> None:
@@ -70,7 +62,7 @@ def _open(config: RainConfig) -> "Source":
     from v2vkit.video.footage_source import open_picture_source, open_video_source
 
     if Path(config.source).is_dir():
-        return open_picture_source(config.source, fps=DEFAULT_RATE if config.fps is None else Fraction(config.fps))
+        return open_picture_source(config.source, fps=config.fps or DEFAULT_RATE)
     if config.fps is not None:
         raise V2VError(
             "setting-unused", f"--fps is the rate of pictures, and {config.source} is no folder.", "Leave it out."

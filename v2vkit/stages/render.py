@@ -72,7 +72,7 @@ def _render_to(config: RenderConfig, options: RunOptions, pipe: "PipeWriter | No
     print("\n".join(opened.notes), flush=True)
     written = _write(config, opened, sink, threads)
     if config.save_state is not None:
-        num_frames, settings = opened.num_before + written.num_frames, state_settings(dict(config))
+        num_frames, settings = opened.num_before + written.num_frames, state_settings(config)
         session = opened.sessions[0]
         save_state(
             config.save_state, session, opened.info, source=source.name, num_frames=num_frames, settings=settings

@@ -1,10 +1,10 @@
 """Checks of `v2v render`'s settings before anything is opened."""
 
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 
 if TYPE_CHECKING:
@@ -128,11 +128,13 @@ _OF_STATE = (
 )
 
 
-def state_settings(settings: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
+def state_settings(config: StageConfig) -> dict[str, str | int | float | bool | None]:
     """The settings that must be the same when a rendering is resumed: they decide what a frame is."""
+    settings = config.model_dump(include=set(_OF_STATE))
     found = {name: settings[name] for name in _OF_STATE}
     plain = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
-    return plain | {name: None if settings[name] is None else _short(settings[name]) for name in ("classes", "remap")}
+    tables: dict[str, ClassTable | None] = {name: config.value(name) for name in ("classes", "remap")}
+    return plain | {name: None if table is None else _short(table) for name, table in tables.items()}
 
 
 def _short(table: "ClassTable") -> str:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import field_validator, model_validator
 
 from v2vkit.classes.table import ClassTableSetting
-from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, parse_rate, setting
+from v2vkit.config import Precision, RateSetting, SizeSetting, StageConfig, as_text, setting
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.inference.settling import SETTLE
@@ -88,7 +88,7 @@ class RenderConfig(StageConfig):
         "Put the rendered face back into the frame of the video, with a soft edge and in its full size: for face swap "
         "and anonymisation. With --retarget, the face keeps its place.",
     )
-    fps: str | None = setting(
+    fps: RateSetting | None = setting(
         None,
         "Frame rate of a folder of pictures or label maps, such as 25 (default: that of the training footage), or of "
         "a raw video stream (.264, .hevc, .m2v), which has no time stamps.",
@@ -203,15 +203,10 @@ class RenderConfig(StageConfig):
         ge=32,
     )
 
-    _number = field_validator("fps", "style", mode="before")(as_text)
+    _number = field_validator("style", mode="before")(as_text)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.remap is not None and self.classes is None:
             raise ValueError("--remap needs --classes, the table of the label maps")
         return self
-
-    @field_validator("fps")
-    @classmethod
-    def _rate(cls, text: str | None) -> str | None:
-        return None if text is None else str(parse_rate(text))

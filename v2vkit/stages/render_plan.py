@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
@@ -159,7 +158,7 @@ def _open_source(config: RenderConfig, info: ModelInfo) -> Source:
         instances=config.instances,
         beside={kind: folder for kind, folder in given.items() if folder is not None},
         frames=config.frames,
-        fps=None if config.fps is None else Fraction(config.fps),
+        fps=config.fps,
         start=config.start,
         duration=config.duration,
         options=VideoOptions(config.stream, not config.keep_interlaced),
@@ -190,5 +189,5 @@ def _resume(
     """What is left to render: everything, or the rest after a saved state, which is put into the session."""
     if config.resume_state is None:
         return Rest(source, frames)
-    state = load_state(config.resume_state, session, info, settings=state_settings(dict(config)))
+    state = load_state(config.resume_state, session, info, settings=state_settings(config))
     return rest_of(source, frames, state, session)

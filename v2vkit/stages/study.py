@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from v2vkit.config import DEFAULT_RATE, StageConfig, as_text, parse_rate, setting
+from v2vkit.config import DEFAULT_RATE, RateSetting, StageConfig, setting
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
 
@@ -60,7 +59,7 @@ class StudyConfig(StageConfig):
     trim: bool = setting(
         False, "Cut the longer clip of a pair at its end; else a difference of more than one frame is an error."
     )
-    fps: str = setting(str(DEFAULT_RATE), "Frames per second of folders of images.")
+    fps: RateSetting = setting(DEFAULT_RATE, "Frames per second of folders of images.")
     crf: int = setting(
         16, "Constant rate factor of the H.264 clips; lower is better quality and larger files.", ge=0, le=40
     )
@@ -72,13 +71,6 @@ class StudyConfig(StageConfig):
     max_failed: float = setting(
         0.25, "Leave out raters who fail more than this share of their attention checks.", ge=0, le=1
     )
-
-    _number = field_validator("fps", mode="before")(as_text)
-
-    @field_validator("fps")
-    @classmethod
-    def _rate(cls, text: str) -> str:
-        return str(parse_rate(text))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -116,15 +108,14 @@ def _build(config: StudyConfig) -> list[str]:
 
     assert config.out is not None, "checked with the settings"
     check_out(config.out)
-    fps = Fraction(config.fps)
     methods = dict(zip(method_names(config.paths, config.name), config.paths, strict=True))
-    found = find_clips(methods, fps=fps, trim=config.trim)
+    found = find_clips(methods, fps=config.fps, trim=config.trim)
     for note in found.cut:
         print(note)
     clips = found.clips
     names = [clip.name for clip in clips]
     longest = max(clip.num_frames / clip.fps for clip in clips)
-    real = [] if config.real is None else find_real(config.real, names, fps=fps, most_seconds=longest)
+    real = [] if config.real is None else find_real(config.real, names, fps=config.fps, most_seconds=longest)
     plan = plan_trials(
         names,
         list(methods),

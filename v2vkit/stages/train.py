@@ -96,7 +96,7 @@ def _with_conditions(config: TrainConfig, work: Folder) -> TrainConfig:
             f"{work.url} holds maps of several domains ({', '.join(map(' and '.join, domains.values()))}).",
             f"Choose one: --domain {' or '.join(found)}.",
         )
-    wanted = {found.artifact: found.making for row in DOMAINS.values() for found in row.classes}
+    wanted = {found.artifact: found.making() for row in DOMAINS.values() for found in row.classes}
     raise V2VError(
         "artifact-missing",
         f"There are no source maps in {work.url}: neither {' nor '.join(wanted)}.",

@@ -2,10 +2,8 @@
 
 from typing import Literal
 
-from v2vkit.config import (
-    SettingsGroup,
-    setting,
-)
+from v2vkit.config import SettingsGroup, setting
+from v2vkit.models.perceptual_table import NETWORKS
 
 MAX_TEMPORAL_SCALES = 5
 """More would span more frames (K^5) than the longest clips have."""
@@ -22,10 +20,11 @@ class LossSettings(SettingsGroup):
     lambda_l1: float = setting(
         0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs. Default for pix2pix: 100.", ge=0
     )
-    perceptual: Literal["auto", "off", "lite0", "vgg19", "hed"] = setting(
+    perceptual: str = setting(
         "auto",
         "Network of the perceptual loss; auto = VGG-19 if `v2v weights` has it, else off (s-flow: lite0 if installed). "
         "The weights of lite0 and hed come with Python packages.",
+        choices=lambda: ("auto", "off", *NETWORKS),
         common=True,
     )
     perceptual_weights: str | None = setting(

@@ -1,36 +1,12 @@
 """Chooses the network of the perceptual loss before training starts, without loading it."""
 
-from dataclasses import dataclass
-
 from v2vkit import weights
 from v2vkit.artifacts.folder import Folder
-from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest
+from v2vkit.artifacts.manifest import MANIFEST, PARTIAL
+from v2vkit.models.perceptual_table import NETWORKS
+from v2vkit.pipeline.staleness import read_or_refuse
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import METHODS
-
-
-@dataclass(frozen=True)
-class PerceptualRow:
-    """A network of the perceptual loss.
-
-    Attributes:
-        title: its name in the plan.
-        entry: its weights in the registry (`v2v weights list`).
-        maps: the feature maps that are compared.
-        min_side: smallest number of pixels of a frame's shorter side.
-    """
-
-    title: str
-    entry: str
-    maps: str
-    min_side: int
-
-
-NETWORKS = {
-    "vgg19": PerceptualRow("VGG-19", "vgg19", "relu1_1 to relu5_1, as in the paper", 16),
-    "lite0": PerceptualRow("EfficientNet-lite0", "lite0", "five maps, strides 2 to 32, relative L1", 32),
-    "hed": PerceptualRow("VGG-16 of HED", "hed", "the last map of each of five stages, relative L1", 16),
-}
 
 
 def resolve_perceptual(config: TrainConfig, folder: Folder) -> TrainConfig:
@@ -65,7 +41,7 @@ def renew_perceptual(config: TrainConfig) -> TrainConfig:
 def _first_found(config: TrainConfig) -> str:
     if config.losses.perceptual_weights is not None:
         return "vgg19"
-    return next((name for name in METHODS[config.method].perceptual if weights.find(NETWORKS[name].entry)), "off")
+    return next((name for name in METHODS[config.method].perceptual if weights.find(name)), "off")
 
 
 def require_perceptual(config: TrainConfig) -> None:
@@ -80,29 +56,20 @@ def require_perceptual(config: TrainConfig) -> None:
 
 
 def _weights_of(network: str, config: TrainConfig) -> str:
-    return config.losses.perceptual_weights or str(weights.require(NETWORKS[network].entry))
+    return config.losses.perceptual_weights or str(weights.require(network))
 
 
 def _automatic(config: TrainConfig, folder: Folder) -> str:
     if config.losses.perceptual_weights is not None:
         return _first_found(config)
-    for name in (PARTIAL, MANIFEST):
-        if folder.exists(name):
-            try:
-                found = str(Manifest.model_validate_json(folder.read(name)).config["perceptual"])
-            except (ValueError, KeyError):  # damaged, or older: the stage reports the first, the second is stale
-                break
-            if found in NETWORKS or found == "off":
-                return found
-            break
-    return _first_found(config)
+    manifests = (read_or_refuse(folder, name, overwrite=True) for name in (PARTIAL, MANIFEST))
+    begun = next((manifest for manifest in manifests if manifest is not None), None)
+    found = None if begun is None else begun.config.get("perceptual")
+    return str(found) if found in NETWORKS or found == "off" else _first_found(config)
 
 
 def source_text(config: TrainConfig) -> str:
     """The network, its feature maps and its weights, for the plan."""
-    row = NETWORKS[config.losses.perceptual]
-    found = weights.find(row.entry)
-    given = config.losses.perceptual_weights
-    if found is not None and given == str(found):
-        return f"{row.title}, {row.maps}; weights {row.entry}"
-    return f"{row.title}, {row.maps}; weights {given}"
+    name, given = config.losses.perceptual, config.losses.perceptual_weights
+    row, found = NETWORKS[name], weights.find(name)
+    return f"{row.title}, {row.maps}; weights {name if found is not None and given == str(found) else given}"

@@ -5,6 +5,7 @@ without past frames has no flow.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from v2vkit.models.losses import (
     style,
     warp_loss,
 )
+from v2vkit.models.perceptual_table import NETWORKS, perceptual_class
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.generated import GeneratedChunk, join
-from v2vkit.training.perceptual import NETWORKS, source_text
+from v2vkit.training.perceptual import source_text
 from v2vkit.training.terms import FROM_NOTHING, PERCEPTUAL, PREDICTED_FLOW, LossTerm
 
 
@@ -35,10 +37,26 @@ class Losses:
         self.total = value * weight if self.total is None else self.total + value * weight
 
 
+def reconstruction_losses(weights: dict[LossTerm, float], chunk: Any) -> Losses:
+    """The losses of a chunk that need no discriminator.
+
+    Args:
+        weights: row -> its weight; rows with a discriminator are skipped.
+        chunk: what the rows' functions take.
+    """
+    losses = Losses()
+    for term, weight in weights.items():
+        if term.network is None and term.compute is not None:
+            value = term.compute(chunk)
+            if value is not None:
+                losses.add(term.key, value, weight)
+    return losses
+
+
 def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Rows of the losses of single images."""
     network = NETWORKS.get(config.losses.perceptual)
-    side = 1 if network is None else network.min_side
+    side = 1 if network is None else perceptual_class(config.losses.perceptual).min_side
     return (
         LossTerm("G_L1", "pixel L1", "mean |x_fake - x|", "lambda_l1", compute=_pixel_l1),
         LossTerm(

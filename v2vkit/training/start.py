@@ -1,14 +1,20 @@
-"""Initialises a training from the weights of a checkpoint: the coarser stage, or a model to continue."""
+"""Initialises a training from the weights of a checkpoint: a model of the same layers, or the coarser stage.
+
+`check_same_network` and `inherit_same` are for networks of any kind; `check_start` and `inherit` for generators of
+frames, which may have a scale more than the checkpoint.
+"""
+
+from collections.abc import Mapping
 
 from torch import Tensor
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import load_encoder, load_model, model_weights, read_info
-from v2vkit.checkpoint.model_info import downsampled_size
+from v2vkit.checkpoint.model_file import load_encoder, load_model, load_network, model_weights, read_info
+from v2vkit.checkpoint.model_info import ModelInfo, downsampled_size
 from v2vkit.checkpoint.snapshot import read_networks
 from v2vkit.checkpoint.train_state import TrainState
 from v2vkit.conditions.conditioning import Conditioning
-from v2vkit.config import SPATIAL_STAGES, as_plain
+from v2vkit.config import SPATIAL_STAGES, StageConfig, as_plain
 from v2vkit.errors import V2VError
 from v2vkit.models.any_generator import AnyGeneratorConfig
 from v2vkit.models.discriminator import Discriminator
@@ -16,8 +22,27 @@ from v2vkit.models.encoder import EncoderConfig
 from v2vkit.models.generator import GeneratorConfig, VideoGenerator
 from v2vkit.models.image_generator import FrameGenerator
 
+_OTHER_MODEL = "Train with the settings of that model, or leave out --start-from."
+_OTHER_STAGE = "Train with the settings of that model, or train the coarser stage again with these."
 _FREE = ("num_scales", "covst", "zero_history")
 """Layer settings that may differ from the model to start from, because its weights fit nevertheless."""
+
+
+def check_same_network(folder: Folder, network: StageConfig, source: Conditioning) -> None:
+    """Check that training of `network` can start from the model in `folder`.
+
+    Raises:
+        V2VError: there is no model, or it is of another kind, with other layers or other conditions.
+    """
+    info = read_info(folder)
+    different = _differences(info.network, network)
+    if different:
+        raise V2VError(
+            "model-mismatch",
+            f"The model in {folder.url} is of another kind or has other layers: {different}.",
+            _OTHER_MODEL,
+        )
+    _refuse_other_conditions(folder, info, source, _OTHER_MODEL)
 
 
 def check_start(
@@ -53,22 +78,12 @@ def check_start(
             f"{folder.url} is a video model; an image model cannot start from it.",
             "Start from the checkpoint of pix2pixhd, or leave out --start-from.",
         )
-    before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
-    different = [name for name in now if name not in _FREE and before.get(name) != now[name]]
+    different = _differences(info.generator, generator, free=_FREE)
     if different or new_scales not in (0, 1):
-        names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
-        raise V2VError(
-            "model-mismatch",
-            f"The model in {folder.url} has other layers: {names}.",
-            "Train with the settings of that model, or train the coarser stage again with these.",
-        )
-    if not info.conditioning.same_channels(source):  # other conditions may have the same number of channels
-        raise V2VError(
-            "condition-mismatch",
-            f"The model in {folder.url} is conditioned on other source maps ({info.conditioning}; here {source}).",
-            "Train with the settings of that model, or train the coarser stage again with these.",
-        )
+        different = different or f"num_scales {info.generator.num_scales} (here {generator.num_scales})"
+        raise V2VError("model-mismatch", f"The model in {folder.url} has other layers: {different}.", _OTHER_STAGE)
+    _refuse_other_conditions(folder, info, source, _OTHER_STAGE)
     if info.encoder != encoder:
         raise V2VError(
             "model-mismatch",
@@ -91,12 +106,62 @@ def check_start(
         )
 
 
+def _differences(before: StageConfig, now: StageConfig, *, free: tuple[str, ...] = ()) -> str:
+    """The layer settings that differ, with both values; empty = none but those in `free`."""
+    old, new = as_plain(before), as_plain(now)
+    names = [name for name in new if name not in free and old.get(name) != new[name]]
+    return ", ".join(f"{name} {old.get(name)} (here {new[name]})" for name in names)
+
+
+def _refuse_other_conditions(folder: Folder, info: ModelInfo, source: Conditioning, hint: str) -> None:
+    if not info.conditioning.same_channels(source):  # other conditions may have the same number of channels
+        raise V2VError(
+            "condition-mismatch",
+            f"The model in {folder.url} is conditioned on other source maps ({info.conditioning}; here {source}).",
+            hint,
+        )
+
+
 def _features(encoder: EncoderConfig | None) -> str:
     return "no features" if encoder is None else f"features of {encoder.out_channels} numbers (width {encoder.width})"
 
 
 def _by(size: tuple[int, ...]) -> str:
     return "x".join(str(side) for side in size)
+
+
+def copy_model(state: TrainState, name: str, folder: Folder) -> ModelInfo:
+    """Copy the EMA weights of a checkpoint into the network of that name, which has the same layers, and into its EMA.
+
+    Returns:
+        The description of the checkpoint's model.
+    """
+    network, info = load_network(folder)
+    weights = network.state_dict()
+    state.modules[name].load_state_dict(weights)
+    _copy_into_ema(state, weights)
+    return info
+
+
+def _copy_into_ema(state: TrainState, weights: Mapping[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        state.ema[name].copy_(tensor)
+
+
+def inherit_same(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
+    """Copy the EMA weights of a checkpoint into a freshly built network of the same layers.
+
+    Discriminators start from scratch.
+
+    Args:
+        size: of this training; any, because the networks are convolutional.
+
+    Returns:
+        Lines for the plan on the initial weights of each network.
+    """
+    copy_model(state, "generator", folder)
+    others = [f"{name}: from scratch" for name in state.modules if name != "generator"]
+    return [f"generator: from {folder.url}", *others]
 
 
 def inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
@@ -117,8 +182,7 @@ def inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[st
     generator.load_state_dict(model.state_dict(), strict=False)
     if encoder is not None and own_encoder is not None:
         own_encoder.load_state_dict(encoder.state_dict())
-    for name, tensor in model_weights(model, encoder).items():
-        state.ema[name].copy_(tensor)
+    _copy_into_ema(state, model_weights(model, encoder))
     part = ""
     if isinstance(generator, VideoGenerator) and isinstance(model, VideoGenerator):
         part = f"{len(model.scales)} of {len(generator.scales)} scales "

@@ -4,12 +4,18 @@ from typing import Any
 
 import torch
 
-from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.models.image_generator import ImageGeneratorConfig
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.frames import FrameMethod, build_encoder_config, video_schedule
-from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY, describe_images, image_layers, image_method_losses
+from v2vkit.training.methods.pix2pixhd import (
+    VIDEO_ONLY,
+    check_layers,
+    describe_images,
+    image_layers,
+    image_method_losses,
+)
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.start import check_start, inherit
 
@@ -30,10 +36,6 @@ def _build(config: TrainConfig, source: Conditioning, device: torch.device, para
     )
 
 
-def _check(config: TrainConfig) -> None:
-    _layers(config, conditioning_of("face"))  # refuses invalid sizes; the domain does not matter
-
-
 def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
     return describe_images(config, source, covst=config.model.covst_share)
 
@@ -46,7 +48,7 @@ COVST: MethodSpec = MethodSpec(
     schedule=video_schedule,
     strides=lambda config: (1,),  # the generator warps its features with it
     coarser=lambda config: None,
-    check=_check,
+    check=check_layers(_layers),
     build=_build,
     describe=_describe,
     check_start=lambda config, source, size, folder: check_start(

@@ -14,19 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from v2vkit.checkpoint.train_state import Network
 from v2vkit.engine.precision import autocast
 from v2vkit.models.layout import to_image
-from v2vkit.training.adversarial import DiscriminatorInputs, adversarial_losses
+from v2vkit.training.adversarial import DiscriminatorInputs
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import join
-from v2vkit.training.gradients import store_gradients
 from v2vkit.training.methods.base import StepContext
-from v2vkit.training.methods.frames import lay_out, reconstruction_losses, video_schedule
+from v2vkit.training.methods.frames import video_schedule
+from v2vkit.training.methods.gan import GANMethod
 from v2vkit.training.methods.predictor import NOT_FOR_PREDICTION, prediction_discriminator
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.terms import LossTerm, losses_on, weights_now
+from v2vkit.training.terms import LossTerm, losses_on
 from v2vkit.training.window import chunks
 
 NOT_FOR_FRAMES = (
@@ -86,10 +85,11 @@ def predicted_inputs(chunk: FrameChunk) -> DiscriminatorInputs:
     return DiscriminatorInputs(torch.cat([past, chunk.real], 1), fakes)
 
 
-class FramePredictionMethod:
+class FramePredictionMethod(GANMethod):
     """A network with `observe` and `predict`, and its discriminator where a loss needs one."""
 
     headline: ClassVar[tuple[str, ...]] = ("P_Frames",)
+    generator: Any
 
     def __init__(
         self,
@@ -111,21 +111,11 @@ class FramePredictionMethod:
         self.config, self.parallel, self.detach = config, parallel, detach
         self.terms, self.schedule = losses_on(terms, config), video_schedule(config)
         torch.manual_seed(config.data.seed)
-        self.generator: Any = build().to(device)
+        self.generator = build().to(device)
         names = [term.network for term in self.terms if term.network is not None]
         channels = 3 * (config.model.observe + 1)
         self.discriminators = {name: prediction_discriminator(config, channels).to(device) for name in names}
-        for network in self.networks().values():
-            lay_out(network.module, config, device)
-
-    def networks(self) -> dict[str, Network]:
-        """The network and its discriminator."""
-        discriminators = {name: Network(module, name) for name, module in self.discriminators.items()}
-        return {"generator": Network(self.generator, "generator", prefix=""), **discriminators}
-
-    def losses(self) -> tuple[LossTerm, ...]:
-        """The losses that are on."""
-        return self.terms
+        self.lay_out(device)
 
     def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[FrameChunk]:
         """The frames to predict in chunks of `--chunk`; every window begins from observed frames."""
@@ -135,10 +125,6 @@ class FramePredictionMethod:
             yield FrameChunk(batch, frames, observe, state, observed)
             observed = None
 
-    def num_frames(self, chunk: FrameChunk) -> int:
-        """Frames of this chunk over all sequences of the batch."""
-        return len(chunk.frames) * self.config.data.batch_size
-
     def step(self, chunk: FrameChunk, at: StepContext) -> dict[str, Tensor]:
         """Predict the chunk, compute every loss on it, and store the gradients of all networks."""
         with autocast(self.config.hardware.precision, chunk.sequence.x.device):
@@ -147,21 +133,9 @@ class FramePredictionMethod:
             for _ in chunk.frames:
                 frame, chunk.state[0] = self.generator.predict(chunk.state[0])
                 chunk.outputs.append(frame.float())
-        weights = weights_now(
-            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
-        )
-        direct = reconstruction_losses(weights, chunk)
+        losses = self.take_losses(chunk, at, heads=chunk.outputs, fakes=chunk.fakes)
         chunk.state[0] = self.detach(chunk.state[0])
-        if not self.discriminators:
-            assert direct.total is not None
-            torch.autograd.backward(at.averaged("generator", [at.scale(direct.total)]))
-            return direct.terms
-        of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
-        adversarial = adversarial_losses(self.config, of_networks, self.discriminators, chunk)
-        store_gradients(
-            chunk.outputs, chunk.fakes, direct.total, adversarial, self.discriminators, at.scale, at.averaged
-        )
-        return direct.terms | adversarial.generator.terms | adversarial.terms
+        return losses
 
     def sample(self, chunk: FrameChunk) -> NDArray[np.uint8]:
         """Rows: real, predicted; columns: frames of the batch's first sequence."""

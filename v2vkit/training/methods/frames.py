@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch._functorch import config as functorch
 
 from v2vkit.checkpoint.model_file import ENCODER_PREFIX
 from v2vkit.checkpoint.train_state import Network
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.precision import autocast
-from v2vkit.models.any_generator import AnyGeneratorConfig, build_generator
+from v2vkit.models.any_generator import AnyGenerator, AnyGeneratorConfig, build_generator
 from v2vkit.models.discriminator import Discriminator
 from v2vkit.models.encoder import EncoderConfig, FeatureEncoder
 from v2vkit.models.generator import Output, VideoGenerator, history_from_images
@@ -33,18 +32,16 @@ from v2vkit.models.presets import (
     image_discriminator_config,
     video_discriminator_config,
 )
-from v2vkit.training.adversarial import AdversarialLosses, adversarial_losses
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.features import feature_maps
 from v2vkit.training.generated import GeneratedChunk
-from v2vkit.training.gradients import store_gradients
 from v2vkit.training.methods.base import StepContext
+from v2vkit.training.methods.gan import GANMethod
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.reconstruction import Losses
 from v2vkit.training.sample_grid import sample_grid
 from v2vkit.training.schedule import Schedule
-from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met, weights_now
+from v2vkit.training.terms import PERCEPTUAL, LossTerm, losses_on, needs_met
 from v2vkit.training.window import HistoryNoise, WindowState, begin_window, chunks, generate_chunk
 
 
@@ -58,10 +55,11 @@ class Chunk:
     outputs: list[Output] = field(default_factory=list)
 
 
-class FrameMethod:
+class FrameMethod(GANMethod):
     """A generator of frames, its discriminators and, if used, feature encoder E and perceptual network."""
 
     headline: ClassVar[tuple[str, ...]] = ("G_GAN", "D_GAN_fake")
+    generator: AnyGenerator
 
     def __init__(
         self,
@@ -99,20 +97,14 @@ class FrameMethod:
         weights = config.losses.perceptual_weights if looks else None
         self.perceptual = None if weights is None else open_perceptual(config.losses.perceptual, weights).to(device)
         self.generator.checkpointing = config.hardware.gradient_checkpointing
-        for network in self.networks().values():
-            lay_out(network.module, config, device)
+        self.lay_out(device)
 
     def networks(self) -> dict[str, Network]:
         """G, each discriminator with its own optimiser, and E with G's."""
-        found = {"generator": Network(self.generator, "generator", prefix="")}
-        found |= {name: Network(module, name) for name, module in self.discriminators.items()}
+        found = super().networks()
         if self.encoder is not None:
             found["encoder"] = Network(self.encoder, "generator", prefix=ENCODER_PREFIX)
         return found
-
-    def losses(self) -> tuple[LossTerm, ...]:
-        """The losses that are on."""
-        return self.terms
 
     def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[Chunk]:
         """The generated frames of a batch of windows in chunks of `--chunk` frames."""
@@ -124,14 +116,9 @@ class FrameMethod:
         for frames in chunks(batch.x.shape[1], state.context + skip, self.config.schedule.chunk):
             yield Chunk(batch, state, frames)
 
-    def num_frames(self, chunk: Chunk) -> int:
-        """Frames of this chunk over all sequences of the batch."""
-        return len(chunk.frames) * self.config.data.batch_size
-
     def step(self, chunk: Chunk, at: StepContext) -> dict[str, Tensor]:
         """Generate the chunk, compute every loss on it, and store the gradients of all networks."""
-        config = self.config
-        with autocast(config.hardware.precision, chunk.sequence.x.device):
+        with autocast(self.config.hardware.precision, chunk.sequence.x.device):
             chunk.outputs = self.generate(chunk, at)
         generated = GeneratedChunk(
             chunk.sequence,
@@ -144,12 +131,9 @@ class FrameMethod:
             edges=self.edges,
             bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
         )
-        weights = self._weights(at)
-        reconstruction = reconstruction_losses(weights, generated)
-        of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
-        adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
-        self._find_gradients(generated, reconstruction, adversarial, at)
-        return reconstruction.terms | adversarial.generator.terms | adversarial.terms
+        outputs, fakes = generated.outputs, generated.detached
+        heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
+        return self.take_losses(generated, at, heads=heads, fakes=[*fakes.x_fake, *fakes.h])
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
         """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""
@@ -195,44 +179,6 @@ class FrameMethod:
             return None
         return HistoryNoise(sigma, torch.Generator(chunk.sequence.x.device).manual_seed(self.seed_of(chunk, at)))
 
-    def _weights(self, at: StepContext) -> dict[LossTerm, float]:
-        """The losses that this epoch's sequences are long enough for, with their weights now."""
-        return weights_now(
-            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
-        )
-
-    def _find_gradients(
-        self, generated: GeneratedChunk, reconstruction: Losses, adversarial: AdversarialLosses, at: StepContext
-    ) -> None:
-        """Store the scaled gradients of every network that was used in its weights' `grad`."""
-        outputs, fakes = generated.outputs, generated.detached
-        heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
-        store_gradients(
-            heads,
-            [*fakes.x_fake, *fakes.h],
-            reconstruction.total,
-            adversarial,
-            self.discriminators,
-            at.scale,
-            at.averaged,
-        )
-
-
-def reconstruction_losses(weights: dict[LossTerm, float], chunk: Any) -> Losses:
-    """The losses of a chunk that need no discriminator.
-
-    Args:
-        weights: row -> its weight; rows with a discriminator are skipped.
-        chunk: what the rows' functions take.
-    """
-    losses = Losses()
-    for term, weight in weights.items():
-        if term.network is None and term.compute is not None:
-            value = term.compute(chunk)
-            if value is not None:
-                losses.add(term.key, value, weight)
-    return losses
-
 
 def _discriminator_config(config: TrainConfig, network: str, source_channels: int) -> Any:
     """The configuration of the discriminator of that name: `image`, `face`, or `videoN`."""
@@ -248,17 +194,6 @@ def _discriminator_config(config: TrainConfig, network: str, source_channels: in
         number = max(1, layers["num_scales"] - 2)
         layers |= {"num_scales": number, "finer_scales": min(number - 1, layers["finer_scales"])}
     return image_discriminator_config(config.model.preset, source_channels=source_channels, **layers)
-
-
-def lay_out(module: torch.nn.Module, config: TrainConfig, device: torch.device) -> None:
-    """Set memory layout and compilation in place, which keeps the names of weights."""
-    hardware = config.hardware
-    if device.type == "cuda" if hardware.channels_last is None else hardware.channels_last:
-        module.to(memory_format=torch.channels_last)
-    if hardware.compile and device.type != "meta":
-        # Two gradients are taken from D's graph, so the first must not free the buffers of the compiled one.
-        functorch.donated_buffer = False
-        module.compile()
 
 
 def build_encoder_config(config: TrainConfig) -> EncoderConfig | None:
@@ -282,3 +217,8 @@ def video_schedule(config: TrainConfig) -> Schedule:
     """The schedule with growing sequences."""
     names = [of.name for of in dataclasses.fields(Schedule) if of.name not in ("full_epochs", "names")]
     return Schedule(**{name: config.value(name) for name in names})
+
+
+def single_frame_schedule(config: TrainConfig) -> Schedule:
+    """The schedule of sequences of one frame."""
+    return Schedule(config.schedule.epochs, config.schedule.decay)

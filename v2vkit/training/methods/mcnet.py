@@ -26,7 +26,7 @@ from v2vkit.training.methods.frame_prediction import (
 )
 from v2vkit.training.methods.frames import video_schedule
 from v2vkit.training.parallel import Parallel
-from v2vkit.training.start_same import check_same_network, inherit_same
+from v2vkit.training.start import check_same_network, inherit_same
 from v2vkit.training.terms import LossTerm
 
 

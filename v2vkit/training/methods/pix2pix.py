@@ -4,26 +4,18 @@ from typing import Any
 
 import torch
 
-from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.models.generator import Output
 from v2vkit.models.presets import unet_config
 from v2vkit.models.unet import UNetConfig
-from v2vkit.training.adversarial import image_adversary
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec, StepContext
-from v2vkit.training.methods.frames import Chunk, FrameMethod, sizes_of
-from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY
+from v2vkit.training.methods.frames import Chunk, FrameMethod, single_frame_schedule, sizes_of
+from v2vkit.training.methods.pix2pixhd import SINGLE_FRAMES, check_layers, image_method_losses
 from v2vkit.training.parallel import Parallel
-from v2vkit.training.reconstruction import image_losses
-from v2vkit.training.schedule import Schedule
 from v2vkit.training.start import check_start, inherit
-from v2vkit.training.terms import LossTerm
 
 _SIZES = ("width", "num_down", "upsample", "norm")
-
-
-def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
-    return (*image_adversary(config), *image_losses(config))
 
 
 def _layers(config: TrainConfig, source: Conditioning) -> UNetConfig:
@@ -41,10 +33,6 @@ class Pix2PixMethod(FrameMethod):
             return super().generate(chunk, at)
 
 
-def _schedule(config: TrainConfig) -> Schedule:
-    return Schedule(config.schedule.epochs, config.schedule.decay)
-
-
 def _build(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> Pix2PixMethod:
     return Pix2PixMethod(
         config,
@@ -52,13 +40,9 @@ def _build(config: TrainConfig, source: Conditioning, device: torch.device, para
         device,
         generator=_layers(config, source),
         terms=PIX2PIX.losses(config),
-        schedule=_schedule(config),
+        schedule=single_frame_schedule(config),
         parallel=parallel,
     )
-
-
-def _check(config: TrainConfig) -> None:
-    _layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
 
 
 def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
@@ -67,17 +51,16 @@ def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
 
 PIX2PIX: MethodSpec = MethodSpec(
     name="pix2pix",
-    losses=_losses,
+    losses=image_method_losses,
     unused=(
-        *VIDEO_ONLY,
-        *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share", "feature_dims"),
-        *("picture_skip", "num_blocks", "num_blocks_fine", "num_enhancers"),
+        *SINGLE_FRAMES,
+        *("feature_dims", "picture_skip", "num_blocks", "num_blocks_fine", "num_enhancers"),
     ),
     context=lambda config: 0,
-    schedule=_schedule,
+    schedule=single_frame_schedule,
     strides=lambda config: (),
     coarser=lambda config: None,
-    check=_check,
+    check=check_layers(_layers),
     build=_build,
     describe=_describe,
     check_start=lambda config, source, size, folder: check_start(folder, _layers(config, source), source, size),

@@ -1,5 +1,6 @@
 """pix2pixHD (Wang et al. 2018) on single frames: the first-frame model, and a baseline without temporal modelling."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,10 +11,15 @@ from v2vkit.models.presets import image_generator_config
 from v2vkit.training.adversarial import image_adversary
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
-from v2vkit.training.methods.frames import FrameMethod, build_encoder_config, generator_channels, sizes_of
+from v2vkit.training.methods.frames import (
+    FrameMethod,
+    build_encoder_config,
+    generator_channels,
+    single_frame_schedule,
+    sizes_of,
+)
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.reconstruction import image_losses
-from v2vkit.training.schedule import Schedule
 from v2vkit.training.start import check_start, inherit
 from v2vkit.training.terms import LossTerm
 
@@ -33,6 +39,8 @@ VIDEO_ONLY = (
     "loss_ramp",
 )
 """Settings of video models that image generators do not use."""
+SINGLE_FRAMES = (*VIDEO_ONLY, "first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share")
+"""Settings that methods which train on single frames do not use."""
 
 
 def image_method_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
@@ -54,14 +62,22 @@ def image_layers(config: TrainConfig, source: Conditioning, *, covst: float = 0.
     )
 
 
+def check_layers(layers: Callable[[TrainConfig, Conditioning], Any]) -> Callable[[TrainConfig], None]:
+    """A check of the settings that builds the configuration of the layers, which refuses invalid sizes.
+
+    It knows no workspace; of which domain the conditions are does not matter.
+    """
+
+    def check(config: TrainConfig) -> None:
+        layers(config, conditioning_of("face"))
+
+    return check
+
+
 def describe_images(config: TrainConfig, source: Conditioning, *, covst: float = 0.0) -> dict[str, Any]:
     """Fields of `ModelInfo` for image models; a video of single images needs no past frames."""
     generator = image_layers(config, source, covst=covst)
     return {"network": generator, "encoder": build_encoder_config(config), "first_frame": "self"}
-
-
-def _schedule(config: TrainConfig) -> Schedule:
-    return Schedule(config.schedule.epochs, config.schedule.decay)
 
 
 def _build(config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel) -> FrameMethod:
@@ -71,24 +87,20 @@ def _build(config: TrainConfig, source: Conditioning, device: torch.device, para
         device,
         generator=image_layers(config, source),
         terms=PIX2PIXHD.losses(config),
-        schedule=_schedule(config),
+        schedule=single_frame_schedule(config),
         parallel=parallel,
     )
-
-
-def _check(config: TrainConfig) -> None:
-    image_layers(config, conditioning_of("face"))  # refuses invalid sizes; the domain does not matter
 
 
 PIX2PIXHD: MethodSpec = MethodSpec(
     name="pix2pixhd",
     losses=image_method_losses,
-    unused=(*VIDEO_ONLY, "first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),
+    unused=SINGLE_FRAMES,
     context=lambda config: 0,
-    schedule=_schedule,
+    schedule=single_frame_schedule,
     strides=lambda config: (),
     coarser=lambda config: None,
-    check=_check,
+    check=check_layers(image_layers),
     build=_build,
     describe=describe_images,
     check_start=lambda config, source, size, folder: check_start(

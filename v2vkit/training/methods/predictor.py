@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v2vkit.checkpoint.train_state import Network
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.conditions.flow import flow_color
 from v2vkit.conditions.label_ids import colorize
@@ -33,16 +32,16 @@ from v2vkit.models.predictor import (
     observed_history,
 )
 from v2vkit.models.presets import DISCRIMINATORS, GENERATORS
-from v2vkit.training.adversarial import DiscriminatorInputs, adversarial_losses
+from v2vkit.training.adversarial import DiscriminatorInputs
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.generated import join
-from v2vkit.training.gradients import store_gradients
 from v2vkit.training.methods.base import MethodSpec, StepContext
-from v2vkit.training.methods.frames import lay_out, reconstruction_losses, sizes_of, video_schedule
+from v2vkit.training.methods.frames import sizes_of, video_schedule
+from v2vkit.training.methods.gan import GANMethod
 from v2vkit.training.parallel import ALONE, Parallel
-from v2vkit.training.start_same import check_same_network, inherit_same
-from v2vkit.training.terms import PREDICTED_FLOW, LossTerm, losses_on, read_strides, weights_now
+from v2vkit.training.start import check_same_network, inherit_same
+from v2vkit.training.terms import PREDICTED_FLOW, LossTerm, losses_on, read_strides
 from v2vkit.training.window import chunks
 
 NOT_FOR_PREDICTION = (
@@ -170,10 +169,11 @@ def prediction_discriminator(config: TrainConfig, in_channels: int) -> Discrimin
     return Discriminator(make_config(DiscriminatorConfig, values, f"discriminator `{config.model.preset}`"))
 
 
-class PredictorMethod:
+class PredictorMethod(GANMethod):
     """The predictor of label maps and its discriminator."""
 
     headline: ClassVar[tuple[str, ...]] = ("P_Labels", "G_GAN")
+    generator: LabelPredictor
 
     def __init__(self, config: TrainConfig, source: Conditioning, device: torch.device, parallel: Parallel = ALONE):
         """Builds the networks with random weights, a pure function of the seed."""
@@ -184,17 +184,7 @@ class PredictorMethod:
         self.generator = LabelPredictor(self.layers).to(device)
         channels = self.layers.observe * self.layers.map_channels + self.layers.num_labels
         self.discriminators = {"image": prediction_discriminator(config, channels).to(device)}
-        for network in self.networks().values():
-            lay_out(network.module, config, device)
-
-    def networks(self) -> dict[str, Network]:
-        """The predictor and the discriminator."""
-        discriminators = {name: Network(module, name) for name, module in self.discriminators.items()}
-        return {"generator": Network(self.generator, "generator", prefix=""), **discriminators}
-
-    def losses(self) -> tuple[LossTerm, ...]:
-        """The losses that are on."""
-        return self.terms
+        self.lay_out(device)
 
     def chunks(self, batch: VideoBatch, *, skip: int = 0) -> Iterator[MapChunk]:
         """The maps to predict in chunks of `--chunk`; every window begins from observed maps."""
@@ -204,25 +194,14 @@ class PredictorMethod:
         for frames in chunks(batch.s.shape[1], observe + skip, self.config.schedule.chunk):
             yield MapChunk(batch, frames, observe, state)
 
-    def num_frames(self, chunk: MapChunk) -> int:
-        """Maps of this chunk over all sequences of the batch."""
-        return len(chunk.frames) * self.config.data.batch_size
-
     def step(self, chunk: MapChunk, at: StepContext) -> dict[str, Tensor]:
         """Predict the chunk, compute every loss on it, and store the gradients of all networks."""
         with autocast(self.config.hardware.precision, chunk.sequence.s.device):
             for _ in chunk.frames:
                 chunk.outputs.append(self.generator(chunk.state[0].maps))
                 chunk.state[0] = advance_history(chunk.state[0], chunk.outputs[-1], self.layers)
-        weights = weights_now(
-            self.terms, self.config, self.schedule, epoch=at.epoch, num_frames=at.num_frames, progress=at.progress
-        )
-        direct = reconstruction_losses(weights, chunk)
-        of_networks = {term: weight for term, weight in weights.items() if term.network is not None}
-        adversarial = adversarial_losses(self.config, of_networks, self.discriminators, chunk)
         heads = [output.probabilities for output in chunk.outputs]
-        store_gradients(heads, chunk.fakes, direct.total, adversarial, self.discriminators, at.scale, at.averaged)
-        return direct.terms | adversarial.generator.terms | adversarial.terms
+        return self.take_losses(chunk, at, heads=heads, fakes=chunk.fakes)
 
     def sample(self, chunk: MapChunk) -> NDArray[np.uint8]:
         """Rows: real, predicted, hallucinated, mask, flow; columns: maps of the batch's first sequence."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from v2vkit import weights
-from v2vkit.conditions.conditioning import Conditioning, conditioning_of
+from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import make_config
 from v2vkit.errors import V2VError
 from v2vkit.models.dned import DNED, DNEDConfig
@@ -32,7 +32,7 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.generated import GeneratedChunk, join
 from v2vkit.training.methods.base import MethodSpec, StepContext
 from v2vkit.training.methods.frames import Chunk, FrameMethod
-from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY, image_layers
+from v2vkit.training.methods.pix2pixhd import SINGLE_FRAMES, check_layers, image_layers
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.reconstruction import image_losses
 from v2vkit.training.schedule import Schedule
@@ -196,7 +196,7 @@ def _build(config: TrainConfig, source: Conditioning, device: torch.device, para
 
 
 def _check(config: TrainConfig) -> None:
-    image_layers(config, conditioning_of("face"))  # refuses sizes that do not fit, whatever the domain
+    check_layers(image_layers)(config)
     epochs = config.schedule.epochs
     laplacian, flow = phase_epochs(config)
     if flow > epochs or (edge_layers(config) is not None and laplacian >= epochs):
@@ -216,11 +216,7 @@ def _describe(config: TrainConfig, source: Conditioning) -> dict[str, Any]:
 S_FLOW: MethodSpec = MethodSpec(
     name="s-flow",
     losses=_losses,
-    unused=(
-        *VIDEO_ONLY,
-        *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share", "feature_dims"),
-        "picture_skip",
-    ),
+    unused=(*SINGLE_FRAMES, "feature_dims", "picture_skip"),
     own=("edge_network", "laplacian_epochs", "flow_epochs", "balance_edges"),
     context=lambda config: 0,
     schedule=phase_schedule,

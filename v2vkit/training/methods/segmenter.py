@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.checkpoint.model_file import load_network, read_info
+from v2vkit.checkpoint.model_file import read_info
 from v2vkit.checkpoint.train_state import Network, TrainState
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import IGNORE
@@ -28,10 +28,11 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.data.labelled import open_labelled
 from v2vkit.training.methods.base import MethodSpec, StepContext
-from v2vkit.training.methods.pix2pixhd import VIDEO_ONLY
+from v2vkit.training.methods.frames import single_frame_schedule
+from v2vkit.training.methods.pix2pixhd import SINGLE_FRAMES
 from v2vkit.training.parallel import Parallel
 from v2vkit.training.resolve_segmenter import class_weights, resolve_segmenter
-from v2vkit.training.schedule import Schedule
+from v2vkit.training.start import copy_model
 from v2vkit.training.terms import LossTerm
 
 
@@ -166,10 +167,7 @@ def _check_start(config: TrainConfig, source: Conditioning, size: tuple[int, int
 
 
 def _inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
-    network, info = load_network(folder)
-    state.networks["segmenter"].module.load_state_dict(network.state_dict())
-    for name, tensor in state.networks["segmenter"].module.state_dict().items():
-        state.ema[name].copy_(tensor)
+    info = copy_model(state, "segmenter", folder)
     return [f"segmenter: {folder.url} after {info.steps} steps"]
 
 
@@ -177,15 +175,14 @@ SEGMENTER: MethodSpec = MethodSpec(
     name="segmenter",
     losses=_losses,
     unused=(
-        *VIDEO_ONLY,
-        *("first_frames", "double_every", "max_frames", "chunk", "max_frame_stride", "covst_share"),
+        *SINGLE_FRAMES,
         *("edges", "preset", "feature_dims", "width", "num_down", "num_blocks", "num_blocks_fine", "num_enhancers"),
         *("upsample", "norm", "picture_skip", "depth_near", "depth_far", "drop_parts", "gan", "perceptual"),
         *("label_jitter", "drop_thin", "drop_classes"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
     ),
     context=lambda config: 0,
-    schedule=lambda config: Schedule(config.schedule.epochs, config.schedule.decay),
+    schedule=single_frame_schedule,
     strides=lambda config: (),
     coarser=lambda config: None,
     check=_check,
