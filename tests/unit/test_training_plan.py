@@ -66,7 +66,7 @@ def test_every_loss_has_a_line_whether_it_is_on_or_off(weight: str) -> None:
         assert without.endswith(f" OFF (--{weight.replace('_', '-')} 0)")
 
 
-FLOW = ("predicted flow", "warped real frame", "temporal consistency")
+FLOW = ("predicted flow", "warped real frame")
 
 
 @pytest.mark.parametrize(

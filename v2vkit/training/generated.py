@@ -104,9 +104,17 @@ class GeneratedChunk:
         return [(t, o, flow, mask) for t, o, flow, mask in pairs if flow is not None and mask is not None]
 
     @cached_property
+    def with_past(self) -> list[tuple[int, Output]]:
+        """(number in the sequence, output) of every frame that the generator made from a past frame.
+
+        They are those of `with_predicted_flow` where flow is predicted.
+        """
+        return [(t, o) for t, o in zip(self.frames, self.outputs, strict=True) if t > self.state.first]
+
+    @cached_property
     def reference_flow(self) -> tuple[Tensor, Tensor]:
-        """Reference flow and confidence of the frames in `with_predicted_flow`: [m B, 2, H, W] and [m B, 1, H, W]."""
-        times = [t for t, *_ in self.with_predicted_flow]
+        """Reference flow and confidence of the frames in `with_past`: [m B, 2, H, W] and [m B, 1, H, W]."""
+        times = [t for t, _ in self.with_past]
         flow, confidence = self.sequence.flow[1], self.sequence.confidence[1]
         return join([flow[:, t] for t in times]), join([confidence[:, t] for t in times])
 
