@@ -197,6 +197,15 @@ def test_label_fidelity_is_set_against_the_oracle_and_names_thin_and_rare_classe
     assert (road["oracle"], pole["oracle"]) == (1, 1)
 
 
+def test_a_class_that_is_recognised_and_never_asked_for_is_listed_with_iou_0() -> None:
+    metric, labels = LabelFidelity(_segmenter()), _labels("0000 0011")
+    metric.update(_batch(OURS, [_picture(_labels("0020 0011"))], beside={"labels": [labels]}))
+    found = metric.compute()[OURS]
+    assert [of["iou"] for of in found["classes"]] == [pytest.approx(5 / 6), 1, 0]
+    assert found["miou"] == pytest.approx((5 / 6 + 1) / 3)
+    assert found["classes"][2]["share"] == 0
+
+
 def test_the_worst_frames_are_listed_and_shown() -> None:
     metric = _fidelity(1, 3)
     worst = metric.compute()[OURS]["worst_frames"]
