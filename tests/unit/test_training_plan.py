@@ -75,7 +75,7 @@ FLOW = ("predicted flow", "warped real frame")
         ({"flow": False}, dict.fromkeys((*FLOW, "mask"), "--no-flow")),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
-        ({"domain": "face"}, {"face discriminator": "only for poses"}),
+        ({"domain": "face"}, {"face discriminator": "only for poses and DensePose"}),
         (
             {"perceptual": "off"},
             dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),

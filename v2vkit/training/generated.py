@@ -45,7 +45,8 @@ class GeneratedChunk:
         hallucinated: whether losses apply to the hallucinated images too.
         perceptual: the network of the perceptual loss, if a loss needs it.
         parallel: the other processes of this run.
-        bodies: the channels of `s` that show skeletons of people.
+        bodies: the channels of `s` that show people: skeletons, or DensePose.
+        densepose: whether they are DensePose's.
         edges: the channel of `s` that is an edge map, where an edge network sees it (S-Flow); discriminators do not.
     """
 
@@ -57,6 +58,7 @@ class GeneratedChunk:
     perceptual: PerceptualNetwork | None = None
     parallel: Parallel = field(default=ALONE)
     bodies: slice = field(default_factory=lambda: slice(None))
+    densepose: bool = False
     edges: slice | None = None
 
     @cached_property

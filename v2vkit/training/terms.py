@@ -36,7 +36,11 @@ STREET = Need(
     "are for streets",
     ("num_labels", "edges", "foreground"),
 )
-POSE = Need(lambda config: config.conditions_have("has_bodies"), lambda config: "only for poses", "is for poses")
+BODIES = Need(
+    lambda config: config.conditions_have("has_bodies"),
+    lambda config: "only for poses and DensePose",
+    "is for poses and DensePose",
+)
 MIRRORED = Need(
     lambda config: config.conditions_have("mirrors"),
     lambda config: "only where frames may be mirrored",
@@ -90,7 +94,7 @@ PREDICTED_FLOW = Need(lambda config: config.model.flow, lambda config: "--no-flo
 VIDEO_DISCRIMINATORS = Need(lambda config: config.adversaries.temporal_scales > 0, lambda config: "--temporal-scales 0")
 NEEDS = (
     STREET,
-    POSE,
+    BODIES,
     MIRRORED,
     PARTS,
     LABEL_NOISE,

@@ -142,7 +142,8 @@ class FrameMethod:
             perceptual=self.perceptual,
             parallel=self.parallel,
             edges=self.edges,
-            bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
+            bodies=self._bodies(),
+            densepose=self.source.has("shows_parts"),
         )
         weights = self._weights(at)
         reconstruction = reconstruction_losses(weights, generated)
@@ -150,6 +151,12 @@ class FrameMethod:
         adversarial = adversarial_losses(config, of_networks, self.discriminators, generated)
         self._find_gradients(generated, reconstruction, adversarial, at)
         return reconstruction.terms | adversarial.generator.terms | adversarial.terms
+
+    def _bodies(self) -> slice:
+        """The channels in which faces are found: DensePose's where there is DensePose, as published."""
+        if self.source.has("shows_parts"):
+            return self.source.slice_of("shows_parts")
+        return self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None)
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
         """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""
