@@ -55,7 +55,8 @@ def check_start(
         )
     before, now = as_plain(info.generator), as_plain(generator)
     new_scales = generator.num_scales - info.generator.num_scales
-    different = [name for name in now if name not in _FREE and before.get(name) != now[name]]
+    free = _FREE if now.get("foreground") else (*_FREE, "composition")
+    different = [name for name in now if name not in free and before.get(name) != now[name]]
     if different or new_scales not in (0, 1):
         names = ", ".join(f"{name} {before.get(name)} (here {now[name]})" for name in different or ["num_scales"])
         raise V2VError(

@@ -36,6 +36,12 @@ STREET = Need(
     "are for streets",
     ("num_labels", "edges", "foreground"),
 )
+FOREGROUND = Need(
+    lambda config: bool(config.model.foreground),
+    lambda config: "no --foreground",
+    "needs --foreground",
+    ("composition",),
+)
 BODIES = Need(
     lambda config: config.conditions_have("has_bodies"),
     lambda config: "only for poses and DensePose",
@@ -83,7 +89,12 @@ EDGES = Need(
     "are for --condition edges",
     ("edge_network", "laplacian_epochs", "balance_edges"),
 )
-EDGE_NETWORK = Need(lambda config: config.model.edge_network != "none", lambda config: "--edge-network none")
+EDGE_NETWORK = Need(
+    lambda config: config.model.edge_network != "none",
+    lambda config: "--edge-network none",
+    "are for an edge network",
+    ("laplacian_epochs", "balance_edges"),
+)
 PAIRS = Need(lambda config: config.schedule.flow_epochs != 0, lambda config: "--flow-epochs 0")
 PERCEPTUAL = Need(
     lambda config: config.losses.perceptual not in ("auto", "off"),
@@ -94,6 +105,7 @@ PREDICTED_FLOW = Need(lambda config: config.model.flow, lambda config: "--no-flo
 VIDEO_DISCRIMINATORS = Need(lambda config: config.adversaries.temporal_scales > 0, lambda config: "--temporal-scales 0")
 NEEDS = (
     STREET,
+    FOREGROUND,
     BODIES,
     MIRRORED,
     PARTS,
@@ -102,6 +114,7 @@ NEEDS = (
     DEPTH,
     FROM_NOTHING,
     EDGES,
+    EDGE_NETWORK,
     PERCEPTUAL,
     PREDICTED_FLOW,
     VIDEO_DISCRIMINATORS,
