@@ -103,6 +103,14 @@ def test_a_loss_that_no_clip_is_long_enough_for_says_so() -> None:
     assert not [line for line in lines(config, longest=7) if "never" in line]
 
 
+def test_the_flow_loss_of_pairs_that_never_come_names_their_setting() -> None:
+    """A third of two epochs is none; --max-frames is no setting of s-flow."""
+    config = TrainConfig(method="s-flow", domain="cg2real", epochs=2)
+    (line,) = (line for line in lines(config) if line.startswith("optical flow"))
+    assert "never: it needs sequences of 2 frames (--flow-epochs)" in line
+    assert not [line for line in lines(config.model_copy(update={"flow_epochs": 1})) if "never" in line]
+
+
 @pytest.mark.parametrize("method", ["pix2pixhd", "covst"])
 def test_a_method_has_no_line_for_the_losses_of_others(method: str) -> None:
     found = lines(TrainConfig(method=method, domain="street"))

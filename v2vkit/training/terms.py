@@ -230,7 +230,8 @@ def _why_never(term: LossTerm, schedule: Schedule, longest: int) -> str:
         left = f"--budget leaves {schedule.epochs} of {full.epochs} epochs"
         return f"{left}, and with fewer than {enough} it does not begin; give a longer --budget"
     if term.num_frames > full.max_frames:
-        return f"it needs sequences of {term.num_frames} frames (--max-frames)"
+        flag = "--flow-epochs" if PAIRS in term.needs else "--max-frames"
+        return f"it needs sequences of {term.num_frames} frames ({flag})"
     flags = "--epochs, --double-every" if full.double_every else "--double-every 0"
     return f"it needs sequences of {term.num_frames} frames, which the epochs do not reach ({flags})"
 
