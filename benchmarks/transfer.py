@@ -5,8 +5,8 @@
 
 A face or pose model renders the video DRIVER as it is, with --align, with --retarget and with both. For each setting:
 landmark or pose error of the output against the landmarks that the sketch or skeleton shows (after retargeting), frames
-in which no face or person is found, and for faces the iris error against the driver's frame. FOLDER gets a contact
-sheet of each setting: driver, condition, output.
+in which no face or person is found, for faces the iris error against the driver's frame, and for poses the recall.
+FOLDER gets a contact sheet of each setting: driver, condition, output.
 
 For faces also the identity, if the weights dlib-face-id are in the store: the median of the distances between the
 embedding of a frame's face and those of `NUM_REFERENCES` frames of WORK, spread evenly over its footage. A median of
@@ -153,7 +153,7 @@ def measure(
         [image for image, _ in driver],
         beside={"landmarks" if face else "people": expected},
     )
-    names = ("landmark_error", "iris_error") if face else ("pose_error",)
+    names = ("landmark_error", "iris_error") if face else ("pose_error", "pose_recall")
     values = {row.name: list(open_metric(row, setup).update(batch)) for row in rows(names)}
     if target is not None:
         values["identity"] = target.identities(images)

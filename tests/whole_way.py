@@ -25,6 +25,7 @@ PLAIN = SMALL.model_copy(
         "foreground": (),
         "flow": False,
         "temporal_scales": 0,
+        "lambda_warp": 0.0,
         "epochs": 1,
         "decay": 0.0,
         "max_frames": 3,

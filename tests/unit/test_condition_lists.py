@@ -4,17 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.errors import raises
 from tests.unit.ingesting import ingest, write_images
 from tests.unit.video_files import moving_frames
 from tests.whole_way import PLAIN, train
 from v2vkit.artifacts.folder import Folder
+from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.depth import DepthCondition
+from v2vkit.conditions.labels import LabelsCondition
 from v2vkit.config import make_config
+from v2vkit.models.any_generator import build_generator
 from v2vkit.pipeline.runner import run
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.train import STAGE
 from v2vkit.training.config import TrainConfig
+from v2vkit.training.methods.vid2vid import VID2VID
 
 
 @pytest.fixture
@@ -61,3 +67,16 @@ def test_conditions_that_are_not_there_are_named(work: Path) -> None:
     with raises("setting-invalid", "aura", "densepose"):
         make_config(TrainConfig, {"condition": ["aura"]}, "test")
     assert not Folder(f"{work}/checkpoints/spatial-1").exists("model.safetensors")
+
+
+@pytest.mark.parametrize("depth_first", [False, True])
+def test_the_foreground_is_its_label_wherever_the_labels_stand(depth_first: bool) -> None:
+    depth, labels = DepthCondition(), LabelsCondition(num_labels=5)
+    source = Conditioning.of(*((depth, labels) if depth_first else (labels, depth)))
+    config = PLAIN.model_copy(update={"condition": tuple(source.names.split("+")), "foreground": (3,)})
+    network = VID2VID.describe(config, source)["network"]
+    maps = torch.zeros(1, 3 * source.num_channels, 24, 32)
+    of_label = maps[:, 2 * source.num_channels :][:, source.slice_of("foreground")][:, 3]
+    of_label[..., :16] = 1
+    (mask,) = build_generator(network)._foregrounds(maps)
+    assert torch.equal(mask[:, 0], of_label)

@@ -12,7 +12,8 @@ from tests.errors import raises
 from tests.people import person
 from tests.unit.training_data import SMALL, begin, make_workspace, same, train_chunk
 from v2vkit.conditions.conditioning import Conditioning, to_unit
-from v2vkit.conditions.densepose import DensePoseCondition
+from v2vkit.conditions.densepose import DensePoseCondition, DensePoseMap
+from v2vkit.conditions.picture import PictureCondition
 from v2vkit.conditions.pose import PoseCondition
 from v2vkit.conditions.skeleton import draw_people, skeleton_channels
 from v2vkit.models.generator import Output
@@ -63,6 +64,21 @@ def test_windows_stay_inside_the_frame_and_are_cut_where_there_are_faces() -> No
         assert torch.equal(cut[number, 0, 0, 0], frames[frame, 0, corner[0], corner[1]])
 
 
+def densepose(*boxes: tuple[int, int, int, int, int]) -> torch.Tensor:
+    """The source map [3, 96, 64] with boxes of a part, top, bottom, left and right; the surface is no face's."""
+    vui = np.zeros((96, 64, 3), np.uint8)
+    for part, top, bottom, left, right in boxes:
+        vui[top:bottom, left:right] = 200, 250, part
+    return torch.from_numpy(to_unit(DensePoseCondition().channels(DensePoseMap(vui))))
+
+
+def test_the_window_lies_around_the_face_of_densepose() -> None:
+    body = (22, 30, 90, 0, 64)
+    head = ((23, 10, 20, 40, 46), (24, 10, 20, 46, 50))
+    maps = torch.stack([densepose(body, *head), densepose(body)])
+    assert find_faces(maps, densepose=True) == [(14 - 12, 44 - 12), None]
+
+
 @pytest.mark.parametrize(("height", "width", "side"), [(512, 256, 128), (96, 64, 24), (20, 30, 8), (4, 4, 4)])
 def test_the_side_is_a_quarter_of_the_height(height: int, width: int, side: int) -> None:
     assert region_side(height, width) == side
@@ -101,8 +117,8 @@ class _OfTwo(Parallel):
 
 
 def test_faces_are_found_in_the_skeleton_beside_another_condition() -> None:
-    config = POSE.model_copy(update={"domain": None, "condition": ("densepose", "pose")})
-    both = Conditioning.of(DensePoseCondition(), PoseCondition())
+    config = POSE.model_copy(update={"domain": None, "condition": ("picture", "pose")})
+    both = Conditioning.of(PictureCondition(), PoseCondition())
     trainer = begin(config, both, CPU)
     sequence = _sequence(faces=True)
     noise = torch.rand(sequence.s.shape, generator=torch.Generator().manual_seed(1))
@@ -110,6 +126,23 @@ def test_faces_are_found_in_the_skeleton_beside_another_condition() -> None:
     state = begin_window(sequence, trainer.method.generator, from_nothing=False)
     train_chunk(trainer, sequence, state, [2, 3])
     assert all(parameter.grad is not None for parameter in trainer.state.modules["face"].parameters())
+
+
+@pytest.mark.parametrize("beside", [(), (PoseCondition(),)])
+def test_faces_are_found_in_densepose_where_there_is_densepose(beside: tuple[PoseCondition, ...]) -> None:
+    """The skeleton's face is elsewhere, or there is no skeleton."""
+    source = Conditioning.of(*beside, DensePoseCondition())
+    config = POSE.model_copy(update={"domain": None, "condition": tuple(source.names.split("+"))})
+    trainer = begin(config, source, CPU)
+    face = densepose((23, 60, 70, 40, 50))
+    s = torch.cat([*(drawn(10, 4) for _ in beside), face])[None, None]
+    seen: list[torch.Tensor] = []
+    trainer.state.modules["face"].register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    x = torch.zeros(1, 3, 3, 96, 64)
+    sequence = VideoBatch(x, s.expand(1, 3, -1, -1, -1), {1: x[:, :, :2]}, {1: x[:, :, :1]})
+    train_chunk(trainer, sequence, begin_window(sequence, trainer.method.generator, from_nothing=False), [2])
+    (window,) = find_faces(face[None], densepose=True)
+    assert torch.equal(seen[0][:1, :-3], cut_faces(s[0], [window]))
 
 
 def test_every_face_weighs_the_same_whichever_process_it_is_in() -> None:

@@ -259,6 +259,15 @@ def test_training_goes_on_from_the_imported_weights(tmp_path: Path, capsys: pyte
         torch.testing.assert_close(trained.state_dict()[name], tensor, atol=1e-6, rtol=0)
 
 
+def test_without_a_foreground_the_composition_of_the_imported_weights_is_free(tmp_path: Path) -> None:
+    data = make_workspace(tmp_path / "data", num_clips=1, clip_frames=5)
+    files = _saved(tmp_path, _without(_state(_coarse(13)), "indv"))
+    _import(tmp_path, files, domain="street", size="32x24", num_labels=12)
+    config = _going_on(tmp_path).model_copy(update={"foreground": (), "composition": "paper", "norm": "batch"})
+    run(TRAIN, config, data)
+    assert load_model(Folder(f"{data.work}/checkpoints/spatial-1"))[0].config.composition == "paper"
+
+
 def _discriminator(folder: Path, name: str, channels: int, *, width: int = 8, scales: int = 2) -> tuple[str, State]:
     torch.manual_seed(channels)
     state = _state(discriminator(channels, width, scales))

@@ -9,6 +9,7 @@ from torch_fidelity.metric_kid import mmd2
 
 from v2vkit.evaluation.metrics.frechet import Moments, frechet_distance
 from v2vkit.evaluation.metrics.kernel_distance import Reservoir, kernel_distance, spread
+from v2vkit.evaluation.metrics.sets import _kernel
 
 Vectors = NDArray[np.float64]
 
@@ -76,6 +77,42 @@ def test_kernel_distance_agrees_with_torch_fidelity() -> None:
     kernels = [(x @ y.T / 24 + 1) ** 3 for x, y in ((a, a), (a, b), (b, b))]
     assert kernel_distance(a, b) == pytest.approx(float(mmd2(*kernels)), rel=1e-10)
     assert kernel_distance(b, a) == pytest.approx(kernel_distance(a, b), rel=1e-10)
+
+
+def test_kernel_distance_of_pairs_agrees_with_torch_fidelity() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(300, 24)), rng.normal(0.3, 1.2, size=(300, 24))
+    kernels = [(x @ y.T / 24 + 1) ** 3 for x, y in ((a, a), (a, b), (b, b))]
+    expected = float(mmd2(*kernels, mmd_est="u-statistic"))
+    assert kernel_distance(a, b, paired=True) == pytest.approx(expected, rel=1e-10)
+
+
+def test_kernel_distance_of_frames_and_their_real_ones_is_unbiased() -> None:
+    """Two correlated sets of one distribution: what a model makes of a frame resembles that frame."""
+    rng = np.random.default_rng(5)
+    real = rng.normal(size=(400, 20, 16))
+    ours = 0.9 * real + (1 - 0.9**2) ** 0.5 * rng.normal(size=real.shape)
+    paired, apart = (
+        np.array([kernel_distance(a, b, paired=paired) for a, b in zip(ours, real, strict=True)])
+        for paired in (True, False)
+    )
+    assert abs(paired.mean()) < 3 * paired.std() / 20
+    assert apart.mean() < -10 * apart.std() / 20
+    assert kernel_distance(real[0], real[0], paired=True) == spread(real[0], real[0], paired=True) == 0
+
+
+def test_sets_of_one_length_are_of_the_same_frames() -> None:
+    """Also beyond what a reservoir keeps; more frames of one set are no pairs."""
+
+    def values(num_ours: int, num_real: int) -> dict[str, float]:
+        sets = []
+        for number in (num_ours, num_real):
+            sets.append(Reservoir(50))
+            sets[-1].add(np.random.default_rng(6).normal(size=(200, 8))[:number])
+        return _kernel(*sets)
+
+    assert values(200, 200) == {"value": 0, "spread": 0}
+    assert values(40, 200)["spread"] > 0
 
 
 def test_kernel_distance_of_few_vectors_is_unbiased() -> None:

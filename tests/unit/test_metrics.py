@@ -18,7 +18,7 @@ from v2vkit.evaluation.metrics.backbones import Backbone, weights_note
 from v2vkit.evaluation.metrics.contract import MISSED, OURS, REAL, SOURCE, Batch, Metric
 from v2vkit.evaluation.metrics.frechet import Moments, frechet_distance
 from v2vkit.evaluation.metrics.label_fidelity import LabelFidelity, borders
-from v2vkit.evaluation.metrics.pose_error import pose_error
+from v2vkit.evaluation.metrics.pose_error import pose_error, pose_recall
 from v2vkit.evaluation.metrics.registry import METRICS, metric_names, open_metric, rows
 from v2vkit.evaluation.metrics.repeated import Repeated
 from v2vkit.evaluation.metrics.sets import ClipSets, FrameSets
@@ -196,6 +196,15 @@ def test_label_fidelity_is_set_against_the_oracle_and_names_thin_and_rare_classe
     assert (road["oracle"], pole["oracle"]) == (1, 1)
 
 
+def test_a_class_that_is_recognised_and_never_asked_for_is_listed_with_iou_0() -> None:
+    metric, labels = LabelFidelity(_segmenter()), _labels("0000 0011")
+    metric.update(_batch(OURS, [_picture(_labels("0020 0011"))], beside={"labels": [labels]}))
+    found = metric.compute()[OURS]
+    assert [of["iou"] for of in found["classes"]] == [pytest.approx(5 / 6), 1, 0]
+    assert found["miou"] == pytest.approx((5 / 6 + 1) / 3)
+    assert found["classes"][2]["share"] == 0
+
+
 def test_the_worst_frames_are_listed_and_shown() -> None:
     metric = _fidelity(1, 3)
     worst = metric.compute()[OURS]["worst_frames"]
@@ -242,20 +251,37 @@ def test_someone_far_away_is_another_person() -> None:
     assert pose_error((), (_person(0, 0),)) is None
 
 
+def test_pose_recall_counts_the_people_and_key_points_that_pose_error_leaves_out() -> None:
+    expected = (_person(0, 0), _person(200, 0))
+    assert pose_error((_person(0, 0),), expected) == 0  # the second one is not there
+    assert pose_recall((_person(0, 0),), expected) == 0.5
+    assert pose_recall((_person(0, 0, missing=range(5)), _person(200, 0, missing=[3])), expected) == 44 / 50
+    assert pose_recall(expected, (_person(0, 0, missing=[3, 4]),)) == 1
+    assert pose_recall((), expected) == pose_recall((_person(600, 0),), expected) == 0
+    assert pose_recall(expected, (_person(0, 0, missing=range(1, 25)),)) is None
+
+
 class _Pose:
     """Sees one person, 3 pixels right and 4 below the mean brightness; nobody in the dark."""
 
     name, version = "fake", "1"
+    looks = 0
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
+        self.looks += 1
         level = float(image.mean())
         return _person(level + 3, level + 4).body[None] if level > 10 else np.zeros((0, 25, 3), np.float32)
 
 
 def test_pose_metric_tells_missed_people_from_frames_without_any() -> None:
-    metric = open_metric(rows(("pose_error",))[0], Setup(40, 40, {}, pose=_Pose()))
+    pose = _Pose()
+    setup = Setup(40, 40, {}, pose=pose)
+    metric, recall = (open_metric(row, setup) for row in rows(("pose_error", "pose_recall")))
     people = [(_person(50, 50),), None, (_person(60, 60),), (_person(9, 9),)]
-    found = metric.update(_batch(OURS, _grey(50, 50, 60, 0), beside={"people": people}))
+    batch = _batch(OURS, _grey(50, 50, 60, 0), beside={"people": people})
+    found = metric.update(batch)
+    assert recall.update(batch) == [1, None, 1, 0]
+    assert pose.looks == 3  # at each image once for both
     assert found == [pytest.approx(5 / DIAGONAL, rel=1e-5), None, pytest.approx(5 / DIAGONAL, rel=1e-5), MISSED]
     assert metric.about["estimator"] == "fake 1"
     assert metric.update(_batch(OURS, _grey(50))) == [None]

@@ -19,12 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.conditions import of_domain
 from tests.errors import raises
 from tests.unit.training_data import begin
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.snapshot import load_state, save_state
-from v2vkit.conditions.conditioning import Conditioning
+from v2vkit.conditions.conditioning import Conditioning, configure
 from v2vkit.config import Precision
 from v2vkit.inference.anchor import ColourAnchor
 from v2vkit.inference.rollout import Rollout
@@ -153,6 +152,7 @@ def gpu(reads: list[str]) -> Iterator[torch.device]:
 KINDS: dict[str, dict[str, Any]] = {
     "street": {"domain": "street", "feature_dims": 3, "foreground": (2,), "history_noise": 0.1, "precision": "fp16"},
     "pose": {"domain": "pose", "lambda_face": 2.0, "precision": "bf16", "gradient_checkpointing": True},
+    "densepose": {"domain": "pose", "condition": ("densepose",), "lambda_face": 2.0, "precision": "fp32"},
     "spatial-2": {"domain": "face", "stage": "spatial-2", "precision": "fp32"},
     "pix2pixhd": {"domain": "street", "method": "pix2pixhd", "feature_dims": 3, "precision": "fp16"},
     "covst": {"domain": "face", "method": "covst", "precision": "fp32"},
@@ -173,8 +173,7 @@ def test_every_method_has_a_kind() -> None:
 def _config(kind: str) -> tuple[TrainConfig, Conditioning]:
     small = {"width": 8, "num_down": 1, "num_blocks": 1, "discriminator_width": 8}
     config = TrainConfig.model_validate({"preset": "tiny", **small, **KINDS[kind]})
-    assert config.domain is not None
-    return config, of_domain(config.domain)
+    return config, configure(config.conditions, {}, count_labels=lambda artifact: 12)
 
 
 def _sequence(config: TrainConfig, source: Conditioning, *, num_frames: int) -> VideoBatch:

@@ -16,6 +16,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, read_manifest
 from v2vkit.checkpoint.model_file import load_model, read_info
 from v2vkit.config import make_config
+from v2vkit.evaluation.prediction import mean_iou
 from v2vkit.evaluation.segmentation import counted_in, no_confusion, plot, summary, summary_text
 from v2vkit.inference.trained_segment import TrainedSegment
 from v2vkit.models.segmenter import SegmenterConfig, build_segmenter
@@ -247,6 +248,10 @@ def test_measures_are_what_can_be_counted_by_hand() -> None:
     assert told["confusion"] == [[1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0]]
     assert "car" not in summary_text(found, names)
     assert plot(found, names, "test")[:4] == b"\x89PNG"
+    # A class that is said and never true counts, as a miss; so it does for predicted maps.
+    wrong = counted_in(no_confusion(3), truth, np.array([[0, 0, 1, 2, 0]], np.uint8))
+    assert wrong.iou.tolist() == [1, 0.5, 0]
+    assert wrong.mean_iou == mean_iou(wrong.pixels) == 0.5
 
 
 def test_classes_are_kept_by_name(tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ LONG = (40, 2048, 1024)
         ),
         ([LONG], {"method": "pix2pixhd", "lambda_warp": 1.0}, "setting-unused", ["--lambda-warp", "pix2pixhd"]),
         ([LONG], {"method": "covst", "composition": "published"}, "setting-unused", ["--composition", "covst"]),
+        ([LONG], {"composition": "published"}, "setting-unused", ["--composition", "--foreground"]),
+        ([LONG], {"domain": "face", "composition": "published"}, "setting-unused", ["--composition", "--foreground"]),
+        ([LONG], {"method": "predictor", "loss_ramp": 2.0}, "setting-unused", ["--loss-ramp"]),
+        ([LONG], {"method": "prednet", "domain": "frames", "loss_ramp": 2.0}, "setting-unused", ["--loss-ramp"]),
+        ([LONG], {"method": "mcnet", "domain": "frames", "loss_ramp": 2.0}, "setting-unused", ["--loss-ramp"]),
         ([LONG], {"method": "pix2pixhd", "max_frame_stride": 2}, "setting-unused", ["--max-frame-stride"]),
         ([LONG], {"covst_share": 0.5}, "setting-unused", ["--covst-share", "vid2vid"]),
     ],
@@ -94,7 +99,7 @@ def test_settings_that_cannot_work_or_have_no_effect_are_refused(
         {"flow": False, "lambda_flow": 0.0, "lambda_mask": 0.0},
         {"temporal_scales": 0, "lambda_temporal": 0.0},
         {"lambda_perceptual": 0.0},
-        {"domain": "face", "composition": "published"},  # the layers of imported weights
+        {"foreground": (1,), "composition": "published"},
     ],
     ids=str,
 )

@@ -141,13 +141,16 @@ def test_the_stage_needs_frames_and_maps_but_no_flow(tmp_path: Path, capsys: pyt
         run(STAGE, COVST, options)
 
 
-def test_without_flow_and_video_discriminators_no_flow_is_read(tmp_path: Path) -> None:
+def test_without_a_loss_of_the_flow_no_flow_is_read(tmp_path: Path) -> None:
     options = RunOptions(work=str(tmp_path))
     run(SOURCE, SourceConfig(num_clips=2, clip_frames=6), options)
-    run(STAGE, SMALL.model_copy(update={"flow": False, "temporal_scales": 0, "epochs": 1, "decay": 0.0}), options)
+    without = {"flow": False, "temporal_scales": 0, "lambda_warp": 0.0}
+    run(STAGE, SMALL.model_copy(update=without | {"epochs": 1, "decay": 0.0}), options)
     assert not load_model(find_model(Folder(options.work), None))[0].config.flow
-    with raises("artifact-missing", "flow", "v2v extract-flow"):
-        run(STAGE, SMALL.model_copy(update={"flow": False}), RunOptions(work=str(tmp_path), overwrite=True))
+    for reads, value in (("temporal_scales", 1), ("lambda_warp", 10.0)):
+        with raises("artifact-missing", "flow", "v2v extract-flow"):
+            config = SMALL.model_copy(update=without | {reads: value})
+            run(STAGE, config, RunOptions(work=str(tmp_path), overwrite=True))
 
 
 def test_video_models_are_found_before_image_models(work: RunOptions) -> None:

@@ -56,19 +56,15 @@ def output(t: int, *, x_fake: float, h: float, flow: float, mask: float, first: 
     return Output(real(t) + x_fake, h=real(t) + h, flow=constant(flow, 0), mask=constant(mask), warped=real(t))
 
 
-def losses_of(first_frame: str, *, first: bool) -> Losses:
-    """The losses of frames 2 and 3 after two real ones; `first`: frame 2 is hallucinated alone."""
+def losses_of(outputs: list[Output], *, from_nothing: bool = False, **settings: object) -> Losses:
+    """The losses of frames 2 and 3 after two real ones."""
     trust = constant(0.5)
     trust[..., :2] = trust[..., 7:] = 0.0  # half of the columns: nothing comes from outside the picture
     flow, confidence = (torch.stack([of] * 4, 1) for of in (constant(1, 0), trust))
     x = torch.stack([real(t) for t in range(4)], 1)
     sequence = VideoBatch(x, x, {1: flow}, {1: confidence})
-    outputs = [
-        output(2, x_fake=0.3, h=-0.1, flow=2, mask=0.4, first=first),
-        output(3, x_fake=0.5, h=-0.3, flow=3, mask=0.8),
-    ]
-    config = TrainConfig.model_validate(SETTINGS | {"first_frame": first_frame})
-    state = WindowState(2, None, first, [o.x_fake for o in outputs])
+    config = TrainConfig.model_validate(SETTINGS | settings)
+    state = WindowState(2, None, from_nothing, [o.x_fake for o in outputs])
     weights = {term: term.factor(config) for term in losses_on(VID2VID.losses(config), config)}
     return reconstruction_losses(weights, GeneratedChunk(sequence, state, [2, 3], outputs, perceptual=Means()))
 
@@ -97,11 +93,30 @@ SECOND = {"F_Flow": (1 / 4, 10 / 2), "F_Warp": (0.07 / 4, 10), "G_Warp": (0.29 /
     [("real", False, BOTH | FLOW), ("self", False, BOTH | FLOW | MASK), ("self", True, BOTH | SECOND)],
 )
 def test_every_term_and_its_weight(first_frame: str, first: bool, expected: dict[str, tuple[float, float]]) -> None:
-    found = losses_of(first_frame, first=first)
+    outputs = [
+        output(2, x_fake=0.3, h=-0.1, flow=2, mask=0.4, first=first),  # hallucinated alone where it is the first
+        output(3, x_fake=0.5, h=-0.3, flow=3, mask=0.8),
+    ]
+    found = losses_of(outputs, from_nothing=first, first_frame=first_frame)
     terms = {name: float(term) for name, term in found.terms.items()}
     assert terms == pytest.approx({name: term for name, (term, _) in expected.items()}, rel=1e-4)
     assert found.total is not None
     assert float(found.total) == pytest.approx(sum(term * weight for term, weight in expected.values()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("from_nothing", "brighter", "expected"), [(False, 0.0, 0.0), (False, 0.3, 0.3 / 2 / 4), (True, 0.3, 0.3 / 4)]
+)
+def test_generated_frames_that_follow_the_real_flow_are_consistent(
+    from_nothing: bool, brighter: float, expected: float
+) -> None:
+    """Without a flow branch, too. The flow moves everything by a column, and columns differ by 0.01."""
+    frames = [real(1) + 0.01, real(1) + 0.02 + brighter]
+    outputs = [Output(x_fake, h=x_fake, flow=None, mask=None, warped=None) for x_fake in frames]
+    terms = losses_of(outputs, from_nothing=from_nothing, flow=False).terms
+    assert float(terms["G_Warp"]) == pytest.approx(expected, abs=1e-6)
+    assert not {"F_Flow", "F_Warp", "W"} & terms.keys()
+    assert "G_Warp" not in losses_of(outputs, flow=False, lambda_warp=0.0).terms
 
 
 def test_the_losses_of_video_discriminators_weigh_what_is_set() -> None:

@@ -68,7 +68,7 @@ def test_every_loss_has_a_line_whether_it_is_on_or_off(weight: str) -> None:
         assert without.endswith(f" OFF (--{weight.replace('_', '-')} 0)")
 
 
-FLOW = ("predicted flow", "warped real frame", "temporal consistency")
+FLOW = ("predicted flow", "warped real frame")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ FLOW = ("predicted flow", "warped real frame", "temporal consistency")
         ({"flow": False}, dict.fromkeys((*FLOW, "mask"), "--no-flow")),
         ({"first_frame": "real"}, {"mask": "--first-frame real"}),
         ({"temporal_scales": 0}, {"video discriminator 0": "--temporal-scales 0"}),
-        ({"domain": "face"}, {"face discriminator": "only for poses"}),
+        ({"domain": "face"}, {"face discriminator": "only for poses and DensePose"}),
         (
             {"perceptual": "off"},
             dict.fromkeys(("perceptual", "style"), "v2v weights fetch vgg19, or --perceptual lite0"),
@@ -103,6 +103,14 @@ def test_a_loss_that_no_clip_is_long_enough_for_says_so() -> None:
     why = "never: it needs sequences of 7 frames, and the longest clip has 6 beyond its first ones"
     assert why in found["video discriminator 1"]
     assert not [line for line in lines(config, longest=7) if "never" in line]
+
+
+def test_the_flow_loss_of_pairs_that_never_come_names_their_setting() -> None:
+    """A third of two epochs is none; --max-frames is no setting of s-flow."""
+    config = TrainConfig(method="s-flow", domain="cg2real", epochs=2)
+    (line,) = (line for line in lines(config) if line.startswith("optical flow"))
+    assert "never: it needs sequences of 2 frames (--flow-epochs)" in line
+    assert not [line for line in lines(config.model_copy(update={"flow_epochs": 1})) if "never" in line]
 
 
 @pytest.mark.parametrize("method", ["pix2pixhd", "covst"])

@@ -47,6 +47,7 @@ Fact = Literal[
     "published_images",
     "shows_edges",
     "shows_frame",
+    "shows_parts",
     "signed",
 ]
 """A class attribute of `Condition` that is true or false, where code asks by name which conditions have it."""
@@ -93,6 +94,7 @@ class Condition(BaseModel, Generic[A]):
         foreground: whether its labels, of which there are `label_count`, can have a foreground branch (eq. 9).
         has_parts: whether parts of it can be left out in training (`Change.drop`).
         has_bodies: whether a discriminator can find faces of people in its channels.
+        shows_parts: whether its third channel is DensePose's part index, over 24.
         from_label_folder: whether a folder of label maps gives its annotations.
         beside: kind of the maps (and name of the flag) that come with frames and give its annotations (`of_map`).
         from_frame: whether its annotations are made from the frame alone, without an estimator (`of_frame`).
@@ -125,6 +127,7 @@ class Condition(BaseModel, Generic[A]):
     foreground: ClassVar[bool] = False
     has_parts: ClassVar[bool] = False
     has_bodies: ClassVar[bool] = False
+    shows_parts: ClassVar[bool] = False
     from_label_folder: ClassVar[bool] = False
     beside: ClassVar[MapKind | None] = None
     from_frame: ClassVar[bool] = False

@@ -54,6 +54,8 @@ class DensePoseCondition(Condition[DensePoseMap]):
     layers: ClassVar[Mapping[str, OpenLayer]] = {"iuv.png": photo_layer}
     nothing: ClassVar[str] = "no person"
     has_parts: ClassVar[bool] = True
+    has_bodies: ClassVar[bool] = True
+    shows_parts: ClassVar[bool] = True
     signed: ClassVar[bool] = True
     published: ClassVar[Origin | None] = Origin(stage="ingest")
     beside: ClassVar[MapKind | None] = "densepose"

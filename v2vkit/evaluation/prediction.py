@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from v2vkit.arrays import Image
 from v2vkit.conditions.flow import warp_backward
 from v2vkit.evaluation.metrics.contract import Batch, Metric
+from v2vkit.evaluation.segmentation import class_ious
 
 Labels = NDArray[np.uint8]
 FloatMap = NDArray[np.float32]
@@ -90,14 +91,6 @@ def mean_iou(counts: NDArray[np.int64]) -> float:
     """Mean over the labels that occur of intersection / union, from a confusion matrix [K, K + 1]."""
     found = class_ious(counts)
     return float(np.nanmean(found)) if not np.isnan(found).all() else 0.0
-
-
-def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Intersection / union of every label [K] from a confusion matrix [K, K + 1]; NaN for those that do not occur."""
-    square = counts[:, :-1]
-    hits = np.diag(square).astype(np.float64)
-    union = counts.sum(1) + square.sum(0) - hits
-    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
 
 def admissible_starts(length: int, *, observe: int, frames: int, every: int = 1) -> range:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2vkit.conditions.label_ids import instance_edges
-from v2vkit.evaluation.prediction import HORIZONS, PredictionScores, class_ious
+from v2vkit.evaluation.prediction import HORIZONS, PredictionScores
+from v2vkit.evaluation.segmentation import class_ious
 
 Labels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -78,7 +78,8 @@ def notes(
         )
     if "pose_error" in names:
         lines.append(
-            "Pose error: mean over key points / diagonal of the person; frames in which nobody was found are left out."
+            "Pose error: mean over the key points that were found / diagonal of the person; frames in which nobody was "
+            "found are left out. Pose recall: share of the expected key points that were found."
         )
     lines += [f"{name}: {reason}." for name, reason in (warnings or {}).items()]
     return lines + _left_out(left_out or {})

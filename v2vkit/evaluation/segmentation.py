@@ -36,17 +36,25 @@ class Confusion:
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of every class [K]; NaN for those that the truth does not have."""
-        square = self.pixels[:, : self.num_classes]
-        true, said = self.pixels.sum(1), square.sum(0)
-        union = true + said - np.diag(square)
-        return np.where(true > 0, np.diag(square) / np.maximum(union, 1), np.nan)
+        """Intersection over union of every class [K]; NaN for those that occur neither in the truth nor as a guess."""
+        return class_ious(self.pixels)
 
     @property
     def mean_iou(self) -> float:
-        """Mean IoU of the classes that the truth has; NaN without any."""
+        """Mean IoU of the classes that have one; NaN without any."""
         values = self.iou[~np.isnan(self.iou)]
         return float(values.mean()) if len(values) else float("nan")
+
+
+def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersection / union of every class [K] from a confusion matrix [K, K + 1]; NaN where the union is empty.
+
+    A class that was predicted and never true has IoU 0 (Cityscapes' convention).
+    """
+    square = counts[:, :-1]
+    hits = np.diag(square).astype(np.float64)
+    union = counts.sum(1) + square.sum(0) - hits
+    return np.where(union > 0, hits / np.maximum(union, 1), np.nan)
 
 
 def no_confusion(num_classes: int) -> Confusion:
@@ -69,7 +77,7 @@ def counted_in(before: Confusion, truth: NDArray[np.uint8], predicted: NDArray[n
 
 
 def summary(confusion: Confusion, names: Sequence[str]) -> dict[str, Any]:
-    """As JSON; classes that the truth does not have are null."""
+    """As JSON; the IoU of classes that do not occur is null."""
     iou = confusion.iou
     return {
         "frames": confusion.frames,

@@ -37,7 +37,7 @@ def bce(output: DiscriminatorOutput, *, real: bool) -> Tensor:
     """sum_scales mean BCE(sigmoid(D(x)), t), t = 1 for real and 0 for fake: the log form of a GAN (S-Flow GAN, eq. 2).
 
     D's scores are logits. The generator minimises `bce(fake, real=True)`, the non-saturating form (Goodfellow et al.
-    2014, section 3); the paper does not state which. As in `lsgan`, D's loss is not halved (pix2pix halves it).
+    2014, section 3); the paper does not state which.
     """
     scores = [maps[-1].float() for maps in output]
     target = 1.0 if real else 0.0

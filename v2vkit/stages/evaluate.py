@@ -37,7 +37,7 @@ class EvaluateConfig(StageConfig):
     unpaired: str | None = setting(
         None,
         "Workspace with real frames to compare with, where DATA has none beside its maps: FID, KID, VFID, FVD, label "
-        "fidelity, landmark and pose error only.",
+        "fidelity, landmark and pose error, pose recall only.",
         metavar="REAL",
     )
     segmenter: str | None = setting(

@@ -165,7 +165,7 @@ def report_folder(config: "EvaluateConfig", options: RunOptions, checkpoint: Fol
     return Folder(config.out or f"{options.work}/evaluation/{name}")
 
 
-VERSION = 1
+VERSION = 2
 """To be raised when the same model, footage and settings give another report."""
 _OF_MODELS = ("checkpoints", "features", "styles")
 """Artifacts of a workspace that are not footage."""

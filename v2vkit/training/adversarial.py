@@ -28,7 +28,7 @@ from v2vkit.training.config import TrainConfig
 from v2vkit.training.face_region import cut_faces, find_faces
 from v2vkit.training.generated import GeneratedChunk, join
 from v2vkit.training.reconstruction import Losses
-from v2vkit.training.terms import POSE, VIDEO_DISCRIMINATORS, LossTerm
+from v2vkit.training.terms import BODIES, VIDEO_DISCRIMINATORS, LossTerm
 
 _GAN: dict[str, tuple[Callable[[DiscriminatorOutput], Tensor], Callable[..., Tensor]]] = {
     "lsgan": (partial(lsgan, real=True), lsgan),
@@ -129,7 +129,7 @@ def face_adversary(config: TrainConfig) -> tuple[LossTerm, ...]:
     """Row of the face discriminator."""
     gan = config.adversaries.gan
     face = LossTerm(
-        "Face", "face discriminator", gan, "lambda_face", needs=(POSE,), network="face", compute=face_inputs
+        "Face", "face discriminator", gan, "lambda_face", needs=(BODIES,), network="face", compute=face_inputs
     )
     return (face,)
 
@@ -170,7 +170,7 @@ def face_inputs(chunk: GeneratedChunk) -> DiscriminatorInputs | None:
     the mean over all faces. A process without faces contributes a crop of weight 0.
     """
     parallel = chunk.parallel
-    corners = find_faces(chunk.s[:, chunk.bodies])
+    corners = find_faces(chunk.s[:, chunk.bodies], densepose=chunk.densepose)
     seen = sum(corner is not None for corner in corners)
     mean = float(parallel.mean(torch.tensor(float(seen), device=parallel.device)))
     if not mean:

@@ -1,4 +1,4 @@
-"""Finds the face regions in source maps of skeletons, for the face discriminator (specification 1.5, 1.7).
+"""Finds the face regions in source maps of people, for the face discriminator (specification 1.5, 1.7).
 
 B frames, H x W pixels.
 """
@@ -11,6 +11,7 @@ from v2vkit.conditions.skeleton import LIMBS
 _NECK = next(color for first, last, color in LIMBS if (first, last) == (0, 1))
 _FAINTEST = 0.1  # of full brightness; strokes have soft edges, where their colour is mixed with black
 _TOLERANCE = 0.1  # of that brightness
+_FACE_PARTS = 0.95  # DensePose's parts 23 and 24 of 24 are the halves of the face; 0.9 in [-1, 1], as published
 
 Corner = tuple[int, int]
 
@@ -20,30 +21,37 @@ def region_side(height: int, width: int) -> int:
     return min(height, width, max(8, height // 32 * 8))
 
 
-def find_faces(s: Tensor) -> list[Corner | None]:
-    """Top left corner (y, x) of each frame's window, centred on the stroke from nose to neck and kept inside the frame.
+def find_faces(s: Tensor, *, densepose: bool = False) -> list[Corner | None]:
+    """Top left corner (y, x) of each frame's window, centred on the face and kept inside the frame.
+
+    The face is the stroke from nose to neck, or DensePose's parts of the face.
 
     Args:
-        s: channels of the condition `pose` [B, 3, H, W] in [0, 1].
+        s: channels of the condition `pose`, or `densepose` [B, 3, H, W] in [0, 1].
 
     Returns:
-        One per frame; None where that stroke is not drawn.
+        One per frame; None where there is no face.
     """
     height, width = s.shape[-2:]
     side = region_side(height, width)
-    color = s.new_tensor(_NECK).view(1, 3, 1, 1) / max(_NECK)
-    brightness = s.amax(1, keepdim=True)
-    neck = ((s - color * brightness).abs() <= _TOLERANCE * brightness).all(1) & (brightness[:, 0] > _FAINTEST)
+    face = s[:, 2] > _FACE_PARTS if densepose else _necks(s)
     ends = []
     for size, other in ((height, 2), (width, 1)):
-        touched = neck.any(other).int()  # [B, size]; argmax finds the first
+        touched = face.any(other).int()  # [B, size]; argmax finds the first
         ends += [touched.argmax(1), size - 1 - touched.flip(1).argmax(1)]
     # Read in one go: a GPU has to be waited for.
     corners: list[Corner | None] = []
-    for found, top, bottom, left, right in torch.stack([neck.any(2).any(1).long(), *ends], 1).tolist():
+    for found, top, bottom, left, right in torch.stack([face.any(2).any(1).long(), *ends], 1).tolist():
         y, x = (top + bottom) // 2 - side // 2, (left + right) // 2 - side // 2
         corners.append((min(max(y, 0), height - side), min(max(x, 0), width - side)) if found else None)
     return corners
+
+
+def _necks(s: Tensor) -> Tensor:
+    """Where the stroke from nose to neck is drawn [B, H, W]."""
+    color = s.new_tensor(_NECK).view(1, 3, 1, 1) / max(_NECK)
+    brightness = s.amax(1, keepdim=True)
+    return ((s - color * brightness).abs() <= _TOLERANCE * brightness).all(1) & (brightness[:, 0] > _FAINTEST)
 
 
 def cut_faces(frames: Tensor, corners: list[Corner | None]) -> Tensor:

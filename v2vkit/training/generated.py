@@ -45,7 +45,8 @@ class GeneratedChunk:
         hallucinated: whether losses apply to the hallucinated images too.
         perceptual: the network of the perceptual loss, if a loss needs it.
         parallel: the other processes of this run.
-        bodies: the channels of `s` that show skeletons of people.
+        bodies: the channels of `s` that show people: skeletons, or DensePose.
+        densepose: whether they are DensePose's.
         edges: the channel of `s` that is an edge map, where an edge network sees it (S-Flow); discriminators do not.
     """
 
@@ -57,6 +58,7 @@ class GeneratedChunk:
     perceptual: PerceptualNetwork | None = None
     parallel: Parallel = field(default=ALONE)
     bodies: slice = field(default_factory=lambda: slice(None))
+    densepose: bool = False
     edges: slice | None = None
 
     @cached_property
@@ -104,9 +106,17 @@ class GeneratedChunk:
         return [(t, o, flow, mask) for t, o, flow, mask in pairs if flow is not None and mask is not None]
 
     @cached_property
+    def with_past(self) -> list[tuple[int, Output]]:
+        """(number in the sequence, output) of every frame that the generator made from a past frame.
+
+        They are those of `with_predicted_flow` where flow is predicted.
+        """
+        return [(t, o) for t, o in zip(self.frames, self.outputs, strict=True) if t > self.state.first]
+
+    @cached_property
     def reference_flow(self) -> tuple[Tensor, Tensor]:
-        """Reference flow and confidence of the frames in `with_predicted_flow`: [m B, 2, H, W] and [m B, 1, H, W]."""
-        times = [t for t, *_ in self.with_predicted_flow]
+        """Reference flow and confidence of the frames in `with_past`: [m B, 2, H, W] and [m B, 1, H, W]."""
+        times = [t for t, _ in self.with_past]
         flow, confidence = self.sequence.flow[1], self.sequence.confidence[1]
         return join([flow[:, t] for t in times]), join([confidence[:, t] for t in times])
 

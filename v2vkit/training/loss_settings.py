@@ -15,7 +15,7 @@ class LossSettings(SettingsGroup):
     lambda_feature: float = setting(10.0, "Weight of the feature-matching loss.", ge=0)
     lambda_temporal: float = setting(1.0, "Weight of the video discriminators' losses.", ge=0)
     lambda_face: float = setting(
-        0.0, "Weight of the loss of a face discriminator (pose); 0 = none, 2 in the paper's recipes.", ge=0
+        0.0, "Weight of the loss of a face discriminator (pose, densepose); 0 = none, 2 in the paper's recipes.", ge=0
     )
     lambda_l1: float = setting(
         0.0, "Weight of the L1 pixel loss; reduces flicker in tiny runs. Default for pix2pix: 100.", ge=0

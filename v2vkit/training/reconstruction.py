@@ -81,7 +81,7 @@ def image_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 
 
 def flow_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
-    """Rows of the losses of the predicted flow and of what is warped with it."""
+    """Rows of the losses of the predicted flow and of what is warped with it or with the real flow."""
     flow = (PREDICTED_FLOW,)
     # Flow grows with the size of the frame, so its loss is scaled to that of the coarsest scale (as published).
     share = 1 / 2 ** (config.scale - 1)
@@ -93,7 +93,6 @@ def flow_losses(config: TrainConfig) -> tuple[LossTerm, ...]:
             "temporal consistency",
             "generated frames under the real flow, as published",
             "lambda_warp",
-            needs=flow,
             compute=_generated_warp,
         ),
         LossTerm("W", "mask", "mean |c m|, as published", "lambda_mask", needs=(*flow, FROM_NOTHING), compute=_mask),
@@ -130,10 +129,10 @@ def _warp(chunk: GeneratedChunk) -> Tensor | None:
 
 
 def _generated_warp(chunk: GeneratedChunk) -> Tensor | None:
-    if not chunk.with_predicted_flow:
+    if not chunk.with_past:
         return None
-    x_fake = join([output.x_fake for _, output, *_ in chunk.with_predicted_flow])
-    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, *_ in chunk.with_predicted_flow])
+    x_fake = join([output.x_fake for _, output in chunk.with_past])
+    x_fake_last = join([chunk.seen_by_generator(t - 1) for t, _ in chunk.with_past])
     return generated_warp_loss(x_fake, x_fake_last, *chunk.reference_flow)
 
 

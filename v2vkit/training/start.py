@@ -79,7 +79,8 @@ def check_start(
             "Start from the checkpoint of pix2pixhd, or leave out --start-from.",
         )
     new_scales = generator.num_scales - info.generator.num_scales
-    different = _differences(info.generator, generator, free=_FREE)
+    free = _FREE if as_plain(generator).get("foreground") else (*_FREE, "composition")
+    different = _differences(info.generator, generator, free=free)
     if different or new_scales not in (0, 1):
         different = different or f"num_scales {info.generator.num_scales} (here {generator.num_scales})"
         raise V2VError("model-mismatch", f"The model in {folder.url} has other layers: {different}.", _OTHER_STAGE)

@@ -36,7 +36,17 @@ STREET = Need(
     "are for streets",
     ("num_labels", "edges", "foreground"),
 )
-POSE = Need(lambda config: config.conditions_have("has_bodies"), lambda config: "only for poses", "is for poses")
+FOREGROUND = Need(
+    lambda config: bool(config.model.foreground),
+    lambda config: "no --foreground",
+    "needs --foreground",
+    ("composition",),
+)
+BODIES = Need(
+    lambda config: config.conditions_have("has_bodies"),
+    lambda config: "only for poses and DensePose",
+    "is for poses and DensePose",
+)
 MIRRORED = Need(
     lambda config: config.conditions_have("mirrors"),
     lambda config: "only where frames may be mirrored",
@@ -79,7 +89,12 @@ EDGES = Need(
     "are for --condition edges",
     ("edge_network", "laplacian_epochs", "balance_edges"),
 )
-EDGE_NETWORK = Need(lambda config: config.model.edge_network != "none", lambda config: "--edge-network none")
+EDGE_NETWORK = Need(
+    lambda config: config.model.edge_network != "none",
+    lambda config: "--edge-network none",
+    "are for an edge network",
+    ("laplacian_epochs", "balance_edges"),
+)
 PAIRS = Need(lambda config: config.schedule.flow_epochs != 0, lambda config: "--flow-epochs 0")
 PERCEPTUAL = Need(
     lambda config: config.losses.perceptual not in ("auto", "off"),
@@ -90,7 +105,8 @@ PREDICTED_FLOW = Need(lambda config: config.model.flow, lambda config: "--no-flo
 VIDEO_DISCRIMINATORS = Need(lambda config: config.adversaries.temporal_scales > 0, lambda config: "--temporal-scales 0")
 NEEDS = (
     STREET,
-    POSE,
+    FOREGROUND,
+    BODIES,
     MIRRORED,
     PARTS,
     LABEL_NOISE,
@@ -98,6 +114,7 @@ NEEDS = (
     DEPTH,
     FROM_NOTHING,
     EDGES,
+    EDGE_NETWORK,
     PERCEPTUAL,
     PREDICTED_FLOW,
     VIDEO_DISCRIMINATORS,
@@ -213,7 +230,8 @@ def _why_never(term: LossTerm, schedule: Schedule, longest: int) -> str:
         left = f"--budget leaves {schedule.epochs} of {full.epochs} epochs"
         return f"{left}, and with fewer than {enough} it does not begin; give a longer --budget"
     if term.num_frames > full.max_frames:
-        return f"it needs sequences of {term.num_frames} frames (--max-frames)"
+        flag = "--flow-epochs" if PAIRS in term.needs else "--max-frames"
+        return f"it needs sequences of {term.num_frames} frames ({flag})"
     flags = "--epochs, --double-every" if full.double_every else "--double-every 0"
     return f"it needs sequences of {term.num_frames} frames, which the epochs do not reach ({flags})"
 

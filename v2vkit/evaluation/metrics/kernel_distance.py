@@ -35,13 +35,16 @@ class Reservoir:
         return np.stack(self._kept)
 
 
-def kernel_distance(a: Vectors, b: Vectors) -> float:
+def kernel_distance(a: Vectors, b: Vectors, *, paired: bool = False) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3 (Bińkowski et al. 2018, section 4).
 
     Unbiased also for few vectors, so it may be slightly negative.
 
     Args:
         a, b: [n, d] and [m, d], two vectors or more each.
+        paired: vectors at equal positions depend on each other, such as those of a generated frame and its real one.
+            These pairs are left out, as a vector and itself are within a set, else they would bias the value (the
+            U-statistic of Gretton et al. 2012, eq. 4).
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     assert len(a) > 1, "one vector has no distance to others of its set"
@@ -50,18 +53,27 @@ def kernel_distance(a: Vectors, b: Vectors) -> float:
     def kernel(x: Vectors, y: Vectors) -> NDArray[np.float64]:
         return np.asarray((x @ y.T / x.shape[1] + 1) ** 3)
 
-    def within(x: Vectors) -> float:
-        values = kernel(x, x)
+    def of_others(x: Vectors, y: Vectors) -> float:
+        """The mean over pairs of different positions."""
+        values = kernel(x, y)
         return float((values.sum() - np.trace(values)) / (len(x) * (len(x) - 1)))
 
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+    across = of_others(a, b) if paired else float(kernel(a, b).mean())
+    return of_others(a, a) + of_others(b, b) - 2 * across
 
 
-def spread(a: Vectors, b: Vectors) -> float:
-    """Standard deviation of `kernel_distance` over 20 random halves: how far to trust a digit."""
+def spread(a: Vectors, b: Vectors, *, paired: bool = False) -> float:
+    """Standard deviation of `kernel_distance` over 20 random halves: how far to trust a digit.
+
+    Where vectors are `paired`, both halves have the same positions.
+    """
     rng = np.random.default_rng(0)
 
-    def half(x: Vectors) -> Vectors:
-        return x[rng.permutation(len(x))[: max(2, len(x) // 2)]]
+    def half(x: Vectors) -> NDArray[np.intp]:
+        return rng.permutation(len(x))[: max(2, len(x) // 2)]
 
-    return float(np.std([kernel_distance(half(a), half(b)) for _ in range(20)]))
+    def distance() -> float:
+        places = half(a)
+        return kernel_distance(a[places], b[places if paired else half(b)], paired=paired)
+
+    return float(np.std([distance() for _ in range(20)]))

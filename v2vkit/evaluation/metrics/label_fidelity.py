@@ -89,7 +89,8 @@ class LabelFidelity:
             values["miou_of_oracle"] = _ratio(miou, oracle.mean_iou)
             values["pixel_accuracy_of_oracle"] = _ratio(accuracy, oracle.accuracy)
         shares = counts.pixels.sum(1) / max(1, counts.pixels.sum())
-        values["classes"] = [self._class(int(k), counts, oracle, float(shares[k])) for k in np.flatnonzero(shares)]
+        there = np.flatnonzero(~np.isnan(counts.iou))
+        values["classes"] = [self._class(int(k), counts, oracle, float(shares[k])) for k in there]
         values["worst_frames"] = [[w.where, round(w.accuracy, 6)] for w in self._worst.get(method, [])]
         return values
 

@@ -95,6 +95,8 @@ METRICS: tuple[MetricRow, ...] = (
               library="dlib", missed="no face"),
     MetricRow("pose_error", "pose error", "lower", "person's diagonal", "few-shot vid2vid, section 4 (normalised)",
               "pose_error:open_metric", needs=("people",), missed="no person"),
+    MetricRow("pose_recall", "pose recall", "higher", "0 to 1", "key points found / expected; for pose error",
+              "pose_error:open_recall", needs=("people",)),
     MetricRow("label_fidelity", "mIoU of labels", "higher", "0 to 1", "pix2pixHD section 4.1; S-Flow GAN section 4",
               "label_fidelity:open_metric", of="set", needs=("labels",)),
     MetricRow("fid", "FID", "lower", "squared distance", "Heusel et al. 2017, eq. 6; clean-fid", "sets:open_fid",

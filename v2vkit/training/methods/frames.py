@@ -129,11 +129,18 @@ class FrameMethod(GANMethod):
             perceptual=self.perceptual,
             parallel=self.parallel,
             edges=self.edges,
-            bodies=self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None),
+            bodies=self._bodies(),
+            densepose=self.source.has("shows_parts"),
         )
         outputs, fakes = generated.outputs, generated.detached
         heads = [*(o.x_fake for o in outputs), *(o.h for o in outputs[: len(fakes.h)])]
         return self.take_losses(generated, at, heads=heads, fakes=[*fakes.x_fake, *fakes.h])
+
+    def _bodies(self) -> slice:
+        """The channels in which faces are found: DensePose's where there is DensePose, as published."""
+        if self.source.has("shows_parts"):
+            return self.source.slice_of("shows_parts")
+        return self.source.slice_of("has_bodies") if self.source.has("has_bodies") else slice(None)
 
     def generate(self, chunk: Chunk, at: StepContext) -> list[Output]:
         """The outputs for a chunk's frames, with their graphs; the chunk's state has moved on."""

@@ -49,7 +49,7 @@ NOT_FOR_PREDICTION = (
     *("drop_history", "history_noise"),
     *("temporal_scales", "video_frames", "sparse", "num_enhancers", "covst_share", "feature_dims", "picture_skip"),
     *("num_blocks_fine", "perceptual", "perceptual_weights", "gradient_checkpointing"),
-    *("label_jitter", "drop_thin", "drop_classes"),
+    *("label_jitter", "drop_thin", "drop_classes", "loss_ramp"),
 )
 """Settings of generators of frames from maps that methods of prediction do not use.
 

@@ -33,11 +33,12 @@ def _losses(config: TrainConfig) -> tuple[LossTerm, ...]:
 def _generator(config: TrainConfig, source: Conditioning) -> GeneratorConfig:
     """The generator's configuration: the preset with the settings that override it."""
     skip = config.model.picture_skip and source.has("shows_frame")
+    labels = source.slice_of("foreground").start if source.has("foreground") else 0
     return generator_config(
         config.model.preset,
         source_channels=generator_channels(config, source),
         picture=source.slice_of("shows_frame").start if skip else None,
-        foreground=config.model.foreground_ids,
+        foreground=tuple(labels + label for label in config.model.foreground_ids),
         composition=config.model.composition,
         flow=config.model.flow,
         num_scales=config.scale,
