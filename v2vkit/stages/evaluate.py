@@ -211,7 +211,7 @@ def _report(
             "settle": config.settle,
             "steps": info.steps,
             "fingerprint": info.fingerprint,
-            "precision": render_precision(opened.generator, opened.precision),
+            "precision": render_precision(opened.session.generator, opened.session.precision),
         },
         "data": config.data,
         **({} if config.unpaired is None else {"unpaired": config.unpaired}),
