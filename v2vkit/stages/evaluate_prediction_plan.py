@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from v2vkit.stages.evaluate import EvaluateConfig
 
 CHECKPOINTS = ("predictor", "prednet", "mcnet")
+"""Checkpoints of models of prediction, all of which are measured if none is named."""
 _USUAL = ("ms_ssim", "ssim", "psnr", "lpips", "lite0_distance", "vfid_i3d", "fvd")
 """Metrics of prediction boards; the report says why one of them is left out."""
 

@@ -28,7 +28,7 @@ from v2vkit.stages.train_plan import (
     training_inputs,
     training_sources,
 )
-from v2vkit.stages.train_report import report_segmenter
+from v2vkit.stages.train_report import REPORTS
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import METHODS, method_spec
 from v2vkit.training.perceptual import renew_perceptual, require_perceptual
@@ -59,19 +59,20 @@ def _renew(config: TrainConfig) -> TrainConfig:
 
 
 def _with_tracks(config: TrainConfig, work: Folder) -> TrainConfig:
-    """Tracks are read where the workspace has some; a segmenter learns from labels alone.
+    """Tracks are read where the workspace has some, and conditions and method take them.
 
     Raises:
         V2VError: they are asked for, and nothing takes them.
     """
     from v2vkit.conditions.clips import tracks_beside
+    from v2vkit.conditions.labels import TRACKS
     from v2vkit.conditions.registry import condition_class
 
-    kinds = [condition_class(name).artifact for name in config.conditions]
-    takes = "labels" in kinds and config.method != "segmenter"
+    classes = [condition_class(name) for name in config.conditions]
+    takes = method_spec(config.method).tracks and any(TRACKS in of.replaced.values() for of in classes)
     if config.model.tracks and not takes:
         raise V2VError("setting-unused", "--tracks is for models conditioned on labels.", "Leave it out.")
-    if config.model.tracks is None and takes and tracks_beside(work, kinds):
+    if config.model.tracks is None and takes and tracks_beside(work, [of.artifact for of in classes]):
         return config.model_copy(update={"tracks": True})
     return config
 
@@ -264,7 +265,6 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
     """
     from v2vkit.checkpoint.model_file import MODEL, save_model
     from v2vkit.checkpoint.snapshot import remove_damaged_snapshot
-    from v2vkit.training.data.labelled import LabelledReader
     from v2vkit.training.parallel import open_parallel
     from v2vkit.training.plan import SMALLER
     from v2vkit.training.trainer import Trainer
@@ -312,10 +312,8 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         raise KeyboardInterrupt(_stopped(config, opened.state, opened.schedule))
     if not first:
         return ()
-    reader = opened.dataset.reader
-    measured = (
-        report_segmenter(build.folder, reader, config.hardware.device) if isinstance(reader, LabelledReader) else ()
-    )
+    report = REPORTS.get(config.method)
+    measured = () if report is None else report(build.folder, opened.dataset.reader, config.hardware.device)
     return (entry_of(MODEL, build.folder.read(MODEL)), *measured)
 
 
