@@ -7,10 +7,12 @@ from tests.conditions import of_domain
 from tests.errors import raises
 from tests.unit.training_data import SMALL, Begun, begin, model_info
 from v2vkit.artifacts.folder import Folder
+from v2vkit.checkpoint.find_model import FINEST_FIRST
 from v2vkit.checkpoint.model_file import load_network, save_model
 from v2vkit.checkpoint.train_state import saved_weights
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import settings_of
+from v2vkit.stages.evaluate_prediction_plan import CHECKPOINTS
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
 from v2vkit.training.methods.base import StepContext
@@ -48,6 +50,12 @@ def batch_for(config: TrainConfig, num_frames: int = 4) -> VideoBatch:
 @pytest.fixture
 def begun(name: str) -> Begun:
     return begin(config_of(name), source_of(name))
+
+
+@EVERY
+def test_commands_know_its_checkpoint(name: str) -> None:
+    # `v2v segment` is given the folder of a segmenter.
+    assert METHODS[name].staged or name in (*FINEST_FIRST, *CHECKPOINTS, "segmenter")
 
 
 @EVERY

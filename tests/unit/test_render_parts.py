@@ -339,6 +339,11 @@ def test_the_rate_of_a_clip_is_a_positive_fraction(fps: str) -> None:
         ClipInfo(name="a", num_frames=1, width=1, height=1, fps=fps)
 
 
+def test_the_source_of_a_clip_keeps_unknown_keys_and_their_order() -> None:
+    text = '{"name":"a","num_frames":1,"width":1,"height":1,"fps":"25","source":{"new":[1.5],"stop":1,"file":"a.mp4"}}'
+    assert ClipInfo.model_validate_json(text).model_dump_json() == text
+
+
 def test_a_manifest_has_a_shard_for_each_unit(tmp_path: Path) -> None:
     run(SOURCE, SourceConfig(num_clips=3), RunOptions(work=str(tmp_path), workers=1))
     folder = Folder(f"{tmp_path}/frames")

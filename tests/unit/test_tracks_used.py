@@ -26,8 +26,8 @@ from v2vkit.stages.encode_features import EncodeConfig
 from v2vkit.stages.evaluate_plan import _inputs
 from v2vkit.stages.track import STAGE as TRACK
 from v2vkit.stages.track import TrackConfig
-from v2vkit.stages.train import _resolve
 from v2vkit.stages.train_plan import training_inputs
+from v2vkit.stages.train_settings import resolve
 from v2vkit.training.config import TrainConfig
 
 HEIGHT, WIDTH = SIZE
@@ -114,7 +114,7 @@ def test_a_reader_takes_instance_maps_from_tracks(options: RunOptions) -> None:
 
 
 def _resolved(options: RunOptions, **settings: Any) -> TrainConfig:
-    return _resolve(TrainConfig(preset="tiny", perceptual="off", num_labels=8, **settings), Folder(options.work))
+    return resolve(TrainConfig(preset="tiny", perceptual="off", num_labels=8, **settings), Folder(options.work))
 
 
 def test_training_reads_tracks_where_there_are_some(options: RunOptions) -> None:

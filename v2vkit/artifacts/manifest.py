@@ -8,10 +8,19 @@ import hashlib
 import json
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from v2vkit.artifacts.clip_source import ClipSource
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import DEFAULT_RATE, parse_rate
 from v2vkit.errors import V2VError
@@ -32,7 +41,7 @@ class ClipInfo(_Record):
         num_frames: number of frames.
         width, height: of the frames, in pixels.
         fps: average frame rate as an exact fraction (`30000/1001`).
-        source: where the clip comes from (file, frame range, crop).
+        source: where the clip comes from (file, frame range, crop); other keys are kept.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")
@@ -40,7 +49,7 @@ class ClipInfo(_Record):
     width: int = Field(ge=0)
     height: int = Field(ge=0)
     fps: str = str(DEFAULT_RATE)
-    source: dict[str, Any] = {}
+    source: Annotated[ClipSource, GetPydanticSchema(lambda _, handler: handler(dict[str, Any]))] = {}
 
     @field_validator("fps")
     @classmethod

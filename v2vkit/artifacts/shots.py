@@ -1,8 +1,10 @@
 """Which clips belong to one shot: `v2v ingest --clip-frames` splits long shots into clips."""
 
+from typing import Literal
+
 from v2vkit.artifacts.manifest import ClipInfo
 
-_FRAMING = ("file", "number", "shot", "crop")
+_FRAMING: tuple[Literal["file", "number", "shot", "crop"], ...] = ("file", "number", "shot", "crop")
 
 
 def continues(before: ClipInfo | None, clip: ClipInfo) -> bool:

@@ -6,7 +6,8 @@ from v2vkit.checkpoint.model_file import MODEL, ModelInfo
 from v2vkit.config import SPATIAL_STAGES
 from v2vkit.errors import V2VError
 
-_FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
+FINEST_FIRST = (*reversed(SPATIAL_STAGES), "s-flow", "pix2pixhd", "pix2pix", "covst")
+"""Checkpoints of models that make frames of source maps, in the order in which `find_model` prefers them."""
 
 
 def find_model(work: Folder, name: str | None) -> Folder:
@@ -20,7 +21,7 @@ def find_model(work: Folder, name: str | None) -> Folder:
     """
     checkpoints = work / "checkpoints"
     inside = None if name is None else name.removeprefix(f"{work.url}/").removeprefix("checkpoints/").rstrip("/")
-    for stage in _FINEST_FIRST if inside is None else (inside,):
+    for stage in FINEST_FIRST if inside is None else (inside,):
         folder = checkpoints / stage
         if folder.exists(MODEL):
             return folder

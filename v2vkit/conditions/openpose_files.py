@@ -63,7 +63,8 @@ def check_files(folder: str, clips: Iterable[ClipInfo], *, whole: bool, layout: 
         sources = [clip.source for clip in found]
         notes = [check_pairing(_list_files(place), sources, _length(found) if whole else None)]
         people = (_read(path, layout) for clip in found for path in pose_files(folder, clip))
-        notes.append(_check_range(people, tuple(found[0].source["size"]), Path(file).name, str(place)))
+        width, height = found[0].source["size"]
+        notes.append(_check_range(people, (width, height), Path(file).name, str(place)))
         if text := "; ".join(note for note in notes if note):
             told[f"key points of {names[file]}"] = text
     return told

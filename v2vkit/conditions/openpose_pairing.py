@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from v2vkit.artifacts.clip_source import ClipSource
 from v2vkit.errors import V2VError
 
 HINT = "Give one JSON file per frame: named as its image, or, of a video, numbered from 0 as OpenPose numbers frames."
@@ -39,7 +40,7 @@ class FileNames:
         return cls(where, tuple(names), dict(zip(stems, names, strict=True)), numbered)
 
 
-def files_of_frames(files: FileNames, source: Mapping[str, Any]) -> list[str]:
+def files_of_frames(files: FileNames, source: ClipSource) -> list[str]:
     """The names of the files of a clip's frames, in order; run `check_pairing` on the whole source first.
 
     Args:
@@ -69,7 +70,7 @@ def files_of_frames(files: FileNames, source: Mapping[str, Any]) -> list[str]:
     return [found[position] for position in positions]
 
 
-def check_pairing(files: FileNames, sources: Sequence[Mapping[str, Any]], length: int | None) -> str:
+def check_pairing(files: FileNames, sources: Sequence[ClipSource], length: int | None) -> str:
     """Check that every frame of a source has exactly one file.
 
     Args:
@@ -121,9 +122,7 @@ def _check_names(stems: Collection[str], images: list[str], length: int | None, 
     return f"{spare} of {len(stems)} files in {where} are left out: there is no image of their name"
 
 
-def _check_numbers(
-    numbered: dict[int, str], sources: Sequence[Mapping[str, Any]], length: int | None, where: str
-) -> str:
+def _check_numbers(numbered: dict[int, str], sources: Sequence[ClipSource], length: int | None, where: str) -> str:
     """Pairing by number: without gaps in the order of the frames; with gaps by frame number, for videos only."""
     first, file, count = min(numbered), _file(sources[0]), len(numbered)
     apart = _image_gap(sources)
@@ -159,7 +158,7 @@ def _check_numbers(
     return f"{numbered[first]} in {where} is taken for the first frame, which has the number {start}"
 
 
-def _image_gap(sources: Sequence[Mapping[str, Any]]) -> str | None:
+def _image_gap(sources: Sequence[ClipSource]) -> str | None:
     """The first two neighbouring images whose numbers are not consecutive; None = none, or images without numbers."""
     placed = {
         source["start"] + number: Path(image).stem
@@ -174,11 +173,11 @@ def _image_gap(sources: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _first_number(sources: Sequence[Mapping[str, Any]]) -> int:
+def _first_number(sources: Sequence[ClipSource]) -> int:
     """The number of the first frame of the source; 0 for a video and for images without numbers."""
-    first = min(sources, key=lambda source: int(source["start"]))
+    first = min(sources, key=lambda source: source["start"])
     numbers = _numbers([Path(image).stem for image in first.get("images", ())])
-    return numbers[0] - int(first["start"]) if numbers else 0
+    return numbers[0] - first["start"] if numbers else 0
 
 
 def _numbers(stems: Sequence[str]) -> list[int]:
@@ -193,5 +192,5 @@ def _consecutive(numbers: Mapping[int, str]) -> bool:
     return max(numbers) - min(numbers) + 1 == len(numbers)
 
 
-def _file(source: Mapping[str, Any]) -> str:
+def _file(source: ClipSource) -> str:
     return Path(source["file"]).name

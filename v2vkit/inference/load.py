@@ -1,20 +1,16 @@
 """`v2vkit.load`: a trained model from a file, a checkpoint folder or a workspace."""
 
 import os
-from dataclasses import replace
 from typing import get_args
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.find_model import find_model
-from v2vkit.checkpoint.model_file import MODEL, load_model
+from v2vkit.checkpoint.model_file import MODEL
 from v2vkit.config import Precision
-from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import Backend
-from v2vkit.inference.backends import choose_backend
 from v2vkit.inference.model import AnyPath, Model
-from v2vkit.inference.session import warm_up
-from v2vkit.inference.settling import refuse_idle_settling
+from v2vkit.inference.open_session import open_model, start_backend
 
 _SUFFIX = ".safetensors"
 
@@ -52,22 +48,21 @@ def load(
         raise V2VError(
             "precision-unknown", f"There is no precision {precision!r}.", f"Known: {', '.join(get_args(Precision))}."
         )
-    where = pick_device(device)
     folder, name = _find(os.fspath(path))
-    generator, info = load_model(folder, name)
-    refuse_idle_settling(settle, info)
-    model = Model(
-        generator.to(where),
-        info,
-        where,
+    model = open_model(folder, name, device=device, settle=settle)
+    chosen = start_backend(backend, model.generator, model.info, precision)
+    return Model(
+        model.generator,
+        model.info,
+        model.device,
         precision,
         _workspace(folder),
         None if styles is None else os.fspath(styles),
         None if first_frame_model is None else os.fspath(first_frame_model),
+        backend=chosen.name,
+        forward=chosen.forward,
+        settle=settle,
     )
-    warm_up(model.generator, info.width, info.height, info.downsamplings, precision)
-    chosen = choose_backend(backend, model.generator, info, precision)
-    return replace(model, backend=chosen.name, forward=chosen.forward, settle=settle)
 
 
 def _find(path: str) -> tuple[Folder, str]:

@@ -174,10 +174,7 @@ def _predict(config: EvaluateConfig, options: RunOptions) -> tuple[list[str], li
     from v2vkit.stages.evaluate_plan import report_folder
     from v2vkit.stages.evaluate_prediction import evaluate_prediction
 
-    names = ("checkpoint", "video", "metrics", "frames", "every", "columns", "device", "threads")
-    given = {name: getattr(config, name) for name in names}
-    assert config.data is not None, "checked"
-    return evaluate_prediction(config.data, options.work, out=report_folder(config, options).url, **given)
+    return evaluate_prediction(config, options, report_folder(config, options))
 
 
 def _report(
@@ -211,7 +208,7 @@ def _report(
             "settle": config.settle,
             "steps": info.steps,
             "fingerprint": info.fingerprint,
-            "precision": render_precision(opened.generator, opened.precision),
+            "precision": render_precision(opened.session.generator, opened.session.precision),
         },
         "data": config.data,
         **({} if config.unpaired is None else {"unpaired": config.unpaired}),

@@ -1,6 +1,7 @@
 """Renders held-out shots from their maps and measures every frame, for `v2v evaluate`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice, tee
 
@@ -14,7 +15,6 @@ from v2vkit.evaluation.metrics.contract import OURS, REAL_COARSE, SOURCE
 from v2vkit.evaluation.sheet import Sheet
 from v2vkit.inference.conditioned import ConditionedFrame, stored
 from v2vkit.inference.rollout import limit_resolution
-from v2vkit.inference.session import Session
 from v2vkit.inference.workspace import annotated_frames
 from v2vkit.progress import Progress, progress
 from v2vkit.stages.evaluate_plan import Opened, length
@@ -68,20 +68,11 @@ def _measure_shot(opened: Opened, shot: list[ClipInfo], sheet: Sheet | None, sho
 
 def _rendered(opened: Opened, shot: list[ClipInfo]) -> Iterator[tuple[ConditionedFrame, Image]]:
     """The model's frames for a shot, from its maps (and its first real frames where the model needs them)."""
-    info, style = opened.info, opened.style
-    flow = info.generator.takes_flow or opened.real_flow
+    info = opened.info
     given = list(islice(_real(opened.reader, shot), info.generator.history)) if info.first_frame == "real" else None
-    session = Session(
-        opened.generator,
-        downsamplings=info.downsamplings,
-        first_frames=None if given is None else np.stack(given),
-        first_frame_model=opened.first_frame_model,
-        style=style,
-        precision=opened.precision,
-        given_flow=opened.real_flow,
-        settle=opened.settle,
-    )
-    frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=style is not None)
+    session = replace(opened.session, first_frames=None if given is None else np.stack(given))
+    flow, regions = info.generator.takes_flow or session.given_flow, session.style is not None
+    frames = annotated_frames(opened.reader, info.conditioning, [shot], flow=flow, regions=regions)
     return session.render(stored(frame, info) for frame in frames)
 
 

@@ -3,25 +3,23 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, ClipInfo, Manifest, read_manifest
 from v2vkit.checkpoint.find_model import find_model
-from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model, read_info, refuse_other_sizes
+from v2vkit.checkpoint.model_file import MODEL, ModelInfo, read_info, refuse_other_sizes
 from v2vkit.conditions.clips import ClipReader, tracks_beside
-from v2vkit.config import Precision
 from v2vkit.engine.cores import choose_threads
-from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError, counted
 from v2vkit.evaluation.choose import Available, Choice, choose
 from v2vkit.evaluation.metrics.contract import Metric
 from v2vkit.evaluation.metrics.registry import open_metric, rows
-from v2vkit.inference.first_frames import find_first_frame_model, first_frame_folder
-from v2vkit.inference.settling import refuse_idle_settling
-from v2vkit.inference.styles import find_style
+from v2vkit.inference.first_frames import first_frame_folder
+from v2vkit.inference.open_session import open_model, open_session
+from v2vkit.inference.session import Session
 from v2vkit.inference.workspace import shots_of
 from v2vkit.models.generator import GeneratorConfig
 from v2vkit.pipeline.record import Record, find_record
@@ -31,8 +29,6 @@ from v2vkit.stages.evaluate_prediction_plan import find_predictors
 from v2vkit.weights import file_digest, find
 
 if TYPE_CHECKING:
-    from v2vkit.inference.styles import Style
-    from v2vkit.models.any_generator import AnyGenerator
     from v2vkit.stages.evaluate import EvaluateConfig
 
 
@@ -41,7 +37,8 @@ class Opened:
     """The opened model, footage and metrics.
 
     Attributes:
-        checkpoint, info, generator, first_frame_model, style, precision: the model, on the device.
+        checkpoint, info: the model.
+        session: with the model on its device, for shots that begin from no real frames.
         reader, manifests: the held-out footage, or its maps alone where the real footage is another.
         real: the real footage where it is another (`--unpaired`).
         shots: its clips by shot; only shots that are long enough.
@@ -51,16 +48,11 @@ class Opened:
         metrics: name -> metric, opened.
         beside: what is known of each frame.
         out: the folder of the report.
-        real_flow: the flow of the real frames replaces the predicted one.
-        settle: as in `Session`.
     """
 
     checkpoint: Folder
     info: ModelInfo
-    generator: "AnyGenerator"
-    first_frame_model: "AnyGenerator | None"
-    style: "Style | None"
-    precision: Precision
+    session: Session
     reader: ClipReader
     manifests: dict[str, Manifest]
     real: "RealFootage | None"
@@ -71,8 +63,6 @@ class Opened:
     metrics: dict[str, Metric]
     beside: Beside
     out: Folder
-    real_flow: bool
-    settle: int
 
 
 @dataclass(frozen=True)
@@ -104,11 +94,16 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
     choose_threads(config.threads)
     work = Folder(options.work)
     checkpoint = find_model(work, config.checkpoint)
-    generator, info = load_model(checkpoint)
-    style = find_style(work, None, 0, info)
-    device = pick_device(config.device)
-    first_frame_model = find_first_frame_model(work, config.first_frame_model, info)
-    refuse_idle_settling(config.settle, info)
+    model = open_model(checkpoint, device=config.device, settle=config.settle)
+    info = model.info
+    session = open_session(
+        model,
+        work,
+        style=0,
+        first_frame_model=config.first_frame_model,
+        precision=config.precision,
+        settle=config.settle,
+    )
     data = Folder(config.data)
     if config.real_flow:
         _refuse_without_flow(info, config.unpaired)
@@ -133,17 +128,14 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
         info,
         choice,
         size=(first.width, first.height),
-        device=str(device),
+        device=str(model.device),
         segmenter=config.segmenter,
         keep=config.segmenter_keep,
     )
     return Opened(
         checkpoint=checkpoint,
         info=info,
-        generator=generator.to(device),
-        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
-        style=style,
-        precision=config.precision,
+        session=replace(session, given_flow=config.real_flow),
         reader=reader,
         manifests=manifests,
         real=real,
@@ -154,8 +146,6 @@ def open_evaluation(config: "EvaluateConfig", options: RunOptions) -> Opened:
         metrics={row.name: open_metric(row, setup) for row in choice.rows},
         beside={name: read for name, read in beside.items() if any(name in row.needs for row in choice.rows)},
         out=out,
-        real_flow=config.real_flow,
-        settle=config.settle,
     )
 
 

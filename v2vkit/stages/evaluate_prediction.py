@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from v2vkit.artifacts.folder import Folder
 from v2vkit.engine.cores import choose_threads
 from v2vkit.errors import counted
+from v2vkit.pipeline.stage import RunOptions
 from v2vkit.progress import progress
 from v2vkit.stages.evaluate_prediction_plan import PredictionPlan, open_prediction
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from v2vkit.conditions.labels import LabelMap
     from v2vkit.evaluation.prediction import PredictionScores
     from v2vkit.evaluation.prediction_profile import ErrorProfile
+    from v2vkit.stages.evaluate import EvaluateConfig
 
 
 JSON_NAME, PLOT_NAME, SHEET_NAME = "prediction.json", "prediction.png", "prediction-contact.png"
@@ -32,34 +34,11 @@ class _Sheet:
     rows: "dict[str, list[Image]]" = field(default_factory=dict)
 
 
-def evaluate_prediction(
-    data: str,
-    work: str,
-    *,
-    checkpoint: str | None,
-    video: str | None,
-    metrics: tuple[str, ...],
-    frames: int,
-    every: int,
-    out: str,
-    columns: int,
-    device: str,
-    threads: int = 0,
-) -> tuple[list[str], list[str]]:
+def evaluate_prediction(config: "EvaluateConfig", options: RunOptions, target: Folder) -> tuple[list[str], list[str]]:
     """Measure every model of prediction of a workspace, next to simple baselines.
 
     Args:
-        data: workspace with the held-out footage.
-        work: workspace with the models.
-        checkpoint: the only model to measure; None = predictor, prednet and mcnet, those that are there.
-        video: checkpoint of the model that makes frames of predicted labels; None = labels only.
-        metrics: of predicted frames; none = all whose needs are met.
-        frames: number of frames to predict.
-        every: distance between two starts in frames.
-        out: folder of the report.
-        columns: columns of the contact sheet.
-        device: where networks run.
-        threads: CPU threads of torch; 0 = as many as there are idle cores.
+        target: folder of the report.
 
     Returns:
         The names of the files of the report, and the problems.
@@ -70,19 +49,9 @@ def evaluate_prediction(
     from v2vkit.evaluation.prediction import PredictionScores, plot_curves, report_json, sets_text, summary_text
     from v2vkit.evaluation.prediction_profile import ErrorProfile, plot_profile, profile_json, profile_text
 
-    target = Folder(out)
     target.refuse_unwritable()
-    choose_threads(threads)
-    plan, short = open_prediction(
-        data,
-        Folder(work),
-        checkpoint=checkpoint,
-        video=video,
-        metrics=metrics,
-        frames=frames,
-        every=every,
-        device=device,
-    )
+    choose_threads(config.threads)
+    plan, short = open_prediction(config, Folder(options.work))
     scores, profile, sheet = PredictionScores(), ErrorProfile(), _Sheet()
     starts = [(shot, start) for shot in plan.shots for start in _starts(plan, shot)]
     shown_start = starts[len(starts) // 2]
@@ -95,8 +64,8 @@ def evaluate_prediction(
     sets = {name: values for name, metric in plan.metrics.items() if (values := metric.compute())}
     if sets:
         print(f"\n{sets_text(sets)}")
-    names, title = [JSON_NAME, PLOT_NAME, SHEET_NAME], f"{work} on {data}"
-    about: dict[str, Any] = {"data": data, "observe": plan.observe, "starts": len(starts), "sets": sets}
+    names, title = [JSON_NAME, PLOT_NAME, SHEET_NAME], f"{options.work} on {config.data}"
+    about: dict[str, Any] = {"data": config.data, "observe": plan.observe, "starts": len(starts), "sets": sets}
     if profile.counts:
         about["profile"] = profile_json(profile, scores, _class_names(plan))
         print(f"\n{profile_text(about['profile'])}\n")
@@ -106,7 +75,7 @@ def evaluate_prediction(
     print("\n".join(f"  {note}" for note in about["notes"]))
     target.write(JSON_NAME, (json.dumps(report_json(curves, about), indent=1) + "\n").encode())
     target.write(PLOT_NAME, plot_curves(curves, title=title))
-    target.write(SHEET_NAME, _picture(sheet, columns))
+    target.write(SHEET_NAME, _picture(sheet, config.columns))
     print(f"{target.url}/{', '.join(names)}")
     return names, short
 

@@ -10,6 +10,7 @@ from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import load_inputs
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from v2vkit.checkpoint.model_file import ModelInfo
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from v2vkit.conditions.labels import LabelsCondition
     from v2vkit.evaluation.metrics.contract import Metric
     from v2vkit.models.any_generator import AnyGenerator
+    from v2vkit.stages.evaluate import EvaluateConfig
 
 CHECKPOINTS = ("predictor", "prednet", "mcnet")
-_Metrics = tuple[dict[str, "Metric"], list[str]]
+"""Checkpoints of models of prediction, all of which are measured if none is named."""
 _USUAL = ("ms_ssim", "ssim", "psnr", "lpips", "lite0_distance", "vfid_i3d", "fvd")
 """Metrics of prediction boards; the report says why one of them is left out."""
 
@@ -54,38 +56,23 @@ class PredictionPlan:
     left_out: list[str]
 
 
-def open_prediction(
-    data: str,
-    work: Folder,
-    *,
-    checkpoint: str | None,
-    video: str | None,
-    metrics: tuple[str, ...],
-    frames: int,
-    every: int,
-    device: str,
-) -> tuple[PredictionPlan, list[str]]:
+def open_prediction(config: "EvaluateConfig", work: Folder) -> tuple[PredictionPlan, list[str]]:
     """Open models and footage, with the shots that are too short as problems."""
-    from v2vkit.checkpoint.find_model import find_model
-    from v2vkit.checkpoint.model_file import load_model
     from v2vkit.conditions.clips import ClipReader
     from v2vkit.engine.devices import pick_device
     from v2vkit.evaluation.prediction import admissible_starts, predicted_places
     from v2vkit.inference.prediction import predicts_labels
     from v2vkit.inference.workspace import shots_of
 
-    where = pick_device(device)
-    models = _models(work, checkpoint)
+    assert config.data is not None, "checked by the command"
+    data, frames, every, device = config.data, config.frames, config.every, pick_device(config.device)
+    models = _models(work, config.checkpoint)
     infos = [info for _, info in models.values()]
     observe = _observed_by(models)
-    label_models = {name: net.to(where) for name, (net, info) in models.items() if predicts_labels(info)}
-    frame_models = {name: net.to(where) for name, (net, info) in models.items() if not predicts_labels(info)}
-    generator = None
-    if video is not None:
-        network, of_video = load_model(find_model(work, video))
-        generator = (network.to(where), of_video)
-        _refuse_video(of_video, label_models, infos[0])
-    needing = ["--video"] * (video is not None) + ["--metrics"] * bool(metrics)
+    label_models = {name: net.to(device) for name, (net, info) in models.items() if predicts_labels(info)}
+    frame_models = {name: net.to(device) for name, (net, info) in models.items() if not predicts_labels(info)}
+    video = None if config.video is None else _open_video(work, config.video, device, label_models, infos[0])
+    needing = ["--video"] * (video is not None) + ["--metrics"] * bool(config.metrics)
     manifests = _footage(Folder(data), labels=bool(label_models), frames=bool(frame_models), needing_frames=needing)
     reader = ClipReader(Folder(data), manifests)
     _refuse_other_footage(infos, reader, data, manifests)
@@ -96,27 +83,41 @@ def open_prediction(
             f"No shot in {data} has {observe} frames to observe and {frames} to predict.",
             "Give fewer --frames, or ingest longer shots; a cut ends a shot.",
         )
-    starts = [admissible_starts(len(shot), observe=observe, frames=frames, every=every) for shot in shots]
-    predicted = (frames,) * sum(map(len, starts))
-    real = tuple(predicted_places(of_shot, frames) for of_shot in starts)
-    found: _Metrics = ({}, [])
+    metrics: dict[str, Metric] = {}
+    left_out: list[str] = []
     if "frames" in manifests:
-        found = frame_metrics(metrics, reader.clips[0], predicted, real, str(where))
+        starts = [admissible_starts(len(shot), observe=observe, frames=frames, every=every) for shot in shots]
+        predicted = (frames,) * sum(map(len, starts))
+        real = tuple(predicted_places(of_shot, frames) for of_shot in starts)
+        metrics, left_out = _frame_metrics(config.metrics, reader.clips[0], predicted, real, str(device))
     condition: Any = next((info.conditioning.conditions[0] for info in infos if predicts_labels(info)), None)
     plan = PredictionPlan(
-        label_models,
-        frame_models,
-        generator,
-        condition,
-        reader,
-        _has_flow(manifests),
-        shots,
-        observe,
-        frames,
-        every,
-        *found,
+        label_models=label_models,
+        frame_models=frame_models,
+        video=video,
+        condition=condition,
+        reader=reader,
+        flow=_has_flow(manifests),
+        shots=shots,
+        observe=observe,
+        frames=frames,
+        every=every,
+        metrics=metrics,
+        left_out=left_out,
     )
     return plan, short
+
+
+def _open_video(
+    work: Folder, name: str, device: "torch.device", label_models: "Mapping[str, nn.Module]", predictor: "ModelInfo"
+) -> "tuple[AnyGenerator, ModelInfo]":
+    """The model that makes frames of predicted labels, and its description."""
+    from v2vkit.checkpoint.find_model import find_model
+    from v2vkit.checkpoint.model_file import load_model
+
+    generator, info = load_model(find_model(work, name))
+    _refuse_video(info, label_models, predictor)
+    return generator.to(device), info
 
 
 def _observed_by(models: "Mapping[str, tuple[nn.Module, ModelInfo]]") -> int:
@@ -174,9 +175,9 @@ def _refuse_other_footage(
             refuse_other_classes(info, Folder(data), manifests["labels"])
 
 
-def frame_metrics(
+def _frame_metrics(
     names: tuple[str, ...], clip: ClipInfo, predicted: tuple[int, ...], real: tuple[int, ...], device: str
-) -> _Metrics:
+) -> "tuple[dict[str, Metric], list[str]]":
     """The metrics of predicted frames by their headings, and why others are left out.
 
     Args:

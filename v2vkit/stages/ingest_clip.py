@@ -10,12 +10,13 @@ from v2vkit.pipeline.stage import Clip, Sample
 from v2vkit.stages.ingest_flow import FlowMapSettings, flow_files
 
 if TYPE_CHECKING:
+    from v2vkit.artifacts.clip_source import ClipSource, MapName
     from v2vkit.conditions.base import Condition
     from v2vkit.video.label_files import MapKind
     from v2vkit.video.label_reading import LabelRules
     from v2vkit.video.sources import SourceFiles
 
-MAP_KINDS: tuple["MapKind", ...] = ("labels", "instances", "depth", "densepose")
+MAP_KINDS: tuple["MapName", ...] = ("labels", "instances", "depth", "densepose")
 """The maps that can come with frames; each is a setting of `ingest`."""
 
 
@@ -70,7 +71,7 @@ def ingest_clip(
     for t, frame in enumerate(frames):
         image = reframe(frame.image, window, size)
         files = {"png": encode_png(image)} if lossless else {"jpg": encode_jpeg(image)}
-        maps = {
+        maps: dict[MapKind, Any] = {
             what: reframe_ids(read_map(what, Path(folders[what]) / plan[what]["files"][t], rules), window, size)
             for what in MAP_KINDS
             if what in plan and plan[what]["files"][t]  # sparse labels: a frame without a map has no name
@@ -95,7 +96,7 @@ def _flow(clip: Clip, folder: str, settings: FlowMapSettings) -> "Iterator[dict[
     return flow_files(clip, folder, direction=settings.flow_direction, scale=settings.scale, strides=settings.strides)
 
 
-def _map_files(maps: "dict[MapKind, Any]", plan: dict[str, Any]) -> dict[str, bytes]:
+def _map_files(maps: "dict[MapKind, Any]", plan: "ClipSource") -> dict[str, bytes]:
     """The files of the maps of one frame, cropped and resized."""
     from v2vkit.conditions.labels import LabelMap, LabelsCondition
 
@@ -103,9 +104,10 @@ def _map_files(maps: "dict[MapKind, Any]", plan: dict[str, Any]) -> dict[str, by
     if "labels" in maps:
         files |= LabelsCondition.encode(LabelMap(maps["labels"], maps.get("instances")))
     for condition in conditions_beside():
-        if condition.beside in maps:
-            span = plan[condition.beside].get("near_far")
-            annotation = condition.of_map(maps[condition.beside], near_far=None if span is None else tuple(span))
+        kind = condition.beside
+        if kind in maps and kind != "picture":
+            span = plan[kind].get("near_far")
+            annotation = condition.of_map(maps[kind], near_far=None if span is None else (span[0], span[1]))
             files |= condition.encode(annotation, estimator="")
     return files
 

@@ -1,7 +1,9 @@
 """Crops around faces for `v2v ingest`."""
 
 from dataclasses import astuple
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from v2vkit.artifacts.clip_source import ClipSource
 
 if TYPE_CHECKING:
     from v2vkit.estimators.base import FaceEstimator
@@ -9,9 +11,7 @@ if TYPE_CHECKING:
     from v2vkit.video.shots import ClipRange
 
 
-def crop_around_face(
-    opened: "OpenedSource", clip_range: "ClipRange", find_face: "FaceEstimator"
-) -> dict[str, Any] | None:
+def crop_around_face(opened: "OpenedSource", clip_range: "ClipRange", find_face: "FaceEstimator") -> ClipSource | None:
     """The crop around the first face found in a clip; None if there is none."""
     from v2vkit.video.footage import read_frames
     from v2vkit.video.framing import first_face

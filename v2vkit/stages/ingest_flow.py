@@ -266,7 +266,7 @@ def flow_files(
     from v2vkit.conditions.flow_io import encode_kitti
     from v2vkit.video.framing import Window
 
-    names: list[str] = clip.info.source["flow"]["files"]
+    names = clip.info.source["flow"]["files"]
     own = direction or default_direction(next((name for name in names if name), ""))
     window, size = Window(*clip.info.source["crop"]), (clip.info.width, clip.info.height)
     wanted = sorted(strides)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
 from fractions import Fraction
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from v2vkit.artifacts.clip_source import ClipSource, PicturesBeside
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
 from v2vkit.errors import V2VError
@@ -226,7 +227,7 @@ def _clips(
     footage, clips, ranges = opened.footage, list[ClipInfo](), dict[int, tuple[float, float]]()
     width, height = config.size or (footage.width, footage.height)
     for clip_range in shots.clip_ranges:
-        source: dict[str, Any] = {
+        source: ClipSource = {
             "file": opened.source.path,
             "number": opened.number,
             "start": clip_range.start,
@@ -250,6 +251,7 @@ def _clips(
         if opened.source.images:
             source["images"] = [opened.source.images[number] for number in clip_range.frames]
         for maps in opened.maps:
+            assert maps.what != "picture", "in `opened.pictures`"
             source[maps.what] = {"folder": maps.folder, "files": [maps.names[number] for number in clip_range.frames]}
             if maps.what == "depth" and config.depth_scale is None:
                 source[maps.what]["near_far"] = list(_range(config, maps, clip_range.shot, shots, ranges))
@@ -287,12 +289,12 @@ def _range(
     return known[shot]
 
 
-def _paired(pictures: "Pictures", clip_range: "ClipRange", crop: list[int], footage: "Footage") -> dict[str, Any]:
+def _paired(pictures: "Pictures", clip_range: "ClipRange", crop: list[int], footage: "Footage") -> PicturesBeside:
     """The part of a clip's plan that `ingest_clip` needs for its pictures."""
     from v2vkit.video.framing import Window, scale_window
 
     window = scale_window(Window(*crop), (footage.width, footage.height), (pictures.width, pictures.height))
-    plan: dict[str, Any] = {"crop": list(astuple(window))}
+    plan: PicturesBeside = {"crop": list(astuple(window))}
     if pictures.source.images:
         plan["images"] = [pictures.source.images[number] for number in clip_range.frames]
     elif pictures.ticks:

@@ -12,10 +12,10 @@ from pydantic import field_validator
 from v2vkit.artifacts.folder import Folder
 from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
-from v2vkit.engine.devices import DEVICES, PRECISION, pick_device
+from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.errors import V2VError
 from v2vkit.inference.backend_names import BACKEND, Backend
-from v2vkit.inference.settling import SETTLE, refuse_idle_settling
+from v2vkit.inference.settling import SETTLE
 from v2vkit.pipeline.stage import Command, RunOptions
 
 if TYPE_CHECKING:
@@ -149,32 +149,15 @@ def _live_to(config: LiveConfig, options: RunOptions, pipe: "PipeWriter | None")
 def _open_session(config: LiveConfig, work: Folder) -> "tuple[Session, ModelInfo, list[str]]":
     """The model, which has rendered one frame for nothing, its description, and sentences about both."""
     from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
-    from v2vkit.checkpoint.model_file import load_model
-    from v2vkit.checkpoint.size import resized
-    from v2vkit.inference.backends import choose_backend
-    from v2vkit.inference.first_frames import find_first_frame_model
-    from v2vkit.inference.session import Session, warm_up
-    from v2vkit.inference.styles import find_style
+    from v2vkit.inference.open_session import open_model, open_session, start_session
 
     checkpoint = find_model(work, config.checkpoint)
-    generator, info = load_model(checkpoint)
-    refuse_idle_settling(config.settle, info)
-    first_frame_model = find_first_frame_model(work, None, info)
-    info = resized(info, config.size)
-    device = pick_device(config.device)
-    session = Session(
-        generator.to(device),
-        downsamplings=info.downsamplings,
-        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
-        style=find_style(work, config.styles, config.style, info),
-        precision=config.precision,
-        settle=config.settle,
+    model = open_model(checkpoint, device=config.device, settle=config.settle, size=config.size)
+    info = model.info
+    session = open_session(
+        model, work, style=config.style, styles=config.styles, precision=config.precision, settle=config.settle
     )
-    warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
-    backend = choose_backend(config.backend, session.generator, info, config.precision)
-    session.forward = backend.forward
-    if session.first_frame_model is not None:
-        warm_up(session.first_frame_model, info.width, info.height, precision=config.precision)
+    backend = start_session(session, info, config.backend)
     notes = [describe_checkpoint(work, checkpoint, info)]
     if config.backend != "torch":
         notes.append(str(backend))

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from v2vkit.artifacts.clip_source import ClipSource
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest
 from v2vkit.config import StageConfig, setting
@@ -109,7 +110,7 @@ def _plan(config: PredictConfig) -> Plan:
         if length < observe:
             skipped[first.name] = f"left out, its shot has {counted(length, 'frame')}, fewer than --observe {observe}"
             continue
-        about = {"clip": first.name, "start": length - observe if config.last else 0, "observed": observe}
+        about: ClipSource = {"clip": first.name, "start": length - observe if config.last else 0, "observed": observe}
         made[first.name] = first.model_copy(update={"num_frames": observe + config.frames, "source": about})
     if not made:
         raise V2VError(
@@ -159,7 +160,7 @@ def predict_clip(clip: Clip, *, network: "nn.Module", info: "ModelInfo", reader:
     from v2vkit.inference.prediction import predicted_frames, predicted_maps, predicts_labels
     from v2vkit.inference.workspace import shots_of
 
-    about: dict[str, Any] = clip.info.source
+    about = clip.info.source
     shot = next(shot for shot in shots_of(reader.clips) if shot[0].name == about["clip"])
     places = ((part.name, t) for part in shot for t in range(part.num_frames))
     chosen = list(islice(places, about["start"], about["start"] + about["observed"]))

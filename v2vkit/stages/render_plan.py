@@ -6,25 +6,20 @@ from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.find_model import describe_checkpoint, find_model
-from v2vkit.checkpoint.model_file import ModelInfo, load_model
-from v2vkit.checkpoint.size import resized
-from v2vkit.engine.devices import pick_device
+from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.errors import V2VError
-from v2vkit.inference.backends import choose_backend
 from v2vkit.inference.conditioned import ConditionedFrame, conditioned_frames
 from v2vkit.inference.continuing import Rest, rest_of
 from v2vkit.inference.edge_variants import make_variants, parse_weights
 from v2vkit.inference.edits import LabelEditor, open_editor, parse_edits
-from v2vkit.inference.first_frames import find_first_frame_model, read_first_frames
+from v2vkit.inference.first_frames import read_first_frames
 from v2vkit.inference.framing import squeezed
-from v2vkit.inference.session import Session, warm_up
-from v2vkit.inference.settling import refuse_idle_settling
+from v2vkit.inference.open_session import OpenedModel, open_model, open_session, start_session
+from v2vkit.inference.session import Session
 from v2vkit.inference.sources import open_source, refuse_settings_without_effect
 from v2vkit.inference.state import load_state
-from v2vkit.inference.styles import find_style
 from v2vkit.inference.tiles import tiled
 from v2vkit.inference.transfer import at_size, find_proportions, refuse_paste_back
-from v2vkit.models.any_generator import AnyGenerator
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.render_checks import refuse_idle_history, refuse_several, state_settings
 from v2vkit.stages.render_config import RenderConfig
@@ -78,15 +73,13 @@ def open_rendering(config: RenderConfig, options: RunOptions) -> Rendering:
     """
     work = Folder(options.work)
     checkpoint = find_model(work, config.checkpoint)
-    generator, trained = load_model(checkpoint)
+    model = open_model(checkpoint, device=config.device, settle=config.settle, size=config.size)
+    info, trained = model.info, model.trained
     refuse_idle_history(config.refresh, trained)
-    refuse_idle_settling(config.settle, trained)
     if config.paste_back:
         refuse_paste_back(trained, compare=config.compare)
-    info = resized(trained, config.size)
     edits = parse_edits(info, **{name: config.value(name) for name in _EDITS})
-    device = pick_device(config.device)
-    sessions = _open_sessions(config, work, generator.to(device), info, trained)
+    sessions = _open_sessions(config, work, model)
     source = _open_source(config, info)
     editor = open_editor(info, source, edits)
     frames = conditioned_frames(
@@ -99,53 +92,49 @@ def open_rendering(config: RenderConfig, options: RunOptions) -> Rendering:
         target=at_size(find_proportions(trained, work), trained, config.size) if config.retarget else None,
         paste_back=config.paste_back,
     )
-    chosen = _choose_forward(config, sessions, info)
+    chosen = start_session(sessions[0], info, config.backend)
     rest = _resume(config, sessions[0], info, source, frames)
-    if sessions[0].first_frame_model is not None:
-        warm_up(sessions[0].first_frame_model, info.width, info.height, precision=config.precision)
     source = rest.source
     remarks = [f"{source.name}: {remark}" for remark in source.remarks]
+    backend = None if config.backend == "torch" else str(chosen)
     of_edits = () if editor is None else editor.notes
-    notes = [describe_checkpoint(work, checkpoint, info), chosen, rest.note, source.note, squeezed(info, source)]
+    notes = [describe_checkpoint(work, checkpoint, info), backend, rest.note, source.note, squeezed(info, source)]
     told = [note for note in (*notes, *of_edits, *remarks) if note]
-    return Rendering(sessions, info, device, source, rest.frames, rest.num_before, editor, told)
+    return Rendering(sessions, info, model.device, source, rest.frames, rest.num_before, editor, told)
 
 
-def _open_sessions(
-    config: RenderConfig, work: Folder, generator: AnyGenerator, info: ModelInfo, trained: ModelInfo
-) -> list[Session]:
-    """One session, or one for each variant of the edge network."""
-    first_frame_model = _first_frame_model(config, work, trained)
-    weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
-    variants = make_variants(generator, weights=weights, seed=config.edge_seed, number=config.edge_variants)
-    device = next(generator.parameters()).device
-    session = Session(
-        variants[0],
-        downsamplings=info.downsamplings,
-        first_frames=read_first_frames(config.first_frames, info),
-        first_frame_model=None if first_frame_model is None else first_frame_model.to(device),
-        style=find_style(work, config.styles, config.style, info),
-        precision=config.precision,
-        refresh=config.refresh,
-        settle=config.settle,
-        anchor_colours=config.anchor_colours,
-    )
-    if len(variants) > 1:
-        refuse_several(config.model_fields_set)
-    return [session, *(replace(session, generator=other) for other in variants[1:])]
-
-
-def _first_frame_model(config: RenderConfig, work: Folder, trained: ModelInfo) -> AnyGenerator | None:
-    """The image model that makes the first frames; none where real ones are given."""
-    if config.first_frames is None:
-        return find_first_frame_model(work, config.first_frame_model, trained)
-    if config.first_frame_model is not None:
+def _open_sessions(config: RenderConfig, work: Folder, model: OpenedModel) -> list[Session]:
+    """One session, or one for each variant of the edge network; with --tile they run their networks in tiles."""
+    if config.first_frames is not None and config.first_frame_model is not None:
         raise V2VError(
             "setting-conflict",
             "--first-frames and --first-frame-model both give the first frames.",
             "Give one of them.",
         )
-    return None
+    weights = None if config.edge_weights is None else parse_weights(config.edge_weights)
+    variants = make_variants(model.generator, weights=weights, seed=config.edge_seed, number=config.edge_variants)
+    session = open_session(
+        model,
+        work,
+        style=config.style,
+        styles=config.styles,
+        first_frames=read_first_frames(config.first_frames, model.info),
+        first_frame_model=config.first_frame_model,
+        precision=config.precision,
+        settle=config.settle,
+    )
+    if len(variants) > 1:
+        refuse_several(config.model_fields_set)
+    return [
+        replace(
+            session,
+            generator=generator,
+            forward=None if config.tile is None else tiled(generator, config.tile, model.info.generator),
+            refresh=config.refresh,
+            anchor_colours=config.anchor_colours,
+        )
+        for generator in variants
+    ]
 
 
 def _open_source(config: RenderConfig, info: ModelInfo) -> Source:
@@ -166,21 +155,6 @@ def _open_source(config: RenderConfig, info: ModelInfo) -> Source:
         classes=config.classes,
         remap=config.remap,
     )
-
-
-def _choose_forward(config: RenderConfig, sessions: list[Session], info: ModelInfo) -> str | None:
-    """Give the sessions what runs their networks, and try it; returns which back end, where one was asked for."""
-    session = sessions[0]
-    if config.tile is not None:
-        for each in sessions:
-            each.forward = tiled(each.generator, config.tile, info.generator)
-        size = (info.width, info.height)
-        warm_up(session.generator, *size, info.downsamplings, config.precision, session.forward)
-        return None
-    warm_up(session.generator, info.width, info.height, info.downsamplings, config.precision)
-    backend = choose_backend(config.backend, session.generator, info, config.precision)
-    session.forward = backend.forward
-    return None if config.backend == "torch" else str(backend)
 
 
 def _resume(

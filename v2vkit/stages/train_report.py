@@ -1,26 +1,29 @@
-"""What `v2v train --method segmenter` measures in the end, on the labelled frames that were held out."""
+"""What `v2v train` measures when a training has ended."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ShardEntry, entry_of
 
 if TYPE_CHECKING:
-    from v2vkit.training.data.labelled import LabelledReader
+    from v2vkit.conditions.clips import ClipReader
 
 JSON, PLOT = "held-out.json", "held-out.png"
 
 
-def report_segmenter(folder: Folder, reader: "LabelledReader", device: str) -> tuple[ShardEntry, ...]:
-    """Measure the model in `folder` on the held-out frames, print and write the result; the files' entries.
+Report = Callable[[Folder, "ClipReader", str], tuple[ShardEntry, ...]]
+"""Folder of the model, footage that it was trained on, device as the settings name it -> entries of written files."""
 
-    Args:
-        device: as the settings name it.
-    """
+
+def report_segmenter(folder: Folder, reader: "ClipReader", device: str) -> tuple[ShardEntry, ...]:
+    """Measure a segmenter on the labelled frames that were held out, print and write the result; as `Report`."""
     from v2vkit.checkpoint.model_file import MODEL, read_info
     from v2vkit.evaluation.segmentation import counted_in, no_confusion, plot, summary_json, summary_text
     from v2vkit.inference.trained_segment import TrainedSegment
+    from v2vkit.training.data.labelled import LabelledReader
 
+    assert isinstance(reader, LabelledReader), "as the segmenter's `MethodSpec` opens it"
     if not reader.held_out:
         print("No labelled frame was held out, so nothing is measured (--held-out).", flush=True)
         return ()
@@ -36,3 +39,7 @@ def report_segmenter(folder: Folder, reader: "LabelledReader", device: str) -> t
     for name, data in files.items():
         folder.write(name, data)
     return tuple(entry_of(name, data) for name, data in files.items())
+
+
+REPORTS: Mapping[str, Report] = {"segmenter": report_segmenter}
+"""Method -> what is measured when its training has ended; here because training imports no evaluation."""

@@ -260,55 +260,63 @@ def plan_text(
     """
     spec = method_spec(config.method)
     schedule, context = schedule or spec.schedule(config), spec.context(config)
-    clips = dataset.reader.clips
-    short = sum(clip.num_frames <= context for clip in clips)
-    longest = max(clip.num_frames for clip in clips) - context
+    longest = max(clip.num_frames for clip in dataset.reader.clips) - context
+    times = phase_times(config, dataset, device, costs, schedule)
+    costs_of = [costs[_kind(config, spec, time_of.phase)] if costs else None for time_of in times]
     lines = [
         f"plan: {config.checkpoint}, {config.model.preset}, {dataset.source.names}, {device}",
-        f"  data      {sum(c.num_frames for c in clips)} frames in {len(clips)} clips"
-        + (f" ({short} too short to use)" if short else ""),
+        *(f"  data      {line}" for line in _data_lines(config, dataset, device, context)),
+        *(f"  network   {line}" for line in _sizes(config, dataset.source)),
+        *(f"  start     {line}" for line in started),
+        *(f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule, longest)),
+        f"  rate      {_rate_text(config, schedule.epochs, schedule.decay_epochs)}",
+        *([f"  budget    {budget}"] if budget else []),
+        *(f"  phase     {_phase_text(config, *of)}" for of in zip(times, costs_of, strict=True)),
     ]
-    workers = num_loader_workers(config, dataset, device)
-    if dataset.reader.note is not None:
-        lines.append(f"  data      {dataset.reader.note}")
-    if workers:
-        lines.append(f"  data      batches are loaded in advance by {workers} process{'es' * (workers > 1)}")
-    if context and config.data.first_frame == "self" and not config.data.drop_history:
-        lines.append("  data      no sequence begins without past frames (--drop-history 0), but every rendering does")
-    lines += [f"  network   {line}" for line in _sizes(config, dataset.source)]
-    lines += [f"  start     {line}" for line in started]
-    lines += [f"  loss      {line}" for line in losses_text(spec.losses(config), config, schedule, longest)]
-    lines.append(f"  rate      {_rate_text(config, schedule.epochs, schedule.decay_epochs)}")
-    lines += [f"  budget    {budget}"] * bool(budget)
-    times = phase_times(config, dataset, device, costs, schedule)
-    for time_of in times:
-        phase = time_of.phase
-        named = f" ({phase.name})" if phase.name else ""
-        alone = f", scale {config.scale} alone" if phase.newest_only else ""
-        text = (
-            f"  phase     epochs {phase.first + 1}-{phase.last + 1}{named}: up to {phase.num_frames} frames per "
-            f"sequence, {time_of.frames} frames{alone}"
-        )
-        if costs:
-            cost = costs[_kind(config, spec, phase)]
-            text += f", {cost.seconds_per_step:.3f} s per step"
-            text += f", {cost.peak_bytes / 2**30:.2f} GiB" * bool(cost.peak_bytes)
-            text += f", {time_text(time_of.seconds)}"
-        lines.append(text)
     precision = resolve_precision(config.hardware.precision, device)
-    if not costs:
+    last = costs_of[-1]
+    if last is None:
         return "\n".join([*lines, f"  cost      in {precision}; time and memory not measured (--no-measure)"])
     total, per_frame = sum(found.seconds for found in times), times[-1].seconds / times[-1].frames
-    cost = costs[_kind(config, spec, times[-1].phase)]
     steps = " or ".join(map(str, sorted({cost.num_steps for cost in costs.values()})))
     peak, memory = max(cost.peak_bytes for cost in costs.values()), memory_of(device)
     used = f"peak memory {peak / 2**30:.2f} of {memory / 2**30:.1f} GiB, " if peak and memory else ""
     lines.append(
         f"  cost      {per_frame:.3f} s per frame in {precision}, loading included, {used}"
-        f"{cost.frame_bytes / 2**20:.2f} MiB of tensors per frame, {time_text(total)} in all (measured on {steps} step"
+        f"{last.frame_bytes / 2**20:.2f} MiB of tensors per frame, {time_text(total)} in all (measured on {steps} step"
         f"{'s' * (steps != '1')})"
     )
     return "\n".join(lines)
+
+
+def _data_lines(config: TrainConfig, dataset: VideoDataset, device: torch.device, context: int) -> list[str]:
+    clips = dataset.reader.clips
+    short = sum(clip.num_frames <= context for clip in clips)
+    lines = [
+        f"{sum(clip.num_frames for clip in clips)} frames in {len(clips)} clips"
+        + (f" ({short} too short to use)" if short else "")
+    ]
+    if dataset.reader.note is not None:
+        lines.append(dataset.reader.note)
+    if workers := num_loader_workers(config, dataset, device):
+        lines.append(f"batches are loaded in advance by {workers} process{'es' * (workers > 1)}")
+    if context and config.data.first_frame == "self" and not config.data.drop_history:
+        lines.append("no sequence begins without past frames (--drop-history 0), but every rendering does")
+    return lines
+
+
+def _phase_text(config: TrainConfig, time_of: PhaseTime, cost: Cost | None) -> str:
+    phase = time_of.phase
+    named = f" ({phase.name})" if phase.name else ""
+    alone = f", scale {config.scale} alone" if phase.newest_only else ""
+    text = (
+        f"epochs {phase.first + 1}-{phase.last + 1}{named}: up to {phase.num_frames} frames per sequence, "
+        f"{time_of.frames} frames{alone}"
+    )
+    if cost is None:
+        return text
+    memory = f", {cost.peak_bytes / 2**30:.2f} GiB" if cost.peak_bytes else ""
+    return f"{text}, {cost.seconds_per_step:.3f} s per step{memory}, {time_text(time_of.seconds)}"
 
 
 def _rate_text(config: TrainConfig, epochs: int, decay_epochs: int) -> str:

@@ -30,6 +30,12 @@ class Need:
     settings: tuple[str, ...] = ()
 
 
+def _condition(name: str, *settings: str) -> Need:
+    """One condition, for settings that it alone has."""
+    reason = f"for --condition {name}"
+    return Need(lambda config: name in config.conditions, lambda config: f"only {reason}", f"are {reason}", settings)
+
+
 STREET = Need(
     lambda config: config.conditions_have("foreground"),
     lambda config: "only for streets",
@@ -59,24 +65,14 @@ PARTS = Need(
     "is for poses and DensePose",
     ("drop_parts",),
 )
-LABEL_NOISE = Need(
-    lambda config: "labels" in config.conditions,
-    lambda config: "only for --condition labels",
-    "are for --condition labels",
-    ("label_jitter", "drop_thin", "drop_classes"),
-)
+LABEL_NOISE = _condition("labels", "label_jitter", "drop_thin", "drop_classes")
 PICTURE = Need(
     lambda config: config.conditions_have("shows_frame"),
     lambda config: "only for --condition picture",
     "is for --condition picture",
     ("picture_skip",),
 )
-DEPTH = Need(
-    lambda config: "depth" in config.conditions,
-    lambda config: "only for --condition depth",
-    "are for --condition depth",
-    ("depth_near", "depth_far"),
-)
+DEPTH = _condition("depth", "depth_near", "depth_far")
 FROM_NOTHING = Need(
     lambda config: config.data.first_frame == "self",
     lambda config: f"--first-frame {config.data.first_frame}",

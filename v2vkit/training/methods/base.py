@@ -100,6 +100,7 @@ class MethodSpec:
         artifacts: settings -> {kind of a condition's artifact: kind that is read in its place}.
         own: settings that only methods which list them use; the others refuse them.
         regions: settings -> whether it reads the regions of frames.
+        tracks: whether it can read tracks in place of the instances of label maps.
     """
 
     name: str
@@ -123,3 +124,4 @@ class MethodSpec:
     artifacts: Callable[[TrainConfig], Mapping[str, str]] = lambda config: {}
     own: tuple[str, ...] = ()
     regions: Callable[[TrainConfig], bool] = lambda config: config.model.feature_dims > 0
+    tracks: bool = True

@@ -194,4 +194,5 @@ SEGMENTER: MethodSpec = MethodSpec(
     open_reader=open_labelled,
     artifacts=lambda config: {"labels": config.segmenter.train_on or "labels"},
     own=("network", "network_weights", "pretrained", "class_weight", "focal", "held_out", "train_on"),
+    tracks=False,
 )
