@@ -21,7 +21,10 @@ NAVIGATION: dict[str, tuple[str, ...]] = {
         *("metrics", "report", "study"),
     ),
     "Reference": ("cli", "errors"),
-    "Results": ("results", "tables", "log"),
+    "Results": (
+        *("results", "results-faces", "results-people", "results-streets", "results-simulator", "results-papers"),
+        *("results-long-videos", "results-speed", "tables", "log"),
+    ),
     "Development": ("architecture", "design", "contributing", "changelog", "notices"),
 }
 """Section -> its pages in order. Pages that do not exist are left out; pages of docs/ without a section join "Use"."""
