@@ -14,6 +14,7 @@ R = TypeVar("R")
 
 # Python's default switch interval of 5 ms is longer than an estimator needs for a frame.
 _TURN = 0.001  # seconds that a thread returning from a library waits for the interpreter at most
+_LAST_ITEM = 3.0  # seconds that closing waits for the item that is being computed
 
 
 def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
@@ -61,7 +62,9 @@ def prefetch(items: Iterable[T], *, ahead: int = 4) -> Iterator[T]:
             yield item  # type: ignore[misc]
     finally:
         stop.set()
-        thread.join(timeout=0.5)  # a thread that waits for a pipe cannot be stopped; it dies with the program
+        # Long enough for an item on a busy machine: a thread inside a library should not meet the end of the program.
+        # A thread that waits for a pipe cannot be stopped, and does.
+        thread.join(timeout=_LAST_ITEM)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
