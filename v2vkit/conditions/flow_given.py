@@ -10,7 +10,6 @@ Files hold two numbers per pixel, and most do not say between which frames. Thre
 Shapes: flow float32 [H, W, 2] in pixels (x to the right, y down), confidence float32 [H, W] in [0, 1].
 """
 
-import tokenize
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from v2vkit.conditions.flow_io import FloatMap, read_flow
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 from v2vkit.video.framing import Window, reframe_ids
+from v2vkit.video.npy_files import open_array
 
 Direction = Literal["backward", "forward", "velocity"]
 Scale = tuple[float, float]
@@ -67,24 +67,14 @@ def read_given_flow(path: str | Path, *, scale: Scale | None = None) -> Flow:
 
 def _read_npy(path: str | Path) -> Flow:
     try:
-        # A memory map reads only the header, so a file that claims too many pixels allocates nothing.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = open_array(path)
     except OSError as error:
         text = error.strerror or "it is not an array"
         raise V2VError("file-unreadable", f"{path} cannot be read: {text}.", "Check the file.") from None
-    except (
-        ValueError,
-        EOFError,
-        SyntaxError,
-        TypeError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-        tokenize.TokenError,
-    ):  # numpy parses the header with Python's parser
+    except ValueError:
         raise V2VError("flow-damaged", f"{path} is not an array.", "Save it with numpy.save.") from None
-    if not isinstance(found, np.ndarray) or found.ndim != 3 or found.shape[2] != 2 or found.dtype.kind != "f":
-        what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "something else"
+    if found.ndim != 3 or found.shape[2] != 2 or found.dtype.kind != "f":
+        what = f"{found.dtype} of shape {found.shape}"
         raise V2VError(
             "flow-damaged", f"{path} holds {what}, not floats [height, width, 2].", "Save one such array per frame."
         )

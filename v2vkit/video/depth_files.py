@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from v2vkit.config import MAX_PIXELS
 from v2vkit.errors import V2VError
 from v2vkit.video.images import read_numbers
+from v2vkit.video.npy_files import open_array
 from v2vkit.video.png_header import GREY, png_header
 
 ENDINGS = (".png", ".exr", ".npy")
@@ -93,27 +93,15 @@ def _read_png(path: str | Path) -> NDArray[Any]:
 def _read_npy(path: str | Path) -> NDArray[Any]:
     with _explain_errors(path):
         try:
-            # A memory map reads only the header, so a file that claims too many pixels allocates nothing.
-            found = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (
-            ValueError,
-            EOFError,
-            SyntaxError,
-            TypeError,
-            OverflowError,
-            MemoryError,
-            RecursionError,
-            tokenize.TokenError,
-        ) as error:
-            # numpy parses the header with Python's own parser, which raises all of these on hostile bytes.
+            found = open_array(path)
+        except ValueError as error:
             raise V2VError(
                 "image-damaged",
                 f"The depth map {path} cannot be read as an array: {error}.",
                 "Save one 2-D array of numbers with numpy.save.",
             ) from None
-    is_number = isinstance(found, np.ndarray) and found.dtype.kind in "fiu"
-    if not is_number or found.ndim != 2 or found.dtype.itemsize < 2 or 0 in found.shape:
-        what = f"{found.dtype} of shape {found.shape}" if isinstance(found, np.ndarray) else "something else"
+    if found.dtype.kind not in "fiu" or found.ndim != 2 or found.dtype.itemsize < 2 or 0 in found.shape:
+        what = f"{found.dtype} of shape {found.shape}"
         raise V2VError(
             "pixel-format-unsupported",
             f"The depth map {path} holds {what}, not a 2-D array of floats or of integers of 16 bits or more.",
