@@ -135,3 +135,13 @@ def test_a_rendering_is_continued_with_the_same_classes(tmp_path: Path, command:
     code, output = command("render", folder, f"{tmp_path}/two/", *same, *flags)
     assert code == 0, output
     assert len(list((tmp_path / "two").glob("*.png"))) == 2
+
+
+def test_maps_with_the_tag_in_red_name_their_table(tmp_path: Path) -> None:
+    frames = {"crop": "none", "fps": "25", "classes": CITYSCAPES.plain()}
+    maps = {"num_labels": CITYSCAPES.num_labels, "classes": CITYSCAPES.plain()}
+    info = save_untrained(tmp_path, "street", size=(64, 48), maps=maps, frames=frames)
+    tags = np.zeros((48, 64, 3), np.uint8)
+    tags[..., 0] = ROAD
+    with raises("label-colour-unknown", "--classes carla"):
+        open_source(str(write_images(tmp_path / "raw", [tags])), info)

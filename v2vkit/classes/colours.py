@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.classes.table import ClassTable, Colour, tables_with_colours
+from v2vkit.classes.table import ClassTable, Colour, built_in, tables_with, tables_with_colours
 from v2vkit.config import IGNORE
 
 _MOST_NAMED = 4
@@ -75,6 +75,10 @@ def unknown_text(unknown: list[UnknownColour], table: ClassTable) -> tuple[str, 
     others = [name for name in tables_with_colours(of.colour for of in unknown) if name != table.name]
     if others:
         return message, f"The table {' or '.join(others)} has these colours: --classes {others[0]}."
+    if all(of.colour[1:] == (0, 0) for of in unknown):
+        in_red = [name for name in tables_with(of.colour[0] for of in unknown) if built_in(name).ids_in_red]
+        if in_red:
+            return message, f"Their red channel holds ids of the table {' or '.join(in_red)}: --classes {in_red[0]}."
     return message, (
         "Give the table of these maps with --classes, or take each for the nearest one: `v2v ingest --nearest-colour`."
     )

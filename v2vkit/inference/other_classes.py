@@ -9,7 +9,7 @@ from v2vkit.conditions.labels import LabelsCondition
 from v2vkit.errors import V2VError
 from v2vkit.video.label_reading import LabelRules
 
-_MOST_NAMED = 12
+_MOST_NAMED = 40
 
 
 def rules_of_training(info: ModelInfo) -> LabelRules:
