@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Mapping
+from functools import cache
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,6 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         print(f"The training snapshot in {build.folder.url} cannot be used; training starts over.", flush=True)
     parallel = open_parallel(config.hardware.device)
     opened = open_training(build, parallel)
-    build.begin()
-    parallel.wait()  # until rank 0 has removed the files of an earlier training
     if parallel.rank == 0:
         print(opened.plan, flush=True)
     _fit(build, opened, parallel)
@@ -78,6 +77,7 @@ def _fit(build: Build, opened: OpenedTraining, parallel: "Parallel") -> None:
         threads=opened.threads,
         planned=opened.planned,
         continued=build.continued,
+        begin=cache(build.begin),
         stop_after=lambda state: stop.is_set(),
     )
     # Several processes would have to agree on the batch, while their launcher already ends them.

@@ -127,6 +127,8 @@ class Trainer:
         threads: torch's threads; if automatic, their number follows the idle cores.
         planned: seconds that the whole schedule takes by the plan; None = not measured.
         continued: checksum of the snapshot of a run with other settings, to resume (`--continue`).
+        begin: called before the first write to `folder`, which is after the first step: an error in it, or in the data
+            that it reads, leaves an earlier training's files there. Later calls do nothing.
         stop_after: called after every batch; True saves a snapshot and stops.
     """
 
@@ -143,6 +145,7 @@ class Trainer:
     threads: Threads = UNCHANGED_THREADS
     planned: float | None = None
     continued: str | None = None
+    begin: Callable[[], None] = lambda: None
     stop_after: Callable[[TrainState], bool] | None = None
 
     def fit(self, method: Method, state: TrainState) -> bool:
@@ -234,6 +237,7 @@ class Trainer:
             self.writer.add_scalar(f"loss/{name}", value, state.steps)
         if self.writer is not None:
             self.writer.add_scalar("learning_rate", rate, state.steps)
+        self.begin()
         every = self.config.output.sample_every
         if self.parallel.rank == 0 and every and (state.steps == 1 or state.steps % every == 0):
             grid = method.sample(chunk)
@@ -242,6 +246,7 @@ class Trainer:
                 self.writer.add_image("sample", grid, state.steps, dataformats="HWC")
 
     def _save(self, state: TrainState) -> None:
+        self.begin()
         self.parallel.collect(state.optimizers.values())
         first = self.parallel.rank == 0
         tensors = None
