@@ -89,7 +89,7 @@ class DataSettings(SettingsGroup):
         lt=1,
         since="0.1",
     )
-    seed: int = setting(0, "Seed of the initial weights and of sampling.", ge=0)
+    seed: int = setting(0, "Seed of the initial weights and of sampling.", ge=0, lt=1 << 63)
 
 
 class HardwareSettings(SettingsGroup):
@@ -106,6 +106,7 @@ class HardwareSettings(SettingsGroup):
         "CPU threads of torch; 0 = number of idle cores, adjusted during training. Runs are bit-identical only "
         "with the same number.",
         ge=0,
+        le=4096,
         affects_output=False,
     )
     loader_workers: int | None = setting(
