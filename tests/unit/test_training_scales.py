@@ -258,7 +258,12 @@ def test_heads_compute_in_float32_under_autocast() -> None:
         ({"stage": "spatial-2", "num_scales": 1}, "setting-conflict", ["--num-scales", "1"]),
         ({"stage": "spatial-1", "fix_epochs": 1}, "setting-unused", ["--fix-epochs"]),
         ({"stage": "spatial-2", "width": 4}, "model-mismatch", ["width 8 (here 4)"]),
-        ({"stage": "spatial-3"}, "artifact-missing", ["checkpoints/spatial-2"]),
+        ({"stage": "spatial-3"}, "artifact-missing", ["`v2v train --stage spatial-2 --num-scales 3`"]),
+        (
+            {"stage": "spatial-2", "num_scales": 3, "variant": "x"},
+            "artifact-missing",
+            ["`v2v train --stage spatial-1 --variant x --num-scales 3`"],
+        ),
     ],
 )
 def test_stages_that_do_not_fit_are_refused(

@@ -61,7 +61,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
     """
     work, kind = Folder(options.work), stage.output(config)
     folder, sides = work / kind, tuple(work / side for side in stage.side_outputs(config))
-    inputs = load_inputs(work, stage.inputs(config))
+    inputs = load_inputs(work, stage.inputs(config), making=lambda kind: stage.making(config, kind))
     sources = {kind: manifest.fingerprint for kind, manifest in inputs.items()}
     sources |= {} if stage.sources is None else stage.sources(config)
     finished, partial = (read_or_refuse(folder, name, overwrite=options.overwrite) for name in (MANIFEST, PARTIAL))

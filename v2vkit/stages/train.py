@@ -15,7 +15,7 @@ from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import counted
 from v2vkit.pipeline.stage import Build, Stage, Whole
 from v2vkit.stages.train_open import OpenedTraining, open_training, preview, preview_ahead
-from v2vkit.stages.train_plan import check_training, training_inputs, training_sources
+from v2vkit.stages.train_plan import check_training, making, training_inputs, training_sources
 from v2vkit.stages.train_report import REPORTS
 from v2vkit.stages.train_settings import parts, precheck, renew, resolve
 from v2vkit.training.config import TrainConfig
@@ -134,6 +134,7 @@ STAGE = Stage(
     output=lambda config: f"checkpoints/{config.checkpoint}",
     make=Whole(_build, preview, preview_ahead, _continued),
     inputs=training_inputs,
+    making=making,
     sources=training_sources,
     parts=parts,
     precheck=precheck,

@@ -9,6 +9,7 @@ from v2vkit.artifacts.manifest import MANIFEST, Manifest
 from v2vkit.conditions.registry import CONDITIONS, condition_class
 from v2vkit.config import IGNORE, check_foreground
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.commands import commands_text
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
@@ -28,6 +29,15 @@ def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     below = () if coarser is None else (f"checkpoints/{config.named(coarser)}",)
     tracks = ("tracks",) if config.model.tracks else ()
     return ("frames", *artifacts, *tracks, *(("flow",) if spec.strides(config) else ()), *below)
+
+
+def making(config: TrainConfig, kind: str) -> str:
+    """The command that makes an input, for messages, with the settings that a coarser stage must share."""
+    coarser = method_spec(config.method).coarser(config)
+    if coarser is None or kind != f"checkpoints/{config.named(coarser)}":
+        return commands_text(kind)
+    variant = "" if config.output.variant is None else f" --variant {config.output.variant}"
+    return f"`v2v train --stage {coarser}{variant} --num-scales {config.num_scales or config.scale}`"
 
 
 def artifact_of(config: TrainConfig, kind: str) -> str:
