@@ -316,8 +316,10 @@ def test_a_model_of_other_source_maps_is_not_built_upon(trained: RunOptions) -> 
     options = RunOptions(work=trained.work, dry_run=True)
     run(STAGE, stage(TWO, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), options)
     other = {"start_from": f"{trained.work}/checkpoints/spatial-1", "num_labels": 13, "edges": False}
-    with raises("condition-mismatch", "12 labels", "13 labels"):
+    with raises("condition-mismatch", "12 labels", "13 labels", "--num-labels 12"):
         run(STAGE, stage(TWO, "spatial-2", **other), options)
+    with raises("condition-mismatch", "12 labels", "13 labels", "--num-labels 12"):
+        run(STAGE, stage(TWO, "spatial-2", **other | {"edges": True}), options)
 
 
 def test_all_stages_need_to_know_how_many(trained: RunOptions) -> None:
