@@ -3,7 +3,7 @@
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_info import downsampled_size
 from v2vkit.engine.launcher import launched_processes
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.registry import METHODS, method_spec
@@ -29,7 +29,7 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     if longest <= spec.context(config):
         raise V2VError(
             "clip-too-short",
-            f"The longest clip has {longest} frames; training needs at least {spec.context(config) + 1}.",
+            f"The longest clip has {counted(longest, 'frame')}; training needs at least {spec.context(config) + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}

@@ -16,7 +16,7 @@ from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state, s
 from v2vkit.checkpoint.train_state import TrainState, parameters_of, saved_weights
 from v2vkit.engine.cores import UNCHANGED_THREADS, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.progress import Progress, progress
 from v2vkit.training.budget import planned_and_took
 from v2vkit.training.config import TrainConfig
@@ -173,7 +173,9 @@ class Trainer:
             self._progress(sampler, state) as shown,
         ):
             if resumed:
-                shown.write(f"resumed after {state.steps} steps, in epoch {min(state.epoch + 1, epochs)} of {epochs}")
+                shown.write(
+                    f"resumed after {counted(state.steps, 'step')}, in epoch {min(state.epoch + 1, epochs)} of {epochs}"
+                )
             loaded = follow_idle_cores(loaded, self.threads, tell=shown.write)
             for epoch in range(state.epoch, epochs):
                 rate = self._set_learning_rate(state, epoch)
