@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from v2vkit.arrays import Image
-from v2vkit.errors import V2VError, counted
+from v2vkit.errors import V2VError
 from v2vkit.evaluation.metrics.contract import MISSED, REAL, REPEAT, Batch, Metric, Value
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ def _next(stream: Iterator[T], name: str, clip: str, t: int) -> T:
 def _other_length(name: str, clip: str, count: str) -> V2VError:
     return V2VError(
         "frame-count-mismatch",
-        f"{name}: clip {clip} has {counted(count, 'frame')}.",
+        f"{name}: clip {clip} has {count} frames.",
         "Evaluate outputs with one frame per real frame.",
     )
 

@@ -114,9 +114,16 @@ def load_input(work: Folder, kind: str, *, making: Callable[[str], str] = comman
         making: kind -> the commands that make it, for messages.
 
     Raises:
-        V2VError: missing or unfinished.
+        V2VError: missing, unfinished or damaged.
     """
-    manifest = read_manifest(work / kind)
+    try:
+        manifest = read_manifest(work / kind)
+    except V2VError as error:
+        if error.code != "manifest-damaged":  # the store cannot be reached
+            raise
+        raise V2VError(
+            error.code, error.message, f"Make {kind} again: {making(kind)}, with its settings and --overwrite."
+        ) from None
     if manifest is not None:
         return manifest
     if (work / kind).exists(PARTIAL):
