@@ -8,6 +8,7 @@ from pydantic import model_validator
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
+    NAME_PATTERN,
     SPATIAL_STAGES,
     Precision,
     SettingsGroup,
@@ -149,7 +150,7 @@ class OutputSettings(SettingsGroup):
         "Name of a variant, such as no-flow, whose checkpoints/<stage>-<variant> lies beside that of the plain model; "
         "finer stages start from the same variant.",
         metavar="NAME",
-        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$",
+        pattern=NAME_PATTERN,
         affects_output=False,
     )
     measure: bool = setting(
