@@ -138,7 +138,9 @@ class HardwareSettings(SettingsGroup):
         None, "Use the channels-last memory layout; default: only on CUDA.", affects_output=False
     )
     compile: bool = setting(
-        False, "Compile the networks with torch.compile (CUDA; takes minutes at the start).", affects_output=False
+        False,
+        "Compile the networks with torch.compile (meant for CUDA; takes minutes at the start).",
+        affects_output=False,
     )
 
 

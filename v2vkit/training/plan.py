@@ -274,6 +274,10 @@ def plan_text(
         *([f"  budget    {budget}"] if budget else []),
         *(f"  phase     {_phase_text(config, *of)}" for of in zip(times, costs_of, strict=True)),
     ]
+    if config.hardware.compile:
+        lines.append(
+            f"  compile   the networks are compiled for the {device.type} in the first steps, which takes minutes"
+        )
     precision = resolve_precision(config.hardware.precision, device)
     last = costs_of[-1]
     if last is None:

@@ -180,6 +180,7 @@ SEGMENTER: MethodSpec = MethodSpec(
         *("upsample", "norm", "picture_skip", "depth_near", "depth_far", "drop_parts", "gan", "perceptual"),
         *("label_jitter", "drop_thin", "drop_classes"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
+        *("compile", "channels_last"),
     ),
     context=lambda config: 0,
     schedule=single_frame_schedule,
