@@ -279,19 +279,23 @@ def make_config(config: type[C], values: dict[str, Any], where: str) -> C:
         return config.model_validate(values)
     except ValidationError as error:
         known, groups = ", ".join(settings_of(config)), groups_of(config)
-        problems, unknown = [], False
+        problems, unknown, own = [], False, True
         for item in error.errors():
             place = item["loc"][1:] if item["loc"] and item["loc"][0] in groups else item["loc"]
             key = ".".join(str(part) for part in place)
             unknown |= item["type"] == "extra_forbidden"
+            own &= item["type"] in ("value_error", "string_pattern_mismatch")  # which say what is wanted
             message = item["msg"].removeprefix("Value error, ")
             text = _TEXTS.get(item["type"], message)
+            if item["type"] == "string_pattern_mismatch":
+                text = _PATTERNS.get(item["ctx"]["pattern"], text)
             if not key:  # two settings that do not fit together
                 problems.append(text)
                 continue
             given = "" if item["type"] in ("extra_forbidden", "missing") else f" (got {item['input']!r})"
             problems.append(f"{key}: {text}{given}")
-        hint = f"Known settings: {known}." if unknown else "Correct the value; `--help` lists the allowed ranges."
+        hint = "`--help` explains the settings." if own else "Correct the value; `--help` lists the allowed ranges."
+        hint = f"Known settings: {known}." if unknown else hint
         raise V2VError("setting-invalid", f"{where}: " + "; ".join(problems) + ".", hint) from None
 
 
@@ -301,6 +305,14 @@ _TEXTS = {
     "tuple_type": "is a list, such as [1] or ['a', 'b']",
 }
 """Our messages for some of pydantic's errors, by its type of error."""
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,39}$"
+SPLIT_PATTERN = r"^[A-Za-z0-9-]{1,32}$"
+_PATTERNS = {
+    NAME_PATTERN: "consists of at most 40 lower-case letters, digits and hyphens, the first no hyphen",
+    SPLIT_PATTERN: "consists of at most 32 letters, digits and hyphens",
+}
+"""The patterns of settings, in words."""
 
 
 def as_plain(config: StageConfig) -> dict[str, Any]:

@@ -82,6 +82,25 @@ def test_out_of_range_value_names_the_setting() -> None:
         make_config(load("train").config, {"max_frames": 0}, "v2v train")
 
 
+@pytest.mark.parametrize(
+    ("command", "values", "names", "ranges"),
+    [
+        ("train", {"max_frames": 0}, ["greater than or equal to 1"], True),
+        ("train", {"variant": "a/b"}, ["lower-case letters, digits and hyphens", "'a/b'"], False),
+        ("export-dataset", {"target": "t", "split": "a/b"}, ["letters, digits and hyphens"], False),
+        ("ingest", {"sources": ["a"], "crop": "face"}, ["--size"], False),
+        ("train", {"variant": "a/b", "max_frames": 0}, ["hyphens", "greater than"], True),
+    ],
+)
+def test_only_values_out_of_range_are_sent_to_the_ranges(
+    command: str, values: dict[str, object], names: list[str], ranges: bool
+) -> None:
+    with raises("setting-invalid", *names) as caught:
+        make_config(load(command).config, values, f"v2v {command}")
+    assert ("ranges" in caught.error.hint) == ranges
+    assert "[" not in caught.error.message
+
+
 def test_a_list_is_asked_for_in_the_words_of_recipes() -> None:
     with raises("setting-invalid", "strides", "[1]"):
         make_config(load("extract-flow").config, {"strides": 1}, "recipe")

@@ -420,8 +420,11 @@ def test_killed_while_clearing_the_old_artifact_starts_over(tmp_path: Path, monk
 def test_a_damaged_manifest_is_left_behind_with_overwrite(tmp_path: Path, name: str) -> None:
     work, options = _make(tmp_path)
     Path(work, "frames", name).write_text("{")
-    with raises("manifest-damaged", name, "--overwrite"):
+    with raises("manifest-damaged", name, "(Invalid JSON", "Add --overwrite"):
         run(SOURCE, SourceConfig(), options)
+    if name == "manifest.json":
+        with raises("manifest-damaged", name, "Make frames again: `v2v ingest`", "--overwrite"):
+            run(INVERT, InvertConfig(), options)
     run(SOURCE, SourceConfig(), RunOptions(work=work, workers=1, overwrite=True))
     assert status(SOURCE, SourceConfig(), options) == "done"
     assert "up to date" in run(SOURCE, SourceConfig(), options).message

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from tests.unit.training_data import (
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import load_model
 from v2vkit.config import fingerprinted
+from v2vkit.errors import V2VError
 from v2vkit.models.discriminator import image_input, video_input
 from v2vkit.models.losses import feature_matching, lsgan
 from v2vkit.pipeline.runner import run, status
@@ -316,7 +318,7 @@ def test_a_damaged_snapshot_is_named_and_left_behind_with_overwrite(
         state.unlink()
     else:
         (folder / "state.json").write_text("{")
-    with raises("snapshot-damaged", "--overwrite"):
+    with raises("snapshot-damaged", {"state.json": "(state.json is damaged)"}.get(damage, "("), "--overwrite"):
         run(TRAIN, config, options)
     capsys.readouterr()
     run(TRAIN, config, RunOptions(work=options.work, overwrite=True))
@@ -330,7 +332,11 @@ def _flip_a_byte(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_refused_training_leaves_what_was_there(tmp_path: Path) -> None:
+def _unreadable(*args: object, **kwargs: object) -> None:
+    raise V2VError("shard-damaged", "It cannot be read.", "Make it again.")
+
+
+def test_a_refused_training_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong option is found out before the model of an earlier training is thrown away, and leaves nothing behind."""
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)
     config = SMALL.model_copy(update={"epochs": 1, "decay": 0.0, "temporal_scales": 1})
@@ -345,6 +351,12 @@ def test_a_refused_training_leaves_what_was_there(tmp_path: Path) -> None:
         run(TRAIN, wrong, again)
     with raises("target-is-source", "--start-from"):
         run(TRAIN, config.model_copy(update={"start_from": str(model.parent), "seed": 2}), again)
+    for dry_run in (True, False):
+        with raises("label-id-out-of-range", "id 5", "5 labels", "--num-labels"):
+            run(TRAIN, config.model_copy(update={"num_labels": 5}), replace(again, dry_run=dry_run))
+    with monkeypatch.context() as patch, raises("shard-damaged"):
+        patch.setattr("v2vkit.training.data.dataset.VideoDataset.load", _unreadable)
+        run(TRAIN, config.model_copy(update={"seed": 2}), again)
     _flip_a_byte(next(Path(options.work, "flow").glob("*.tar")))
     with raises("shard-damaged", "flow"):
         run(TRAIN, config.model_copy(update={"seed": 2}), again)

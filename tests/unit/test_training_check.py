@@ -75,6 +75,7 @@ LONG = (40, 2048, 1024)
         ([LONG], {"method": "prednet", "domain": "frames", "loss_ramp": 2.0}, "setting-unused", ["--loss-ramp"]),
         ([LONG], {"method": "mcnet", "domain": "frames", "loss_ramp": 2.0}, "setting-unused", ["--loss-ramp"]),
         ([LONG], {"method": "pix2pixhd", "max_frame_stride": 2}, "setting-unused", ["--max-frame-stride"]),
+        ([LONG], {"method": "segmenter", "compile": True}, "setting-unused", ["--compile", "segmenter"]),
         ([LONG], {"covst_share": 0.5}, "setting-unused", ["--covst-share", "vid2vid"]),
     ],
 )

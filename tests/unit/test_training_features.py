@@ -261,7 +261,7 @@ def test_every_stage_goes_on_with_the_encoder_of_the_one_before(
     other = {"preset": "small", "num_blocks_fine": 2}
     with raises("model-mismatch", "(width 8)", "(width 16)"):
         run(STAGE, fixed.model_copy(update=other), RunOptions(work=options.work, overwrite=True))
-    with raises("model-mismatch", "source_channels 16"):
+    with raises("model-mismatch", "features of 3 numbers", "no features"):
         run(STAGE, fixed.model_copy(update={"feature_dims": 0}), RunOptions(work=options.work, overwrite=True))
 
 

@@ -254,6 +254,13 @@ def test_every_video_discriminator_is_measured_at_work(dataset: VideoDataset, mo
     assert all("D_T1_real" in found for found in terms[half:])
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_plan_says_that_compiling_takes_time(work: str, compiled: bool) -> None:
+    plan = run(STAGE, ONE.model_copy(update={"compile": compiled, "measure": False}), RunOptions(work, dry_run=True))
+    assert ("compile   the networks" in plan.message) == compiled
+    assert "for 1 epoch\n" in plan.message
+
+
 def test_labels_are_counted_once_whatever_the_number_of_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stage reads its shards through readers of its own; the labels are read whole for their number alone."""
     options = make_workspace(tmp_path / "work", num_clips=1, clip_frames=6)

@@ -258,7 +258,12 @@ def test_heads_compute_in_float32_under_autocast() -> None:
         ({"stage": "spatial-2", "num_scales": 1}, "setting-conflict", ["--num-scales", "1"]),
         ({"stage": "spatial-1", "fix_epochs": 1}, "setting-unused", ["--fix-epochs"]),
         ({"stage": "spatial-2", "width": 4}, "model-mismatch", ["width 8 (here 4)"]),
-        ({"stage": "spatial-3"}, "artifact-missing", ["checkpoints/spatial-2"]),
+        ({"stage": "spatial-3"}, "artifact-missing", ["`v2v train --stage spatial-2 --num-scales 3`"]),
+        (
+            {"stage": "spatial-2", "num_scales": 3, "variant": "x"},
+            "artifact-missing",
+            ["`v2v train --stage spatial-1 --variant x --num-scales 3`"],
+        ),
     ],
 )
 def test_stages_that_do_not_fit_are_refused(
@@ -311,8 +316,10 @@ def test_a_model_of_other_source_maps_is_not_built_upon(trained: RunOptions) -> 
     options = RunOptions(work=trained.work, dry_run=True)
     run(STAGE, stage(TWO, "spatial-2", start_from=f"{trained.work}/checkpoints/spatial-1"), options)
     other = {"start_from": f"{trained.work}/checkpoints/spatial-1", "num_labels": 13, "edges": False}
-    with raises("condition-mismatch", "12 labels", "13 labels"):
+    with raises("condition-mismatch", "12 labels", "13 labels", "--num-labels 12"):
         run(STAGE, stage(TWO, "spatial-2", **other), options)
+    with raises("condition-mismatch", "12 labels", "13 labels", "--num-labels 12"):
+        run(STAGE, stage(TWO, "spatial-2", **other | {"edges": True}), options)
 
 
 def test_all_stages_need_to_know_how_many(trained: RunOptions) -> None:

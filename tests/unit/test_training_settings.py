@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from tests.conditions import of_domain
+from tests.errors import raises
 from tests.unit.training_data import SMALL, begin, files_read, make_workspace, open_dataset
-from v2vkit.config import Precision
+from v2vkit.config import Precision, as_plain, make_config
 from v2vkit.engine.precision import autocast, resolve_precision
 from v2vkit.models.generator import GeneratorConfig
+from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import VideoBatch
-from v2vkit.training.data.sampler import Window
+from v2vkit.training.data.sampler import Window, sequence_rng
 from v2vkit.training.methods.vid2vid import VID2VID
 
 CPU = torch.device("cpu")
@@ -45,6 +47,19 @@ def test_discriminators_see_as_many_sizes_as_set(stage: str, given: int | None, 
     assert list(discriminators) == ["image", "video0", "video1", "face"]
     found = [len(network.scales) for network in discriminators.values()]
     assert found == [scales, scales, scales, of_face]
+
+
+@pytest.mark.parametrize("given", [{"seed": 2**63}, {"threads": 2**63}])
+def test_numbers_that_torch_cannot_take_are_out_of_range(given: dict[str, int]) -> None:
+    with raises("setting-invalid", *given):
+        make_config(TrainConfig, given, "v2v train")
+
+
+def test_the_largest_seed_seeds_every_draw() -> None:
+    """That of the weights (torch) and of sampling (numpy)."""
+    seed = 2**63 - 1
+    begin(make_config(TrainConfig, {**as_plain(PLAIN), "seed": seed}, "v2v train"), POSE, CPU)
+    assert sequence_rng(seed, 0, 0).random() < 1
 
 
 def test_flow_heads_speak_in_twenties_of_pixels() -> None:

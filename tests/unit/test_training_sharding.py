@@ -135,6 +135,11 @@ def test_what_cannot_be_sharded_is_refused(
         run(STAGE, PAIR.model_copy(update={"shard": True, **changes}), RunOptions(work=work))
 
 
+def test_optimiser_states_are_not_shared_by_one_process(work: str) -> None:
+    with raises("setting-conflict", "--zero", "torchrun"):
+        run(STAGE, PAIR.model_copy(update={"zero": True}), RunOptions(work=work, dry_run=True))
+
+
 def test_only_vid2vid_is_sharded(tmp_path: Path) -> None:
     with raises("setting-unused", "--shard", "covst"):
         run(STAGE, PAIR.model_copy(update={"shard": True, "method": "covst"}), RunOptions(work=str(tmp_path)))

@@ -157,10 +157,11 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        what = f"{where}: " * bool(where) + first["msg"].removeprefix("Value error, ")
         raise V2VError(
             "manifest-damaged",
-            f"{folder.url}/{name} is damaged ({where}: {first['msg']}).",
-            "Make this artifact again with --overwrite.",
+            f"{folder.url}/{name} is damaged ({what}).",
+            f"Rerun the command that made {folder.url}, with its settings and --overwrite.",
         ) from None
 
 

@@ -127,8 +127,8 @@ def read_progress(folder: Folder) -> TrainingPosition | None:
         progress = TrainingPosition.model_validate_json(folder.read(STATE))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        raise _damaged(folder, error) from None
+    except ValidationError:
+        raise _damaged(folder, ValueError(f"{STATE} is damaged")) from None
     if not folder.exists(progress.file):
         raise _damaged(folder, ValueError(f"{progress.file} is gone"))
     return progress
@@ -189,8 +189,8 @@ def load_state(folder: Folder, state: TrainState, *, fingerprint: str, continued
                         values[key] = torch.empty_like(parameter).copy_(value)
                     elif optimizer.defaults.get("fused"):  # counts of steps, which sharding leaves on the CPU
                         values[key] = value.to(parameter.device)
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise _damaged(folder, error) from None
+    except (ValueError, KeyError, RuntimeError):
+        raise _damaged(folder, ValueError(f"{progress.file} holds other networks or optimisers")) from None
     state.epoch, state.batch, state.steps = progress.epoch, progress.batch, progress.steps
 
 

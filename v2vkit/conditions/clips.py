@@ -13,6 +13,7 @@ from v2vkit.artifacts.manifest import MANIFEST, ClipInfo, Manifest, ShardEntry
 from v2vkit.artifacts.reader import ArtifactReader
 from v2vkit.artifacts.shard import load_shard, sample_key
 from v2vkit.artifacts.shard_cache import cache_note
+from v2vkit.classes.remap import final_table
 from v2vkit.conditions.alignment import Placement, median_placement
 from v2vkit.conditions.base import Bytes, Condition, Use
 from v2vkit.conditions.conditioning import Conditioning
@@ -20,7 +21,7 @@ from v2vkit.conditions.flow_io import decode_kitti
 from v2vkit.conditions.labels import TRACKS
 from v2vkit.conditions.regions import Regions
 from v2vkit.config import IGNORE
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.progress import tracked
 
 _SAMPLE = 256  # frames read for the median placement
@@ -149,6 +150,26 @@ def count_labels(work: Folder, labels: Manifest, kind: str = "labels") -> int:
     count = len(labels.shards)
     shards = tracked(label_ids(work, labels, kind), total=count, desc="counting labels", unit="shard", leave=False)
     return 1 + max((max(ids - {IGNORE}, default=0) for ids in shards), default=0)
+
+
+def refuse_larger_ids(work: Folder, labels: Manifest, num_labels: int, hint: str, kind: str = "labels") -> None:
+    """Check that the label maps of a workspace hold only labels that a model of `num_labels` labels has.
+
+    Maps are read only where the stage that made them allowed larger ids. `hint` is the error's; `kind` as above.
+
+    Raises:
+        V2VError: a larger id; a missing or corrupt shard.
+    """
+    table, limit = final_table(labels.config), labels.config.get("num_labels")
+    if limit is None and table is not None:
+        limit = table.num_labels
+    if (limit is None or limit > num_labels) and (found := count_labels(work, labels, kind)) > num_labels:
+        raise V2VError(
+            "label-id-out-of-range",
+            f"The label maps in {work.url}/{kind} go up to id {found - 1}, but the model has "
+            f"{counted(num_labels, 'label')}.",
+            hint,
+        )
 
 
 def label_ids(work: Folder, labels: Manifest, kind: str = "labels") -> Iterator[frozenset[int]]:

@@ -254,7 +254,7 @@ def configure(
             raise V2VError(
                 "manifest-damaged",
                 f"The settings of the artifact {found.artifact} are damaged: {key} is {stored.get(key)!r}.",
-                "Make it again with --overwrite.",
+                f"Make it again: {found.making()}, with its settings and --overwrite.",
             ) from None
     return Conditioning(tuple(made))
 

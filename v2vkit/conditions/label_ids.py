@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from v2vkit.classes.colours import palette_of
 from v2vkit.classes.table import ClassTable
 from v2vkit.config import IGNORE
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 
 # Cityscapes' labelIds: void classes (unlabeled, ego vehicle, ..., ground), and the classes that are evaluated.
 _VOID = frozenset(range(7))
@@ -64,7 +64,7 @@ def one_hot(labels: NDArray[Any], num_labels: int) -> NDArray[np.bool_]:
     if wrong.any():
         raise V2VError(
             "label-id-out-of-range",
-            f"A label map holds id {int(labels[wrong].max())}, but the model has {num_labels} labels.",
+            f"A label map holds id {int(labels[wrong].max())}, but the model has {counted(num_labels, 'label')}.",
             f"Train with --num-labels above the highest id, or set such pixels to {IGNORE} (ignore).",
         )
     hot: NDArray[np.bool_] = labels[None] == np.arange(num_labels, dtype=np.uint8)[:, None, None]

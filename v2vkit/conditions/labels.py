@@ -20,6 +20,7 @@ from v2vkit.conditions.layers import OpenLayer, ids_layer
 from v2vkit.conditions.regions import Regions, region_ids
 from v2vkit.conditions.settings import AnnotationSettings, Origin
 from v2vkit.config import IGNORE
+from v2vkit.errors import counted
 from v2vkit.estimators.base import Segments
 from v2vkit.estimators.registry import gives_instances
 
@@ -106,7 +107,7 @@ class LabelsCondition(Condition[LabelMap]):
         return data
 
     def __str__(self) -> str:
-        return f"{self.num_labels} labels, {'with' if self.edges else 'no'} edges"
+        return f"{counted(self.num_labels, 'label')}, {'with' if self.edges else 'no'} edges"
 
     @classmethod
     def configured(cls, settings: Mapping[str, Any], count_labels: Callable[[], int]) -> Self:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from v2vkit.artifacts.clip_source import ClipSource
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 
 HINT = "Give one JSON file per frame: named as its image, or, of a video, numbered from 0 as OpenPose numbers frames."
 
@@ -144,13 +144,17 @@ def _check_numbers(numbered: dict[int, str], sources: Sequence[ClipSource], leng
         if length is not None and max(numbered) >= length:
             raise V2VError(
                 "frame-count-mismatch",
-                f"{where} holds {numbered[max(numbered)]}, but {file} has {length} frames.",
+                f"{where} holds {numbered[max(numbered)]}, but {file} has {counted(length, 'frame')}.",
                 HINT,
             )
         return ""
     stop = max(source["stop"] for source in sources)
     if count < stop or (length is not None and count != length):
-        told = f"{file} has {length} frames" if length is not None else f"the clips of {file} reach frame {stop - 1}"
+        told = (
+            f"{file} has {counted(length, 'frame')}"
+            if length is not None
+            else f"the clips of {file} reach frame {stop - 1}"
+        )
         raise V2VError("frame-count-mismatch", f"{where} holds {count} JSON files, but {told}.", HINT)
     start = _first_number(sources)
     if first == start or length is not None:

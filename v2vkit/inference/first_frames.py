@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.inference.framing import frame_images
 from v2vkit.models.any_generator import AnyGenerator, is_independent
 from v2vkit.video.images import read_image
@@ -99,7 +99,7 @@ def read_first_frames(folder: str | None, info: ModelInfo) -> NDArray[np.uint8] 
     if len(files.images) < length:
         raise V2VError(
             "frame-count-mismatch",
-            f"{folder} holds {len(files.images)} images; {length} are needed.",
+            f"{folder} holds {counted(len(files.images), 'image')}; {length} are needed.",
             "Add the missing ones.",
         )
     return frame_images([read_image(files.image_path(number)) for number in range(length)], info)

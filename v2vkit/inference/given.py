@@ -14,7 +14,7 @@ from v2vkit.checkpoint.model_file import ModelInfo
 from v2vkit.conditions.base import Condition
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.given import check_image
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.inference.conditioned import ConditionedFrame
 from v2vkit.video.stream import InputFrame
 
@@ -168,5 +168,7 @@ def _unequal(t: int, names: Sequence[str], items: Sequence[Any]) -> V2VError:
     ended = " and ".join(name for name, item in zip(shown, items, strict=True) if item is _END)
     longer = " and ".join(name for name, item in zip(shown, items, strict=True) if item is not _END)
     return V2VError(
-        "frame-count-mismatch", f"{ended} ended after {t} frames, {longer} did not.", "Give the same number of each."
+        "frame-count-mismatch",
+        f"{ended} ended after {counted(t, 'frame')}, {longer} did not.",
+        "Give the same number of each.",
     )

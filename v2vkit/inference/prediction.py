@@ -11,11 +11,11 @@ from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_file import ModelInfo, load_network, read_info
-from v2vkit.conditions.clips import count_labels
+from v2vkit.conditions.clips import refuse_larger_ids
 from v2vkit.conditions.conditioning import to_unit
 from v2vkit.conditions.labels import LabelMap, LabelsCondition
 from v2vkit.conditions.regions import region_ids
-from v2vkit.errors import V2VError, counted
+from v2vkit.errors import V2VError
 from v2vkit.models.label_maps import instances_of
 from v2vkit.models.layout import from_images, to_image
 from v2vkit.models.prediction import PredictionConfig
@@ -65,13 +65,8 @@ def refuse_other_classes(info: ModelInfo, work: Folder, labels: Manifest) -> Non
     Raises:
         V2VError: they do.
     """
-    known, stated = info.conditioning.num_labels, labels.config.get("num_labels")
-    if (stated is None or stated > known) and (found := count_labels(work, labels)) > known:
-        raise V2VError(
-            "label-id-out-of-range",
-            f"The labels in {work.url} go up to id {found - 1}, but the model has {counted(known, 'label')}.",
-            "Give label maps of the classes that the model was trained on.",
-        )
+    hint = "Give label maps of the classes that the model was trained on."
+    refuse_larger_ids(work, labels, info.conditioning.num_labels, hint)
 
 
 def predicted_maps(network: nn.Module, observed: Sequence[LabelMap]) -> Iterator[LabelMap]:

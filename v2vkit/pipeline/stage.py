@@ -41,6 +41,7 @@ class Stage:
         output: config -> kind of the artifact (its folder in the workspace).
         make: makes the artifact.
         inputs: config -> kinds of the artifacts that it reads; the first one decides clips and shards.
+        making: config, kind of an input -> the commands that make it, for messages.
         sources: config -> {source: checksum} of other files that it reads.
         precheck: raises V2VError for settings that can never work, before a recipe's first stage runs.
         resolve: config, workspace -> config with defaults that depend on the workspace filled in.
@@ -60,6 +61,7 @@ class Stage:
     output: Callable[[Any], str]
     make: Maker
     inputs: Callable[[Any], tuple[str, ...]] = lambda config: ()
+    making: Callable[[Any, str], str] = lambda config, kind: commands_text(kind)
     sources: Callable[[Any], dict[str, str]] | None = None
     precheck: Callable[[Any], None] | None = None
     resolve: Callable[[Any, Folder], Any] | None = None
@@ -105,35 +107,47 @@ class Command:
     resumes: bool = False
 
 
-def load_input(work: Folder, kind: str) -> Manifest:
+def load_input(work: Folder, kind: str, *, making: Callable[[str], str] = commands_text) -> Manifest:
     """The manifest of a finished input artifact.
 
+    Args:
+        making: kind -> the commands that make it, for messages.
+
     Raises:
-        V2VError: missing or unfinished.
+        V2VError: missing, unfinished or damaged.
     """
-    manifest = read_manifest(work / kind)
+    try:
+        manifest = read_manifest(work / kind)
+    except V2VError as error:
+        if error.code != "manifest-damaged":  # the store cannot be reached
+            raise
+        raise V2VError(
+            error.code, error.message, f"Make {kind} again: {making(kind)}, with its settings and --overwrite."
+        ) from None
     if manifest is not None:
         return manifest
     if (work / kind).exists(PARTIAL):
         raise V2VError(
             "artifact-unfinished",
             f"The artifact {kind} in {work.url} is unfinished.",
-            f"Rerun the {commands_text(kind)} command.",
+            f"Rerun the {making(kind)} command.",
         )
     raise V2VError(
         "artifact-missing",
         f"There is no artifact {kind} in {work.url}.",
-        f"Run {commands_text(kind)} first, or name another --work.",
+        f"Run {making(kind)} first, or name another --work.",
     )
 
 
-def load_inputs(work: Folder, kinds: Iterable[str]) -> dict[str, Manifest]:
-    """The manifests of finished artifacts that belong together.
+def load_inputs(
+    work: Folder, kinds: Iterable[str], *, making: Callable[[str], str] = commands_text
+) -> dict[str, Manifest]:
+    """The manifests of finished artifacts that belong together; `making` as in `load_input`.
 
     Raises:
         V2VError: one is missing or unfinished, or was made from another version of one of the others.
     """
-    manifests = {kind: load_input(work, kind) for kind in kinds}
+    manifests = {kind: load_input(work, kind, making=making) for kind in kinds}
     for kind, parent in stale_inputs(manifests):
         raise V2VError(
             "artifact-stale",

@@ -61,7 +61,7 @@ def decide(stage: Stage, config: StageConfig, options: RunOptions) -> Decision:
     """
     work, kind = Folder(options.work), stage.output(config)
     folder, sides = work / kind, tuple(work / side for side in stage.side_outputs(config))
-    inputs = load_inputs(work, stage.inputs(config))
+    inputs = load_inputs(work, stage.inputs(config), making=lambda kind: stage.making(config, kind))
     sources = {kind: manifest.fingerprint for kind, manifest in inputs.items()}
     sources |= {} if stage.sources is None else stage.sources(config)
     finished, partial = (read_or_refuse(folder, name, overwrite=options.overwrite) for name in (MANIFEST, PARTIAL))
@@ -130,10 +130,12 @@ def read_or_refuse(folder: Folder, name: str, *, overwrite: bool) -> Manifest | 
     """The manifest of a folder; with `overwrite`, None for a damaged one."""
     try:
         return read_manifest(folder, name)
-    except V2VError:
+    except V2VError as error:
         if overwrite:
             return None
-        raise
+        if error.code != "manifest-damaged":  # the store cannot be reached
+            raise
+        raise V2VError(error.code, error.message, "Add --overwrite to make it again.") from None
 
 
 def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) -> bool:
@@ -146,7 +148,7 @@ def _whole_side(side: Folder, main: Manifest, kind: str, *, read: bool = False) 
 
 def refuse_others(side: Folder, stage: Stage) -> None:
     """Refuse to replace a side output that another stage made."""
-    manifest = read_manifest(side)
+    manifest = read_or_refuse(side, MANIFEST, overwrite=False)
     if manifest is not None and manifest.stage != stage.name:
         raise V2VError(
             "artifact-conflict",

@@ -77,7 +77,9 @@ def check_sources(
         if opened.pictures is not None:
             beside += f", pictures {opened.pictures.width}x{opened.pictures.height}"
         size = f"{footage.width}x{footage.height}"
-        print(f"{opened.source.path}: {count} frames, {size}, {float(footage.fps):g} frames per second{beside}")
+        print(
+            f"{opened.source.path}: {counted(count, 'frame')}, {size}, {float(footage.fps):g} frames per second{beside}"
+        )
         for remark in footage.remarks:
             print(f"  {remark}")
     ids = frozenset[int]().union(*(opened.label_ids for opened in opened_sources))

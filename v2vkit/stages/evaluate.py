@@ -83,7 +83,9 @@ class EvaluateConfig(StageConfig):
     columns: int = setting(8, "Columns of the contact sheet.", ge=1, le=32)
     device: str = setting("auto", f"{DEVICES}.", affects_output=False)
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0, affects_output=False)
+    threads: int = setting(
+        0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0, le=4096, affects_output=False
+    )
 
 
 def _check(config: EvaluateConfig) -> None:

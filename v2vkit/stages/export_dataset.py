@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from v2vkit.artifacts.folder import explain_os_errors
 from v2vkit.classes.table import ClassName, ClassTable, ClassTableSetting, ids_of, table_names
-from v2vkit.config import StageConfig, setting
+from v2vkit.config import SPLIT_PATTERN, StageConfig, setting
 from v2vkit.engine.devices import DEVICES
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Command, RunOptions
@@ -60,7 +60,7 @@ class ExportConfig(StageConfig):
         (), "Class that has objects, by id or name; default: the things of --classes.", metavar="ID|NAME"
     )
     min_pixels: int = setting(1, "Leave out objects of fewer pixels (boxes and masks only).", ge=1)
-    split: str = setting("train", "Name of the split: train, val or test.", pattern=r"^[A-Za-z0-9-]{1,32}$")
+    split: str = setting("train", "Name of the split: train, val or test.", pattern=SPLIT_PATTERN)
     reject_below: float | None = setting(
         None,
         "Leave out frames whose label fidelity is lower: the share of their pixels for which --segmenter finds the "

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Clip, Sample
 from v2vkit.stages.ingest_flow import FlowMapSettings, flow_files
 
@@ -87,7 +87,7 @@ def ingest_clip(
     if count != info.num_frames:
         raise V2VError(
             "source-changed",
-            f"{place} gave {count} frames instead of {info.num_frames} for {info.name}: it has changed.",
+            f"{place} gave {counted(count, 'frame')} instead of {info.num_frames} for {info.name}: it has changed.",
             "Rerun the command with --overwrite when the file is complete.",
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.clip_source import ClipSource, PicturesBeside
 from v2vkit.artifacts.manifest import ClipInfo
 from v2vkit.config import DEFAULT_RATE
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Plan
 from v2vkit.progress import progress
 from v2vkit.stages.ingest_face import crop_around_face, open_face
@@ -211,7 +211,7 @@ def _too_short(config: "IngestConfig", shots: "Shots") -> str:
     if not shots.short:
         return "no frames lie within --start and --duration"
     longest = max(stop - start for start, stop in shots.short)
-    return f"its longest shot has {longest} frames, fewer than --min-frames {config.min_frames}"
+    return f"its longest shot has {counted(longest, 'frame')}, fewer than --min-frames {config.min_frames}"
 
 
 def _clips(

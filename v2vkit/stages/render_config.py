@@ -191,7 +191,9 @@ class RenderConfig(StageConfig):
     )
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
-    threads: int = setting(0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0)
+    threads: int = setting(
+        0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0, le=4096
+    )
     backend: Backend = setting("torch", BACKEND)
     size: SizeSetting | None = setting(
         None, "Size of the frames; default: that of the training footage. The quality at other sizes is not measured."

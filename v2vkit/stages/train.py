@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Mapping
+from functools import cache
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from v2vkit.engine.launcher import launched_rank
 from v2vkit.errors import counted
 from v2vkit.pipeline.stage import Build, Stage, Whole
 from v2vkit.stages.train_open import OpenedTraining, open_training, preview, preview_ahead
-from v2vkit.stages.train_plan import check_training, training_inputs, training_sources
+from v2vkit.stages.train_plan import check_training, making, training_inputs, training_sources
 from v2vkit.stages.train_report import REPORTS
 from v2vkit.stages.train_settings import parts, precheck, renew, resolve
 from v2vkit.training.config import TrainConfig
@@ -42,8 +43,6 @@ def _build(build: Build) -> tuple[ShardEntry, ...]:
         print(f"The training snapshot in {build.folder.url} cannot be used; training starts over.", flush=True)
     parallel = open_parallel(config.hardware.device)
     opened = open_training(build, parallel)
-    build.begin()
-    parallel.wait()  # until rank 0 has removed the files of an earlier training
     if parallel.rank == 0:
         print(opened.plan, flush=True)
     _fit(build, opened, parallel)
@@ -78,6 +77,7 @@ def _fit(build: Build, opened: OpenedTraining, parallel: "Parallel") -> None:
         threads=opened.threads,
         planned=opened.planned,
         continued=build.continued,
+        begin=cache(build.begin),
         stop_after=lambda state: stop.is_set(),
     )
     # Several processes would have to agree on the batch, while their launcher already ends them.
@@ -134,6 +134,7 @@ STAGE = Stage(
     output=lambda config: f"checkpoints/{config.checkpoint}",
     make=Whole(_build, preview, preview_ahead, _continued),
     inputs=training_inputs,
+    making=making,
     sources=training_sources,
     parts=parts,
     precheck=precheck,

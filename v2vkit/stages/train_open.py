@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.engine.cores import Threads, choose_threads
 from v2vkit.engine.devices import pick_device
+from v2vkit.errors import counted
 from v2vkit.pipeline.stage import Build, RunOptions, load_inputs
 from v2vkit.stages.train_plan import artifact_of, not_used, open_dataset, start_folder, training_inputs
 from v2vkit.stages.train_settings import resolve
@@ -64,7 +65,9 @@ def open_training(build: Build, parallel: "Parallel") -> OpenedTraining:
     state = new_state(config, method, device, parallel)
     started = _inherit(config, work, state, info)
     if build.continued and snapshot is not None:
-        started = [f"this training's snapshot after {snapshot.epoch} epochs, {snapshot.steps} steps"]
+        started = [
+            f"this training's snapshot after {counted(snapshot.epoch, 'epoch')}, {counted(snapshot.steps, 'step')}"
+        ]
     times = phase_times(config, dataset, device, costs, schedule) if costs else None
     planned = None if times is None else sum(found.seconds for found in times)
     plan = ""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import MANIFEST, Manifest
 from v2vkit.conditions.registry import CONDITIONS, condition_class
-from v2vkit.config import check_foreground
+from v2vkit.config import IGNORE, check_foreground
 from v2vkit.errors import V2VError
+from v2vkit.pipeline.commands import commands_text
 from v2vkit.pipeline.stage import load_inputs
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.registry import method_spec
@@ -28,6 +29,15 @@ def training_inputs(config: TrainConfig) -> tuple[str, ...]:
     below = () if coarser is None else (f"checkpoints/{config.named(coarser)}",)
     tracks = ("tracks",) if config.model.tracks else ()
     return ("frames", *artifacts, *tracks, *(("flow",) if spec.strides(config) else ()), *below)
+
+
+def making(config: TrainConfig, kind: str) -> str:
+    """The command that makes an input, for messages, with the settings that a coarser stage must share."""
+    coarser = method_spec(config.method).coarser(config)
+    if coarser is None or kind != f"checkpoints/{config.named(coarser)}":
+        return commands_text(kind)
+    variant = "" if config.output.variant is None else f" --variant {config.output.variant}"
+    return f"`v2v train --stage {coarser}{variant} --num-scales {config.num_scales or config.scale}`"
 
 
 def artifact_of(config: TrainConfig, kind: str) -> str:
@@ -122,7 +132,11 @@ def maps_only(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 
 def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Folder) -> "Conditioning":
-    """The conditions with their settings; without --num-labels the number of labels is counted in the maps."""
+    """The conditions with their settings; without --num-labels the number of labels is counted in the maps.
+
+    Raises:
+        V2VError: they do not fit the settings, or the maps hold more labels.
+    """
     from v2vkit.conditions.clips import count_labels
     from v2vkit.conditions.conditioning import configure
 
@@ -142,7 +156,19 @@ def source_config(config: TrainConfig, manifests: dict[str, Manifest], work: Fol
         )
     if found.has("foreground"):
         check_foreground(config.model.foreground_ids, found.num_labels)
+        _refuse_larger_ids(found, config, manifests, work)
     return found
+
+
+def _refuse_larger_ids(
+    source: "Conditioning", config: TrainConfig, manifests: dict[str, Manifest], work: Folder
+) -> None:
+    """Check that the model has a channel for every label in the maps."""
+    from v2vkit.conditions.clips import refuse_larger_ids
+
+    kind = artifact_of(config, next(of.artifact for of in source.conditions if of.foreground))
+    hint = f"Give --num-labels above the highest id, or ingest with --ids FROM={IGNORE} (ignore) for larger ones."
+    refuse_larger_ids(work, manifests[kind], source.num_labels, hint, kind)
 
 
 def open_dataset(

@@ -3,7 +3,7 @@
 from v2vkit.artifacts.manifest import Manifest
 from v2vkit.checkpoint.model_info import downsampled_size
 from v2vkit.engine.launcher import launched_processes
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.methods.base import MethodSpec
 from v2vkit.training.methods.registry import METHODS, method_spec
@@ -29,7 +29,7 @@ def check_settings(config: TrainConfig, manifests: dict[str, Manifest]) -> None:
     if longest <= spec.context(config):
         raise V2VError(
             "clip-too-short",
-            f"The longest clip has {longest} frames; training needs at least {spec.context(config) + 1}.",
+            f"The longest clip has {counted(longest, 'frame')}; training needs at least {spec.context(config) + 1}.",
             "Ingest longer shots, or raise --max-frames or --duration of `v2v ingest`.",
         )
     sizes = {(clip.width, clip.height) for clip in frames.clips}
@@ -106,15 +106,22 @@ def _check_flow(config: TrainConfig, spec: MethodSpec, manifests: dict[str, Mani
 
 
 def _check_processes(config: TrainConfig) -> None:
-    processes, batch_size = launched_processes(), config.data.batch_size
+    processes, batch_size, of = launched_processes(), config.data.batch_size, config.hardware
     if batch_size % processes:
         raise V2VError(
             "batch-size-mismatch",
             f"--batch-size {batch_size} cannot be divided among {processes} processes.",
             f"Give a multiple of {processes}.",
         )
-    if config.hardware.shard:
-        _check_sharding(config, processes)
+    shared = {"--zero shards the optimiser states": of.zero, "--shard shards the generator": of.shard}
+    for what in [what for what, on in shared.items() if on and processes == 1]:
+        raise V2VError(
+            "setting-conflict",
+            f"{what} over several processes; this command is one process.",
+            f"Start it with `torchrun --nproc-per-node 2 -m v2vkit train …`, or leave out {what.split()[0]}.",
+        )
+    if of.shard:
+        _check_sharding(config)
     if config.model.norm == "batch" and batch_size > processes:
         raise V2VError(
             "setting-conflict",
@@ -123,13 +130,7 @@ def _check_processes(config: TrainConfig) -> None:
         )
 
 
-def _check_sharding(config: TrainConfig, processes: int) -> None:
-    if processes == 1:
-        raise V2VError(
-            "setting-conflict",
-            "--shard shares the generator among several processes; this command is one process.",
-            "Start it with `torchrun --nproc-per-node 2 -m v2vkit train …`, or leave out --shard.",
-        )
+def _check_sharding(config: TrainConfig) -> None:
     of = config.hardware
     excluded = {"--zero": of.zero, "--compile": of.compile, "--channels-last": of.channels_last}
     if given := [flag for flag, on in excluded.items() if on]:

@@ -8,6 +8,7 @@ from pydantic import model_validator
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
+    NAME_PATTERN,
     SPATIAL_STAGES,
     Precision,
     SettingsGroup,
@@ -89,7 +90,7 @@ class DataSettings(SettingsGroup):
         lt=1,
         since="0.1",
     )
-    seed: int = setting(0, "Seed of the initial weights and of sampling.", ge=0)
+    seed: int = setting(0, "Seed of the initial weights and of sampling.", ge=0, lt=1 << 63)
 
 
 class HardwareSettings(SettingsGroup):
@@ -106,6 +107,7 @@ class HardwareSettings(SettingsGroup):
         "CPU threads of torch; 0 = number of idle cores, adjusted during training. Runs are bit-identical only "
         "with the same number.",
         ge=0,
+        le=4096,
         affects_output=False,
     )
     loader_workers: int | None = setting(
@@ -136,7 +138,9 @@ class HardwareSettings(SettingsGroup):
         None, "Use the channels-last memory layout; default: only on CUDA.", affects_output=False
     )
     compile: bool = setting(
-        False, "Compile the networks with torch.compile (CUDA; takes minutes at the start).", affects_output=False
+        False,
+        "Compile the networks with torch.compile (meant for CUDA; takes minutes at the start).",
+        affects_output=False,
     )
 
 
@@ -148,7 +152,7 @@ class OutputSettings(SettingsGroup):
         "Name of a variant, such as no-flow, whose checkpoints/<stage>-<variant> lies beside that of the plain model; "
         "finer stages start from the same variant.",
         metavar="NAME",
-        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$",
+        pattern=NAME_PATTERN,
         affects_output=False,
     )
     measure: bool = setting(

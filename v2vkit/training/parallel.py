@@ -119,11 +119,6 @@ class Parallel:
         """The first process's number, in every process."""
         return number if self._fabric is None else int(self._fabric.broadcast(number))
 
-    def wait(self) -> None:
-        """Wait until all processes have reached this call."""
-        if self._fabric is not None:
-            self._fabric.barrier()
-
 
 ALONE = Parallel()
 

@@ -12,6 +12,7 @@ import torch
 from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.engine.devices import fitting
 from v2vkit.engine.precision import resolve_precision
+from v2vkit.errors import counted
 from v2vkit.training.budget import epochs_within, time_text
 from v2vkit.training.config import TrainConfig
 from v2vkit.training.data.batch import to_device
@@ -273,6 +274,10 @@ def plan_text(
         *([f"  budget    {budget}"] if budget else []),
         *(f"  phase     {_phase_text(config, *of)}" for of in zip(times, costs_of, strict=True)),
     ]
+    if config.hardware.compile:
+        lines.append(
+            f"  compile   the networks are compiled for the {device.type} in the first steps, which takes minutes"
+        )
     precision = resolve_precision(config.hardware.precision, device)
     last = costs_of[-1]
     if last is None:
@@ -293,7 +298,7 @@ def _data_lines(config: TrainConfig, dataset: VideoDataset, device: torch.device
     clips = dataset.reader.clips
     short = sum(clip.num_frames <= context for clip in clips)
     lines = [
-        f"{sum(clip.num_frames for clip in clips)} frames in {len(clips)} clips"
+        f"{counted(sum(clip.num_frames for clip in clips), 'frame')} in {counted(len(clips), 'clip')}"
         + (f" ({short} too short to use)" if short else "")
     ]
     if dataset.reader.note is not None:
@@ -310,8 +315,8 @@ def _phase_text(config: TrainConfig, time_of: PhaseTime, cost: Cost | None) -> s
     named = f" ({phase.name})" if phase.name else ""
     alone = f", scale {config.scale} alone" if phase.newest_only else ""
     text = (
-        f"epochs {phase.first + 1}-{phase.last + 1}{named}: up to {phase.num_frames} frames per sequence, "
-        f"{time_of.frames} frames{alone}"
+        f"epochs {phase.first + 1}-{phase.last + 1}{named}: up to {counted(phase.num_frames, 'frame')} per sequence, "
+        f"{counted(time_of.frames, 'frame')}{alone}"
     )
     if cost is None:
         return text
@@ -320,5 +325,5 @@ def _phase_text(config: TrainConfig, time_of: PhaseTime, cost: Cost | None) -> s
 
 
 def _rate_text(config: TrainConfig, epochs: int, decay_epochs: int) -> str:
-    text = f"{config.schedule.learning_rate:g} for {epochs - decay_epochs} epochs"
-    return text + (f", then {decay_epochs} epochs falling to zero" if decay_epochs else "")
+    text = f"{config.schedule.learning_rate:g} for {counted(epochs - decay_epochs, 'epoch')}"
+    return text + (f", then {counted(decay_epochs, 'epoch')} falling to zero" if decay_epochs else "")

@@ -35,6 +35,7 @@ def check_same_network(folder: Folder, network: StageConfig, source: Conditionin
         V2VError: there is no model, or it is of another kind, with other layers or other conditions.
     """
     info = read_info(folder)
+    _refuse_other_conditions(folder, info, source, _OTHER_MODEL)
     different = _differences(info.network, network)
     if different:
         raise V2VError(
@@ -42,7 +43,6 @@ def check_same_network(folder: Folder, network: StageConfig, source: Conditionin
             f"The model in {folder.url} is of another kind or has other layers: {different}.",
             _OTHER_MODEL,
         )
-    _refuse_other_conditions(folder, info, source, _OTHER_MODEL)
 
 
 def check_start(
@@ -78,12 +78,7 @@ def check_start(
             f"{folder.url} is a video model; an image model cannot start from it.",
             "Start from the checkpoint of pix2pixhd, or leave out --start-from.",
         )
-    new_scales = generator.num_scales - info.generator.num_scales
-    free = _FREE if as_plain(generator).get("foreground") else (*_FREE, "composition")
-    different = _differences(info.generator, generator, free=free)
-    if different or new_scales not in (0, 1):
-        different = different or f"num_scales {info.generator.num_scales} (here {generator.num_scales})"
-        raise V2VError("model-mismatch", f"The model in {folder.url} has other layers: {different}.", _OTHER_STAGE)
+    # First, because both explain other input channels.
     _refuse_other_conditions(folder, info, source, _OTHER_STAGE)
     if info.encoder != encoder:
         raise V2VError(
@@ -91,6 +86,12 @@ def check_start(
             f"The model in {folder.url} has {_features(info.encoder)}; this stage has {_features(encoder)}.",
             "Give the --feature-dims and --preset of that model, or train the coarser stage again with these.",
         )
+    new_scales = generator.num_scales - info.generator.num_scales
+    free = _FREE if as_plain(generator).get("foreground") else (*_FREE, "composition")
+    different = _differences(info.generator, generator, free=free)
+    if different or new_scales not in (0, 1):
+        different = different or f"num_scales {info.generator.num_scales} (here {generator.num_scales})"
+        raise V2VError("model-mismatch", f"The model in {folder.url} has other layers: {different}.", _OTHER_STAGE)
     expected = downsampled_size(*size, new_scales)
     if new_scales and info.output_size != expected:
         # Whether another --num-scales on the same frames would have had that size.
@@ -116,6 +117,9 @@ def _differences(before: StageConfig, now: StageConfig, *, free: tuple[str, ...]
 
 def _refuse_other_conditions(folder: Folder, info: ModelInfo, source: Conditioning, hint: str) -> None:
     if not info.conditioning.same_channels(source):  # other conditions may have the same number of channels
+        before, now = info.conditioning.num_labels, source.num_labels
+        if before and now and before != now:
+            hint += f" Its number of labels: --num-labels {before}."
         raise V2VError(
             "condition-mismatch",
             f"The model in {folder.url} is conditioned on other source maps ({info.conditioning}; here {source}).",

@@ -16,7 +16,7 @@ from v2vkit.checkpoint.snapshot import FittedSchedule, load_state, save_state, s
 from v2vkit.checkpoint.train_state import TrainState, parameters_of, saved_weights
 from v2vkit.engine.cores import UNCHANGED_THREADS, Threads, follow_idle_cores
 from v2vkit.engine.precision import make_scaler
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.progress import Progress, progress
 from v2vkit.training.budget import planned_and_took
 from v2vkit.training.config import TrainConfig
@@ -127,6 +127,8 @@ class Trainer:
         threads: torch's threads; if automatic, their number follows the idle cores.
         planned: seconds that the whole schedule takes by the plan; None = not measured.
         continued: checksum of the snapshot of a run with other settings, to resume (`--continue`).
+        begin: called before the first write to `folder`, which is after the first step: an error in it, or in the data
+            that it reads, leaves an earlier training's files there. Later calls do nothing.
         stop_after: called after every batch; True saves a snapshot and stops.
     """
 
@@ -143,6 +145,7 @@ class Trainer:
     threads: Threads = UNCHANGED_THREADS
     planned: float | None = None
     continued: str | None = None
+    begin: Callable[[], None] = lambda: None
     stop_after: Callable[[TrainState], bool] | None = None
 
     def fit(self, method: Method, state: TrainState) -> bool:
@@ -170,7 +173,9 @@ class Trainer:
             self._progress(sampler, state) as shown,
         ):
             if resumed:
-                shown.write(f"resumed after {state.steps} steps, in epoch {min(state.epoch + 1, epochs)} of {epochs}")
+                shown.write(
+                    f"resumed after {counted(state.steps, 'step')}, in epoch {min(state.epoch + 1, epochs)} of {epochs}"
+                )
             loaded = follow_idle_cores(loaded, self.threads, tell=shown.write)
             for epoch in range(state.epoch, epochs):
                 rate = self._set_learning_rate(state, epoch)
@@ -234,6 +239,7 @@ class Trainer:
             self.writer.add_scalar(f"loss/{name}", value, state.steps)
         if self.writer is not None:
             self.writer.add_scalar("learning_rate", rate, state.steps)
+        self.begin()
         every = self.config.output.sample_every
         if self.parallel.rank == 0 and every and (state.steps == 1 or state.steps % every == 0):
             grid = method.sample(chunk)
@@ -242,6 +248,7 @@ class Trainer:
                 self.writer.add_image("sample", grid, state.steps, dataformats="HWC")
 
     def _save(self, state: TrainState) -> None:
+        self.begin()
         self.parallel.collect(state.optimizers.values())
         first = self.parallel.rank == 0
         tensors = None

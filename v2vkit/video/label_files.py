@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.video.densepose_files import read_iuv
 from v2vkit.video.depth_files import ENDINGS as DEPTH_ENDINGS
 from v2vkit.video.depth_files import read_depth
@@ -209,7 +209,7 @@ def match_maps(source: SourceFiles, num_frames: int, maps: Maps, *, sparse: bool
     if len(maps.names) != num_frames:
         raise V2VError(
             "frame-count-mismatch",
-            f"{source.path} has {num_frames} frames but {folder} has {len(maps.names)} {_one(what)}s.",
+            f"{source.path} has {counted(num_frames, 'frame')} but {folder} has {len(maps.names)} {_one(what)}s.",
             f"There must be one {_one(what)} per frame.",
         )
     return maps

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.video.container import open_video
 from v2vkit.video.decode import decode
 from v2vkit.video.footage import Footage, describe, read_frames
@@ -126,7 +126,7 @@ def match_pictures(source: SourceFiles, num_frames: int, pictures: Pictures) -> 
     if len(ticks) != num_frames:
         raise V2VError(
             "frame-count-mismatch",
-            f"{source.path} has {num_frames} frames, but {of.path} has {len(ticks)}.",
+            f"{source.path} has {counted(num_frames, 'frame')}, but {of.path} has {len(ticks)}.",
             "There must be one picture per frame.",
         )
     return replace(pictures, ticks=ticks if exact else ())

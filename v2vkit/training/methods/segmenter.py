@@ -21,7 +21,7 @@ from v2vkit.conditions.conditioning import Conditioning
 from v2vkit.config import IGNORE
 from v2vkit.engine.launcher import launched_processes
 from v2vkit.engine.precision import autocast
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.models.layout import to_image
 from v2vkit.models.segmenter import SegmenterConfig, build_segmenter
 from v2vkit.training.config import TrainConfig
@@ -168,7 +168,7 @@ def _check_start(config: TrainConfig, source: Conditioning, size: tuple[int, int
 
 def _inherit(state: TrainState, folder: Folder, size: tuple[int, int]) -> list[str]:
     info = copy_model(state, "segmenter", folder)
-    return [f"segmenter: {folder.url} after {info.steps} steps"]
+    return [f"segmenter: {folder.url} after {counted(info.steps, 'step')}"]
 
 
 SEGMENTER: MethodSpec = MethodSpec(
@@ -180,6 +180,7 @@ SEGMENTER: MethodSpec = MethodSpec(
         *("upsample", "norm", "picture_skip", "depth_near", "depth_far", "drop_parts", "gan", "perceptual"),
         *("label_jitter", "drop_thin", "drop_classes"),
         *("discriminator_scales", "discriminator_width", "perceptual_weights", "gradient_checkpointing"),
+        *("compile", "channels_last"),
     ),
     context=lambda config: 0,
     schedule=single_frame_schedule,
