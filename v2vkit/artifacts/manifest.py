@@ -156,10 +156,11 @@ def read_manifest(folder: Folder, name: str = MANIFEST) -> Manifest | None:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"])
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
         raise V2VError(
             "manifest-damaged",
-            f"{folder.url}/{name} is damaged ({where}: {first['msg']}).",
+            f"{folder.url}/{name} is damaged ({reason}).",
             "Make this artifact again with --overwrite.",
         ) from None
 
