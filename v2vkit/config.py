@@ -46,9 +46,19 @@ has instructions for it."""
 
 
 class Settings(BaseModel):
-    """Frozen settings: unknown keys forbidden, defaults and `choices` validated."""
+    """Frozen settings: unknown keys and empty texts forbidden, defaults and `choices` validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _is_not_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        # An unset variable of a script gives an empty path, which would mean the current folder.
+        given = value if isinstance(value, tuple) else (value,)
+        empty = any(isinstance(each, str) and not each.strip() for each in given)
+        if empty and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("is empty; is a variable of your script unset?")
+        return value
 
     @field_validator("*")
     @classmethod

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,32 @@ def test_a_frame_rate_near_zero_is_refused() -> None:
     assert isinstance(result.exception, V2VError)
     assert result.exception.code == "setting-invalid"
     assert "fps" in result.exception.message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("ingest SOURCE ''", "sources"),
+        ("ingest SOURCE --labels ''", "labels"),
+        ("render SOURCE '' --work w", "target"),
+        ("render ' ' x.mp4 --work w", "source"),
+        ("make-toy ''", "out"),
+        ("report --out ''", "out"),
+    ],
+)
+def test_empty_names_of_an_unset_variable_are_refused(arguments: str, name: str, tmp_path: Path) -> None:
+    result = _run(*(str(tmp_path) if word == "SOURCE" else word for word in shlex.split(arguments)))
+    assert isinstance(result.exception, V2VError)
+    assert result.exception.code == "setting-invalid"
+    assert f"{name}: " in result.exception.message
+
+
+def test_a_recipe_needs_a_workspace(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('[make-toy]\nout = "{work}/toy"\n')  # would be /toy
+    result = _run("run", str(recipe), "--work", "", "--dry-run")
+    assert isinstance(result.exception, V2VError)
+    assert result.exception.code == "folder-unsupported"
 
 
 @pytest.mark.parametrize("work", ["", "/"])
