@@ -56,9 +56,7 @@ def test_artifacts_without_what_they_were_made_from_are_named(tmp_path: Path) ->
     assert any("flow was made from frames, which is missing" in problem for problem in problems)
 
 
-def test_damaged_manifests_are_problems_like_damaged_shards(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_manifests_are_problems_like_damaged_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = make_workspace(tmp_path)
     (tmp_path / "checkpoints/spatial-1").mkdir(parents=True)
     for name in ("frames", "checkpoints/spatial-1"):
