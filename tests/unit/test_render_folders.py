@@ -1,5 +1,6 @@
 """Folders as sources, and folders that are rendered to; what joins into one rendering of a workspace."""
 
+import errno
 import io
 from fractions import Fraction
 from pathlib import Path
@@ -204,6 +205,23 @@ def test_leftovers_of_killed_writers_of_the_same_folder_are_removed(tmp_path: Pa
     with PictureWriter(tmp_path / "out") as writer:
         writer.write(moving_frames(1)[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.999999999.part", ".out.1.part", "out"]
+
+
+def test_missing_folders_of_pictures_are_told_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with raises("folder-missing", "no") as caught:
+        PictureWriter("no/out/")
+    assert str(tmp_path) not in str(caught)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with raises("disk-full", "out"), PictureWriter(tmp_path / "out") as writer:
+        writer.write(moving_frames(1)[0])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recipe_learns_at_once_that_pictures_cannot_be_written(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def load_input(work: Folder, kind: str) -> Manifest:
         )
     raise V2VError(
         "artifact-missing",
-        f"There is no artifact {kind} in {work.url}.",
+        f"There is no artifact {kind} in {work.url}{'' if work.there else ', which does not exist'}.",
         f"Run {commands_text(kind)} first, or name another --work.",
     )
 
