@@ -94,13 +94,13 @@ def test_unknown_key_names_the_known_ones() -> None:
     assert "size" in caught.error.hint
 
 
-@pytest.mark.parametrize("text", ["64", "64x", "0x10", "axb", "100000x64"])
+@pytest.mark.parametrize("text", ["64", "64x", "0x10", "axb"])
 def test_sizes_that_are_none(text: str) -> None:
     with raises("setting-invalid", "size"):
         make_config(load("ingest").config, {"sources": ["a"], "size": text}, "here")
 
 
-@pytest.mark.parametrize("text", ["99999x99999", "70000x16", "16x16385", "16384x16384"])
+@pytest.mark.parametrize("text", ["100000x100000", "99999x99999", "70000x16", "16x16385", "16384x16384"])
 def test_sizes_that_are_too_large(text: str) -> None:
     with raises("setting-invalid", "size", text, "16384"):
         make_config(load("ingest").config, {"sources": ["a"], "size": text}, "here")
@@ -139,6 +139,21 @@ def test_words_that_a_code_page_lacks_do_not_end_a_command(tmp_path: Path) -> No
     assert "Traceback" not in told.stderr
     assert "caf" in told.stdout + told.stderr
     assert told.returncode in (1, 3)
+
+
+@pytest.mark.parametrize("rate", ["30000/0", "-1", "inf", "nan", "1e9", "0", "1001", "x"])
+def test_a_frame_rate_is_above_zero_and_at_most_1000(rate: str) -> None:
+    with raises("setting-invalid", rate, "above 0", "1000"):
+        make_config(load("ingest").config, {"sources": ["a"], "fps": rate}, "here")
+
+
+def test_a_name_that_looks_like_an_option_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "./-dash.mp4" not in _run("ingest", "-dash.mp4").output
+    Path("-dash.mp4").touch()
+    told = _run("ingest", "-dash.mp4")
+    assert told.exit_code == 2
+    assert "./-dash.mp4" in told.output
 
 
 def test_a_frame_rate_near_zero_is_refused() -> None:
@@ -328,6 +343,21 @@ def test_recipe_with_a_wrong_key_fails_before_anything_runs(tmp_path: Path) -> N
     assert result.exception.code == "setting-invalid"
     assert "table [extract-flow]: stride: " in result.exception.message
     assert not (tmp_path / "toy").exists()
+
+
+def test_a_missing_recipe_is_told_without_numbers_of_the_system(tmp_path: Path) -> None:
+    result = _run("run", str(tmp_path / "none.toml"))
+    assert isinstance(result.exception, V2VError)
+    assert result.exception.code == "recipe-missing"
+    assert "Errno" not in result.exception.message
+
+
+def test_a_missing_workspace_is_told_from_one_without_the_artifact(tmp_path: Path) -> None:
+    for work, there in ((tmp_path, True), (tmp_path / "none", False)):
+        result = _run("extract-flow", "--work", str(work))
+        assert isinstance(result.exception, V2VError)
+        assert result.exception.code == "artifact-missing"
+        assert ("not exist" in result.exception.message) != there
 
 
 def test_dry_run_says_what_is_missing(tmp_path: Path) -> None:

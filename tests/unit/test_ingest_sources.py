@@ -68,6 +68,16 @@ def test_sources_of_one_name_and_their_order_are_told_apart(tmp_path):
         ingest(tmp_path / "work", b, a)
 
 
+def test_many_changed_sources_are_counted_in_their_order(tmp_path):
+    paths = [write_file(tmp_path / f"{number}.mp4", moving_frames(8)) for number in range(1, 12)]
+    ingest(tmp_path / "work", *paths)
+    for path in paths:
+        write_file(path, moving_frames(9))
+    with raises("artifact-stale", "(1.mp4)", "(2.mp4)", "7 more inputs") as caught:
+        ingest(tmp_path / "work", *paths)
+    assert "(11.mp4)" not in str(caught)
+
+
 def test_adding_footage_says_how(tmp_path):
     a = write_file(tmp_path / "talk_a.mp4", moving_frames(8))
     b = write_file(tmp_path / "talk_b.mp4", moving_frames(9))
