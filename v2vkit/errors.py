@@ -26,10 +26,12 @@ class V2VError(Exception):
         return f"{self.message} {self.hint}"
 
 
-def disk_full(path: object, hint: str = "Free some space and rerun the command.") -> V2VError:
+def disk_full(path: object) -> V2VError:
     """The error for a path that could not be written for one of the reasons in `DISK_FULL`."""
     return V2VError(
-        "disk-full", f"{path} could not be written: the disk is full or a limit on file size is reached.", hint
+        "disk-full",
+        f"{path} could not be written: the disk is full or a limit on file size is reached.",
+        "Free some space and rerun the command.",
     )
 
 

@@ -252,7 +252,7 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
         if not isinstance(error, OSError):
             raise
         if error.errno in DISK_FULL:
-            raise disk_full(path, "Free some space and rerun the command; finished parts are kept.") from error
+            raise disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(error, PermissionError):
             raise V2VError(
                 "file-unreadable" if reading else "target-unwritable",
