@@ -334,6 +334,7 @@ def test_sources_that_are_mistakes_stop_at_once(tmp_path, source, code):
     write_images(tmp_path / "workspace" / "evaluation", moving_frames(2))
     (tmp_path / "workspace" / "frames").mkdir()
     (tmp_path / "workspace" / "frames" / "manifest.json").write_text("{}")
+    (tmp_path / "workspace" / "report.html").touch()
     write_images(tmp_path / "both", moving_frames(2))
     write_file(tmp_path / "both" / "a.mp4", moving_frames(2))
     with raises(code, source):

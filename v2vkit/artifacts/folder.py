@@ -169,7 +169,10 @@ class Folder:
             V2VError: as `create`.
         """
         name = f"{_TEMPORARY}{os.getpid()}-writable"
-        self.write(name, b"")
+        try:
+            self.write(name, b"")
+        except V2VError as error:
+            raise V2VError(error.code, error.message.replace(f"/{name}", ""), error.hint) from None
         self.remove(name)
 
     def remove(self, name: str) -> None:
