@@ -6,6 +6,7 @@ groups, one nested model each; flags, recipe keys and manifest entries stay flat
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
@@ -46,9 +47,19 @@ has instructions for it."""
 
 
 class Settings(BaseModel):
-    """Frozen settings: unknown keys forbidden, defaults and `choices` validated."""
+    """Frozen settings: unknown keys and empty texts forbidden, defaults and `choices` validated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _is_not_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        # An unset variable of a script gives an empty path, which would mean the current folder.
+        given = value if isinstance(value, tuple) else (value,)
+        empty = any(isinstance(each, str) and not each.strip() for each in given)
+        if empty and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("is empty; is a variable of your script unset?")
+        return value
 
     @field_validator("*")
     @classmethod
@@ -220,7 +231,7 @@ class Size(NamedTuple):
 
 def _parse_size(value: Any) -> Any:
     if isinstance(value, str):
-        found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value.strip().lower())
+        found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", value.strip().lower())
         if found is None:
             raise ValueError(f"{value!r} is not WIDTHxHEIGHT such as 128x128")
         value = (int(found[1]), int(found[2]))
@@ -242,15 +253,10 @@ def parse_rate(text: str) -> Fraction:
         ValueError: not a number or fraction, or not above 0 and at most 1000.
     """
     # Fraction would also take exponents, and compute numbers of any length.
-    if re.fullmatch(r"\d[\d./]{0,49}", text.strip()) is None:
-        raise ValueError("a frame rate is a number or a fraction, such as 25 or 30000/1001")
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError("a frame rate is a number or a fraction, such as 25 or 30000/1001") from None
-    if not 0 < rate <= 1000:
-        raise ValueError("the frame rate must be above 0 and at most 1000")
-    return rate
+    with suppress(ValueError, ZeroDivisionError):
+        if re.fullmatch(r"\d[\d./]{0,49}", text.strip()) and 0 < (rate := Fraction(text)) <= 1000:
+            return rate
+    raise ValueError("a frame rate is a number or fraction above 0 and at most 1000, such as 25 or 30000/1001")
 
 
 def _parse_rate(value: Any) -> Fraction:

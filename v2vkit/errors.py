@@ -1,5 +1,10 @@
 """The one exception that users are meant to see, and the words for it."""
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a full disk, a used-up quota and a limit on the size of files (`ulimit -f`)."""
+
 
 class V2VError(Exception):
     """An error that the user can fix: a stable code, what is wrong, and what to do about it.
@@ -19,6 +24,15 @@ class V2VError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}"
+
+
+def disk_full(path: object) -> V2VError:
+    """The error for a path that could not be written for one of the reasons in `DISK_FULL`."""
+    return V2VError(
+        "disk-full",
+        f"{path} could not be written: the disk is full or a limit on file size is reached.",
+        "Free some space and rerun the command.",
+    )
 
 
 def counted(number: int, noun: str) -> str:

@@ -56,6 +56,19 @@ def test_artifacts_without_what_they_were_made_from_are_named(tmp_path: Path) ->
     assert any("flow was made from frames, which is missing" in problem for problem in problems)
 
 
+def test_damaged_manifests_are_problems_like_damaged_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = make_workspace(tmp_path)
+    (tmp_path / "checkpoints/spatial-1").mkdir(parents=True)
+    for name in ("frames", "checkpoints/spatial-1"):
+        (tmp_path / name / "manifest.json").write_text("{")
+    problems = CHECK.call(CheckConfig(), options)
+    assert [name for name in ("frames", "spatial-1") if any(f"{name}/manifest.json" in text for text in problems)] == [
+        "frames",
+        "spatial-1",
+    ]
+    assert "labels: 24 frames" in capsys.readouterr().out
+
+
 def test_free_space_is_that_of_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
     usage = shutil.disk_usage

@@ -98,8 +98,11 @@ def test_start_duration_and_max_frames(tmp_path):
     assert ranges("b", start=2.0) == [(50, 100)]
     assert ranges("c", start=1.0, duration=1.0) == [(25, 50)]
     assert ranges("d", start=1.0, max_frames=10) == [(25, 35)]
-    with raises("source-unusable", "--start"):
-        ingest(tmp_path / "e", path, start=10.0)
+    for setting in ({"start": 10.0}, {"max_frames": 1}, {"duration": 0.01}, {"stream": 5}):
+        flag = f"--{next(iter(setting)).replace('_', '-')}"
+        with raises("source-unusable") as caught:
+            ingest(tmp_path / "e", path, **setting)
+        assert flag in caught.error.hint
 
 
 @pytest.mark.parametrize(
@@ -331,6 +334,7 @@ def test_sources_that_are_mistakes_stop_at_once(tmp_path, source, code):
     write_images(tmp_path / "workspace" / "evaluation", moving_frames(2))
     (tmp_path / "workspace" / "frames").mkdir()
     (tmp_path / "workspace" / "frames" / "manifest.json").write_text("{}")
+    (tmp_path / "workspace" / "report.html").touch()
     write_images(tmp_path / "both", moving_frames(2))
     write_file(tmp_path / "both" / "a.mp4", moving_frames(2))
     with raises(code, source):

@@ -183,3 +183,10 @@ def test_all_wrong_maps_are_counted_and_named(tmp_path):
     with raises("size-mismatch", first) as caught:
         ingest(tmp_path / "work", folder, labels=labels)
     assert "of 12" not in caught.error.message
+
+
+@pytest.mark.parametrize("setting", [{"num_labels": 3}, {"allow_palette": True}])
+def test_settings_of_labels_need_labels(tmp_path, setting):
+    flag = f"--{next(iter(setting)).replace('_', '-')}"
+    with raises("setting-invalid", flag):
+        ingest(tmp_path / "work", write_images(tmp_path / "street", moving_frames(8)), **setting)

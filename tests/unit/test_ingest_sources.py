@@ -12,7 +12,11 @@ from PIL import Image
 from tests.errors import raises
 from tests.unit.ingesting import clips, contents, ingest, label_maps, manifest, shots, write_images
 from tests.unit.video_files import moving_frames, write_file
+from v2vkit.artifacts.images import encode_png
 from v2vkit.artifacts.manifest import fingerprint
+from v2vkit.pipeline.stage import RunOptions
+from v2vkit.stages.check import COMMAND as CHECK
+from v2vkit.stages.check import CheckConfig
 from v2vkit.video.decode import decode
 from v2vkit.video.subsampling import subsample
 
@@ -62,6 +66,16 @@ def test_sources_of_one_name_and_their_order_are_told_apart(tmp_path):
     assert "nothing to do" in ingest(tmp_path / "work", a, b).message
     with raises("artifact-stale", "source 1 (film.mp4), the content of input source 2 (film.mp4)"):
         ingest(tmp_path / "work", b, a)
+
+
+def test_many_changed_sources_are_counted_in_their_order(tmp_path):
+    paths = [write_file(tmp_path / f"{number}.mp4", moving_frames(8)) for number in range(1, 12)]
+    ingest(tmp_path / "work", *paths)
+    for path in paths:
+        write_file(path, moving_frames(9))
+    with raises("artifact-stale", "(1.mp4)", "(2.mp4)", "7 more inputs") as caught:
+        ingest(tmp_path / "work", *paths)
+    assert "(11.mp4)" not in str(caught)
 
 
 def test_adding_footage_says_how(tmp_path):
@@ -195,3 +209,47 @@ def test_frame_rates_that_differ_are_told(tmp_path, capsys):
     assert "Frame rates 25, 30: flow and motion differ between clips; --fps 25" in capsys.readouterr().err
     ingest(tmp_path / "work3", a, b, fps="25", min_frames=4)
     assert "rates" not in capsys.readouterr().err
+
+
+def written(folder: Path, kind: str) -> Path:
+    """A folder of 8 PNGs: photographs in colour or grey, label maps, or pictures of 16 bits."""
+    folder.mkdir(parents=True)
+    for number, image in enumerate(moving_frames(8)):
+        pixels = image[..., 0] if kind.startswith("grey") else image
+        if kind == "palette":
+            Image.fromarray(pixels).quantize(8).save(folder / f"{number}.png")
+        else:
+            deep = kind.endswith("16")
+            (folder / f"{number}.png").write_bytes(encode_png(pixels * np.uint16(257) if deep else pixels))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kinds", "suspicious"),
+    [
+        ("colour colour", ""),
+        ("grey grey", ""),
+        ("palette palette", ""),
+        ("colour16", ""),
+        ("grey16", "grey16"),
+        ("colour grey", "grey"),
+        ("colour palette", "palette"),
+        ("colour grey grey16", "grey grey16"),
+        ("colour colour16", "colour16"),
+    ],
+)
+def test_maps_among_footage_are_a_problem(tmp_path: Path, kinds: str, suspicious: str) -> None:
+    sources = [written(tmp_path / f"{kind}-{number}", kind) for number, kind in enumerate(kinds.split())]
+    told = ingest(tmp_path / "work", *sources, size="64x48").problems
+    assert [Path(problem.partition(":")[0]).name.partition("-")[0] for problem in told] == suspicious.split()
+    assert len(clips(tmp_path / "work")) == len(sources)
+    settings = CheckConfig(sources=tuple(map(str, sources)))
+    assert CHECK.call(settings, RunOptions()) == list(told)
+
+
+def test_many_folders_of_maps_are_one_problem(tmp_path: Path) -> None:
+    written(tmp_path / "toy/images/a", "colour")
+    for name in ("a", "b", "c"):
+        written(tmp_path / "toy/labels" / name, "grey")
+    (problem,) = ingest(tmp_path / "work", tmp_path / "toy").problems
+    assert "2 other sources" in problem

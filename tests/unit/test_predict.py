@@ -170,16 +170,15 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(source: Path, t
         predict(source, tmp_path / "out", observe=2)
     with raises("label-count-mismatch", "--num-labels 5"):
         predict(source, tmp_path / "out", num_labels=5)
-    with raises("artifact-stale"):
-        predict(source, source)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_source_is_not_overwritten(source: Path) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_source_is_not_overwritten(source: Path, overwrite: bool) -> None:
     save_predictor(source)
     config = make_config(PredictConfig, {"source": str(source), "frames": 4}, "test")
     with raises("target-is-source", str(source)):
-        run(STAGE, config, RunOptions(work=str(source), workers=1, overwrite=True))
+        run(STAGE, config, RunOptions(work=str(source), workers=1, overwrite=overwrite))
     assert labels(source, "clip-0000", 0).shape == (24, 32)
 
 

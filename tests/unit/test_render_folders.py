@@ -1,5 +1,6 @@
 """Folders as sources, and folders that are rendered to; what joins into one rendering of a workspace."""
 
+import errno
 import io
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from v2vkit.inference.framing import squeezed
 from v2vkit.inference.sources import open_source, source_kind
 from v2vkit.inference.workspace import count_missing_instances, maps_warning, shots_of
 from v2vkit.stages.render import COMMAND, RenderConfig
+from v2vkit.video.footage_source import open_picture_source
 from v2vkit.video.framing import Window, reframe
 from v2vkit.video.pictures import PictureWriter
 from v2vkit.video.probe import probe
@@ -204,6 +206,32 @@ def test_leftovers_of_killed_writers_of_the_same_folder_are_removed(tmp_path: Pa
     with PictureWriter(tmp_path / "out") as writer:
         writer.write(moving_frames(1)[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.999999999.part", ".out.1.part", "out"]
+
+
+def test_a_video_may_be_written_into_the_folder_of_its_source(tmp_path: Path) -> None:
+    save_untrained(tmp_path, "street")
+    labels = _labels(tmp_path / "labels")
+    assert render(labels, labels / "out.mp4", tmp_path) == []
+    pictures = open_picture_source(str(_pictures(tmp_path / "pictures", moving_frames(2))), fps=Fraction(25))
+    write_file(tmp_path / "pictures/out.mp4", moving_frames(2))
+    assert pictures.problems() == []
+
+
+def test_missing_folders_of_pictures_are_told_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with raises("folder-missing", "no") as caught:
+        PictureWriter("no/out/")
+    assert str(tmp_path) not in str(caught)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with raises("disk-full", "out"), PictureWriter(tmp_path / "out") as writer:
+        writer.write(moving_frames(1)[0])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recipe_learns_at_once_that_pictures_cannot_be_written(tmp_path: Path) -> None:

@@ -305,7 +305,12 @@ def test_the_second_part_keeps_the_names_of_its_frames(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("", "file-required"), ("out.mp4", "setting-conflict"), ("labels/000.png/state", "folder-required")],
+    [
+        ("", "file-required"),
+        ("out.mp4", "setting-conflict"),
+        ("labels/000.png", "format-unsupported"),
+        ("labels/000.png/state", "folder-required"),
+    ],
 )
 def test_a_state_that_cannot_be_written_is_refused_before_rendering(tmp_path: Path, name: str, code: str) -> None:
     save_untrained(tmp_path, "street")
@@ -313,6 +318,7 @@ def test_a_state_that_cannot_be_written_is_refused_before_rendering(tmp_path: Pa
     with raises(code):
         render(labels, tmp_path / "out.mp4", tmp_path, save_state=f"{tmp_path}/{name}")
     assert not (tmp_path / "out.mp4").exists()
+    assert (tmp_path / "labels/000.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_rest_does_not_replace_the_first_part(tmp_path: Path) -> None:

@@ -301,6 +301,13 @@ def test_really_full_disk(tmp_path: Path) -> None:
         file.write(b"x")
 
 
+def test_a_folder_that_cannot_be_written_is_named_without_temporary_files(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with raises("folder-required", str(tmp_path / "file/x")) as caught:
+        Folder(str(tmp_path / "file/x")).refuse_unwritable()
+    assert ".tmp" not in str(caught)
+
+
 _FILL = """
 import resource, signal, sys
 from tests.unit.fake_stage import SOURCE, SourceConfig

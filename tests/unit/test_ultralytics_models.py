@@ -1,5 +1,6 @@
 """YOLO networks: what their results become, and that opening ultralytics leaves no trace and asks for nothing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -245,6 +246,16 @@ def test_an_ultralytics_that_was_opened_otherwise_is_refused(tmp_path: Path) -> 
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "YOLO_OFFLINE": "true"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.stdout.splitlines()[-1:] == ["library-conflict"], done.stderr
+
+
+def test_its_threads_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_ultralytics()
+    from v2vkit.estimators import ultralytics_models
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(ultralytics_models, "allowed_cores", lambda: 77)
+    with ultralytics_models.safe_ultralytics():
+        assert os.environ["OMP_NUM_THREADS"] == "77"
 
 
 def test_without_the_package_the_pip_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

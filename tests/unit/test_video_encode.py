@@ -333,7 +333,7 @@ def test_a_full_disk_is_a_user_error_and_leaves_nothing(tmp_path):
     for limit in (0, 4096, 200_000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
         try:
-            with raises("target-unwritable", "a.mp4"):
+            with raises("disk-full", "a.mp4"):
                 write_video(tmp_path / "a.mp4", noise, fps=FPS, crf=1)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -10,7 +10,7 @@ from typing import IO, Any
 import fsspec
 
 from v2vkit.artifacts.network import network_error, refuse_credentials
-from v2vkit.errors import V2VError
+from v2vkit.errors import DISK_FULL, V2VError, disk_full
 
 try:
     import fcntl
@@ -77,6 +77,12 @@ class Folder:
         """Whether the path is a file."""
         with explain_os_errors(self.path, reading=True):
             return bool(self.fs.isfile(self.path))
+
+    @property
+    def there(self) -> bool:
+        """Whether there is something at the path."""
+        with explain_os_errors(self.path, reading=True):
+            return bool(self.fs.exists(self.path))
 
     def _full(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -163,7 +169,10 @@ class Folder:
             V2VError: as `create`.
         """
         name = f"{_TEMPORARY}{os.getpid()}-writable"
-        self.write(name, b"")
+        try:
+            self.write(name, b"")
+        except V2VError as error:
+            raise V2VError(error.code, error.message.replace(f"/{name}", ""), error.hint) from None
         self.remove(name)
 
     def remove(self, name: str) -> None:
@@ -245,12 +254,8 @@ def explain_os_errors(path: str, *, reading: bool = False) -> Iterator[None]:
             raise explained from error
         if not isinstance(error, OSError):
             raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise V2VError(
-                "disk-full",
-                f"The disk is full: {path} could not be written.",
-                "Free some space and rerun the command; finished parts are kept.",
-            ) from error
+        if error.errno in DISK_FULL:
+            raise disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) or isinstance(error, PermissionError):
             raise V2VError(
                 "file-unreadable" if reading else "target-unwritable",

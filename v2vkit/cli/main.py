@@ -1,7 +1,6 @@
 """The command line: the commands of `v2vkit.stages`, each imported only when it is used."""
 
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 import click
 
 from v2vkit import __version__
-from v2vkit.errors import V2VError
+from v2vkit.errors import DISK_FULL, V2VError
 from v2vkit.stages import COMMANDS, RUN_HELP, find_command
 
 EXIT_PROBLEMS = 3
@@ -171,7 +170,7 @@ def main() -> None:
         click.echo(f"error [{error.code}]: {error.message}\n{error.hint}", err=True)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.close()  # discards what could not be written
@@ -180,9 +179,6 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _occupy_closed() -> None:

@@ -1,6 +1,7 @@
 """A stage's config model as click options: type, range, default and help are stated once, in the model."""
 
 import types
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import click
@@ -27,6 +28,15 @@ class GroupedCommand(click.Command):
     def __init__(self, name: str, *, config: type[StageConfig], **rest: Any):
         super().__init__(name, **rest)
         self._sections = sections_of(config)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)  # click empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if file := next((text for text in given if text.startswith("-") and Path(text).exists()), None):
+                ctx.fail(f"{error.format_message()} Write ./{file} for the file of that name.")
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows: dict[str, tuple[str, str]] = {}

@@ -57,7 +57,7 @@ def read_recipe(
         ) from None
     except OSError as error:
         hint = f"Give the path of a TOML recipe, or the name of a shipped one: {', '.join(shipped)}."
-        raise V2VError("recipe-missing", f"Recipe {path} cannot be read: {error}.", hint) from None
+        raise V2VError("recipe-missing", f"Recipe {path} cannot be read: {error.strerror}.", hint) from None
     except tomllib.TOMLDecodeError as error:
         hint = _BACKSLASHES if _WINDOWS_PATH.search(text) else "Fix the line named above."
         raise V2VError("recipe-damaged", f"Recipe {path} is not valid TOML: {error}.", hint) from None

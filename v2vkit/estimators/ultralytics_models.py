@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from v2vkit.arrays import Image
 from v2vkit.config import IGNORE
+from v2vkit.engine.cores import allowed_cores
 from v2vkit.engine.devices import pick_device
 from v2vkit.errors import V2VError
 from v2vkit.estimators.base import Segments
@@ -248,7 +249,7 @@ def safe_ultralytics() -> Iterator[Any]:
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             os.environ.update(_SAFE, YOLO_CONFIG_DIR=folder)
-            os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))
+            os.environ.setdefault("OMP_NUM_THREADS", str(allowed_cores()))
             import ultralytics
             import ultralytics.nn.tasks
 

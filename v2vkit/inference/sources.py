@@ -218,7 +218,7 @@ def open_label_source(
         V2VError: no folder of images; a palette or colour image; an unknown id; maps that are missing, too many or of
             another size; `classes` or `remap` do not fit the model.
     """
-    files = find_sequence(folder)
+    files, problems = find_sequence(folder), sequence_problems(folder)  # now: the target may be written into the folder
     rules, note = (rules_of_training(info), None) if classes is None else rules_of_other_classes(info, classes, remap)
     roots: dict[MapKind, str] = dict(beside or {}) | ({} if instances is None else {"instances": instances})
     refuse_missing_maps(info.conditioning, roots)
@@ -258,7 +258,7 @@ def open_label_source(
         read=annotated,
         num_frames=count,
         annotated=True,
-        problems=lambda: sequence_problems(folder),
+        problems=lambda: problems,
         names=tuple(pairing_name(name) for name in files.images),
         note=note,
         missing={_NO_INSTANCES: count} if instances is None and knows_instances(info) else {},

@@ -8,7 +8,7 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.manifest import ClipInfo, Manifest, ShardEntry
 from v2vkit.engine.choice import EngineName, EngineOptions
 from v2vkit.engine.launcher import launched_rank
-from v2vkit.errors import counted
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.mapping import Opened, map_units
 
 ENGINE_OPTIONS = ("workers", "engine", "address", "worker_gpus")
@@ -35,6 +35,10 @@ class RunOptions:
     overwrite: bool = False
     continue_: bool = False
     dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.work.strip():  # usually an unset shell variable
+            raise V2VError("folder-unsupported", "--work has an empty name.", "Name a folder, such as `--work work`.")
 
     @property
     def engine_options(self) -> EngineOptions:

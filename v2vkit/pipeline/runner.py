@@ -16,7 +16,7 @@ from v2vkit.config import StageConfig
 from v2vkit.engine.launcher import agree, launched_rank
 from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import Build, Command, RunOptions, Stage
-from v2vkit.pipeline.staleness import CONTINUED, Decision, decide, read_or_refuse, refuse_others, resolved
+from v2vkit.pipeline.staleness import CONTINUED, Decision, changes_text, decide, read_or_refuse, refuse_others, resolved
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def _status(stage: Stage, config: StageConfig, options: RunOptions, pending: set
     except V2VError as error:
         return f"stale: {error.message}"
     if found.state == "stale":
-        return f"stale: changed {', '.join(found.changes.values())}"
+        return f"stale: changed {changes_text(found.changes)}"
     return found.state
 
 
@@ -155,7 +155,7 @@ def _rehearsed(stage: Stage, found: Decision, options: RunOptions, told: Mapping
 
 def _refusal(stage: Stage, found: Decision) -> V2VError:
     assert found.old is not None
-    changed = ", ".join(found.changes.values())
+    changed = changes_text(found.changes)
     return V2VError(
         "artifact-stale",
         f"The artifact {found.folder.url} was made with other settings or inputs; changed: {changed}.",

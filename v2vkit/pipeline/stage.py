@@ -12,6 +12,7 @@ from v2vkit.errors import V2VError
 from v2vkit.pipeline.commands import commands_text, ingest_flag
 from v2vkit.pipeline.makers import Build, Maker, PerClip, Plan, RunOptions, Whole
 from v2vkit.pipeline.mapping import Clip, Opened, Sample
+from v2vkit.video.file_kinds import IMAGE_ENDINGS, VIDEO_ENDINGS
 
 __all__ = [
     "Build",
@@ -134,7 +135,7 @@ def load_input(work: Folder, kind: str, *, making: Callable[[str], str] = comman
         )
     raise V2VError(
         "artifact-missing",
-        f"There is no artifact {kind} in {work.url}.",
+        f"There is no artifact {kind} in {work.url}{'' if work.there else ', which does not exist'}.",
         f"Run {making(kind)} first, or name another --work.",
     )
 
@@ -169,7 +170,7 @@ def refuse_workspaces(sources: Iterable[str]) -> None:
     """Refuse workspaces as footage, although they hold folders of pictures (reports, samples).
 
     Raises:
-        V2VError: a source is a workspace folder without files of its own.
+        V2VError: a source is a workspace folder without footage of its own.
     """
     for source in sources:
         try:
@@ -177,7 +178,7 @@ def refuse_workspaces(sources: Iterable[str]) -> None:
             artifacts = any((path / name).is_file() for path in inside for name in (MANIFEST, PARTIAL))
         except OSError:
             continue  # not a folder: reading it later raises a better error
-        if artifacts and not any(path.is_file() for path in inside):
+        if artifacts and not any(path.suffix.lower() in VIDEO_ENDINGS | IMAGE_ENDINGS for path in inside):
             raise V2VError(
                 "source-is-workspace",
                 f"{source} is a workspace, not footage.",

@@ -1,5 +1,6 @@
 """Compares an existing artifact with what a run with these settings would make; writes nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,8 +9,9 @@ from v2vkit.artifacts.folder import Folder
 from v2vkit.artifacts.integrity import incomplete
 from v2vkit.artifacts.manifest import MANIFEST, PARTIAL, Manifest, fingerprint, read_manifest
 from v2vkit.config import StageConfig, as_plain, extras, fingerprinted, settings_of
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.pipeline.stage import RunOptions, Stage, load_inputs
+from v2vkit.video.sources import natural_key
 
 State = Literal["missing", "unfinished", "done", "stale"]
 """`stale`: made with other settings or inputs. `unfinished`: can be resumed; with `--continue`, other settings too."""
@@ -116,7 +118,7 @@ def describe_changes(old: Manifest, new: Manifest, config: type[StageConfig]) ->
         before, now = old.config.get(key, default), new.config.get(key)
         if before != now and extra.get("affects_output", True):
             found[key] = f"{key} (was {before}, now {now})"
-    for key in sorted(old.inputs.keys() | new.inputs.keys()):
+    for key in sorted(old.inputs.keys() | new.inputs.keys(), key=natural_key):
         if key not in old.inputs:
             found[f"input {key}"] = f"input {key} (new)"
         elif key not in new.inputs:
@@ -124,6 +126,19 @@ def describe_changes(old: Manifest, new: Manifest, config: type[StageConfig]) ->
         elif old.inputs[key] != new.inputs[key]:
             found[f"input {key}"] = f"the content of input {key}"
     return found
+
+
+_MOST_INPUTS = 4
+"""Changed inputs that a message names; the others are counted."""
+
+
+def changes_text(changes: Mapping[str, str]) -> str:
+    """The changes of `describe_changes` as a list: every setting, and the first inputs."""
+    inputs = [phrase for key, phrase in changes.items() if key.startswith("input ")]
+    phrases = [phrase for key, phrase in changes.items() if not key.startswith("input ")] + inputs[:_MOST_INPUTS]
+    if more := inputs[_MOST_INPUTS:]:
+        phrases.append(f"and {counted(len(more), 'more input')}")
+    return ", ".join(phrases)
 
 
 def read_or_refuse(folder: Folder, name: str, *, overwrite: bool) -> Manifest | None:

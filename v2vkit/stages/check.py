@@ -186,21 +186,30 @@ def _check(config: CheckConfig, options: RunOptions) -> list[str]:
     problems: list[str] = []
     found: dict[str, Manifest] = {}
     for kind in _expected():
-        manifest = read_manifest(work / kind)
+        try:
+            manifest = read_manifest(work / kind)
+        except V2VError as error:
+            problems.append(str(error))
+            continue
         if manifest is None:
             if (work / kind).exists(PARTIAL):
                 problems.append(f"The artifact {kind} is unfinished; rerun its command.")
             continue
         found[kind] = manifest
         problems += _check_artifact(work / kind, kind, manifest, config)
-    if not found:
+    if not found and not problems:
         raise V2VError(
             "artifact-missing",
             f"There are no artifacts in {work.url}.",
             "Run `v2v ingest` first, or name another --work.",
         )
     for kind in ("styles", *(f"checkpoints/{name}" for name in (work / "checkpoints").names())):
-        if (work / kind).exists(MANIFEST) and (manifest := read_manifest(work / kind)) is not None:
+        try:
+            manifest = read_manifest(work / kind)
+        except V2VError as error:
+            problems.append(str(error))
+            continue
+        if manifest is not None:
             problems += _check_files(work / kind, kind, manifest)
             if kind == "styles":  # models stay valid when the frames change
                 found[kind] = manifest

@@ -151,7 +151,7 @@ def _export(config: ExportConfig, options: RunOptions) -> list[str]:
     clips = find_clips(config.rendered, roots, rules)
     out = Path(config.out).resolve()
     building = temporary_name(out)
-    with explain_os_errors(str(out)):
+    with explain_os_errors(config.out):
         remove_abandoned(out)
         building.mkdir(parents=True)
         try:
@@ -239,17 +239,19 @@ def _check_target(target: str, overwrite: bool) -> None:
     refuse_unreplaceable(target)
     out = Path(target).resolve()
     if out.exists() and not out.is_dir():
-        raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")
+        raise V2VError("folder-required", f"{target} is a file.", "Name a folder that does not exist yet.")
     check_parent(out, later=True)
     if not out.exists() or not any(out.iterdir()):
         return
     if not (out / _MARK).is_file():
         raise V2VError(
-            "folder-not-empty", f"{out} is not empty and was not made by `v2v export-dataset`.", "Name another folder."
+            "folder-not-empty",
+            f"{target} is not empty and was not made by `v2v export-dataset`.",
+            "Name another folder.",
         )
     if not overwrite:
         raise V2VError(
-            "folder-not-empty", f"{out} holds a data set already.", "Add --overwrite to replace it, or name another."
+            "folder-not-empty", f"{target} holds a data set already.", "Add --overwrite to replace it, or name another."
         )
 
 

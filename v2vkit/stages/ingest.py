@@ -143,6 +143,8 @@ class IngestConfig(StageConfig):
             raise ValueError(f"the face estimator {self.face} takes no --face-weights; leave it out, or use {others}")
         if self.crop != "face" and self.face != type(self).model_fields["face"].default:
             raise ValueError(f"--face belongs to --crop face, and crop is {self.crop}; leave it out")
+        if self.label_maps.labels is None and (self.label_maps.num_labels is not None or self.label_maps.allow_palette):
+            raise ValueError("--num-labels and --allow-palette are about --labels, which is not given")
         if self.depth is None and (self.depth_scale is not None or self.depth_inverse):
             raise ValueError("--depth-scale and --depth-inverse belong to --depth, which is not given")
         return self

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from v2vkit.video.paired import Pictures
     from v2vkit.video.shots import ClipRange, Shots
 
-_EVERYTHING = "Give videos that play from beginning to end, or folders of numbered images."
 _NOTICEABLE = Fraction(102, 100)
 """Ratio of aspects or frame rates from which a difference is reported."""
 
@@ -45,7 +44,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     opened_sources, skipped = _open_sources(config)
     rate = config.fps
     limits = Limits.typed(config.start, config.duration, config.max_frames)
-    hint = _EVERYTHING
+    hint = "Give videos that play from beginning to end, or folders of numbered images."
     found: list[tuple[OpenedSource, Shots]] = []
     counts = [_count_read(opened, limits, rate) for opened in opened_sources]
     total = None if None in counts else sum(count or 0 for count in counts)
@@ -70,7 +69,7 @@ def plan_ingest(config: "IngestConfig") -> Plan:
     clips = [clip for opened, shots in found for clip in _clips(config, opened, shots, find_face, skipped)]
     if not clips:
         reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped.items())
-        raise V2VError("source-unusable", f"Nothing can be ingested. {reasons}", hint)
+        raise V2VError("source-unusable", f"Nothing can be ingested. {reasons}", _advice(config, found) or hint)
     if notes := list(_label_notes(config, [opened for opened, shots in found if shots.clip_ranges])):
         skipped["label maps"] = " ".join(notes)
     for note in _notes(config, [opened.footage for opened, shots in found if shots.clip_ranges]):
@@ -212,6 +211,18 @@ def _too_short(config: "IngestConfig", shots: "Shots") -> str:
         return "no frames lie within --start and --duration"
     longest = max(stop - start for start, stop in shots.short)
     return f"its longest shot has {counted(longest, 'frame')}, fewer than --min-frames {config.min_frames}"
+
+
+def _advice(config: "IngestConfig", found: "list[tuple[OpenedSource, Shots]]") -> str | None:
+    """What to do where no clip is left, if the settings are to blame; None if the sources are."""
+    if any(shots.clip_ranges for _, shots in found):
+        return "Name footage in which a face is seen, or leave out --crop face."
+    limits = {"--start": config.start, "--duration": config.duration, "--max-frames": config.max_frames}
+    given = [flag for flag, value in limits.items() if value]
+    if found:
+        given += ["--min-frames"] if any(shots.short for _, shots in found) else []
+        return f"Change {' or '.join(given)}, or give longer footage."
+    return None if config.stream is None else "Give another --stream, or leave it out."
 
 
 def _clips(

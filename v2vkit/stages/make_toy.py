@@ -124,11 +124,13 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     refuse_unreplaceable(config.out)
     out = Path(config.out).resolve()
     if out.exists() and not out.is_dir():
-        raise V2VError("folder-required", f"{out} is a file.", "Name a folder that does not exist yet.")
+        raise V2VError("folder-required", f"{config.out} is a file.", "Name a folder that does not exist yet.")
     parent = next(folder for folder in out.parents if folder.exists())
     if not os.access(parent, os.W_OK):
         raise V2VError(
-            "target-unwritable", f"{out} cannot be made: no permission to write to {parent}.", "Name another folder."
+            "target-unwritable",
+            f"{config.out} cannot be made: no permission to write to {parent}.",
+            "Name another folder.",
         )
     if not out.exists() or not any(out.iterdir()):
         return False
@@ -137,14 +139,14 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
         found = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise V2VError(
-            "folder-not-empty", f"{out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
+            "folder-not-empty", f"{config.out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
         ) from None
     there = {path.name for path in out.iterdir()}
     foreign, lost = sorted(there - _OURS), sorted(_OURS - there)
     if overwrite and foreign:
         raise V2VError(
             "folder-not-empty",
-            f"{out} holds {foreign[0]}, which `v2v make-toy` did not make.",
+            f"{config.out} holds {foreign[0]}, which `v2v make-toy` did not make.",
             "Move it away, or name another folder.",
         )
     if overwrite:
@@ -152,13 +154,13 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
     if found != _settings(config):
         raise V2VError(
             "artifact-stale",
-            f"{out} holds a toy made with other settings or by another version of v2vkit.",
+            f"{config.out} holds a toy made with other settings or by another version of v2vkit.",
             "Add --overwrite to replace it, or name another folder.",
         )
     if lost:
         raise V2VError(
             "artifact-damaged",
-            f"{out} lacks {lost[0]}.",
+            f"{config.out} lacks {lost[0]}.",
             "Add --overwrite to remake it, or name another folder.",
         )
     return True
@@ -173,13 +175,13 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
     from v2vkit.video.targets import remove_abandoned, replace_folder, temporary_name
 
     out = Path(config.out).resolve()
-    with explain_os_errors(str(out)):
+    with explain_os_errors(config.out):
         remove_abandoned(out)
     if _already_there(config, options.overwrite):
         print(f"{config.out} exists already, made with these settings.")
         return []
     building = temporary_name(out)
-    with explain_os_errors(str(out)):
+    with explain_os_errors(config.out):
         for kind in _VIDEOS:
             (building / kind).mkdir(parents=True)
         try:

@@ -64,9 +64,20 @@ def _kind(config: PredictConfig) -> str:
 
 
 def _resolve(config: PredictConfig, work: Folder) -> PredictConfig:
-    """Fill in the numbers of observed maps and of labels from the model, and check them."""
+    """Fill in the numbers of observed maps and of labels from the model, and check them.
+
+    Raises:
+        V2VError: the workspace is the source, or a number does not fit the model.
+    """
     from v2vkit.inference.prediction import num_observed, predicts_labels, read_prediction_info
 
+    # Before the runner finds other settings and advises --overwrite.
+    if os.path.realpath(work.path) == os.path.realpath(Folder(config.source).path):
+        raise V2VError(
+            "target-is-source",
+            f"--work {work.url} is SOURCE, whose maps or frames would be overwritten.",
+            "Name another --work for the predictions.",
+        )
     info = read_prediction_info(_model_folder(config))
     needed = num_observed(info)
     if config.observe is not None and config.observe < needed:
@@ -120,16 +131,6 @@ def _plan(config: PredictConfig) -> Plan:
         )
     units = (tuple(made[clip.name] for clip in unit if clip.name in made) for unit in manifest.units)
     return Plan(tuple(unit for unit in units if unit), skipped)
-
-
-def _check(config: PredictConfig, manifests: dict[str, Manifest], work: Folder) -> None:
-    """Refuse to replace the observed artifact."""
-    if os.path.realpath(work.path) == os.path.realpath(Folder(config.source).path):
-        raise V2VError(
-            "target-is-source",
-            f"--work {work.url} is SOURCE, whose {_kind(config)} would be overwritten.",
-            "Name another --work for the predictions.",
-        )
 
 
 def open_predict(config: PredictConfig) -> Opened:
@@ -191,5 +192,4 @@ STAGE = Stage(
     make=PerClip(open_predict, _plan),
     sources=_sources,
     resolve=_resolve,
-    check=_check,
 )

@@ -37,9 +37,11 @@ def refuse_state_target(state: str, source: str, target: str) -> None:
     """Refuse a file for --save-state that cannot be written after the rendering.
 
     Raises:
-        V2VError: a URL or a folder, one in a folder that does not exist or is not writable, SOURCE or TARGET.
+        V2VError: a URL, a folder, the name of a picture or video, a file in a folder that does not exist or is not
+            writable, SOURCE or TARGET.
     """
     from v2vkit.artifacts.folder import explain_os_errors
+    from v2vkit.video.file_kinds import IMAGE_ENDINGS, VIDEO_ENDINGS
     from v2vkit.video.targets import check_parent, keep_source, refuse_url
 
     refuse_url(state)
@@ -50,6 +52,12 @@ def refuse_state_target(state: str, source: str, target: str) -> None:
         check_parent(path, later=True)
         if path.absolute() == Path(target).absolute():
             raise V2VError("setting-conflict", f"--save-state {state} is TARGET.", "Name another file.")
+        if path.suffix.lower() in VIDEO_ENDINGS | IMAGE_ENDINGS:  # perhaps a frame of SOURCE
+            raise V2VError(
+                "format-unsupported",
+                f"--save-state {state} ends like a picture or video.",
+                "Give another name, such as state.safetensors.",
+            )
     keep_source(source, state)
 
 

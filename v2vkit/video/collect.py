@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import V2VError, counted
 from v2vkit.progress import progress
 from v2vkit.video.footage import Footage, describe
 from v2vkit.video.label_files import MapKind, Maps, check_maps, find_maps
 from v2vkit.video.label_reading import LabelRules
 from v2vkit.video.numbering import missing_numbers
 from v2vkit.video.paired import Pictures, find_pictures, open_pictures
+from v2vkit.video.png_header import GREY, PALETTE, png_header
 from v2vkit.video.sources import SourceFiles, checksum, explain_read_errors, readable, unique_names, utf8_problem
 
 
@@ -114,6 +115,8 @@ def collect(
         found = None if pictures is None else find_pictures(source, pictures, several=several)
         paired = None if found is None else open_pictures(source, footage, found)
         opened_sources.append(OpenedSource(source, number, name, footage, maps, paired))
+    for path, reason in _like_maps([opened.source for opened in opened_sources]).items():
+        skipped[path] = f"{skipped[path]}; {reason}" if path in skipped else reason
     total = sum(len(maps.names) for opened in opened_sources for maps in opened.maps)
     with progress(total, desc="checking maps", unit="file", quiet=not total) as shown:
         for number, opened in enumerate(opened_sources):
@@ -123,6 +126,31 @@ def collect(
                 if of_kind.what == "labels":
                     opened_sources[number] = replace(opened, label_ids=ids)
     return opened_sources, skipped
+
+
+def _like_maps(sources: list[SourceFiles]) -> dict[str, str]:
+    """Sentences on image sequences that are probably maps, by their first PNG: path of the first such -> sentence.
+
+    No photograph has one channel of 16 bits. One channel, or 16 bits, are suspicious only beside other sources: grey
+    footage, and that of 16 bits, is of one kind.
+    """
+    headers = [png_header(source.image_path(0)) if source.images else None for source in sources]
+    single = [header is not None and header.colour in (GREY, PALETTE) for header in headers]
+    deep = [header is not None and header.bits > 8 for header in headers]
+    alike: dict[str, list[str]] = {}
+    for source, is_single, is_deep in zip(sources, single, deep, strict=True):
+        if is_deep and (is_single or not all(deep)):
+            alike.setdefault("16 bits, as depth, instance and flow maps have", []).append(source.path)
+        elif is_single and not all(single):
+            alike.setdefault("one channel, as label maps have, beside sources in colour", []).append(source.path)
+    found: dict[str, str] = {}
+    for what, (first, *others) in alike.items():
+        more = f" (so have {counted(len(others), 'other source')})" if others else ""
+        found[first] = (
+            f"its pictures have {what}{more}; name the footage alone, and maps with --labels, --instances, --depth "
+            "or --flow"
+        )
+    return found
 
 
 def checksums(

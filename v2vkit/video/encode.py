@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import DISK_FULL, V2VError, disk_full
 from v2vkit.video.audio import AudioCopy, Span
 from v2vkit.video.audio_feeds import AudioFeed
 from v2vkit.video.geometry import BICUBIC, pad_to_even
@@ -272,11 +272,13 @@ class VideoWriter:
     def _failed(self, error: Exception) -> Exception:
         if isinstance(error, BrokenPipeError):
             return error  # the reader closed the pipe: not an error of the video
+        if getattr(error, "errno", None) in DISK_FULL:
+            return disk_full(self.path)
         reason = getattr(error, "strerror", None) or str(error)
         return V2VError(
             "target-unwritable",
             f"Video {self.path} cannot be written with {self._codec}: {reason}.",
-            "Check the free space and the permissions of its folder, and the codec.",
+            "Check the permissions of its folder, and the codec.",
         )
 
 

@@ -10,6 +10,7 @@ from v2vkit.errors import V2VError
 from v2vkit.video.damage import Damage
 from v2vkit.video.decode import Frame, decode
 from v2vkit.video.images import read_image
+from v2vkit.video.png_header import png_header
 from v2vkit.video.probe import probe
 from v2vkit.video.sources import SourceFiles
 
@@ -44,7 +45,10 @@ def describe(source: SourceFiles, *, fps: Fraction) -> Footage:
     """
     if source.images:
         height, width = read_image(source.image_path(0)).shape[:2]
-        return Footage(width, height, fps, len(source.images))
+        header = png_header(source.image_path(0))
+        deep = header is not None and header.bits > 8
+        remarks = ("of 16 bits per channel, the upper 8 are used.",) if deep else ()
+        return Footage(width, height, fps, len(source.images), remarks)
     info = probe(source.path, options=source.options)
     return Footage(info.width, info.height, info.fps, info.num_frames, info.remarks)
 

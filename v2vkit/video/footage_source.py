@@ -127,7 +127,7 @@ def open_picture_source(path: str, *, fps: Fraction) -> Source:
     Raises:
         V2VError: as `find_sequence`, or the first picture cannot be read. The others raise when they are read.
     """
-    files = find_sequence(path)
+    files, problems = find_sequence(path), sequence_problems(path)  # now: the target may be written into the folder
     unread = [read_frames(files, fps=fps)]
     first = next(unread[0])
 
@@ -138,9 +138,7 @@ def open_picture_source(path: str, *, fps: Fraction) -> Source:
     height, width = first.image.shape[:2]
     count = len(files.images)
     names = tuple(pairing_name(name) for name in files.images)
-    return Source(
-        path, width, height, fps, frames, num_frames=count, problems=lambda: sequence_problems(path), names=names
-    )
+    return Source(path, width, height, fps, frames, num_frames=count, problems=lambda: problems, names=names)
 
 
 def _source(name: str, opened: _Opened, first: Frame, read: Callable[[], _Reading]) -> Source:

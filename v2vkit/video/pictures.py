@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import DISK_FULL, V2VError, disk_full
 from v2vkit.video.png_header import with_comment
 from v2vkit.video.targets import (
     check_parent,
@@ -64,7 +64,7 @@ def check_pictures(path: str | Path, *, later: bool = False) -> None:
                 f"The folder {path} holds {min(others or names)}, which does not belong to an earlier rendering.",
                 "Name a folder that is empty or does not exist yet.",
             )
-        check_parent(target, later=later)
+        check_parent(target if Path(path).is_symlink() else Path(path), later=later)
 
 
 class PictureWriter:
@@ -135,8 +135,10 @@ def _explain_errors(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in DISK_FULL:
+            raise disk_full(path) from None
         raise V2VError(
             "target-unwritable",
             f"{path} cannot be written: {error.strerror}.",
-            "Choose another folder, or check its permissions and free space.",
+            "Choose another folder, or check its permissions.",
         ) from None

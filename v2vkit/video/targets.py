@@ -116,9 +116,10 @@ def check_target(path: str | Path, *, later: bool = False) -> None:
 
 def _check_target(target: Path, *, later: bool) -> None:
     if target.suffix.lower() not in CONTAINERS:
+        ending = f"not as {target.suffix}" if target.suffix else "and it has no ending"
         raise V2VError(
             "format-unsupported",
-            f"{target}: videos are written as {', '.join(CONTAINERS)}, not as {target.suffix or 'this'}.",
+            f"{target}: videos are written as {', '.join(CONTAINERS)}, {ending}.",
             "Change the ending; to write pictures, end the name with a slash.",
         )
     if target.is_dir():

@@ -5,7 +5,6 @@ complete.
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -13,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from v2vkit.errors import V2VError
+from v2vkit.errors import DISK_FULL, V2VError
 from v2vkit.weights.registry import Entry, format_size, how_to_get, known
 from v2vkit.weights.store import RECORD, VARIABLE, Record, read_record, store_damage, store_folder
 
@@ -158,7 +157,7 @@ def explained(folder: Path) -> Iterator[None]:
 
 def write_error(folder: Path, error: OSError) -> V2VError:
     """The V2VError for an OSError while writing into the store."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in DISK_FULL:
         free = shutil.disk_usage(folder).free
         return V2VError(
             "disk-full",
