@@ -38,6 +38,7 @@ def test_the_published_tables_are_built_in() -> None:
         "cityscapes": 34,
         "cityscapes-train": 19,
         "synthia": 23,
+        "toy": 8,
     }
 
 
@@ -51,6 +52,7 @@ def test_the_published_tables_are_built_in() -> None:
         ("apolloscape", "car", 33, (0, 0, 142)),
         ("synthia", "car", 8, (0, 0, 142)),
         ("ade20k", "car", 21, (0, 102, 200)),
+        ("toy", "car", 6, (52, 88, 176)),
     ],
 )
 def test_cars_are_foreground_things_of_the_published_id_and_colour(name, label, number, colour) -> None:

@@ -14,7 +14,7 @@ from v2vkit.conditions.flow_io import read_flow
 from v2vkit.config import Size, make_config
 from v2vkit.pipeline.stage import RunOptions
 from v2vkit.stages.make_toy import COMMAND, ToyConfig
-from v2vkit.toyworld import LABELS, make_scene, render_frame
+from v2vkit.toyworld import make_scene, render_frame
 from v2vkit.video.depth_files import read_depth
 
 SIZE = Size(64, 32)
@@ -65,14 +65,14 @@ def test_the_folder_that_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: 
         with raises("target-irreplaceable", out):
             _make(Path(out))
     _make(tmp_path / "not/there/yet", num_clips=1)
-    assert (tmp_path / "not/there/yet/labels.json").exists()
+    assert (tmp_path / "not/there/yet/toy.json").exists()
     (tmp_path / "not").rename(tmp_path / "was")
     link, real = tmp_path / "link", tmp_path / "real"
     real.mkdir()
     link.symlink_to(real)
     _make(link, num_clips=1)
     assert link.is_symlink(), "what it leads to is filled"
-    assert (real / "labels.json").exists()
+    assert (real / "toy.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real", "was"]
 
 
@@ -103,13 +103,6 @@ def test_a_toy_of_an_earlier_version_is_told(toy: Path, tmp_path: Path) -> None:
     (tmp_path / "street/toy.json").write_text(json.dumps(settings | {"version": 1}))
     with raises("artifact-stale", "street", "--overwrite"):
         _make(tmp_path / "street")
-
-
-def test_label_table_names_every_id(toy: Path) -> None:
-    table = json.loads((toy / "labels.json").read_text(encoding="utf-8"))
-    assert {int(key): (row["name"], tuple(row["colour"]), row["foreground"]) for key, row in table.items()} == {
-        label.id: (label.name, label.colour, label.foreground) for label in LABELS
-    }
 
 
 def test_same_command_again_does_nothing_and_says_so(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +152,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(tmp_path: Path, overwrite: 
 def test_out_may_be_an_empty_folder_but_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     _make(tmp_path / "empty", num_clips=1, num_frames=1)
-    assert (tmp_path / "empty/labels.json").is_file()
+    assert (tmp_path / "empty/toy.json").is_file()
     (tmp_path / "file").write_text("")
     with raises("folder-required", "file"):
         _make(tmp_path / "file")

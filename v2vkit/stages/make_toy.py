@@ -20,7 +20,8 @@ from v2vkit.progress import progress
 SETTINGS = "toy.json"  # written last: it marks the folder as complete and made by this command
 _VIDEOS = ("real", "plain", "cg")
 _FOLDERS = ("images", "cg_images", "labels", "instances", "depth", "flow")
-_OURS = {*_VIDEOS, *_FOLDERS, "labels.json", SETTINGS}
+_OURS = {*_VIDEOS, *_FOLDERS, SETTINGS}
+_EARLIER = {"labels.json"}  # of earlier versions
 VERSION = 2  # to be raised when the same settings give other pictures
 
 
@@ -28,12 +29,12 @@ class ToyConfig(StageConfig):
     """Make a procedural street seen from a moving car, with exact ground truth.
 
     Writes real/NAME.mp4 (textured and lit), cg/NAME.mp4 (like a simulator: shaded, with the edges of windows, kerbs,
-    markings and cars, without texture, in constant light), plain/NAME.mp4 (one flat colour per label) and, per
-    clip and frame, images/NAME/000000.png and cg_images/NAME/000000.png (the real and the cg look, lossless),
-    labels/NAME/000000.png (ids, see labels.json), instances/NAME/000000.png (16 bit, 0 = none), depth/NAME/000000.png
-    (16 bit, metres * 256 along the optical axis, 0 = sky, 65535 = 255.99 m or farther) and flow/NAME/000001.png (KITTI
-    format: backward flow from frame 1 into frame 0, third channel 1 where the point was visible there). Give real/*.mp4
-    or images and labels to `v2v ingest`.
+    markings and cars, without texture, in constant light), plain/NAME.mp4 (one flat colour per label) and, per clip and
+    frame, images/NAME/000000.png and cg_images/NAME/000000.png (the real and the cg look, lossless),
+    labels/NAME/000000.png (ids of the class table `toy`), instances/NAME/000000.png (16 bit, 0 = none),
+    depth/NAME/000000.png (16 bit, metres * 256 along the optical axis, 0 = sky, 65535 = 255.99 m or farther) and
+    flow/NAME/000001.png (KITTI format: backward flow from frame 1 into frame 0, third channel 1 where the point was
+    visible there). Give real/*.mp4 or images and labels (--classes toy) to `v2v ingest`.
     """
 
     out: str = setting(..., "Folder to make.", argument=True, metavar="OUT")
@@ -99,15 +100,6 @@ def _clip_writer(config: ToyConfig) -> Callable[[_Task], None]:
     return write
 
 
-def _label_table() -> str:
-    from v2vkit.toyworld import LABELS
-
-    table = {
-        label.id: {"name": label.name, "colour": list(label.colour), "foreground": label.foreground} for label in LABELS
-    }
-    return json.dumps(table, indent=2) + "\n"
-
-
 def _settings(config: ToyConfig) -> dict[str, object]:
     return {"version": VERSION, **{key: value for key, value in as_plain(config).items() if key != "out"}}
 
@@ -142,7 +134,7 @@ def _already_there(config: ToyConfig, overwrite: bool) -> bool:
             "folder-not-empty", f"{config.out} is not empty and was not made by `v2v make-toy`.", "Name another folder."
         ) from None
     there = {path.name for path in out.iterdir()}
-    foreign, lost = sorted(there - _OURS), sorted(_OURS - there)
+    foreign, lost = sorted(there - _OURS - _EARLIER), sorted(_OURS - there)
     if overwrite and foreign:
         raise V2VError(
             "folder-not-empty",
@@ -186,7 +178,6 @@ def make_toy(config: ToyConfig, options: RunOptions) -> list[str]:
             (building / kind).mkdir(parents=True)
         try:
             _render(config, options, building)
-            (building / "labels.json").write_text(_label_table(), encoding="utf-8")
             (building / SETTINGS).write_text(json.dumps(_settings(config), indent=2) + "\n", encoding="utf-8")
             replace_folder(out, by=building)
         except BaseException:

@@ -4,7 +4,7 @@
 """
 
 from v2vkit.toyworld.render import ToyFrame, render_frame
-from v2vkit.toyworld.scene import LABELS, Scene, ToyLabel
+from v2vkit.toyworld.scene import LABELS, Scene
 from v2vkit.toyworld.town import make_scene
 
-__all__ = ["LABELS", "Scene", "ToyFrame", "ToyLabel", "make_scene", "render_frame"]
+__all__ = ["LABELS", "Scene", "ToyFrame", "make_scene", "render_frame"]

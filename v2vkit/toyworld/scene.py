@@ -7,11 +7,11 @@ Layout (metres): x = 0 is the middle of the road, right-hand traffic, lanes to |
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from v2vkit.classes.table import built_in
 from v2vkit.toyworld.geometry import Camera, Floats, Placed, Shape, Vector, place
 from v2vkit.toyworld.weather import CLEAR, Weather
 
@@ -20,25 +20,8 @@ KERB_HEIGHT = 0.14
 LANE_EDGE = 3.3
 
 
-class ToyLabel(NamedTuple):
-    """One class: id in the label maps, name, colour of the plain look, whether it is foreground (moving objects)."""
-
-    id: int
-    name: str
-    colour: tuple[int, int, int]
-    foreground: bool
-
-
-LABELS = (
-    ToyLabel(0, "sky", (164, 200, 234), False),
-    ToyLabel(1, "building", (178, 152, 128), False),
-    ToyLabel(2, "road", (92, 92, 98), False),
-    ToyLabel(3, "marking", (236, 236, 230), False),
-    ToyLabel(4, "pavement", (158, 154, 148), False),
-    ToyLabel(5, "tree", (84, 134, 66), False),
-    ToyLabel(6, "car", (52, 88, 176), True),
-    ToyLabel(7, "pedestrian", (206, 76, 60), True),
-)
+LABELS = built_in("toy").classes
+"""The classes of its label maps; the colours are those of the plain look."""
 SKY_ID, BUILDING, ROAD, MARKING, PAVEMENT, TREE, CAR, PEDESTRIAN = (label.id for label in LABELS)
 
 
