@@ -168,7 +168,7 @@ def test_a_variant_gets_a_back_end_of_its_own(work: Path) -> None:
         ({"edge_weights": "1,1,1,1,1,1", "edge_seed": 1}, "setting-conflict", "--edge-seed"),
         ({"edge_weights": "1,1,1,1,1,1", "edge_variants": 2}, "setting-conflict", "--edge-variants"),
         ({"edge_weights": "1,a"}, "setting-invalid", "1,a"),
-        ({"edge_weights": ""}, "setting-invalid", "--edge-weights"),
+        ({"edge_weights": ",,,,,"}, "setting-invalid", "--edge-weights"),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused(

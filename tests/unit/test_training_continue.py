@@ -167,7 +167,7 @@ def test_the_position_is_read_without_the_tensors(work: str, monkeypatch: pytest
 
 def test_a_dry_run_plans_what_would_be_continued(work: str) -> None:
     plan = run(STAGE, changed(epochs=2), RunOptions(work=work, continue_=True, dry_run=True)).message
-    assert "this training's snapshot after 1 epochs" in plan
+    assert "this training's snapshot after 1 epoch," in plan
     assert "nothing was done" in plan
     assert status(STAGE, SHORT, RunOptions(work=work)) == "done"
 
