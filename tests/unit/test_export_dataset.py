@@ -209,6 +209,15 @@ class KnowsNone(KnowsAllButTheSecond):
         return super().__call__(image * 0 + 1)
 
 
+def test_a_data_set_without_any_object_is_a_problem(tmp_path):
+    write_all(tmp_path)
+    given = {"rendered": str(tmp_path / "rendered"), "out": str(tmp_path / "out"), "labels": str(tmp_path / "labels")}
+    config = make_config(ExportConfig, given | {"format": "coco", "things": (99,)}, "test")
+    (problem,) = COMMAND.call(config, RunOptions())
+    assert "class 99" in problem
+    assert (tmp_path / "out" / "annotations").is_dir(), "written all the same"
+
+
 def test_frames_of_low_fidelity_are_rejected_and_listed(tmp_path, monkeypatch):
     write_all(tmp_path)
     use_estimator(monkeypatch, "segment", "trained", f"{__name__}:KnowsAllButTheSecond")

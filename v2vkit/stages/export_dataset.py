@@ -155,14 +155,14 @@ def _export(config: ExportConfig, options: RunOptions) -> list[str]:
         remove_abandoned(out)
         building.mkdir(parents=True)
         try:
-            notes = _write(config, clips, rules, things, fidelity, building)
+            notes, problems = _write(config, clips, rules, things, fidelity, building)
             (building / _MARK).touch()
             replace_folder(out, by=building)
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
     print("\n".join(notes))
-    return []
+    return problems
 
 
 def _write(
@@ -172,8 +172,8 @@ def _write(
     things: dict[int, str],
     fidelity: "Fidelity | None",
     folder: Path,
-) -> list[str]:
-    """Write the data set; returns what to tell the user."""
+) -> tuple[list[str], list[str]]:
+    """Write the data set; returns what to tell the user, and the problems with it."""
     from v2vkit.stages.export_dataset_frames import labelled_frames
     from v2vkit.video.dataset_formats import open_dataset
 
@@ -220,7 +220,8 @@ def _write(
             f"{counted(num_foreign, 'instance map')} passed through with ids that are not label * 1000 + number, "
             "as Cityscapes' own scripts expect"
         )
-    return notes
+    none = f"{config.out}: no frame has an object of {', '.join(things.values())} (--things)"
+    return notes, [none] if config.format != "cityscapes" and not objects else []
 
 
 def _is_cityscapes(labels: "NDArray[np.uint8]", instances: "NDArray[np.uint16] | None") -> bool:
