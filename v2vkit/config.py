@@ -215,6 +215,8 @@ IGNORE = 255
 """Id of the pixels of a label map that have no label."""
 MAX_SIDE = 16384
 """Largest width or height in pixels."""
+MAX_THREADS = 4096
+"""Largest number of CPU threads of torch; far larger ones end in an overflow."""
 MAX_PIXELS = 64 * 1024 * 1024
 """Largest number of pixels of a picture (8192 x 8192); more is refused as a decompression bomb."""
 

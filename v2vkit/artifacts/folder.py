@@ -169,10 +169,10 @@ class Folder:
             V2VError: as `create`.
         """
         name = f"{_TEMPORARY}{os.getpid()}-writable"
-        try:
-            self.write(name, b"")
-        except V2VError as error:
-            raise V2VError(error.code, error.message.replace(f"/{name}", ""), error.hint) from None
+        with explain_os_errors(self.path):  # which the user named, unlike the file
+            self.fs.makedirs(self.path, exist_ok=True)
+            with self.fs.open(self._full(name), "wb"):
+                pass
         self.remove(name)
 
     def remove(self, name: str) -> None:

@@ -61,16 +61,15 @@ def merged_ids(remap: ClassTable, source: ClassTable | None) -> dict[int, int]:
     return found
 
 
-def merge_ids(labels: NDArray[np.uint8], merged: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Label ids uint8 [H, W] after merging; what nothing merges becomes 255.
+def merge_ids(labels: NDArray[Any], merged: Mapping[int, int]) -> NDArray[np.int64]:
+    """Label ids after merging, int64 [H, W]; what nothing merges becomes 255.
 
     Args:
+        labels: whole numbers from 0 [H, W].
         merged: as `merged_ids` gives it.
     """
-    become = np.full(256, IGNORE, np.uint8)
-    for old, new in merged.items():
-        if old <= IGNORE:
-            become[old] = new
+    become = np.full(max(int(labels.max()), *merged, IGNORE) + 1, IGNORE, np.int64)
+    become[list(merged)] = list(merged.values())
     return become[labels]
 
 

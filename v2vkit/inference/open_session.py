@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from v2vkit.arrays import Image
 from v2vkit.artifacts.folder import Folder
 from v2vkit.checkpoint.model_file import MODEL, ModelInfo, load_model
 from v2vkit.checkpoint.size import resized
@@ -13,7 +14,7 @@ from v2vkit.engine.devices import pick_device
 from v2vkit.inference.backend_names import Backend
 from v2vkit.inference.backends import Chosen, choose_backend
 from v2vkit.inference.first_frames import find_first_frame_model
-from v2vkit.inference.session import Image, Session, warm_up
+from v2vkit.inference.session import Session, warm_up
 from v2vkit.inference.settling import refuse_idle_settling
 from v2vkit.inference.styles import find_style
 from v2vkit.models.any_generator import AnyGenerator
@@ -73,7 +74,8 @@ def open_session(
     Args:
         work: workspace in which styles and the first-frame model are searched.
         style, styles: as in `find_style`.
-        first_frames: real frames that every shot begins from; then no first-frame model is searched.
+        first_frames: real frames that every shot begins from, RGB uint8 [L, H, W, 3]; then no first-frame model is
+            searched.
         first_frame_model: its folder; None = that of the workspace.
         precision, settle: as in `Session`.
 

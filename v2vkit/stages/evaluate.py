@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, StageConfig, setting
+from v2vkit.config import MAX_THREADS, Precision, StageConfig, setting
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.errors import V2VError, counted
 from v2vkit.evaluation.metrics.registry import metric_names
@@ -84,7 +84,7 @@ class EvaluateConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.", affects_output=False)
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(
-        0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0, le=4096, affects_output=False
+        0, "CPU threads of torch; 0: as many as there are idle cores.", ge=0, le=MAX_THREADS, affects_output=False
     )
 
 

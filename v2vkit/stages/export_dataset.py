@@ -74,10 +74,10 @@ class ExportConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
 
 
-def label_fidelity(segment: "Callable[[Any], Any]", image: "NDArray[np.uint8]", labels: "NDArray[np.uint8]") -> float:
-    """Share of the labelled pixels of a frame for which the network finds the label; NaN without any.
+def label_fidelity(segment: "Callable[[Any], Any]", image: "NDArray[np.uint8]", labels: "NDArray[Any]") -> float:
+    """Share of the labelled pixels [H, W] of a frame, RGB uint8 [H, W, 3], for which the network finds the label.
 
-    The value per frame of the metric label fidelity of `v2v evaluate`.
+    NaN where no pixel has a label. The value per frame of the metric label fidelity of `v2v evaluate`.
     """
     from v2vkit.config import IGNORE
 

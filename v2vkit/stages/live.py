@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from v2vkit.artifacts.folder import Folder
-from v2vkit.config import Precision, SizeSetting, StageConfig, as_text, setting
+from v2vkit.config import MAX_THREADS, Precision, SizeSetting, StageConfig, as_text, setting
 from v2vkit.engine.cores import choose_threads, follow_idle_cores
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.errors import V2VError
@@ -84,7 +84,7 @@ class LiveConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(
-        0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0, le=4096
+        0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0, le=MAX_THREADS
     )
     backend: Backend = setting("torch", BACKEND)
     size: SizeSetting | None = setting(None, "Size of the frames; default: that of the training footage.")

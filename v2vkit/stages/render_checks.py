@@ -2,14 +2,13 @@
 
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from v2vkit.config import StageConfig
 from v2vkit.errors import V2VError
 
 if TYPE_CHECKING:
     from v2vkit.checkpoint.model_file import ModelInfo
-    from v2vkit.classes.table import ClassTable
     from v2vkit.config import Size
     from v2vkit.video.sinks import PipeFormat
 
@@ -132,19 +131,21 @@ def refuse_several(given: set[str]) -> None:
 _OF_STATE = (
     *("start", "duration", "cuts", "align", "maps", "stream", "keep_interlaced", "fps"),
     *("retarget", "paste_back", "style", "edge_weights", "edge_seed", "edge_variants", "refresh", "settle"),
-    *("anchor_colours", "tile", "track", "relabel", "in_region", "objects", "in_frames"),
+    *("anchor_colours", "tile", "track", "relabel", "in_region", "objects", "in_frames", "classes", "remap"),
 )
 
 
 def state_settings(config: StageConfig) -> dict[str, str | int | float | bool | None]:
     """The settings that must be the same when a rendering is resumed: they decide what a frame is."""
-    settings = config.model_dump(include=set(_OF_STATE))
-    found = {name: settings[name] for name in _OF_STATE}
-    plain = {name: ",".join(map(str, value)) if isinstance(value, tuple) else value for name, value in found.items()}
-    tables: dict[str, ClassTable | None] = {name: config.value(name) for name in ("classes", "remap")}
-    return plain | {name: None if table is None else _short(table) for name, table in tables.items()}
+    return {name: _plain(config.value(name)) for name in _OF_STATE}
 
 
-def _short(table: "ClassTable") -> str:
-    """Name of a class table, and a checksum of its classes."""
-    return f"{table.name} ({sha256(table.model_dump_json().encode()).hexdigest()[:8]})"
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A setting as JSON; of a class table its name and a checksum of its classes."""
+    from v2vkit.classes.table import ClassTable
+
+    if isinstance(value, ClassTable):
+        return f"{value.name} ({sha256(value.model_dump_json().encode()).hexdigest()[:8]})"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, int | float | None) else str(value)

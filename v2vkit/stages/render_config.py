@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import field_validator, model_validator
 
 from v2vkit.classes.table import ClassTableSetting
-from v2vkit.config import Precision, RateSetting, SizeSetting, StageConfig, as_text, setting
+from v2vkit.config import MAX_THREADS, Precision, RateSetting, SizeSetting, StageConfig, as_text, setting
 from v2vkit.engine.devices import DEVICES, PRECISION
 from v2vkit.inference.backend_names import BACKEND, Backend
 from v2vkit.inference.settling import SETTLE
@@ -192,7 +192,7 @@ class RenderConfig(StageConfig):
     device: str = setting("auto", f"{DEVICES}.")
     precision: Precision = setting("auto", PRECISION)
     threads: int = setting(
-        0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0, le=4096
+        0, "CPU threads of torch; 0 = the number of idle cores, adapted while rendering.", ge=0, le=MAX_THREADS
     )
     backend: Backend = setting("torch", BACKEND)
     size: SizeSetting | None = setting(

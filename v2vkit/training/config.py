@@ -8,6 +8,7 @@ from pydantic import model_validator
 from v2vkit.conditions.domains import conditions_have, domain_names, find_domain
 from v2vkit.conditions.registry import condition_names
 from v2vkit.config import (
+    MAX_THREADS,
     NAME_PATTERN,
     SPATIAL_STAGES,
     Precision,
@@ -107,7 +108,7 @@ class HardwareSettings(SettingsGroup):
         "CPU threads of torch; 0 = number of idle cores, adjusted during training. Runs are bit-identical only "
         "with the same number.",
         ge=0,
-        le=4096,
+        le=MAX_THREADS,
         affects_output=False,
     )
     loader_workers: int | None = setting(

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from v2vkit.classes.remap import merged_ids
+from v2vkit.classes.remap import merge_ids, merged_ids
 from v2vkit.classes.table import ClassTable, as_table
 from v2vkit.config import IGNORE
 from v2vkit.errors import V2VError
@@ -110,9 +110,7 @@ def read_labels(path: str | Path, rules: LabelRules) -> NDArray[np.uint8]:
     if rules.table is not None:
         ids = classify(ids, path, rules.table, rules.merged)
     elif rules.merged is not None:
-        become = np.full(max(int(ids.max()), *rules.merged, IGNORE) + 1, IGNORE)
-        become[list(rules.merged)] = list(rules.merged.values())
-        ids = become[ids]
+        ids = merge_ids(ids, rules.merged)
     limit = 256 if rules.limit is None else rules.limit
     wrong = ids[(ids >= limit) & (ids != IGNORE)]
     if wrong.size:
